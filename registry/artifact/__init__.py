@@ -1,0 +1,1 @@
+"""Artifacts: a ModelPack manifest over plain files, built, read, verified and laid out as a folder."""

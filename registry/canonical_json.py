@@ -1,0 +1,18 @@
+"""The one byte form of JSON that digests and keys are taken over. No schema lives here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def encode(value: Any) -> bytes:
+    """Encode plain JSON data: UTF-8, keys sorted by code point, no spaces, no NaN.
+
+    Finite floats are written in Python's shortest form, which is the same on every platform.
+
+    Raises:
+        ValueError: the value holds NaN or an infinity.
+        TypeError: the value is not plain JSON data.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

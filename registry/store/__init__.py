@@ -1,0 +1,1 @@
+"""The local OCI image layout: blobs, tags, leases, garbage collection, quarantine."""

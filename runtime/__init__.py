@@ -1,0 +1,1 @@
+"""Floor 2: an artifact becomes a loaded model that answers. No building here."""

@@ -1,0 +1,1 @@
+"""How a loaded model answers: sampling, stops, streaming text."""

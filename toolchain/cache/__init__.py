@@ -1,0 +1,1 @@
+"""Traces (key to outputs), the rebuildable index and the history behind `why`."""

@@ -1,0 +1,1 @@
+"""One stream of build events and the consumers that show or keep it."""

@@ -1,0 +1,1 @@
+"""The executor port and what implements it: inline threads and child processes."""

@@ -1,0 +1,1 @@
+"""Tests that an artifact must pass before a tag moves."""

@@ -1,0 +1,66 @@
+"""What a lock holds. Reading, writing, making and judging locks live beside it.
+
+A lock lists every source of a recipe with each of its files by size and sha256, and the tensor table that the
+safetensors headers declare, so that the whole graph is known before a weight byte moves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from registry.digest import Blob, Digest
+
+
+@dataclass(frozen=True, slots=True)
+class LockedFile:
+    """One file of a source."""
+
+    path: str
+    """Relative, with `/`."""
+    blob: Blob
+
+
+@dataclass(frozen=True, slots=True)
+class LockedTensor:
+    """One row of the tensor table: where its bytes lie in which file."""
+
+    name: str
+    dtype: str
+    """As in the safetensors header: BF16, F32, U8, ..."""
+    shape: tuple[int, ...]
+    file: str
+    """Path of a `LockedFile` of the same source."""
+    begin: int
+    """Absolute offset in the file, in bytes (past the header)."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockedSource:
+    """One source, pinned."""
+
+    role: str
+    """`base`, `tokenizer`, or `adapter.<n>`."""
+    kind: Literal["hub", "folder", "artifact"]
+    identity: str
+    """Repository, folder as written in the recipe, or reference."""
+    requested: str | None
+    """The revision as written, for hub sources."""
+    pinned: str | None
+    """The commit of a hub source, the manifest digest of an artifact, None for a folder."""
+    files: tuple[LockedFile, ...]
+    tensors: tuple[LockedTensor, ...]
+
+    def file(self, path: str) -> LockedFile | None:
+        """The file of that path, if the source has it."""
+        return next((file for file in self.files if file.path == path), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """All sources of a recipe. Two variants may share a source; it is listed once per role and identity."""
+
+    spec_digest: Digest
+    """Over everything in the recipe that names a source."""
+    sources: tuple[LockedSource, ...]

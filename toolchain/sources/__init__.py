@@ -1,0 +1,1 @@
+"""Where source files come from: the Hub, a local folder, an artifact in the store."""

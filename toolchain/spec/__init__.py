@@ -1,0 +1,1 @@
+"""ModelSpec: the recipe as written, checked, and resolved into one spec per variant."""

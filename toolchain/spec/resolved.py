@@ -1,0 +1,133 @@
+"""One variant of a recipe, fully resolved: what the rest of the toolchain reads. Parsing and merging live beside it.
+
+Everything here is plain, frozen and free of paths of the machine, except `recipe` and the folder paths of sources,
+which never enter a key. Texts that the recipe names by file (templates, system prompts, golden prompts, evaluation
+texts) are inlined, so an artifact can carry its whole recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from registry.errors import Location
+from registry.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A Hugging Face repository at a revision as written (branch, tag or commit)."""
+
+    repository: str
+    revision: str
+    include: tuple[str, ...] = ()
+    """Globs of the files to take; empty means the default list."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A local folder, read in place."""
+
+    path: Path
+    """Absolute."""
+    written: str
+    """As in the recipe, relative to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactSource:
+    """Another artifact in the store."""
+
+    reference: Reference
+
+
+Source = HubSource | FolderSource | ArtifactSource
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationScheme:
+    """How one weight matrix is quantized along its last axis (`mx.quantize`)."""
+
+    mode: Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
+    bits: int
+    group_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """What happens to the weights of a variant."""
+
+    label: str
+    """Short name for people and tags: `none`, `fp16`, `bf16`, `int8`, `int4`, `mxfp4`, `affine-3bit-g64`, ..."""
+    scheme: QuantizationScheme | None
+    """None leaves every tensor unquantized."""
+    recipe: str | None = None
+    """A mixed recipe of mlx-lm (`mixed_2_6`, `mixed_3_4`, `mixed_3_6`, `mixed_4_6`)."""
+    overrides: tuple[tuple[str, QuantizationScheme | None], ...] = ()
+    """(glob over module paths such as `model.layers.3.*`, scheme or None for unquantized); the last match wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter in mlx-lm's form, fused in list order before quantizing."""
+
+    source: Source
+    scale: float = 1.0
+    """Multiplies the adapter's own scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """Which chat template the artifact carries."""
+
+    kind: Literal["inherit", "named", "text"]
+    value: str = ""
+    """The name of a named template, or the Jinja text itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One test of the recipe; `parameters` is plain JSON data, checked by the spec's models."""
+
+    kind: Literal["contents", "template", "tokens", "complete", "perplexity", "size"]
+    name: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSpec:
+    """One point of a recipe's matrix."""
+
+    recipe: Path
+    name: str
+    version: str
+    variant: str
+    description: str
+    license: str | None
+    """SPDX expression."""
+    base: Source
+    dtype: Literal["float32", "bfloat16", "float16"] | None
+    """None keeps what the source has."""
+    quantization: Quantization
+    tokenizer: Source | None
+    """None inherits the base's."""
+    adapters: tuple[Adapter, ...]
+    prompt_template: PromptTemplate
+    system_prompt: str | None
+    defaults: Mapping[str, Any]
+    """temperature, top_p, top_k, min_p, max_tokens, stops, context, repeat_penalty, seed: only those that are set."""
+    messages: tuple[Mapping[str, str], ...]
+    """Conversation that precedes every chat: `role` and `content`."""
+    gates: tuple[Gate, ...]
+    annotations: Mapping[str, str]
+    license_files: tuple[tuple[str, str], ...] = ()
+    """(file name, text)."""
+    origins: Mapping[str, Location] | None = None
+    """Dotted key to where its value was written."""
+
+    @property
+    def label(self) -> str:
+        """`name:variant@version`."""
+        return f"{self.name}:{self.variant}@{self.version}"

@@ -1,0 +1,1 @@
+"""The kinds of work an action can do, one file per step kind."""
