@@ -30,8 +30,15 @@ class Node:
     """Nodes that must be done first though their outputs are known beforehand (fetches)."""
     expected: Mapping[str, Blob] | None = None
     """The outputs, where they are fixed before running (fetch)."""
-    weight_bytes: int = 0
-    """How much weight data the node reads: for estimates and progress only."""
+    literals: tuple[bytes, ...] = ()
+    """Contents that inputs name by digest and that nobody else makes; put in the store before the node runs."""
+    work_bytes: int = 0
+    """How much source data the node reads: for estimates and progress only."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Labels of the nodes whose outputs are inputs of this one."""
+        return frozenset(value.node for value in self.inputs.values() if isinstance(value, OutputsOf))
 
 
 @dataclass(frozen=True, slots=True)

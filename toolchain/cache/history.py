@@ -1,0 +1,98 @@
+"""Which key each node had last, and the different one before it: what `why` compares. Rebuildable from run reports.
+
+The index is `cache/index.sqlite` in WAL mode. Losing it loses explanations, never results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from registry.digest import Digest
+from registry.home import Home
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS node (
+    label TEXT PRIMARY KEY,
+    key TEXT NOT NULL,
+    previous TEXT,
+    seconds REAL NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+"""
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHistory:
+    """What is known of a node from earlier runs."""
+
+    key: Digest
+    previous: Digest | None
+    """The last key that differed from `key`."""
+    seconds: float
+
+
+class History:
+    """The keys that nodes had in earlier runs."""
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.cache / "index.sqlite"
+
+    def of(self, labels: Iterable[str]) -> Mapping[str, NodeHistory]:
+        """What is known of some nodes; unknown ones are left out."""
+        if not self._path.exists():
+            return {}
+        wanted = set(labels)
+        with self._connect() as connection:
+            if len(wanted) > 500:
+                rows = connection.execute("SELECT label, key, previous, seconds FROM node").fetchall()
+            else:
+                marks = ",".join("?" * len(wanted))
+                query = f"SELECT label, key, previous, seconds FROM node WHERE label IN ({marks})"
+                rows = connection.execute(query, tuple(wanted)).fetchall()
+        return {
+            label: NodeHistory(Digest.parse(key), Digest.parse(previous) if previous else None, seconds)
+            for label, key, previous, seconds in rows
+            if label in wanted
+        }
+
+    def labels(self, prefix: str) -> tuple[str, ...]:
+        """All known node labels that start with a text, sorted."""
+        if not self._path.exists():
+            return ()
+        with self._connect() as connection:
+            rows = connection.execute(
+                "SELECT label FROM node WHERE substr(label, 1, ?) = ? ORDER BY label", (len(prefix), prefix)
+            ).fetchall()
+        return tuple(label for (label,) in rows)
+
+    def record(self, keys: Mapping[str, tuple[Digest, float]]) -> None:
+        """Note the keys (and seconds) that nodes had in a run; a changed key moves the old one to `previous`."""
+        if not keys:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._connect() as connection:
+            connection.executemany(
+                "INSERT INTO node (label, key, previous, seconds) VALUES (?, ?, NULL, ?) "
+                "ON CONFLICT (label) DO UPDATE SET "
+                "previous = CASE WHEN node.key = excluded.key THEN node.previous ELSE node.key END, "
+                "seconds = CASE WHEN excluded.seconds > 0 THEN excluded.seconds ELSE node.seconds END, "
+                "key = excluded.key",
+                [(label, str(key), seconds) for label, (key, seconds) in keys.items()],
+            )
+
+    @contextlib.contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self._path, timeout=10)
+        try:
+            if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_SCHEMA)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+            connection.execute("PRAGMA synchronous = OFF")
+            with connection:
+                yield connection
+        finally:
+            connection.close()

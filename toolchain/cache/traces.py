@@ -1,0 +1,121 @@
+"""Traces: key to outputs, each kept with the key's pre-image. When to run and what to evict is decided elsewhere.
+
+A trace is a small file `cache/traces/<2 hex>/<key>.json`. It is only a claim: outputs that are gone from the store
+make it a miss, and a file that cannot be read is no trace. Writing is atomic, not durable: a trace lost in a power
+cut costs one action.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry import canonical_json
+from registry.digest import Blob, Digest
+from registry.home import Home
+from toolchain.graph.action import ActionRecord
+from toolchain.graph.key import record_from_json, record_to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What an action gave when it ran."""
+
+    key: Digest
+    record: ActionRecord
+    outputs: Mapping[str, Blob]
+    seconds: float
+    """How long the step took, for estimates."""
+
+
+class TraceStore:
+    """The traces of one home."""
+
+    def __init__(self, home: Home) -> None:
+        self._root = home.cache / "traces"
+
+    def find(self, key: Digest) -> Trace | None:
+        """The trace of a key, or None. Whether its outputs still exist is for the caller to ask."""
+        try:
+            return _parse(key, json.loads(self._path(key).read_bytes()))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, trace: Trace) -> Mapping[str, Blob] | None:
+        """Keep a trace; the first result of a key stays.
+
+        Returns:
+            The outputs kept earlier where they differ from these (the step is not deterministic), else None.
+        """
+        earlier = self.find(trace.key)
+        if earlier is not None and dict(earlier.outputs) != dict(trace.outputs):
+            self._write(self._path(trace.key).with_suffix(f".{_result_digest(trace).short}.json"), trace)
+            return earlier.outputs
+        self._write(self._path(trace.key), trace)
+        return None
+
+    def replace(self, trace: Trace) -> None:
+        """Keep a trace in place of any other of its key."""
+        self._write(self._path(trace.key), trace)
+
+    def touch(self, key: Digest) -> None:
+        """Note that a trace was of use just now."""
+        try:
+            os.utime(self._path(key))
+        except OSError:
+            return
+
+    def all(self) -> Iterator[tuple[Trace, float]]:
+        """Every trace with the time it was last of use, in seconds since the epoch."""
+        for path in sorted(self._root.glob("??/*.json")):
+            try:
+                key = Digest("blake3", path.name.split(".", 1)[0])
+                yield _parse(key, json.loads(path.read_bytes())), path.stat().st_mtime
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+
+    def remove(self, key: Digest) -> None:
+        """Forget a trace."""
+        self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: Digest) -> Path:
+        return self._root / key.hex[:2] / f"{key.hex}.json"
+
+    def _write(self, path: Path, trace: Trace) -> None:
+        content = canonical_json.encode(
+            {
+                "record": record_to_json(trace.record),
+                "outputs": {
+                    name: {"digest": str(blob.digest), "size": blob.size_bytes}
+                    for name, blob in trace.outputs.items()
+                },
+                "seconds": round(trace.seconds, 4),
+            }
+        )
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            draft.write_bytes(content)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(content)
+        os.replace(draft, path)  # noqa: PTH105 - Path.replace builds another Path on a hot path
+
+
+def _parse(key: Digest, data: Mapping[str, Any]) -> Trace:
+    return Trace(
+        key=key,
+        record=record_from_json(data["record"]),
+        outputs={
+            name: Blob(Digest.parse(blob["digest"]), int(blob["size"])) for name, blob in data["outputs"].items()
+        },
+        seconds=float(data["seconds"]),
+    )
+
+
+def _result_digest(trace: Trace) -> Digest:
+    return Digest.of_bytes(canonical_json.encode({n: str(b.digest) for n, b in trace.outputs.items()}))

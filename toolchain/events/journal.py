@@ -1,0 +1,116 @@
+"""The run log: `logs/runs/<id>/events.jsonl` and `report.json`. What `log` prints is read back from here."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from registry.home import Home
+from toolchain.events.model import (
+    ActionFinished,
+    ActionProgress,
+    ArtifactBuilt,
+    Event,
+    Failed,
+    GateReported,
+    RunFinished,
+    RunStarted,
+    Warned,
+)
+
+_KEPT_RUNS = 200
+
+
+def new_run_name() -> str:
+    """A name for a run that sorts by time."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+class Journal:
+    """A sink that writes a run down as it happens and sums it up at the end."""
+
+    def __init__(self, home: Home, run: str) -> None:
+        self.folder = home.logs / "runs" / run
+        self._runs = self.folder.parent
+        self._file: TextIOWrapper | None = None
+        self._started = time.time()
+        self._report: dict[str, Any] = {
+            "run": run,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+            "actions": [],
+            "artifacts": [],
+            "gates": [],
+            "warnings": [],
+            "errors": [],
+        }
+
+    def handle(self, event: Event) -> None:
+        """Write the event; progress is for people who watch, so it is not kept."""
+        if isinstance(event, ActionProgress):
+            return
+        if self._file is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = (self.folder / "events.jsonl").open("w", encoding="utf-8")
+        plain = {name: value for name, value in asdict(event).items() if value is not None}
+        row = {"at": round(time.time() - self._started, 4), "event": type(event).__name__, **plain}
+        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._sum_up(event, plain)
+
+    def _sum_up(self, event: Event, plain: dict[str, Any]) -> None:
+        match event:
+            case RunStarted():
+                self._report["command"] = plain["command"]
+            case ActionFinished():
+                self._report["actions"].append(plain)
+            case ArtifactBuilt():
+                self._report["artifacts"].append(plain)
+            case GateReported():
+                self._report["gates"].append(plain)
+            case Warned():
+                self._report["warnings"].append(plain)
+            case Failed():
+                self._report["errors"].append(plain)
+            case RunFinished():
+                self._report |= plain
+
+    def close(self) -> None:
+        """Write the report, and let the oldest runs go."""
+        if self._file is None:
+            return
+        self._file.close()
+        text = json.dumps(self._report, indent=1, ensure_ascii=False)
+        (self.folder / "report.json").write_text(text + "\n", encoding="utf-8")
+        for old in sorted(self._runs.iterdir())[:-_KEPT_RUNS]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def runs(home: Home) -> tuple[Path, ...]:
+    """The folders of all kept runs, newest first."""
+    folder = home.logs / "runs"
+    return tuple(sorted(folder.iterdir(), reverse=True)) if folder.is_dir() else ()
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The report of a run, or None where it was cut short."""
+    try:
+        report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return report
+
+
+def read_events(folder: Path) -> Iterator[dict[str, Any]]:
+    """The events of a run as written; a torn last line is left out."""
+    with (folder / "events.jsonl").open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return

@@ -1,0 +1,34 @@
+"""One stream in, several sinks out. A sink that fails is dropped with a warning; a build never fails for its log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from toolchain.events.model import Event, Sink, Warned
+
+
+class EventStream:
+    """Hands each event to every sink in turn; safe to call from several threads."""
+
+    def __init__(self, sinks: Sequence[Sink] = ()) -> None:
+        self._sinks = list(sinks)
+        self._lock = threading.Lock()
+
+    def emit(self, event: Event) -> None:
+        """Hand one event on."""
+        with self._lock:
+            for sink in tuple(self._sinks):
+                try:
+                    sink.handle(event)
+                except (OSError, ValueError) as error:
+                    self._sinks.remove(sink)
+                    for other in self._sinks:
+                        other.handle(Warned(f"{type(sink).__name__} stopped: {error}"))
+
+    def close(self) -> None:
+        """End the stream."""
+        with self._lock:
+            for sink in self._sinks:
+                sink.close()
+            self._sinks.clear()

@@ -1,0 +1,85 @@
+"""The one function that computes keys, for plan, run, why and remote alike.
+
+A key is blake3 over a domain tag and the canonical JSON of an action's record, so two records have one key exactly
+when they are equal. Nothing that is not in the record can change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from blake3 import blake3
+
+from registry import canonical_json
+from registry.digest import Blob, Digest
+from toolchain.graph.action import ActionRecord, Node, OutputsOf
+
+_DOMAIN = b"mlxbuild-action-v1\0"
+
+
+def key_of(record: ActionRecord) -> Digest:
+    """The key of an action."""
+    return Digest("blake3", blake3(_DOMAIN + canonical_json.encode(record_to_json(record))).hexdigest())
+
+
+def record_to_json(record: ActionRecord) -> dict[str, Any]:
+    """The record as plain JSON data."""
+    return {
+        "schema": record.schema,
+        "step": {"kind": record.step, "implementation": record.implementation},
+        "parameters": record.parameters,
+        "inputs": record.inputs,
+        "tools": record.tools,
+        "platform": record.platform,
+        "salt": record.salt,
+    }
+
+
+def record_from_json(data: Mapping[str, Any]) -> ActionRecord:
+    """The inverse of `record_to_json`."""
+    return ActionRecord(
+        step=data["step"]["kind"],
+        implementation=data["step"]["implementation"],
+        parameters=data["parameters"],
+        inputs=data["inputs"],
+        tools=data["tools"],
+        platform=data["platform"],
+        salt=data["salt"],
+        schema=data["schema"],
+    )
+
+
+def resolve(
+    node: Node,
+    outputs: Mapping[str, Mapping[str, Blob]],
+    *,
+    implementation: int,
+    tools: tuple[str, ...] = (),
+    platform: Mapping[str, str] | None = None,
+    salt: str = "",
+) -> ActionRecord:
+    """Fix a node's inputs by content. `outputs` must hold every node in `node.needs`."""
+    inputs: dict[str, Any] = {}
+    for name, value in node.inputs.items():
+        if isinstance(value, OutputsOf):
+            inputs[name] = {output: str(blob.digest) for output, blob in outputs[value.node].items()}
+        else:
+            inputs[name] = str(value)
+    return ActionRecord(
+        step=node.step,
+        implementation=implementation,
+        parameters=node.parameters,
+        inputs=inputs,
+        tools={tool: tool_version(tool) for tool in tools},
+        platform=platform or {},
+        salt=salt,
+    )
+
+
+@cache
+def tool_version(distribution: str) -> str:
+    """The installed version of a distribution that may change a step's bytes."""
+    return version(distribution)
