@@ -1,0 +1,92 @@
+"""From a model's configuration to the mlx-lm classes that compute it. Weights are loaded elsewhere."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from registry.errors import UserError
+from runtime.model.mlx_lm_package import submodule
+
+
+class UnsupportedArchitecture(UserError):
+    """The installed mlx-lm has no code for this kind of model."""
+
+    code = "unsupported-architecture"
+
+
+def model_classes(config: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
+    """The `Model` and `ModelArgs` classes that mlx-lm has for a `config.json`, without importing transformers.
+
+    Follows `mlx_lm.utils._get_classes`, renamed model types included.
+
+    Raises:
+        UnsupportedArchitecture: no `model_type`, or one that mlx-lm does not know.
+    """
+    name = module_name(config)
+    module = submodule(f"models.{name}")
+    try:
+        return module.Model, module.ModelArgs
+    except AttributeError:
+        raise _unsupported(name) from None
+
+
+def module_name(config: Mapping[str, Any]) -> str:
+    """The module below `mlx_lm.models` for a `config.json`. Imports nothing of mlx or mlx-lm.
+
+    Raises:
+        UnsupportedArchitecture: no `model_type`, or one that mlx-lm does not know.
+    """
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise UnsupportedArchitecture(
+            "config.json names no model_type",
+            hint="give a language model in the Hugging Face layout",
+        )
+    renamed, renamed_by_architecture = _renamings()
+    architectures = config.get("architectures") or ()
+    for architecture in (architectures,) if isinstance(architectures, str) else architectures:
+        if (model_type, architecture) in renamed_by_architecture:
+            name = renamed_by_architecture[model_type, architecture]
+            break
+    else:
+        name = renamed.get(model_type, model_type)
+    if name not in _modules():
+        raise _unsupported(model_type)
+    return name
+
+
+def _unsupported(model_type: str) -> UnsupportedArchitecture:
+    near = difflib.get_close_matches(model_type, sorted(_modules() | set(_renamings()[0])), n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else "a newer mlx-lm may know it"
+    return UnsupportedArchitecture(f"mlx-lm does not support model_type `{model_type}`", hint=hint)
+
+
+@functools.cache
+def _package() -> Path:
+    spec = importlib.util.find_spec("mlx_lm")
+    if spec is None or spec.origin is None:
+        raise UnsupportedArchitecture("mlx-lm is not installed", hint="pip install mlx-lm")
+    return Path(spec.origin).parent
+
+
+@functools.cache
+def _modules() -> frozenset[str]:
+    return frozenset(path.stem for path in (_package() / "models").glob("*.py")) - {"__init__"}
+
+
+@functools.cache
+def _renamings() -> tuple[dict[str, str], dict[tuple[str, str], str]]:
+    """mlx-lm's own tables, read from its source: importing `mlx_lm.utils` for them would import transformers."""
+    tables: dict[str, Any] = {}
+    for statement in ast.parse((_package() / "utils.py").read_text()).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name = statement.targets[0].id
+            if name in ("MODEL_REMAPPING", "MODEL_ARCHITECTURE_REMAPPING"):
+                tables[name] = ast.literal_eval(statement.value)
+    return tables["MODEL_REMAPPING"], tables.get("MODEL_ARCHITECTURE_REMAPPING", {})
