@@ -55,9 +55,7 @@ class MlxbuildError(Exception):
     kind: ClassVar[Kind] = Kind.STEP
     exit_code: ClassVar[int] = 1
 
-    def __init__(
-        self, message: str, *, where: Location | str | None = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, where: Location | str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.where = where

@@ -1,0 +1,125 @@
+"""Changes to the disk that survive a crash, and the names of a disk's failures. No content is known here."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from registry.errors import EnvironmentFailure
+
+
+class StoreFailure(EnvironmentFailure):
+    """The disk below the store refused an operation."""
+
+    code = "store-failure"
+
+
+class DiskFull(StoreFailure):
+    """No room is left: the disk, a quota or a file size limit."""
+
+    code = "disk-full"
+
+
+class StoreReadOnly(StoreFailure):
+    """The store cannot be written to."""
+
+    code = "store-read-only"
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` from work on `path` into an error that a person can act on.
+
+    Raises:
+        DiskFull, StoreReadOnly, StoreFailure: in place of the `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _named(error, path) from error
+
+
+def _named(error: OSError, path: Path) -> StoreFailure:
+    reason = error.strerror or str(error)
+    where = str(path)
+    if error.errno in _FULL:
+        return DiskFull(
+            f"the disk is full: {reason}", where=where, hint="free some space, or run `mlxbuild gc`, and try again"
+        )
+    if error.errno in _READ_ONLY:
+        return StoreReadOnly(
+            f"the store cannot be written to: {reason}",
+            where=where,
+            hint="check the mount and the owner of the folder",
+        )
+    if error.errno == errno.EXDEV:
+        return StoreFailure(
+            "the store and its cache lie on two filesystems", where=where, hint="keep all of MLXBUILD_HOME on one"
+        )
+    return StoreFailure(f"the disk refused: {reason}", where=where)
+
+
+def create_temporary(folder: Path, *, mode: int) -> tuple[int, Path]:
+    """A new file in `folder` (made if missing): its descriptor, open for writing, and its path."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    path = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
+    try:
+        return os.open(path, flags, mode), path
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, mode), path
+
+
+def write_all(descriptor: int, view: memoryview) -> None:
+    """Write every byte of a flat view of bytes."""
+    while view.nbytes:
+        view = view[os.write(descriptor, view) :]
+
+
+def publish(temporary: Path, final: Path, *, durable: bool) -> None:
+    """Give a finished file its name; with `durable`, the name survives a power cut too."""
+    try:
+        os.replace(temporary, final)  # noqa: PTH105  # paths stay as they are: this runs once per blob
+    except FileNotFoundError:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, final)  # noqa: PTH105
+    if durable:
+        sync_folder(final.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(final: Path, data: bytes, *, temporary_folder: Path, mode: int = 0o644) -> None:
+    """Set the whole content of a small file: a reader sees the old or the new one, also after a crash.
+
+    Raises:
+        DiskFull, StoreReadOnly, StoreFailure: the file is as it was.
+    """
+    with disk_errors(final):
+        descriptor, temporary = create_temporary(temporary_folder, mode=mode)
+        try:
+            try:
+                write_all(descriptor, memoryview(data))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            publish(temporary, final, durable=True)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,100 @@
+"""Advisory file locks. They only save work and order updates; correctness comes from atomic renames.
+
+The kernel frees them when their process ends in any way, so none is ever stale. `filelock` is not used: it has no
+shared lock without a database, and takes longer to import than a cached build may.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from registry.home import Home
+from registry.store.durable import StoreReadOnly, disk_errors
+
+_POLL_SECONDS = 0.05
+_UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+
+Waiting = Callable[[str], None]
+"""Called once, with a message for people, when a lease is not free at once."""
+
+
+@contextmanager
+def shared(home: Home, waiting: Waiting | None = None) -> Iterator[None]:
+    """The lease that every command holds: blobs that it sees stay until it ends.
+
+    A home that cannot be written to gives no lease, and needs none.
+    """
+    try:
+        descriptor = _open(_lease(home))
+    except StoreReadOnly:
+        yield
+        return
+    with _held(descriptor, fcntl.LOCK_SH, waiting, "waiting for a garbage collection to finish"):
+        yield
+
+
+@contextmanager
+def exclusive(home: Home, waiting: Waiting | None = None) -> Iterator[None]:
+    """The lease of garbage collection: no other command runs. Never ask for it while holding the shared one.
+
+    Raises:
+        StoreReadOnly: the home cannot be written to.
+    """
+    with _held(_open(_lease(home)), fcntl.LOCK_EX, waiting, "waiting for other mlxbuild commands to finish"):
+        yield
+
+
+@contextmanager
+def exclusive_file(path: Path, waiting: Waiting | None = None) -> Iterator[None]:
+    """Hold one lock file alone among threads and processes; the file and its folder are made if missing.
+
+    Raises:
+        StoreReadOnly: the file cannot be made.
+    """
+    with _held(_open(path), fcntl.LOCK_EX, waiting, f"waiting for the lock {path}"):
+        yield
+
+
+def _lease(home: Home) -> Path:
+    return home.cache / "locks" / "lease"
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    with disk_errors(path):
+        try:
+            return os.open(path, flags, 0o644)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, flags, 0o644)
+
+
+@contextmanager
+def _held(descriptor: int, mode: int, waiting: Waiting | None, message: str) -> Iterator[None]:
+    try:
+        if not _try(descriptor, mode):
+            if waiting is not None:
+                waiting(message)
+            while not _try(descriptor, mode):
+                time.sleep(_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)  # frees the lock
+
+
+def _try(descriptor: int, mode: int) -> bool:
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        # Some network filesystems have no locks: work may be done twice, and stays right.
+    return True

@@ -1,0 +1,223 @@
+"""Names for manifests, kept in the layout's index.json. Blobs are not looked into here."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry.digest import Digest, InvalidDigest
+from registry.errors import UserError
+from registry.home import Home
+from registry.reference import Reference
+from registry.store.durable import StoreFailure, replace_file
+from registry.store.leases import exclusive_file
+
+INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+Entry = dict[str, Any]
+
+
+class UnknownReference(UserError):
+    """No tag of that name, or no blob of that digest."""
+
+    code = "unknown-reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What index.json says of a tagged manifest (OCI image-spec, descriptor)."""
+
+    digest: Digest
+    size_bytes: int
+    media_type: str
+    artifact_type: str | None = None
+
+
+class TagTable:
+    """The tags of one store. Every change is one atomic replacement of index.json.
+
+    Entries, annotations and keys that others wrote there are kept as they are.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._store = home.store
+        self._path = home.store / "index.json"
+        self._lock = home.cache / "locks" / "index"
+        self._temporary = home.cache / "tmp"
+
+    def create(self) -> None:
+        """Write an empty table unless there is one.
+
+        Raises:
+            DiskFull, StoreReadOnly, StoreFailure: it cannot be written.
+        """
+        with exclusive_file(self._lock):
+            if not self._path.exists():
+                self._write(_empty())
+
+    def resolve(self, reference: Reference) -> Digest:
+        """The digest that a reference names; a digest in it decides alone, and has to be in the store.
+
+        Raises:
+            UnknownReference: with the nearest names that exist.
+            StoreFailure: index.json cannot be read.
+        """
+        if reference.digest is not None:
+            if (self._store / "blobs" / reference.digest.algorithm / reference.digest.hex).exists():
+                return reference.digest
+            raise UnknownReference(
+                f"the store does not hold {reference.digest}", hint="pull it, or leave the digest out of the name"
+            )
+        names = dict(self.items())
+        found = names.get(reference.store_name)
+        if found is None:
+            raise UnknownReference(f"`{reference.store_name}` is not in the store", hint=_hint(reference, names))
+        return found.digest
+
+    def set(self, names: Mapping[str, Descriptor]) -> None:
+        """Point many store names at once; those that exist move.
+
+        Raises:
+            DiskFull, StoreReadOnly, StoreFailure: no tag has moved.
+        """
+        for name in names:
+            Reference.parse(name)
+        self._update(lambda entries: _with(entries, names))
+
+    def remove(self, store_name: str) -> None:
+        """Take a name away; what it named stays until garbage collection.
+
+        Raises:
+            UnknownReference: there is no such name.
+            DiskFull, StoreReadOnly, StoreFailure: the name is still there.
+        """
+
+        def without(entries: list[Entry]) -> list[Entry]:
+            kept = [entry for entry in entries if _name(entry) != store_name]
+            if len(kept) == len(entries):
+                hint = _hint(Reference.parse(store_name), dict(_tagged(entries)))
+                raise UnknownReference(f"`{store_name}` is not in the store", hint=hint)
+            return kept
+
+        self._update(without)
+
+    def items(self) -> list[tuple[str, Descriptor]]:
+        """Every tag, by name.
+
+        Raises:
+            StoreFailure: index.json cannot be read.
+        """
+        return sorted(_tagged(self._read()["manifests"]), key=lambda item: item[0])
+
+    def entries(self) -> list[Entry]:
+        """Every entry of index.json as it stands, those of others and those without a name included."""
+        entries: list[Entry] = self._read()["manifests"]
+        return entries
+
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """Drop every entry, named or not, of some manifests that garbage collection is about to delete."""
+        gone = {str(digest) for digest in digests}
+        self._update(lambda entries: [entry for entry in entries if entry.get("digest") not in gone])
+
+    def _update(self, change: Callable[[list[Entry]], list[Entry]]) -> None:
+        with exclusive_file(self._lock):
+            index = self._read()
+            before = index["manifests"]
+            after = change(list(before))
+            if after != before:
+                self._write({**index, "manifests": after})
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            index = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return _empty()
+        except OSError as error:
+            raise StoreFailure(f"the tags cannot be read: {error.strerror}", where=str(self._path)) from error
+        except ValueError as error:
+            raise self._damaged(f"it is not JSON ({error})") from error
+        if not isinstance(index, dict) or not isinstance(index.get("manifests"), list):
+            raise self._damaged("it has no list of manifests")
+        if not all(isinstance(entry, dict) for entry in index["manifests"]):
+            raise self._damaged("its list of manifests holds something else")
+        return index
+
+    def _damaged(self, reason: str) -> StoreFailure:
+        return StoreFailure(
+            f"the tags cannot be read: {reason}",
+            where=str(self._path),
+            hint="move the file away; blobs stay, and building or pulling again restores the tags",
+        )
+
+    def _write(self, index: dict[str, Any]) -> None:
+        data = json.dumps(index, indent=2, ensure_ascii=False).encode() + b"\n"
+        replace_file(self._path, data, temporary_folder=self._temporary)
+
+
+def _empty() -> dict[str, Any]:
+    return {"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": []}
+
+
+def _name(entry: Entry) -> str | None:
+    annotations = entry.get("annotations")
+    name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _tagged(entries: Iterable[Entry]) -> Iterable[tuple[str, Descriptor]]:
+    for entry in entries:
+        name = _name(entry)
+        if name is None:
+            continue
+        try:
+            digest = Digest.parse(str(entry.get("digest")))
+        except InvalidDigest:
+            continue  # another tool's algorithm: not ours to read
+        yield (
+            name,
+            Descriptor(
+                digest, int(entry.get("size") or 0), str(entry.get("mediaType")), entry.get("artifactType")
+            ),
+        )
+
+
+def _with(entries: list[Entry], names: Mapping[str, Descriptor]) -> list[Entry]:
+    """Entries with some names set: in their old place where they were, else at the end by name."""
+    missing = dict(sorted(names.items()))
+    result = []
+    for entry in entries:
+        name = _name(entry)
+        if name not in names:
+            result.append(entry)
+        elif name in missing:  # a second entry of one name, which only another tool writes, is dropped
+            descriptor = missing.pop(name)
+            same = entry.get("digest") == str(descriptor.digest)
+            result.append(entry if same else _entry(name, descriptor))
+    return result + [_entry(name, descriptor) for name, descriptor in missing.items()]
+
+
+def _entry(name: str, descriptor: Descriptor) -> Entry:
+    entry: Entry = {
+        "mediaType": descriptor.media_type,
+        "digest": str(descriptor.digest),
+        "size": descriptor.size_bytes,
+        "annotations": {REF_NAME: name},
+    }
+    if descriptor.artifact_type is not None:
+        entry["artifactType"] = descriptor.artifact_type
+    return entry
+
+
+def _hint(reference: Reference, names: Mapping[str, Descriptor]) -> str:
+    if not names:
+        return "the store has no tags yet: build with `mlxbuild create` or fetch with `mlxbuild pull`"
+    siblings = [name for name in sorted(names) if name.rpartition(":")[0] == reference.name]
+    near = difflib.get_close_matches(reference.store_name, names, n=3, cutoff=0.5)
+    nearest = list(dict.fromkeys([*near, *siblings]))[:8]
+    if nearest:
+        return f"did you mean {' or '.join(f'`{name}`' for name in nearest)}?"
+    return f"the store has {', '.join(f'`{name}`' for name in sorted(names)[:8])}"
