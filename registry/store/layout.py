@@ -40,12 +40,14 @@ class BlobMissing(EnvironmentFailure):
     """The store does not hold a blob that something names."""
 
     code = "blob-missing"
+    digest: Digest
 
 
 class BlobCorrupt(TrustError):
     """A blob's bytes are not what its digest says."""
 
     code = "blob-corrupt"
+    digest: Digest
 
 
 class BlobTooLarge(TrustError):
@@ -322,7 +324,9 @@ class BlobWriter:
 
 
 def _missing(digest: Digest) -> BlobMissing:
-    return BlobMissing(f"the store does not hold {digest}", hint="build or pull again what needs it")
+    error = BlobMissing(f"the store does not hold {digest}", hint="build or pull again what needs it")
+    error.digest = digest
+    return error
 
 
 def _missing_or(error: StoreFailure, digest: Digest) -> EnvironmentFailure:
@@ -330,8 +334,10 @@ def _missing_or(error: StoreFailure, digest: Digest) -> EnvironmentFailure:
 
 
 def _corrupt(digest: Digest, location: str) -> BlobCorrupt:
-    return BlobCorrupt(
+    error = BlobCorrupt(
         f"the bytes of {digest} are damaged",
         where=location,
         hint="build or pull again: the damaged blob is set aside and made anew",
     )
+    error.digest = digest
+    return error

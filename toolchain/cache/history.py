@@ -1,6 +1,7 @@
-"""Which key each node had last, and the different one before it: what `why` compares. Rebuildable from run reports.
+"""Which key each node had last, and the different one before it: what `why` compares.
 
-The index is `cache/index.sqlite` in WAL mode. Losing it loses explanations, never results.
+The index is `cache/index.sqlite` in WAL mode. Losing it loses explanations, never results: it can be
+rebuilt from the run reports.
 """
 
 from __future__ import annotations

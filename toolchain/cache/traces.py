@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Trace:
     outputs: Mapping[str, Blob]
     seconds: float
     """How long the step took, for estimates."""
+    stamps: Mapping[str, int] = field(default_factory=dict)
+    """Output name to the blob file's modification time in nanoseconds: a changed one asks for a fresh look."""
 
 
 class TraceStore:
@@ -95,6 +97,7 @@ class TraceStore:
                     for name, blob in trace.outputs.items()
                 },
                 "seconds": round(trace.seconds, 4),
+                "stamps": trace.stamps,
             }
         )
         draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
@@ -114,6 +117,7 @@ def _parse(key: Digest, data: Mapping[str, Any]) -> Trace:
             name: Blob(Digest.parse(blob["digest"]), int(blob["size"])) for name, blob in data["outputs"].items()
         },
         seconds=float(data["seconds"]),
+        stamps=data.get("stamps", {}),
     )
 
 

@@ -1,4 +1,4 @@
-"""One stream in, several sinks out. A sink that fails is dropped with a warning; a build never fails for its log."""
+"""One stream in, several sinks out. A sink that fails is dropped with a warning: no build fails for its log."""
 
 from __future__ import annotations
 

@@ -1,0 +1,71 @@
+"""The executor that runs actions on threads of this process: MLX and hashing let go of the GIL."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+from registry.errors import MlxbuildError
+from toolchain.execute.perform import Workplace, perform
+from toolchain.execute.port import ActionEvent, ActionRequest, Begun, Cancelled, FailedAction, Progressed
+
+
+class InlineExecutor:
+    """Threads: `jobs` for ordinary work, one for steps that hold a whole model."""
+
+    name = "inline"
+
+    def __init__(self, workplace: Workplace, jobs: int | None = None) -> None:
+        self._workplace = workplace
+        self._jobs = jobs or os.cpu_count() or 1
+        self._lanes: dict[str, ThreadPoolExecutor] = {}
+        self._stop = threading.Event()
+        self._events: SimpleQueue[ActionEvent] = SimpleQueue()
+
+    def start(self, events: SimpleQueue[ActionEvent]) -> None:
+        """See `Executor.start`. Threads begin with the first request of their lane."""
+        self._events = events
+
+    def submit(self, request: ActionRequest) -> None:
+        """See `Executor.submit`."""
+        lane = self._lanes.get(request.lane)
+        if lane is None:
+            threads = self._jobs if request.lane == "work" else 1
+            lane = self._lanes[request.lane] = ThreadPoolExecutor(threads, f"mlxbuild-{request.lane}")
+        lane.submit(self._run, request)
+
+    def _run(self, request: ActionRequest) -> None:
+        def progress(done_bytes: int) -> None:
+            self._events.put(Progressed(request.label, done_bytes))
+
+        report(self._events, request.label, lambda: self._perform(request, progress))
+
+    def _perform(self, request: ActionRequest, progress: Callable[[int], None]) -> ActionEvent:
+        self._checkpoint()
+        self._events.put(Begun(request.label))
+        step = self._workplace.steps[request.record.step].load()
+        return perform(request, self._workplace, step, progress, self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        if self._stop.is_set():
+            raise Cancelled("stopped")
+
+    def close(self, *, cancel: bool) -> None:
+        """See `Executor.close`. What runs stops at its next checkpoint."""
+        if cancel:
+            self._stop.set()
+        for lane in self._lanes.values():
+            lane.shutdown(wait=True, cancel_futures=cancel)
+
+
+def report(events: SimpleQueue[ActionEvent], label: str, work: Callable[[], ActionEvent]) -> None:
+    """Do some work and put its outcome on the queue, whatever it is: a waiting scheduler must hear of it."""
+    try:
+        events.put(work())
+    except MlxbuildError as error:
+        events.put(FailedAction(label, error))
+    except BaseException as error:  # noqa: BLE001 - a thread that dies silently would hang the build
+        events.put(FailedAction(label, MlxbuildError(f"{type(error).__name__}: {error}")))

@@ -1,0 +1,134 @@
+"""Running one action where it stands: lock, look again, run the step, keep the trace. All executors end here."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.digest import Blob, Digest
+from registry.errors import EnvironmentFailure, MlxbuildError, StepError, UserError
+from registry.store.layout import Store
+from toolchain.cache.traces import Trace, TraceStore
+from toolchain.execute.port import ActionRequest, Finished
+from toolchain.graph.lookup import stamp_of
+from toolchain.steps.port import Step, StepContext
+from toolchain.steps.table import STEPS, StepKind
+
+
+class SourceMissing(UserError):
+    """A source file is not where it was found before."""
+
+    code = "source-missing"
+
+
+class UnexpectedFailure(StepError):
+    """A step broke in a way that nobody foresaw: a bug, or an input that nothing checks yet."""
+
+    code = "step-broke"
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedFiles:
+    """Source files at the places that a request names, else in the store."""
+
+    files: Mapping[Digest, Path]
+    store: Store
+
+    def locate(self, digest: Digest) -> Path:
+        """See `SourceFiles.locate`."""
+        path = self.files.get(digest)
+        if path is not None:
+            return path
+        if self.store.has(digest):
+            return self.store.path(digest)
+        raise SourceMissing(f"no file with content {digest} is known here", hint="run `mlxbuild lock` again")
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What actions run with on this machine."""
+
+    store: Store
+    traces: TraceStore
+    steps: Mapping[str, StepKind]
+    refresh: frozenset[str] = frozenset()
+    """Step kinds that run though a trace exists."""
+
+    @classmethod
+    def of(cls, store: Store, refresh: frozenset[str] = frozenset()) -> Workplace:
+        """The workplace of a store, with the ordinary steps."""
+        return cls(store, TraceStore(store.home), STEPS, refresh)
+
+
+def perform(
+    request: ActionRequest,
+    workplace: Workplace,
+    step: Step,
+    progress: Callable[[int], None],
+    checkpoint: Callable[[], None],
+) -> Finished:
+    """Run an action unless another process has just done so, and keep its trace.
+
+    Raises:
+        MlxbuildError: the step failed; anything unforeseen comes as `UnexpectedFailure`.
+    """
+    store, traces = workplace.store, workplace.traces
+    with _single_flight(store, request.key, checkpoint):
+        if request.record.step not in workplace.refresh:
+            trace = traces.find(request.key)
+            if trace is not None and all(stamp_of(store, blob) is not None for blob in trace.outputs.values()):
+                return Finished(request.label, trace.outputs, 0.0, was_hit=True)
+        begun = time.perf_counter()
+        context = StepContext(store, LocatedFiles(request.files, store), progress, checkpoint)
+        outputs = _run(step, request, context)
+        seconds = time.perf_counter() - begun
+        stamps = {name: stamp_of(store, blob) or 0 for name, blob in outputs.items()}
+        diverged_from = traces.put(Trace(request.key, request.record, outputs, seconds, stamps))
+    return Finished(request.label, outputs, seconds, was_hit=False, diverged_from=diverged_from)
+
+
+def _run(step: Step, request: ActionRequest, context: StepContext) -> Mapping[str, Blob]:
+    try:
+        return step.run(request.record, context)
+    except MlxbuildError as error:
+        if error.where is None:
+            error.where = request.label
+        raise
+    except MemoryError as error:
+        raise EnvironmentFailure(
+            "not enough memory for this step",
+            where=request.label,
+            hint="close other programs, or use fewer jobs with `--jobs 1`",
+        ) from error
+    except Exception as error:
+        raise UnexpectedFailure(
+            f"{type(error).__name__}: {error}",
+            where=request.label,
+            hint="run again with `-v` for the whole story; if the input is sound, this is a bug",
+        ) from error
+
+
+@contextlib.contextmanager
+def _single_flight(store: Store, key: Digest, checkpoint: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a key. It only saves double work: where locks do not lock, renames keep results right."""
+    from filelock import FileLock, Timeout
+
+    folder = store.home.cache / "locks"
+    path = folder / f"{key.hex}.lock"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, thread_local=False)
+    while True:
+        checkpoint()
+        try:
+            lock.acquire(timeout=0.5, poll_interval=0.02)
+            break
+        except Timeout:
+            continue
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()

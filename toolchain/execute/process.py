@@ -1,0 +1,144 @@
+"""The executor of child processes: memory returns when a child ends, and a crash is one action's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from queue import SimpleQueue
+
+from toolchain.execute.perform import Workplace
+from toolchain.execute.port import (
+    ActionEvent,
+    ActionRequest,
+    Cancelled,
+    FailedAction,
+    Finished,
+    WorkerLost,
+)
+from toolchain.execute.worker import event_from_json, request_to_json
+
+_GRACE_SECONDS = 10
+
+
+class _Child:
+    """One child process and the request it works on."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self.current: ActionRequest | None = None
+
+    def send(self, request: ActionRequest) -> None:
+        self.current = request
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request_to_json(request)) + "\n")
+        self.process.stdin.flush()
+
+
+class ProcessExecutor:
+    """`jobs` child processes, each doing one action at a time; a child that dies is replaced."""
+
+    name = "process"
+
+    def __init__(self, workplace: Workplace, jobs: int | None = None) -> None:
+        self._command = [
+            sys.executable,
+            "-m",
+            "toolchain.execute.worker",
+            str(workplace.store.home.root),
+            *sorted(workplace.refresh),
+        ]
+        self._jobs = jobs or os.cpu_count() or 1
+        self._events: SimpleQueue[ActionEvent] = SimpleQueue()
+        self._waiting: deque[ActionRequest] = deque()
+        self._children: list[_Child] = []
+        self._lock = threading.RLock()
+        self._closing = False
+
+    def start(self, events: SimpleQueue[ActionEvent]) -> None:
+        """See `Executor.start`. Children begin with the first requests."""
+        self._events = events
+
+    def submit(self, request: ActionRequest) -> None:
+        """See `Executor.submit`."""
+        with self._lock:
+            self._waiting.append(request)
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Give waiting requests to idle children; a request that holds a whole model never runs beside another."""
+        while self._waiting and not self._closing:
+            request = self._next_runnable()
+            if request is None:
+                return
+            child = next((child for child in self._children if child.current is None), None)
+            if child is None:
+                if len(self._children) >= self._jobs:
+                    return
+                child = _Child(self._command)
+                self._children.append(child)
+                threading.Thread(target=self._listen, args=(child,), daemon=True).start()
+            self._waiting.remove(request)
+            try:
+                child.send(request)
+            except BrokenPipeError:
+                continue  # its listener sees the end and reports the loss
+
+    def _next_runnable(self) -> ActionRequest | None:
+        busy = any(child.current is not None and child.current.lane == "model" for child in self._children)
+        return next((request for request in self._waiting if not (busy and request.lane == "model")), None)
+
+    def _listen(self, child: _Child) -> None:
+        assert child.process.stdout is not None
+        for line in child.process.stdout:
+            event = event_from_json(json.loads(line))
+            self._events.put(event)
+            if isinstance(event, Finished | FailedAction):
+                with self._lock:
+                    child.current = None
+                    self._dispatch()
+        child.process.wait()
+        self._bury(child)
+
+    def _bury(self, child: _Child) -> None:
+        with self._lock:
+            self._children.remove(child)
+            request = child.current
+            if request is not None:
+                self._events.put(FailedAction(request.label, self._loss(child, request)))
+            self._dispatch()
+
+    def _loss(self, child: _Child, request: ActionRequest) -> Cancelled | WorkerLost:
+        if self._closing:
+            return Cancelled("stopped", where=request.label)
+        code = child.process.returncode
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        return WorkerLost(
+            f"the process that ran it {how}",
+            where=request.label,
+            hint="it may have run out of memory: try `--jobs 1`" if code == -signal.SIGKILL else None,
+        )
+
+    def close(self, *, cancel: bool) -> None:
+        """See `Executor.close`. Children get a signal, then ten seconds, then no choice."""
+        with self._lock:
+            self._closing = True
+            self._waiting.clear()
+            children = tuple(self._children)
+        for child in children:
+            if cancel:
+                child.process.terminate()
+            elif child.process.stdin is not None:
+                child.process.stdin.close()
+        for child in children:
+            try:
+                child.process.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()

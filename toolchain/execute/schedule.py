@@ -1,0 +1,338 @@
+"""The scheduler: one thread owns the graph, looks actions up, and feeds an executor with what must run.
+
+Early cutoff comes by itself: an action's key holds the contents of its inputs, so what comes out the same leads to
+hits. Source files are fetched only when something that must run reads them. A result that turns out to be damaged
+sends its producer back to work, once, in the same run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from registry.digest import Blob, Digest
+from registry.errors import MlxbuildError
+from registry.store.layout import BlobCorrupt, BlobMissing, Store
+from toolchain.cache.history import History
+from toolchain.cache.traces import TraceStore
+from toolchain.events.model import ActionFinished, ActionProgress, ActionStarted, Outcome, Warned
+from toolchain.events.stream import EventStream
+from toolchain.execute.fetching import FetchLane
+from toolchain.execute.port import (
+    ActionEvent,
+    ActionRequest,
+    Begun,
+    Executor,
+    FailedAction,
+    Finished,
+    Progressed,
+)
+from toolchain.graph.graph import Graph
+from toolchain.graph.lookup import Lookup, Resolved
+from toolchain.graph.plan import reason_to_run
+from toolchain.steps.table import STEPS, StepKind
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What became of every node."""
+
+    outputs: dict[str, Mapping[str, Blob]] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    errors: dict[str, MlxbuildError] = field(default_factory=dict)
+
+    def count(self) -> dict[str, int]:
+        """Outcome to how many nodes had it."""
+        return dict(Counter(self.outcomes.values()))
+
+
+class Scheduler:
+    """Runs one graph once."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        lookup: Lookup,
+        traces: TraceStore,
+        history: History,
+        store: Store,
+        executor: Executor,
+        stream: EventStream,
+        *,
+        keep_going: bool = False,
+        steps: Mapping[str, StepKind] = STEPS,
+        order: Callable[[list[str]], list[str]] = lambda labels: labels,
+    ) -> None:
+        """`order` may shuffle what is ready at one time, to prove that the order does not matter."""
+        self._graph = graph
+        self._lookup = lookup
+        self._traces = traces
+        self._history = history
+        self._store = store
+        self._executor = executor
+        self._stream = stream
+        self._keep_going = keep_going
+        self._steps = steps
+        self._order = order
+        self._result = RunResult()
+        self._queue: SimpleQueue[ActionEvent] = SimpleQueue()
+        self._fetching = FetchLane(self._queue)
+        self._consumers: dict[str, list[str]] = defaultdict(list)
+        self._missing_inputs: dict[str, int] = {}
+        self._missing_fetches: dict[str, set[str]] = {}
+        self._waiting_for_fetch: dict[str, list[str]] = defaultdict(list)
+        self._resolved: dict[str, Resolved] = {}
+        self._by_key: dict[Digest, str] = {}
+        self._sharers: dict[str, list[str]] = defaultdict(list)
+        self._busy: set[str] = set()
+        self._begun: dict[str, float] = {}
+        self._reasons: dict[str, str] = {}
+        self._healed: set[str] = set()
+        self._stopping = False
+
+    def run(self) -> RunResult:
+        """Bring every node to an outcome.
+
+        Raises:
+            KeyboardInterrupt: after the executor has been stopped; finished actions stay cached.
+        """
+        self._executor.start(self._queue)
+        is_done = False
+        try:
+            self._begin()
+            while self._busy:
+                self._take(self._queue.get())
+            is_done = True
+        finally:
+            self._fetching.close(cancel=not is_done)
+            self._executor.close(cancel=not is_done)
+            self._remember()
+        return self._result
+
+    def _begin(self) -> None:
+        nodes = self._graph.nodes
+        for node in nodes.values():
+            if node.expected is not None:
+                self._result.outputs[node.label] = node.expected
+                continue
+            needs = [label for label in node.needs if nodes[label].expected is None]
+            self._missing_inputs[node.label] = len(needs)
+            for label in needs:
+                self._consumers[label].append(node.label)
+        self._look_up([label for label, missing in self._missing_inputs.items() if missing == 0])
+
+    # -- from known inputs to a hit or a request
+
+    def _look_up(self, labels: list[str]) -> None:
+        """Resolve nodes whose inputs are all known, and everything that their hits make known in turn."""
+        pending = self._order(labels)
+        while pending:
+            missed: list[str] = []
+            known: list[str] = []
+            for label in pending:
+                if label in self._result.outcomes:
+                    continue
+                resolved = self._lookup.resolve(self._graph.nodes[label], self._result.outputs)
+                self._resolved[label] = resolved
+                trace = self._lookup.find(resolved)
+                if trace is None:
+                    missed.append(label)
+                else:
+                    self._traces.touch(resolved.key)
+                    known += self._settle(label, "hit", trace.outputs, 0.0)
+            self._explain(missed)
+            for label in missed:
+                self._demand(label)
+            pending = self._order(known)
+
+    def _explain(self, labels: list[str]) -> None:
+        past = self._history.of(labels) if labels else {}
+        for label in labels:
+            resolved = self._resolved[label]
+            self._reasons[label] = reason_to_run(resolved, self._lookup, self._traces, past.get(label))
+
+    def _demand(self, label: str) -> None:
+        """Have the action run, once the source files that it reads are here."""
+        if self._stopping:
+            self._skip(label, "stopped after a failure")
+            return
+        resolved = self._resolved[label]
+        first = self._by_key.setdefault(resolved.key, label)
+        if first != label and first in self._busy:
+            self._busy.add(label)
+            self._sharers[first].append(label)
+            return
+        self._by_key[resolved.key] = label
+        self._busy.add(label)
+        waits: set[str] = set()
+        for fetch in self._graph.fetch_nodes_of(resolved.node):
+            outcome = self._result.outcomes.get(fetch)
+            if outcome in ("failed", "skipped"):
+                self._busy.discard(label)
+                self._skip(label, f"needs {fetch}")
+                return
+            if outcome is None:
+                waits.add(fetch)
+                self._waiting_for_fetch[fetch].append(label)
+                self._begin_fetch(fetch)
+        waits -= self._result.outcomes.keys()
+        if waits:
+            self._missing_fetches[label] = waits
+        else:
+            self._submit(label)
+
+    def _begin_fetch(self, label: str) -> None:
+        if label in self._busy:
+            return
+        work = self._graph.fetches[label]
+        if work.catalogue.present(work.file.blob.digest):
+            self._finish(label, "present", 0.0)
+            return
+        self._busy.add(label)
+        self._fetching.submit(label, work)
+
+    def _submit(self, label: str) -> None:
+        resolved = self._resolved[label]
+        for content in resolved.node.literals:
+            self._store.put(content)
+        files = {}
+        for fetch in self._graph.fetch_nodes_of(resolved.node):
+            work = self._graph.fetches[fetch]
+            files[work.file.blob.digest] = work.catalogue.locate(work.file.blob.digest)
+        lane = self._steps[resolved.record.step].lane
+        self._executor.submit(ActionRequest(label, resolved.key, resolved.record, files, lane))
+
+    # -- from events to outcomes
+
+    def _take(self, event: ActionEvent) -> None:
+        match event:
+            case Begun(label):
+                self._begun[label] = time.perf_counter()
+                node = self._graph.nodes[label]
+                self._stream.emit(ActionStarted(label, self._reasons.get(label, ""), node.work_bytes))
+            case Progressed(label, done_bytes):
+                self._stream.emit(ActionProgress(label, done_bytes))
+            case Finished() if event.label in self._graph.fetches:
+                self._busy.discard(event.label)
+                self._finish(event.label, "ran", event.seconds)
+                self._release(event.label)
+            case Finished():
+                self._conclude(event)
+            case FailedAction(label, error):
+                self._fail(label, error)
+
+    def _conclude(self, event: Finished) -> None:
+        self._busy.discard(event.label)
+        if event.diverged_from is not None:
+            self._stream.emit(
+                Warned("the same action gave other bytes before; the first result is kept", where=event.label)
+            )
+        outputs = event.diverged_from or event.outputs
+        known = self._settle(event.label, "hit" if event.was_hit else "ran", outputs, event.seconds)
+        for sharer in self._sharers.pop(event.label, []):
+            self._busy.discard(sharer)
+            known += self._settle(sharer, "shared", outputs, 0.0)
+        self._look_up(known)
+
+    def _settle(self, label: str, outcome: Outcome, outputs: Mapping[str, Blob], seconds: float) -> list[str]:
+        """Note an outcome with outputs; returns the nodes whose inputs are now all known."""
+        self._result.outputs[label] = outputs
+        self._finish(label, outcome, seconds)
+        ready = []
+        for consumer in self._consumers[label]:
+            self._missing_inputs[consumer] -= 1
+            if self._missing_inputs[consumer] == 0:
+                ready.append(consumer)
+        return ready
+
+    def _release(self, fetch: str) -> None:
+        for label in self._waiting_for_fetch.pop(fetch, []):
+            waits = self._missing_fetches.get(label)
+            if waits is None:
+                continue
+            waits.discard(fetch)
+            if not waits:
+                del self._missing_fetches[label]
+                self._submit(label)
+
+    def _fail(self, label: str, error: MlxbuildError) -> None:
+        self._busy.discard(label)
+        if isinstance(error, BlobMissing | BlobCorrupt) and self._heal(label, error):
+            return
+        self._result.errors[label] = error
+        self._finish(label, "failed", time.perf_counter() - self._begun.get(label, time.perf_counter()))
+        if not self._keep_going:
+            self._stopping = True
+        affected = [*self._consumers[label], *self._sharers.pop(label, [])]
+        for waiting in self._waiting_for_fetch.pop(label, []):
+            self._missing_fetches.pop(waiting, None)
+            affected.append(waiting)
+        for consumer in affected:
+            self._skip(consumer, f"needs {label}")
+        if self._stopping:
+            for other in [label for label in self._missing_fetches if label in self._busy]:
+                del self._missing_fetches[other]
+                self._skip(other, "stopped after a failure")
+            for other, missing in self._missing_inputs.items():
+                if missing > 0:
+                    self._skip(other, "stopped after a failure")
+
+    def _heal(self, label: str, error: BlobMissing | BlobCorrupt) -> bool:
+        """A result of this run is damaged: run what made it again, then the action that stumbled over it."""
+        producers = [
+            other
+            for other, outputs in self._result.outputs.items()
+            if other in self._resolved and any(blob.digest == error.digest for blob in outputs.values())
+        ]
+        if label in self._healed or not producers:
+            return False
+        self._healed.add(label)
+        if self._store.has(error.digest):
+            self._store.quarantine(error.digest)
+        self._stream.emit(Warned(f"{error.message}: making it again", where=label))
+        for producer in producers:
+            del self._result.outcomes[producer]
+            self._traces.remove(self._resolved[producer].key)
+            self._missing_inputs[label] += 1
+            if label not in self._consumers[producer]:
+                self._consumers[producer].append(label)
+            self._consumers[producer] = [label]
+            self._reasons[producer] = "its output was damaged"
+            self._demand(producer)
+        return True
+
+    def _skip(self, label: str, reason: str) -> None:
+        if label in self._result.outcomes:
+            return
+        self._busy.discard(label)
+        self._reasons[label] = reason
+        self._finish(label, "skipped", 0.0)
+        for consumer in [*self._consumers[label], *self._sharers.pop(label, [])]:
+            self._skip(consumer, f"needs {label}")
+
+    def _finish(self, label: str, outcome: Outcome, seconds: float) -> None:
+        self._result.outcomes[label] = outcome
+        resolved = self._resolved.get(label)
+        self._stream.emit(
+            ActionFinished(
+                label,
+                outcome,
+                round(seconds, 4),
+                str(resolved.key) if resolved else None,
+                self._reasons.get(label, ""),
+                self._graph.nodes[label].work_bytes,
+            )
+        )
+
+    def _remember(self) -> None:
+        done = ("hit", "ran", "shared")
+        self._history.record(
+            {
+                label: (resolved.key, 0.0)
+                for label, resolved in self._resolved.items()
+                if self._result.outcomes.get(label) in done
+            }
+        )

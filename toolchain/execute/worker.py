@@ -1,0 +1,129 @@
+"""The child process of the process executor: requests come in on stdin, events go out on stdout, one JSON a line.
+
+It ends when its stdin does, so a parent that was killed leaves nobody behind.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from registry.digest import Blob, Digest
+from registry.errors import MlxbuildError
+from registry.home import Home
+from registry.store.layout import Store
+from toolchain.execute.inline import InlineExecutor
+from toolchain.execute.perform import Workplace
+from toolchain.execute.port import (
+    ActionEvent,
+    ActionRequest,
+    Begun,
+    FailedAction,
+    Finished,
+    Progressed,
+)
+from toolchain.graph.key import record_from_json, record_to_json
+
+
+def main() -> None:
+    """Serve requests until stdin ends."""
+    home, refresh = Home(Path(sys.argv[1])), frozenset(sys.argv[2:])
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)  # whatever a library prints must not mix with events
+    events: SimpleQueue[ActionEvent] = SimpleQueue()
+    executor = InlineExecutor(Workplace.of(Store.open(home), refresh), jobs=1)
+    executor.start(events)
+    threading.Thread(target=_read_requests, args=(executor,), daemon=True).start()
+    while True:
+        out.write(json.dumps(event_to_json(events.get())) + "\n")
+
+
+def _read_requests(executor: InlineExecutor) -> None:
+    for line in sys.stdin:
+        executor.submit(request_from_json(json.loads(line)))
+    os._exit(0)
+
+
+def request_to_json(request: ActionRequest) -> dict[str, Any]:
+    """A request as plain JSON data."""
+    return {
+        "label": request.label,
+        "key": str(request.key),
+        "record": record_to_json(request.record),
+        "files": {str(digest): str(path) for digest, path in request.files.items()},
+        "lane": request.lane,
+    }
+
+
+def request_from_json(data: Mapping[str, Any]) -> ActionRequest:
+    """The inverse of `request_to_json`."""
+    return ActionRequest(
+        label=data["label"],
+        key=Digest.parse(data["key"]),
+        record=record_from_json(data["record"]),
+        files={Digest.parse(digest): Path(path) for digest, path in data["files"].items()},
+        lane=data["lane"],
+    )
+
+
+def event_to_json(event: ActionEvent) -> dict[str, Any]:
+    """An event as plain JSON data; errors travel pickled, since only our own child writes them."""
+    match event:
+        case Begun(label):
+            return {"event": "begun", "label": label}
+        case Progressed(label, done_bytes):
+            return {"event": "progressed", "label": label, "done": done_bytes}
+        case Finished(label, outputs, seconds, was_hit, diverged_from):
+            return {
+                "event": "finished",
+                "label": label,
+                "outputs": _outputs_to_json(outputs),
+                "seconds": seconds,
+                "was_hit": was_hit,
+                "diverged_from": None if diverged_from is None else _outputs_to_json(diverged_from),
+            }
+        case FailedAction(label, error):
+            return {"event": "failed", "label": label, "error": base64.b64encode(pickle.dumps(error)).decode()}
+
+
+def event_from_json(data: Mapping[str, Any]) -> ActionEvent:
+    """The inverse of `event_to_json`."""
+    match data["event"]:
+        case "begun":
+            return Begun(data["label"])
+        case "progressed":
+            return Progressed(data["label"], data["done"])
+        case "finished":
+            earlier = data["diverged_from"]
+            return Finished(
+                data["label"],
+                _outputs_from_json(data["outputs"]),
+                data["seconds"],
+                data["was_hit"],
+                None if earlier is None else _outputs_from_json(earlier),
+            )
+        case _:
+            error = pickle.loads(base64.b64decode(data["error"]))
+            return FailedAction(
+                data["label"], error if isinstance(error, MlxbuildError) else MlxbuildError(str(error))
+            )
+
+
+def _outputs_to_json(outputs: Mapping[str, Blob]) -> dict[str, list[Any]]:
+    return {name: [str(blob.digest), blob.size_bytes] for name, blob in outputs.items()}
+
+
+def _outputs_from_json(data: Mapping[str, Any]) -> dict[str, Blob]:
+    return {name: Blob(Digest.parse(digest), size) for name, (digest, size) in data.items()}
+
+
+if __name__ == "__main__":
+    main()

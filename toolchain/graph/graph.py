@@ -1,0 +1,66 @@
+"""A whole build graph: nodes by label, the fetches behind them, and an order in which they can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from registry.errors import UserError
+from toolchain.graph.action import Node
+from toolchain.lock.model import LockedFile, LockedSource
+from toolchain.sources.catalogue import SourceCatalogue
+
+
+class BrokenGraph(UserError):
+    """Two nodes share a label though they differ, a node needs one that is not there, or there is a cycle."""
+
+    code = "graph"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A source file that a node reads: where it comes from, and the catalogue that gets it."""
+
+    catalogue: SourceCatalogue
+    source: LockedSource
+    file: LockedFile
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes in an order in which every node comes after those it needs."""
+
+    nodes: Mapping[str, Node]
+    fetches: Mapping[str, Fetch]
+    """Label of a fetch node to what it fetches."""
+
+    def fetch_nodes_of(self, node: Node) -> tuple[str, ...]:
+        """The fetches that must be done before the node runs."""
+        return tuple(label for label in node.after if label in self.fetches)
+
+
+def assemble(nodes: Iterable[Node], fetches: Mapping[str, Fetch]) -> Graph:
+    """Put nodes into order. Equal nodes of one label are one node.
+
+    Raises:
+        BrokenGraph: labels clash, a needed node is missing, or nodes need each other in a circle.
+    """
+    by_label: dict[str, Node] = {}
+    for node in nodes:
+        known = by_label.setdefault(node.label, node)
+        if known is not node and known != node:
+            raise BrokenGraph(
+                f"two different actions are both called `{node.label}`",
+                hint="give the recipes different names, or the variants different tags",
+            )
+    needed = {label: node.needs | frozenset(node.after) for label, node in by_label.items()}
+    for label, others in needed.items():
+        for other in others - by_label.keys():
+            raise BrokenGraph(f"`{label}` needs `{other}`, which is not in the graph")
+    try:
+        order = tuple(TopologicalSorter(needed).static_order())
+    except CycleError as error:
+        loop = " → ".join(reversed(error.args[1]))
+        raise BrokenGraph(f"actions need each other in a circle: {loop}") from error
+    return Graph({label: by_label[label] for label in order}, fetches)

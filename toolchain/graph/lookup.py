@@ -1,0 +1,94 @@
+"""From a node to its key and its trace: the code that plan and run share, so that they cannot disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from registry.digest import Blob, Digest
+from registry.store.layout import BlobCorrupt, BlobMissing, Store
+from toolchain.cache.traces import Trace, TraceStore
+from toolchain.graph.action import ActionRecord, Node
+from toolchain.graph.key import key_of, resolve
+from toolchain.steps.table import STEPS, StepKind
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A node whose inputs are all known by content."""
+
+    node: Node
+    record: ActionRecord
+    key: Digest
+
+
+class Lookup:
+    """Resolves nodes and finds their traces."""
+
+    def __init__(
+        self,
+        store: Store,
+        traces: TraceStore,
+        *,
+        steps: Mapping[str, StepKind] = STEPS,
+        refresh: Collection[str] = (),
+        salt: str = "",
+    ) -> None:
+        """`refresh` names step kinds whose traces are not believed; `salt` disowns all traces of another salt."""
+        self._store = store
+        self._traces = traces
+        self._steps = steps
+        self._refresh = frozenset(refresh)
+        self._salt = salt
+
+    def resolve(self, node: Node, outputs: Mapping[str, Mapping[str, Blob]]) -> Resolved:
+        """Fix the inputs of a node; `outputs` holds every node that it needs."""
+        kind = self._steps[node.step]
+        record = resolve(
+            node,
+            outputs,
+            implementation=kind.implementation,
+            tools=kind.tools,
+            platform=kind.platform,
+            salt=self._salt,
+        )
+        return Resolved(node, record, key_of(record))
+
+    def find(self, resolved: Resolved) -> Trace | None:
+        """A trace whose outputs are all in the store and untouched since, else None."""
+        if resolved.record.step in self._refresh:
+            return None
+        trace = self._traces.find(resolved.key)
+        if trace is None or not all(self._is_intact(trace, name) for name in trace.outputs):
+            return None
+        return trace
+
+    def was_evicted(self, resolved: Resolved) -> bool:
+        """Whether the action ran before and only its outputs are gone or damaged."""
+        return self._traces.find(resolved.key) is not None
+
+    def _is_intact(self, trace: Trace, name: str) -> bool:
+        blob = trace.outputs[name]
+        stamp = stamp_of(self._store, blob)
+        if stamp is None:
+            return False
+        if stamp == trace.stamps.get(name):
+            return True
+        try:
+            self._store.verify(blob.digest)
+        except BlobCorrupt:
+            self._store.quarantine(blob.digest)
+            return False
+        except BlobMissing:
+            return False
+        self._traces.replace(replace(trace, stamps={**trace.stamps, name: stamp}))
+        return True
+
+
+def stamp_of(store: Store, blob: Blob) -> int | None:
+    """When a blob's file was last written, in nanoseconds; None where it is missing or has another size."""
+    try:
+        status = store.path(blob.digest).stat()
+    except (BlobMissing, FileNotFoundError):
+        return None
+    return status.st_mtime_ns if status.st_size == blob.size_bytes else None
