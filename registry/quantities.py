@@ -1,0 +1,29 @@
+"""Sizes, speeds and durations as people read them."""
+
+from __future__ import annotations
+
+_STEPS = (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000))
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Decimal units with three significant digits at most: `6.19 MB`, `812 B`."""
+    for unit, step in _STEPS:
+        if size_bytes >= step * 0.9995:
+            return (
+                f"{size_bytes / step:.3g} {unit}"
+                if size_bytes < 999.5 * step
+                else f"{size_bytes / step:.0f} {unit}"
+            )
+    return f"{size_bytes:.0f} B"
+
+
+def format_seconds(seconds: float) -> str:
+    """`0.31 s`, `42 s`, `2 min 05 s`, `1 h 02 min`."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

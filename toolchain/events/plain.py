@@ -1,0 +1,88 @@
+"""A sink that writes one line per transition: for logs, pipes and CI. The live display is another sink."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from registry.quantities import format_bytes, format_seconds
+from toolchain.events.model import (
+    ActionFinished,
+    ActionStarted,
+    ArtifactBuilt,
+    Event,
+    Failed,
+    GateReported,
+    RunFinished,
+    RunStarted,
+    Warned,
+)
+
+
+class PlainLines:
+    """Lines without colour or cursor movement."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._actions = 0
+        self._done = 0
+
+    def handle(self, event: Event) -> None:
+        """Write what a person following along would want to know."""
+        match event:
+            case RunStarted(artifacts=artifacts, actions=actions):
+                self._actions = actions
+                self.line(f"building {', '.join(artifacts)} ({actions} actions)")
+            case ActionStarted(label, reason, work_bytes):
+                size = f"  {format_bytes(work_bytes)}" if work_bytes else ""
+                self.line(f"run   {label}{size}  ({reason})" if reason else f"run   {label}{size}")
+            case ActionFinished():
+                self._finished(event)
+            case GateReported(label, passed, message):
+                self.line(f"{'pass' if passed else 'FAIL'}  {label}  {message}")
+            case ArtifactBuilt(label, digest, size_bytes, _):
+                self.line(f"built {label}  {digest[:19]}  {format_bytes(size_bytes)}")
+            case Warned(message, where):
+                self.warning(message, where)
+            case Failed():
+                self.failure(event)
+            case RunFinished(seconds, outcomes, _):
+                self.line(summary(seconds, outcomes))
+            case _:
+                pass
+
+    def _finished(self, event: ActionFinished) -> None:
+        self._done += 1
+        if event.outcome in ("ran", "failed"):
+            self.line(
+                f"{event.outcome:5} {event.label}  {format_seconds(event.seconds)}  [{self._done}/{self._actions}]"
+            )
+        elif event.outcome == "skipped":
+            self.line(f"skip  {event.label}  ({event.reason})")
+
+    def line(self, text: str) -> None:
+        """Write one line."""
+        self._out.write(f"{text}\n")
+        self._out.flush()
+
+    def warning(self, message: str, where: str | None) -> None:
+        """Write a warning."""
+        self.line(f"warning: {message}" + (f" ({where})" if where else ""))
+
+    def failure(self, event: Failed) -> None:
+        """Write an error: what, where, what to do."""
+        self.line(f"error[{event.code}]: {event.message}")
+        if event.where:
+            self.line(f"  --> {event.where}")
+        if event.hint:
+            self.line(f"hint: {event.hint}")
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._out.flush()
+
+
+def summary(seconds: float, outcomes: dict[str, int]) -> str:
+    """The last line of a run: how long, and what became of the actions."""
+    names = (("hit", "cached"), ("shared", "shared"), ("ran", "ran"), ("failed", "failed"), ("skipped", "skipped"))
+    parts = [f"{outcomes[key]} {word}" for key, word in names if outcomes.get(key)]
+    return f"{', '.join(parts) or 'nothing to do'} in {format_seconds(seconds)}"
