@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry.home import Home
-from registry.store.durable import StoreReadOnly, disk_errors
+from registry.store.durable import disk_errors
+from registry.store.errors import StoreReadOnly
 
 _POLL_SECONDS = 0.05
 _UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -51,13 +52,17 @@ def exclusive(home: Home, waiting: Waiting | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive_file(path: Path, waiting: Waiting | None = None) -> Iterator[None]:
+def exclusive_file(
+    path: Path, waiting: Waiting | None = None, checkpoint: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Hold one lock file alone among threads and processes; the file and its folder are made if missing.
+
+    `checkpoint` is called while waiting, and may raise to give up.
 
     Raises:
         StoreReadOnly: the file cannot be made.
     """
-    with _held(_open(path), fcntl.LOCK_EX, waiting, f"waiting for the lock {path}"):
+    with _held(_open(path), fcntl.LOCK_EX, waiting, f"waiting for the lock {path}", checkpoint):
         yield
 
 
@@ -76,12 +81,20 @@ def _open(path: Path) -> int:
 
 
 @contextmanager
-def _held(descriptor: int, mode: int, waiting: Waiting | None, message: str) -> Iterator[None]:
+def _held(
+    descriptor: int,
+    mode: int,
+    waiting: Waiting | None,
+    message: str,
+    checkpoint: Callable[[], None] | None = None,
+) -> Iterator[None]:
     try:
         if not _try(descriptor, mode):
             if waiting is not None:
                 waiting(message)
             while not _try(descriptor, mode):
+                if checkpoint is not None:
+                    checkpoint()
                 time.sleep(_POLL_SECONDS)
         yield
     finally:

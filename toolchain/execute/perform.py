@@ -11,6 +11,7 @@ from pathlib import Path
 from registry.digest import Blob, Digest
 from registry.errors import EnvironmentFailure, MlxbuildError, StepError, UserError
 from registry.store.layout import Store
+from registry.store.leases import exclusive_file
 from toolchain.cache.traces import Trace, TraceStore
 from toolchain.execute.port import ActionRequest, Finished
 from toolchain.graph.lookup import stamp_of
@@ -114,21 +115,7 @@ def _run(step: Step, request: ActionRequest, context: StepContext) -> Mapping[st
 @contextlib.contextmanager
 def _single_flight(store: Store, key: Digest, checkpoint: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of a key. It only saves double work: where locks do not lock, renames keep results right."""
-    from filelock import FileLock, Timeout
-
-    folder = store.home.cache / "locks"
-    path = folder / f"{key.hex}.lock"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, thread_local=False)
-    while True:
-        checkpoint()
-        try:
-            lock.acquire(timeout=0.5, poll_interval=0.02)
-            break
-        except Timeout:
-            continue
-    try:
+    path = store.home.cache / "locks" / f"{key.hex}.lock"
+    with exclusive_file(path, checkpoint=checkpoint):
         yield
-    finally:
         path.unlink(missing_ok=True)
-        lock.release()

@@ -1,0 +1,26 @@
+"""`mlxbuild cp`: another name for an artifact."""
+
+from __future__ import annotations
+
+import typer
+
+from mlxbuild.cli.output import say
+from mlxbuild.cli.workspace import find, open_store
+from registry.artifact.modelpack import tag_descriptor
+from registry.digest import Blob
+from registry.reference import Reference
+
+app = typer.Typer()
+
+
+@app.command()
+def copy(
+    source: str = typer.Argument(help="Name or digest of an artifact."),
+    target: str = typer.Argument(help="The new name; an artifact of that name loses it."),
+) -> None:
+    """Give an artifact another name. No bytes are copied."""
+    name = Reference.parse(target)
+    with open_store() as store:
+        _, digest = find(store, source)
+        store.tags.set({name.store_name: tag_descriptor(Blob(digest, store.size(digest)))})
+        say(f"{name.store_name} {digest}")

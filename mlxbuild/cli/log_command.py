@@ -1,0 +1,64 @@
+"""`mlxbuild log`: earlier runs, and what ran in them."""
+
+from __future__ import annotations
+
+import typer
+
+from mlxbuild.cli.output import say, say_json, say_table
+from registry.errors import UserError
+from registry.home import Home
+from registry.quantities import format_seconds
+from toolchain.events.journal import read_events, read_report, runs
+from toolchain.events.plain import summary
+
+app = typer.Typer()
+
+
+class UnknownRun(UserError):
+    """No kept run has that name."""
+
+    code = "unknown-run"
+
+
+@app.command()
+def log(
+    run: str = typer.Argument("", help="A run (or `last`) to look into; without it, runs are listed."),
+    events: bool = typer.Option(False, "--events", help="Print every event as JSON lines."),
+    everything: bool = typer.Option(False, "--all", help="Also list actions that were hits."),
+    as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
+) -> None:
+    """Show earlier runs: what ran, why, and how long it took."""
+    folders = runs(Home.from_environment())
+    if not run:
+        say_table(
+            ("RUN", "EXIT", "WHAT"),
+            [(folder.name, *_line(read_report(folder))) for folder in folders[:30]],
+        )
+        return
+    folder = next((f for f in folders if run == "last" or f.name.startswith(run)), None)
+    if folder is None:
+        raise UnknownRun(f"there is no run `{run}`", hint="`mlxbuild log` lists the runs that are kept")
+    report = read_report(folder)
+    if events or report is None:
+        for event in read_events(folder):
+            say_json(event) if as_json else say(" ".join(f"{k}={v}" for k, v in event.items()))
+    elif as_json:
+        say_json(report)
+    else:
+        say(f"{report['run']}  {' '.join(report.get('command', []))}")
+        rows = [
+            (a["outcome"], a["label"], format_seconds(a["seconds"]), a["reason"])
+            for a in report["actions"]
+            if everything or a["outcome"] not in ("hit", "present")
+        ]
+        if rows:
+            say_table(("OUTCOME", "ACTION", "TIME", "REASON"), rows)
+        say(summary(report.get("seconds", 0.0), report.get("outcomes", {})))
+
+
+def _line(report: dict[str, object] | None) -> tuple[str, str]:
+    if report is None:
+        return "-", "cut short"
+    outcomes = report.get("outcomes")
+    seconds = float(str(report.get("seconds", 0.0)))
+    return str(report.get("exit_code", "-")), summary(seconds, outcomes if isinstance(outcomes, dict) else {})

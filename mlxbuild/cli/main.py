@@ -1,0 +1,143 @@
+"""The entry of the command line: which commands there are, and the one place where errors end the process.
+
+Commands are imported only when they are called or listed, and heavy libraries only inside them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+from registry.errors import Kind, MlxbuildError, UserError
+
+COMMANDS: dict[str, str] = {
+    "init": "Write a first recipe from a model folder or a Hub repository.",
+    "lint": "Report every mistake of a recipe, with line and hint.",
+    "lock": "Pin every source of a recipe by digest.",
+    "plan": "Show what a build would do, and why; moves no weights.",
+    "create": "Build all variants of recipes into artifacts.",
+    "why": "Tell which input changed since an action last ran.",
+    "graph": "Draw the build graph.",
+    "verify": "Check an artifact against its digests, recipe and lock.",
+    "test": "Run the gates that an artifact carries.",
+    "run": "Answer a prompt with a built model.",
+    "chat": "Talk with a built model.",
+    "list": "List the artifacts in the store.",
+    "show": "Show what is in an artifact.",
+    "cp": "Give an artifact another name.",
+    "rm": "Remove names of artifacts.",
+    "gc": "Remove blobs that nothing needs.",
+    "log": "Show earlier runs.",
+    "cache": "Look at what the store and the cache hold.",
+    "doctor": "Check this machine and this home.",
+    "schema": "Print the JSON Schema of ModelSpec.",
+    "version": "Print the versions that decide results.",
+}
+
+
+class UnknownCommand(UserError):
+    """The first word is no command."""
+
+    code = "unknown-command"
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported by name when they are needed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All commands, in the order of a day's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A stand-in with the command's one line: enough for the list of commands."""
+        if cmd_name not in COMMANDS:
+            return None
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name], short_help=COMMANDS[cmd_name])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """Import the command that is called, or suggest near names."""
+        name = args[0]
+        if name in COMMANDS:
+            module = importlib.import_module(f"mlxbuild.cli.{name}_command")
+            command = typer.main.get_command(module.app)
+            command.name = name
+            return name, command, args[1:]
+        if name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, COMMANDS, n=1)
+        raise UnknownCommand(
+            f"there is no command `{name}`",
+            hint=f"did you mean `{near[0]}`?" if near else "see `mlxbuild --help`",
+        )
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="mlxbuild",
+    help="Build models from recipes into OCI artifacts, and run them with MLX.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root(
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show where an error came from."),
+    home: str = typer.Option("", "--home", help="Use this home instead of $MLXBUILD_HOME.", metavar="FOLDER"),
+) -> None:
+    if verbose:
+        os.environ["MLXBUILD_VERBOSE"] = "1"
+    if home:
+        os.environ["MLXBUILD_HOME"] = home
+
+
+def main() -> None:
+    """Run the command line and end the process with the exit code of what happened."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; errors are told on stderr. Returns the exit code."""
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="mlxbuild", standalone_mode=False)
+    except MlxbuildError as error:
+        _tell(error)
+        return error.exit_code
+    except typer.Exit as ended:
+        return ended.exit_code
+    except TyperException as error:
+        error.show(sys.stderr)  # type: ignore[attr-defined]
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"error[{Kind.ENVIRONMENT}]: {error.strerror or error}{where}\n")
+        return _verbosely(6)
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: MlxbuildError) -> None:
+    sys.stderr.write(f"{error.diagnostics()}\n")
+    _verbosely(0)
+
+
+def _verbosely(code: int) -> int:
+    if os.environ.get("MLXBUILD_VERBOSE"):
+        traceback.print_exc()
+    return code

@@ -1,0 +1,96 @@
+"""`mlxbuild show`: what is in an artifact."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from mlxbuild.cli.output import say, say_json, say_table
+from mlxbuild.cli.workspace import find, open_store
+from registry.artifact.reader import Artifact
+from registry.quantities import format_bytes
+
+app = typer.Typer()
+
+
+@app.command()
+def show(
+    name: str = typer.Argument(help="Name or digest of an artifact."),
+    files: bool = typer.Option(False, "--files", help="List every file."),
+    recipe: bool = typer.Option(False, "--recipe", help="Print the resolved recipe that it carries."),
+    template: bool = typer.Option(False, "--template", help="Print its chat template."),
+    manifest: bool = typer.Option(False, "--manifest", help="Print the manifest as stored."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Show an artifact's description, defaults, facts and files."""
+    with open_store() as store:
+        _, digest = find(store, name)
+        artifact = Artifact.open(store, digest)
+        if manifest:
+            say(store.read(digest).decode())
+        elif recipe:
+            say(artifact.read("mlxbuild/ModelSpec.json").decode())
+        elif template:
+            say(artifact.read("chat_template.jinja").decode())
+        elif as_json:
+            say_json(_describe(artifact))
+        else:
+            _print(artifact, with_files=files)
+
+
+def _describe(artifact: Artifact) -> dict[str, object]:
+    return {
+        "digest": str(artifact.digest),
+        "size": artifact.size_bytes,
+        "annotations": dict(artifact.annotations),
+        "config": dict(artifact.config),
+        "defaults": _read_json(artifact, "mlxbuild/defaults.json"),
+        "facts": _read_json(artifact, "mlxbuild/facts.json"),
+        "files": [
+            {
+                "path": file.path,
+                "role": file.role.value,
+                "digest": str(file.blob.digest),
+                "size": file.blob.size_bytes,
+            }
+            for file in artifact.files
+        ],
+    }
+
+
+def _print(artifact: Artifact, *, with_files: bool) -> None:
+    descriptor, settings = artifact.config["descriptor"], artifact.config["config"]
+    say(f"{descriptor.get('title', descriptor['name'])}  {artifact.digest}")
+    if descriptor.get("description"):
+        say(f"  {descriptor['description']}")
+    lines = {
+        "family": descriptor.get("family"),
+        "parameters": settings.get("paramSize"),
+        "precision": settings.get("precision"),
+        "quantization": settings.get("quantization"),
+        "licenses": ", ".join(descriptor.get("licenses", [])),
+        "revision": descriptor.get("revision"),
+        "size": format_bytes(artifact.size_bytes),
+    }
+    for heading, path in (("defaults", "mlxbuild/defaults.json"), ("facts", "mlxbuild/facts.json")):
+        content = _read_json(artifact, path)
+        if content:
+            lines[heading] = json.dumps(content, ensure_ascii=False)
+    for key, value in lines.items():
+        if value:
+            say(f"  {key}: {value}")
+    if with_files:
+        say_table(
+            ("  PATH", "ROLE", "SIZE", "DIGEST"),
+            [
+                (f"  {file.path}", file.role.value, format_bytes(file.blob.size_bytes), file.blob.digest.short)
+                for file in artifact.files
+            ],
+        )
+    else:
+        say(f"  files: {len(artifact.files)} (`--files` lists them)")
+
+
+def _read_json(artifact: Artifact, path: str) -> object:
+    return json.loads(artifact.read(path)) if artifact.file(path) else None
