@@ -1,4 +1,4 @@
-"""Changes to the disk that survive a crash, and the names of a disk's failures. No content is known here."""
+"""Changes to the disk that survive a crash, and failures of the disk by name. No content is known here."""
 
 from __future__ import annotations
 
@@ -9,26 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from registry.errors import EnvironmentFailure
-
-
-class StoreFailure(EnvironmentFailure):
-    """The disk below the store refused an operation."""
-
-    code = "store-failure"
-
-
-class DiskFull(StoreFailure):
-    """No room is left: the disk, a quota or a file size limit."""
-
-    code = "disk-full"
-
-
-class StoreReadOnly(StoreFailure):
-    """The store cannot be written to."""
-
-    code = "store-read-only"
-
+from registry.store.errors import DiskFull, StoreFailure, StoreReadOnly
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})

@@ -6,54 +6,27 @@ import hashlib
 import json
 import os
 import re
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from registry.digest import Blob, Digest
-from registry.errors import EnvironmentFailure, TrustError
+from registry.errors import EnvironmentFailure
 from registry.home import Home
-from registry.store.durable import (
-    StoreFailure,
-    create_temporary,
-    disk_errors,
-    publish,
-    replace_file,
-    write_all,
-)
+from registry.store.durable import disk_errors, replace_file
+from registry.store.errors import BlobCorrupt, BlobMissing, BlobTooLarge, StoreFailure
 from registry.store.tags import TagTable
+from registry.store.writer import BlobWriter, holds
+
+__all__ = ["READ_LIMIT_BYTES", "BlobCorrupt", "BlobMissing", "BlobTooLarge", "BlobWriter", "Store"]
 
 READ_LIMIT_BYTES = 64 * 1024 * 1024
 LAYOUT_FILE = "oci-layout"
 LAYOUT_VERSION = "1.0.0"
 
-_PIECE_BYTES = 1024 * 1024  # hashed, then written, while it is still in the processor's cache
-_BUFFER_BYTES = 256 * 1024  # same reason, for reading
+_BUFFER_BYTES = 256 * 1024  # read, then hashed, while it is still in the processor's cache
 _HEX = re.compile(r"[0-9a-f]{64}")
-
-
-class BlobMissing(EnvironmentFailure):
-    """The store does not hold a blob that something names."""
-
-    code = "blob-missing"
-    digest: Digest
-
-
-class BlobCorrupt(TrustError):
-    """A blob's bytes are not what its digest says."""
-
-    code = "blob-corrupt"
-    digest: Digest
-
-
-class BlobTooLarge(TrustError):
-    """A blob that should be small metadata is not."""
-
-    code = "blob-too-large"
 
 
 class Store:
@@ -121,7 +94,7 @@ class Store:
         try:
             return os.stat(self._location(digest)).st_size  # noqa: PTH116
         except FileNotFoundError:
-            raise _missing(digest) from None
+            raise BlobMissing(digest) from None
 
     def path(self, digest: Digest) -> Path:
         """Where the blob lies, read-only.
@@ -131,7 +104,7 @@ class Store:
         """
         location = self._location(digest)
         if not os.path.exists(location):  # noqa: PTH110
-            raise _missing(digest)
+            raise BlobMissing(digest)
         return Path(location)
 
     def read(self, digest: Digest, *, limit_bytes: int = READ_LIMIT_BYTES) -> bytes:
@@ -165,7 +138,7 @@ class Store:
             DiskFull, StoreReadOnly, StoreFailure: the store is as it was.
         """
         blob = Blob(Digest.of_bytes(data), len(data))
-        if self._holds(blob):
+        if holds(self._location(blob.digest), blob.size_bytes):
             return blob
         with self.writer(durable=durable) as writer:
             writer.write(data)
@@ -173,7 +146,7 @@ class Store:
 
     def writer(self, *, durable: bool = True) -> BlobWriter:
         """Begin a blob of unknown digest; use it in a `with` statement."""
-        return BlobWriter(self, durable=durable)
+        return BlobWriter(self._temporary, self._location, durable=durable)
 
     def verify(self, digest: Digest, progress: Callable[[int], None] | None = None) -> None:
         """Hash a whole blob; `progress` gets the number of bytes of each piece. Releases the interpreter lock.
@@ -233,111 +206,10 @@ class Store:
     def _location(self, digest: Digest) -> str:
         return f"{self.home.store}/blobs/{digest.algorithm}/{digest.hex}"
 
-    def _holds(self, blob: Blob) -> bool:
-        """Whether a regular file of the right name and size lies there; another size is a damaged blob."""
-        try:
-            found = os.stat(self._location(blob.digest), follow_symlinks=False)  # noqa: PTH116
-        except FileNotFoundError:
-            return False
-        return stat.S_ISREG(found.st_mode) and found.st_size == blob.size_bytes
-
-
-class BlobWriter:
-    """One blob on its way into a store. Use it from one thread at a time, in a `with` statement.
-
-    Leaving the statement without `commit` removes what was written.
-    """
-
-    def __init__(self, store: Store, *, durable: bool) -> None:
-        self._store = store
-        self._durable = durable
-        self._hasher = hashlib.sha256()
-        self._size_bytes = 0
-        with disk_errors(store._temporary):
-            self._descriptor, self._path = create_temporary(store._temporary, mode=0o444)
-        self._open = True
-        self._temporary_exists = True
-
-    def write(self, buffer: bytes | bytearray | memoryview) -> None:
-        """Append the bytes of a contiguous buffer of any element type, hashing them on the way.
-
-        Raises:
-            DiskFull, StoreFailure: the blob cannot be finished.
-        """
-        view = memoryview(buffer)
-        if not view.nbytes:
-            return
-        flat = view.cast("B")
-        with disk_errors(self._path):
-            for start in range(0, flat.nbytes, _PIECE_BYTES):
-                piece = flat[start : start + _PIECE_BYTES]
-                self._hasher.update(piece)
-                write_all(self._descriptor, piece)
-        self._size_bytes += flat.nbytes
-
-    @property
-    def size_bytes(self) -> int:
-        """How much was written so far."""
-        return self._size_bytes
-
-    def commit(self, expected: Digest | None = None) -> Blob:
-        """Finish the blob and give it its name; if the store holds it already, the new copy is dropped.
-
-        Raises:
-            BlobCorrupt: the bytes do not have the `expected` digest.
-            DiskFull, StoreFailure: the store is as it was.
-        """
-        blob = Blob(Digest("sha256", self._hasher.hexdigest()), self._size_bytes)
-        if expected is not None and expected != blob.digest:
-            raise BlobCorrupt(f"expected {expected}, got {blob.digest}", where=str(self._path))
-        with disk_errors(self._path):
-            if self._store._holds(blob):
-                self._discard()
-                return blob
-            if self._durable:
-                os.fsync(self._descriptor)
-            self._close()
-            publish(self._path, Path(self._store._location(blob.digest)), durable=self._durable)
-            self._temporary_exists = False
-        return blob
-
-    def _close(self) -> None:
-        if self._open:
-            self._open = False
-            os.close(self._descriptor)
-
-    def _discard(self) -> None:
-        self._close()
-        if self._temporary_exists:
-            self._temporary_exists = False
-            with suppress(FileNotFoundError):
-                os.unlink(self._path)  # noqa: PTH108
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError):  # the error on its way says more
-            self._discard()
-
-
-def _missing(digest: Digest) -> BlobMissing:
-    error = BlobMissing(f"the store does not hold {digest}", hint="build or pull again what needs it")
-    error.digest = digest
-    return error
-
 
 def _missing_or(error: StoreFailure, digest: Digest) -> EnvironmentFailure:
-    return _missing(digest) if isinstance(error.__cause__, FileNotFoundError) else error
+    return BlobMissing(digest) if isinstance(error.__cause__, FileNotFoundError) else error
 
 
 def _corrupt(digest: Digest, location: str) -> BlobCorrupt:
-    error = BlobCorrupt(
-        f"the bytes of {digest} are damaged",
-        where=location,
-        hint="build or pull again: the damaged blob is set aside and made anew",
-    )
-    error.digest = digest
-    return error
+    return BlobCorrupt(digest, f"the bytes of {digest} are damaged", where=location)

@@ -11,8 +11,9 @@ from typing import Any
 from registry.digest import Digest, InvalidDigest
 from registry.errors import UserError
 from registry.home import Home
-from registry.reference import Reference
-from registry.store.durable import StoreFailure, replace_file
+from registry.reference import InvalidReference, Reference
+from registry.store.durable import replace_file
+from registry.store.errors import StoreFailure
 from registry.store.leases import exclusive_file
 
 INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -82,10 +83,12 @@ class TagTable:
         """Point many store names at once; those that exist move.
 
         Raises:
+            InvalidReference: a name is not `repository:tag`.
             DiskFull, StoreReadOnly, StoreFailure: no tag has moved.
         """
         for name in names:
-            Reference.parse(name)
+            if Reference.parse(name).store_name != name:
+                raise InvalidReference(f"`{name}` is not a name in the store", hint="write repository:tag")
         self._update(lambda entries: _with(entries, names))
 
     def remove(self, store_name: str) -> None:

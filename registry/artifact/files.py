@@ -1,0 +1,122 @@
+"""The files of an artifact: role, safe path, blob, and the identity of a set of them. Manifests live beside it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from registry.artifact import media_types
+from registry.digest import Blob, Digest
+from registry.errors import TrustError
+
+LONGEST_COMPONENT_BYTES = 255
+LONGEST_PATH_BYTES = 1024
+
+
+class UnsafePath(TrustError):
+    """A path of an artifact would leave its folder, or two of them would meet in one file."""
+
+    code = "unsafe-path"
+
+
+class FileRole(StrEnum):
+    """What a file is for; it decides the layer's media type and its place in the manifest."""
+
+    WEIGHT = "weight"
+    CONFIG = "config"
+    DOC = "doc"
+
+    @property
+    def media_type(self) -> str:
+        """The raw ModelPack layer type."""
+        return _MEDIA_TYPES[self]
+
+
+_MEDIA_TYPES = {
+    FileRole.WEIGHT: media_types.WEIGHT,
+    FileRole.CONFIG: media_types.WEIGHT_CONFIG,
+    FileRole.DOC: media_types.DOC,
+}
+_ORDER = {role: position for position, role in enumerate(FileRole)}
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFile:
+    """One file.
+
+    Raises:
+        UnsafePath: the path could not be a file below any folder on every system.
+    """
+
+    path: str
+    """Relative, with `/`."""
+    role: FileRole
+    blob: Blob
+
+    def __post_init__(self) -> None:
+        if reason := unsafe(self.path):
+            raise UnsafePath(f"`{self.path}` {reason}", hint="use a relative path of plain names")
+
+
+def unsafe(path: str) -> str | None:
+    """Why a path is refused, or None."""
+    if not path:
+        return "is empty"
+    if path.startswith("/"):
+        return "is absolute"
+    if "\\" in path or ":" in path:
+        return "holds a backslash or a colon, which some systems read as a drive or a folder"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in path):
+        return "holds a control character"
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        return "climbs or has an empty part"
+    if len(path.encode()) > LONGEST_PATH_BYTES or any(
+        len(part.encode()) > LONGEST_COMPONENT_BYTES for part in parts
+    ):
+        return "is too long"
+    return None
+
+
+def collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of paths that are one file, or a file and its folder, where case or Unicode form does not count."""
+    seen: dict[str, str] = {}
+    found = []
+    for path in sorted(paths):
+        folded = _folded(path)
+        if folded in seen:
+            found.append((seen[folded], path))
+        else:
+            seen[folded] = path
+    for folded, path in seen.items():
+        for end in (position for position, character in enumerate(folded) if character == "/"):
+            if (folder := seen.get(folded[:end])) is not None:
+                found.append((folder, path))
+    return found
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def in_order(files: Iterable[ArtifactFile]) -> tuple[ArtifactFile, ...]:
+    """The manifest's order: weights, configuration, documents, each by path.
+
+    Raises:
+        UnsafePath: two paths collide.
+    """
+    ordered = tuple(sorted(files, key=lambda file: (_ORDER[file.role], file.path)))
+    for first, second in collisions(file.path for file in ordered):
+        raise UnsafePath(f"`{first}` and `{second}` would be one file on some systems", hint="rename one of them")
+    return ordered
+
+
+def set_digest(files: Sequence[ArtifactFile]) -> Digest:
+    """The identity of the files however they are packed: sha256 over lines `<sha256>  <path>` by path.
+
+    The lines are joined by a newline, none at the end (Cog's weights specification, section 2.4).
+    """
+    lines = [f"{file.blob.digest.hex}  {file.path}" for file in sorted(files, key=lambda file: file.path)]
+    return Digest.of_bytes("\n".join(lines).encode())

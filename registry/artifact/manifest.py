@@ -1,0 +1,104 @@
+"""Reads manifests as data that may come from anybody. What an artifact is made of is built on top of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry.digest import Blob, Digest, InvalidDigest
+from registry.errors import TrustError
+from registry.store.layout import Store
+
+MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+class InvalidManifest(TrustError):
+    """A blob is not the manifest or config that it should be."""
+
+    code = "invalid-manifest"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One descriptor of a manifest."""
+
+    media_type: str
+    blob: Blob
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An OCI image manifest, checked for its shape alone."""
+
+    blob: Blob
+    artifact_type: str | None
+    config: Layer
+    layers: tuple[Layer, ...]
+    subject: Digest | None
+    annotations: Mapping[str, str]
+
+
+def read(store: Store, digest: Digest) -> Manifest:
+    """The manifest of that digest.
+
+    Raises:
+        BlobMissing, BlobCorrupt, BlobTooLarge: it cannot be read.
+        InvalidManifest: it is something else.
+    """
+    data = store.read(digest, limit_bytes=MANIFEST_LIMIT_BYTES)
+    where = str(digest)
+    document = json_object(data, where)
+    layers = document.get("layers")
+    if not isinstance(layers, list):
+        raise InvalidManifest("it has no list of layers", where=where, hint="name an artifact, not an index")
+    subject = document.get("subject")
+    artifact_type = document.get("artifactType")
+    return Manifest(
+        blob=Blob(digest, len(data)),
+        artifact_type=artifact_type if isinstance(artifact_type, str) else None,
+        config=_layer(document.get("config"), f"{where} config"),
+        layers=tuple(_layer(layer, f"{where} layer {number}") for number, layer in enumerate(layers, 1)),
+        subject=None if subject is None else _layer(subject, f"{where} subject").blob.digest,
+        annotations=_annotations(document.get("annotations"), where),
+    )
+
+
+def json_object(data: bytes, where: str) -> dict[str, Any]:
+    """Decode a JSON object.
+
+    Raises:
+        InvalidManifest: the bytes are something else.
+    """
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidManifest(f"it is not JSON: {error}", where=where) from error
+    if not isinstance(document, dict):
+        raise InvalidManifest("it is not a JSON object", where=where)
+    return document
+
+
+def _layer(value: object, where: str) -> Layer:
+    if not isinstance(value, dict):
+        raise InvalidManifest("it is not a descriptor", where=where)
+    media_type, size, digest = value.get("mediaType"), value.get("size"), value.get("digest")
+    if not isinstance(media_type, str) or not isinstance(digest, str):
+        raise InvalidManifest("a descriptor needs mediaType and digest", where=where)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise InvalidManifest("a descriptor needs a size in bytes", where=where)
+    try:
+        blob = Blob(Digest.parse(digest), size)
+    except InvalidDigest as error:
+        raise InvalidManifest(error.message, where=where) from error
+    return Layer(media_type, blob, _annotations(value.get("annotations"), where))
+
+
+def _annotations(value: object, where: str) -> Mapping[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise InvalidManifest("annotations are texts by name", where=where)
+    return value

@@ -1,0 +1,99 @@
+"""Opens an artifact of the store: its files, config and annotations. Hashing them all is verification's matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry.artifact import manifest as manifests
+from registry.artifact import media_types
+from registry.artifact.files import ArtifactFile, FileRole, in_order
+from registry.artifact.manifest import InvalidManifest, Layer, Manifest
+from registry.digest import Digest
+from registry.store.layout import Store
+
+_ROLES = {role.media_type: role for role in FileRole}
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One artifact, its manifest and config verified by digest, its files known by name, role and blob."""
+
+    store: Store
+    manifest: Manifest
+    files: tuple[ArtifactFile, ...]
+    config: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, store: Store, digest: Digest) -> Artifact:
+        """The artifact of that manifest digest. The blobs of its files are not looked at.
+
+        Raises:
+            BlobMissing, BlobCorrupt, BlobTooLarge: manifest or config cannot be read.
+            InvalidManifest: it is no ModelPack artifact of raw layers.
+            UnsafePath: a file would lie outside of the folder, or two would be one.
+        """
+        manifest = manifests.read(store, digest)
+        if manifest.config.media_type != media_types.MODEL_CONFIG:
+            raise InvalidManifest(
+                f"it is not a model: its config is {manifest.config.media_type}",
+                where=str(digest),
+                hint=f"artifacts have {media_types.MODEL_CONFIG}",
+            )
+        files = tuple(artifact_file(layer) for layer in manifest.layers)
+        in_order(files)  # for its check: the manifest's own order stays
+        config_digest = manifest.config.blob.digest
+        return cls(store, manifest, files, manifests.json_object(store.read(config_digest), str(config_digest)))
+
+    @property
+    def digest(self) -> Digest:
+        """Of the manifest."""
+        return self.manifest.blob.digest
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Of the manifest."""
+        return self.manifest.annotations
+
+    @property
+    def size_bytes(self) -> int:
+        """Manifest, config and files, each distinct blob once."""
+        blobs = {self.manifest.blob, self.manifest.config.blob, *(file.blob for file in self.files)}
+        return sum(blob.size_bytes for blob in blobs)
+
+    def file(self, path: str) -> ArtifactFile | None:
+        """The file of that path, if the artifact has it."""
+        return next((file for file in self.files if file.path == path), None)
+
+    def read(self, path: str) -> bytes:
+        """The verified bytes of a small file.
+
+        Raises:
+            InvalidManifest: the artifact has no such file.
+            BlobMissing, BlobCorrupt, BlobTooLarge: its blob cannot be read.
+        """
+        file = self.file(path)
+        if file is None:
+            raise InvalidManifest(f"the artifact has no file `{path}`", where=str(self.digest))
+        return self.store.read(file.blob.digest)
+
+
+def artifact_file(layer: Layer) -> ArtifactFile:
+    """The file that a layer holds.
+
+    Raises:
+        InvalidManifest: the layer is no raw file with a path.
+        UnsafePath: the path is refused.
+    """
+    role = _ROLES.get(layer.media_type)
+    if role is None:
+        raise InvalidManifest(
+            f"a layer of type {layer.media_type} cannot be read",
+            where=str(layer.blob.digest),
+            hint="only raw weight, weight.config and doc layers can",
+        )
+    path = layer.annotations.get(media_types.FILE_PATH) or layer.annotations.get(media_types.TITLE)
+    if path is None:
+        raise InvalidManifest(f"a layer has no {media_types.FILE_PATH}", where=str(layer.blob.digest))
+    return ArtifactFile(path, role, layer.blob)

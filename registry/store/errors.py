@@ -1,0 +1,51 @@
+"""What can go wrong in the store."""
+
+from __future__ import annotations
+
+from registry.digest import Digest
+from registry.errors import EnvironmentFailure, TrustError
+
+
+class StoreFailure(EnvironmentFailure):
+    """The disk below the store refused an operation."""
+
+    code = "store-failure"
+
+
+class DiskFull(StoreFailure):
+    """No room is left: the disk, a quota or a file size limit."""
+
+    code = "disk-full"
+
+
+class StoreReadOnly(StoreFailure):
+    """The store cannot be written to."""
+
+    code = "store-read-only"
+
+
+class BlobMissing(EnvironmentFailure):
+    """The store does not hold a blob that something names."""
+
+    code = "blob-missing"
+
+    def __init__(self, digest: Digest) -> None:
+        super().__init__(f"the store does not hold {digest}", hint="build or pull again what needs it")
+        self.digest = digest
+
+
+class BlobCorrupt(TrustError):
+    """A blob's bytes are not what its digest or its size says."""
+
+    code = "blob-corrupt"
+
+    def __init__(self, digest: Digest, message: str, *, where: str) -> None:
+        hint = "build or pull again: the damaged blob is set aside and made anew"
+        super().__init__(message, where=where, hint=hint)
+        self.digest = digest
+
+
+class BlobTooLarge(TrustError):
+    """A blob that should be small metadata is not."""
+
+    code = "blob-too-large"

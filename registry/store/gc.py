@@ -1,0 +1,233 @@
+"""Garbage collection: decides what is still needed and deletes the rest. Who calls it, and when, is theirs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.digest import Blob, Digest, InvalidDigest
+from registry.store import leases
+from registry.store.durable import disk_errors
+from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
+from registry.store.tags import REF_NAME, Entry
+
+GRACE_SECONDS = 3600.0
+QUARANTINE_SECONDS = 7 * 24 * 3600.0
+_MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SoftRoot:
+    """A blob worth keeping while there is room: what the cache may reuse."""
+
+    digest: Digest
+    last_used: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What a collection removed, or would remove."""
+
+    removed: tuple[Blob, ...]
+    kept: tuple[Blob, ...]
+    removed_folders: tuple[Path, ...]
+    """Model folders of manifests that are gone, and leftovers of killed processes."""
+    dry_run: bool
+
+    @property
+    def freed_bytes(self) -> int:
+        """Size of the removed blobs."""
+        return sum(blob.size_bytes for blob in self.removed)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Size of the blobs that stay."""
+        return sum(blob.size_bytes for blob in self.kept)
+
+
+def collect(
+    store: Store,
+    *,
+    roots: Iterable[Digest] = (),
+    soft_roots: Iterable[SoftRoot] = (),
+    budget_bytes: int | None = None,
+    grace_seconds: float = GRACE_SECONDS,
+    dry_run: bool = False,
+    waiting: leases.Waiting | None = None,
+) -> Collection:
+    """Delete the blobs that nothing needs, while no other command runs.
+
+    Kept are: what tags and `roots` reach; manifests whose `subject` is kept, with all they reach; blobs younger
+    than `grace_seconds`; and soft roots, the most recently used first, as long as the whole store stays within
+    `budget_bytes` (None: all of them). A crash in the middle leaves a valid store.
+
+    Raises:
+        StoreReadOnly, StoreFailure: something cannot be deleted.
+    """
+    lease = leases.shared if dry_run else leases.exclusive
+    with lease(store.home, waiting):
+        blobs = {blob.digest: blob for blob in store.blobs()}
+        reach = _Reach(store, blobs)
+        kept = reach.keep(_named(store.tags.entries()), [*roots, *_young(store, blobs, grace_seconds)])
+        _keep_soft(soft_roots, reach, kept, budget_bytes)
+        removed = [blob for digest, blob in blobs.items() if digest not in kept]
+        # Manifests first: after a crash, none is left that lacks a layer it could have kept.
+        removed.sort(key=lambda blob: (blob.digest not in reach.manifests, blob.digest))
+        folders = [*_orphans(store, {blob.digest for blob in removed}, blobs), *_leftovers(store, grace_seconds)]
+        if not dry_run:
+            _delete(store, removed, folders)
+        return Collection(
+            tuple(removed),
+            tuple(blob for digest, blob in blobs.items() if digest in kept),
+            tuple(folders),
+            dry_run,
+        )
+
+
+class _Reach:
+    """What manifests reach. Every small blob that looks like a manifest is opened, for its subject."""
+
+    def __init__(self, store: Store, blobs: dict[Digest, Blob]) -> None:
+        self._blobs = blobs
+        self.manifests: dict[Digest, dict[str, Any]] = {}
+        for digest, blob in blobs.items():
+            if blob.size_bytes <= _MANIFEST_LIMIT_BYTES and (document := _manifest(store, digest)) is not None:
+                self.manifests[digest] = document
+
+    def keep(self, named: list[tuple[Digest, bool]], roots: Iterable[Digest]) -> set[Digest]:
+        """Everything that the roots reach. Entries without a name hold nothing if they have a subject."""
+        queue = [*roots]
+        for digest, has_name in named:
+            if has_name or "subject" not in self.manifests.get(digest, {}):
+                queue.append(digest)
+        kept: set[Digest] = set()
+        while queue:
+            kept |= self.below(queue)
+            queue = [
+                digest
+                for digest, document in self.manifests.items()
+                if digest not in kept and _digest(document.get("subject")) in kept
+            ]
+        return kept
+
+    def below(self, roots: Iterable[Digest]) -> set[Digest]:
+        """The blobs of some digests, and all that they name."""
+        found: set[Digest] = set()
+        queue = [*roots]
+        while queue:
+            digest = queue.pop()
+            if digest not in found and digest in self._blobs:
+                found.add(digest)
+                queue += _children(self.manifests.get(digest, {}))
+        return found
+
+    def size_bytes(self, digests: Iterable[Digest]) -> int:
+        """Of blobs that are in the store."""
+        return sum(self._blobs[digest].size_bytes for digest in digests)
+
+
+def _manifest(store: Store, digest: Digest) -> dict[str, Any] | None:
+    """The document of an image manifest or index, as far as it can be read."""
+    try:
+        with store.path(digest).open("rb") as file:
+            if file.read(1) != b"{":
+                return None
+        data = store.read(digest, limit_bytes=_MANIFEST_LIMIT_BYTES)
+        if b'"schemaVersion"' not in data:
+            return None
+        document = json.loads(data)
+    except (BlobMissing, BlobCorrupt, BlobTooLarge, OSError, ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) and document.get("schemaVersion") == 2 else None
+
+
+def _children(document: dict[str, Any]) -> Iterator[Digest]:
+    listed = [document.get("config")]
+    for key in ("layers", "manifests", "blobs"):
+        values = document.get(key)
+        listed += values if isinstance(values, list) else []
+    for value in listed:
+        if (digest := _digest(value)) is not None:
+            yield digest
+
+
+def _digest(descriptor: object) -> Digest | None:
+    if isinstance(descriptor, dict) and isinstance(descriptor.get("digest"), str):
+        with suppress(InvalidDigest):
+            return Digest.parse(descriptor["digest"])
+    return None
+
+
+def _named(entries: Iterable[Entry]) -> list[tuple[Digest, bool]]:
+    found = []
+    for entry in entries:
+        if (digest := _digest(entry)) is not None:
+            annotations = entry.get("annotations")
+            found.append((digest, isinstance(annotations, dict) and REF_NAME in annotations))
+    return found
+
+
+def _young(store: Store, blobs: Iterable[Digest], grace_seconds: float) -> list[Digest]:
+    oldest = time.time() - grace_seconds
+    young = []
+    for digest in blobs:
+        with suppress(BlobMissing, FileNotFoundError):
+            if grace_seconds > 0 and store.path(digest).stat().st_mtime > oldest:
+                young.append(digest)
+    return young
+
+
+def _keep_soft(soft_roots: Iterable[SoftRoot], reach: _Reach, kept: set[Digest], budget_bytes: int | None) -> None:
+    used_bytes = reach.size_bytes(kept)
+    for root in sorted(soft_roots, key=lambda root: (-root.last_used, root.digest)):
+        more = reach.below([root.digest]) - kept
+        used_bytes += reach.size_bytes(more)
+        if budget_bytes is not None and used_bytes > budget_bytes:
+            break  # strictly by last use: an older blob never outlives a newer one
+        kept |= more
+
+
+def _orphans(store: Store, removed: set[Digest], blobs: dict[Digest, Blob]) -> Iterator[Path]:
+    """Model folders whose manifest is not in the store, or will not be."""
+    for folder in _listed(store.home.models):
+        digest = Digest("sha256", folder.name)
+        if digest in removed or digest not in blobs:
+            yield folder
+
+
+def _leftovers(store: Store, grace_seconds: float) -> Iterator[Path]:
+    """Temporary files of killed processes, and evidence that nobody looked at for long."""
+    for folder, seconds in (("tmp", grace_seconds), ("quarantine", QUARANTINE_SECONDS)):
+        for path in _listed(store.home.cache / folder):
+            with suppress(FileNotFoundError):
+                if path.lstat().st_mtime <= time.time() - seconds:
+                    yield path
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _delete(store: Store, blobs: list[Blob], folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with disk_errors(folder):
+            _remove_tree(folder)
+    store.tags.forget(blob.digest for blob in blobs)
+    for blob in blobs:
+        store.remove(blob.digest)
+
+
+def _remove_tree(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)  # noqa: PTH108
