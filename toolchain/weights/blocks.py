@@ -1,0 +1,73 @@
+"""Which tensors form a block, from their names alone. What is done with a block lives elsewhere.
+
+A block is one transformer layer, the embeddings, or the head (everything else: final norm, output projection).
+Names decide, so blocks are known before a weight byte moves, for any architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from toolchain.lock.model import LockedTensor
+
+EMBEDDINGS: Final = "embeddings"
+HEAD: Final = "head"
+
+_LEAST_WIDTH = 3
+_EMBEDDING_COMPONENTS = frozenset({"wte", "wpe"})
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some tensors of a source that are worked on together."""
+
+    label: str
+    """`embeddings`, `000`, `001`, ..., `head`."""
+    tensors: tuple[LockedTensor, ...]
+    """Sorted by name."""
+
+
+def partition(tensors: Sequence[LockedTensor]) -> tuple[Block, ...]:
+    """Split a source's tensors into blocks, in the order embeddings, layers, head. Empty blocks are left out."""
+    labels = labels_of(tensor.name for tensor in tensors)
+    members: dict[str, list[LockedTensor]] = {}
+    for tensor in tensors:
+        members.setdefault(labels[tensor.name], []).append(tensor)
+    return tuple(
+        Block(label, tuple(sorted(members[label], key=lambda tensor: tensor.name)))
+        for label in sorted(members, key=order_of)
+    )
+
+
+def labels_of(names: Iterable[str]) -> Mapping[str, str]:
+    """Tensor name to block label, for all tensors of one source (the width of the numbers depends on all)."""
+    indices = {name: layer_index(name) for name in names}
+    largest = max((index for index in indices.values() if index is not None), default=0)
+    width = max(_LEAST_WIDTH, len(str(largest)))
+    return {name: _label(name, index, width) for name, index in indices.items()}
+
+
+def layer_index(name: str) -> int | None:
+    """The first whole number among the dotted components of a name: the layer that a tensor or module is in."""
+    for component in name.split("."):
+        if component.isdecimal() and component.isascii():
+            return int(component)
+    return None
+
+
+def order_of(label: str) -> tuple[int, int, str]:
+    """Sort key of block labels: embeddings, layers by number, head."""
+    if label == EMBEDDINGS:
+        return (0, 0, label)
+    if label == HEAD:
+        return (2, 0, label)
+    return (1, int(label), label)
+
+
+def _label(name: str, index: int | None, width: int) -> str:
+    if index is not None:
+        return f"{index:0{width}d}"
+    is_embedding = "embed" in name or not _EMBEDDING_COMPONENTS.isdisjoint(name.split("."))
+    return EMBEDDINGS if is_embedding else HEAD

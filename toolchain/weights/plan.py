@@ -1,0 +1,188 @@
+"""From a locked source and a variant to the work on its weights, block by block. Loads neither MLX nor any weight.
+
+The parameters hold the layout of the source bytes by content (file digest, offset, size), never by path, so moving
+a model changes no key, and a changed layer or a changed scheme of one layer changes the key of that block alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+from registry import canonical_json
+from registry.digest import Digest
+from registry.errors import UserError
+from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
+from toolchain.weights.blocks import Block, labels_of, partition
+from toolchain.weights.overrides import relevant_overrides
+from toolchain.weights.safetensors import UnsafeWeights
+
+ADAPTER_CONFIGURATION: Final = "adapter_config.json"
+ADAPTER_WEIGHTS: Final = "adapters.safetensors"
+CONFIGURATION: Final = "config.json"
+
+
+class UnusableSource(UserError):
+    """A source lacks what its role needs."""
+
+    code = "unusable-source"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockWork:
+    """One block of one variant: everything that a node of the graph needs."""
+
+    label: str
+    step: str
+    """`convert` where nothing is quantized, else `quantize`."""
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Digest]
+    weight_bytes: int
+    """Source bytes that the step reads."""
+    files: tuple[Digest, ...]
+    """Source files that must lie on this machine before the step runs, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPlan:
+    """All weight work of one variant."""
+
+    table: bytes
+    """Names, dtypes and shapes of all base tensors; the steps' input `table`, to be put in the store."""
+    blocks: tuple[BlockWork, ...]
+    """In the order embeddings, layers, head."""
+
+
+def plan_weights(spec: ResolvedSpec, base: LockedSource, adapters: Sequence[LockedSource]) -> WeightPlan:
+    """Plan the weight work of a variant.
+
+    Args:
+        spec: The variant.
+        base: Its locked base model.
+        adapters: Its locked adapters, in the order of `spec.adapters`.
+
+    Raises:
+        UnusableSource: no weights, no config.json, or an adapter in a form that cannot be fused.
+        UnsafeWeights: two files of the base name the same tensor.
+    """
+    tensors = _model_tensors(base)
+    table = canonical_json.encode([[tensor.name, tensor.dtype, list(tensor.shape)] for tensor in tensors])
+    digests = {file.path: file.blob.digest for file in base.files}
+    inputs = {"config": _required(base, CONFIGURATION).blob.digest, "table": Digest.of_bytes(table)}
+    blocks = partition(tensors)
+    additions = _adapters_by_block(spec, adapters, blocks)
+    return WeightPlan(
+        table, tuple(_work(spec, block, digests, inputs, additions[block.label]) for block in blocks)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Addition:
+    """What one adapter adds to one block."""
+
+    scale: float
+    configuration: Digest
+    weights: Digest
+    tensors: tuple[LockedTensor, ...]
+
+
+def _work(
+    spec: ResolvedSpec,
+    block: Block,
+    digests: Mapping[str, Digest],
+    inputs: Mapping[str, Digest],
+    additions: Sequence[_Addition],
+) -> BlockWork:
+    scheme, recipe = spec.quantization.scheme, spec.quantization.recipe
+    overrides = relevant_overrides(spec.quantization.overrides, block.label)
+    is_quantized = scheme is not None or any(override is not None for _, override in overrides)
+    rows = [_row(tensor, digests[tensor.file]) for tensor in block.tensors]
+    parameters: dict[str, Any] = {"dtype": spec.dtype, "tensors": rows}
+    files = {inputs["config"], *(digests[tensor.file] for tensor in block.tensors)}
+    weight_bytes = sum(tensor.size_bytes for tensor in block.tensors)
+    if is_quantized:
+        parameters["scheme"] = _scheme_json(scheme)
+        parameters["recipe"] = recipe
+        parameters["overrides"] = [[glob, _scheme_json(override)] for glob, override in overrides]
+    if additions:
+        inputs = dict(inputs)
+        parameters["adapters"] = []
+        for number, addition in enumerate(additions):
+            name = f"adapter.{number}.config"
+            inputs[name] = addition.configuration
+            files |= {addition.configuration, addition.weights}
+            rows = [_row(tensor, addition.weights) for tensor in addition.tensors]
+            parameters["adapters"].append({"config": name, "scale": addition.scale, "tensors": rows})
+            weight_bytes += sum(tensor.size_bytes for tensor in addition.tensors)
+    step = "quantize" if is_quantized else "convert"
+    return BlockWork(block.label, step, parameters, inputs, weight_bytes, tuple(sorted(files)))
+
+
+def _row(tensor: LockedTensor, file: Digest) -> list[Any]:
+    return [tensor.name, tensor.dtype, list(tensor.shape), file.hex, tensor.begin, tensor.size_bytes]
+
+
+def _scheme_json(scheme: QuantizationScheme | None) -> dict[str, Any] | None:
+    if scheme is None:
+        return None
+    return {"mode": scheme.mode, "bits": scheme.bits, "group_size": scheme.group_size}
+
+
+def _model_tensors(base: LockedSource) -> tuple[LockedTensor, ...]:
+    """The tensors of the files that mlx-lm reads (`model*.safetensors` beside config.json), sorted by name."""
+    tensors = sorted(
+        (tensor for tensor in base.tensors if tensor.file.startswith("model") and "/" not in tensor.file),
+        key=lambda tensor: tensor.name,
+    )
+    if not tensors:
+        raise UnusableSource(
+            f"{base.identity} has no tensors in files named model*.safetensors",
+            hint="give a model in the Hugging Face layout with safetensors weights",
+        )
+    for one, other in pairwise(tensors):
+        if one.name == other.name:
+            raise UnsafeWeights(
+                f"tensor `{one.name}` is in both {one.file} and {other.file}",
+                where=base.identity,
+                hint="keep one set of weight files in the model's folder",
+            )
+    return tuple(tensors)
+
+
+def _adapters_by_block(
+    spec: ResolvedSpec, adapters: Sequence[LockedSource], blocks: Sequence[Block]
+) -> Mapping[str, list[_Addition]]:
+    by_block: dict[str, list[_Addition]] = {block.label: [] for block in blocks}
+    all_names = [tensor.name for block in blocks for tensor in block.tensors]
+    for adapter, source in zip(spec.adapters, adapters, strict=True):
+        tensors = [tensor for tensor in source.tensors if tensor.file == ADAPTER_WEIGHTS]
+        if not tensors:
+            raise UnusableSource(
+                f"{source.identity} has no {ADAPTER_WEIGHTS}",
+                hint="give a LoRA adapter in mlx-lm's form; adapters of PEFT must be converted first",
+            )
+        configuration = _required(source, ADAPTER_CONFIGURATION).blob.digest
+        weights = _required(source, ADAPTER_WEIGHTS).blob.digest
+        labels = labels_of([*all_names, *(tensor.name for tensor in tensors)])
+        members: dict[str, list[LockedTensor]] = {}
+        for tensor in sorted(tensors, key=lambda tensor: tensor.name):
+            members.setdefault(labels[tensor.name], []).append(tensor)
+        for label, rows in members.items():
+            if label not in by_block:
+                raise UnusableSource(
+                    f"adapter tensor `{rows[0].name}` belongs to no layer of the base model",
+                    where=source.identity,
+                    hint="is the adapter made for this base model?",
+                )
+            by_block[label].append(_Addition(adapter.scale, configuration, weights, tuple(rows)))
+    return by_block
+
+
+def _required(source: LockedSource, path: str) -> LockedFile:
+    file = source.file(path)
+    if file is None:
+        raise UnusableSource(f"{source.identity} has no {path}", hint="give a complete model folder")
+    return file
