@@ -1,0 +1,1 @@
+"""Everything that makes the hello model out of the corpus: data, tokenizer, optimization, export."""
