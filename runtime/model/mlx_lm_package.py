@@ -1,6 +1,7 @@
 """Importing mlx-lm's submodules without its front door. What is done with them lives with those who ask for them.
 
-`mlx_lm/__init__.py` imports transformers, which takes about a second, and lowers the process's limit of open files.
+`mlx_lm/__init__.py` imports transformers, which takes about a second, and lowers the process's limit
+of open files.
 """
 
 from __future__ import annotations

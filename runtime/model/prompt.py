@@ -1,0 +1,221 @@
+"""From a conversation to a prompt, by the model's chat template. The environment it runs in lives in `sandbox`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jinja2
+from jinja2 import meta, nodes
+from jinja2.exceptions import SecurityError
+
+from registry.errors import Location, UserError
+from runtime.model.sandbox import ChatEnvironment, Refusal, limited_rendering
+
+Message = Mapping[str, Any]
+"""`role` and `content`, and what templates know besides: `tool_calls`, `reasoning_content`, `name`, ..."""
+
+TEMPLATE_FILE = "chat_template.jinja"
+_FOLDER = Path(__file__).parent / "templates"
+_REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+_CONTINUATION_MARK = "CONTINUE_FINAL_MESSAGE_TAG "
+_COMPILED = "<template>"
+
+
+class TemplateBroken(UserError):
+    """A chat template does not parse, or fails while it renders."""
+
+    code = "template-broken"
+
+
+class TemplateEscapes(UserError):
+    """A chat template reaches for what is outside its sandbox."""
+
+    code = "template-escapes"
+
+
+class TemplateRefuses(UserError):
+    """A chat template turned a conversation down by `raise_exception`."""
+
+    code = "template-refuses"
+
+
+class UnknownTemplate(UserError):
+    """No named template has that name."""
+
+    code = "unknown-template"
+
+
+class ChatTemplate:
+    """A compiled chat template. Renders as transformers' `apply_chat_template(tokenize=False)` does.
+
+    `special_tokens` (`bos_token`, `eos_token`, ...) are variables of the template; `clock` is what its
+    `strftime_now` reads.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        special_tokens: Mapping[str, str] | None = None,
+        *,
+        clock: Callable[[], datetime] = datetime.now,
+        file: str = TEMPLATE_FILE,
+    ) -> None:
+        """Compile.
+
+        Raises:
+            TemplateBroken: a syntax error, with its line.
+            TemplateEscapes: it names Python internals anywhere, reached or not.
+        """
+        self.text = text
+        self.special_tokens = dict(special_tokens or {})
+        self._file = file
+        environment = ChatEnvironment(clock)
+        try:
+            tree = environment.parse(text)
+            self.variables = frozenset(meta.find_undeclared_variables(tree))
+            """The names it reads without setting them."""
+            self._forbid_internals(tree)
+            self._template = environment.from_string(text)
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateBroken(
+                f"the chat template does not parse: {error.message}", where=Location(file, error.lineno)
+            ) from None
+        except (RecursionError, SyntaxError, MemoryError):
+            raise TemplateBroken("the chat template nests too deeply", where=file) from None
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        **variables: Any,
+    ) -> str:
+        """The prompt text. Encode it without adding special tokens: the template has written them.
+
+        `continue_final_message` leaves the last message open, so that the model goes on writing it.
+
+        Raises:
+            TemplateRefuses: by its own word the template does not take this conversation.
+            TemplateBroken: it failed, or looped or grew beyond the limits.
+            TemplateEscapes: it reached for what is outside its sandbox.
+        """
+        conversation = [_message(message) for message in messages]
+        if continue_final_message:
+            add_generation_prompt = False
+            _mark_end(conversation)
+        try:
+            with limited_rendering():
+                rendered = self._template.render(
+                    **self.special_tokens,
+                    messages=conversation,
+                    tools=_plain(list(tools)) if tools else None,
+                    documents=None,
+                    add_generation_prompt=add_generation_prompt,
+                    **_plain(variables),
+                )
+        except Refusal as error:
+            raise TemplateRefuses(
+                f"the chat template refuses this conversation: {error}", where=self._place(error.__traceback__)
+            ) from None
+        except SecurityError as error:
+            raise TemplateEscapes(
+                f"the chat template tries to leave its sandbox: {error}",
+                where=self._place(error.__traceback__),
+                hint="use a template that only reads its messages and writes text",
+            ) from None
+        except Exception as error:  # noqa: BLE001 - a template can raise whatever Python can
+            raise TemplateBroken(
+                f"the chat template fails: {error or type(error).__name__}", where=self._place(error.__traceback__)
+            ) from None
+        return _cut_at_mark(rendered) if continue_final_message else rendered
+
+    def _forbid_internals(self, tree: nodes.Template) -> None:
+        for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+            name = getattr(node, "attr", None) or getattr(getattr(node, "arg", None), "value", None)
+            if isinstance(name, str) and name.startswith("__"):
+                raise TemplateEscapes(
+                    f"the chat template reaches for Python's `{name}`",
+                    where=Location(self._file, node.lineno),
+                    hint="use a template that only reads its messages and writes text",
+                )
+
+    def _place(self, traceback: TracebackType | None) -> Location:
+        line = None
+        while traceback is not None:
+            if traceback.tb_frame.f_code.co_filename == _COMPILED:
+                line = traceback.tb_lineno
+            traceback = traceback.tb_next
+        return Location(self._file, line)
+
+
+@functools.cache
+def template_names() -> tuple[str, ...]:
+    """The named templates that come with mlxbuild."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.jinja")))
+
+
+def named(name: str) -> str:
+    """The text of a named template.
+
+    Raises:
+        UnknownTemplate: there is none of that name; the hint lists them.
+    """
+    if name not in template_names():
+        raise UnknownTemplate(f"no template is named `{name}`", hint=f"there are: {', '.join(template_names())}")
+    return (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def _message(message: Message) -> dict[str, Any]:
+    """A message as transformers hands it over: plain data, no None, reasoning under each name templates know."""
+    plain: dict[str, Any] = _plain({key: value for key, value in message.items() if value is not None})
+    reasoning = next((plain[field] for field in _REASONING_FIELDS if field in plain), None)
+    if reasoning is not None:
+        plain = {"thinking": reasoning, **plain, "reasoning_content": reasoning}
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Rebuilt from JSON types alone: methods of richer objects are nothing that a template may call."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    return f"<{type(value).__name__}>"
+
+
+def _mark_end(conversation: list[dict[str, Any]]) -> None:
+    content = conversation[-1].get("content") if conversation else None
+    if isinstance(content, str):
+        conversation[-1]["content"] = content + _CONTINUATION_MARK
+        return
+    for part in reversed(content or []):
+        if "text" in part:
+            part["text"] += _CONTINUATION_MARK
+            return
+    raise UserError("there is no final message with text to continue")
+
+
+def _cut_at_mark(rendered: str) -> str:
+    end = rendered.rfind(_CONTINUATION_MARK.strip())
+    if end < 0:
+        raise TemplateBroken("the chat template leaves out the final message that should be continued")
+    if rendered.startswith(_CONTINUATION_MARK, end):
+        return rendered[:end]
+    return rendered[:end].rstrip()
