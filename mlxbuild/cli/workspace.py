@@ -1,4 +1,4 @@
-"""What every command begins with: the home that is asked for, its store, and the lease that keeps blobs in place."""
+"""What every command begins with: the home, its store, and the lease that keeps blobs in place."""
 
 from __future__ import annotations
 

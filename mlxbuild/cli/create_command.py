@@ -1,0 +1,88 @@
+"""`mlxbuild create`: build recipes into artifacts."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.display import progress_sink
+from mlxbuild.cli.output import say, say_json
+from mlxbuild.cli.recipes import Frozen, Locked, Recipes, Variants, lock_mode, locked_variants
+from mlxbuild.cli.workspace import open_store
+from registry.errors import UserError
+from toolchain.create import BuildOptions, create
+from toolchain.events.journal import Journal, new_run_name
+from toolchain.events.stream import EventStream
+from toolchain.steps.table import STEPS
+
+app = typer.Typer()
+
+
+class UnknownStep(UserError):
+    """There is no step of that name."""
+
+    code = "unknown-step"
+
+
+@app.command()
+def create_artifacts(
+    file: Recipes = None,
+    variant: Variants = None,
+    locked: Locked = False,
+    frozen: Frozen = False,
+    jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Actions at once. Default: cores.")] = None,
+    executor: Annotated[str, typer.Option(help="`inline` (threads) or `process` (child processes).")] = "inline",
+    keep_going: Annotated[bool, typer.Option("-k", "--keep-going", help="Go on with what a failure spares.")] = False,
+    refresh: Annotated[list[str] | None, typer.Option(help="Run this kind of step though it is cached.")] = None,
+    expect_cached: Annotated[bool, typer.Option("--expect-cached", help="Fail if anything had to run.")] = False,
+    shuffle: Annotated[int | None, typer.Option(help="Shuffle ready actions by this seed.", hidden=True)] = None,
+    progress: Annotated[str, typer.Option(help="auto, live, plain, github or none.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Build all variants, run their gates, and print `name:variant@version digest` for each."""
+    unknown = set(refresh or ()) - STEPS.keys()
+    if unknown:
+        raise UnknownStep(f"there is no step `{min(unknown)}`", hint=f"steps are {', '.join(STEPS)}")
+    if executor not in ("inline", "process"):
+        raise UserError(f"there is no executor `{executor}`", hint="executors are inline and process")
+    options = BuildOptions(
+        jobs=jobs,
+        executor="process" if executor == "process" else "inline",
+        keep_going=keep_going,
+        refresh=frozenset(refresh or ()),
+        expect_cached=expect_cached,
+        shuffle=shuffle,
+    )
+    with open_store() as store:
+        variants = locked_variants(file, variant, store, lock_mode(locked=locked, frozen=frozen))
+        run = new_run_name()
+        stream = EventStream([progress_sink(progress), Journal(store.home, run)])
+        try:
+            report = create(variants, store, stream, run=run, command=tuple(sys.argv[1:]), options=options)
+        finally:
+            stream.close()
+    if as_json:
+        say_json(
+            {
+                "run": run,
+                "artifacts": [
+                    {
+                        "name": built.label,
+                        "digest": str(built.digest) if built.digest else None,
+                        "tags": list(built.tags),
+                        "failed_gates": list(built.failed_gates),
+                    }
+                    for built in report.artifacts
+                ],
+                "outcomes": report.outcomes,
+                "exit_code": report.exit_code,
+            }
+        )
+    else:
+        for built in report.artifacts:
+            if built.digest is not None:
+                say(f"{built.label} {built.digest}")
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)

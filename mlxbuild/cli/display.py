@@ -1,0 +1,55 @@
+"""Which consumer of events shows a build: live on a terminal, annotations on GitHub, else plain lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from registry.errors import UserError
+from toolchain.events.github import GithubAnnotations
+from toolchain.events.model import Event, Sink
+from toolchain.events.plain import PlainLines
+
+
+class UnknownDisplay(UserError):
+    """There is no display of that name."""
+
+    code = "unknown-display"
+
+
+class Silence:
+    """Shows nothing."""
+
+    def handle(self, event: Event) -> None:
+        """See `Sink.handle`."""
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+
+
+def progress_sink(choice: str) -> Sink:
+    """The display that is asked for; `auto` looks at where stderr goes. `MLXBUILD_PROGRESS` stands in for `auto`.
+
+    Raises:
+        UnknownDisplay: no display has that name.
+    """
+    if choice == "auto":
+        choice = os.environ.get("MLXBUILD_PROGRESS") or _fitting()
+    match choice:
+        case "live":
+            from toolchain.events.terminal import LiveDisplay
+
+            return LiveDisplay(sys.stderr)
+        case "plain":
+            return PlainLines(sys.stderr)
+        case "github":
+            return GithubAnnotations(sys.stderr)
+        case "none":
+            return Silence()
+    raise UnknownDisplay(f"there is no display `{choice}`", hint="displays are auto, live, plain, github and none")
+
+
+def _fitting() -> str:
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        return "github"
+    return "live" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"

@@ -1,0 +1,38 @@
+"""`mlxbuild graph`: the build graph as Mermaid, DOT or JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json
+from mlxbuild.cli.recipes import Recipes, Variants, locked_variants
+from mlxbuild.cli.workspace import open_store
+from registry.errors import UserError
+from toolchain.graph.compile import compile_graph
+from toolchain.graph.draw import to_dot, to_json, to_mermaid
+from toolchain.prepare import LockMode
+
+app = typer.Typer()
+
+
+@app.command()
+def graph(
+    file: Recipes = None,
+    variant: Variants = None,
+    form: Annotated[str, typer.Option("--format", help="mermaid, dot or json.")] = "mermaid",
+    fold: Annotated[bool, typer.Option(help="Draw the blocks of a variant as one.")] = True,
+) -> None:
+    """Draw what depends on what."""
+    with open_store() as store:
+        whole, _ = compile_graph(locked_variants(file, variant, store, LockMode.DRAFT))
+    match form:
+        case "mermaid":
+            say(to_mermaid(whole, fold=fold))
+        case "dot":
+            say(to_dot(whole, fold=fold))
+        case "json":
+            say_json(to_json(whole))
+        case _:
+            raise UserError(f"there is no format `{form}`", hint="formats are mermaid, dot and json")

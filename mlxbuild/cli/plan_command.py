@@ -1,0 +1,81 @@
+"""`mlxbuild plan`: what a build would do, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json, say_table
+from mlxbuild.cli.recipes import Frozen, Locked, Recipes, Variants, lock_mode, locked_variants
+from mlxbuild.cli.workspace import open_store
+from registry.quantities import format_bytes, format_seconds
+from toolchain.cache.history import History
+from toolchain.cache.traces import TraceStore
+from toolchain.graph.compile import compile_graph
+from toolchain.graph.lookup import Lookup
+from toolchain.graph.plan import Plan, Status, make_plan
+from toolchain.prepare import LockMode
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    file: Recipes = None,
+    variant: Variants = None,
+    locked: Locked = False,
+    frozen: Frozen = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also list source files that nothing reads.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show every action of a build: hit, or run and why; and the bytes to fetch. Writes nothing."""
+    mode = lock_mode(locked=locked, frozen=frozen)
+    with open_store() as store:
+        variants = locked_variants(file, variant, store, LockMode.DRAFT if mode is LockMode.UPDATE else mode)
+        graph, _ = compile_graph(variants)
+        traces = TraceStore(store.home)
+        result = make_plan(graph, Lookup(store, traces), traces, History(store.home))
+    if as_json:
+        say_json(_document(result))
+        return
+    rows = [
+        (action.status.value, action.label, format_bytes(action.work_bytes) if action.work_bytes else "", action.reason)
+        for action in result.actions
+        if everything or action.status is not Status.UNNEEDED
+    ]
+    say_table(("STATUS", "ACTION", "READS", "WHY"), rows)
+    say(_summary(result))
+
+
+def _summary(plan: Plan) -> str:
+    if plan.is_done:
+        return f"nothing to do: {plan.count(Status.HIT)} actions are cached"
+    parts = [f"{plan.count(Status.HIT)} cached", f"{plan.count(Status.RUN)} to run"]
+    if plan.count(Status.UNKNOWN):
+        parts.append(f"{plan.count(Status.UNKNOWN)} after those")
+    if plan.fetch_bytes:
+        parts.append(f"{format_bytes(plan.fetch_bytes)} to fetch or check")
+    if plan.seconds:
+        parts.append(f"about {format_seconds(plan.seconds)} of work, by the last time")
+    return ", ".join(parts)
+
+
+def _document(plan: Plan) -> dict[str, object]:
+    return {
+        "actions": [
+            {
+                "label": action.label,
+                "step": action.step,
+                "status": action.status.value,
+                "reason": action.reason,
+                "key": action.key,
+                "bytes": action.work_bytes,
+                "seconds": action.seconds,
+            }
+            for action in plan.actions
+        ],
+        "fetch_bytes": plan.fetch_bytes,
+        "seconds": plan.seconds,
+        "done": plan.is_done,
+    }

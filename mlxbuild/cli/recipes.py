@@ -1,0 +1,71 @@
+"""Options that several commands share for naming recipes, and the way from them to locked variants."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.workspace import tell
+from registry.errors import UserError
+from registry.store.layout import Store
+from toolchain.graph.compile import LockedVariant
+from toolchain.prepare import RECIPE_NAME, LockMode, prepare
+from toolchain.spec.cycles import check_cycles
+
+Recipes = Annotated[
+    list[Path] | None,
+    typer.Option("-f", "--file", help="A recipe, or its folder; may be given often. Default: ./ModelSpec.yaml"),
+]
+Variants = Annotated[list[str] | None, typer.Option("--variant", help="Only this variant; may be given often.")]
+Locked = Annotated[bool, typer.Option("--locked", help="Fail if the lock is missing or stale.")]
+Frozen = Annotated[bool, typer.Option("--frozen", help="Use the lock as it is, and look at nothing else.")]
+RecipeArguments = Annotated[
+    list[Path] | None, typer.Argument(help="Recipes or their folders. Default: ./ModelSpec.yaml")
+]
+
+
+class RecipeMissing(UserError):
+    """A recipe that is named is not there."""
+
+    code = "recipe-missing"
+
+
+def recipe_paths(named: Sequence[Path] | None) -> tuple[Path, ...]:
+    """The recipe files that are meant, each once.
+
+    Raises:
+        RecipeMissing: one of them does not exist.
+    """
+    paths = [path / RECIPE_NAME if path.is_dir() else path for path in named or (Path(RECIPE_NAME),)]
+    for path in paths:
+        if not path.is_file():
+            raise RecipeMissing(
+                f"there is no recipe `{path}`",
+                hint="name one with `-f`, or write a first one with `mlxbuild init FOLDER > ModelSpec.yaml`",
+            )
+    return tuple(dict.fromkeys(paths))
+
+
+def lock_mode(*, locked: bool, frozen: bool) -> LockMode:
+    """The mode that the options ask for; in CI a lock is never changed behind anybody's back."""
+    if frozen:
+        return LockMode.FROZEN
+    return LockMode.LOCKED if locked or os.environ.get("CI") else LockMode.UPDATE
+
+
+def locked_variants(
+    named: Sequence[Path] | None, only: Sequence[str] | None, store: Store, mode: LockMode
+) -> tuple[LockedVariant, ...]:
+    """All variants that the options name, of one recipe or of many.
+
+    Raises:
+        SpecError, StaleLock, LockMissing, UnknownVariant: see `prepare`.
+    """
+    recipes = [prepare(path, store, mode, notice=tell) for path in recipe_paths(named)]
+    if len(recipes) > 1:
+        check_cycles([locked.recipe for locked in recipes])
+    return tuple(variant for locked in recipes for variant in locked.variants(only or ()))

@@ -1,0 +1,16 @@
+"""`mlxbuild schema`: the JSON Schema of ModelSpec, for editors."""
+
+from __future__ import annotations
+
+import typer
+
+from mlxbuild.cli.output import say_json
+from toolchain.spec.schema import modelspec_schema
+
+app = typer.Typer()
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of ModelSpec v1."""
+    say_json(modelspec_schema())

@@ -1,0 +1,68 @@
+"""`mlxbuild why`: the difference between the inputs that an action had last and those it had before."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json
+from mlxbuild.cli.workspace import open_store
+from registry.errors import UserError
+from toolchain.cache.history import History, NodeHistory
+from toolchain.cache.traces import TraceStore
+from toolchain.graph.explain import Change, differences
+
+app = typer.Typer()
+
+
+class NeverBuilt(UserError):
+    """Nothing is known of such an action."""
+
+    code = "never-built"
+
+
+@app.command()
+def why(
+    name: Annotated[str, typer.Argument(help="An artifact as `name:variant`.")],
+    step: Annotated[str, typer.Argument(help="A step such as `quantize`, or one action such as `quantize/003`.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell which input changed since each action of an artifact last ran with other inputs: old → new."""
+    prefix = f"{name.split('@', 1)[0]}/{step}"
+    with open_store() as store:
+        history, traces = History(store.home), TraceStore(store.home)
+        labels = [label for label in history.labels(prefix) if label == prefix or label[len(prefix) - 1 :][:1] == "/"]
+        labels = labels or [label for label in history.labels(prefix) if step]
+        if not labels:
+            raise NeverBuilt(
+                f"no action `{prefix}` was ever built here", hint="`mlxbuild plan` lists the actions of a recipe"
+            )
+        known = history.of(labels)
+        told = {label: explain(known[label], traces) for label in labels}
+    if as_json:
+        say_json(
+            {
+                label: None if changes is None else [{"path": c.path, "old": c.old, "new": c.new} for c in changes]
+                for label, changes in told.items()
+            }
+        )
+        return
+    changed = {label: changes for label, changes in told.items() if changes}
+    for label, changes in changed.items():
+        say(label)
+        for change in changes:
+            say(f"  {change}")
+    same = len(told) - len(changed)
+    if same:
+        say(f"{same} of {len(told)} actions have had the same inputs ever since they were first built")
+
+
+def explain(known: NodeHistory, traces: TraceStore) -> tuple[Change, ...] | None:
+    """What changed between the last two different inputs; None where there were never others."""
+    if known.previous is None:
+        return None
+    before, after = traces.find(known.previous), traces.find(known.key)
+    if before is None or after is None:
+        return (Change("trace", "gone from the cache", None),)
+    return differences(before.record, after.record)

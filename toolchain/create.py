@@ -1,0 +1,221 @@
+"""The whole line: locked variants become a graph, the graph is run, gates judge, and tags move.
+
+A variant whose gates fail stays in the store under its digest; its tags stay where they were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from registry.artifact.modelpack import tag_descriptor
+from registry.artifact.reader import Artifact
+from registry.digest import Blob, Digest
+from registry.errors import Kind, MlxbuildError, StepError
+from registry.store.layout import Store
+from toolchain.cache.history import History
+from toolchain.cache.traces import TraceStore
+from toolchain.events.model import ArtifactBuilt, Failed, GateReported, RunFinished, RunStarted
+from toolchain.events.stream import EventStream
+from toolchain.execute.inline import InlineExecutor
+from toolchain.execute.perform import Workplace
+from toolchain.execute.port import Executor
+from toolchain.execute.process import ProcessExecutor
+from toolchain.execute.schedule import RunResult, Scheduler
+from toolchain.graph.compile import Goal, LockedVariant, compile_graph
+from toolchain.graph.lookup import Lookup
+from toolchain.spec.resolved import ResolvedSpec
+
+
+class GatesFailed(StepError):
+    """An artifact was built but does not pass the tests of its recipe."""
+
+    code = "gates-failed"
+    exit_code = 4
+
+
+class CacheExpectationBroken(StepError):
+    """Something ran though everything was expected to be cached."""
+
+    code = "not-cached"
+    kind = Kind.USER
+    exit_code = 8
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How to build; nothing here can change what comes out."""
+
+    jobs: int | None = None
+    executor: Literal["inline", "process"] = "inline"
+    keep_going: bool = False
+    refresh: frozenset[str] = frozenset()
+    """Step kinds that run though a trace exists."""
+    expect_cached: bool = False
+    shuffle: int | None = None
+    """A seed by which ready actions are shuffled, to prove that order does not matter."""
+    salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What became of one variant."""
+
+    label: str
+    digest: Digest | None
+    """None where the build failed before there was a manifest."""
+    tags: tuple[str, ...]
+    failed_gates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What became of a build."""
+
+    artifacts: tuple[Built, ...]
+    errors: tuple[MlxbuildError, ...]
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or that of the first error."""
+        return self.errors[0].exit_code if self.errors else 0
+
+
+def create(
+    variants: Sequence[LockedVariant],
+    store: Store,
+    stream: EventStream,
+    *,
+    run: str,
+    command: tuple[str, ...] = ("create",),
+    options: BuildOptions | None = None,
+) -> BuildReport:
+    """Build variants and move the tags of those that pass their gates.
+
+    Raises:
+        MlxbuildError: the graph cannot be made. Failures of single actions are in the report instead.
+    """
+    options = options or BuildOptions()
+    begun = time.perf_counter()
+    graph, goals = compile_graph(variants)
+    traces, history = TraceStore(store.home), History(store.home)
+    stream.emit(RunStarted(run, command, tuple(goal.spec.label for goal in goals), len(graph.nodes)))
+    lookup = Lookup(store, traces, refresh=options.refresh, salt=options.salt)
+    scheduler = Scheduler(
+        graph,
+        lookup,
+        traces,
+        history,
+        store,
+        make_executor(options, store),
+        stream,
+        keep_going=options.keep_going or bool(os.environ.get("CI")),
+        order=_order(options.shuffle),
+    )
+    result = scheduler.run()
+    artifacts = _conclude(goals, result, store, stream)
+    errors = [*result.errors.values(), *_gate_errors(artifacts, result)]
+    if options.expect_cached:
+        errors += _unexpected_work(result)
+    for error in errors:
+        stream.emit(failure(error))
+    report = BuildReport(artifacts, tuple(errors), result.count())
+    stream.emit(RunFinished(round(time.perf_counter() - begun, 3), report.outcomes, report.exit_code))
+    return report
+
+
+def make_executor(options: BuildOptions, store: Store) -> Executor:
+    """The executor that the options name."""
+    workplace = Workplace.of(store, options.refresh)
+    return (ProcessExecutor if options.executor == "process" else InlineExecutor)(workplace, options.jobs)
+
+
+def failure(error: MlxbuildError) -> Failed:
+    """An error as an event."""
+    where = None if error.where is None else str(error.where)
+    return Failed(error.code, error.kind.value, error.message, where, error.hint)
+
+
+def tags_of(spec: ResolvedSpec, *, is_default: bool) -> tuple[str, ...]:
+    """The names that a build gives: `name:variant-version`, `name:variant`, and short ones for the first variant."""
+    tags = (f"{spec.name}:{spec.variant}-{spec.version}", f"{spec.name}:{spec.variant}")
+    return (*tags, f"{spec.name}:{spec.version}", f"{spec.name}:latest") if is_default else tags
+
+
+def _order(seed: int | None) -> Callable[[list[str]], list[str]]:
+    if seed is None:
+        return list
+    source = random.Random(seed)
+    return lambda labels: source.sample(labels, len(labels))
+
+
+def _conclude(goals: Sequence[Goal], result: RunResult, store: Store, stream: EventStream) -> tuple[Built, ...]:
+    """Judge every variant and move, in one go, the tags of those that pass."""
+    built = []
+    moves: dict[str, Blob] = {}
+    for goal in goals:
+        outputs = result.outputs.get(goal.pack)
+        if outputs is None or result.outcomes.get(goal.pack) == "skipped":
+            built.append(Built(goal.spec.label, None, ()))
+            continue
+        manifest = outputs["manifest"]
+        failed = tuple(label for label in goal.gates if not _passes(label, result, store, stream))
+        tags = () if failed else tags_of(goal.spec, is_default=goal.is_default)
+        moves |= dict.fromkeys(tags, manifest)
+        built.append(Built(goal.spec.label, manifest.digest, tags, failed))
+    store.tags.set({tag: tag_descriptor(manifest) for tag, manifest in _moved(moves, store).items()})
+    for artifact in built:
+        if artifact.digest is not None:
+            size_bytes = Artifact.open(store, artifact.digest).size_bytes
+            stream.emit(ArtifactBuilt(artifact.label, str(artifact.digest), size_bytes, artifact.tags))
+    return tuple(built)
+
+
+def _moved(moves: dict[str, Blob], store: Store) -> dict[str, Blob]:
+    """Without the tags that already point there: a build with nothing to do writes nothing."""
+    present = {name: descriptor.digest for name, descriptor in store.tags.items()}
+    return {tag: manifest for tag, manifest in moves.items() if present.get(tag) != manifest.digest}
+
+
+def _passes(label: str, result: RunResult, store: Store, stream: EventStream) -> bool:
+    outputs = result.outputs.get(label)
+    if outputs is None:
+        return False
+    verdict = json.loads(store.read(outputs["result"].digest))
+    stream.emit(GateReported(label, verdict["passed"], verdict["message"]))
+    return bool(verdict["passed"])
+
+
+def _gate_errors(artifacts: tuple[Built, ...], result: RunResult) -> list[MlxbuildError]:
+    """One error per variant whose gates ran and said no; gates that could not run have errors of their own."""
+    errors: list[MlxbuildError] = []
+    for artifact in artifacts:
+        verdicts = [label for label in artifact.failed_gates if label in result.outputs]
+        if verdicts:
+            errors.append(
+                GatesFailed(
+                    f"{len(verdicts)} gate{'s' * (len(verdicts) > 1)} failed, so no tag moved",
+                    where=", ".join(verdicts),
+                    hint=f"look into it by its digest: `mlxbuild show {artifact.digest}`",
+                )
+            )
+    return errors
+
+
+def _unexpected_work(result: RunResult) -> list[MlxbuildError]:
+    ran = sorted(label for label, outcome in result.outcomes.items() if outcome == "ran")
+    if not ran:
+        return []
+    return [
+        CacheExpectationBroken(
+            f"{len(ran)} actions ran, {ran[0]} first",
+            where=ran[0],
+            hint="`mlxbuild log last` tells the reason of each; `mlxbuild why` compares the inputs",
+        )
+    ]

@@ -1,0 +1,213 @@
+"""From a locked recipe to its graph: one node per action, all of it known before a weight byte moves.
+
+Which tensors form a block, and what a block's action needs, is decided by the weights room; the order of work and
+what goes into the artifact is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry import canonical_json
+from registry.digest import Digest
+from toolchain.graph.action import Node, OutputsOf
+from toolchain.graph.graph import Fetch, Graph, assemble
+from toolchain.lock.file import lock_document
+from toolchain.lock.model import LockedFile, LockedSource
+from toolchain.sources.catalogue import SourceCatalogue
+from toolchain.spec.canonical import canonical
+from toolchain.spec.resolved import Gate, ResolvedSpec
+from toolchain.steps.pack import BLOCK_INPUT, LICENSE_INPUT
+from toolchain.steps.template import TEMPLATE_FILES
+from toolchain.steps.tokenizer import TOKENIZER_FILES
+from toolchain.weights.plan import UnusableSource, plan_weights
+
+
+@dataclass(frozen=True, slots=True)
+class LockedVariant:
+    """A variant with the pinned sources that it reads."""
+
+    spec: ResolvedSpec
+    base: LockedSource
+    tokenizer: LockedSource
+    """The base, unless the recipe names another."""
+    adapters: tuple[LockedSource, ...]
+    catalogue: SourceCatalogue
+    is_default: bool = True
+    """Whether it is the recipe's first variant, which gets the short names."""
+
+    @property
+    def sources(self) -> tuple[LockedSource, ...]:
+        """All of them, each once."""
+        return tuple(dict.fromkeys((self.base, self.tokenizer, *self.adapters)))
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a variant comes to: the node that packs it and the nodes that test it."""
+
+    spec: ResolvedSpec
+    pack: str
+    gates: tuple[str, ...]
+    is_default: bool
+
+
+def compile_graph(variants: Iterable[LockedVariant]) -> tuple[Graph, tuple[Goal, ...]]:
+    """The graph of several variants, of one recipe or of many; what they share is one node or has one key.
+
+    Raises:
+        UnusableSource: a source has no config.json or no tokenizer.
+        BrokenGraph: two recipes give artifacts of one name.
+    """
+    nodes: list[Node] = []
+    fetches: dict[str, Fetch] = {}
+    goals = []
+    for variant in variants:
+        compiler = _Compiler(variant, fetches)
+        nodes += compiler.nodes()
+        goals.append(compiler.goal())
+    nodes += [_fetch_node(label, fetch) for label, fetch in fetches.items()]
+    return assemble(nodes, fetches), tuple(goals)
+
+
+def _fetch_node(label: str, fetch: Fetch) -> Node:
+    blob = fetch.file.blob
+    return Node(label, "fetch", {}, {}, expected={"file": blob}, work_bytes=blob.size_bytes)
+
+
+class _Compiler:
+    """The nodes of one variant."""
+
+    def __init__(self, variant: LockedVariant, fetches: dict[str, Fetch]) -> None:
+        self._variant = variant
+        self._spec = variant.spec
+        self._prefix = f"{variant.spec.name}:{variant.spec.variant}"
+        self._fetches = fetches
+        self._canonical = canonical(variant.spec)
+
+    def nodes(self) -> Iterator[Node]:
+        blocks = tuple(self._blocks())
+        yield from blocks
+        yield self._tokenizer()
+        yield self._template()
+        yield self._pack(blocks)
+        for gate in self._spec.gates:
+            yield self._gate(gate)
+
+    def goal(self) -> Goal:
+        gates = tuple(self._label("gate", gate.name) for gate in self._spec.gates)
+        return Goal(self._spec, self._label("pack"), gates, self._variant.is_default)
+
+    def _label(self, *parts: str) -> str:
+        return "/".join((self._prefix, *parts))
+
+    def _fetch(self, source: LockedSource, file: LockedFile) -> str:
+        label = f"fetch/{source.identity}/{file.path}"
+        known = self._fetches.get(label)
+        if known is not None and known.file != file:
+            label = f"{label}@{file.blob.digest.short}"
+        self._fetches.setdefault(label, Fetch(self._variant.catalogue, source, file))
+        return label
+
+    def _required(self, source: LockedSource, path: str) -> LockedFile:
+        file = source.file(path)
+        if file is None:
+            raise UnusableSource(
+                f"{source.kind} {source.identity} has no {path}",
+                where=str(self._spec.recipe),
+                hint="a base is a model in the Hugging Face layout: config.json, safetensors and a tokenizer",
+            )
+        return file
+
+    def _blocks(self) -> Iterator[Node]:
+        base, adapters = self._variant.base, self._variant.adapters
+        plan = plan_weights(self._spec, base, adapters)
+        fetches = {file.blob.digest: self._fetch(source, file) for source in (base, *adapters) for file in source.files}
+        for work in plan.blocks:
+            yield Node(
+                label=self._label(work.step, work.label),
+                step=work.step,
+                parameters=work.parameters,
+                inputs=work.inputs,
+                after=tuple(fetches[digest] for digest in work.files),
+                literals=(plan.table,),
+                work_bytes=work.weight_bytes,
+            )
+
+    def _small_files(
+        self, sources: Iterable[LockedSource], names: Iterable[str]
+    ) -> tuple[dict[str, Digest | OutputsOf], tuple[str, ...]]:
+        """Inputs and fetches for those of some files that a source has; the first source that has one gives it."""
+        inputs: dict[str, Digest | OutputsOf] = {}
+        after = []
+        for name in names:
+            for source in sources:
+                file = source.file(name)
+                if file is not None:
+                    inputs[name] = file.blob.digest
+                    after.append(self._fetch(source, file))
+                    break
+        return inputs, tuple(after)
+
+    def _tokenizer(self) -> Node:
+        inputs, after = self._small_files((self._variant.tokenizer,), TOKENIZER_FILES)
+        generation, more = self._small_files((self._variant.base,), ("generation_config.json",))
+        return Node(self._label("tokenizer"), "tokenizer", {}, inputs | generation, after + more)
+
+    def _template(self) -> Node:
+        sources = (self._variant.tokenizer, self._variant.base)
+        inputs, after = self._small_files(sources, TEMPLATE_FILES)
+        config = self._required(self._variant.base, "config.json")
+        inputs["config.json"] = config.blob.digest
+        after = (*after, self._fetch(self._variant.base, config))
+        defaults = {key: self._spec.defaults[key] for key in ("stops", "context") if key in self._spec.defaults}
+        template = {"kind": self._spec.prompt_template.kind, "value": self._spec.prompt_template.value}
+        return Node(self._label("template"), "template", {"template": template, "defaults": defaults}, inputs, after)
+
+    def _pack(self, blocks: tuple[Node, ...]) -> Node:
+        spec, base = self._spec, self._variant.base
+        config = self._required(base, "config.json")
+        recipe = canonical_json.encode(self._canonical)
+        lock = canonical_json.encode(lock_document(self._variant.sources))
+        licenses = {LICENSE_INPUT + name: text.encode() for name, text in spec.license_files}
+        inputs: dict[str, Digest | OutputsOf] = {
+            "config": config.blob.digest,
+            "tokenizer": OutputsOf(self._label("tokenizer")),
+            "template": OutputsOf(self._label("template")),
+            "spec": Digest.of_bytes(recipe),
+            "lock": Digest.of_bytes(lock),
+        }
+        inputs |= {name: Digest.of_bytes(text) for name, text in licenses.items()}
+        inputs |= {BLOCK_INPUT + node.label.rsplit("/", 1)[1]: OutputsOf(node.label) for node in blocks}
+        return Node(
+            self._label("pack"),
+            "pack",
+            self._description(),
+            inputs,
+            after=(self._fetch(base, config),),
+            literals=(recipe, lock, *licenses.values()),
+        )
+
+    def _description(self) -> Mapping[str, Any]:
+        spec, base = self._spec, self._variant.base
+        return {
+            "name": spec.name,
+            "version": spec.version,
+            "title": spec.label,
+            "description": spec.description,
+            "licenses": [spec.license] if spec.license else [],
+            "annotations": dict(spec.annotations),
+            "source": {"kind": base.kind, "identity": base.identity, "pinned": base.pinned},
+            "quantization": self._canonical["quantization"],
+            "defaults": {
+                "system_prompt": spec.system_prompt,
+                "messages": [dict(message) for message in spec.messages],
+                "parameters": dict(spec.defaults),
+            },
+        }
+
+    def _gate(self, gate: Gate) -> Node:
+        parameters = {"kind": gate.kind, "name": gate.name, "parameters": dict(gate.parameters)}
+        return Node(self._label("gate", gate.name), "gate", parameters, {"artifact": OutputsOf(self._label("pack"))})

@@ -1,0 +1,51 @@
+"""The step `gate`: one test of one artifact. A gate that fails is a result like any other, and is kept as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from registry import canonical_json
+from registry.artifact.reader import Artifact
+from registry.digest import Blob, Digest
+from registry.store.layout import Store
+from runtime.session import LoadedModel
+from toolchain.gates.run import run_gate
+from toolchain.graph.action import ActionRecord, input_digest
+from toolchain.spec.resolved import Gate
+from toolchain.steps.port import StepContext
+
+
+class GateStep:
+    """Parameters: kind, name and parameters of a gate. Input: `artifact`. Output: `result`."""
+
+    kind = "gate"
+    implementation = 1
+    tools = ("mlx", "mlx-lm")
+
+    def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
+        """See `Step.run`."""
+        digest = input_digest(record, "artifact", "manifest")
+        gate = Gate(record.parameters["kind"], record.parameters["name"], record.parameters["parameters"])
+        context.checkpoint()
+        artifact = Artifact.open(context.store, digest)
+        result = run_gate(gate, artifact, context.store, load=lambda: ONE_MODEL.get(context.store, digest))
+        return {"result": context.store.put(canonical_json.encode(result.to_json()))}
+
+
+class OneModel:
+    """The model that was used last, so that the gates of one artifact load it once."""
+
+    def __init__(self) -> None:
+        self._digest: Digest | None = None
+        self._model: LoadedModel | None = None
+
+    def get(self, store: Store, digest: Digest) -> LoadedModel:
+        """The model of that artifact; any other one is let go first."""
+        if self._model is None or self._digest != digest:
+            self._model = None
+            self._model = LoadedModel.open(store, digest)
+            self._digest = digest
+        return self._model
+
+
+ONE_MODEL = OneModel()
