@@ -1,4 +1,4 @@
-"""One variant of a recipe, fully resolved: what the rest of the toolchain reads. Parsing and merging live beside it.
+"""One variant of a recipe, fully resolved: what the rest of the toolchain reads. Parsing lives beside it.
 
 Everything here is plain, frozen and free of paths of the machine, except `recipe` and the folder paths of sources,
 which never enter a key. Texts that the recipe names by file (templates, system prompts, golden prompts, evaluation
@@ -8,12 +8,15 @@ texts) are inlined, so an artifact can carry its whole recipe.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from registry.errors import Location
 from registry.reference import Reference
+
+SCHEMA = "mlxbuild/v1"
+"""The form of recipes and of their canonical documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +120,15 @@ class ResolvedSpec:
     prompt_template: PromptTemplate
     system_prompt: str | None
     defaults: Mapping[str, Any]
-    """temperature, top_p, top_k, min_p, max_tokens, stops, context, repeat_penalty, seed: only those that are set."""
+    """temperature, top_p, top_k, min_p, max_tokens, stops, context, repeat_penalty, seed: only those set."""
     messages: tuple[Mapping[str, str], ...]
     """Conversation that precedes every chat: `role` and `content`."""
     gates: tuple[Gate, ...]
     annotations: Mapping[str, str]
     license_files: tuple[tuple[str, str], ...] = ()
     """(file name, text)."""
-    origins: Mapping[str, Location] | None = None
-    """Dotted key to where its value was written."""
+    origins: Mapping[str, Location] | None = field(default=None, compare=False, repr=False)
+    """Dotted key to where its value was written; no part of what the spec means."""
 
     @property
     def label(self) -> str:

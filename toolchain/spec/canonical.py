@@ -1,0 +1,143 @@
+"""A resolved spec as plain JSON, everything but machine paths: what an artifact carries as its recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from registry.errors import UserError
+from registry.reference import Reference
+from toolchain.spec.recipe_folder import absolute
+from toolchain.spec.resolved import (
+    SCHEMA,
+    Adapter,
+    ArtifactSource,
+    FolderSource,
+    Gate,
+    HubSource,
+    PromptTemplate,
+    Quantization,
+    QuantizationScheme,
+    ResolvedSpec,
+    Source,
+)
+
+
+class BrokenSpec(UserError):
+    """A document is not the canonical form of a spec."""
+
+    code = "broken-spec"
+
+
+def canonical(spec: ResolvedSpec) -> dict[str, Any]:
+    """The canonical form; encode it with `registry.canonical_json` for digests."""
+    return {
+        "schema": SCHEMA,
+        "name": spec.name,
+        "version": spec.version,
+        "variant": spec.variant,
+        "description": spec.description,
+        "license": spec.license,
+        "license_files": [list(file) for file in spec.license_files],
+        "base": source_document(spec.base),
+        "dtype": spec.dtype,
+        "quantization": _quantization(spec.quantization),
+        "tokenizer": None if spec.tokenizer is None else source_document(spec.tokenizer),
+        "adapters": [{"source": source_document(it.source), "scale": it.scale} for it in spec.adapters],
+        "prompt_template": {"kind": spec.prompt_template.kind, "value": spec.prompt_template.value},
+        "system_prompt": spec.system_prompt,
+        "defaults": dict(spec.defaults),
+        "messages": [dict(message) for message in spec.messages],
+        "gates": [{"kind": it.kind, "name": it.name, "parameters": dict(it.parameters)} for it in spec.gates],
+        "annotations": dict(spec.annotations),
+    }
+
+
+def from_canonical(document: Mapping[str, Any], recipe: Path) -> ResolvedSpec:
+    """The spec of a canonical form; folders are taken relative to `recipe`, which need not exist.
+
+    Raises:
+        BrokenSpec: the document has another form.
+    """
+    try:
+        if document["schema"] != SCHEMA:
+            raise BrokenSpec(
+                f"the recipe in the artifact has the form `{document['schema']}`",
+                hint=f"this mlxbuild reads {SCHEMA}; update it",
+            )
+        return _spec(document, Path(recipe).absolute())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BrokenSpec(
+            f"the recipe in the artifact is damaged: {type(error).__name__}: {error}",
+            hint="build the artifact again",
+        ) from None
+
+
+def source_document(source: Source) -> dict[str, Any]:
+    """A source as plain JSON, by what the recipe wrote."""
+    match source:
+        case HubSource(repository, revision, include):
+            return {"hf_repo": repository, "revision": revision, "include": list(include)}
+        case FolderSource(written=written):
+            return {"path": written}
+        case ArtifactSource(reference):
+            return {"from": str(reference)}
+
+
+def _source(document: Mapping[str, Any], recipe: Path) -> Source:
+    if "hf_repo" in document:
+        return HubSource(document["hf_repo"], document["revision"], tuple(document["include"]))
+    if "path" in document:
+        return FolderSource(absolute(recipe.parent, document["path"]), document["path"])
+    return ArtifactSource(Reference.parse(document["from"]))
+
+
+def _quantization(quantization: Quantization) -> dict[str, Any]:
+    return {
+        "label": quantization.label,
+        "scheme": _scheme(quantization.scheme),
+        "recipe": quantization.recipe,
+        "overrides": [[glob, _scheme(scheme)] for glob, scheme in quantization.overrides],
+    }
+
+
+def _scheme(scheme: QuantizationScheme | None) -> dict[str, Any] | None:
+    if scheme is None:
+        return None
+    return {"mode": scheme.mode, "bits": scheme.bits, "group_size": scheme.group_size}
+
+
+def _spec(document: Mapping[str, Any], recipe: Path) -> ResolvedSpec:
+    written = document["quantization"]
+    quantization = Quantization(
+        written["label"],
+        _read_scheme(written["scheme"]),
+        written["recipe"],
+        tuple((glob, _read_scheme(scheme)) for glob, scheme in written["overrides"]),
+    )
+    tokenizer = document["tokenizer"]
+    return ResolvedSpec(
+        recipe=recipe,
+        name=document["name"],
+        version=document["version"],
+        variant=document["variant"],
+        description=document["description"],
+        license=document["license"],
+        base=_source(document["base"], recipe),
+        dtype=document["dtype"],
+        quantization=quantization,
+        tokenizer=None if tokenizer is None else _source(tokenizer, recipe),
+        adapters=tuple(Adapter(_source(it["source"], recipe), it["scale"]) for it in document["adapters"]),
+        prompt_template=PromptTemplate(**document["prompt_template"]),
+        system_prompt=document["system_prompt"],
+        defaults=dict(document["defaults"]),
+        messages=tuple(dict(message) for message in document["messages"]),
+        gates=tuple(Gate(it["kind"], it["name"], dict(it["parameters"])) for it in document["gates"]),
+        annotations=dict(document["annotations"]),
+        license_files=tuple((name, text) for name, text in document["license_files"]),
+    )
+
+
+def _read_scheme(document: Mapping[str, Any] | None) -> QuantizationScheme | None:
+    return None if document is None else QuantizationScheme(**document)

@@ -1,0 +1,53 @@
+"""Artifacts that are built from themselves, alone or around several recipes of one invocation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from toolchain.spec.resolved import ArtifactSource, ResolvedSpec
+
+
+class Built(NamedTuple):
+    """A variant, and whether it is the first of its recipe, which also moves the tags `version` and `latest`."""
+
+    spec: ResolvedSpec
+    first: bool
+
+    def names(self) -> Iterator[str]:
+        """Every store name that building it moves."""
+        spec = self.spec
+        yield f"{spec.name}:{spec.variant}-{spec.version}"
+        yield f"{spec.name}:{spec.variant}"
+        if self.first:
+            yield f"{spec.name}:{spec.version}"
+            yield f"{spec.name}:latest"
+
+
+def cycles(built: Iterable[Built]) -> tuple[tuple[ResolvedSpec, ...], ...]:
+    """Each loop once, beginning with the variant that comes first.
+
+    A base named by digest is fixed content and a base with a host is another machine's: neither leads back.
+    """
+    specs = list(built)
+    maker = {name: number for number, it in enumerate(specs) for name in it.names()}
+    base = [maker.get(_local_name(it.spec)) for it in specs]
+    done: set[int] = set()
+    loops = []
+    for start in range(len(specs)):
+        way: list[int] = []
+        here: int | None = start
+        while here is not None and here not in done and here not in way:
+            way.append(here)
+            here = base[here]
+        if here is not None and here in way:
+            loops.append(tuple(specs[number].spec for number in way[way.index(here) :]))
+        done.update(way)
+    return tuple(loops)
+
+
+def _local_name(spec: ResolvedSpec) -> str:
+    if not isinstance(spec.base, ArtifactSource):
+        return ""
+    reference = spec.base.reference
+    return reference.store_name if reference.host is None and reference.digest is None else ""

@@ -1,0 +1,224 @@
+"""From a recipe's file to its resolved variants, or to all its mistakes at once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from toolchain.spec.cycles import Built, cycles
+from toolchain.spec.diagnose import diagnose
+from toolchain.spec.document import Document, read
+from toolchain.spec.positions import Positions
+from toolchain.spec.problems import Code, Problem, SpecError
+from toolchain.spec.recipe_folder import RecipeFolder
+from toolchain.spec.resolve import resolve
+from toolchain.spec.resolved import ResolvedSpec
+from toolchain.spec.suggest import did_you_mean, listed
+from toolchain.spec.variants import Matrix, Point
+from toolchain.spec.written.recipe import ModelSpec, VariantsForm
+
+AnyForm = TypeVar("AnyForm", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A recipe without mistakes."""
+
+    path: Path
+    """Absolute."""
+    name: str
+    version: str
+    document: Document = field(repr=False, compare=False)
+    _variants: tuple[ResolvedSpec, ...]
+
+    def variants(self) -> tuple[ResolvedSpec, ...]:
+        """One resolved spec per point of the matrix, in an order that the layout of the file does not change."""
+        return self._variants
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        SpecError: it cannot be read or holds mistakes; all of them are in `problems`.
+    """
+    recipe, problems = _examine(path)
+    if recipe is None:
+        raise SpecError(problems)
+    return recipe
+
+
+def lint(path: Path) -> tuple[Problem, ...]:
+    """Every mistake of a recipe in the order of the file; empty when there is none.
+
+    Beyond what `load` refuses, the JSON Schemas of its tests are checked against their meta-schema.
+    """
+    try:
+        recipe, problems = _examine(path)
+    except SpecError as error:
+        return error.problems
+    return problems if recipe is None else _check_json_schemas(recipe)
+
+
+def check_cycles(recipes: tuple[Recipe, ...]) -> None:
+    """Refuse recipes of one invocation that are built from each other.
+
+    Raises:
+        SpecError: one problem per loop; the message prints it.
+    """
+    built = [Built(spec, first=number == 0) for recipe in recipes for number, spec in enumerate(recipe.variants())]
+    documents = {recipe.path: recipe.document for recipe in recipes}
+    problems = tuple(_cycle_problem(loop, documents[loop[0].recipe]) for loop in cycles(built))
+    if problems:
+        raise SpecError(problems)
+
+
+def _examine(path: Path) -> tuple[Recipe | None, tuple[Problem, ...]]:
+    document = read(path)
+    absolute = Path(os.path.normpath(path.absolute()))
+    folder = RecipeFolder(absolute)
+    problems = list(document.problems)
+    positions = Positions(document)
+    form = _validate(ModelSpec, document.data, positions, folder, problems)
+    specs = _variants(document, form, absolute, folder, problems)
+    if not problems and form is not None:
+        built = [Built(spec, first=number == 0) for number, spec in enumerate(specs)]
+        problems += [_cycle_problem(loop, document) for loop in cycles(built)]
+        if not problems:
+            return Recipe(absolute, form.name, form.version, document, specs), ()
+    return None, _in_order(problems)
+
+
+def _validate(
+    model: type[AnyForm], data: Any, positions: Positions, folder: RecipeFolder, problems: list[Problem]
+) -> AnyForm | None:
+    try:
+        return model.model_validate(data, context=folder)
+    except ValidationError as error:
+        problems += diagnose(error.errors(include_url=False), positions)
+        return None
+
+
+def _variants(
+    document: Document, form: ModelSpec | None, path: Path, folder: RecipeFolder, problems: list[Problem]
+) -> tuple[ResolvedSpec, ...]:
+    """The specs of all points; mistakes of the matrix and of its values go to `problems`."""
+    matrix_form = form.variants if form else _matrix_form(document, folder)
+    matrix = Matrix(document, matrix_form)
+    points = matrix.points()
+    origins = matrix.positions.origins()
+    specs: list[ResolvedSpec] = []
+    for point in points:
+        whole = form if not point.chosen else _validate(ModelSpec, point.data, point.positions, folder, problems)
+        if whole is not None:
+            spec = resolve(whole, path, folder, point.positions.origins() if point.chosen else origins)
+            specs.append(replace(spec, variant=matrix.label(point, spec.quantization.label, spec.version)))
+    problems += matrix.problems
+    if form is None or len(specs) < len(points):
+        return ()
+    problems += _repeated_labels(specs, points, matrix) + _bad_gates(form, specs, matrix.positions)
+    return tuple(_with_own_gates(spec, form) for spec in specs)
+
+
+def _matrix_form(document: Document, folder: RecipeFolder) -> VariantsForm | None:
+    """The matrix of a recipe that has mistakes; its own mistakes are known already."""
+    data = document.data.get("variants")
+    return _validate(VariantsForm, data, Positions(document), folder, []) if isinstance(data, dict) else None
+
+
+def _repeated_labels(specs: list[ResolvedSpec], points: tuple[Point, ...], matrix: Matrix) -> list[Problem]:
+    seen: dict[str, Point] = {}
+    problems = []
+    for spec, point in zip(specs, points, strict=True):
+        if spec.variant in seen:
+            differing = [axis for axis in matrix.axes if seen[spec.variant].chosen[axis] != point.chosen[axis]]
+            axes = "-".join(f"{{{axis}}}" for axis in matrix.axes)
+            tagged = matrix.form is not None and matrix.form.tag is not None
+            problem = matrix.positions.at_value(
+                Code.VARIANTS,
+                f"two variants are called `{spec.variant}`",
+                ("variants", "tag") if tagged else ("variants", differing[0], point.chosen[differing[0]]),
+                f"they differ in {listed(differing)}",
+                f'tell them apart: tag: "{axes}"' if tagged else "write different values, or set `tag`",
+            )
+            problems.append(problem)
+        seen.setdefault(spec.variant, point)
+    return problems
+
+
+def _bad_gates(form: ModelSpec, specs: list[ResolvedSpec], positions: Positions) -> list[Problem]:
+    labels = [spec.variant for spec in specs]
+    names: set[str] = set()
+    problems = []
+    for number, gate in enumerate(form.tests or ()):
+        if gate.name is not None and gate.name in names:
+            path = ("tests", number, "name")
+            message = f"two tests are called `{gate.name}`"
+            problems.append(positions.at_value(Code.VALUE, message, path, "names must differ"))
+        if gate.name is not None:
+            names.add(gate.name)
+        for position, label in enumerate(gate.only or ()):
+            if label not in labels:
+                message = f"`only` names `{label}`, which is no variant"
+                hint = did_you_mean(label, labels) or f"the variants are {listed(labels)}"
+                path_of_label = ("tests", number, "only", position)
+                problems.append(positions.at_value(Code.VARIANTS, message, path_of_label, "unknown variant", hint))
+    return problems
+
+
+def _with_own_gates(spec: ResolvedSpec, form: ModelSpec) -> ResolvedSpec:
+    written = form.tests or ()
+    if all(gate.only is None for gate in written):
+        return spec
+    kept = (
+        gate for gate, of in zip(spec.gates, written, strict=True) if of.only is None or spec.variant in of.only
+    )
+    return replace(spec, gates=tuple(kept))
+
+
+def _cycle_problem(loop: tuple[ResolvedSpec, ...], document: Document) -> Problem:
+    origin = (loop[0].origins or {}).get("base.from")
+    node = next(
+        (
+            place.value
+            for path in (("base", "from"), ("base",))
+            if (place := Positions(document).find(path)) is not None
+        ),
+        document.root,
+    )
+    way = " → ".join(spec.label for spec in (*loop, loop[0]))
+    hint = "build from another artifact, or from a digest: name@sha256:..."
+    message = f"`{loop[0].label}` is built from itself: {way}"
+    problem = document.problem(Code.CYCLE, message, node, "leads back", hint)
+    if origin is None or origin == problem.location:
+        return problem
+    return replace(problem, location=origin, snippet=None)  # an axis put the base in
+
+
+def _check_json_schemas(recipe: Recipe) -> tuple[Problem, ...]:
+    tests = recipe.document.data.get("tests") or []
+    problems = []
+    for number, gate in enumerate(tests):
+        expect = gate.get("complete", {}).get("expect", {})
+        if "json_schema" in expect:
+            from jsonschema import Draft202012Validator, SchemaError
+
+            try:
+                Draft202012Validator.check_schema(expect["json_schema"])
+            except SchemaError as error:
+                path = ("tests", number, "complete", "expect", "json_schema", *error.absolute_path)
+                message = f"not a JSON Schema: {error.message}"
+                positions = Positions(recipe.document)
+                problems.append(positions.at_value(Code.JSON_SCHEMA, message, path, "draft 2020-12 refuses it"))
+    return tuple(problems)
+
+
+def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
+    """Without repetitions (variants share most of a recipe), in the order of the file."""
+    return tuple(
+        sorted(dict.fromkeys(problems), key=lambda it: (it.location.line or 0, it.location.column or 0, it.code))
+    )

@@ -1,0 +1,95 @@
+"""From a place in the data to its place in the file, for a recipe or for one point of its matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from registry.errors import Location
+from toolchain.spec.document import Document
+from toolchain.spec.problems import Code, Problem
+
+Path = tuple[str | int, ...]
+
+
+class Place(NamedTuple):
+    """The nodes of one value; the root and items of lists have no key."""
+
+    key: Node | None
+    value: Node
+
+
+class Positions:
+    """Finds nodes by path; `replaced` holds the places of values that an axis of the matrix puts in."""
+
+    def __init__(self, document: Document, replaced: Mapping[Path, Place] | None = None) -> None:
+        self.document = document
+        self.replaced = replaced or {}
+
+    def find(self, path: Path) -> Place | None:
+        """The place of a path, or None where the file has no such value."""
+        place: Place | None = self.replaced.get((), Place(None, self.document.root))
+        for depth, part in enumerate(path, 1):
+            there = self.replaced.get(path[:depth])
+            if there is None and place is not None:
+                there = _child(place.value, part)
+            place = there
+        return place
+
+    def nearest(self, path: Path) -> Place:
+        """The place of a path, or of the closest thing around it."""
+        for length in range(len(path), 0, -1):
+            place = self.find(path[:length])
+            if place is not None:
+                return place
+        return Place(None, self.document.root)
+
+    def at_key(self, code: Code, message: str, path: Path, note: str = "", hint: str | None = None) -> Problem:
+        """A problem whose mark lies under the key of a path; under the first key for the recipe as a whole."""
+        place = self.nearest(path)
+        return self.document.problem(code, message, place.key or _first(place.value), note, hint)
+
+    def at_value(self, code: Code, message: str, path: Path, note: str = "", hint: str | None = None) -> Problem:
+        """A problem whose mark lies under the value of a path, or under its key where the value spans lines."""
+        place = self.nearest(path)
+        node = place.value
+        if node.start_mark.line != node.end_mark.line or node.start_mark.index == node.end_mark.index:
+            node = place.key or _first(node)
+        return self.document.problem(code, message, node, note, hint)
+
+    def origins(self) -> dict[str, Location]:
+        """Dotted key to where its value was written, for the keys of the recipe and of the maps right below."""
+        found: dict[str, Location] = {}
+        for key, place in _pairs(self.document.root):
+            found[key] = self._location(place.value)
+            for name, below in _pairs(place.value):
+                found[f"{key}.{name}"] = self._location(below.value)
+        for path, place in self.replaced.items():
+            found[".".join(map(str, path))] = self._location(place.value)
+        return found
+
+    def _location(self, node: Node) -> Location:
+        return Location(self.document.file, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _pairs(node: Node) -> list[tuple[str, Place]]:
+    if not isinstance(node, MappingNode):
+        return []
+    return [(key.value, Place(key, value)) for key, value in node.value if isinstance(key, ScalarNode)]
+
+
+def _child(node: Node, part: str | int) -> Place | None:
+    if isinstance(node, SequenceNode):
+        if isinstance(part, int) and part < len(node.value):
+            return Place(None, node.value[part])
+        return None
+    return next((place for key, place in _pairs(node) if key == part), None)
+
+
+def _first(node: Node) -> Node:
+    if isinstance(node, MappingNode | SequenceNode) and node.value and node.start_mark.line != node.end_mark.line:
+        first = node.value[0]
+        return first[0] if isinstance(first, tuple) else _first(first)
+    return node

@@ -1,0 +1,104 @@
+"""What is wrong with a recipe, as data: codes, problems with their place, and the error that carries them.
+
+How problems look in a terminal or in CI lives in report.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from registry.errors import Location, UserError
+
+
+class Code(StrEnum):
+    """Stable names of the mistakes a recipe can hold; never renamed, since people search for them."""
+
+    FILE = "spec-file"
+    """The recipe cannot be read, or is not a file."""
+    TOO_LARGE = "spec-too-large"
+    """The recipe, or a text it names, is larger than any honest one."""
+    ENCODING = "spec-encoding"
+    """Not UTF-8."""
+    EMPTY = "spec-empty"
+    """No content."""
+    SYNTAX = "spec-syntax"
+    """Not YAML."""
+    DEPTH = "spec-depth"
+    """Nested too deep."""
+    ALIASES = "spec-aliases"
+    """Aliases that unfold into too many values."""
+    YAML_TAG = "spec-yaml-tag"
+    """A YAML tag such as `!!python/object`."""
+    DUPLICATE_KEY = "spec-duplicate-key"
+    """The same key twice in one map."""
+    UNKNOWN_KEY = "spec-unknown-key"
+    """A key that ModelSpec does not have there."""
+    MISSING_KEY = "spec-missing-key"
+    """A key that ModelSpec needs there."""
+    CHOICE = "spec-choice"
+    """None, or more than one, of keys of which exactly one is needed."""
+    TYPE = "spec-type"
+    """A value of the wrong type."""
+    UNQUOTED = "spec-unquoted"
+    """A text that YAML reads as a number, a truth value or nothing."""
+    VALUE = "spec-value"
+    """A value outside its list or form."""
+    RANGE = "spec-range"
+    """A number outside its range."""
+    QUANTIZATION = "spec-quantization"
+    """Mode, bits, group size or data type that do not go together."""
+    REFERENCE = "spec-reference"
+    """Not the name of an artifact."""
+    REGEX = "spec-regex"
+    """Not a regular expression."""
+    JSON_SCHEMA = "spec-json-schema"
+    """Not a JSON Schema."""
+    PATH = "spec-path"
+    """A path that is absolute or leads out of the recipe's folder or repository."""
+    MISSING_FILE = "spec-missing-file"
+    """A file or folder that is not there."""
+    VARIANTS = "spec-variants"
+    """A matrix that does not work out."""
+    CYCLE = "spec-cycle"
+    """An artifact that is built from itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """The line at fault; `column` counts from one, `width` in characters, `note` is said beside the mark."""
+
+    line: str
+    column: int
+    width: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: what, where, and what to do."""
+
+    code: Code
+    message: str
+    location: Location
+    hint: str | None = None
+    snippet: Snippet | None = None
+
+
+class SpecError(UserError):
+    """A recipe that cannot be used; `problems` holds every mistake found, in the order of the file."""
+
+    code = "spec"
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        first = problems[0]
+        count = len(problems)
+        message = first.message if count == 1 else f"{count} mistakes in {first.location.file}"
+        super().__init__(message, where=first.location, hint=first.hint if count == 1 else None)
+        self.problems = problems
+
+    def diagnostics(self) -> str:
+        """Every problem with its line and hint, for a terminal without colour."""
+        from toolchain.spec.report import render
+
+        return render(self.problems, "text")

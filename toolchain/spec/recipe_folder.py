@@ -1,0 +1,129 @@
+"""The files that a recipe may name: inside its folder, or inside the git repository around it. Never elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+from toolchain.spec.problems import Code
+from toolchain.spec.suggest import did_you_mean
+
+LARGEST_TEXT_BYTES = 4 * 1024 * 1024
+
+_ABSOLUTE = re.compile(r"/|\\|~|[A-Za-z]:[\\/]|[a-z][a-z0-9+.-]*://")
+
+
+class PathRefused(Exception):
+    """A path of a recipe that cannot be used: what, the note at its mark, and what to do."""
+
+    def __init__(self, code: Code, message: str, note: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.note = note
+        self.hint = hint
+
+
+class RecipeFolder:
+    """The folder of one recipe; remembers the texts it has read, so that variants share them."""
+
+    def __init__(self, recipe: Path) -> None:
+        """`recipe` is the recipe's file, absolute."""
+        self.root = recipe.parent
+        self._texts: dict[str, str] = {}
+
+    @cached_property
+    def fence(self) -> Path:
+        """The real path of the enclosing git repository, or of the recipe's folder where there is none."""
+        real = Path(os.path.realpath(self.root))
+        for folder in (real, *real.parents):
+            if os.path.lexists(folder / ".git"):
+                return folder
+        return real
+
+    def text(self, written: str) -> str:
+        """The content of a text file, byte for byte.
+
+        Raises:
+            PathRefused: outside the fence, not there, no file, too large or not UTF-8.
+        """
+        known = self._texts.get(written)
+        if known is not None:
+            return known
+        path = self.locate(written)
+        status = self._status(path, written)
+        if not stat.S_ISREG(status.st_mode):
+            raise PathRefused(Code.MISSING_FILE, f"`{written}` is not a file", "expected a file")
+        if status.st_size > LARGEST_TEXT_BYTES:
+            limit = f"{LARGEST_TEXT_BYTES // 1024 // 1024} MiB"
+            raise PathRefused(Code.TOO_LARGE, f"`{written}` is larger than {limit}", "too large for a text")
+        try:
+            text = path.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            note = f"byte {error.start} is no UTF-8"
+            raise PathRefused(Code.ENCODING, f"`{written}` is not UTF-8", note, "save it as UTF-8") from None
+        except OSError as error:
+            raise PathRefused(Code.MISSING_FILE, f"cannot read `{written}`", str(error.strerror)) from None
+        self._texts[written] = text
+        return text
+
+    def folder(self, written: str) -> Path:
+        """The absolute path of a folder that exists.
+
+        Raises:
+            PathRefused: outside the fence, not there or no folder.
+        """
+        path = self.locate(written)
+        if not stat.S_ISDIR(self._status(path, written).st_mode):
+            hint = "name the folder that holds it"
+            raise PathRefused(Code.MISSING_FILE, f"`{written}` is not a folder", "expected a folder", hint)
+        return path
+
+    def locate(self, written: str) -> Path:
+        """The absolute path that a recipe means, checked against the fence; it need not exist.
+
+        Raises:
+            PathRefused: empty, absolute, or leading out of the fence, by itself or through a link.
+        """
+        if not written or "\0" in written:
+            raise PathRefused(Code.PATH, "the path is empty or holds a zero byte", "expected a relative path")
+        if _ABSOLUTE.match(written):
+            raise PathRefused(
+                Code.PATH,
+                f"`{written}` is not a relative path",
+                "expected a path relative to the recipe",
+                "copy or move it below the recipe's folder, so that the recipe works on every machine",
+            )
+        path = absolute(self.root, written)
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(self.fence):
+            place = "repository" if os.path.lexists(self.fence / ".git") else "folder"
+            by_link = absolute(Path(os.path.realpath(self.root)), written).is_relative_to(self.fence)
+            note = f"{'a link that leads' if by_link else 'this is'} outside the recipe's {place}"
+            hint = "copy or move it below the recipe's folder"
+            raise PathRefused(Code.PATH, f"`{written}` leads out of the recipe's {place}", note, hint)
+        return path
+
+    def _status(self, path: Path, written: str) -> os.stat_result:
+        try:
+            return path.stat()
+        except OSError as error:
+            raise PathRefused(
+                Code.MISSING_FILE, f"`{written}` is not there", str(error.strerror).lower(), self._nearby(path)
+            ) from None
+
+    def _nearby(self, path: Path) -> str | None:
+        try:
+            names = sorted(entry.name for entry in islice(path.parent.iterdir(), 1000))
+        except OSError:
+            return "paths are relative to the recipe"
+        return did_you_mean(path.name, names) or "paths are relative to the recipe"
+
+
+def absolute(root: Path, written: str) -> Path:
+    """Where a relative path of a recipe leads, without looking at the disk."""
+    return Path(os.path.normpath(root / written))

@@ -1,0 +1,30 @@
+"""Did you mean: the closest known word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+CLOSE_ENOUGH = 0.6
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word most like `word` (Ratcliff/Obershelp, `difflib`), the first of equals, or None."""
+    from difflib import SequenceMatcher  # only people who mistyped pay for it
+
+    best, best_ratio = None, CLOSE_ENOUGH
+    for candidate in known:
+        ratio = SequenceMatcher(None, word.lower(), candidate.lower()).ratio()
+        if ratio > best_ratio or (best is None and ratio == best_ratio):
+            best, best_ratio = candidate, ratio
+    return best
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """The hint "did you mean `x`?", or None when nothing is close."""
+    found = closest(word, known)
+    return None if found is None else f"did you mean `{found}`?"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words in backquotes, joined by commas."""
+    return ", ".join(f"`{word}`" for word in words)

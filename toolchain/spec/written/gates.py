@@ -1,0 +1,206 @@
+"""The tests of a recipe as written: a list of maps, each with exactly one kind of gate."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, model_validator
+
+from toolchain.spec.problems import Code
+from toolchain.spec.written.chat import ConversationMessageForm, InlineForm
+from toolchain.spec.written.form import TAG_MARK, Choice, Form, Items, NonEmpty, TextFile, arm, mistake, pattern
+
+GateName = Annotated[
+    str, pattern(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$", "expected letters, digits, spaces, `.`, `_` and `-`")
+]
+Size = Annotated[
+    str, pattern(r"^[0-9]{1,15}(\.[0-9]{1,6})? ?([KMGT]i?)?B$", "expected a number and a unit, such as 450MiB")
+]
+Percent = Annotated[str, pattern(r"^[0-9]{1,4}(\.[0-9]{1,6})? ?%$", 'expected a percentage, such as "5%"')]
+Tools = Items[dict[str, Any]]
+
+
+def _check_regex(written: str) -> str:
+    try:
+        re.compile(written)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise mistake(
+            Code.REGEX, f"not a regular expression: {error}", note="Python's `re` does not take it"
+        ) from None
+    return written
+
+
+class ContentsForm(Form):
+    """Which files the artifact has."""
+
+    require: Items[NonEmpty] | None = Field(None, description="Globs that must each match a file.")
+    forbid: Items[NonEmpty] | None = Field(None, description="Globs that must match no file.")
+    strict: bool | None = Field(None, description="Whether files that `require` does not match are an error.")
+
+
+class TemplateForm(Form):
+    """What the chat template renders."""
+
+    messages: Annotated[Items[ConversationMessageForm], Field(min_length=1)]
+    tools: Tools | None = None
+    golden: Annotated[
+        Annotated[TextFile, arm("text")] | Annotated[InlineForm, arm("inline")],
+        Discriminator(lambda value: TAG_MARK + ("inline" if isinstance(value, dict | Form) else "text")),
+    ] = Field(description="The exact prompt: a file, or {inline: ...}.")
+
+
+class TokensForm(Form):
+    """What the tokenizer makes of a text."""
+
+    text: str
+    ids: Items[Annotated[int, Field(ge=0)]]
+
+
+_EXPECTATION = Choice(
+    "contains",
+    "regex",
+    "json_schema",
+    "equals",
+    of="`expect`",
+    example="write expect: {contains: text}",
+)
+
+
+class ExpectForm(Form):
+    """What an answer must be: exactly one of these."""
+
+    contains: NonEmpty | None = Field(None, description="A text that the answer holds.")
+    regex: Annotated[str, AfterValidator(_check_regex)] | None = Field(None, description="Searched in the answer.")
+    json_schema: dict[str, Any] | None = Field(None, description="The answer is JSON of this schema.")
+    equals: str | None = Field(None, description="The whole answer, without surrounding space.")
+
+
+class CompleteForm(Form):
+    """What the model answers."""
+
+    prompt: NonEmpty | None = Field(None, description="Raw prompt, without the chat template.")
+    messages: Annotated[Items[ConversationMessageForm], Field(min_length=1)] | None = None
+    expect: Annotated[ExpectForm, BeforeValidator(_EXPECTATION.check)]
+    max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = Field(None, description="Default 128.")
+    temperature: Annotated[float, Field(ge=0, le=10)] | None = Field(None, description="Default 0.")
+    tools: Tools | None = None
+    think: bool | None = Field(None, description="Whether the model is asked to think.")
+    system: str | None = Field(None, description="System prompt, instead of the artifact's own.")
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            both = self.prompt is not None
+            raise mistake(
+                Code.CHOICE,
+                f"`complete` has {'both' if both else 'neither'} `prompt` {'and' if both else 'nor'} `messages`",
+                note="needs exactly one of them",
+                key="messages" if both else None,
+            )
+        for key in ("tools", "think", "system"):
+            if self.prompt is not None and getattr(self, key) is not None:
+                raise mistake(
+                    Code.CHOICE,
+                    f"`{key}` does not go with `prompt`",
+                    note="only the chat template uses it",
+                    hint="write messages: [{role: user, content: ...}] instead of `prompt`",
+                    key=key,
+                )
+        return self
+
+
+class PerplexityForm(Form):
+    """How well the model predicts a text."""
+
+    dataset: TextFile = Field(description="Text file, relative to the recipe.")
+    max: Annotated[float, Field(ge=1)] | None = Field(None, description="Highest perplexity.")
+    max_increase_vs_base: Percent | None = Field(None, description="Highest increase over the unquantized base.")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.max is None and self.max_increase_vs_base is None:
+            raise mistake(
+                Code.CHOICE,
+                "`perplexity` has no bound",
+                note="needs `max` or `max_increase_vs_base`",
+                hint='write max: 14.2, or max_increase_vs_base: "5%"',
+            )
+        return self
+
+
+class SizeForm(Form):
+    """How large the artifact is."""
+
+    max: Size = Field(description="Largest sum of its files.", examples=["450MiB"])
+
+
+class GateForm(Form):
+    """What every gate may have."""
+
+    name: GateName | None = Field(None, description="Name in reports; default the kind, numbered.")
+    only: Annotated[Items[NonEmpty], Field(min_length=1)] | None = Field(
+        None, description="Labels of the variants that are tested; default all."
+    )
+
+
+class ContentsGate(GateForm):
+    """The artifact's files."""
+
+    contents: ContentsForm
+
+
+class TemplateGate(GateForm):
+    """The rendered prompt."""
+
+    template: TemplateForm
+
+
+class TokensGate(GateForm):
+    """The token ids."""
+
+    tokens: TokensForm
+
+
+class CompleteGate(GateForm):
+    """The answer."""
+
+    complete: CompleteForm
+
+
+class PerplexityGate(GateForm):
+    """The perplexity."""
+
+    perplexity: PerplexityForm
+
+
+class SizeGate(GateForm):
+    """The size."""
+
+    size: SizeForm
+
+
+_GATE = Choice(
+    "contents",
+    "template",
+    "tokens",
+    "complete",
+    "perplexity",
+    "size",
+    of="a test",
+    example="write - contents: {require: [config.json]}",
+    beside=("name", "only"),
+)
+
+AnyGate = Annotated[
+    Annotated[
+        Annotated[ContentsGate, arm("contents")]
+        | Annotated[TemplateGate, arm("template")]
+        | Annotated[TokensGate, arm("tokens")]
+        | Annotated[CompleteGate, arm("complete")]
+        | Annotated[PerplexityGate, arm("perplexity")]
+        | Annotated[SizeGate, arm("size")],
+        Discriminator(_GATE.arm_of),
+    ],
+    BeforeValidator(_GATE.check),
+]

@@ -1,0 +1,108 @@
+"""Where weights, tokenizers and adapters come from, as written in a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field
+
+from toolchain.spec.written.form import ArtifactName, Choice, Folder, Form, Items, NonEmpty, arm, pattern
+
+HubName = Annotated[
+    str,
+    pattern(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$",
+        "expected owner/name of a Hugging Face repository",
+    ),
+]
+Revision = Annotated[str, pattern(r"^[A-Za-z0-9][^\s\\~^:?*\[]{0,254}$", "expected a branch, a tag or a commit")]
+Scale = Annotated[float, Field(ge=-100, le=100)]
+
+
+class HubForm(Form):
+    """A repository of the Hugging Face Hub."""
+
+    hf_repo: HubName = Field(description="Repository on the Hub.", examples=["Qwen/Qwen3-0.6B"])
+    revision: Revision | None = Field(None, description="Branch, tag or commit; default `main`. The lock pins it.")
+    include: Items[NonEmpty] | None = Field(
+        None, description="Globs of the files to take, instead of the default."
+    )
+
+
+class FolderForm(Form):
+    """A folder beside the recipe."""
+
+    path: Folder = Field(description="Folder, relative to the recipe; read in place.", examples=["./weights"])
+
+
+class ArtifactForm(Form):
+    """Another artifact."""
+
+    from_: ArtifactName = Field(
+        alias="from",
+        description="Artifact to build on; its tokenizer, template, defaults and license hold unless overridden.",
+        examples=["hello:int4@1.0"],
+    )
+
+
+class HubAdapterForm(HubForm):
+    """A LoRA adapter on the Hub."""
+
+    scale: Scale | None = Field(None, description="Multiplies the adapter's own scale; default 1.0.")
+
+
+class FolderAdapterForm(FolderForm):
+    """A LoRA adapter in a folder."""
+
+    scale: Scale | None = Field(None, description="Multiplies the adapter's own scale; default 1.0.")
+
+
+_BASE = Choice(
+    "hf_repo",
+    "path",
+    "from",
+    of="`base`",
+    example="write base: {hf_repo: owner/model}, {path: ./folder} or {from: name:tag}",
+    beside=("revision", "include"),
+)
+_TOKENIZER = Choice(
+    "hf_repo",
+    "path",
+    of="`tokenizer`",
+    example="write tokenizer: inherit, {path: ./folder} or {hf_repo: owner/model}",
+    text=True,
+    beside=("revision", "include"),
+)
+_ADAPTER = Choice(
+    "hf_repo",
+    "path",
+    of="an adapter",
+    example="write - {hf_repo: owner/adapter} or - {path: ./adapter}",
+    beside=("revision", "include", "scale"),
+)
+
+Base = Annotated[
+    Annotated[
+        Annotated[HubForm, arm("hf_repo")]
+        | Annotated[FolderForm, arm("path")]
+        | Annotated[ArtifactForm, arm("from")],
+        Discriminator(_BASE.arm_of),
+    ],
+    BeforeValidator(_BASE.check),
+]
+Tokenizer = Annotated[
+    Annotated[
+        Annotated[Literal["inherit"], arm("text")]
+        | Annotated[HubForm, arm("hf_repo")]
+        | Annotated[FolderForm, arm("path")],
+        Discriminator(_TOKENIZER.arm_of),
+    ],
+    BeforeValidator(_TOKENIZER.check),
+]
+AdapterForm = Annotated[
+    Annotated[
+        Annotated[HubAdapterForm, arm("hf_repo")] | Annotated[FolderAdapterForm, arm("path")],
+        Discriminator(_ADAPTER.arm_of),
+    ],
+    BeforeValidator(_ADAPTER.check),
+]
