@@ -50,7 +50,11 @@ class LockedSource:
     pinned: str | None
     """The commit of a hub source, the manifest digest of an artifact, None for a folder."""
     files: tuple[LockedFile, ...]
+    """By path."""
     tensors: tuple[LockedTensor, ...]
+    """By file, then by name."""
+    include: tuple[str, ...] = ()
+    """The globs of a hub source, as written."""
 
     def file(self, path: str) -> LockedFile | None:
         """The file of that path, if the source has it."""
@@ -64,3 +68,8 @@ class Lock:
     spec_digest: Digest
     """Over everything in the recipe that names a source."""
     sources: tuple[LockedSource, ...]
+    """By role."""
+
+    def source(self, role: str) -> LockedSource | None:
+        """The source of that role, if the lock has one."""
+        return next((source for source in self.sources if source.role == role), None)

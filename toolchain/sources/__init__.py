@@ -1,1 +1,1 @@
-"""Where source files come from: the Hub, a local folder, an artifact in the store."""
+"""Where a recipe's files come from: the Hub, folders, artifacts; found, fetched and verified here."""

@@ -1,0 +1,215 @@
+"""ModelSpec.lock on disk: canonical to write, strict and fast to read. What should be in it is decided elsewhere.
+
+JSON-compatible YAML: a header of two comments, then JSON with one file or tensor a line, sorted. The second comment
+holds the sha256 of the JSON, so a merge that mixed two locks without a conflict is noticed like any other edit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from registry.artifact.files import collisions, unsafe
+from registry.digest import Blob, Digest, InvalidDigest
+from registry.errors import EnvironmentFailure, Location
+from registry.store.durable import replace_file
+from registry.store.errors import DiskFull, StoreFailure
+from toolchain.lock.errors import DamagedLock, LockMissing
+from toolchain.lock.model import Lock, LockedFile, LockedSource, LockedTensor
+from toolchain.weights.safetensors import DTYPE_SIZES
+
+LOCK_NAME = "ModelSpec.lock"
+LOCK_VERSION = 1
+
+_LIMIT_BYTES = 64 * 1024 * 1024
+_HEADER = re.compile(r"# [^\n]*\n# checksum (sha256:[0-9a-f]{64})\n")
+_CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
+_KINDS = ("artifact", "folder", "hub")
+_COMMIT = re.compile("[0-9a-f]{40}")
+_AGAIN = "run `mlxbuild lock`"
+
+
+class LockUnwritable(EnvironmentFailure):
+    """The lock cannot be written beside its recipe."""
+
+    code = "lock-unwritable"
+
+
+def lock_path(recipe: Path) -> Path:
+    """Where the lock of a recipe lies: `ModelSpec.lock` beside `ModelSpec.yaml`, `x.lock` beside `x.yaml`."""
+    return recipe.with_suffix(".lock")
+
+
+def read(path: Path) -> Lock:
+    """The lock in a file, every value checked.
+
+    Raises:
+        LockMissing: there is no such file.
+        DamagedLock: it is not as it was generated.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LIMIT_BYTES + 1)
+    except FileNotFoundError:
+        raise LockMissing("there is no lock beside the recipe", where=str(path), hint=_AGAIN) from None
+    except OSError as error:
+        raise DamagedLock(f"the lock cannot be read: {error.strerror}", where=str(path), hint=_AGAIN) from error
+    return decode(data, str(path))
+
+
+def write(path: Path, lock: Lock) -> bool:
+    """Write a lock, whole or not at all; whether the file changed.
+
+    Raises:
+        DiskFull, LockUnwritable: the file is as it was.
+    """
+    data = encode(lock)
+    try:
+        if path.exists() and path.read_bytes() == data:
+            return False
+        replace_file(path, data, temporary_folder=path.parent)
+    except DiskFull:
+        raise
+    except (StoreFailure, OSError) as error:
+        raise LockUnwritable(
+            "the lock cannot be written", where=str(path), hint="check the owner of the recipe's folder"
+        ) from error
+    return True
+
+
+def encode(lock: Lock) -> bytes:
+    """The one byte form of a lock."""
+    sources = _block("[", "]", (_source(source) for source in _by_role(lock.sources)), 2)
+    lines = (f'"lock_version": {LOCK_VERSION}', f'"spec_digest": "{lock.spec_digest}"', f'"sources": {sources}')
+    body = _block("{", "}", lines, 0) + "\n"
+    checksum = Digest.of_bytes(body.encode())
+    return f"# Generated, do not edit; run `mlxbuild lock`.\n# checksum {checksum}\n{body}".encode()
+
+
+def lock_digest(lock: Lock) -> Digest:
+    """The sha256 of a lock's byte form."""
+    return Digest.of_bytes(encode(lock))
+
+
+def decode(data: bytes, where: str) -> Lock:
+    """Read a lock's byte form.
+
+    Args:
+        data: The file's content; line ends that an editor or git changed do not matter.
+        where: The file's name, for errors.
+
+    Raises:
+        DamagedLock: it is not as it was generated.
+    """
+    if len(data) > _LIMIT_BYTES:
+        _damaged(f"the lock is larger than {_LIMIT_BYTES} bytes", where)
+    try:
+        text = data.decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        _damaged("the lock is not UTF-8", where)
+    if conflict := _CONFLICT.search(text):
+        line = text.count("\n", 0, conflict.start()) + 1
+        raise DamagedLock("the lock has conflict markers of a merge", where=Location(where, line), hint=_AGAIN)
+    header = _HEADER.match(text)
+    if header is None:
+        _damaged("the lock lacks its header", where)
+    body = text[header.end() :]
+    if str(Digest.of_bytes(body.encode())) != header[1]:
+        _damaged("the lock was edited, merged or cut short: its checksum is another", where)
+    try:
+        entries = json.loads(body)
+        version = entries["lock_version"]
+        if version != LOCK_VERSION:
+            _damaged(f"the lock has version {version!r}, and this mlxbuild reads version {LOCK_VERSION}", where)
+        sources = tuple(_read_source(entry) for entry in entries["sources"])
+        roles = [source.role for source in sources]
+        _require(roles == sorted(set(roles)), "the roles are not distinct and sorted")
+        return Lock(Digest.parse(entries["spec_digest"]), sources)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, InvalidDigest) as error:
+        _damaged(f"the lock does not hold what a lock holds ({error})", where)
+
+
+def _by_role(sources: Iterable[LockedSource]) -> list[LockedSource]:
+    return sorted(sources, key=lambda source: source.role)
+
+
+def _source(source: LockedSource) -> str:
+    fields = {
+        "role": source.role,
+        "kind": source.kind,
+        "identity": source.identity,
+        "requested": source.requested,
+        "pinned": source.pinned,
+        "include": list(source.include),
+    }
+    lines = [f'"{name}": {_json(value)}' for name, value in fields.items()]
+    files = (
+        f"{_json(file.path)}: {_json([str(file.blob.digest), file.blob.size_bytes])}"
+        for file in sorted(source.files, key=lambda file: file.path)
+    )
+    tables: dict[str, list[str]] = {}
+    for tensor in sorted(source.tensors, key=lambda tensor: (tensor.file, tensor.name)):
+        row = [tensor.dtype, list(tensor.shape), tensor.begin, tensor.size_bytes]
+        tables.setdefault(tensor.file, []).append(f"{_json(tensor.name)}: {_json(row)}")
+    tensors = (f"{_json(file)}: {_block('{', '}', rows, 8)}" for file, rows in tables.items())
+    lines += [f'"files": {_block("{", "}", files, 6)}', f'"tensors": {_block("{", "}", tensors, 6)}']
+    return _block("{", "}", lines, 4)
+
+
+def _block(begin: str, end: str, lines: Iterable[str], indent: int) -> str:
+    inner = ",\n".join(" " * (indent + 2) + line for line in lines)
+    return f"{begin}\n{inner}\n{' ' * indent}{end}" if inner else begin + end
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _read_source(entry: dict[str, Any]) -> LockedSource:
+    role, kind, identity, pinned = entry["role"], entry["kind"], entry["identity"], entry["pinned"]
+    requested, include = entry["requested"], entry["include"]
+    _require(isinstance(role, str) and isinstance(identity, str) and kind in _KINDS, "a source has no proper name")
+    _require(requested is None or isinstance(requested, str), "a requested revision is no text")
+    _require(all(isinstance(glob, str) for glob in include), "an include glob is no text")
+    _require(_pinned(kind, pinned), f"`{role}` is not pinned as a {kind} source is")
+    files = []
+    sizes = {}
+    for path, (digest, size_bytes) in entry["files"].items():
+        _require(not unsafe(path), f"the path {path!a} is not safe")
+        _require(type(size_bytes) is int and size_bytes >= 0, f"`{path}` has no size")
+        files.append(LockedFile(path, Blob(Digest.parse(digest), size_bytes)))
+        sizes[path] = size_bytes
+    _require(not collisions(sizes), "two paths are one file on systems that ignore case")
+    tensors = [tensor for file, table in entry["tensors"].items() for tensor in _read_tensors(file, sizes[file], table)]
+    return LockedSource(role, kind, identity, requested, pinned, tuple(files), tuple(tensors), tuple(include))
+
+
+def _read_tensors(file: str, file_bytes: int, table: dict[str, Any]) -> Iterable[LockedTensor]:
+    for name, (dtype, shape, begin, size_bytes) in table.items():
+        whole = type(begin) is int and type(size_bytes) is int and all(type(length) is int for length in shape)
+        if not whole or begin < 0 or size_bytes < 0 or begin + size_bytes > file_bytes or min(shape, default=0) < 0:
+            raise ValueError(f"the tensor `{name}` does not lie in `{file}`")
+        if math.prod(shape) * DTYPE_SIZES[dtype] != size_bytes:
+            raise ValueError(f"the tensor `{name}` has another size than its shape")
+        yield LockedTensor(name, dtype, tuple(shape), file, begin, size_bytes)
+
+
+def _pinned(kind: str, pinned: object) -> bool:
+    if kind == "folder":
+        return pinned is None
+    if not isinstance(pinned, str):
+        return False
+    return bool(_COMMIT.fullmatch(pinned)) if kind == "hub" else bool(Digest.parse(pinned))
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def _damaged(message: str, where: str) -> NoReturn:
+    raise DamagedLock(message, where=where, hint=_AGAIN)

@@ -1,0 +1,48 @@
+"""What a lock compares of a source as the recipe names it. What lies behind the name is pinned elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from registry import canonical_json
+from registry.digest import Digest
+from toolchain.lock.model import LockedSource
+from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A source as named: free of this machine's paths."""
+
+    kind: Literal["hub", "folder", "artifact"]
+    name: str
+    requested: str | None = None
+    include: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        revision = f"@{self.requested}" if self.requested else ""
+        return f"`{self.name}{revision}`"
+
+
+def identity(source: Source) -> Identity:
+    """How a recipe names a source."""
+    match source:
+        case HubSource(repository, revision, include):
+            return Identity("hub", repository, revision, tuple(include))
+        case FolderSource(written=written):
+            return Identity("folder", written)
+        case ArtifactSource(reference):
+            return Identity("artifact", str(reference))
+
+
+def locked_identity(source: LockedSource) -> Identity:
+    """How the recipe named a source when it was locked."""
+    return Identity(source.kind, source.identity, source.requested, source.include)
+
+
+def spec_digest(sources: Mapping[str, Source]) -> Digest:
+    """Over everything in the recipe that names a source: roles and identities."""
+    named = {role: asdict(identity(source)) for role, source in sources.items()}
+    return Digest.of_bytes(canonical_json.encode(named))

@@ -1,0 +1,106 @@
+"""Judges whether a lock still says what its recipe says, without the network. Locks are made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from registry.digest import Blob
+from registry.errors import MlxbuildError
+from toolchain.lock.errors import StaleLock
+from toolchain.lock.identity import identity, locked_identity, spec_digest
+from toolchain.lock.model import Lock, LockedSource
+from toolchain.sources.errors import FileIndexFailure
+from toolchain.sources.file_index import FileIndex
+from toolchain.sources.folder import folder_files
+from toolchain.spec.resolved import FolderSource, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """One reason why a lock is stale; prints as a sentence."""
+
+    kind: Literal["missing", "surplus", "renamed", "revision", "include", "files", "spec"]
+    role: str | None
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def staleness(sources: Mapping[str, Source], lock: Lock, index: FileIndex) -> tuple[Staleness, ...]:
+    """Every reason why the lock is stale; none means that it is current.
+
+    Hub revisions and references that moved are no reason: they stay pinned until an upgrade.
+
+    Args:
+        sources: Role to source, over all variants of the recipe.
+        lock: The lock to judge.
+        index: Spares hashing files of folders that have not changed.
+
+    Raises:
+        FileIndexFailure: the index cannot be used.
+    """
+    reasons: list[Staleness] = []
+    for role, source in sorted(sources.items()):
+        locked = lock.source(role)
+        if locked is None:
+            reasons.append(Staleness("missing", role, f"the lock has no source `{role}`"))
+        elif (renamed := _renamed(role, source, locked)) is not None:
+            reasons.append(renamed)
+        elif isinstance(source, FolderSource):
+            reasons += _folder_reasons(role, source, locked, index)
+    for locked in lock.sources:
+        if locked.role not in sources:
+            sentence = f"the lock has a source `{locked.role}` that the recipe does not name"
+            reasons.append(Staleness("surplus", locked.role, sentence))
+    if not reasons and lock.spec_digest != spec_digest(sources):
+        reasons.append(Staleness("spec", None, "the lock was made for another recipe"))
+    return tuple(reasons)
+
+
+def require_current(reasons: tuple[Staleness, ...], where: str) -> None:
+    """Do nothing if there are no reasons.
+
+    Raises:
+        StaleLock: with all of them.
+    """
+    if reasons:
+        raise StaleLock("the lock is stale: " + "; ".join(map(str, reasons)), where=where, hint="run `mlxbuild lock`")
+
+
+def _renamed(role: str, source: Source, locked: LockedSource) -> Staleness | None:
+    now, then = identity(source), locked_identity(locked)
+    if now == then:
+        return None
+    if (now.kind, now.name) != (then.kind, then.name):
+        return Staleness("renamed", role, f"`{role}` is {now} in the recipe, and {then} in the lock")
+    if now.requested != then.requested:
+        sentence = f"`{role}` asks for the revision `{now.requested}`, and the lock pins `{then.requested}`"
+        return Staleness("revision", role, sentence)
+    return Staleness("include", role, f"`{role}` includes other files of {now} than the lock")
+
+
+def _folder_reasons(role: str, source: FolderSource, locked: LockedSource, index: FileIndex) -> list[Staleness]:
+    pinned = {file.path: file.blob for file in locked.files}
+    try:
+        found = folder_files(source.path, role=role)
+        reasons = [f"`{path}` in `{source.written}` is new" for path in found if path not in pinned]
+        reasons += [f"`{path}` in `{source.written}` is gone" for path in pinned if path not in found]
+        reasons += [
+            f"`{path}` in `{source.written}` changed"
+            for path in found
+            if path in pinned and _content(source, path, pinned[path], index) != pinned[path]
+        ]
+    except FileIndexFailure:
+        raise
+    except MlxbuildError as error:
+        reasons = [f"`{source.written}`: {error.message}"]
+    return [Staleness("files", role, reason) for reason in reasons]
+
+
+def _content(source: FolderSource, path: str, pinned: Blob, index: FileIndex) -> Blob | None:
+    """The content of a file; a size that differs from the pinned one says enough."""
+    place = source.path / path
+    return index.content(place) if place.stat().st_size == pinned.size_bytes else None

@@ -1,0 +1,125 @@
+"""Makes a lock: pins what is new or changed, and keeps what the lock before it pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from registry.digest import Digest
+from registry.store.layout import Store
+from toolchain.lock.identity import Identity, identity, locked_identity, spec_digest
+from toolchain.lock.model import Lock, LockedSource
+from toolchain.lock.pin import pin_artifact, pin_folder, pin_hub
+from toolchain.sources.file_index import FileIndex
+from toolchain.sources.hub import Hub
+from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, Source
+
+
+def make_lock(
+    sources: Mapping[str, Source],
+    store: Store,
+    previous: Lock | None = None,
+    *,
+    upgrade: bool | Collection[str] = False,
+    hub: Hub | None = None,
+) -> Lock:
+    """Lock every source of a recipe.
+
+    A branch or tag stays at the commit, and a reference at the artifact, that `previous` pinned, so nothing moves
+    silently. Folders are always looked at.
+
+    Args:
+        sources: Role to source, over all variants of the recipe.
+        store: Resolves references to artifacts; its home remembers which files were hashed.
+        previous: The lock until now.
+        upgrade: Ask anew what names stand for: for all roles, or for some.
+        hub: By default what the environment names; asked only for what `previous` does not answer.
+
+    Raises:
+        UnknownReference: an artifact is not in the store.
+        MlxbuildError: as `pin_folder`, `pin_artifact` and `pin_hub`.
+    """
+    hub = hub or Hub()
+    index = FileIndex(store.home)
+    locked = []
+    for role, source in sorted(sources.items()):
+        moves = upgrade if isinstance(upgrade, bool) else role in upgrade
+        before = None if previous is None else _before(previous, role, identity(source))
+        locked.append(_lock_source(role, source, store, before, moves, hub, index))
+    return Lock(spec_digest(sources), tuple(locked))
+
+
+def changes(before: Lock | None, after: Lock) -> tuple[str, ...]:
+    """What a new lock pins otherwise than the one before it, one sentence each."""
+    sentences = []
+    for source in after.sources:
+        old = None if before is None else before.source(source.role)
+        name = locked_identity(source)
+        if old is None or locked_identity(old) != name:
+            sentences.append(f"`{source.role}` is now {name}{_at(source)}")
+        elif old.pinned != source.pinned:
+            sentences.append(f"`{source.role}` ({name}) moved from {_short(old.pinned)} to {_short(source.pinned)}")
+        elif old != source:
+            sentences += [f"`{source.role}`: `{path}` {how}" for path, how in file_changes(old, source).items()]
+    roles = {source.role for source in after.sources}
+    gone = () if before is None else (source.role for source in before.sources if source.role not in roles)
+    return (*sentences, *(f"`{role}` is no longer a source" for role in gone))
+
+
+def file_changes(before: LockedSource, after: LockedSource) -> dict[str, str]:
+    """Path to `was added`, `was removed` or `changed`, by path."""
+    old = {file.path: file.blob for file in before.files}
+    new = {file.path: file.blob for file in after.files}
+    how = {}
+    for path in sorted(old.keys() | new.keys()):
+        if path not in old:
+            how[path] = "was added"
+        elif path not in new:
+            how[path] = "was removed"
+        elif old[path] != new[path]:
+            how[path] = "changed"
+    return how
+
+
+def _lock_source(
+    role: str,
+    source: Source,
+    store: Store,
+    before: LockedSource | None,
+    moves: bool,
+    hub: Hub,
+    index: FileIndex,
+) -> LockedSource:
+    pinned = None if before is None or moves else before.pinned
+    match source:
+        case FolderSource():
+            return pin_folder(role, source, index)
+        case ArtifactSource(reference):
+            digest = Digest.parse(pinned) if pinned else store.tags.resolve(reference)
+            if before is not None and before.pinned == str(digest):
+                return replace(before, role=role)
+            return pin_artifact(role, source, store, digest)
+        case HubSource(repository, revision, include):
+            commit = pinned or hub.commit(repository, revision)
+            if before is not None and before.pinned == commit and before.include == include:
+                return replace(before, role=role)
+            return pin_hub(role, source, hub, commit, index)
+
+
+def _before(previous: Lock, role: str, wanted: Identity) -> LockedSource | None:
+    """The source of the lock before that was named the same, `include` aside, for the same part."""
+    same = [
+        source
+        for source in previous.sources
+        if replace(locked_identity(source), include=wanted.include) == wanted
+        and source.role.partition(".")[0] == role.partition(".")[0]
+    ]
+    return next((source for source in same if source.role == role), same[0] if same else None)
+
+
+def _at(source: LockedSource) -> str:
+    return f" at {_short(source.pinned)}" if source.pinned else ""
+
+
+def _short(pinned: str | None) -> str:
+    return (pinned or "nothing").removeprefix("sha256:")[:12]

@@ -1,0 +1,202 @@
+"""Pins one source: which files it has, their sizes and digests, and the tensors that they declare."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.artifact.reader import Artifact
+from registry.digest import Blob, Digest
+from registry.store.layout import Store
+from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from toolchain.sources.errors import CustomCode, DuplicateTensor, SourceCorrupt, SourceIncomplete
+from toolchain.sources.file_index import FileIndex
+from toolchain.sources.folder import folder_files, resolve_inside
+from toolchain.sources.hub import Hub, HubFile
+from toolchain.sources.selection import ARTIFACT_FILES, select
+from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource
+from toolchain.weights.safetensors import HeaderTensor, read_file_header, read_header
+
+_REQUESTS_AT_ONCE = 8
+_INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pinned:
+    """One file with what is known of it without its weights."""
+
+    path: str
+    blob: Blob
+    place: Path | None
+    """Where it lies on this machine, if it does."""
+    header: tuple[HeaderTensor, ...] = ()
+
+
+def pin_folder(role: str, source: FolderSource, index: FileIndex) -> LockedSource:
+    """Pin a folder by its files' contents; those that the index knows are not hashed again.
+
+    Raises:
+        SourceMissing, UnsafePath, PickledWeights, SourceIncomplete, CustomCode, DuplicateTensor, UnsafeWeights:
+            what is wrong with the folder.
+    """
+
+    def pin(path: str) -> _Pinned:
+        place = resolve_inside(source.path, path)
+        return _Pinned(path, index.content(place), place, _header_of(place))
+
+    paths = folder_files(source.path, role=role)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        files = tuple(threads.map(pin, paths))
+    return _locked(role, "folder", source.written, None, None, (), files, str(source.path))
+
+
+def pin_artifact(role: str, source: ArtifactSource, store: Store, digest: Digest) -> LockedSource:
+    """Pin an artifact of the store, which lists its files by digest itself.
+
+    Raises:
+        BlobMissing, BlobCorrupt, InvalidManifest: the artifact cannot be read.
+        PickledWeights, SourceIncomplete, CustomCode, DuplicateTensor, UnsafeWeights: what is wrong with it.
+    """
+    blobs = {file.path: file.blob for file in Artifact.open(store, digest).files}
+    where = str(source.reference)
+    files = []
+    for path in select(blobs, role=role, include=(), where=where, more=ARTIFACT_FILES):
+        place = store.path(blobs[path].digest)
+        files.append(_Pinned(path, blobs[path], place, _header_of(place, path)))
+    return _locked(role, "artifact", where, None, str(digest), (), files, where)
+
+
+def pin_hub(role: str, source: HubSource, hub: Hub, commit: str, index: FileIndex) -> LockedSource:
+    """Pin a commit of a Hub repository: small files are downloaded, of weights only the headers are read.
+
+    Raises:
+        RepositoryMissing, GatedRepository, RevisionMissing, AccessDenied, HubUnreachable, HubRateLimited, Offline,
+        SourceCorrupt: the Hub does not give what it lists.
+        UnsafePath, PickledWeights, SourceIncomplete, CustomCode, DuplicateTensor, UnsafeWeights: what is wrong
+            with the repository.
+    """
+    where = f"{source.repository}@{source.revision}"
+    listed = {file.path: file for file in hub.files(source.repository, commit, recursive=True)}
+    paths = select(listed, role=role, include=source.include, where=where)
+
+    def pin(path: str) -> _Pinned:
+        return _pin_hub_file(hub, source.repository, commit, listed[path], index)
+
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+        files = tuple(threads.map(pin, paths))
+    return _locked(role, "hub", source.repository, source.revision, commit, source.include, files, where)
+
+
+def _pin_hub_file(hub: Hub, repository: str, commit: str, file: HubFile, index: FileIndex) -> _Pinned:
+    blob = None if file.sha256 is None else Blob(file.sha256, file.size_bytes)
+    is_weights = file.path.endswith(".safetensors")
+    copies = (path for path in hub.cached(repository, commit, file.path, file.sha256))
+    place = next((path for path in copies if blob is not None and index.known(path) == blob), None)
+    if blob is None or (place is None and not is_weights and file.path in ("config.json", _INDEX)):
+        place = hub.download(repository, commit, file.path)
+        if blob is None and not _is_git_blob(place, file.git_id):
+            place = hub.download(repository, commit, file.path, again=True)
+            if not _is_git_blob(place, file.git_id):
+                raise SourceCorrupt(
+                    f"the Hub's bytes of `{file.path}` are not those that it lists",
+                    where=f"{repository}@{commit}/{file.path}",
+                    hint="try again; check HF_ENDPOINT",
+                )
+        blob = index.content(place, immutable=True)
+    if not is_weights:
+        return _Pinned(file.path, blob, place)
+    if place is not None:
+        return _Pinned(file.path, blob, place, _header_of(place, file.path))
+    read = hub.reader(repository, commit, file.path)
+    header = read_header(read, blob.size_bytes, f"{repository}@{commit}/{file.path}")
+    return _Pinned(file.path, blob, None, header)
+
+
+def _locked(
+    role: str,
+    kind: Any,
+    name: str,
+    requested: str | None,
+    pinned: str | None,
+    include: tuple[str, ...],
+    files: Iterable[_Pinned],
+    where: str,
+) -> LockedSource:
+    by_path = {file.path: file for file in files}
+    _check_config(by_path, where)
+    _check_index(by_path, where)
+    return LockedSource(
+        role=role,
+        kind=kind,
+        identity=name,
+        requested=requested,
+        pinned=pinned,
+        files=tuple(LockedFile(path, by_path[path].blob) for path in sorted(by_path)),
+        tensors=_tensors(by_path, where),
+        include=include,
+    )
+
+
+def _tensors(files: Mapping[str, _Pinned], where: str) -> tuple[LockedTensor, ...]:
+    seen: dict[str, str] = {}
+    tensors = []
+    for path in sorted(files):
+        for tensor in files[path].header:
+            if (other := seen.setdefault(tensor.name, path)) != path:
+                raise DuplicateTensor(
+                    f"`{other}` and `{path}` both hold the tensor `{tensor.name}`",
+                    where=where,
+                    hint="keep one of the files in the folder, or name it with `include`",
+                )
+            tensors.append(LockedTensor(tensor.name, tensor.dtype, tensor.shape, path, tensor.begin, tensor.size_bytes))
+    return tuple(sorted(tensors, key=lambda tensor: (tensor.file, tensor.name)))
+
+
+def _check_config(files: Mapping[str, _Pinned], where: str) -> None:
+    config = _json_object(files.get("config.json"), where)
+    if config.get("model_file") is not None:
+        raise CustomCode(
+            "`config.json` names a Python file to load the model with (`model_file`)",
+            where=where,
+            hint="code of a source is never run: take a model of an architecture that mlx-lm knows",
+        )
+
+
+def _check_index(files: Mapping[str, _Pinned], where: str) -> None:
+    shards = _json_object(files.get(_INDEX), where).get("weight_map")
+    for shard in sorted(set(shards.values())) if isinstance(shards, dict) else ():
+        if shard not in files:
+            raise SourceIncomplete(
+                f"`{_INDEX}` names the shard `{shard}`, which is not there",
+                where=where,
+                hint="finish the download, or take `include` away",
+            )
+
+
+def _json_object(file: _Pinned | None, where: str) -> dict[str, Any]:
+    if file is None or file.place is None:
+        return {}
+    try:
+        value = json.loads(file.place.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise SourceIncomplete(
+            f"`{file.path}` is not JSON ({error})", where=where, hint="get the file again from its publisher"
+        ) from error
+    if not isinstance(value, dict):
+        raise SourceIncomplete(f"`{file.path}` is not a JSON object", where=where, hint="get it again")
+    return value
+
+
+def _header_of(place: Path, path: str | None = None) -> tuple[HeaderTensor, ...]:
+    return read_file_header(place) if (path or place.name).endswith(".safetensors") else ()
+
+
+def _is_git_blob(path: Path, git_id: str) -> bool:
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == git_id

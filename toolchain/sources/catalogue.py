@@ -1,0 +1,185 @@
+"""Finds, fetches and verifies the files of locked sources on this machine. Locks are made and judged elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.digest import Digest
+from registry.store.layout import BlobMissing, Store
+from toolchain.lock.errors import StaleLock
+from toolchain.lock.model import LockedFile, LockedSource
+from toolchain.sources.errors import SourceCorrupt, SourceMissing
+from toolchain.sources.file_index import FileIndex
+from toolchain.sources.folder import resolve_inside
+from toolchain.sources.hub import Hub
+
+_LOCK_AGAIN = "run `mlxbuild lock` if the change is meant"
+
+
+class SourceCatalogue:
+    """The source files of one recipe. Safe for many threads and processes at once; instances may be pickled.
+
+    Args:
+        recipe_folder: What the folder sources of its locks are relative to.
+        store: Where the files of artifact sources lie; any source file that it holds is taken from there.
+        hub: The Hub and its client's cache; by default what the environment names.
+    """
+
+    def __init__(self, recipe_folder: Path, store: Store, hub: Hub | None = None) -> None:
+        self._folder = recipe_folder
+        self._store = store
+        self._hub = hub or Hub()
+        self._index = FileIndex(store.home)
+
+    def __reduce__(self) -> tuple[type[SourceCatalogue], tuple[Path, Store, Hub]]:
+        return (SourceCatalogue, (self._folder, self._store, self._hub))
+
+    def locate(self, digest: Digest) -> Path:
+        """A readable path whose content has that digest, as verified by an earlier `fetch` on this machine.
+
+        Raises:
+            SourceMissing: nothing on this machine is known to hold it.
+        """
+        for path in self._index.paths(digest):
+            return path
+        raise SourceMissing(
+            f"no file on this machine is known to hold {digest}",
+            hint="run the build again: what changed or vanished meanwhile is fetched anew",
+        )
+
+    def present(self, digest: Digest) -> bool:
+        """Whether a file of that content is here and verified. Hashes nothing and asks nobody."""
+        return any(True for _ in self._index.paths(digest, settled=True))
+
+    def fetch(
+        self,
+        source: LockedSource,
+        file: LockedFile,
+        progress: Callable[[int], None] = lambda _: None,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> Path:
+        """The verified place of a locked file: where it lies already, or downloaded. The only use of the network.
+
+        A damaged copy in the Hub client's cache is downloaded again.
+
+        Args:
+            source: The source that lists the file.
+            file: The file.
+            progress: Called with counts of bytes, in all at most the file's size.
+            checkpoint: Called between pieces; may raise.
+
+        Raises:
+            StaleLock: a local file is not what the lock says.
+            SourceCorrupt: what the Hub or the store hands out is not what the lock says.
+            SourceMissing: it is nowhere.
+            HubUnreachable, HubRateLimited, Offline, RepositoryMissing, GatedRepository, RevisionMissing,
+            AccessDenied, DiskFull, HubCacheFailure: as `Hub.download`.
+        """
+        for path in self._index.paths(file.blob.digest, settled=True):
+            progress(file.blob.size_bytes)
+            return path
+        verification = _Verification(self._index, file, _Meter(file.blob.size_bytes, progress), checkpoint)
+        match source.kind:
+            case "folder":
+                return self._read_in_place(source, file, verification)
+            case "artifact":
+                return self._from_store(source, verification)
+            case "hub":
+                return self._from_hub(source, verification)
+
+    def _read_in_place(self, source: LockedSource, file: LockedFile, verification: _Verification) -> Path:
+        folder = (self._folder / source.identity).absolute()
+        path = resolve_inside(folder, file.path)
+        if not path.is_file():
+            raise StaleLock(f"`{file.path}` is gone from `{source.identity}`", where=str(path), hint=_LOCK_AGAIN)
+        if not verification.holds(path, immutable=False):
+            raise StaleLock(
+                f"`{file.path}` in `{source.identity}` is not what the lock says",
+                where=str(path),
+                hint=_LOCK_AGAIN,
+            )
+        return path
+
+    def _from_store(self, source: LockedSource, verification: _Verification) -> Path:
+        file = verification.file
+        try:
+            path = self._store.path(file.blob.digest)
+        except BlobMissing as error:
+            raise SourceMissing(
+                f"`{file.path}` of the artifact `{source.identity}` is not in the store",
+                where=str(file.blob.digest),
+                hint="build or pull that artifact again",
+            ) from error
+        if not verification.holds(path, immutable=True):
+            raise SourceCorrupt(
+                f"`{file.path}` of the artifact `{source.identity}` is damaged in the store",
+                where=str(path),
+                hint="build or pull that artifact again",
+            )
+        return path
+
+    def _from_hub(self, source: LockedSource, verification: _Verification) -> Path:
+        file = verification.file
+        commit = source.pinned or ""
+        damaged = False
+        for path in self._copies(source, file):
+            if verification.holds(path, immutable=True):
+                return path
+            damaged = True
+        for again in (damaged, True):
+            path = self._hub.download(
+                source.identity,
+                commit,
+                file.path,
+                again=again,
+                progress=verification.meter,
+                checkpoint=verification.checkpoint,
+            )
+            if verification.holds(path, immutable=True):
+                return path
+        raise SourceCorrupt(
+            f"the Hub's bytes of `{file.path}` are not those that the lock pins ({file.blob.digest})",
+            where=f"{source.identity}@{commit}/{file.path}",
+            hint="check HF_ENDPOINT; if the repository was tampered with, do not build from it",
+        )
+
+    def _copies(self, source: LockedSource, file: LockedFile) -> Iterator[Path]:
+        with suppress(BlobMissing):
+            yield self._store.path(file.blob.digest)
+        yield from self._hub.cached(source.identity, source.pinned or "", file.path, file.blob.digest)
+
+
+class _Meter:
+    """Passes progress on until the file's size is reached, however often its bytes are gone through."""
+
+    def __init__(self, size_bytes: int, progress: Callable[[int], None]) -> None:
+        self._left = size_bytes
+        self._progress = progress
+
+    def __call__(self, count: int) -> None:
+        count = min(count, self._left)
+        self._left -= count
+        if count > 0:
+            self._progress(count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verification:
+    """The one question about a file: are these the locked bytes?"""
+
+    index: FileIndex
+    file: LockedFile
+    meter: _Meter
+    checkpoint: Callable[[], None]
+
+    def holds(self, path: Path, *, immutable: bool) -> bool:
+        try:
+            if path.stat().st_size != self.file.blob.size_bytes:
+                return False
+        except OSError:
+            return False
+        found = self.index.content(path, immutable=immutable, progress=self.meter, checkpoint=self.checkpoint)
+        return found == self.file.blob

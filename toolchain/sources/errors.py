@@ -1,0 +1,101 @@
+"""What can go wrong with a source, as leaves of the error tree. Nothing is raised here."""
+
+from __future__ import annotations
+
+from registry.errors import EnvironmentFailure, InfrastructureError, TrustError, UserError
+
+
+class RepositoryMissing(UserError):
+    """The Hub has no such repository, or shows it to others only."""
+
+    code = "repository-missing"
+
+
+class GatedRepository(UserError):
+    """The repository wants its terms accepted first."""
+
+    code = "repository-gated"
+
+
+class AccessDenied(UserError):
+    """The Hub refuses the token, or asks for one."""
+
+    code = "hub-access-denied"
+
+
+class RevisionMissing(UserError):
+    """The repository has no such branch, tag or commit."""
+
+    code = "revision-missing"
+
+
+class HubUnreachable(InfrastructureError):
+    """The Hub cannot be reached, or answers with failures or nonsense."""
+
+    code = "hub-unreachable"
+
+
+class HubRateLimited(InfrastructureError):
+    """The Hub asks for a longer pause than is worth waiting for."""
+
+    code = "hub-rate-limited"
+
+
+class Offline(InfrastructureError):
+    """The network is switched off, and what is needed is not on this machine."""
+
+    code = "offline"
+
+
+class HubCacheFailure(EnvironmentFailure):
+    """The Hub client's cache folder cannot be used."""
+
+    code = "hub-cache-failure"
+
+
+class FileIndexFailure(EnvironmentFailure):
+    """The index of verified files cannot be used."""
+
+    code = "file-index-failure"
+
+
+class SourceChanging(EnvironmentFailure):
+    """A file was written to while it was being read."""
+
+    code = "source-changing"
+
+
+class SourceMissing(UserError):
+    """A source, or a file of it, is not where it should be."""
+
+    code = "source-missing"
+
+
+class SourceCorrupt(TrustError):
+    """A file's bytes are not those that the lock pins."""
+
+    code = "source-corrupt"
+
+
+class PickledWeights(UserError):
+    """A source has its weights only in a format that can run code when loaded."""
+
+    code = "pickled-weights"
+
+
+class CustomCode(UserError):
+    """A source needs Python code of its own to be loaded."""
+
+    code = "custom-code"
+
+
+class SourceIncomplete(UserError):
+    """A source lacks a file that its role needs."""
+
+    code = "source-incomplete"
+
+
+class DuplicateTensor(UserError):
+    """Two files of a source declare a tensor of the same name."""
+
+    code = "duplicate-tensor"

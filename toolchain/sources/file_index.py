@@ -1,0 +1,190 @@
+"""Remembers which file holds which content, so that nothing is hashed twice. It decides nothing about sources.
+
+A row is believed while the file's device, inode, size, mtime and ctime are what they were when it was hashed.
+A file that had changed less than two seconds before it was hashed could change again without its times showing it
+(git's "racy" rule), so `known` does not believe such a row; `paths` does, for the invocation that verified it.
+The index is `cache/files.sqlite` in WAL mode and can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from registry.digest import Blob, Digest
+from registry.home import Home
+from toolchain.sources.errors import FileIndexFailure, SourceChanging, SourceMissing
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS file (
+    path TEXT PRIMARY KEY,
+    stamp TEXT NOT NULL,
+    settled INTEGER NOT NULL,
+    digest TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS file_by_digest ON file (digest);
+"""
+_VERSION = 1
+_RACY_NANOSECONDS = 2_000_000_000
+_BUFFER_BYTES = 1024 * 1024
+
+
+class FileIndex:
+    """Contents of files on this machine. Safe for many threads and processes; instances may be pickled."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._path = home.cache / "files.sqlite"
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._process = 0
+
+    def __reduce__(self) -> tuple[type[FileIndex], tuple[Home]]:
+        return (FileIndex, (self._home,))
+
+    def known(self, path: Path) -> Blob | None:
+        """The content of a file, if it was hashed before and certainly has not changed since."""
+        status = _status(path)
+        if status is None or not self._path.exists():
+            return None
+        rows = self._execute(
+            "SELECT digest FROM file WHERE path = ? AND stamp = ? AND settled", str(path), _stamp(status)
+        )
+        return Blob(Digest.parse(rows[0][0]), status.st_size) if rows else None
+
+    def paths(self, digest: Digest, *, settled: bool = False) -> Iterator[Path]:
+        """Where files of some content lie, as far as known; with `settled`, only those that `known` believes."""
+        if not self._path.exists():
+            return
+        rows = self._execute(
+            "SELECT path, stamp FROM file WHERE digest = ? AND settled >= ? ORDER BY path", str(digest), settled
+        )
+        for text, stamp in rows:
+            path = Path(text)
+            status = _status(path)
+            if status is not None and _stamp(status) == stamp:
+                yield path
+
+    def content(
+        self,
+        path: Path,
+        *,
+        immutable: bool = False,
+        again: bool = False,
+        progress: Callable[[int], None] | None = None,
+        checkpoint: Callable[[], None] | None = None,
+    ) -> Blob:
+        """The content of a file: as remembered, or hashed now. Hashing releases the interpreter lock.
+
+        Args:
+            immutable: The file lies in a content-addressed place where nobody writes in place: no racy rule.
+            again: Hash it even if it is remembered.
+            progress: Called with the size in bytes of each piece, or of the whole file when it is remembered.
+            checkpoint: Called between pieces; may raise.
+
+        Raises:
+            SourceMissing: the file cannot be read.
+            SourceChanging: it was written to meanwhile.
+            FileIndexFailure: the index cannot be written.
+        """
+        remembered = None if again else self.known(path)
+        if remembered is not None:
+            if progress is not None:
+                progress(remembered.size_bytes)
+            return remembered
+        began = time.time_ns()
+        try:
+            status, digest = _hash(path, progress, checkpoint)
+        except OSError as error:
+            raise SourceMissing(f"the file cannot be read: {error.strerror}", where=str(path)) from error
+        settled = immutable or max(status.st_mtime_ns, status.st_ctime_ns) < began - _RACY_NANOSECONDS
+        self._execute(
+            "INSERT OR REPLACE INTO file (path, stamp, settled, digest) VALUES (?, ?, ?, ?)",
+            str(path), _stamp(status), settled, str(digest),
+        )  # fmt: skip
+        return Blob(digest, status.st_size)
+
+    def close(self) -> None:
+        """Close the database; the next use opens it again."""
+        with self._lock:
+            self._drop()
+
+    def _execute(self, statement: str, *parameters: object) -> list[Any]:
+        """Run one statement on the one connection of this process; a damaged database is begun anew."""
+        with self._lock:
+            try:
+                try:
+                    return self._open().execute(statement, parameters).fetchall()
+                except sqlite3.OperationalError:
+                    raise
+                except sqlite3.DatabaseError:
+                    self._drop()
+                    for suffix in ("", "-wal", "-shm"):
+                        Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+                    return self._open().execute(statement, parameters).fetchall()
+            except (OSError, sqlite3.Error) as error:
+                self._drop()
+                raise FileIndexFailure(
+                    f"the index of verified files cannot be used: {error}",
+                    where=str(self._path),
+                    hint="check that the folder can be written to and has room; the file itself may be deleted",
+                ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None or self._process != os.getpid():  # SQLite does not survive a fork
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = self._connect()
+            self._process = os.getpid()
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None and self._process == os.getpid():
+            self._connection.close()
+        self._connection = None
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+        try:
+            if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            connection.execute("PRAGMA synchronous = OFF")  # losing rows costs hashing, never truth
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _hash(
+    path: Path, progress: Callable[[int], None] | None, checkpoint: Callable[[], None] | None
+) -> tuple[os.stat_result, Digest]:
+    hasher = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        before = os.fstat(file.fileno())
+        buffer = memoryview(bytearray(min(_BUFFER_BYTES, before.st_size + 1)))
+        while count := file.readinto(buffer):
+            hasher.update(buffer[:count])
+            if progress is not None:
+                progress(count)
+            if checkpoint is not None:
+                checkpoint()
+        if _stamp(os.fstat(file.fileno())) != _stamp(before):
+            raise SourceChanging("the file was written to while it was read", where=str(path), hint="try again")
+    return before, Digest("sha256", hasher.hexdigest())
+
+
+def _status(path: Path) -> os.stat_result | None:
+    with suppress(OSError, ValueError):
+        return path.stat()
+    return None
+
+
+def _stamp(status: os.stat_result) -> str:
+    return ":".join(map(str, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)))

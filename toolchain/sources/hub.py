@@ -1,0 +1,249 @@
+"""Sources on the Hugging Face Hub, through its own client: revisions, file lists, ranged reads, downloads.
+
+Nothing else in the toolchain touches the network. The client is imported at the first question that needs it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from registry.digest import Digest
+from registry.errors import MlxbuildError
+from toolchain.sources.errors import HubUnreachable
+from toolchain.sources.hub_errors import (
+    client_errors,
+    client_utilities,
+    http_library,
+    offline,
+    translate,
+    wait_seconds,
+)
+from toolchain.sources.hub_settings import HubSettings
+
+_Answer = TypeVar("_Answer")
+_PAUSES_SECONDS = (1, 2, 4, 8)
+_LONGEST_PAUSE_SECONDS = 300
+_HEADER_GUESS_BYTES = 64 * 1024
+_PASSING = frozenset({408, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """One file as a repository lists it."""
+
+    path: str
+    size_bytes: int
+    sha256: Digest | None
+    """Known without downloading for files in LFS or Xet."""
+    git_id: str
+    """The git blob id: sha1 over `blob <size>\\0` and the content (of the pointer, for a file in LFS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """One Hub and its client's cache on this machine."""
+
+    settings: HubSettings = field(default_factory=HubSettings.from_environment)
+
+    def commit(self, repository: str, revision: str) -> str:
+        """The commit that a branch, tag or abbreviated commit stands for now.
+
+        Raises:
+            RepositoryMissing, GatedRepository, RevisionMissing, AccessDenied: what is wrong with the name.
+            HubUnreachable, HubRateLimited, Offline: the Hub does not answer.
+        """
+        ask = partial(_ask, self.settings, repository, revision)
+        info = ask(lambda: self._client().model_info(repository, revision=revision), passing=_PASSING | {429})
+        commit = info.sha
+        if not isinstance(commit, str) or len(commit) != 40 or not set(commit) <= set("0123456789abcdef"):
+            raise HubUnreachable(
+                "the Hub names no commit for the revision",
+                where=f"{repository}@{revision}",
+                hint="check HF_ENDPOINT",
+            )
+        return commit
+
+    def files(self, repository: str, commit: str, *, recursive: bool = False) -> tuple[HubFile, ...]:
+        """The files of a commit at the top level, and with `recursive` those below it.
+
+        Raises:
+            As `commit`.
+        """
+
+        def listing() -> tuple[HubFile, ...]:
+            from huggingface_hub.hf_api import RepoFile
+
+            tree = self._client().list_repo_tree(repository, revision=commit, recursive=recursive)
+            return tuple(_listed(entry) for entry in tree if isinstance(entry, RepoFile))
+
+        return _ask(self.settings, repository, commit, listing)
+
+    def reader(self, repository: str, commit: str, path: str) -> Callable[[int, int], bytes]:
+        """A function that reads (offset, size) of a file; what its start holds is asked for once.
+
+        The function raises as `commit`, and SourceMissing when the file is gone.
+        """
+        start: list[bytes] = []
+
+        def read(begin: int, size: int) -> bytes:
+            if not start:
+                start.append(self._read(repository, commit, path, 0, max(_HEADER_GUESS_BYTES, size)))
+            if begin + size <= len(start[0]):
+                return start[0][begin : begin + size]
+            return self._read(repository, commit, path, begin, size)
+
+        return read
+
+    def cached(self, repository: str, commit: str, path: str, digest: Digest | None = None) -> Iterator[Path]:
+        """Where the client's cache may hold a file, best first. Needs neither the client nor the network.
+
+        The layout is the client's documented one: `snapshots/<commit>/<path>`, and `blobs/<sha256>` for LFS files.
+        """
+        folder = self.settings.cache / f"models--{repository.replace('/', '--')}"
+        snapshot = folder / "snapshots" / commit / path
+        if snapshot.is_file():
+            yield snapshot
+        if digest is not None:
+            blob = folder / "blobs" / digest.hex
+            if blob.is_file():
+                yield blob
+
+    def download(
+        self,
+        repository: str,
+        commit: str,
+        path: str,
+        *,
+        again: bool = False,
+        progress: Callable[[int], None] | None = None,
+        checkpoint: Callable[[], None] | None = None,
+    ) -> Path:
+        """The file in the client's cache, downloaded unless it is there. A transfer that breaks off is resumed.
+
+        Args:
+            again: Download it even if it is there.
+            progress: Called with the size in bytes of each piece that arrives.
+            checkpoint: Called between pieces; may raise, which ends the transfer.
+
+        Raises:
+            As `commit`; SourceMissing: the file is gone; DiskFull, HubCacheFailure: the cache cannot take it.
+        """
+
+        def transfer() -> Path:
+            from huggingface_hub import hf_hub_download
+
+            return Path(
+                hf_hub_download(
+                    repository,
+                    path,
+                    revision=commit,
+                    cache_dir=self.settings.cache,
+                    endpoint=self.settings.endpoint,
+                    force_download=again,
+                    tqdm_class=_meter(progress, checkpoint),
+                )
+            )
+
+        self._client()
+        return _ask(self.settings, repository, commit, transfer, path, passing=_PASSING)
+
+    def _read(self, repository: str, commit: str, path: str, begin: int, size: int) -> bytes:
+        def ranged() -> bytes:
+            from huggingface_hub import hf_hub_url
+
+            client = client_utilities()
+            url = hf_hub_url(repository, path, revision=commit, endpoint=self.settings.endpoint)
+            headers = {
+                **client.build_hf_headers(),
+                "Range": f"bytes={begin}-{begin + size - 1}",
+                "Accept-Encoding": "identity",
+            }
+            with client.http_stream_backoff("GET", url, headers=headers, timeout=30) as answer:
+                client.hf_raise_for_status(answer)
+                skip = begin if answer.status_code == 200 else 0  # a server may ignore the range
+                data = bytearray()
+                for piece in answer.iter_bytes():
+                    data += piece
+                    if len(data) >= skip + size:
+                        break
+                return bytes(data[skip : skip + size])
+
+        self._client()
+        return _ask(self.settings, repository, commit, ranged, path, passing=_PASSING)
+
+    def _client(self) -> Any:
+        if self.settings.offline:
+            raise offline(self.settings.endpoint)
+        from huggingface_hub import HfApi
+
+        client_utilities().logging.set_verbosity_error()  # its retries would be written across our progress
+        return HfApi(endpoint=self.settings.endpoint)
+
+
+def _ask(
+    settings: HubSettings,
+    repository: str,
+    revision: str,
+    call: Callable[[], _Answer],
+    path: str | None = None,
+    *,
+    passing: frozenset[int] = frozenset(),
+) -> _Answer:
+    """Ask the client something, again after failures that may pass, and translate its exceptions.
+
+    The client retries much on its own; `passing` names the statuses that it gives up on at once for this call.
+    """
+    if settings.offline:
+        raise offline(f"{repository}@{revision}" + (f"/{path}" if path else ""))
+    expected = client_errors()
+    for pause in (*_PAUSES_SECONDS, None):
+        try:
+            return call()
+        except MlxbuildError:
+            raise
+        except expected as problem:
+            asked = wait_seconds(problem)
+            if pause is None or not _may_pass(problem, passing) or (asked or 0) > _LONGEST_PAUSE_SECONDS:
+                # Its own text and request are not chained: they may hold a credential.
+                raise translate(problem, repository=repository, revision=revision, path=path) from None
+        time.sleep(pause if asked is None else asked)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _may_pass(problem: Exception, passing: frozenset[int]) -> bool:
+    from huggingface_hub import errors
+
+    http = http_library()
+    if isinstance(problem, errors.HfHubHTTPError):
+        return problem.response.status_code in passing
+    if isinstance(problem, http.TimeoutException | http.NetworkError | http.RemoteProtocolError):
+        return bool(passing)
+    # A body that ends too early without breaking the protocol is a plain OSError of the client.
+    return type(problem) is OSError and problem.errno is None and bool(passing)
+
+
+def _listed(entry: Any) -> HubFile:
+    if entry.lfs is None:
+        return HubFile(entry.path, int(entry.size), None, entry.blob_id)
+    return HubFile(entry.path, int(entry.lfs.size), Digest.parse(f"sha256:{entry.lfs.sha256}"), entry.blob_id)
+
+
+def _meter(progress: Callable[[int], None] | None, checkpoint: Callable[[], None] | None) -> type[Any]:
+    class Meter(client_utilities().tqdm):  # type: ignore[misc]
+        """What the client takes for a progress bar: it shows nothing and passes the bytes on."""
+
+        def __init__(self, *positional: Any, **named: Any) -> None:
+            super().__init__(*positional, **{**named, "disable": True})
+
+        def update(self, count: float | None = 1) -> None:
+            if progress is not None and count:
+                progress(int(count))
+            if checkpoint is not None:
+                checkpoint()
+
+    return Meter

@@ -1,0 +1,31 @@
+"""Keeps known credentials out of every text that this room hands on. No credential is stored or sent here."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from toolchain.sources.hub_settings import hub_home
+
+_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN")
+_SHAPES = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=://)[^/\s@]+(?=@)|(?i:(?<=bearer )\S+)")
+_REDACTED = "<redacted>"
+
+
+def redact(text: str) -> str:
+    """The text without Hub tokens: this environment's, what is shaped like one, credentials in URLs."""
+    for secret in _known():
+        text = text.replace(secret, _REDACTED)
+    return _SHAPES.sub(_REDACTED, text)
+
+
+def _known() -> list[str]:
+    values = [os.environ.get(variable, "").strip() for variable in _VARIABLES]
+    named = os.environ.get("HF_TOKEN_PATH")
+    with suppress(OSError, ValueError):
+        values.append((Path(named).expanduser() if named else hub_home() / "token").read_text().strip())
+    # Longest first, so that a token which contains another one is replaced whole. One of a few characters would
+    # tear every text apart and protects nothing.
+    return sorted({value for value in values if len(value) >= 4}, key=len, reverse=True)

@@ -1,0 +1,122 @@
+"""Which files of a source are taken, and which are refused. Listing and reading them is done elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+from registry.artifact.files import UnsafePath, collisions, unsafe
+from toolchain.sources.errors import PickledWeights, SourceIncomplete
+
+SIDE_FILES = (
+    "*.json",
+    "*.jinja",
+    "additional_chat_templates/*.jinja",
+    "tokenizer.model",
+    "*.tiktoken",
+    "*.txt",
+    "LICENSE*",
+)
+"""What stands beside the weights: configuration, tokenizer, templates, licences."""
+
+ARTIFACT_FILES = ("mlxbuild/defaults.json", "mlxbuild/facts.json")
+"""What an artifact has besides."""
+
+_WEIGHTS = "*.safetensors"
+_ADAPTER_FILES = ("adapters.safetensors", "adapter_model.safetensors", "adapter_config.json", "LICENSE*")
+_PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npz"})
+_CODE = frozenset({".py", ".pyc", ".pyd", ".so", ".dylib", ".dll", ".sh"})
+
+
+def select(
+    paths: Iterable[str], *, role: str, include: Sequence[str], where: str, more: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The paths to take of those that a source lists, sorted.
+
+    Without `include` a base gives its safetensors and everything beside them, a tokenizer all but weights, an
+    adapter the adapter alone; of safetensors those that mlx-lm reads (`model*`) come first, and copies for other
+    loaders (`consolidated*`) are left. Only the top level is looked at, except for patterns with a `/`.
+    Pickled weights and code are never taken.
+
+    Raises:
+        UnsafePath: a path climbs, is absolute, or collides with another taken one.
+        PickledWeights: the only weights are pickled.
+        SourceIncomplete: no weights, or no `config.json` where the role needs it.
+    """
+    listed = [_contained(path, where) for path in paths]
+    part = role.partition(".")[0]
+    patterns = (*(include or _defaults(part)), *more)
+    matching = {path for path in listed if any(matches(path, pattern) for pattern in patterns)}
+    taken = {path for path in matching if PurePosixPath(path).suffix.lower() not in _PICKLED | _CODE}
+    if not include:
+        taken -= _superfluous(taken, part)
+    _check_names(taken, where)
+    if part != "tokenizer":
+        _check_weights(taken, listed, where)
+        needed = "adapter_config.json" if part == "adapter" else "config.json"
+        if needed not in taken:
+            raise SourceIncomplete(f"the source has no `{needed}`", where=where, hint=_INCOMPLETE)
+    return tuple(sorted(taken))
+
+
+_UNSAFE = "do not build from this source"
+_INCOMPLETE = "point the recipe at a folder or repository in the form that transformers or mlx-lm write"
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a glob covers a path, part by part: `*` never crosses a `/`."""
+    parts, globs = path.split("/"), pattern.split("/")
+    return len(parts) == len(globs) and all(map(fnmatchcase, parts, globs))
+
+
+def _defaults(part: str) -> tuple[str, ...]:
+    match part:
+        case "adapter":
+            return _ADAPTER_FILES
+        case "tokenizer":
+            return SIDE_FILES
+        case _:
+            return (_WEIGHTS, *SIDE_FILES)
+
+
+def _superfluous(taken: set[str], part: str) -> set[str]:
+    """Of the default list: indices without their weights, and safetensors that mlx-lm would not read."""
+    indices = {path for path in taken if path.endswith(".safetensors.index.json")}
+    if part == "tokenizer":
+        return indices
+    weights = {path for path in taken if matches(path, _WEIGHTS)}
+    preferred = {path for path in weights if path.startswith("adapters" if part == "adapter" else "model")}
+    keep = preferred or {path for path in weights if not path.startswith("consolidated")}
+    return (weights - keep) | (indices - {"model.safetensors.index.json"})
+
+
+def _check_weights(taken: set[str], listed: Sequence[str], where: str) -> None:
+    if any(path.endswith(".safetensors") for path in taken):
+        return
+    pickled = sorted(path for path in listed if PurePosixPath(path).suffix.lower() in _PICKLED)
+    if pickled:
+        raise PickledWeights(
+            f"the source has only pickled weights (`{pickled[0]}`), which can run code when loaded",
+            where=where,
+            hint="use a revision or repository with safetensors, or convert the weights in a place you can lose",
+        )
+    raise SourceIncomplete("the source has no safetensors weights", where=where, hint=_INCOMPLETE)
+
+
+def _contained(path: str, where: str) -> str:
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise UnsafePath(f"the source lists {path!a}, outside of itself", where=where, hint=_UNSAFE)
+    return path
+
+
+def _check_names(taken: set[str], where: str) -> None:
+    for path in sorted(taken):
+        if reason := unsafe(path):
+            raise UnsafePath(f"the source lists {path!a}, which {reason}", where=where, hint=_UNSAFE)
+    for first, second in collisions(taken):
+        raise UnsafePath(
+            f"`{first}` and `{second}` are one file on systems that ignore case",
+            where=where,
+            hint="name the one to take with `include`",
+        )
