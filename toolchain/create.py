@@ -120,6 +120,9 @@ def create(
     )
     result = scheduler.run()
     artifacts = _conclude(goals, result, store, stream)
+    if set(result.outcomes.values()) - {"hit"}:
+        recipes = {built.digest: goal.spec.recipe for goal, built in zip(goals, artifacts, strict=True) if built.digest}
+        history.remember_recipes(recipes)
     errors = [*result.errors.values(), *_gate_errors(artifacts, result)]
     if options.expect_cached:
         errors += _unexpected_work(result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,15 +11,17 @@ from registry.errors import UserError
 from registry.store.layout import Store
 from toolchain.graph.compile import LockedVariant
 from toolchain.lock.errors import LockMissing, StaleLock
-from toolchain.lock.file import read, write
-from toolchain.lock.judge import staleness
+from toolchain.lock.file import lock_path, read, write
+from toolchain.lock.identity import identity, locked_identity
+from toolchain.lock.judge import require_current, staleness
 from toolchain.lock.make import make_lock
 from toolchain.lock.model import Lock, LockedSource
 from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.spec.recipe import Recipe, load, sources_of
-from toolchain.spec.resolved import Source
+from toolchain.sources.file_index import FileIndex
+from toolchain.spec.load import Recipe, load
+from toolchain.spec.resolved import ResolvedSpec, Source
+from toolchain.spec.sources import sources_of
 
-LOCK_NAME = "ModelSpec.lock"
 RECIPE_NAME = "ModelSpec.yaml"
 
 
@@ -56,8 +58,6 @@ class LockedRecipe:
         Raises:
             UnknownVariant: the recipe has no variant of a name in `only`.
         """
-        roles = {source: role for role, source in sources_of(self.recipe).items()}
-        pinned = {source.role: source for source in self.lock.sources}
         specs = self.recipe.variants()
         wanted = tuple(only) or tuple(spec.variant for spec in specs)
         unknown = set(wanted) - {spec.variant for spec in specs}
@@ -68,21 +68,37 @@ class LockedRecipe:
                 hint=f"the recipe has {', '.join(spec.variant for spec in specs)}",
             )
 
-        def pin(source: Source) -> LockedSource:
-            return pinned[roles[source]]
-
         return tuple(
-            LockedVariant(
-                spec=spec,
-                base=pin(spec.base),
-                tokenizer=pin(spec.tokenizer or spec.base),
-                adapters=tuple(pin(adapter.source) for adapter in spec.adapters),
-                catalogue=self.catalogue,
-                is_default=position == 0,
-            )
+            pin(spec, self.lock.sources, self.catalogue, is_default=position == 0)
             for position, spec in enumerate(specs)
             if spec.variant in wanted
         )
+
+
+def pin(
+    spec: ResolvedSpec, sources: Sequence[LockedSource], catalogue: SourceCatalogue, *, is_default: bool = True
+) -> LockedVariant:
+    """A variant with those of some locked sources that it names.
+
+    Raises:
+        StaleLock: one of them is not among the sources.
+    """
+    pinned = {locked_identity(source): source for source in sources}
+
+    def find(source: Source) -> LockedSource:
+        locked = pinned.get(identity(source))
+        if locked is None:
+            raise StaleLock(f"the lock does not know {identity(source)}", hint="run `mlxbuild lock`")
+        return locked
+
+    return LockedVariant(
+        spec=spec,
+        base=find(spec.base),
+        tokenizer=find(spec.tokenizer or spec.base),
+        adapters=tuple(find(adapter.source) for adapter in spec.adapters),
+        catalogue=catalogue,
+        is_default=is_default,
+    )
 
 
 def prepare(path: Path, store: Store, mode: LockMode, notice: Callable[[str], None] = lambda _: None) -> LockedRecipe:
@@ -100,20 +116,19 @@ def prepare(path: Path, store: Store, mode: LockMode, notice: Callable[[str], No
     """
     recipe = load(path / RECIPE_NAME if path.is_dir() else path)
     catalogue = SourceCatalogue(recipe.path.parent, store)
-    place = recipe.path.with_name(LOCK_NAME)
+    place = lock_path(recipe.path)
     lock = read(place) if place.exists() else None
     if lock is None and mode in (LockMode.LOCKED, LockMode.FROZEN):
-        raise LockMissing(f"there is no {LOCK_NAME}", where=str(recipe.path), hint="run `mlxbuild lock` and commit it")
+        raise LockMissing("there is no lock", where=str(place), hint="run `mlxbuild lock` and commit it")
     if lock is not None and mode is LockMode.FROZEN:
         return LockedRecipe(recipe, lock, catalogue)
-    reasons = ("there was none",) if lock is None else staleness(recipe, lock, store)
+    sources = sources_of(recipe)
+    reasons = () if lock is None else staleness(sources, lock, FileIndex(store.home))
     if lock is None or reasons:
         if mode is LockMode.LOCKED:
-            raise StaleLock(
-                f"the lock is stale: {reasons[0]}", where=str(place), hint="run `mlxbuild lock` and commit it"
-            )
-        notice(f"{'locking' if lock is None else 'renewing the lock'} ({'; '.join(reasons)})")
-        lock = make_lock(recipe, store, lock)
+            require_current(reasons, str(place))
+        notice(f"renewing the lock: {'; '.join(map(str, reasons))}" if lock else f"locking {recipe.path.name}")
+        lock = make_lock(sources, store, lock)
         if mode is LockMode.UPDATE:
             write(place, lock)
     return LockedRecipe(recipe, lock, catalogue)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,13 +12,15 @@ from mlxbuild.cli.output import say
 from mlxbuild.cli.recipes import RecipeArguments, recipe_paths
 from mlxbuild.cli.workspace import open_store
 from registry.quantities import format_bytes
-from toolchain.lock.errors import LockMissing, StaleLock
-from toolchain.lock.file import read, write
-from toolchain.lock.judge import staleness
-from toolchain.lock.make import make_lock
+from toolchain.lock.errors import LockMissing
+from toolchain.lock.file import lock_path, read, write
+from toolchain.lock.judge import require_current, staleness
+from toolchain.lock.make import changes, make_lock
 from toolchain.lock.model import Lock
-from toolchain.prepare import LOCK_NAME
-from toolchain.spec.recipe import load
+from toolchain.sources.file_index import FileIndex
+from toolchain.spec.load import load
+from toolchain.spec.resolved import Source
+from toolchain.spec.sources import sources_of
 
 app = typer.Typer()
 
@@ -30,27 +34,26 @@ def lock(
     """Write ModelSpec.lock beside each recipe: commits, files, sha256, tensor tables."""
     with open_store() as store:
         for path in recipe_paths(recipes):
-            recipe = load(path)
-            place = path.with_name(LOCK_NAME)
+            sources = sources_of(load(path))
+            place = lock_path(path)
             previous = read(place) if place.exists() else None
             if check:
-                _check(previous, () if previous is None else staleness(recipe, previous, store), str(place))
+                _check(previous, sources, FileIndex(store.home), place)
                 say(f"{place}: fresh")
                 continue
-            made = make_lock(recipe, store, previous, upgrade=upgrade)
-            if made == previous:
+            made = make_lock(sources, store, previous, upgrade=upgrade)
+            if not write(place, made):
                 say(f"{place}: unchanged")
-            else:
-                write(place, made)
-                say(f"{place}: {_summary(made)}")
+                continue
+            say(f"{place}: {_summary(made)}")
+            for sentence in changes(previous, made) if previous else ():
+                say(f"  {sentence}")
 
 
-def _check(lock: Lock | None, reasons: tuple[str, ...], place: str) -> None:
-    hint = "run `mlxbuild lock` and commit it"
+def _check(lock: Lock | None, sources: Mapping[str, Source], index: FileIndex, place: Path) -> None:
     if lock is None:
-        raise LockMissing(f"there is no {LOCK_NAME}", where=place, hint=hint)
-    if reasons:
-        raise StaleLock(f"the lock is stale: {'; '.join(reasons)}", where=place, hint=hint)
+        raise LockMissing("there is no lock", where=str(place), hint="run `mlxbuild lock` and commit it")
+    require_current(staleness(sources, lock, index), str(place))
 
 
 def _summary(lock: Lock) -> str:

@@ -14,7 +14,7 @@ from registry.errors import UserError
 from registry.store.layout import Store
 from toolchain.graph.compile import LockedVariant
 from toolchain.prepare import RECIPE_NAME, LockMode, prepare
-from toolchain.spec.cycles import check_cycles
+from toolchain.spec.load import check_cycles
 
 Recipes = Annotated[
     list[Path] | None,
@@ -67,5 +67,5 @@ def locked_variants(
     """
     recipes = [prepare(path, store, mode, notice=tell) for path in recipe_paths(named)]
     if len(recipes) > 1:
-        check_cycles([locked.recipe for locked in recipes])
+        check_cycles(tuple(locked.recipe for locked in recipes))
     return tuple(variant for locked in recipes for variant in locked.variants(only or ()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from mlxbuild.cli.output import say_json
-from toolchain.spec.schema import modelspec_schema
+from toolchain.spec.schema.generate import generate
 
 app = typer.Typer()
 
@@ -13,4 +13,4 @@ app = typer.Typer()
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of ModelSpec v1."""
-    say_json(modelspec_schema())
+    say_json(generate())

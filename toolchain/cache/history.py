@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from registry.digest import Digest
 from registry.home import Home
@@ -21,8 +22,9 @@ CREATE TABLE IF NOT EXISTS node (
     previous TEXT,
     seconds REAL NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS recipe (digest TEXT PRIMARY KEY, path TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,25 @@ class History:
                 "key = excluded.key",
                 [(label, str(key), seconds) for label, (key, seconds) in keys.items()],
             )
+
+    def remember_recipes(self, recipes: Mapping[Digest, Path]) -> None:
+        """Note where the recipes of built artifacts lie on this machine."""
+        if not recipes:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._connect() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO recipe (digest, path) VALUES (?, ?)",
+                [(str(digest), str(path)) for digest, path in recipes.items()],
+            )
+
+    def recipe_of(self, digest: Digest) -> Path | None:
+        """Where the recipe of an artifact that was built here lies, or None."""
+        if not self._path.exists():
+            return None
+        with self._connect() as connection:
+            row = connection.execute("SELECT path FROM recipe WHERE digest = ?", (str(digest),)).fetchone()
+        return Path(row[0]) if row else None
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:

@@ -93,8 +93,7 @@ class TraceStore:
             {
                 "record": record_to_json(trace.record),
                 "outputs": {
-                    name: {"digest": str(blob.digest), "size": blob.size_bytes}
-                    for name, blob in trace.outputs.items()
+                    name: {"digest": str(blob.digest), "size": blob.size_bytes} for name, blob in trace.outputs.items()
                 },
                 "seconds": round(trace.seconds, 4),
                 "stamps": trace.stamps,
@@ -113,9 +112,7 @@ def _parse(key: Digest, data: Mapping[str, Any]) -> Trace:
     return Trace(
         key=key,
         record=record_from_json(data["record"]),
-        outputs={
-            name: Blob(Digest.parse(blob["digest"]), int(blob["size"])) for name, blob in data["outputs"].items()
-        },
+        outputs={name: Blob(Digest.parse(blob["digest"]), int(blob["size"])) for name, blob in data["outputs"].items()},
         seconds=float(data["seconds"]),
         stamps=data.get("stamps", {}),
     )

@@ -14,8 +14,8 @@ from registry import canonical_json
 from registry.digest import Digest
 from toolchain.graph.action import Node, OutputsOf
 from toolchain.graph.graph import Fetch, Graph, assemble
-from toolchain.lock.file import lock_document
-from toolchain.lock.model import LockedFile, LockedSource
+from toolchain.lock.file import encode
+from toolchain.lock.model import Lock, LockedFile, LockedSource
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.spec.canonical import canonical
 from toolchain.spec.resolved import Gate, ResolvedSpec
@@ -170,7 +170,7 @@ class _Compiler:
         spec, base = self._spec, self._variant.base
         config = self._required(base, "config.json")
         recipe = canonical_json.encode(self._canonical)
-        lock = canonical_json.encode(lock_document(self._variant.sources))
+        lock = encode(Lock(Digest.of_bytes(recipe), self._variant.sources))
         licenses = {LICENSE_INPUT + name: text.encode() for name, text in spec.license_files}
         inputs: dict[str, Digest | OutputsOf] = {
             "config": config.blob.digest,

@@ -1,0 +1,102 @@
+"""`mlxbuild doctor`: what this machine and this home can do, and what is in the way."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json
+from mlxbuild.cli.version_command import installed
+from registry.errors import MlxbuildError
+from registry.home import Home
+from registry.quantities import format_bytes
+from registry.store.layout import Store
+
+app = typer.Typer()
+
+_ENOUGH_BYTES = 5 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the diagnosis."""
+
+    what: str
+    is_good: bool
+    detail: str
+    hint: str | None = None
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check this machine and this home; exits with 6 if something is in the way."""
+    findings = [finding for examine in (_python, _mlx, _home, _tools) for finding in examine()]
+    if as_json:
+        say_json([{"what": f.what, "ok": f.is_good, "detail": f.detail, "hint": f.hint} for f in findings])
+    else:
+        for finding in findings:
+            say(f"{'ok  ' if finding.is_good else 'BAD '} {finding.what}: {finding.detail}")
+            if finding.hint and not finding.is_good:
+                say(f"     hint: {finding.hint}")
+    if not all(finding.is_good for finding in findings):
+        raise typer.Exit(6)
+
+
+def _python() -> Iterator[Finding]:
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    yield Finding("python", sys.version_info >= (3, 11), detail, "use Python 3.11 or newer")
+
+
+def _mlx() -> Iterator[Finding]:
+    try:
+        import mlx.core as mx
+
+        total = mx.sum(mx.ones((4, 4))).item()
+        device = str(mx.default_device())
+    except (ImportError, RuntimeError) as error:
+        extra = "mlx[cpu]" if sys.platform == "linux" else "mlx"
+        yield Finding("mlx", False, str(error), f"install `{extra}`; on Linux MLX needs glibc 2.35 or newer")
+        return
+    yield Finding("mlx", total == 16, f"{installed('mlx')}, computes on {device}")
+    yield Finding("mlx-lm", installed("mlx-lm") != "missing", installed("mlx-lm"))
+
+
+def _home() -> Iterator[Finding]:
+    home = Home.from_environment()
+    yield _try(
+        "home", lambda: _writable(home), "choose another with MLXBUILD_HOME, or mend its permissions", str(home.root)
+    )
+    yield _try("store", lambda: f"{len(Store.open(home).tags.items())} names", "see the message", str(home.store))
+    folder = next(parent for parent in (home.root, *home.root.parents) if parent.exists())
+    free = shutil.disk_usage(folder).free
+    yield Finding("disk", free > _ENOUGH_BYTES, f"{format_bytes(free)} free", "`mlxbuild gc` frees space")
+
+
+def _writable(home: Home) -> str:
+    home.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=home.root):
+        return f"{home.root} can be written to"
+
+
+def _try(what: str, examine: Callable[[], str], hint: str, place: str) -> Finding:
+    try:
+        return Finding(what, True, examine())
+    except MlxbuildError as error:
+        return Finding(what, False, error.message, error.hint)
+    except OSError as error:
+        return Finding(what, False, f"{place}: {error.strerror}", hint)
+
+
+def _tools() -> Iterator[Finding]:
+    found = shutil.which("g++") or shutil.which("clang++")
+    if sys.platform == "linux":
+        detail = found or "none: MLX then runs fused operations one by one, which is slower but right"
+        yield Finding("C++ compiler", True, detail)

@@ -1,0 +1,75 @@
+"""`mlxbuild gc`: free what nothing needs."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json
+from mlxbuild.cli.workspace import tell
+from registry.errors import UserError
+from registry.home import Home
+from registry.quantities import format_bytes
+from registry.store.gc import GRACE_SECONDS, SoftRoot, collect
+from registry.store.layout import Store
+from toolchain.cache.traces import TraceStore
+
+app = typer.Typer()
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
+_UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+@app.command()
+def collect_garbage(
+    budget: Annotated[
+        str, typer.Option(help="Keep reusable results only while the store is below this: `20GB`. Default: none.")
+    ] = "0",
+    keep_cache: Annotated[bool, typer.Option("--keep-cache", help="Keep every reusable result.")] = False,
+    grace: Annotated[float, typer.Option(help="Keep blobs younger than this many seconds.")] = GRACE_SECONDS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Remove blobs that no name needs; results that a build could reuse stay within the budget, newest first."""
+    store = Store.open(Home.from_environment())
+    soft = [
+        SoftRoot(blob.digest, used) for trace, used in TraceStore(store.home).all() for blob in trace.outputs.values()
+    ]
+    collection = collect(
+        store,
+        soft_roots=soft,
+        budget_bytes=None if keep_cache else size_bytes(budget),
+        grace_seconds=grace,
+        dry_run=dry_run,
+        waiting=tell,
+    )
+    if as_json:
+        say_json(
+            {
+                "removed": [str(blob.digest) for blob in collection.removed],
+                "freed_bytes": collection.freed_bytes,
+                "kept_bytes": collection.kept_bytes,
+                "dry_run": dry_run,
+            }
+        )
+        return
+    would = "would free" if dry_run else "freed"
+    say(
+        f"{would} {format_bytes(collection.freed_bytes)} in {len(collection.removed)} blobs; "
+        f"{format_bytes(collection.kept_bytes)} in {len(collection.kept)} blobs stay"
+    )
+
+
+def size_bytes(text: str) -> int:
+    """Read `20GB`, `1.5GiB` or plain bytes.
+
+    Raises:
+        UserError: the text is no size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UserError(f"`{text}` is no size", hint="write it like 20GB, 1.5GiB or 1000000")
+    return int(float(match[1]) * _UNITS[match[2] or "B"])

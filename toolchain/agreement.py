@@ -1,0 +1,44 @@
+"""Whether the recipe, the lock and the files of an artifact agree with each other. Digests of blobs are checked below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from registry.artifact import media_types
+from registry.artifact.reader import Artifact
+from registry.digest import Digest
+from toolchain.lock.file import decode
+from toolchain.rebuild import LOCK_FILE, RECIPE_FILE
+from toolchain.steps.tokenizer import TOKENIZER_FILES
+
+
+def disagreements(artifact: Artifact) -> tuple[str, ...]:
+    """Every way in which an artifact contradicts itself, one sentence each.
+
+    Raises:
+        MlxbuildError: the recipe or the lock that it carries cannot be read.
+    """
+    return tuple(_find(artifact))
+
+
+def _find(artifact: Artifact) -> Iterator[str]:
+    for path, annotation in ((RECIPE_FILE, media_types.SPEC_DIGEST), (LOCK_FILE, media_types.LOCK_DIGEST)):
+        file = artifact.file(path)
+        if file is None:
+            yield f"it carries no {path}"
+        elif artifact.annotations.get(annotation) != str(file.blob.digest):
+            yield f"{path} is not the one that the annotation {annotation} names"
+    recipe, lock_file = artifact.file(RECIPE_FILE), artifact.file(LOCK_FILE)
+    if recipe is None or lock_file is None:
+        return
+    lock = decode(artifact.read(LOCK_FILE), LOCK_FILE)
+    if lock.spec_digest != recipe.blob.digest:
+        yield "the lock was made for another recipe"
+    known: dict[str, set[Digest]] = {}
+    for source in lock.sources:
+        for locked in source.files:
+            known.setdefault(locked.path, set()).add(locked.blob.digest)
+    for name in TOKENIZER_FILES:
+        copied = artifact.file(name)
+        if copied is not None and copied.blob.digest not in known.get(name, set()):
+            yield f"{name} is not the file that the lock names"

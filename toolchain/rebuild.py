@@ -1,0 +1,158 @@
+"""The proof that an artifact is what its recipe and lock give: build it again elsewhere, and compare the digests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from registry.artifact.reader import Artifact
+from registry.digest import Digest
+from registry.errors import StepError, UserError
+from registry.home import Home
+from registry.store.layout import Store
+from toolchain.create import BuildOptions, create
+from toolchain.events.stream import EventStream
+from toolchain.graph.compile import LockedVariant
+from toolchain.lock.file import decode
+from toolchain.prepare import pin
+from toolchain.sources.catalogue import SourceCatalogue
+from toolchain.spec.canonical import from_canonical
+from toolchain.spec.resolved import ResolvedSpec
+from toolchain.weights.safetensors import read_file_header
+
+RECIPE_FILE = "mlxbuild/ModelSpec.json"
+LOCK_FILE = "mlxbuild/ModelSpec.lock"
+_PIECE_BYTES = 1 << 20
+
+
+class NotRebuildable(UserError):
+    """An artifact does not carry what a rebuild needs."""
+
+    code = "not-rebuildable"
+
+
+class NotReproducible(StepError):
+    """The same recipe and lock gave other bytes."""
+
+    code = "not-reproducible"
+    exit_code = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first place where two builds differ."""
+
+    file: str
+    tensor: str | None
+    """The first tensor of the file whose bytes differ, for weights."""
+
+
+def carried_spec(artifact: Artifact, recipe: Path) -> ResolvedSpec:
+    """The resolved recipe that an artifact carries.
+
+    Raises:
+        NotRebuildable: it carries none.
+    """
+    if artifact.file(RECIPE_FILE) is None:
+        raise NotRebuildable("the artifact carries no recipe", hint="only artifacts that mlxbuild built can be rebuilt")
+    return from_canonical(json.loads(artifact.read(RECIPE_FILE)), recipe)
+
+
+def locked_variant(artifact: Artifact, recipe: Path) -> LockedVariant:
+    """The variant that an artifact was built from, by the recipe and lock that it carries.
+
+    Args:
+        artifact: The artifact.
+        recipe: Where its recipe lies on this machine: folder sources are relative to it.
+
+    Raises:
+        NotRebuildable: it carries no recipe or no lock.
+    """
+    spec = carried_spec(artifact, recipe)
+    if artifact.file(LOCK_FILE) is None:
+        raise NotRebuildable("the artifact carries no lock")
+    sources = decode(artifact.read(LOCK_FILE), LOCK_FILE).sources
+    return pin(spec, sources, SourceCatalogue(recipe.parent, artifact.store))
+
+
+def rebuild(artifact: Artifact, recipe: Path, stream: EventStream, *, run: str) -> Digest:
+    """Build an artifact again in an empty home and compare.
+
+    Returns:
+        The digest, which is that of the artifact.
+
+    Raises:
+        NotReproducible: another digest came out; the error names the first tensor or file that differs.
+        MlxbuildError: the build failed.
+    """
+    variant = locked_variant(artifact, recipe)
+    work = artifact.store.home.cache / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="rebuild-", dir=work))
+    try:
+        store = Store.open(Home(place))
+        report = create([variant], store, stream, run=run, command=("verify", "--rebuild"), options=BuildOptions())
+        built = report.artifacts[0]
+        if built.digest is None:
+            raise report.errors[0]
+        if built.digest != artifact.digest:
+            raise _not_reproducible(artifact, Artifact.open(store, built.digest))
+        return built.digest
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _not_reproducible(old: Artifact, new: Artifact) -> NotReproducible:
+    difference = next(differences(old, new), None)
+    if difference is None:
+        what = "the manifests differ, and no file does"
+    elif difference.tensor is None:
+        what = f"the first file that differs is {difference.file}"
+    else:
+        what = f"the first tensor that differs is {difference.tensor}, in {difference.file}"
+    return NotReproducible(
+        f"the rebuild gave {new.digest}; {what}",
+        where=str(old.digest),
+        hint="compare `mlxbuild version` here with the machine that built it",
+    )
+
+
+def differences(old: Artifact, new: Artifact) -> Iterator[Difference]:
+    """Where two artifacts differ, file by file."""
+    before = {file.path: file.blob for file in old.files}
+    after = {file.path: file.blob for file in new.files}
+    for path in sorted(before.keys() | after.keys(), key=lambda path: (not path.endswith(".safetensors"), path)):
+        if before.get(path) == after.get(path):
+            continue
+        tensor = None
+        if path in before and path in after and path.endswith(".safetensors"):
+            tensor = _first_tensor(old.store.path(before[path].digest), new.store.path(after[path].digest))
+        yield Difference(path, tensor)
+
+
+def _first_tensor(old: Path, new: Path) -> str | None:
+    """The name of the first tensor that is missing, of another form, or of other bytes."""
+    before = {tensor.name: tensor for tensor in read_file_header(old)}
+    after = {tensor.name: tensor for tensor in read_file_header(new)}
+    with old.open("rb") as one, new.open("rb") as other:
+        for name in sorted(before.keys() | after.keys()):
+            if name not in before or name not in after:
+                return name
+            a, b = before[name], after[name]
+            if (a.dtype, a.shape, a.size_bytes) != (b.dtype, b.shape, b.size_bytes):
+                return name
+            one.seek(a.begin)
+            other.seek(b.begin)
+            if not _same(one, other, a.size_bytes):
+                return name
+    return None
+
+
+def _same(one: BinaryIO, other: BinaryIO, size_bytes: int) -> bool:
+    pieces = (min(_PIECE_BYTES, size_bytes - start) for start in range(0, size_bytes, _PIECE_BYTES))
+    return all(one.read(piece) == other.read(piece) for piece in pieces)
