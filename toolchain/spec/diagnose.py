@@ -11,7 +11,7 @@ from yaml.nodes import ScalarNode
 from toolchain.spec.fields import keys_at, words_at
 from toolchain.spec.positions import Path, Positions
 from toolchain.spec.problems import Code, Problem
-from toolchain.spec.suggest import closest, did_you_mean, listed
+from toolchain.spec.suggest import closest, did_you_mean, either, listed
 from toolchain.spec.written.form import PATTERN_NOTES, TAG_MARK
 
 _EXPECTED = {
@@ -85,19 +85,19 @@ def _problem(error: ErrorDetails, positions: Positions) -> Problem:
         words = words_at(where)
         hint = did_you_mean(value, words) if isinstance(value, str) else None
         message = f"invalid value for `{name}`: `{_echo(value)}`"
-        return positions.at_value(Code.VALUE, message, path, f"expected {_either(words)}", hint)
+        return positions.at_value(Code.VALUE, message, path, f"expected {either(words)}", hint)
     if kind in _BOUNDS:
         key, words_for = _BOUNDS[kind]
         bound = context[key]
         limit = int(bound) if float(bound).is_integer() else bound
-        return positions.at_value(
-            Code.RANGE, f"`{name}` is out of range: {_echo(value)}", path, f"{words_for} {limit}"
-        )
+        return positions.at_value(Code.RANGE, f"`{name}` is out of range: {_echo(value)}", path, f"{words_for} {limit}")
     if kind == "string_pattern_mismatch":
         note = PATTERN_NOTES[context["pattern"]]
         hint = None
         if path == ("name",):
             hint = _name_hint(str(value))
+        elif path[-1] == "hf_repo" and "huggingface.co/" in value:
+            hint = f"write hf_repo: {'/'.join(value.partition('huggingface.co/')[2].split('/')[:2])}"
         return positions.at_value(Code.VALUE, f"invalid value for `{name}`: `{_echo(value)}`", path, note, hint)
     if kind in ("too_short", "string_too_short"):
         least = context["min_length"]
@@ -130,7 +130,7 @@ def _wrong_type(path: Path, value: Any, expected: str, positions: Positions) -> 
     node = place.value if place is not None else None
     if expected == "text" and isinstance(node, ScalarNode):
         key = path[-1] if isinstance(path[-1], str) else None
-        if not node.value:
+        if value is None:
             return positions.at_value(Code.UNQUOTED, f"`{name}` is empty", path, "expected text")
         quoted = f'"{node.value}"'
         hint = f"write {key}: {quoted}" if key else f"write {quoted}"
@@ -154,18 +154,16 @@ def _kind(value: Any) -> str:
             return "nothing"
         case bool():
             return "true or false"
-        case int() | float():
+        case int():
             return "a number"
+        case float():
+            return "a decimal"
         case str():
             return "text"
         case list() | tuple():
             return "a list"
         case _:
             return "a map"
-
-
-def _either(words: tuple[str, ...]) -> str:
-    return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
 
 
 def _echo(value: Any) -> str:
@@ -175,8 +173,6 @@ def _echo(value: Any) -> str:
 
 def _name_hint(value: str) -> str | None:
     """The nearest name that would do."""
-    parts = "".join(
-        character if character.isascii() and character.isalnum() else "-" for character in value.lower()
-    )
+    parts = "".join(character if character.isascii() and character.isalnum() else "-" for character in value.lower())
     name = "-".join(part for part in parts.split("-") if part)[:63].rstrip("-")
     return f"write name: {name}" if name else None

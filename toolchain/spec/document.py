@@ -43,7 +43,8 @@ class Document:
 
     def problem(self, code: Code, message: str, node: Node, note: str = "", hint: str | None = None) -> Problem:
         """A problem whose mark lies under the node, or under its first line."""
-        start, end = node.start_mark, node.end_mark
+        start = node.start_mark
+        end = node.end_mark or start  # a collection that was still being read has no end
         line = self.lines[start.line] if start.line < len(self.lines) else ""
         stop = end.column if end.line == start.line else len(line.rstrip())
         location = Location(self.file, start.line + 1, start.column + 1)
@@ -161,10 +162,13 @@ def _compose(text: str, document: Document) -> Node | None:
     except MarkedYAMLError as error:
         raise SpecError((_syntax(error, document),)) from None
     except ReaderError as error:
-        place = text[: error.position].splitlines() or [""]
-        location = Location(document.file, len(place), len(place[-1]) + 1)
-        message = f"not valid YAML: {error.reason}"
-        raise SpecError((Problem(Code.SYNTAX, message, location, "remove the control character"),)) from None
+        before = text.encode()[: error.position].decode("utf-8", "ignore")  # libyaml counts bytes
+        above = _LINE_BREAK.split(before)
+        location = Location(document.file, len(above), len(above[-1]) + 1)
+        snippet = Snippet(document.lines[len(above) - 1], len(above[-1]) + 1, 1, f"character U+{error.character:04X}")
+        hint = 'remove it, or write it as an escape: "\\x1b"'
+        problem = Problem(Code.SYNTAX, f"not valid YAML: {error.reason}", location, hint, snippet)
+        raise SpecError((problem,)) from None
 
 
 def _syntax(error: MarkedYAMLError, document: Document) -> Problem:
@@ -173,7 +177,9 @@ def _syntax(error: MarkedYAMLError, document: Document) -> Problem:
     row, column = (mark.line, mark.column) if mark else (0, 0)
     line = document.lines[row] if row < len(document.lines) else ""
     hint = None
-    if "\t" in line[: column + 1]:
+    if "another document" in said:
+        said, hint = "more than one document", "keep one recipe per file, and write no `---`"
+    elif "\t" in line[: column + 1]:
         hint = "indent with spaces; YAML does not take tabs"
     elif "mapping values are not allowed" in said:
         hint = 'quote a text that holds a colon: key: "one: two"'
@@ -181,9 +187,7 @@ def _syntax(error: MarkedYAMLError, document: Document) -> Problem:
         hint = "check the indentation, and that every quote and bracket is closed"
     note = error.context or ""
     snippet = Snippet(line, column + 1, 1, note)
-    return Problem(
-        Code.SYNTAX, f"not valid YAML: {said}", Location(document.file, row + 1, column + 1), hint, snippet
-    )
+    return Problem(Code.SYNTAX, f"not valid YAML: {said}", Location(document.file, row + 1, column + 1), hint, snippet)
 
 
 def _refused(code: Code, message: str, file: str, hint: str) -> SpecError:
@@ -201,8 +205,9 @@ class _Reader:
     def value(self, node: Node, depth: int) -> Any:
         self.values += 1
         if self.values > MOST_VALUES or depth > DEEPEST:
-            message = f"the aliases of the recipe unfold into more than {MOST_VALUES} values"
-            hint = "write the values out, or use fewer aliases"
+            bound = f"nest deeper than {DEEPEST} levels" if depth > DEEPEST else f"give more than {MOST_VALUES} values"
+            message = f"the aliases of the recipe {bound}"
+            hint = "write the values out, and use no alias inside its own anchor"
             raise SpecError((self.document.problem(Code.ALIASES, message, node, "reached here", hint),))
         if isinstance(node, ScalarNode):
             return self.scalar(node)

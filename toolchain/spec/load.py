@@ -118,7 +118,7 @@ def _variants(
             spec = resolve(whole, path, folder, point.positions.origins() if point.chosen else origins)
             specs.append(replace(spec, variant=matrix.label(point, spec.quantization.label, spec.version)))
     problems += matrix.problems
-    if form is None or len(specs) < len(points):
+    if form is None or matrix.problems or len(specs) < len(points):
         return ()
     problems += _repeated_labels(specs, points, matrix) + _bad_gates(form, specs, matrix.positions)
     return tuple(_with_own_gates(spec, form) for spec in specs)
@@ -174,9 +174,7 @@ def _with_own_gates(spec: ResolvedSpec, form: ModelSpec) -> ResolvedSpec:
     written = form.tests or ()
     if all(gate.only is None for gate in written):
         return spec
-    kept = (
-        gate for gate, of in zip(spec.gates, written, strict=True) if of.only is None or spec.variant in of.only
-    )
+    kept = (gate for gate, of in zip(spec.gates, written, strict=True) if of.only is None or spec.variant in of.only)
     return replace(spec, gates=tuple(kept))
 
 

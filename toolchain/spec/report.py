@@ -70,11 +70,7 @@ def _blank(text: str) -> str:
 def _printable(text: str) -> str:
     """The text on one line without control characters, so that a recipe cannot steer the terminal."""
     text = text.replace("\t", " ")
-    return (
-        text
-        if text.isprintable()
-        else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    )
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _plain(problem: Problem) -> dict[str, object]:

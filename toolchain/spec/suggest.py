@@ -28,3 +28,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 def listed(words: Iterable[str]) -> str:
     """Words in backquotes, joined by commas."""
     return ", ".join(f"`{word}`" for word in words)
+
+
+def either(words: Iterable[object]) -> str:
+    """`a`, or `one of a, b, c`."""
+    said = [str(word) for word in words]
+    return said[0] if len(said) == 1 else f"one of {', '.join(said)}"

@@ -156,9 +156,7 @@ class Matrix:
             elif first not in AXES:
                 hint = did_you_mean(axis, AXES) or f"an axis is a key of the recipe: {listed(AXES)}"
                 self.problems.append(
-                    self.positions.at_key(
-                        Code.VARIANTS, f"unknown axis `{axis}`", path, "no key of a recipe", hint
-                    )
+                    self.positions.at_key(Code.VARIANTS, f"unknown axis `{axis}`", path, "no key of a recipe", hint)
                 )
 
     def _without_excluded(self, choices: list[dict[str, int]]) -> list[dict[str, int]]:

@@ -55,18 +55,14 @@ def _text_or_file(value: Any) -> str:
     return TAG_MARK + ("file" if isinstance(value, Mapping | Form) else "text")
 
 
-TextOrFile = Annotated[
-    Annotated[str, arm("text")] | Annotated[FileForm, arm("file")], Discriminator(_text_or_file)
-]
+TextOrFile = Annotated[Annotated[str, arm("text")] | Annotated[FileForm, arm("file")], Discriminator(_text_or_file)]
 
 
 class DefaultsForm(Form):
     """Sampling parameters of requests that do not set them."""
 
     temperature: float | None = Field(None, ge=0, le=10, description="0 takes the most likely token always.")
-    top_p: float | None = Field(
-        None, gt=0, le=1, description="Keep the smallest set of tokens of this probability."
-    )
+    top_p: float | None = Field(None, gt=0, le=1, description="Keep the smallest set of tokens of this probability.")
     top_k: int | None = Field(None, ge=0, le=1_000_000, description="Keep this many tokens; 0 keeps all.")
     min_p: float | None = Field(
         None, ge=0, le=1, description="Drop tokens less likely than this part of the most likely one."

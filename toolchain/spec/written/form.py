@@ -57,9 +57,7 @@ class Choice:
     The arm of a text, where a text is allowed, is called `text`.
     """
 
-    def __init__(
-        self, *keys: str, of: str, example: str, text: bool = False, beside: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, *keys: str, of: str, example: str, text: bool = False, beside: tuple[str, ...] = ()) -> None:
         self.keys = keys
         self.of = of
         self.example = example

@@ -14,10 +14,27 @@ from toolchain.spec.written.form import TAG_MARK, Choice, Form, Items, NonEmpty,
 GateName = Annotated[
     str, pattern(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$", "expected letters, digits, spaces, `.`, `_` and `-`")
 ]
+
+
+def _with_unit(example: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, int | float):
+            raise mistake(Code.TYPE, f"`{value}` has no unit", note="a bare number", hint=f"write {example}")
+        return value
+
+    return BeforeValidator(check)
+
+
 Size = Annotated[
-    str, pattern(r"^[0-9]{1,15}(\.[0-9]{1,6})? ?([KMGT]i?)?B$", "expected a number and a unit, such as 450MiB")
+    str,
+    pattern(r"^[0-9]{1,15}(\.[0-9]{1,6})? ?([KMGT]i?)?B$", "expected a number and a unit, such as 450MiB"),
+    _with_unit("a number and a unit, such as 450MiB"),
 ]
-Percent = Annotated[str, pattern(r"^[0-9]{1,4}(\.[0-9]{1,6})? ?%$", 'expected a percentage, such as "5%"')]
+Percent = Annotated[
+    str,
+    pattern(r"^[0-9]{1,4}(\.[0-9]{1,6})? ?%$", "expected a percentage, such as 5%"),
+    _with_unit("a percentage, such as 5%"),
+]
 Tools = Items[dict[str, Any]]
 
 
@@ -25,9 +42,7 @@ def _check_regex(written: str) -> str:
     try:
         re.compile(written)
     except (re.error, OverflowError, RecursionError) as error:
-        raise mistake(
-            Code.REGEX, f"not a regular expression: {error}", note="Python's `re` does not take it"
-        ) from None
+        raise mistake(Code.REGEX, f"not a regular expression: {error}", note="Python's `re` does not take it") from None
     return written
 
 

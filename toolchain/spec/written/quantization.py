@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Discriminator, Field, model_validator
 
 from toolchain.spec.problems import Code
+from toolchain.spec.suggest import either
 from toolchain.spec.written.form import TAG_MARK, Form, arm, mistake
 
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
@@ -59,16 +60,18 @@ class SchemeForm(Form):
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         mode = self.mode or "affine"
-        for key, value, allowed in zip(
-            ("bits", "group_size"), (self.bits, self.group_size), COMBINATIONS[mode], strict=True
-        ):
-            if value is not None and value not in allowed:
-                raise mistake(
-                    Code.QUANTIZATION,
-                    f"`{key}: {value}` does not go with `mode: {mode}`",
-                    note=f"{mode} takes {' or '.join(map(str, allowed))}",
-                    key=key,
-                )
+        written = {"bits": self.bits, "group_size": self.group_size}
+        allowed = dict(zip(written, COMBINATIONS[mode], strict=True))
+        wrong = [key for key, value in written.items() if value is not None and value not in allowed[key]]
+        if wrong:
+            said = " and ".join(f"`{key}: {written[key]}`" for key in wrong)
+            takes = ", ".join(f"{key} {either(allowed[key])}" for key in wrong)
+            raise mistake(
+                Code.QUANTIZATION,
+                f"{said} {'does' if len(wrong) == 1 else 'do'} not go with `mode: {mode}`",
+                note=f"{mode} takes {takes}",
+                key=wrong[0],
+            )
         return self
 
 

@@ -18,9 +18,7 @@ from toolchain.spec.written.sources import AdapterForm, Base, Tokenizer
 Name = Annotated[
     str,
     Field(max_length=63),
-    pattern(
-        r"^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$", "expected lowercase letters and digits, joined by `.`, `_` or `-`"
-    ),
+    pattern(r"^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$", "expected lowercase letters and digits, joined by `.`, `_` or `-`"),
 ]
 Version = Annotated[
     str, pattern(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$", "expected letters, digits, `.`, `_` and `-` (no `+`)")

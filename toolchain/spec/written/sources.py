@@ -24,9 +24,7 @@ class HubForm(Form):
 
     hf_repo: HubName = Field(description="Repository on the Hub.", examples=["Qwen/Qwen3-0.6B"])
     revision: Revision | None = Field(None, description="Branch, tag or commit; default `main`. The lock pins it.")
-    include: Items[NonEmpty] | None = Field(
-        None, description="Globs of the files to take, instead of the default."
-    )
+    include: Items[NonEmpty] | None = Field(None, description="Globs of the files to take, instead of the default.")
 
 
 class FolderForm(Form):
@@ -83,9 +81,7 @@ _ADAPTER = Choice(
 
 Base = Annotated[
     Annotated[
-        Annotated[HubForm, arm("hf_repo")]
-        | Annotated[FolderForm, arm("path")]
-        | Annotated[ArtifactForm, arm("from")],
+        Annotated[HubForm, arm("hf_repo")] | Annotated[FolderForm, arm("path")] | Annotated[ArtifactForm, arm("from")],
         Discriminator(_BASE.arm_of),
     ],
     BeforeValidator(_BASE.check),

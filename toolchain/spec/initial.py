@@ -1,0 +1,158 @@
+"""The text of a first recipe, with comments that teach; reading the model's files is the caller's matter."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from toolchain.spec.resolved import SCHEMA, FolderSource, HubSource
+from toolchain.spec.written.chat import DefaultsForm
+from toolchain.spec.written.recipe import License, Name
+
+SCHEMA_FILE = "modelspec.v1.schema.json"
+"""What the first line points editors to; `mlxbuild schema` writes it."""
+
+_PLAIN = re.compile(r"(?:[A-Za-z_]|\.\.?/)[A-Za-z0-9_./-]*")
+_GENERATION = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "repeat_penalty",
+}
+"""Key of generation_config.json to key of `defaults`."""
+
+
+def initial_recipe(
+    base: HubSource | FolderSource,
+    config: Mapping[str, Any],
+    *,
+    tokenizer_config: Mapping[str, Any] | None = None,
+    generation_config: Mapping[str, Any] | None = None,
+    license_expression: str | None = None,
+    name: str | None = None,
+) -> str:
+    """A recipe that `lint` accepts, for a model whose config.json and, if it has them, other configs are given.
+
+    `config` and the others are untrusted: what does not fit a recipe is left out.
+    """
+    written = base.repository if isinstance(base, HubSource) else base.path.name
+    lines = [
+        f"# yaml-language-server: $schema={SCHEMA_FILE}",
+        f"# Editors complete and check this file after: mlxbuild schema > {SCHEMA_FILE}",
+        f"schema: {SCHEMA}",
+        f"name: {name or slug(written)}",
+        'version: "1.0"  # quoted, or YAML would read 1.10 as 1.1',
+        f"description: {_text(f'{_architecture(config)} from {written}')}",
+        *_license(license_expression),
+        "",
+        *_base(base),
+        "",
+        *_quantization(config),
+        "",
+        *_template(tokenizer_config),
+        "",
+        *_defaults(config, generation_config or {}),
+        "",
+        "# One artifact per point of a matrix; `mlxbuild create` builds them all.",
+        "# variants:",
+        "#   quantization: [int4, int8]",
+        "",
+        "# What must hold before the artifact gets its name.",
+        "tests:",
+        "  - contents: {require: [config.json, tokenizer.json], forbid: ['*.py', '*.bin']}",
+        '  # - complete: {messages: [{role: user, content: "What is 2+2?"}], expect: {contains: "4"}}',
+        "  # - size: {max: 450MiB}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def slug(text: str) -> str:
+    """A valid recipe name from the last part of any text."""
+    last = text.rstrip("/").rpartition("/")[2].lower()
+    name = re.sub(r"[^a-z0-9.]+", "-", last)
+    name = re.sub(r"\.[.-]*|-[.-]+", lambda match: match[0][0], name)[:63].strip(".-")
+    return name if _fits(Name, name) else "my-model"
+
+
+def _base(base: HubSource | FolderSource) -> Iterator[str]:
+    yield "# Where the weights come from; `mlxbuild lock` pins every file by its sha256."
+    yield "base:"
+    if isinstance(base, FolderSource):
+        yield f"  path: {_text(base.written)}"
+        return
+    yield f"  hf_repo: {_text(base.repository)}"
+    yield f"  revision: {_text(base.revision)}  # a branch, a tag or a commit"
+    if base.include:
+        yield f"  include: {json.dumps(list(base.include), ensure_ascii=False)}"
+
+
+def _license(expression: str | None) -> Iterator[str]:
+    if expression is not None and _fits(License, expression):
+        yield f"license: {expression}"
+    else:
+        yield "# license: Apache-2.0  # an SPDX expression"
+
+
+def _quantization(config: Mapping[str, Any]) -> Iterator[str]:
+    if "quantization" in config or "quantization_config" in config:
+        yield "# The base is quantized already and stays as it is."
+        yield "quantization: none"
+        return
+    yield "# none, fp16, bf16, int8, int4, mxfp4, mxfp8, nvfp4, or a map:"
+    yield '#   {bits: 4, group_size: 64, recipe: mixed_4_6, overrides: {"lm_head": int8}}'
+    yield "quantization: int4"
+
+
+def _template(tokenizer_config: Mapping[str, Any] | None) -> Iterator[str]:
+    yield "# The chat template: inherit, {named: chatml}, {file: chat.jinja} or {inline: ...}."
+    yield "prompt_template: inherit"
+    if tokenizer_config is not None and "chat_template" not in tokenizer_config:
+        yield "# tokenizer_config.json holds no template; without a chat_template.jinja beside it, name one above."
+    yield "# system_prompt: You are a helpful assistant.  # or {file: system.md}"
+
+
+def _defaults(config: Mapping[str, Any], generation: Mapping[str, Any]) -> Iterator[str]:
+    text_config = config.get("text_config")
+    of_text: Mapping[str, Any] = text_config if isinstance(text_config, Mapping) else config
+    wanted = {ours: generation[theirs] for theirs, ours in _GENERATION.items() if theirs in generation}
+    wanted["context"] = of_text.get("max_position_embeddings", config.get("max_position_embeddings"))
+    kept = {key: value for key, value in wanted.items() if value is not None and _is_default(key, value)}
+    yield "# Used by requests that do not say otherwise."
+    yield "defaults:" if kept else "# defaults: {temperature: 0.7}"
+    for key, value in kept.items():
+        yield f"  {key}: {json.dumps(value)}"
+
+
+def _is_default(key: str, value: Any) -> bool:
+    try:
+        DefaultsForm.model_validate({key: value})
+    except ValidationError:
+        return False
+    return True
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    model_type = config.get("model_type")
+    return model_type if isinstance(model_type, str) and _PLAIN.fullmatch(model_type) else "A model"
+
+
+def _text(value: str) -> str:
+    """The text as a YAML scalar: plain where that is safe, else quoted as JSON, which YAML reads alike."""
+    return (
+        value
+        if _PLAIN.fullmatch(value) and value not in ("true", "false", "null")
+        else json.dumps(value, ensure_ascii=False)
+    )
+
+
+def _fits(form: Any, value: str) -> bool:
+    try:
+        TypeAdapter(form).validate_python(value)
+    except ValidationError:
+        return False
+    return True
