@@ -74,9 +74,7 @@ def plan_weights(spec: ResolvedSpec, base: LockedSource, adapters: Sequence[Lock
     inputs = {"config": _required(base, CONFIGURATION).blob.digest, "table": Digest.of_bytes(table)}
     blocks = partition(tensors)
     additions = _adapters_by_block(spec, adapters, blocks)
-    return WeightPlan(
-        table, tuple(_work(spec, block, digests, inputs, additions[block.label]) for block in blocks)
-    )
+    return WeightPlan(table, tuple(_work(spec, block, digests, inputs, additions[block.label]) for block in blocks))
 
 
 @dataclass(frozen=True, slots=True)

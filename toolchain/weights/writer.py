@@ -1,7 +1,8 @@
 """Writes canonical safetensors shards into a store, tensor after tensor, header first. Knows nothing of MLX.
 
 Canonical: one header for one set of tensors in one order (JSON with sorted keys, constant metadata, padded with
-spaces to 8 bytes), data in the order given. Shards are filled in order up to a limit; a larger tensor gets its own.
+spaces to 8 bytes), data in the order given. Shards are filled in order up to a limit; a larger tensor gets its
+own.
 """
 
 from __future__ import annotations

@@ -1,0 +1,267 @@
+"""The work on one block of weights: convert, fuse, quantize and store in one go, slice by slice on the CPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import mlx.core as mx
+
+from registry.digest import Blob, Digest
+from registry.errors import StepError, TrustError
+from toolchain.graph.action import ActionRecord
+from toolchain.spec.resolved import QuantizationScheme
+from toolchain.steps.port import StepContext
+from toolchain.weights.adapters import LowRankUpdate, UnusableAdapter, adapter_scale, fused, updates_by_module
+from toolchain.weights.computing import ComputedParameters
+from toolchain.weights.encoding import Encoding, NotFinite, slices_of
+from toolchain.weights.facts import BlockFacts
+from toolchain.weights.model import UnusableModel, check_packing, is_quantized, read_configuration
+from toolchain.weights.origin import NotFiniteWeights, SourceTensors
+from toolchain.weights.precision import Precision
+from toolchain.weights.reading import SLICE_BYTES
+from toolchain.weights.request import BlockRequest
+from toolchain.weights.structure import Output, Structure, TableRow, structure_of
+from toolchain.weights.writer import SHARD_LIMIT_BYTES, Buffer, write_shards
+
+
+class MixedBlocks(StepError):
+    """The architecture computes a parameter from tensors of several blocks, so they cannot be built one by one."""
+
+    code = "mixed-blocks"
+
+
+class BlockStep:
+    """One block of a model's weights; `convert` and `quantize` are the same work under two names."""
+
+    kind: str
+    implementation = 1
+    tools: tuple[str, ...] = ("mlx", "mlx-lm")
+
+    slice_bytes: ClassVar[int] = SLICE_BYTES
+    shard_limit_bytes: ClassVar[int] = SHARD_LIMIT_BYTES
+
+    def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
+        """Outputs: `shard-00`, `shard-01`, ... and `facts` (see `toolchain.weights.facts`).
+
+        Raises:
+            UnsupportedArchitecture: mlx-lm has no code for this model.
+            UnusableModel: configuration, tensors and wishes do not fit together.
+            NotFiniteWeights: NaN or infinity, with tensor and file.
+            MixedBlocks, UnusableAdapter, UnsuitableRecipe, SourceChanged: as they say.
+        """
+        request = BlockRequest.of(record)
+        progress = _Progress(context, request.size_bytes)
+        with mx.stream(mx.cpu):
+            locate = context.sources.locate
+            with SourceTensors(locate, self.slice_bytes, progress.took) as sources:
+                work = _BlockWork.prepare(request, context, sources)
+                stored = [tensor for part in work.parts for tensor in part.encoding.tensors()]
+                buffers = work.buffers(self.slice_bytes, context)
+                shards = write_shards(context.store, stored, buffers, limit_bytes=self.shard_limit_bytes)
+        outputs = {f"shard-{number:02d}": shard for number, shard in enumerate(shards)}
+        facts = BlockFacts(
+            {name: shard.tensors for name, shard in outputs.items()},
+            {
+                part.output.name.removesuffix(".weight"): part.encoding.scheme
+                for part in work.parts
+                if part.encoding.scheme is not None
+            },
+            work.parameters,
+        )
+        blobs = {name: shard.blob for name, shard in outputs.items()}
+        blobs["facts"] = context.store.put(facts.to_json())
+        progress.finish()
+        return blobs
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One parameter and how it is stored."""
+
+    output: Output
+    encoding: Encoding
+    updates: tuple[LowRankUpdate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockWork:
+    """A block with everything decided and nothing read."""
+
+    request: BlockRequest
+    sources: SourceTensors
+    structure: Structure
+    parts: tuple[_Part, ...]
+    computed: ComputedParameters | None
+    parameters: int
+
+    @classmethod
+    def prepare(cls, request: BlockRequest, context: StepContext, sources: SourceTensors) -> _BlockWork:
+        config_bytes = _read_verified(sources, request.configuration)
+        config = read_configuration(config_bytes)
+        check_packing(config)
+        if is_quantized(config) and (request.quantizes or request.adapters):
+            raise UnusableModel(
+                "the weights are already quantized; quantizing or fusing again would round them twice",
+                where="config.json",
+                hint="give the unquantized model, or set `quantization: none`",
+            )
+        rows = json.loads(context.store.read(request.table))
+        table: list[TableRow] = [(name, dtype, tuple(shape)) for name, dtype, shape in rows]
+        identity = (request.configuration, request.table)
+        structure = structure_of(config, table, identity, whole=len(table) == len(request.tensors))
+        outputs = _outputs_of(request, structure, table)
+        updates = _adapter_updates(request, sources, structure, outputs)
+        parts = tuple(_parts(request, structure, outputs, updates))
+        names = [part.output.name for part in parts if part.output.source is None]
+        computed = None
+        if names:
+            paths = {tensor.file.hex: sources.path(tensor.file) for tensor in request.tensors.values()}
+            computed = ComputedParameters(config, table, request.tensors, paths, names)
+        return cls(request, sources, structure, parts, computed, _parameter_count(config, outputs))
+
+    def buffers(self, slice_bytes: int, context: StepContext) -> Iterator[Buffer]:
+        """The bytes of all parts in order."""
+        for part in self.parts:
+            context.checkpoint()
+            try:
+                yield from self._part_buffers(part, slice_bytes)
+            except NotFinite as error:
+                raise self._not_finite(part, error) from None
+
+    def _part_buffers(self, part: _Part, slice_bytes: int) -> Iterator[Buffer]:
+        output, encoding = part.output, part.encoding
+        source = None if output.source is None else self.request.tensors[output.source]
+        if source is not None and not part.updates:
+            if encoding.scheme is None and encoding.dtype == output.dtype:
+                return self.sources.pieces(source)
+            return encoding.buffers(lambda: self.sources.rows(source))
+        if source is not None:
+            array = self.sources.whole(source)
+        else:
+            assert self.computed is not None
+            array = self.computed.take(output.name)
+        if part.updates:
+            path = output.name.removesuffix(".weight")
+            array = fused(array.astype(encoding.dtype), self.structure.modules[path], path, part.updates)
+            mx.eval(array)
+        return encoding.buffers(lambda: slices_of(array, slice_bytes))
+
+    def _not_finite(self, part: _Part, error: NotFinite) -> StepError:
+        if error.overflowed:
+            return NotFiniteWeights(
+                f"`{part.output.name}` holds numbers too large for {str(part.encoding.dtype).rpartition('.')[2]}",
+                hint="choose `dtype: bfloat16`, which has the range of float32",
+            )
+        source = part.output.source
+        culprits = self.request.tensors if source is None else {source: self.request.tensors[source]}
+        return self.sources.first_not_finite(culprits) or NotFiniteWeights(
+            f"computing `{part.output.name}` gave NaN or infinity",
+            hint="is the adapter sound, and made for this base model?" if part.updates else None,
+        )
+
+
+class _Progress:
+    """Reports source bytes: slices as they go, and at the end those that the architecture drops or computes with."""
+
+    def __init__(self, context: StepContext, total_bytes: int) -> None:
+        self._context = context
+        self._missing = total_bytes
+
+    def took(self, size_bytes: int) -> None:
+        self._context.checkpoint()
+        reported = min(size_bytes, self._missing)
+        self._missing -= reported
+        self._context.progress(reported)
+
+    def finish(self) -> None:
+        self._context.progress(self._missing)
+
+
+def _outputs_of(request: BlockRequest, structure: Structure, table: list[TableRow]) -> tuple[Output, ...]:
+    label = structure.labels[next(iter(request.tensors))]
+    expected = {name: (dtype, shape) for name, dtype, shape in table if structure.labels[name] == label}
+    if expected != {name: (tensor.dtype, tensor.shape) for name, tensor in request.tensors.items()}:
+        raise StepError(f"the action's tensors are not those of block {label}", hint="this is a bug")
+    outputs = structure.outputs[label]
+    for output in outputs:
+        if len(output.blocks) > 1:
+            raise MixedBlocks(
+                f"mlx-lm computes `{output.name}` from tensors of the blocks {', '.join(sorted(output.blocks))}",
+                hint="this architecture cannot be built block by block",
+            )
+    return outputs
+
+
+def _parts(
+    request: BlockRequest,
+    structure: Structure,
+    outputs: tuple[Output, ...],
+    updates: Mapping[str, tuple[LowRankUpdate, ...]],
+) -> Iterator[_Part]:
+    model = structure.model
+    may_cast = getattr(model, "cast_predicate", None) or (lambda _: True)
+    precision = Precision.of(model, request.scheme, request.recipe, request.overrides) if request.quantizes else None
+    wanted = None if request.dtype is None else getattr(mx, request.dtype)
+    for output in outputs:
+        dtype = output.dtype
+        if wanted is not None and mx.issubdtype(dtype, mx.floating) and may_cast(output.name):
+            dtype = wanted
+        path, _, leaf = output.name.rpartition(".")
+        module = structure.modules.get(path)
+        scheme: QuantizationScheme | None = None
+        if precision is not None and leaf == "weight" and module is not None:
+            scheme = precision.of_module(path, module, output.shape[-1])
+        yield _Part(output, Encoding(output.name, output.shape, dtype, scheme), updates.get(output.name, ()))
+
+
+def _adapter_updates(
+    request: BlockRequest, sources: SourceTensors, structure: Structure, outputs: tuple[Output, ...]
+) -> Mapping[str, tuple[LowRankUpdate, ...]]:
+    """Parameter name to what the adapters add to it, in their order."""
+    names = {output.name for output in outputs}
+    updates: dict[str, tuple[LowRankUpdate, ...]] = {}
+    for adapter in request.adapters:
+        where = str(sources.path(next(iter(adapter.tensors.values())).file))
+        scale = adapter_scale(_read_verified(sources, adapter.configuration), adapter.factor, where)
+        arrays = {name: sources.whole(tensor) for name, tensor in adapter.tensors.items()}
+        for path, update in updates_by_module(arrays, scale, where).items():
+            name = f"{path}.weight"
+            if name not in names or path not in structure.modules:
+                raise UnusableAdapter(
+                    f"the model has no module `{path}` to add the adapter to",
+                    where=where,
+                    hint="is the adapter made for this base model?",
+                )
+            updates[name] = (*updates.get(name, ()), update)
+    return updates
+
+
+def _parameter_count(config: Mapping[str, Any], outputs: tuple[Output, ...]) -> int:
+    """As `mlx_lm.utils.get_total_parameters`: packed weights count as what they were packed from."""
+    names = {output.name for output in outputs}
+    quantization = config.get("quantization") or {}
+    count = 0
+    for output in outputs:
+        path, _, leaf = output.name.rpartition(".")
+        size = 1
+        for length in output.shape:
+            size *= length
+        if is_quantized(config) and f"{path}.scales" in names:
+            if leaf == "weight":
+                count += size * 32 // quantization.get(path, quantization)["bits"]
+            elif leaf == "bias":
+                count += size
+        else:
+            count += size
+    return count
+
+
+def _read_verified(sources: SourceTensors, digest: Digest) -> bytes:
+    path = sources.path(digest)
+    data = path.read_bytes()
+    if Digest.of_bytes(data) != digest:
+        raise TrustError(f"{path.name} is not what the lock says", where=str(path), hint="run `mlxbuild lock` again")
+    return data

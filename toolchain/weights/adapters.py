@@ -1,0 +1,96 @@
+"""Fuses LoRA adapters in mlx-lm's form into weights, with mlx-lm's arithmetic (`mlx_lm.tuner.lora`, `fuse`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from registry.errors import StepError
+
+
+class UnusableAdapter(StepError):
+    """An adapter cannot be fused into this model."""
+
+    code = "unusable-adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankUpdate:
+    """What one adapter adds to one module."""
+
+    scale: float
+    lora_a: mx.array
+    lora_b: mx.array
+
+
+def adapter_scale(configuration: bytes, factor: float, where: str) -> float:
+    """The scale of an `adapter_config.json`, times the recipe's own factor.
+
+    Raises:
+        UnusableAdapter: it is no LoRA adapter in mlx-lm's form.
+    """
+    try:
+        config = json.loads(configuration)
+        kind = config.get("fine_tune_type", "lora")
+        if kind != "lora":
+            raise UnusableAdapter(f"adapters of type `{kind}` cannot be fused", where=where, hint="give a LoRA adapter")
+        return float(config["lora_parameters"]["scale"]) * factor
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnusableAdapter(
+            "adapter_config.json names no `lora_parameters.scale`",
+            where=where,
+            hint="give a LoRA adapter in mlx-lm's form; adapters of PEFT must be converted first",
+        ) from error
+
+
+def updates_by_module(tensors: Mapping[str, mx.array], scale: float, where: str) -> Mapping[str, LowRankUpdate]:
+    """Pair the `lora_a` and `lora_b` of an adapter's tensors by module path.
+
+    Raises:
+        UnusableAdapter: a tensor is neither, or lacks its partner.
+    """
+    updates = {}
+    for name in tensors:
+        path, _, leaf = name.rpartition(".")
+        partner = {"lora_a": "lora_b", "lora_b": "lora_a"}.get(leaf)
+        if partner is None or f"{path}.{partner}" not in tensors:
+            raise UnusableAdapter(f"adapter tensor `{name}` is not half of a LoRA pair", where=where)
+        updates[path] = LowRankUpdate(scale, tensors[f"{path}.lora_a"], tensors[f"{path}.lora_b"])
+    return updates
+
+
+def fused(weight: mx.array, module: Any, path: str, updates: Sequence[LowRankUpdate]) -> mx.array:
+    """The weight of a module with its updates added one after another, lazily.
+
+    Raises:
+        UnusableAdapter: mlx-lm does not fuse into such a module, or the shapes do not fit.
+    """
+    from mlx.nn.layers.embedding import Embedding
+    from mlx.nn.layers.linear import Linear
+
+    from runtime.model.mlx_lm_package import submodule
+
+    for update in updates:
+        try:
+            if isinstance(module, Linear):
+                delta = (update.scale * update.lora_b.T) @ update.lora_a.T
+            elif isinstance(module, Embedding):
+                delta = (update.scale * update.lora_a) @ update.lora_b
+            elif isinstance(module, submodule("models.switch_layers").SwitchLinear):
+                experts, _, columns = weight.shape
+                delta = (update.scale * update.lora_b) @ update.lora_a.reshape(experts, -1, columns)
+            else:
+                raise UnusableAdapter(f"`{path}` is a {type(module).__name__}, which takes no LoRA adapter")
+            if delta.shape != weight.shape:
+                raise ValueError(f"update of shape {delta.shape} on a weight of shape {weight.shape}")
+        except ValueError as error:
+            raise UnusableAdapter(
+                f"the adapter does not fit `{path}`: {error}",
+                hint="is the adapter made for this base model?",
+            ) from error
+        weight = weight + delta.astype(weight.dtype)
+    return weight

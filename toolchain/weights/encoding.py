@@ -1,0 +1,119 @@
+"""From a tensor's numbers to the bytes that are stored: cast, check, quantize, slice by slice on the CPU.
+
+Memory is bounded by the slice, not by the tensor: of a quantized tensor only scales and biases wait for the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import mlx.core as mx
+
+from toolchain.spec.resolved import QuantizationScheme
+from toolchain.weights.dtypes import EXPONENT_BITS, SAFETENSORS_NAMES
+from toolchain.weights.writer import Buffer, StoredTensor
+
+Rows = Callable[[], Iterator[mx.array]]
+"""Gives a tensor in slices of whole rows, (rows, columns) each, in order."""
+
+_LEAVES: Final = ("weight", "scales", "biases")
+
+
+class NotFinite(ValueError):
+    """A slice holds NaN or infinity; `overflowed` if only the cast made it so."""
+
+    def __init__(self, *, overflowed: bool) -> None:
+        super().__init__("not finite")
+        self.overflowed = overflowed
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How one parameter is stored."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
+    """The `mx.Dtype` after casting."""
+    scheme: QuantizationScheme | None
+
+    @property
+    def columns(self) -> int:
+        """Length of the last axis."""
+        return self.shape[-1] if self.shape else 1
+
+    def tensors(self) -> tuple[StoredTensor, ...]:
+        """What will be stored, in order: the tensor itself, or weight, scales and biases. Evaluates nothing."""
+        if self.scheme is None:
+            return (_stored(self.name, self.shape, self.dtype),)
+        parts = _quantize(mx.zeros(self.shape, dtype=self.dtype), self.scheme)
+        module = self.name.removesuffix(".weight")
+        return tuple(
+            _stored(f"{module}.{leaf}", part.shape, part.dtype) for leaf, part in zip(_LEAVES, parts, strict=False)
+        )
+
+    def buffers(self, rows: Rows) -> Iterator[Buffer]:
+        """The bytes of `tensors()`, in order.
+
+        Raises:
+            NotFinite: a number is NaN or infinite.
+        """
+        waiting: list[tuple[mx.array, ...]] = []
+        for slice_ in rows():
+            values = slice_ if slice_.dtype == self.dtype else slice_.astype(self.dtype)
+            parts = (values,) if self.scheme is None else tuple(_quantize(values, self.scheme))
+            highest = _highest_exponent(values)
+            mx.eval(*parts, *([] if highest is None else [highest]))
+            if _is_beyond(highest, values.dtype):
+                raise NotFinite(overflowed=not _is_beyond(_highest_exponent(slice_), slice_.dtype))
+            yield as_buffer(parts[0])
+            waiting.append(parts[1:])
+        for leaf in range(len(waiting[0]) if waiting else 0):
+            for parts in waiting:
+                yield as_buffer(parts[leaf])
+
+
+def check_finite(slice_: mx.array) -> None:
+    """Raise `NotFinite` if a number is NaN or infinite."""
+    if _is_beyond(_highest_exponent(slice_), slice_.dtype):
+        raise NotFinite(overflowed=False)
+
+
+def as_buffer(array: mx.array) -> memoryview:
+    """The bytes of an array, little-endian, in row order."""
+    flat: Any = mx.contiguous(array).reshape(-1).view(mx.uint8)
+    return memoryview(flat)
+
+
+def slices_of(array: mx.array, slice_bytes: int) -> Iterator[mx.array]:
+    """An array as rows, in slices."""
+    if array.size == 0:
+        return
+    rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
+    step = max(1, slice_bytes // (rows.shape[1] * rows.itemsize))
+    for begin in range(0, rows.shape[0], step):
+        yield rows[begin : begin + step]
+
+
+def _quantize(values: mx.array, scheme: QuantizationScheme) -> tuple[mx.array, ...]:
+    return tuple(mx.quantize(values, scheme.group_size, scheme.bits, mode=scheme.mode))
+
+
+def _stored(name: str, shape: tuple[int, ...], dtype: Any) -> StoredTensor:
+    return StoredTensor(name, SAFETENSORS_NAMES[dtype], tuple(shape), math.prod(shape) * dtype.size)
+
+
+def _highest_exponent(values: mx.array) -> mx.array | None:
+    """A cheap test for finite numbers: one pass over the bits, no conversion."""
+    bits = EXPONENT_BITS.get(values.dtype)
+    if bits is None or values.size == 0:
+        return None
+    unsigned, mask = bits
+    return mx.max(values.view(unsigned) & mask)
+
+
+def _is_beyond(highest: mx.array | None, dtype: Any) -> bool:
+    return highest is not None and highest.item() == EXPONENT_BITS[dtype][1]

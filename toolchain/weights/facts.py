@@ -1,0 +1,70 @@
+"""What a block's step tells about its output, for those who put the blocks together. Plain data, no MLX."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry import canonical_json
+from toolchain.spec.resolved import QuantizationScheme
+from toolchain.weights.writer import StoredTensor
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFacts:
+    """The content of a block's `facts` output."""
+
+    shards: Mapping[str, tuple[StoredTensor, ...]]
+    """Output name of the shard (`shard-00`, ...) to its tensors, in file order."""
+    quantized: Mapping[str, QuantizationScheme]
+    """Module path to its scheme, for modules quantized here."""
+    parameters: int
+    """Count of the block's parameters before quantizing."""
+
+    def to_json(self) -> bytes:
+        """Canonical JSON."""
+        return canonical_json.encode(
+            {
+                "shards": {
+                    name: {
+                        tensor.name: {
+                            "dtype": tensor.dtype,
+                            "shape": list(tensor.shape),
+                            "size_bytes": tensor.size_bytes,
+                        }
+                        for tensor in tensors
+                    }
+                    for name, tensors in self.shards.items()
+                },
+                "quantized": {path: scheme_to_json(scheme) for path, scheme in self.quantized.items()},
+                "parameters": self.parameters,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> BlockFacts:
+        """The inverse of `to_json`; tensors come back in order of name."""
+        facts = json.loads(data)
+        return cls(
+            {
+                name: tuple(
+                    StoredTensor(tensor, row["dtype"], tuple(row["shape"]), row["size_bytes"])
+                    for tensor, row in tensors.items()
+                )
+                for name, tensors in facts["shards"].items()
+            },
+            {path: scheme_from_json(scheme) for path, scheme in facts["quantized"].items()},
+            facts["parameters"],
+        )
+
+
+def scheme_to_json(scheme: QuantizationScheme) -> dict[str, Any]:
+    """As mlx-lm writes it into config.json."""
+    return {"mode": scheme.mode, "bits": scheme.bits, "group_size": scheme.group_size}
+
+
+def scheme_from_json(data: Mapping[str, Any]) -> QuantizationScheme:
+    """The inverse of `scheme_to_json`."""
+    return QuantizationScheme(data["mode"], data["bits"], data["group_size"])

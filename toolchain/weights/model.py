@@ -1,0 +1,125 @@
+"""A source's configuration, and mlx-lm's model object for it without weights. What is asked of it lives elsewhere."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from registry.errors import StepError
+
+_FLOAT_TAG: Final = "__float__"  # as transformers writes what JSON cannot say
+_FLOATS: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+
+_PACKED_METHODS: Final = frozenset(
+    {"awq", "bitnet", "compressed-tensors", "gptq", "modelopt", "mxfp4", "mxfp8", "bitsandbytes", "hqq", "quanto"}
+)
+
+
+class UnusableModel(StepError):
+    """The source's configuration and weights do not make a model that mlx-lm can hold."""
+
+    code = "unusable-model"
+
+
+def read_configuration(data: bytes) -> dict[str, Any]:
+    """A `config.json` as mlx-lm reads it.
+
+    Raises:
+        UnusableModel: it is not a JSON object, or asks for custom code.
+    """
+    try:
+        config = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UnusableModel(f"config.json is not valid JSON ({error})", where="config.json") from None
+    if not isinstance(config, dict):
+        raise UnusableModel("config.json is not a JSON object", where="config.json")
+    if config.get("model_file") is not None:
+        raise UnusableModel(
+            "config.json asks to run Python code of the model's repository (`model_file`)",
+            where="config.json",
+            hint="give a model whose architecture mlx-lm knows",
+        )
+    decoded = _with_floats(config)
+    assert isinstance(decoded, dict)
+    return decoded
+
+
+def is_quantized(config: Mapping[str, Any]) -> bool:
+    """Whether the weights were already quantized by MLX."""
+    return config.get("quantization") is not None
+
+
+def check_packing(config: Mapping[str, Any]) -> None:
+    """Refuse weights that another tool has packed and that only loading as a whole could read.
+
+    Raises:
+        UnusableModel: they are.
+    """
+    if is_quantized(config):
+        return
+    text = config.get("text_config")
+    packing = config.get("quantization_config") or (isinstance(text, dict) and text.get("quantization_config"))
+    if not isinstance(packing, dict):
+        return
+    method = packing.get("quant_method")
+    if method in _PACKED_METHODS or (method == "fp8" and packing.get("scale_fmt") == "ue8m0"):
+        raise UnusableModel(
+            f"the weights are already quantized by `{method}`",
+            where="config.json",
+            hint="give the model in float16, bfloat16 or float32, or one that MLX has quantized",
+        )
+
+
+def make_model(config: Mapping[str, Any]) -> Any:
+    """mlx-lm's model object for a configuration; its arrays are lazy and never evaluated.
+
+    Raises:
+        UnsupportedArchitecture: mlx-lm has no code for it.
+        UnusableModel: mlx-lm's code rejects the configuration.
+    """
+    from runtime.model.architecture import model_classes
+
+    model_class, arguments_class = model_classes(config)
+    try:
+        return model_class(arguments_class.from_dict(dict(config)))
+    except Exception as error:
+        raise UnusableModel(
+            f"mlx-lm cannot make a `{config.get('model_type')}` model of this configuration: {_told(error)}",
+            where="config.json",
+            hint="is config.json complete, and made for this architecture?",
+        ) from error
+
+
+def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
+    """What the architecture makes of a checkpoint's tensors: renamed, stacked, transposed or dropped; all lazy.
+
+    Raises:
+        UnusableModel: the tensors are not those of such a model.
+    """
+    if not hasattr(model, "sanitize"):
+        return weights
+    try:
+        result = model.sanitize(weights)
+    except Exception as error:
+        raise UnusableModel(
+            f"mlx-lm cannot arrange the tensors of this model: {_told(error)}",
+            hint="are all weight files of the model there, and does config.json belong to them?",
+        ) from error
+    assert isinstance(result, dict)
+    return result
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def _with_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {_FLOAT_TAG} and value[_FLOAT_TAG] in _FLOATS:
+            return _FLOATS[value[_FLOAT_TAG]]
+        return {key: _with_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_floats(item) for item in value]
+    return value

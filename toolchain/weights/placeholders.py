@@ -1,0 +1,47 @@
+"""Arrays that stand for tensors without holding them: they have dtype and shape, and leave a trail in lazy graphs."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from typing import Any
+
+import mlx.core as mx
+
+from toolchain.weights.dtypes import MLX_DTYPES
+from toolchain.weights.model import UnusableModel
+
+
+class Placeholders:
+    """Placeholders in groups; of a lazy array one can ask which groups it is computed from.
+
+    Every placeholder is a broadcast of its group's scalar of that dtype, and the graph names the scalars. Floating
+    scalars are NaN, so code that evaluates, and thereby cuts the trail, leaves NaN behind.
+    """
+
+    def __init__(self) -> None:
+        self._scalars: dict[tuple[str, Any], mx.array] = {}
+
+    def make(self, group: str, name: str, dtype_name: str, shape: tuple[int, ...]) -> mx.array:
+        """A placeholder for a tensor of a safetensors dtype.
+
+        Raises:
+            UnusableModel: MLX cannot read that dtype.
+        """
+        dtype = MLX_DTYPES.get(dtype_name)
+        if dtype is None:
+            raise UnusableModel(f"tensor `{name}` has dtype {dtype_name}, which MLX cannot read")
+        scalar = self._scalars.get((group, dtype))
+        if scalar is None:
+            value = math.nan if mx.issubdtype(dtype, mx.floating) else 0
+            scalar = self._scalars[group, dtype] = mx.full((), value, dtype=dtype)
+        return mx.broadcast_to(scalar, shape) if shape else mx.reshape(scalar, ())
+
+    def groups_of(self, array: mx.array) -> frozenset[str]:
+        """The groups that a lazy array is computed from."""
+        groups = [group for group, _ in self._scalars]
+        graph = io.StringIO()
+        # Names that MLX makes up itself are capital letters.
+        mx.export_to_dot(graph, array, **{f"scalar{i}": scalar for i, scalar in enumerate(self._scalars.values())})
+        return frozenset(groups[int(i)] for i in re.findall(r'"scalar(\d+)"', graph.getvalue()))

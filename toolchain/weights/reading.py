@@ -1,0 +1,97 @@
+"""Reads tensors out of source files, in slices of rows. Files must not change meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from registry.digest import Digest
+from registry.errors import StepError
+
+SLICE_BYTES: Final = 4 * 1024 * 1024
+
+
+class SourceChanged(StepError):
+    """A source file is not what it was when it was verified."""
+
+    code = "source-changed"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTensor:
+    """A checkpoint's tensor and where its bytes lie, by content."""
+
+    name: str
+    dtype: str
+    """As in the safetensors header."""
+    shape: tuple[int, ...]
+    file: Digest
+    begin: int
+    """Absolute offset in the file."""
+    size_bytes: int
+
+
+class SourceFile:
+    """One open source file; use it in a `with` statement, whose end checks that the file is still the same."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("rb", buffering=0)
+        self._state = self._stat()
+
+    def slices(self, tensor: SourceTensor, row_bytes: int, slice_bytes: int) -> Iterator[memoryview]:
+        """The tensor's bytes in order, in whole rows, at most `slice_bytes` at once where a row is not larger.
+
+        The buffer is reused: a slice is only good until the next one is asked for.
+
+        Raises:
+            SourceChanged: the file ends too early.
+        """
+        step = max(row_bytes, slice_bytes - slice_bytes % max(row_bytes, 1))
+        buffer = memoryview(bytearray(min(step, tensor.size_bytes)))
+        for begin in range(0, tensor.size_bytes, max(step, 1)):
+            piece = buffer[: min(step, tensor.size_bytes - begin)]
+            self._fill(piece, tensor.begin + begin)
+            yield piece
+
+    def check(self) -> None:
+        """Raise `SourceChanged` if the file was written to since it was opened."""
+        if self._stat() != self._state:
+            raise SourceChanged(
+                f"{self.path.name} changed while it was read",
+                where=str(self.path),
+                hint="let nothing write to the model's folder, then run again",
+            )
+
+    def close(self) -> None:
+        """Give the file back, unchecked."""
+        self._file.close()
+
+    def _fill(self, piece: memoryview, offset: int) -> None:
+        self._file.seek(offset)
+        filled = 0
+        while filled < len(piece):
+            count = self._file.readinto(piece[filled:])
+            if not count:
+                raise SourceChanged(f"{self.path.name} ends too early", where=str(self.path))
+            filled += count
+
+    def _stat(self) -> tuple[int, int, int]:
+        stat = os.fstat(self._file.fileno())
+        return (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.check()
+        finally:
+            self.close()

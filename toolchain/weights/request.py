@@ -1,0 +1,77 @@
+"""A block's work as read back from an action's record; `toolchain.weights.plan` writes it there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry.digest import Digest
+from toolchain.graph.action import ActionRecord, input_digest
+from toolchain.spec.resolved import QuantizationScheme
+from toolchain.weights.facts import scheme_from_json
+from toolchain.weights.overrides import Override
+from toolchain.weights.reading import SourceTensor
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRequest:
+    """What one adapter adds to the block."""
+
+    configuration: Digest
+    factor: float
+    tensors: Mapping[str, SourceTensor]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRequest:
+    """All that decides a block's output."""
+
+    configuration: Digest
+    table: Digest
+    dtype: str | None
+    tensors: Mapping[str, SourceTensor]
+    scheme: QuantizationScheme | None
+    recipe: str | None
+    overrides: tuple[Override, ...]
+    adapters: tuple[AdapterRequest, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Source bytes that the work reads."""
+        tables = (self.tensors, *(adapter.tensors for adapter in self.adapters))
+        return sum(tensor.size_bytes for table in tables for tensor in table.values())
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether any module may be quantized."""
+        return self.scheme is not None or any(scheme is not None for _, scheme in self.overrides)
+
+    @classmethod
+    def of(cls, record: ActionRecord) -> BlockRequest:
+        """Read a record of kind `convert` or `quantize`."""
+        parameters = record.parameters
+        return cls(
+            configuration=input_digest(record, "config"),
+            table=input_digest(record, "table"),
+            dtype=parameters["dtype"],
+            tensors=_tensors(parameters["tensors"]),
+            scheme=_scheme(parameters.get("scheme")),
+            recipe=parameters.get("recipe"),
+            overrides=tuple((glob, _scheme(scheme)) for glob, scheme in parameters.get("overrides", ())),
+            adapters=tuple(
+                AdapterRequest(input_digest(record, adapter["config"]), adapter["scale"], _tensors(adapter["tensors"]))
+                for adapter in parameters.get("adapters", ())
+            ),
+        )
+
+
+def _scheme(data: Mapping[str, Any] | None) -> QuantizationScheme | None:
+    return None if data is None else scheme_from_json(data)
+
+
+def _tensors(rows: list[list[Any]]) -> dict[str, SourceTensor]:
+    return {
+        name: SourceTensor(name, dtype, tuple(shape), Digest("sha256", file), begin, size_bytes)
+        for name, dtype, shape, file, begin, size_bytes in rows
+    }

@@ -1,0 +1,141 @@
+"""What mlx-lm makes of a checkpoint, found out without its bytes: which tensors come of which, block by block.
+
+The architecture's own `sanitize` runs once over placeholders of the whole tensor table. A placeholder that comes
+out as the same object is passed through unchanged (perhaps under another name), so its bytes can be streamed. For
+all others the lazy graph says from which blocks they are computed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import mlx.core as mx
+from mlx.nn.layers.base import Module
+from mlx.utils import tree_flatten
+
+from registry.digest import Digest
+from toolchain.weights.blocks import HEAD, labels_of
+from toolchain.weights.model import UnusableModel, is_quantized, make_model, sanitized
+from toolchain.weights.placeholders import Placeholders
+
+TableRow = tuple[str, str, tuple[int, ...]]
+"""Name, safetensors dtype, shape."""
+
+WHOLE: Final = "model"
+"""The label of the one block that holds a whole model."""
+
+_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One parameter of the model before quantizing."""
+
+    name: str
+    source: str | None
+    """The checkpoint's tensor that it is, byte for byte; None if it is computed."""
+    dtype: Any
+    """An `mx.Dtype`."""
+    shape: tuple[int, ...]
+    blocks: frozenset[str]
+    """Labels of the blocks that it comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """A model without weights, and where each parameter comes from. Never evaluated, so threads may share it."""
+
+    model: Any
+    modules: Mapping[str, Any]
+    """Leaf modules by path."""
+    outputs: Mapping[str, tuple[Output, ...]]
+    """Block label to the parameters that the block makes, sorted by name."""
+    labels: Mapping[str, str]
+    """The checkpoint's tensor to its block."""
+
+
+_structures: OrderedDict[tuple[Digest, Digest, bool], Structure] = OrderedDict()
+_lock = threading.Lock()
+
+
+def structure_of(
+    config: Mapping[str, Any], table: Sequence[TableRow], identity: tuple[Digest, Digest], *, whole: bool
+) -> Structure:
+    """The structure of a model; the last few are remembered by `identity` (digests of config and table).
+
+    Raises:
+        UnsupportedArchitecture: mlx-lm has no code for it.
+        UnusableModel: configuration and tensors do not fit together.
+    """
+    key = (*identity, whole)
+    with _lock:
+        structure = _structures.get(key)
+        if structure is None:
+            structure = _structures[key] = analyse(config, table, whole=whole)
+            while len(_structures) > _KEPT:
+                _structures.popitem(last=False)
+        _structures.move_to_end(key)
+        return structure
+
+
+def analyse(config: Mapping[str, Any], table: Sequence[TableRow], *, whole: bool = False) -> Structure:
+    """See `structure_of`."""
+    names = [name for name, _, _ in table]
+    labels = dict.fromkeys(names, WHOLE) if whole else dict(labels_of(names))
+    with mx.stream(mx.cpu):
+        model = make_model(config)
+        stand_ins = Placeholders()
+        placeholders = {name: stand_ins.make(labels[name], name, dtype, shape) for name, dtype, shape in table}
+        sources = {id(array): name for name, array in placeholders.items()}
+        arrays = sanitized(model, dict(placeholders))
+        outputs: dict[str, list[Output]] = {label: [] for label in set(labels.values())}
+        for name in sorted(arrays):
+            array = arrays[name]
+            source = sources.get(id(array))
+            blocks = stand_ins.groups_of(array) if source is None else frozenset({labels[source]})
+            output = Output(name, source, array.dtype, tuple(array.shape), blocks)
+            for label in blocks or {_home_of_constant(name, labels)}:
+                outputs[label].append(output)
+        modules: dict[str, Any] = dict(
+            tree_flatten(model.leaf_modules(), is_leaf=lambda value: isinstance(value, Module))
+        )
+        _check_complete(model, modules, arrays, quantized=is_quantized(config))
+    return Structure(model, modules, {label: tuple(members) for label, members in outputs.items()}, labels)
+
+
+def _home_of_constant(name: str, labels: Mapping[str, str]) -> str:
+    """The block that stores a parameter which comes of no tensor at all."""
+    known = sorted(set(labels.values()))
+    label = labels_of([*labels, name])[name]
+    return label if label in known else HEAD if HEAD in known else known[-1]
+
+
+def _check_complete(model: Any, modules: Mapping[str, Any], arrays: Mapping[str, mx.array], *, quantized: bool) -> None:
+    """As `Module.load_weights(strict=True)`, for names and shapes."""
+    flat: Any = tree_flatten(model.parameters())
+    parameters = {name: tuple(value.shape) for name, value in flat}
+    if quantized:
+        for path, module in modules.items():
+            if hasattr(module, "to_quantized") and f"{path}.scales" in arrays:
+                for suffix in ("weight", "scales", "biases", "global_scale"):
+                    if f"{path}.{suffix}" in arrays:
+                        parameters[f"{path}.{suffix}"] = tuple(arrays[f"{path}.{suffix}"].shape)
+    missing = sorted(parameters.keys() - arrays.keys())
+    unexpected = sorted(arrays.keys() - parameters.keys())
+    for names, what in ((missing, "the weights lack"), (unexpected, "the architecture does not know")):
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise UnusableModel(
+                f"{what} {', '.join(f'`{name}`' for name in names[:5])}{more}",
+                hint="are all weight files of the model there, and does config.json belong to them?",
+            )
+    for name, shape in parameters.items():
+        if shape != tuple(arrays[name].shape):
+            raise UnusableModel(
+                f"`{name}` has shape {list(arrays[name].shape)}, but config.json means {list(shape)}",
+                hint="does config.json belong to these weights?",
+            )
