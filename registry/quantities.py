@@ -9,11 +9,7 @@ def format_bytes(size_bytes: float) -> str:
     """Decimal units with three significant digits at most: `6.19 MB`, `812 B`."""
     for unit, step in _STEPS:
         if size_bytes >= step * 0.9995:
-            return (
-                f"{size_bytes / step:.3g} {unit}"
-                if size_bytes < 999.5 * step
-                else f"{size_bytes / step:.0f} {unit}"
-            )
+            return f"{size_bytes / step:.3g} {unit}" if size_bytes < 999.5 * step else f"{size_bytes / step:.0f} {unit}"
     return f"{size_bytes:.0f} B"
 
 

@@ -137,9 +137,7 @@ def _looks_like_host(component: str) -> bool:
 def _check_host(host: str) -> None:
     match = _HOST.fullmatch(host)
     if match is None or not _looks_like_host(host) or int(match["port"] or 0) > 65535:
-        raise InvalidReference(
-            f"`{host}` is not a registry host", hint="write a domain name, with :port if needed"
-        )
+        raise InvalidReference(f"`{host}` is not a registry host", hint="write a domain name, with :port if needed")
 
 
 def _check_repository(repository: str, *, after_host: bool) -> None:

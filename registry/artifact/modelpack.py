@@ -168,8 +168,8 @@ def manifest_document(
 
 def parameter_size(count: int) -> str:
     """A count in ModelPack's form, one digit behind the point: 8030261248 is `8.0B`."""
-    scale, letter = next(((scale, letter) for scale, letter in _SCALES if count >= scale), _SCALES[-1])
-    tenths = (count * 10 + scale // 2) // scale
+    sizes = (((count * 10 + scale // 2) // scale, letter) for scale, letter in _SCALES)
+    tenths, letter = next((size for size in sizes if size[0] >= 10), ((count + 50) // 100, "K"))
     return f"{tenths // 10}.{tenths % 10}{letter}"
 
 

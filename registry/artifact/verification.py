@@ -179,9 +179,7 @@ def _check_config(store: Store, manifest: Manifest) -> Iterator[Problem]:
     if not any(problem.message.startswith("modelfs") for problem in schema_problems) and "modelfs" in document:
         promised = document["modelfs"]["diffIds"]
         if promised != [str(layer.blob.digest) for layer in manifest.layers]:
-            yield Problem(
-                ProblemKind.DIFF_IDS, "config", "modelfs.diffIds are not the digests of the layers in order"
-            )
+            yield Problem(ProblemKind.DIFF_IDS, "config", "modelfs.diffIds are not the digests of the layers in order")
 
 
 def _schema_problems(document: dict[str, Any]) -> Iterator[Problem]:

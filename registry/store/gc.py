@@ -13,14 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from registry.digest import Blob, Digest, InvalidDigest
+from registry.errors import TrustError
 from registry.store import leases
 from registry.store.durable import disk_errors
 from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
-from registry.store.tags import REF_NAME, Entry
+from registry.store.tags import INDEX_MEDIA_TYPE, REF_NAME, Entry
 
 GRACE_SECONDS = 3600.0
 QUARANTINE_SECONDS = 7 * 24 * 3600.0
 _MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
+_MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", INDEX_MEDIA_TYPE)
+
+
+class DamagedTag(TrustError):
+    """A tag names a manifest that is missing or damaged."""
+
+    code = "damaged-tag"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +78,14 @@ def collect(
     `budget_bytes` (None: all of them). A crash in the middle leaves a valid store.
 
     Raises:
+        DamagedTag: a tagged manifest cannot be read, so nobody knows what it needs; nothing was deleted.
         StoreReadOnly, StoreFailure: something cannot be deleted.
     """
     lease = leases.shared if dry_run else leases.exclusive
     with lease(store.home, waiting):
         blobs = {blob.digest: blob for blob in store.blobs()}
         reach = _Reach(store, blobs)
+        _check_tags(store, reach)
         kept = reach.keep(_named(store.tags.entries()), [*roots, *_young(store, blobs, grace_seconds)])
         _keep_soft(soft_roots, reach, kept, budget_bytes)
         removed = [blob for digest, blob in blobs.items() if digest not in kept]
@@ -183,6 +193,16 @@ def _young(store: Store, blobs: Iterable[Digest], grace_seconds: float) -> list[
             if grace_seconds > 0 and store.path(digest).stat().st_mtime > oldest:
                 young.append(digest)
     return young
+
+
+def _check_tags(store: Store, reach: _Reach) -> None:
+    for name, descriptor in store.tags.items():
+        if descriptor.media_type in _MANIFEST_TYPES and descriptor.digest not in reach.manifests:
+            raise DamagedTag(
+                f"the manifest of `{name}` is missing or damaged, so what it needs is unknown",
+                where=str(descriptor.digest),
+                hint="build or pull it again, or remove the tag",
+            )
 
 
 def _keep_soft(soft_roots: Iterable[SoftRoot], reach: _Reach, kept: set[Digest], budget_bytes: int | None) -> None:

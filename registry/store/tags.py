@@ -182,9 +182,7 @@ def _tagged(entries: Iterable[Entry]) -> Iterable[tuple[str, Descriptor]]:
             continue  # another tool's algorithm: not ours to read
         yield (
             name,
-            Descriptor(
-                digest, int(entry.get("size") or 0), str(entry.get("mediaType")), entry.get("artifactType")
-            ),
+            Descriptor(digest, int(entry.get("size") or 0), str(entry.get("mediaType")), entry.get("artifactType")),
         )
 
 

@@ -1,0 +1,185 @@
+"""Full disks, read-only disks and lost caches: clear errors, and nothing half done."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from registry.artifact import folder, modelpack, verification
+from registry.artifact.files import ArtifactFile, FileRole
+from registry.digest import Blob, Digest
+from registry.home import Home
+from registry.reference import Reference
+from registry.store import leases
+from registry.store.durable import disk_errors
+from registry.store.errors import DiskFull, StoreFailure, StoreReadOnly
+from registry.store.gc import collect
+from registry.store.layout import Store
+from registry.store.tags import Descriptor
+
+DISK_BYTES = 2 * 1024 * 1024
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real filesystem of 2 MiB."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        reason = "mounting a small disk needs root on Linux"
+        if os.environ.get("MLXBUILD_REQUIRE_REAL_PARTS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", disk], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def make_read_only(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+
+
+def describe(blob: Blob) -> Descriptor:
+    return Descriptor(blob.digest, blob.size_bytes, "application/octet-stream")
+
+
+def fill(store: Store) -> list[Blob]:
+    """Blobs of 64 KiB, until no more fits."""
+    blobs: list[Blob] = []
+
+    def put_on() -> None:
+        while True:
+            blobs.append(store.put(len(blobs).to_bytes(4, "big") * 16384))
+
+    with pytest.raises(DiskFull):
+        put_on()
+    return blobs
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(tiny_disk: Path) -> None:
+    store = Store.open(Home(tiny_disk / "home"))
+    kept = store.put(b"kept" * 1000)
+    store.tags.set({"kept:latest": describe(kept)})
+    loose = fill(store)
+    assert len(loose) > 16
+    with pytest.raises(DiskFull) as caught, store.writer() as writer:
+        writer.write(b"x" * DISK_BYTES)
+    assert caught.value.exit_code == 6
+    assert "mlxbuild gc" in (caught.value.hint or "")
+    assert list((store.home.cache / "tmp").iterdir()) == []
+    for blob in store.blobs():
+        store.verify(blob.digest)
+    # And gc gets out of it, without needing room itself.
+    assert set(collect(store, grace_seconds=0).removed) == set(loose)
+    store.put(b"room again" * 10_000)
+    assert store.tags.resolve(Reference.parse("kept")) == kept.digest
+
+
+def test_tags_on_a_full_disk_stay_as_they_were(tiny_disk: Path) -> None:
+    store = Store.open(Home(tiny_disk / "home"))
+    kept = store.put(b"kept")
+    store.tags.set({"kept:latest": describe(kept)})
+    fill(store)
+    with (tiny_disk / "ballast").open("ab", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(b"x")
+    before = (store.home.store / "index.json").read_bytes()
+    with pytest.raises(DiskFull):
+        store.tags.set({f"kept:t{number}": describe(kept) for number in range(100)})
+    assert (store.home.store / "index.json").read_bytes() == before
+    assert list((store.home.cache / "tmp").iterdir()) == []
+
+
+def test_a_file_size_limit_is_a_full_disk(store: Store) -> None:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+            try:
+                store.put(b"x" * 200_000)
+            except DiskFull:
+                status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert list(store.blobs()) == []
+    assert list((store.home.cache / "tmp").iterdir()) == []
+
+
+def test_a_read_only_store_reads_and_refuses_clearly(
+    tiny_disk: Path, description: modelpack.ArtifactDescription
+) -> None:
+    home = Home(tiny_disk / "home")
+    there = Store.open(home)
+    blob = there.put(b"data")
+    file = ArtifactFile("config.json", FileRole.CONFIG, blob)
+    artifact = modelpack.build(there, description, [file])
+    there.tags.set({"hello:latest": modelpack.tag_descriptor(artifact)})
+    made = folder.model_folder(there, artifact.digest)
+    make_read_only(tiny_disk)
+
+    there = Store.open(home)
+    with leases.shared(home):
+        assert there.tags.resolve(Reference.parse("hello")) == artifact.digest
+        assert verification.verify(there, artifact.digest).ok
+        assert folder.model_folder(there, artifact.digest) == made
+        assert there.put(b"data") == blob
+        works: list[Callable[[], object]] = [
+            lambda: there.put(b"other"),
+            lambda: there.tags.remove("hello:latest"),
+            lambda: there.tags.set({"hello:v1": describe(blob)}),
+            lambda: there.remove(blob.digest),
+            lambda: there.quarantine(blob.digest),
+        ]
+        for work in works:
+            with pytest.raises(StoreReadOnly) as caught:
+                work()
+            assert caught.value.exit_code == 6
+            assert caught.value.where is not None
+            assert caught.value.hint is not None
+    with pytest.raises(StoreReadOnly):
+        collect(there, grace_seconds=0)
+    assert there.has(blob.digest)
+
+
+def test_a_home_that_cannot_be_made_is_named(tiny_disk: Path) -> None:
+    make_read_only(tiny_disk)
+    with pytest.raises(StoreReadOnly):
+        Store.open(Home(tiny_disk / "home"))
+
+
+def test_a_store_and_cache_on_two_disks_are_refused(tiny_disk: Path, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    store = Store.open(home)
+    for part in ("tmp", "locks"):
+        for path in (home.cache / part).iterdir():
+            path.unlink()
+        (home.cache / part).rmdir()
+    home.cache.rmdir()
+    home.cache.symlink_to(tiny_disk)
+    with pytest.raises(StoreFailure, match="two filesystems"):
+        store.put(b"data")
+    assert list(store.blobs()) == []
+    assert list((tiny_disk / "tmp").iterdir()) == []
+
+
+def test_other_failures_of_the_disk_say_what_and_where(store: Store) -> None:
+    digest = Digest.of_bytes(b"data")
+    (store.home.store / "blobs" / "sha256" / digest.hex).mkdir()
+    with pytest.raises(StoreFailure) as caught:
+        store.put(b"data")
+    assert digest.hex in str(caught.value.where)
+    with pytest.raises(StoreFailure):
+        store.read(digest)
+    with pytest.raises(StoreFailure, match="the disk refused"), disk_errors(store.home.store):
+        (store.home.store / "absent").read_bytes()

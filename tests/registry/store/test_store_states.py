@@ -1,0 +1,225 @@
+"""Random histories of a store, with crashes and damage, against a plain model of what it must hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from registry.artifact import modelpack
+from registry.artifact.files import ArtifactFile, FileRole
+from registry.digest import Blob, Digest
+from registry.home import Home
+from registry.store.errors import BlobCorrupt
+from registry.store.gc import DamagedTag, collect
+from registry.store.layout import Store
+
+CrashBefore = Callable[[int, Path, Callable[[], object]], bool]
+
+payloads = st.sampled_from([bytes([number]) * (number * 50 + 1) for number in range(8)])
+tag_names = st.sampled_from(["a:latest", "a:x", "b:latest"])
+steps = st.none() | st.integers(0, 25)
+"""Before which effect on the disk the process dies; None lets it live."""
+
+
+def artifact_of(store: Store, contents: tuple[bytes, ...]) -> Blob:
+    description = modelpack.ArtifactDescription("n", "1", "n", Digest.of_bytes(b"s"), Digest.of_bytes(b"l"))
+    files = [ArtifactFile(f"f{number}", FileRole.DOC, store.put(data)) for number, data in enumerate(contents)]
+    return modelpack.build(store, description, files)
+
+
+def machine(crash_before: CrashBefore) -> type[RuleBasedStateMachine]:
+    class Stores(RuleBasedStateMachine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.root = Path(tempfile.mkdtemp(prefix="mlxbuild-states-"))
+            self.store = Store.open(Home(self.root / "home"))
+            self.sound: dict[Digest, bytes] = {}
+            """Blobs that must read back."""
+            self.damaged: dict[Digest, bytes] = {}
+            """Blobs whose bytes were changed, by what they should be."""
+            self.tags: dict[str, Digest] = {}
+            self.needs: dict[Digest, frozenset[Digest]] = {}
+            """What each artifact that was ever built reaches, itself included."""
+
+        @initialize()
+        def artifact_to_begin_with(self) -> None:
+            self.build((b"one", b"two"), None)
+
+        def run(self, step: int | None, work: Callable[[], object]) -> bool:
+            """Whether the work was done, rather than cut off by a crash."""
+            if step is None:
+                work()
+                return True
+            done = not crash_before(step, self.root, work)
+            self.store = Store.open(Home(self.root / "home"))
+            return done
+
+        def adopt(self, data: bytes) -> None:
+            """What a put leaves: a sound blob, unless a damaged one of the right size was there."""
+            digest = Digest.of_bytes(data)
+            if digest in self.damaged:
+                if self.store.size(digest) != len(data):
+                    return
+                if self.store.path(digest).read_bytes() != data:
+                    return
+                del self.damaged[digest]
+            self.sound[digest] = data
+
+        @rule(data=payloads, step=steps)
+        def put(self, data: bytes, step: int | None) -> None:
+            digest = Digest.of_bytes(data)
+            shorter = digest in self.damaged and self.store.size(digest) != len(data)
+            done = self.run(step, lambda: self.store.put(data))
+            if done:
+                assert self.store.has(digest)
+                if shorter:
+                    assert self.store.read(digest) == data
+            if self.store.has(digest):
+                self.adopt(data)
+
+        @rule(contents=st.tuples(payloads, payloads) | st.tuples(payloads), step=steps)
+        def build(self, contents: tuple[bytes, ...], step: int | None) -> None:
+            with tempfile.TemporaryDirectory() as scratch:
+                model = Store.open(Home(Path(scratch)))
+                manifest = artifact_of(model, contents)
+                wanted = {blob.digest: model.read(blob.digest) for blob in model.blobs()}
+            done = self.run(step, lambda: artifact_of(self.store, contents))
+            assert not done or all(self.store.has(digest) for digest in wanted)
+            for digest, data in wanted.items():
+                if self.store.has(digest):
+                    self.adopt(data)
+            self.needs[manifest.digest] = frozenset(wanted)
+
+        def complete(self) -> list[Digest]:
+            return sorted(
+                manifest for manifest, needed in self.needs.items() if all(digest in self.sound for digest in needed)
+            )
+
+        @precondition(lambda self: self.complete())
+        @rule(data=st.data(), names=st.sets(tag_names, min_size=1), step=steps)
+        def tag(self, data: st.DataObject, names: set[str], step: int | None) -> None:
+            manifest = data.draw(st.sampled_from(self.complete()))
+            descriptor = modelpack.tag_descriptor(Blob(manifest, self.store.size(manifest)))
+            before, after = dict(self.tags), {**self.tags, **dict.fromkeys(names, manifest)}
+            done = self.run(step, lambda: self.store.tags.set(dict.fromkeys(names, descriptor)))
+            self.tags = {name: descriptor.digest for name, descriptor in self.store.tags.items()}
+            assert self.tags == after if done else self.tags in (before, after)
+
+        @precondition(lambda self: self.tags)
+        @rule(data=st.data(), step=steps)
+        def untag(self, data: st.DataObject, step: int | None) -> None:
+            name = data.draw(st.sampled_from(sorted(self.tags)))
+            before = dict(self.tags)
+            after = {other: digest for other, digest in before.items() if other != name}
+            done = self.run(step, lambda: self.store.tags.remove(name))
+            self.tags = {name: descriptor.digest for name, descriptor in self.store.tags.items()}
+            assert self.tags == after if done else self.tags in (before, after)
+
+        @rule(step=steps)
+        def collect_garbage(self, step: int | None) -> None:
+            before = set(self.sound) | set(self.damaged)
+            if any(digest not in self.sound for digest in self.tags.values()):
+                with pytest.raises(DamagedTag):
+                    collect(self.store, grace_seconds=0)
+                return
+            reached = {digest for manifest in self.tags.values() for digest in self.needs[manifest]} & before
+            done = self.run(step, lambda: collect(self.store, grace_seconds=0))
+            left = {blob.digest for blob in self.store.blobs()}
+            assert left == reached if done else reached <= left <= before
+            self.sound = {digest: data for digest, data in self.sound.items() if digest in left}
+            self.damaged = {digest: data for digest, data in self.damaged.items() if digest in left}
+
+        @precondition(lambda self: self.sound)
+        @rule(data=st.data(), shorten=st.booleans())
+        def damage(self, data: st.DataObject, shorten: bool) -> None:
+            digest = data.draw(st.sampled_from(sorted(self.sound)))
+            right = self.sound.pop(digest)
+            path = self.store.path(digest)
+            path.chmod(0o644)
+            path.write_bytes(right[:-1] if shorten else bytes([right[0] ^ 1]) + right[1:])
+            self.damaged[digest] = right
+
+        @precondition(lambda self: self.damaged)
+        @rule(data=st.data())
+        def heal(self, data: st.DataObject) -> None:
+            digest = data.draw(st.sampled_from(sorted(self.damaged)))
+            right = self.damaged.pop(digest)
+            with pytest.raises(BlobCorrupt):
+                self.store.verify(digest)
+            assert self.store.quarantine(digest).exists()
+            self.store.put(right)
+            self.sound[digest] = right
+
+        @precondition(lambda self: self.sound)
+        @rule(data=st.data())
+        def delete(self, data: st.DataObject) -> None:
+            digest = data.draw(st.sampled_from(sorted(self.sound)))
+            self.store.path(digest).unlink()
+            del self.sound[digest]
+
+        @rule()
+        def delete_the_cache(self) -> None:
+            shutil.rmtree(self.root / "home" / "cache", ignore_errors=True)
+
+        @invariant()
+        def holds_exactly_what_the_model_holds(self) -> None:
+            assert {blob.digest for blob in self.store.blobs()} == set(self.sound) | set(self.damaged)
+            for digest, data in self.sound.items():
+                assert self.store.read(digest) == data
+                self.store.verify(digest)
+            for digest in self.damaged:
+                with pytest.raises(BlobCorrupt):
+                    self.store.read(digest)
+            assert {name: descriptor.digest for name, descriptor in self.store.tags.items()} == self.tags
+
+        @invariant()
+        def is_a_valid_image_layout(self) -> None:
+            layout = self.root / "home" / "store"
+            assert json.loads((layout / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+            index = json.loads((layout / "index.json").read_bytes())
+            assert index["schemaVersion"] == 2
+            assert len(index["manifests"]) == len(self.tags)
+            assert {path.name for path in layout.iterdir()} == {"oci-layout", "index.json", "blobs"}
+            assert all(re.fullmatch("[0-9a-f]{64}", path.name) for path in (layout / "blobs" / "sha256").iterdir())
+
+        def teardown(self) -> None:
+            shutil.rmtree(self.root)
+
+    return Stores
+
+
+def test_any_history_with_crashes_and_damage(crash_before: CrashBefore) -> None:
+    run_state_machine_as_test(
+        machine(crash_before),
+        settings=settings(
+            max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+def test_a_crash_at_any_step_of_making_a_store(tmp_path: Path, crash_before: CrashBefore) -> None:
+    step, crashed = 0, True
+    while crashed:
+        home = Home(tmp_path / str(step))
+        crashed = crash_before(step, tmp_path, lambda home=home: Store.open(home))  # type: ignore[misc]
+        store = Store.open(home)
+        assert store.tags.items() == []
+        assert store.read(store.put(b"data").digest) == b"data"
+        step += 1
+    assert step > 5
