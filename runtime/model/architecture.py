@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import functools
-import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from registry.errors import UserError
-from runtime.model.mlx_lm_package import submodule
+from runtime.model.mlx_lm_package import definitions, package_folder, submodule
 
 
 class UnsupportedArchitecture(UserError):
@@ -68,25 +65,11 @@ def _unsupported(model_type: str) -> UnsupportedArchitecture:
 
 
 @functools.cache
-def _package() -> Path:
-    spec = importlib.util.find_spec("mlx_lm")
-    if spec is None or spec.origin is None:
-        raise UnsupportedArchitecture("mlx-lm is not installed", hint="pip install mlx-lm")
-    return Path(spec.origin).parent
-
-
-@functools.cache
 def _modules() -> frozenset[str]:
-    return frozenset(path.stem for path in (_package() / "models").glob("*.py")) - {"__init__"}
+    return frozenset(path.stem for path in (package_folder() / "models").glob("*.py")) - {"__init__"}
 
 
 @functools.cache
 def _renamings() -> tuple[dict[str, str], dict[tuple[str, str], str]]:
-    """mlx-lm's own tables, read from its source: importing `mlx_lm.utils` for them would import transformers."""
-    tables: dict[str, Any] = {}
-    for statement in ast.parse((_package() / "utils.py").read_text()).body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            name = statement.targets[0].id
-            if name in ("MODEL_REMAPPING", "MODEL_ARCHITECTURE_REMAPPING"):
-                tables[name] = ast.literal_eval(statement.value)
-    return tables["MODEL_REMAPPING"], tables.get("MODEL_ARCHITECTURE_REMAPPING", {})
+    tables = definitions("utils", "MODEL_REMAPPING", "MODEL_ARCHITECTURE_REMAPPING")
+    return tables["MODEL_REMAPPING"], tables["MODEL_ARCHITECTURE_REMAPPING"]

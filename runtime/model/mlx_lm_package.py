@@ -6,6 +6,8 @@ of open files.
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib
 import importlib.machinery
 import importlib.util
@@ -14,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -48,6 +51,72 @@ def file_limit_kept() -> Iterator[None]:
             yield
         finally:
             resource.setrlimit = real
+
+
+@functools.cache
+def utils() -> ModuleType:
+    """`mlx_lm.utils`: the real one when it is imported already, else its source without what makes it heavy.
+
+    Left out are its imports from mlx-lm's tokenizer room and the Hub, and its change of the file limit. Its loading
+    and quantizing functions need none of them.
+
+    Raises:
+        ModuleNotFoundError: mlx-lm is not installed.
+    """
+    if "mlx_lm.utils" in sys.modules:
+        return sys.modules["mlx_lm.utils"]
+    submodule("models")  # so that imports inside its functions find their package
+    file = package_folder() / "utils.py"
+    kept = [statement for statement in ast.parse(file.read_text()).body if _is_light(statement)]
+    module = ModuleType("mlx_lm.utils")
+    module.__package__ = "mlx_lm"
+    flags = annotations.compiler_flag
+    exec(compile(ast.Module(kept, []), str(file), "exec", flags=flags, dont_inherit=True), module.__dict__)
+    return module
+
+
+def _is_light(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.ImportFrom):
+        return statement.level == 0 and statement.module not in ("transformers", "huggingface_hub")
+    return isinstance(statement, ast.Import | ast.Assign | ast.AnnAssign | ast.FunctionDef | ast.ClassDef)
+
+
+def definitions(module: str, *names: str) -> dict[str, Any]:
+    """Top-level tables and self-contained functions of `mlx_lm.<module>`, taken from its source.
+
+    For modules whose import would bring transformers in. Nothing else of the module is executed.
+
+    Raises:
+        ModuleNotFoundError: mlx-lm is not installed.
+        LookupError: the module does not define one of the names.
+    """
+    file = package_folder() / f"{module}.py"
+    wanted = [statement for statement in ast.parse(file.read_text()).body if _defines(statement, names)]
+    found: dict[str, Any] = {}
+    exec(compile(ast.Module(wanted, []), str(file), "exec"), found)
+    if missing := [name for name in names if name not in found]:
+        raise LookupError(f"mlx_lm.{module} does not define {', '.join(missing)}")
+    return found
+
+
+@functools.cache
+def package_folder() -> Path:
+    """Where mlx-lm is installed. Imports nothing.
+
+    Raises:
+        ModuleNotFoundError: it is not.
+    """
+    spec = importlib.util.find_spec("mlx_lm")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("No module named 'mlx_lm'", name="mlx_lm")
+    return Path(spec.origin).parent
+
+
+def _defines(statement: ast.stmt, names: tuple[str, ...]) -> bool:
+    if isinstance(statement, ast.FunctionDef):
+        return statement.name in names
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    return any(isinstance(target, ast.Name) and target.id in names for target in targets)
 
 
 def _package_without_front_door() -> ModuleType:

@@ -34,8 +34,8 @@ _CHARACTERS_OF_A_STEP = 1024
 
 _steps_left: ContextVar[list[int] | None] = ContextVar("steps_left", default=None)
 _FILTERS_OF_ITEMS = frozenset(
-    ("batch", "count", "default", "dictsort", "first", "groupby", "items", "last", "length", "list", "map", "max")
-    + ("min", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sort", "sum", "unique")
+    {"batch", "count", "default", "dictsort", "first", "groupby", "items", "last", "length", "list", "map", "max"}
+    | {"min", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sort", "sum", "unique"}
 )
 """These pass items on and print none."""
 _WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(\*|\d{6,})|\{[^}]*:[^}]*\d{6,}")

@@ -1,0 +1,92 @@
+"""What is known of a model before it is loaded, resolved when it was built. How it is found out: the toolchain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from registry import canonical_json
+from registry.digest import Digest
+from registry.errors import UserError
+
+FACTS_FILE = "mlxbuild/facts.json"
+SCHEMA = 1
+
+
+class BrokenFacts(UserError):
+    """`mlxbuild/facts.json` is not what this version reads."""
+
+    code = "broken-facts"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """The facts of one artifact, `mlxbuild/facts.json`. The runtime guesses none of them."""
+
+    model_type: str
+    """mlx-lm's name, as in `config.json`."""
+    architecture: str | None
+    """The first of `architectures` in `config.json`."""
+    vocabulary_size: int
+    """Rows of the output head, which may be more than the tokenizer has tokens."""
+    context_length: int | None
+    """In tokens; None when the configuration sets no bound."""
+    stop_token_ids: tuple[int, ...]
+    """Ascending. Any of them ends an answer."""
+    stop_texts: tuple[str, ...] = ()
+    """Any of them ends an answer, and is not part of it."""
+    tool_parser: str | None = None
+    """A module below `mlx_lm.tool_parsers`."""
+    tool_call_start: str | None = None
+    tool_call_end: str | None = None
+    """None or empty where a call runs to the end of the answer."""
+    think_start: str | None = None
+    think_end: str | None = None
+    thinking_switch: str | None = None
+    """The template variable that turns thinking on and off, such as `enable_thinking`."""
+    appends_only: bool | None = None
+    """Whether a longer conversation always starts with the text of the shorter one; None without a template."""
+    first_rewritten: str | None = None
+    """The first kind of conversation for which it does not."""
+    chat_template: Digest | None = None
+    special_tokens: Mapping[str, str] = field(default_factory=dict)
+    """`bos_token`, `eos_token`, ...: the variables of that name in the template."""
+    tokenizer_adds_bos: bool = False
+    """Whether encoding a raw prompt with special tokens puts `bos_token` before it."""
+    kv_bytes_per_token: int | None = None
+    """Of an unquantized cache of two bytes a number; None where the architecture keeps another kind of state."""
+    quantization: str | None = None
+    """The label, for people."""
+
+    def to_json(self) -> bytes:
+        """Canonical JSON, with the schema's number."""
+        digest = None if self.chat_template is None else str(self.chat_template)
+        return canonical_json.encode({**asdict(self), "chat_template": digest, "schema": SCHEMA})
+
+    @classmethod
+    def from_json(cls, data: bytes) -> ModelFacts:
+        """Read what `to_json` wrote; fields that a later version added are left out.
+
+        Raises:
+            BrokenFacts: not JSON, another schema, or a field of a wrong type.
+        """
+        try:
+            document = json.loads(data)
+            if document["schema"] != SCHEMA:
+                raise BrokenFacts(
+                    f"the facts have schema {document['schema']}, this version reads {SCHEMA}",
+                    where=FACTS_FILE,
+                    hint="use the mlxbuild that built the artifact, or build it again",
+                )
+            known: dict[str, Any] = {
+                name: document[name] for name in (field.name for field in fields(cls)) if name in document
+            }
+            for name in ("stop_token_ids", "stop_texts"):
+                known[name] = tuple(known.get(name, ()))
+            if known.get("chat_template") is not None:
+                known["chat_template"] = Digest.parse(known["chat_template"])
+            return cls(**known)
+        except (ValueError, TypeError, KeyError) as error:
+            raise BrokenFacts(f"the facts cannot be read: {error}", where=FACTS_FILE) from None

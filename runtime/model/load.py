@@ -1,0 +1,107 @@
+"""Reads the weights of a model folder into memory, in the form that this machine computes fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.errors import UserError
+from runtime.model.memory import available_bytes
+from runtime.model.mlx_lm_package import utils
+
+
+class WeightsUnreadable(UserError):
+    """The weights of a model folder do not fit its configuration, or cannot be read at all."""
+
+    code = "weights-unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The form in which loaded weights are held."""
+
+    device: str
+    """`cpu` or `gpu`."""
+    dtype: str
+    """Of the weights that are not quantized."""
+    dequantized: bool
+    """Whether quantized weights were expanded."""
+    size_bytes: int
+    reason: str
+    """Why this form, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model of mlx-lm with its weights, ready to be called."""
+
+    model: Any
+    config: Mapping[str, Any]
+    holding: Holding
+
+
+def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
+    """Read `config.json` and `model*.safetensors` of a folder, by mlx-lm's own `load_model`. Nothing else is run.
+
+    On a CPU, multiplying quantized or 16-bit weights is many times slower than float32 (there is no blocked kernel
+    for them), so weights are held as float32 there while they take at most half of `memory_bytes` (default: what the
+    machine has left), else expanded to their own 16 bits on the same condition, else as they are.
+
+    Every array is evaluated: the model may be called from any one thread.
+
+    Raises:
+        UnsupportedArchitecture: mlx-lm has no code for it.
+        WeightsUnreadable: weights are missing, damaged, or not those of the configuration.
+    """
+    import mlx.core as mx
+
+    from runtime.model.architecture import model_classes
+
+    try:
+        model, config = utils().load_model(folder, lazy=True, get_model_classes=model_classes)
+        room = (available_bytes() if memory_bytes is None else memory_bytes) // 2
+        dequantized, reason = _take_form(model, room) if mx.default_device() == mx.cpu else (False, "as stored")
+        mx.eval([value for module in model.modules() for value in module.values() if isinstance(value, mx.array)])
+        mx.eval(model.parameters())
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise WeightsUnreadable(
+            f"the weights cannot be loaded: {error}", where=str(folder), hint="`mlxbuild verify` finds damaged files"
+        ) from None
+    return Weights(model, config, _holding(model, dequantized, reason))
+
+
+def _take_form(model: Any, room_bytes: int) -> tuple[bool, str]:
+    """Give a lazily loaded model the fastest form for a CPU; returns whether it was dequantized, and why."""
+    import mlx.core as mx
+
+    mlx_lm_utils = utils()
+    numbers = mlx_lm_utils.get_total_parameters(model)
+    quantized = any(hasattr(module, "bits") and "scales" in module for module in model.modules())
+    if numbers * 4 <= room_bytes:
+        model.set_dtype(mx.float32)  # before dequantizing, so that scales multiply without rounding to 16 bits
+        if quantized:
+            mlx_lm_utils.dequantize_model(model)
+            model.set_dtype(mx.float32)
+        return quantized, "float32 is fastest on a CPU"
+    if quantized and numbers * 2 <= room_bytes:
+        mlx_lm_utils.dequantize_model(model)
+        return True, "float32 would take more than half of the free memory"
+    return False, "expanded weights would take more than half of the free memory"
+
+
+def _holding(model: Any, dequantized: bool, reason: str) -> Holding:
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+
+    arrays = [array for _, array in tree_flatten(model.parameters())]
+    floats = [array for array in arrays if mx.issubdtype(array.dtype, mx.floating)]
+    dtype = max((array.dtype for array in floats), key=lambda dtype: dtype.size, default=mx.float32)
+    return Holding(
+        device="cpu" if mx.default_device() == mx.cpu else "gpu",
+        dtype=str(dtype).removeprefix("mlx.core."),
+        dequantized=dequantized,
+        size_bytes=sum(array.nbytes for array in arrays),
+        reason=reason,
+    )

@@ -1,0 +1,131 @@
+"""Text to token ids and back, one token at a time too. Chat templates and stops live elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from registry.errors import UserError
+
+TOKENIZER_FILE = "tokenizer.json"
+_REPLACEMENT = "\ufffd"
+_LONGEST_HOLD = 64
+
+
+class TokenizerUnreadable(UserError):
+    """The tokenizer of a model folder cannot be opened."""
+
+    code = "tokenizer-unreadable"
+
+
+class Tokenizer:
+    """A `tokenizers.Tokenizer`, without transformers around it."""
+
+    def __init__(self, backend: Any) -> None:
+        backend.no_truncation()
+        backend.no_padding()
+        self._backend = backend
+
+    @classmethod
+    def open(cls, folder: Path) -> Tokenizer:
+        """The tokenizer of a model folder: its `tokenizer.json`, or what transformers converts from other forms.
+
+        Raises:
+            TokenizerUnreadable: there is none, it is damaged, or transformers has no fast form of it.
+        """
+        file = folder / TOKENIZER_FILE
+        return cls.read(file) if file.is_file() else cls(_converted(folder))
+
+    @classmethod
+    def read(cls, file: Path) -> Tokenizer:
+        """Read one `tokenizer.json`, whatever its name.
+
+        Raises:
+            TokenizerUnreadable: it is damaged.
+        """
+        import tokenizers
+
+        try:
+            return cls(tokenizers.Tokenizer.from_file(str(file)))
+        except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception
+            raise TokenizerUnreadable(f"{TOKENIZER_FILE} cannot be read: {error}", where=str(file)) from None
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens there are, added ones included."""
+        return int(self._backend.get_vocab_size(with_added_tokens=True))
+
+    def vocabulary(self) -> dict[str, int]:
+        """Token text to id, added ones included."""
+        return dict(self._backend.get_vocab(with_added_tokens=True))
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token by its exact text, or None."""
+        found = self._backend.token_to_id(token)
+        return None if found is None else int(found)
+
+    def added_tokens(self) -> dict[int, str]:
+        """The tokens that are never split: control tokens and markers, by id."""
+        return {number: token.content for number, token in self._backend.get_added_tokens_decoder().items()}
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """Token ids of a text; with special tokens as the tokenizer's own post-processing adds them."""
+        return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """The text of token ids. Bytes that are no UTF-8 become U+FFFD."""
+        return str(self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens))
+
+    def detokenizer(self) -> Detokenizer:
+        """A fresh stream of tokens to text."""
+        return Detokenizer(self.decode)
+
+
+class Detokenizer:
+    """Turns a growing row of tokens into growing text, without ever giving out half a character.
+
+    All texts together are the text of all tokens decoded at once. Each step decodes only what came since the last
+    but one piece, as decoders may look back (a leading space, bytes of one character).
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._tokens: list[int] = []
+        self._told_tokens = 0
+        self._told_text = ""
+
+    def add(self, token: int) -> str:
+        """The text that this token completes; empty while a character lacks bytes."""
+        self._tokens.append(token)
+        text = self._decode(self._tokens)
+        held = len(self._tokens) - self._told_tokens
+        if text.endswith(_REPLACEMENT) and held < _LONGEST_HOLD:
+            return ""
+        piece = text[len(self._told_text) :]
+        if piece:
+            del self._tokens[: self._told_tokens]
+            self._told_tokens = len(self._tokens)
+            self._told_text = self._decode(self._tokens)
+        return piece
+
+    def finish(self) -> str:
+        """What was held back; bytes that never became a character as U+FFFD."""
+        piece = self._decode(self._tokens)[len(self._told_text) :]
+        self._tokens, self._told_tokens, self._told_text = [], 0, ""
+        return piece
+
+
+def _converted(folder: Path) -> Any:
+    """Other forms (SentencePiece, tiktoken, vocab.json with merges.txt) through transformers."""
+    try:
+        from transformers import AutoTokenizer
+
+        backend = AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
+    except Exception as error:  # noqa: BLE001 - each family fails in its own way
+        raise TokenizerUnreadable(
+            f"the model has no {TOKENIZER_FILE}, and transformers cannot make one: {error}",
+            where=str(folder),
+            hint=f"convert the tokenizer once with transformers and add its {TOKENIZER_FILE} to the source",
+        ) from None
+    return backend
