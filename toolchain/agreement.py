@@ -1,4 +1,4 @@
-"""Whether the recipe, the lock and the files of an artifact agree with each other. Digests of blobs are checked below."""
+"""Whether the recipe, the lock and the files of an artifact agree with each other. Blobs are checked below."""
 
 from __future__ import annotations
 

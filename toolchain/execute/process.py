@@ -22,6 +22,8 @@ from toolchain.execute.port import (
 )
 from toolchain.execute.worker import event_from_json, request_to_json
 
+STEPS_ENTRY = "toolchain.steps.table:STEPS"
+
 _GRACE_SECONDS = 10
 
 
@@ -33,6 +35,7 @@ class _Child:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         self.current: ActionRequest | None = None
+        self.listener: threading.Thread | None = None
 
     def send(self, request: ActionRequest) -> None:
         self.current = request
@@ -46,12 +49,14 @@ class ProcessExecutor:
 
     name = "process"
 
-    def __init__(self, workplace: Workplace, jobs: int | None = None) -> None:
+    def __init__(self, workplace: Workplace, jobs: int | None = None, steps: str = STEPS_ENTRY) -> None:
+        """`steps` names the step table for the children, as `module:name`."""
         self._command = [
             sys.executable,
             "-m",
             "toolchain.execute.worker",
             str(workplace.store.home.root),
+            steps,
             *sorted(workplace.refresh),
         ]
         self._jobs = jobs or os.cpu_count() or 1
@@ -83,7 +88,8 @@ class ProcessExecutor:
                     return
                 child = _Child(self._command)
                 self._children.append(child)
-                threading.Thread(target=self._listen, args=(child,), daemon=True).start()
+                child.listener = threading.Thread(target=self._listen, args=(child,), daemon=True)
+                child.listener.start()
             self._waiting.remove(request)
             try:
                 child.send(request)
@@ -95,15 +101,15 @@ class ProcessExecutor:
         return next((request for request in self._waiting if not (busy and request.lane == "model")), None)
 
     def _listen(self, child: _Child) -> None:
-        assert child.process.stdout is not None
-        for line in child.process.stdout:
-            event = event_from_json(json.loads(line))
-            self._events.put(event)
-            if isinstance(event, Finished | FailedAction):
-                with self._lock:
-                    child.current = None
-                    self._dispatch()
-        child.process.wait()
+        with child.process:
+            assert child.process.stdout is not None
+            for line in child.process.stdout:
+                event = event_from_json(json.loads(line))
+                if isinstance(event, Finished | FailedAction):
+                    with self._lock:
+                        child.current = None
+                        self._dispatch()
+                self._events.put(event)
         self._bury(child)
 
     def _bury(self, child: _Child) -> None:
@@ -141,4 +147,5 @@ class ProcessExecutor:
                 child.process.wait(_GRACE_SECONDS)
             except subprocess.TimeoutExpired:
                 child.process.kill()
-                child.process.wait()
+            if child.listener is not None:
+                child.listener.join()

@@ -6,12 +6,14 @@ It ends when its stdin does, so a parent that was killed leaves nobody behind.
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import os
 import pickle
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -35,11 +37,13 @@ from toolchain.graph.key import record_from_json, record_to_json
 
 def main() -> None:
     """Serve requests until stdin ends."""
-    home, refresh = Home(Path(sys.argv[1])), frozenset(sys.argv[2:])
+    home, steps, refresh = Home(Path(sys.argv[1])), sys.argv[2], frozenset(sys.argv[3:])
+    module, name = steps.split(":")
+    workplace = replace(Workplace.of(Store.open(home), refresh), steps=getattr(importlib.import_module(module), name))
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # whatever a library prints must not mix with events
     events: SimpleQueue[ActionEvent] = SimpleQueue()
-    executor = InlineExecutor(Workplace.of(Store.open(home), refresh), jobs=1)
+    executor = InlineExecutor(workplace, jobs=1)
     executor.start(events)
     threading.Thread(target=_read_requests, args=(executor,), daemon=True).start()
     while True:
@@ -112,9 +116,7 @@ def event_from_json(data: Mapping[str, Any]) -> ActionEvent:
             )
         case _:
             error = pickle.loads(base64.b64decode(data["error"]))
-            return FailedAction(
-                data["label"], error if isinstance(error, MlxbuildError) else MlxbuildError(str(error))
-            )
+            return FailedAction(data["label"], error if isinstance(error, MlxbuildError) else MlxbuildError(str(error)))
 
 
 def _outputs_to_json(outputs: Mapping[str, Blob]) -> dict[str, list[Any]]:
