@@ -1,0 +1,49 @@
+# Thin targets over the tools. `make demo` and `make test` set up everything they need on a machine with Python 3.11.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint unit test-aarch64 benchmark schema clean
+
+help:
+	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
+	@echo "make test          lint, types, architecture and all tests"
+	@echo "make test-aarch64  build the example on an emulated aarch64 and compare digests"
+	@echo "make benchmark     measure against what a user would pick instead"
+	@echo "make schema        write the JSON Schema of ModelSpec anew"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@test -d $(VENV) || $(shell command -v $(PYTHON) || command -v python3) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[development]'
+	@touch $@
+
+demo: setup
+	@BIN=$(BIN) sh examples/demo.sh
+
+test: lint unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadscope
+
+test-aarch64: setup
+	tests/aarch64/run
+
+benchmark: setup
+	$(BIN)/python -m benchmarks
+
+schema: setup
+	$(BIN)/mlxbuild schema > toolchain/spec/schema/modelspec.v1.schema.json
+
+clean:
+	rm -rf $(VENV) build *.egg-info .cache
