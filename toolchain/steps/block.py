@@ -16,6 +16,7 @@ from toolchain.spec.resolved import QuantizationScheme
 from toolchain.steps.port import StepContext
 from toolchain.weights.adapters import LowRankUpdate, UnusableAdapter, adapter_scale, fused, updates_by_module
 from toolchain.weights.computing import ComputedParameters
+from toolchain.weights.device import cpu_device
 from toolchain.weights.encoding import Encoding, NotFinite, slices_of
 from toolchain.weights.facts import BlockFacts
 from toolchain.weights.model import UnusableModel, check_packing, is_quantized, read_configuration
@@ -52,29 +53,23 @@ class BlockStep:
             NotFiniteWeights: NaN or infinity, with tensor and file.
             MixedBlocks, UnusableAdapter, UnsuitableRecipe, SourceChanged: as they say.
         """
-        request = BlockRequest.of(record)
+        with cpu_device():
+            return self._run(BlockRequest.of(record), context)
+
+    def _run(self, request: BlockRequest, context: StepContext) -> Mapping[str, Blob]:
         progress = _Progress(context, request.size_bytes)
-        with mx.stream(mx.cpu):
-            locate = context.sources.locate
-            with SourceTensors(locate, self.slice_bytes, progress.took) as sources:
-                work = _BlockWork.prepare(request, context, sources)
-                stored = [tensor for part in work.parts for tensor in part.encoding.tensors()]
-                buffers = work.buffers(self.slice_bytes, context)
-                shards = write_shards(context.store, stored, buffers, limit_bytes=self.shard_limit_bytes)
+        with SourceTensors(context.sources.locate, self.slice_bytes, progress.took) as sources:
+            work = _BlockWork.prepare(request, context, sources)
+            stored = [tensor for part in work.parts for tensor in part.encoding.tensors()]
+            buffers = work.buffers(self.slice_bytes, context)
+            shards = write_shards(context.store, stored, buffers, limit_bytes=self.shard_limit_bytes)
         outputs = {f"shard-{number:02d}": shard for number, shard in enumerate(shards)}
-        facts = BlockFacts(
-            {name: shard.tensors for name, shard in outputs.items()},
-            {
-                part.output.name.removesuffix(".weight"): part.encoding.scheme
-                for part in work.parts
-                if part.encoding.scheme is not None
-            },
-            work.parameters,
-        )
-        blobs = {name: shard.blob for name, shard in outputs.items()}
-        blobs["facts"] = context.store.put(facts.to_json())
+        facts = BlockFacts({name: shard.tensors for name, shard in outputs.items()}, work.quantized(), work.parameters)
         progress.finish()
-        return blobs
+        return {
+            **{name: shard.blob for name, shard in outputs.items()},
+            "facts": context.store.put(facts.to_json()),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +116,14 @@ class _BlockWork:
             paths = {tensor.file.hex: sources.path(tensor.file) for tensor in request.tensors.values()}
             computed = ComputedParameters(config, table, request.tensors, paths, names)
         return cls(request, sources, structure, parts, computed, _parameter_count(config, outputs))
+
+    def quantized(self) -> Mapping[str, QuantizationScheme]:
+        """Module path to scheme."""
+        return {
+            part.output.name.removesuffix(".weight"): part.encoding.scheme
+            for part in self.parts
+            if part.encoding.scheme is not None
+        }
 
     def buffers(self, slice_bytes: int, context: StepContext) -> Iterator[Buffer]:
         """The bytes of all parts in order."""

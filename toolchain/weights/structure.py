@@ -83,27 +83,24 @@ def structure_of(
 
 
 def analyse(config: Mapping[str, Any], table: Sequence[TableRow], *, whole: bool = False) -> Structure:
-    """See `structure_of`."""
+    """See `structure_of`. Call it on the CPU device."""
     names = [name for name, _, _ in table]
     labels = dict.fromkeys(names, WHOLE) if whole else dict(labels_of(names))
-    with mx.stream(mx.cpu):
-        model = make_model(config)
-        stand_ins = Placeholders()
-        placeholders = {name: stand_ins.make(labels[name], name, dtype, shape) for name, dtype, shape in table}
-        sources = {id(array): name for name, array in placeholders.items()}
-        arrays = sanitized(model, dict(placeholders))
-        outputs: dict[str, list[Output]] = {label: [] for label in set(labels.values())}
-        for name in sorted(arrays):
-            array = arrays[name]
-            source = sources.get(id(array))
-            blocks = stand_ins.groups_of(array) if source is None else frozenset({labels[source]})
-            output = Output(name, source, array.dtype, tuple(array.shape), blocks)
-            for label in blocks or {_home_of_constant(name, labels)}:
-                outputs[label].append(output)
-        modules: dict[str, Any] = dict(
-            tree_flatten(model.leaf_modules(), is_leaf=lambda value: isinstance(value, Module))
-        )
-        _check_complete(model, modules, arrays, quantized=is_quantized(config))
+    model = make_model(config)
+    stand_ins = Placeholders()
+    placeholders = {name: stand_ins.make(labels[name], name, dtype, shape) for name, dtype, shape in table}
+    sources = {id(array): name for name, array in placeholders.items()}
+    arrays = sanitized(model, dict(placeholders))
+    outputs: dict[str, list[Output]] = {label: [] for label in set(labels.values())}
+    for name in sorted(arrays):
+        array = arrays[name]
+        source = sources.get(id(array))
+        blocks = stand_ins.groups_of(array) if source is None else frozenset({labels[source]})
+        output = Output(name, source, array.dtype, tuple(array.shape), blocks)
+        for label in blocks or {_home_of_constant(name, labels)}:
+            outputs[label].append(output)
+    modules: dict[str, Any] = dict(tree_flatten(model.leaf_modules(), is_leaf=lambda value: isinstance(value, Module)))
+    _check_complete(model, modules, arrays, quantized=is_quantized(config))
     return Structure(model, modules, {label: tuple(members) for label, members in outputs.items()}, labels)
 
 
