@@ -1,0 +1,74 @@
+"""Traces and history: kept, found, torn, diverging, and what `why` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from registry.digest import Blob, Digest
+from registry.home import Home
+from toolchain.cache.history import History
+from toolchain.cache.traces import Trace, TraceStore
+from toolchain.graph.action import ActionRecord
+from toolchain.graph.key import key_of
+
+
+def trace(text: str = "a", *, output: str = "1", seconds: float = 0.5) -> Trace:
+    record = ActionRecord("join", 1, {"text": text}, {})
+    blob = Blob(Digest("sha256", output * 64), 7)
+    return Trace(key_of(record), record, {"out": blob}, seconds, {"out": 12})
+
+
+def test_a_trace_is_found_as_it_was_kept(home: Home) -> None:
+    traces, kept = TraceStore(home), trace()
+    assert traces.find(kept.key) is None
+    assert traces.put(kept) is None
+    assert traces.find(kept.key) == kept
+
+
+def test_a_torn_trace_is_none(home: Home) -> None:
+    traces, kept = TraceStore(home), trace()
+    traces.put(kept)
+    (path,) = (home.cache / "traces").glob("??/*.json")
+    content = path.read_bytes()
+    for cut in range(len(content)):
+        path.write_bytes(content[:cut])
+        assert traces.find(kept.key) is None
+
+
+def test_the_first_of_two_results_stays(home: Home) -> None:
+    traces = TraceStore(home)
+    first, second = trace(output="1"), trace(output="2")
+    traces.put(first)
+    assert traces.put(second) == first.outputs
+    assert traces.find(first.key) == first
+
+
+def test_every_trace_is_listed_with_its_last_use(home: Home) -> None:
+    traces = TraceStore(home)
+    traces.put(trace("a"))
+    traces.put(trace("b"))
+    assert {kept.record.parameters["text"] for kept, used in traces.all() if used > 0} == {"a", "b"}
+
+
+def test_history_keeps_the_last_key_and_the_different_one_before(home: Home) -> None:
+    history = History(home)
+    assert history.of(["n"]) == {}
+    old, new = trace("a").key, trace("b").key
+    for key in (old, new, new):
+        history.record({"n": (key, 1.0)})
+    known = history.of(["n", "unknown"])
+    assert set(known) == {"n"}
+    assert (known["n"].key, known["n"].previous) == (new, old)
+
+
+def test_history_finds_labels_by_their_beginning(home: Home) -> None:
+    history = History(home)
+    history.record(dict.fromkeys(("x:a/quantize/000", "x:a/pack", "x:ab/pack"), (trace().key, 0.0)))
+    assert history.labels("x:a/") == ("x:a/pack", "x:a/quantize/000")
+
+
+def test_history_remembers_where_recipes_lie(home: Home) -> None:
+    history, digest = History(home), Digest("sha256", "3" * 64)
+    assert history.recipe_of(digest) is None
+    history.remember_recipes({digest: Path("/recipes/ModelSpec.yaml")})
+    assert history.recipe_of(digest) == Path("/recipes/ModelSpec.yaml")

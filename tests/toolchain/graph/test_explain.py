@@ -1,0 +1,66 @@
+"""Explanations: every difference between two records, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.toolchain.graph.test_key import parameters
+from toolchain.graph.action import ActionRecord
+from toolchain.graph.explain import differences, summarise
+from toolchain.graph.key import key_of
+
+
+def record(**values: Any) -> ActionRecord:
+    return ActionRecord("quantize", 1, values, {"weights": "sha256:" + "a" * 64}, {"mlx": "0.32.4"})
+
+
+def told(old: ActionRecord, new: ActionRecord) -> list[str]:
+    return [str(change) for change in differences(old, new)]
+
+
+def test_changed_added_and_removed_values_are_told_apart() -> None:
+    assert told(record(bits=4, mode="affine"), record(bits=8, group=64)) == [
+        "parameters.bits: 4 → 8",
+        "parameters.group: added 64",
+        "parameters.mode: removed 'affine'",
+    ]
+
+
+def test_digests_are_shortened_and_tools_named() -> None:
+    new = ActionRecord("quantize", 1, {}, {"weights": "sha256:" + "b" * 64}, {"mlx": "0.33.0"})
+    assert told(record(), new) == [
+        "inputs.weights: sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb",
+        "tools.mlx: '0.32.4' → '0.33.0'",
+    ]
+
+
+def test_tensor_rows_are_compared_by_name() -> None:
+    old = record(tensors=[["a", "BF16", [2, 2]], ["c", "BF16", [4]]])
+    new = record(tensors=[["a", "BF16", [2, 2]], ["b", "F32", [1]], ["c", "F32", [4]]])
+    assert told(old, new) == [
+        "parameters.tensors.b: added ['F32', [1]]",
+        "parameters.tensors.c[0]: 'BF16' → 'F32'",
+    ]
+
+
+def test_a_summary_names_the_first_and_counts_the_rest() -> None:
+    changes = differences(record(a=1, b=1, c=1, d=1), record(a=2, b=2, c=2, d=2))
+    assert summarise(changes) == "parameters.a: 1 → 2; parameters.b: 1 → 2; and 2 more"
+
+
+@given(parameters, parameters)
+def test_other_keys_always_have_a_difference(one: dict[str, Any], other: dict[str, Any]) -> None:
+    first, second = record(**{"x": one}), record(**{"x": other})
+    changes = differences(first, second)
+    if key_of(first) == key_of(second):
+        assert not changes
+    elif first != second:
+        assert changes
+
+
+@given(st.lists(st.integers()), st.lists(st.integers()))
+def test_plain_lists_are_compared_by_position(one: list[int], other: list[int]) -> None:
+    assert bool(differences(record(x=one), record(x=other))) == (one != other)
