@@ -176,6 +176,18 @@ def test_a_store_can_be_sent_to_another_process(store: Store) -> None:
     assert pickle.loads(pickle.dumps(store)).read(blob.digest) == DATA
 
 
+@pytest.mark.parametrize(("durable", "order"), [(True, ["fsync", "replace", "fsync"]), (False, ["replace"])])
+def test_durable_blobs_reach_the_disk_before_their_name_does(
+    store: Store, monkeypatch: pytest.MonkeyPatch, durable: bool, order: list[str]
+) -> None:
+    seen: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (seen.append(name), real(*given))[1])
+    store.put(DATA, durable=durable)
+    assert seen == order
+
+
 def put_many(root: Path, barrier: threading.Barrier, numbers: range) -> None:
     store = Store.open(Home(root))
     barrier.wait()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +135,25 @@ def test_many_writers_lose_no_name(home: Home) -> None:
     for thread in threads:
         thread.join()
     assert len(Store.open(home).tags.items()) == 60
+
+
+def test_a_crash_moves_all_names_or_none(
+    store: Store, crash_before: Callable[[int, Path, Callable[[], object]], bool]
+) -> None:
+    names = ["a:latest", "a:x", "b:latest"]
+    before, after = dict.fromkeys(names, A), dict.fromkeys(names, B)
+    seen = []
+    step, crashed = 0, True
+    while crashed:
+        store.tags.set(before)
+        crashed = crash_before(step, store.home.root, lambda: store.tags.set(after))
+        found = dict(store.tags.items())
+        assert found in (before, after)
+        seen.append(found == after)
+        step += 1
+    assert seen == sorted(seen)
+    assert seen[-1] is True
+    assert len(seen) > 5
 
 
 names = st.sampled_from(["a:x", "a:y", "b:x", "c:z"])
