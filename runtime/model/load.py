@@ -95,7 +95,8 @@ def _holding(model: Any, dequantized: bool, reason: str) -> Holding:
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
-    arrays = [array for _, array in tree_flatten(model.parameters())]
+    leaves: Any = tree_flatten(model.parameters())
+    arrays = [array for _, array in leaves]
     floats = [array for array in arrays if mx.issubdtype(array.dtype, mx.floating)]
     dtype = max((array.dtype for array in floats), key=lambda dtype: dtype.size, default=mx.float32)
     return Holding(

@@ -1,0 +1,112 @@
+"""Splits a streamed answer into text, thinking and tool calls, by the model's markers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from runtime.engine.generate import Ending, Piece
+from runtime.engine.markers import MarkerSearch
+from runtime.engine.tool_calls import ToolCall, parse_tool_calls
+from runtime.model.facts import ModelFacts
+
+State = Literal["text", "thinking", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of an answer, as it comes."""
+
+    text: str = ""
+    thinking: str = ""
+    tool_call: ToolCall | None = None
+    token: int | None = None
+    """Each token of the model is on one chunk, which may have no text yet."""
+    logprob: float | None = None
+    ending: Ending | None = None
+    """On the last chunk only."""
+
+
+class AnswerSplitter:
+    """Where in its answer a model is, and what may be the beginning of a marker.
+
+    White space around thinking and between tool calls belongs to the form and is dropped.
+    """
+
+    def __init__(
+        self, facts: ModelFacts, *, tools: Sequence[Mapping[str, Any]] | None = None, thinking: bool = False
+    ) -> None:
+        """`thinking` says that the prompt ended with an opened think tag."""
+        self._facts = facts
+        self._tools = tools
+        self._state: State = "thinking" if thinking else "text"
+        self._search = MarkerSearch(list(self._transitions()))
+        self._drops_space = thinking
+        self._space = ""
+        self._call = ""
+        self._called = False
+
+    def split(self, pieces: Iterable[Piece]) -> Iterator[Chunk]:
+        """Chunks of all pieces; the ending's reason becomes `tool_calls` when the model called a tool."""
+        for piece in pieces:
+            chunks = list(self._feed(piece.text))
+            if piece.ending is not None:
+                ending = piece.ending
+                yield from (*chunks, *self._finish())
+                yield Chunk(ending=replace(ending, reason="tool_calls") if self._called else ending)
+                return
+            yield from chunks[:-1]
+            yield replace(chunks[-1] if chunks else Chunk(), token=piece.token, logprob=piece.logprob)
+
+    def _transitions(self) -> dict[str, State]:
+        facts = self._facts
+        edges: Mapping[State, Mapping[str | None, State]] = {
+            "text": {facts.think_start: "thinking", facts.tool_call_start: "tool"},
+            "thinking": {facts.think_end: "text", facts.tool_call_start: "tool"},
+            "tool": {facts.tool_call_end: "text"},
+        }
+        return {marker: state for marker, state in edges[self._state].items() if marker}
+
+    def _feed(self, text: str) -> Iterator[Chunk]:
+        while True:
+            before, marker = self._search.feed(text)
+            yield from self._told(before)
+            if marker is None:
+                return
+            entered = self._transitions()[marker]
+            if self._state == "tool":
+                yield from self._calls()
+            self._state, self._space, text = entered, "", ""
+            self._drops_space = True
+            self._search.markers = tuple(self._transitions())
+
+    def _finish(self) -> Iterator[Chunk]:
+        yield from self._told(self._search.finish())
+        if self._state == "tool":
+            yield from self._calls()
+
+    def _told(self, text: str) -> Iterator[Chunk]:
+        if self._state == "tool":
+            self._call += text
+            return
+        if self._drops_space:
+            text = text.lstrip()
+            self._drops_space = not text
+        if self._state == "thinking":
+            text = self._space + text
+            self._space = text[len(text.rstrip()) :]
+            text = text.rstrip()
+        if text:
+            yield Chunk(thinking=text) if self._state == "thinking" else Chunk(text=text)
+
+    def _calls(self) -> Iterator[Chunk]:
+        """What was written as a call; when it is none, as the text it is."""
+        facts, written, self._call = self._facts, self._call, ""
+        calls = parse_tool_calls(facts.tool_parser, written, self._tools) if facts.tool_parser else None
+        if calls is None:
+            yield Chunk(text=f"{facts.tool_call_start}{written}{facts.tool_call_end or ''}")
+            return
+        self._called = self._called or bool(calls)
+        for call in calls:
+            yield Chunk(tool_call=call)

@@ -1,0 +1,42 @@
+"""Reads tool calls as a model writes them, by mlx-lm's parser for its form. They are found elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.model.mlx_lm_package import submodule
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a function."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+    def as_message_part(self) -> dict[str, Any]:
+        """As an entry of a message's `tool_calls`."""
+        return {"type": "function", "function": {"name": self.name, "arguments": dict(self.arguments)}}
+
+
+def parse_tool_calls(parser: str, text: str, tools: Sequence[Mapping[str, Any]] | None) -> tuple[ToolCall, ...] | None:
+    """The calls in the text between two markers, or None when the model wrote something that is no call.
+
+    `parser` names a module below `mlx_lm.tool_parsers`; `tools` are the schemas, by which some of them read types.
+    """
+    try:
+        parsed = submodule(f"tool_parsers.{parser}").parse_tool_call(text, list(tools) if tools else None)
+        return tuple(_call(item) for item in (parsed if isinstance(parsed, list) else [parsed]))
+    except Exception:  # noqa: BLE001 - the parsers raise whatever a wrong text leads to
+        return None
+
+
+def _call(parsed: Mapping[str, Any]) -> ToolCall:
+    arguments = parsed.get("arguments", parsed.get("parameters", {}))
+    arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    if not isinstance(arguments, dict) or not isinstance(parsed["name"], str):
+        raise TypeError("not a call")
+    return ToolCall(parsed["name"], arguments)

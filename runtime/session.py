@@ -1,0 +1,221 @@
+"""A loaded model that answers in this process: what `import mlxbuild` gives, without any server."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from registry.artifact.folder import model_folder
+from registry.digest import Digest
+from registry.errors import UserError
+from registry.store.layout import Store
+from runtime.engine.answer import AnswerSplitter, Chunk
+from runtime.engine.generate import PromptUnusable, stream
+from runtime.engine.options import Options
+from runtime.engine.prompt_cache import PromptCache
+from runtime.model.facts import FACTS_FILE, ModelFacts
+from runtime.model.load import Weights, load_weights
+from runtime.model.prompt import TEMPLATE_FILE, ChatTemplate, Message
+from runtime.model.tokenizer import Tokenizer
+
+DEFAULTS_FILE = "mlxbuild/defaults.json"
+
+
+class NoChatTemplate(UserError):
+    """A chat was asked of a model that has no chat template."""
+
+    code = "no-chat-template"
+
+
+class NotAnArtifactFolder(UserError):
+    """A folder lacks the files that mlxbuild puts into every artifact."""
+
+    code = "not-an-artifact-folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What an artifact sets for requests that do not, `mlxbuild/defaults.json`."""
+
+    system_prompt: str | None = None
+    messages: tuple[Message, ...] = ()
+    """Conversation that precedes every chat."""
+    options: Options = field(default_factory=Options)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Defaults:
+        """Read the file; `context` is a fact and no option.
+
+        Raises:
+            InvalidOption: a parameter that this version does not know, or out of its range.
+        """
+        document = json.loads(data)
+        parameters = {name: value for name, value in document.get("parameters", {}).items() if name != "context"}
+        return cls(document.get("system_prompt"), tuple(document.get("messages", ())), Options().changed(parameters))
+
+
+class LoadedModel:
+    """One model. Weights are read when they are first needed. For one thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder in the form of an artifact.
+
+        Raises:
+            NotAnArtifactFolder: it has no facts.
+            BrokenFacts, TemplateBroken, TokenizerUnreadable: what it has cannot be used.
+        """
+        self.folder = folder
+        self.facts = ModelFacts.from_json(_read(folder, FACTS_FILE))
+        defaults = folder / DEFAULTS_FILE
+        self.defaults = Defaults.from_json(defaults.read_bytes()) if defaults.is_file() else Defaults()
+
+    @classmethod
+    def open(cls, store: Store, digest: Digest) -> LoadedModel:
+        """The model of an artifact, read through links into the store; nothing is copied.
+
+        Raises:
+            BlobMissing: the store does not hold all of it.
+            NotAnArtifactFolder, BrokenFacts: it is not one that mlxbuild made.
+        """
+        return cls(model_folder(store, digest))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Text to tokens and back."""
+        return Tokenizer.open(self.folder)
+
+    @cached_property
+    def template(self) -> ChatTemplate | None:
+        """How conversations become prompts; None for a model that only continues text."""
+        file = self.folder / TEMPLATE_FILE
+        return ChatTemplate(file.read_text(encoding="utf-8"), self.facts.special_tokens) if file.is_file() else None
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The model in memory, with the form in which it is held."""
+        return load_weights(self.folder)
+
+    @cached_property
+    def _cache(self) -> PromptCache:
+        return PromptCache(self.weights.model)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        think: bool | None = None,
+        system: str | None = None,
+        **options: Any,
+    ) -> Iterator[Chunk]:
+        """Answer a conversation: text, thinking and tool calls as they come, the ending last.
+
+        `options` are those of `Options`; what is not given is the artifact's default. `system` replaces its system
+        prompt. A model that cannot switch its thinking ignores `think`.
+
+        Raises:
+            NoChatTemplate, TemplateRefuses, TemplateBroken, PromptUnusable, InvalidOption: before the first chunk.
+        """
+        rendered = self.prompt(messages, tools=tools, think=think, system=system)
+        start = self.facts.think_start
+        splitter = AnswerSplitter(
+            self.facts, tools=tools, thinking=start is not None and rendered.rstrip().endswith(start)
+        )
+        return splitter.split(self._stream(self.tokenizer.encode(rendered), options))
+
+    def generate(self, prompt: str, **options: Any) -> Iterator[Chunk]:
+        """Continue a raw text, without template; nothing is split out of it.
+
+        Raises:
+            PromptUnusable, InvalidOption: before the first chunk.
+        """
+        pieces = self._stream(self.tokenize(prompt), options)
+        return (Chunk(piece.text, "", None, piece.token, piece.logprob, piece.ending) for piece in pieces)
+
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        think: bool | None = None,
+        system: str | None = None,
+        **variables: Any,
+    ) -> str:
+        """The text that `chat` gives the model, system prompt and preceding messages included.
+
+        A last message of the assistant is left open, for the model to continue.
+
+        Raises:
+            NoChatTemplate: the artifact has none.
+            TemplateRefuses, TemplateBroken: the template does not take the conversation.
+        """
+        if self.template is None:
+            raise NoChatTemplate("the model has no chat template", hint="give it a raw prompt instead")
+        if think is not None and self.facts.thinking_switch is not None:
+            variables[self.facts.thinking_switch] = think
+        whole = self._conversation(messages, system)
+        continues = bool(whole) and whole[-1].get("role") == "assistant" and not whole[-1].get("tool_calls")
+        return self.template.render(whole, tools, continue_final_message=continues, **variables)
+
+    def tokenize(self, text: str, *, raw: bool = True) -> list[int]:
+        """Token ids of a text; a raw one begins as the tokenizer begins texts (often with `bos_token`)."""
+        return self.tokenizer.encode(text, add_special_tokens=raw)
+
+    def perplexity(self, text: str, *, window: int = 512) -> float:
+        """How surprised the model is by a text: e to the mean negative log-likelihood of its tokens, in nats.
+
+        The text is cut into windows of that many tokens, each read without what came before it; every token but the
+        first of the text counts once.
+
+        Raises:
+            PromptUnusable: the text has fewer than two tokens.
+        """
+        import mlx.core as mx
+
+        tokens = self.tokenize(text)
+        if len(tokens) < 2:
+            raise PromptUnusable("a perplexity needs a text of at least two tokens")
+        total = 0.0
+        for begin in range(0, len(tokens) - 1, window):
+            inputs = mx.array(tokens[begin : begin + window][: len(tokens) - 1 - begin])
+            targets = mx.array(tokens[begin + 1 : begin + 1 + inputs.size])
+            logits = self.weights.model(inputs[None])[0].astype(mx.float32)
+            chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+            total += cast(float, mx.sum(mx.logsumexp(logits, axis=-1) - chosen).item())
+        mean = total / (len(tokens) - 1)
+        return math.exp(mean) if mean < 700 else math.inf
+
+    def _stream(self, prompt: list[int], options: Mapping[str, Any]) -> Any:
+        chosen = self.defaults.options.changed(options)
+        stops = tuple(dict.fromkeys((*chosen.stops, *self.facts.stop_texts)))
+        return stream(
+            self.weights.model,
+            self.tokenizer,
+            prompt,
+            replace(chosen, stops=stops),
+            stop_tokens=self.facts.stop_token_ids,
+            context_length=self.facts.context_length,
+            cache=self._cache,
+        )
+
+    def _conversation(self, messages: Sequence[Message], system: str | None) -> list[Message]:
+        given = list(messages)
+        if system is None and given and given[0].get("role") == "system":
+            system = str(given.pop(0).get("content") or "")
+        system = self.defaults.system_prompt if system is None else system
+        opening = [{"role": "system", "content": system}] if system else []
+        return [*opening, *self.defaults.messages, *given]
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError:
+        raise NotAnArtifactFolder(
+            f"{name} is missing", where=str(folder), hint="build the model with `mlxbuild create` first"
+        ) from None
