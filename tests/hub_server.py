@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -76,8 +77,7 @@ class LocalHub:
         class Handler(_Handler):
             local = hub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> LocalHub:
@@ -128,6 +128,14 @@ class LocalHub:
                     fault.times -= 1
                     return fault
         return None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that hangs up is no error of ours
+            super().handle_error(*_)
 
 
 class _Handler(BaseHTTPRequestHandler):

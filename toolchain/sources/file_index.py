@@ -169,8 +169,10 @@ def _hash(
     with path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())
         buffer = memoryview(bytearray(min(_BUFFER_BYTES, before.st_size + 1)))
-        while count := file.readinto(buffer):
+        left = before.st_size
+        while left >= 0 and (count := file.readinto(buffer)):
             hasher.update(buffer[:count])
+            left -= count  # below zero when the file grows meanwhile
             if progress is not None:
                 progress(count)
             if checkpoint is not None:
