@@ -21,6 +21,8 @@ from toolchain.spec.suggest import did_you_mean, listed
 from toolchain.spec.variants import Matrix, Point
 from toolchain.spec.written.recipe import ModelSpec, VariantsForm
 
+MOST_PROBLEMS = 100
+
 AnyForm = TypeVar("AnyForm", bound=BaseModel)
 
 
@@ -216,7 +218,7 @@ def _check_json_schemas(recipe: Recipe) -> tuple[Problem, ...]:
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
-    """Without repetitions (variants share most of a recipe), in the order of the file."""
-    return tuple(
-        sorted(dict.fromkeys(problems), key=lambda it: (it.location.line or 0, it.location.column or 0, it.code))
-    )
+    """Without repetitions (variants share most of a recipe), in the order of the file, and not without end."""
+    distinct = dict.fromkeys(problems)
+    ordered = sorted(distinct, key=lambda it: (it.location.line or 0, it.location.column or 0, it.code))
+    return tuple(ordered[:MOST_PROBLEMS])

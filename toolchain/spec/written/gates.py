@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, model_validator
 
 from toolchain.spec.problems import Code
 from toolchain.spec.written.chat import ConversationMessageForm, InlineForm
@@ -85,14 +85,24 @@ _EXPECTATION = Choice(
 class ExpectForm(Form):
     """What an answer must be: exactly one of these."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
     contains: NonEmpty | None = Field(None, description="A text that the answer holds.")
     regex: Annotated[str, AfterValidator(_check_regex)] | None = Field(None, description="Searched in the answer.")
     json_schema: dict[str, Any] | None = Field(None, description="The answer is JSON of this schema.")
     equals: str | None = Field(None, description="The whole answer, without surrounding space.")
 
+    @model_validator(mode="after")
+    def _not_null(self) -> Self:
+        if all(value is None for _, value in self):
+            raise mistake(Code.CHOICE, "`expect` expects nothing", note="its value is null", hint=_EXPECTATION.example)
+        return self
+
 
 class CompleteForm(Form):
     """What the model answers."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}]})
 
     prompt: NonEmpty | None = Field(None, description="Raw prompt, without the chat template.")
     messages: Annotated[Items[ConversationMessageForm], Field(min_length=1)] | None = None
@@ -127,6 +137,10 @@ class CompleteForm(Form):
 
 class PerplexityForm(Form):
     """How well the model predicts a text."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["max"]}, {"required": ["max_increase_vs_base"]}]}
+    )
 
     dataset: TextFile = Field(description="Text file, relative to the recipe.")
     max: Annotated[float, Field(ge=1)] | None = Field(None, description="Highest perplexity.")
