@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
-from registry import canonical_json
-from registry.digest import Digest
 from toolchain.lock.model import LockedSource
 from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, Source
 
@@ -40,9 +37,3 @@ def identity(source: Source) -> Identity:
 def locked_identity(source: LockedSource) -> Identity:
     """How the recipe named a source when it was locked."""
     return Identity(source.kind, source.identity, source.requested, source.include)
-
-
-def spec_digest(sources: Mapping[str, Source]) -> Digest:
-    """Over everything in the recipe that names a source: roles and identities."""
-    named = {role: asdict(identity(source)) for role, source in sources.items()}
-    return Digest.of_bytes(canonical_json.encode(named))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from registry.digest import Blob
 from registry.errors import MlxbuildError
 from toolchain.lock.errors import StaleLock
-from toolchain.lock.identity import identity, locked_identity, spec_digest
+from toolchain.lock.identity import identity, locked_identity
 from toolchain.lock.model import Lock, LockedSource
 from toolchain.sources.errors import FileIndexFailure
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.folder import folder_files
+from toolchain.spec.load import Recipe
 from toolchain.spec.resolved import FolderSource, Source
+from toolchain.spec.sources import sources_digest, sources_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +30,20 @@ class Staleness:
         return self.sentence
 
 
-def staleness(sources: Mapping[str, Source], lock: Lock, index: FileIndex) -> tuple[Staleness, ...]:
+def staleness(recipe: Recipe, lock: Lock, index: FileIndex) -> tuple[Staleness, ...]:
     """Every reason why the lock is stale; none means that it is current.
 
     Hub revisions and references that moved are no reason: they stay pinned until an upgrade.
 
     Args:
-        sources: Role to source, over all variants of the recipe.
+        recipe: Names the sources.
         lock: The lock to judge.
         index: Spares hashing files of folders that have not changed.
 
     Raises:
         FileIndexFailure: the index cannot be used.
     """
+    sources = sources_of(recipe)
     reasons: list[Staleness] = []
     for role, source in sorted(sources.items()):
         locked = lock.source(role)
@@ -55,7 +57,7 @@ def staleness(sources: Mapping[str, Source], lock: Lock, index: FileIndex) -> tu
         if locked.role not in sources:
             sentence = f"the lock has a source `{locked.role}` that the recipe does not name"
             reasons.append(Staleness("surplus", locked.role, sentence))
-    if not reasons and lock.spec_digest != spec_digest(sources):
+    if not reasons and lock.spec_digest != sources_digest(recipe):
         reasons.append(Staleness("spec", None, "the lock was made for another recipe"))
     return tuple(reasons)
 

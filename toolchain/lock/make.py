@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 
 from registry.digest import Digest
 from registry.store.layout import Store
-from toolchain.lock.identity import Identity, identity, locked_identity, spec_digest
+from toolchain.lock.identity import Identity, identity, locked_identity
 from toolchain.lock.model import Lock, LockedSource
 from toolchain.lock.pin import pin_artifact, pin_folder, pin_hub
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.hub import Hub
+from toolchain.spec.load import Recipe
 from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, Source
+from toolchain.spec.sources import sources_digest, sources_of
 
 
 def make_lock(
-    sources: Mapping[str, Source],
+    recipe: Recipe,
     store: Store,
     previous: Lock | None = None,
     *,
@@ -29,7 +31,7 @@ def make_lock(
     silently. Folders are always looked at.
 
     Args:
-        sources: Role to source, over all variants of the recipe.
+        recipe: Names the sources.
         store: Resolves references to artifacts; its home remembers which files were hashed.
         previous: The lock until now.
         upgrade: Ask anew what names stand for: for all roles, or for some.
@@ -42,11 +44,11 @@ def make_lock(
     hub = hub or Hub()
     index = FileIndex(store.home)
     locked = []
-    for role, source in sorted(sources.items()):
+    for role, source in sorted(sources_of(recipe).items()):
         moves = upgrade if isinstance(upgrade, bool) else role in upgrade
         before = None if previous is None else _before(previous, role, identity(source))
         locked.append(_lock_source(role, source, store, before, moves, hub, index))
-    return Lock(spec_digest(sources), tuple(locked))
+    return Lock(sources_digest(recipe), tuple(locked))
 
 
 def changes(before: Lock | None, after: Lock) -> tuple[str, ...]:
