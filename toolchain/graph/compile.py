@@ -200,6 +200,7 @@ class _Compiler:
             "licenses": [spec.license] if spec.license else [],
             "annotations": dict(spec.annotations),
             "source": {"kind": base.kind, "identity": base.identity, "pinned": base.pinned},
+            "dtype": spec.dtype,
             "quantization": self._canonical["quantization"],
             "defaults": {
                 "system_prompt": spec.system_prompt,

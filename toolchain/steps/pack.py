@@ -15,8 +15,10 @@ from registry.artifact.modelpack import ArtifactDescription, Capabilities, build
 from registry.digest import Blob, Digest
 from registry.store.layout import Store
 from toolchain.graph.action import ActionRecord, input_digest
+from toolchain.spec.resolved import Quantization
 from toolchain.steps.port import StepContext
-from toolchain.weights.configuration import model_config, weight_index
+from toolchain.weights.configuration import final_configuration, shard_index
+from toolchain.weights.facts import BlockFacts, scheme_from_json
 
 BLOCK_INPUT = "block."
 LICENSE_INPUT = "license."
@@ -34,26 +36,29 @@ class PackStep:
     def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
         """See `Step.run`."""
         store = context.store
-        shards = list(_shards(record, store))
-        names = {
-            name: f"model-{n:05d}-of-{len(shards):05d}.safetensors" for n, (name, _, _) in enumerate(shards, 1)
-        }
-        facts = [_read_json(store, outputs["facts"]) for _, outputs in _blocks(record)]
-        model_facts = _read_json(store, record.inputs["template"]["facts"])
-
-        def put(path: str, role: FileRole, content: bytes) -> ArtifactFile:
-            return ArtifactFile(path, role, store.put(content))
-
+        blocks = {label: _facts(store, outputs) for label, outputs in _blocks(record)}
+        shards = [(label, name) for label, facts in blocks.items() for name in sorted(facts.shards)]
+        paths = {shard: f"model-{n:05d}-of-{len(shards):05d}.safetensors" for n, shard in enumerate(shards, 1)}
+        parameters = sum(facts.parameters for facts in blocks.values())
         source_config = context.sources.locate(input_digest(record, "config")).read_bytes()
-        config = model_config(source_config, facts, record.parameters["quantization"])
-        tensors = {names[name]: rows for name, rows, _ in shards}
-        parameters = sum(fact["parameters"] for fact in facts)
+        config = final_configuration(
+            source_config, tuple(blocks.values()), _quantization(record), record.parameters["dtype"]
+        )
+        index = shard_index({path: blocks[label].shards[name] for (label, name), path in paths.items()}, parameters)
+        model_facts = json.loads(store.read(input_digest(record, "template", "facts")))
+
+        def put(path: str, content: bytes) -> ArtifactFile:
+            return ArtifactFile(path, FileRole.CONFIG, store.put(content))
+
         files = [
-            *(ArtifactFile(names[name], FileRole.WEIGHT, blob) for name, _, blob in shards),
+            *(
+                _refer(store, path, FileRole.WEIGHT, record.inputs[BLOCK_INPUT + label][name])
+                for (label, name), path in paths.items()
+            ),
             *(_refer(store, path, FileRole.CONFIG, digest) for path, digest in _tokenizer_files(record)),
-            put("config.json", FileRole.CONFIG, config),
-            put("model.safetensors.index.json", FileRole.CONFIG, weight_index(tensors, parameters)),
-            put("mlxbuild/defaults.json", FileRole.CONFIG, canonical_json.encode(record.parameters["defaults"])),
+            put("config.json", config),
+            put("model.safetensors.index.json", index),
+            put("mlxbuild/defaults.json", canonical_json.encode(record.parameters["defaults"])),
             _refer(store, "mlxbuild/facts.json", FileRole.CONFIG, record.inputs["template"]["facts"]),
             _refer(store, "mlxbuild/ModelSpec.json", FileRole.DOC, record.inputs["spec"]),
             _refer(store, "mlxbuild/ModelSpec.lock", FileRole.DOC, record.inputs["lock"]),
@@ -71,13 +76,13 @@ def _blocks(record: ActionRecord) -> Iterator[tuple[str, Mapping[str, str]]]:
         yield label, record.inputs[BLOCK_INPUT + label]
 
 
-def _shards(record: ActionRecord, store: Store) -> Iterator[tuple[str, Mapping[str, Any], Blob]]:
-    """(name within the build, tensor rows, blob) of every shard that holds tensors."""
-    for label, outputs in _blocks(record):
-        facts = _read_json(store, outputs["facts"])
-        for shard, rows in sorted(facts["shards"].items()):
-            digest = Digest.parse(outputs[shard])
-            yield f"{label}/{shard}", rows, Blob(digest, store.size(digest))
+def _facts(store: Store, outputs: Mapping[str, str]) -> BlockFacts:
+    return BlockFacts.from_json(store.read(Digest.parse(outputs["facts"])))
+
+
+def _quantization(record: ActionRecord) -> Quantization:
+    chosen = record.parameters["quantization"]
+    return Quantization(chosen["label"], scheme_from_json(chosen["scheme"]) if chosen["scheme"] else None)
 
 
 def _tokenizer_files(record: ActionRecord) -> Iterator[tuple[str, str]]:
@@ -96,11 +101,6 @@ def _license_files(record: ActionRecord) -> Iterator[tuple[str, str]]:
 def _refer(store: Store, path: str, role: FileRole, digest_text: str) -> ArtifactFile:
     digest = Digest.parse(digest_text)
     return ArtifactFile(path, role, Blob(digest, store.size(digest)))
-
-
-def _read_json(store: Store, digest: str) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(store.read(Digest.parse(digest)))
-    return value
 
 
 def _describe(

@@ -1,0 +1,77 @@
+"""`mlxbuild init`: a first recipe for a model folder or a Hub repository."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mlxbuild.cli.output import say
+from registry.errors import UserError
+from toolchain.sources.hub import Hub
+from toolchain.spec.initial import initial_recipe
+from toolchain.spec.resolved import FolderSource, HubSource
+
+app = typer.Typer()
+
+
+class NotAModel(UserError):
+    """There is no model where one was expected."""
+
+    code = "not-a-model"
+
+
+@app.command()
+def init(
+    model: Annotated[str, typer.Argument(help="A model folder, or a Hub repository such as `Qwen/Qwen3-0.6B`.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit of a Hub repository.")] = "main",
+    name: Annotated[str | None, typer.Option(help="The recipe's name.")] = None,
+) -> None:
+    """Print a recipe with comments that teach: `mlxbuild init ./model > ModelSpec.yaml`."""
+    base, read = _folder(Path(model)) if Path(model).is_dir() else _repository(model, revision)
+    config = _json(read("config.json"))
+    if not config:
+        raise NotAModel(f"`{model}` has no config.json", hint="give a model in the Hugging Face layout")
+    tokenizer, generation = _json(read("tokenizer_config.json")), _json(read("generation_config.json"))
+    recipe = initial_recipe(base, config, tokenizer_config=tokenizer, generation_config=generation, name=name)
+    say(recipe.rstrip())
+
+
+_Reader = Callable[[str], bytes | None]
+
+
+def _folder(path: Path) -> tuple[FolderSource, _Reader]:
+    written = os.path.relpath(path).replace(os.sep, "/")
+
+    def read(name: str) -> bytes | None:
+        file = path / name
+        return file.read_bytes() if file.is_file() else None
+
+    return FolderSource(path.absolute(), written), read
+
+
+def _repository(repository: str, revision: str) -> tuple[HubSource, _Reader]:
+    if repository.startswith((".", "/", "~")) or repository.count("/") != 1:
+        raise NotAModel(
+            f"there is no folder `{repository}`", hint="give a folder, or a Hub repository as `organisation/name`"
+        )
+    hub = Hub()
+    commit = hub.commit(repository, revision)
+    names = {file.path for file in hub.files(repository, commit)}
+
+    def read(name: str) -> bytes | None:
+        return hub.download(repository, commit, name).read_bytes() if name in names else None
+
+    return HubSource(repository, revision), read
+
+
+def _json(content: bytes | None) -> dict[str, Any]:
+    try:
+        value = json.loads(content) if content else {}
+    except ValueError as error:
+        raise NotAModel(f"a configuration of the model is no JSON: {error}") from error
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,61 @@
+"""`mlxbuild run`: one prompt, one answer."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.chat_command import converse
+from mlxbuild.cli.conversation import (
+    MaxTokens,
+    Seed,
+    System,
+    Temperature,
+    Think,
+    Verbose,
+    open_model,
+    options,
+    print_answer,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
+    prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; what comes on stdin is added to it.")] = None,
+    system: System = None,
+    think: Think = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Continue the prompt as it is, without the chat template.")
+    ] = False,
+    temperature: Temperature = None,
+    seed: Seed = None,
+    max_tokens: MaxTokens = None,
+    verbose: Verbose = False,
+) -> None:
+    """Answer a prompt; the text streams to stdout. Without a prompt, on a terminal, this is `chat`."""
+    asked = "\n\n".join(part for part in (" ".join(prompt or ()), _piped()) if part)
+    chosen = options(temperature, seed, max_tokens)
+    with open_model(name) as model:
+        if not asked and sys.stdin.isatty():
+            converse(model, system=system, think=think, chosen=chosen, verbose=verbose)
+        elif raw or model.template is None:
+            print_answer(model.generate(asked, **chosen), verbose=verbose)
+        else:
+            message = {"role": "user", "content": asked}
+            print_answer(model.chat([message], system=system, think=think, **chosen), verbose=verbose)
+
+
+def _piped() -> str:
+    """What another program or a file sends on stdin; a terminal or nothing at all sends nothing."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):
+        return ""
+    return sys.stdin.read().strip() if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else ""

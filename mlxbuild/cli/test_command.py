@@ -1,0 +1,50 @@
+"""`mlxbuild test`: run again the gates that an artifact carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json
+from mlxbuild.cli.workspace import find, open_store
+from registry.artifact.reader import Artifact
+from registry.errors import UserError
+from toolchain.create import GatesFailed
+from toolchain.gates.run import run_gate
+from toolchain.rebuild import carried_spec
+
+app = typer.Typer()
+
+
+@app.command()
+def test(
+    name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
+    gate: Annotated[list[str] | None, typer.Option(help="Only the gate of this name; may be given often.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run the gates of an artifact here and now, whatever came out before. Exits with 4 if one fails."""
+    with open_store() as store:
+        _, digest = find(store, name)
+        artifact = Artifact.open(store, digest)
+        gates = [each for each in carried_spec(artifact, Path()).gates if not gate or each.name in gate]
+        if not gates:
+            raise UserError(
+                "there is no such gate" if gate else "the artifact carries no gates",
+                where=name,
+                hint="gates are the `tests` of its recipe: `mlxbuild show --recipe` prints them",
+            )
+        from toolchain.steps.gate import ONE_MODEL
+
+        results = []
+        for each in gates:
+            result = run_gate(each, artifact, store, load=lambda: ONE_MODEL.get(store, digest))
+            results.append(result)
+            if not as_json:
+                say(f"{'pass' if result.passed else 'FAIL'}  {each.name}  {result.message}")
+    failed = [result.name for result in results if not result.passed]
+    if as_json:
+        say_json([result.to_json() for result in results])
+    if failed:
+        raise GatesFailed(f"{len(failed)} of {len(gates)} gates failed", where=", ".join(failed))
