@@ -117,7 +117,7 @@ def _variants(
     for point in points:
         whole = form if not point.chosen else _validate(ModelSpec, point.data, point.positions, folder, problems)
         if whole is not None:
-            spec = resolve(whole, path, folder, point.positions.origins() if point.chosen else origins)
+            spec = resolve(whole, path, folder, point.positions.replaced_origins(origins))
             specs.append(replace(spec, variant=matrix.label(point, spec.quantization.label, spec.version)))
     problems += matrix.problems
     if form is None or matrix.problems or len(specs) < len(points):

@@ -63,12 +63,23 @@ class Positions:
         """Dotted key to where its value was written, for the keys of the recipe and of the maps right below."""
         found: dict[str, Location] = {}
         for key, place in _pairs(self.document.root):
-            found[key] = self._location(place.value)
-            for name, below in _pairs(place.value):
-                found[f"{key}.{name}"] = self._location(below.value)
-        for path, place in self.replaced.items():
-            found[".".join(map(str, path))] = self._location(place.value)
+            self._add(found, key, place.value)
         return found
+
+    def replaced_origins(self, origins: Mapping[str, Location]) -> dict[str, Location]:
+        """The recipe's own origins with those of the values that the matrix puts in."""
+        found = dict(origins)
+        for path, place in self.replaced.items():
+            key = ".".join(map(str, path))
+            for stale in [other for other in found if other.startswith(f"{key}.")]:
+                del found[stale]
+            self._add(found, key, place.value)
+        return found
+
+    def _add(self, found: dict[str, Location], key: str, node: Node) -> None:
+        found[key] = self._location(node)
+        for name, below in _pairs(node):
+            found[f"{key}.{name}"] = self._location(below.value)
 
     def _location(self, node: Node) -> Location:
         return Location(self.document.file, node.start_mark.line + 1, node.start_mark.column + 1)
@@ -85,7 +96,11 @@ def _child(node: Node, part: str | int) -> Place | None:
         if isinstance(part, int) and part < len(node.value):
             return Place(None, node.value[part])
         return None
-    return next((place for key, place in _pairs(node) if key == part), None)
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            if isinstance(key, ScalarNode) and key.value == part:
+                return Place(key, value)
+    return None
 
 
 def _first(node: Node) -> Node:

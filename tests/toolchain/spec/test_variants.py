@@ -83,6 +83,12 @@ def test_origins_point_at_the_value_that_holds(recipe: Write) -> None:
     assert second.origins["description"].line == 4
 
 
+def test_origins_of_a_replaced_map_are_those_of_the_new_one(recipe: Write) -> None:
+    first, second = recipe('variants:\n  base: [{hf_repo: a/b}, {from: "c:d"}]\n').variants()
+    assert "base.hf_repo" in (first.origins or {})
+    assert [key for key in second.origins or {} if key.startswith("base.")] == ["base.from"]
+
+
 def test_gates_of_some_variants(recipe: Write) -> None:
     first, second = recipe(
         "variants: {quantization: [int4, int8]}\n"
