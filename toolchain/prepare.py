@@ -20,7 +20,6 @@ from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.sources.file_index import FileIndex
 from toolchain.spec.load import Recipe, load
 from toolchain.spec.resolved import ResolvedSpec, Source
-from toolchain.spec.sources import sources_of
 
 RECIPE_NAME = "ModelSpec.yaml"
 
@@ -122,13 +121,12 @@ def prepare(path: Path, store: Store, mode: LockMode, notice: Callable[[str], No
         raise LockMissing("there is no lock", where=str(place), hint="run `mlxbuild lock` and commit it")
     if lock is not None and mode is LockMode.FROZEN:
         return LockedRecipe(recipe, lock, catalogue)
-    sources = sources_of(recipe)
-    reasons = () if lock is None else staleness(sources, lock, FileIndex(store.home))
+    reasons = () if lock is None else staleness(recipe, lock, FileIndex(store.home))
     if lock is None or reasons:
         if mode is LockMode.LOCKED:
             require_current(reasons, str(place))
         notice(f"renewing the lock: {'; '.join(map(str, reasons))}" if lock else f"locking {recipe.path.name}")
-        lock = make_lock(sources, store, lock)
+        lock = make_lock(recipe, store, lock)
         if mode is LockMode.UPDATE:
             write(place, lock)
     return LockedRecipe(recipe, lock, catalogue)

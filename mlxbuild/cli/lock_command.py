@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +17,7 @@ from toolchain.lock.judge import require_current, staleness
 from toolchain.lock.make import changes, make_lock
 from toolchain.lock.model import Lock
 from toolchain.sources.file_index import FileIndex
-from toolchain.spec.load import load
-from toolchain.spec.resolved import Source
-from toolchain.spec.sources import sources_of
+from toolchain.spec.load import Recipe, load
 
 app = typer.Typer()
 
@@ -34,14 +31,14 @@ def lock(
     """Write ModelSpec.lock beside each recipe: commits, files, sha256, tensor tables."""
     with open_store() as store:
         for path in recipe_paths(recipes):
-            sources = sources_of(load(path))
+            recipe = load(path)
             place = lock_path(path)
             previous = read(place) if place.exists() else None
             if check:
-                _check(previous, sources, FileIndex(store.home), place)
+                _check(previous, recipe, FileIndex(store.home), place)
                 say(f"{place}: fresh")
                 continue
-            made = make_lock(sources, store, previous, upgrade=upgrade)
+            made = make_lock(recipe, store, previous, upgrade=upgrade)
             if not write(place, made):
                 say(f"{place}: unchanged")
                 continue
@@ -50,10 +47,10 @@ def lock(
                 say(f"  {sentence}")
 
 
-def _check(lock: Lock | None, sources: Mapping[str, Source], index: FileIndex, place: Path) -> None:
+def _check(lock: Lock | None, recipe: Recipe, index: FileIndex, place: Path) -> None:
     if lock is None:
         raise LockMissing("there is no lock", where=str(place), hint="run `mlxbuild lock` and commit it")
-    require_current(staleness(sources, lock, index), str(place))
+    require_current(staleness(recipe, lock, index), str(place))
 
 
 def _summary(lock: Lock) -> str:

@@ -31,9 +31,7 @@ def run(
     prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; what comes on stdin is added to it.")] = None,
     system: System = None,
     think: Think = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Continue the prompt as it is, without the chat template.")
-    ] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a template.")] = False,
     temperature: Temperature = None,
     seed: Seed = None,
     max_tokens: MaxTokens = None,

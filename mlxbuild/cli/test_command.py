@@ -19,7 +19,7 @@ app = typer.Typer()
 
 
 @app.command()
-def test(
+def run_gates(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
     gate: Annotated[list[str] | None, typer.Option(help="Only the gate of this name; may be given often.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

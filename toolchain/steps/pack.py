@@ -12,6 +12,7 @@ from typing import Any
 from registry import canonical_json
 from registry.artifact.files import ArtifactFile, FileRole
 from registry.artifact.modelpack import ArtifactDescription, Capabilities, build
+from registry.artifact.reader import Artifact
 from registry.digest import Blob, Digest
 from registry.store.layout import Store
 from toolchain.graph.action import ActionRecord, input_digest
@@ -26,7 +27,7 @@ LICENSE_INPUT = "license."
 
 class PackStep:
     """Inputs: `config` (the source's config.json), `block.<label>`, `tokenizer`, `template`, `spec`, `lock`,
-    `license.<file name>`. Output: `manifest`.
+    `license.<file name>`. Outputs: `manifest`, its config, and every file but the weights by its path.
     """
 
     kind = "pack"
@@ -65,7 +66,11 @@ class PackStep:
             *(_refer(store, path, FileRole.DOC, digest) for path, digest in _license_files(record)),
         ]
         description = _describe(record, json.loads(config), model_facts, parameters)
-        return {"manifest": build(store, description, files)}
+        manifest = build(store, description, files)
+        packed = Artifact.open(store, manifest.digest)
+        # Whatever only this step wrote is an output, so that a lost one is noticed and written again.
+        small = {file.path: file.blob for file in files if file.role is not FileRole.WEIGHT}
+        return {"manifest": manifest, "manifest-config": packed.manifest.config.blob, **small}
 
 
 def _blocks(record: ActionRecord) -> Iterator[tuple[str, Mapping[str, str]]]:
