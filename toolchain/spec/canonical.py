@@ -117,6 +117,9 @@ def _spec(document: Mapping[str, Any], recipe: Path) -> ResolvedSpec:
         tuple((glob, _read_scheme(scheme)) for glob, scheme in written["overrides"]),
     )
     tokenizer = document["tokenizer"]
+    for key in ("name", "version", "variant", "description"):
+        if not isinstance(document[key], str):
+            raise TypeError(f"`{key}` is no text")
     return ResolvedSpec(
         recipe=recipe,
         name=document["name"],

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from toolchain.spec.all_variants import bad_gates, shared_tags, with_own_gates
 from toolchain.spec.cycles import Built, cycles
 from toolchain.spec.diagnose import diagnose
 from toolchain.spec.document import Document, read
@@ -17,8 +18,7 @@ from toolchain.spec.problems import Code, Problem, SpecError
 from toolchain.spec.recipe_folder import RecipeFolder
 from toolchain.spec.resolve import resolve
 from toolchain.spec.resolved import ResolvedSpec
-from toolchain.spec.suggest import did_you_mean, listed
-from toolchain.spec.variants import Matrix, Point
+from toolchain.spec.variants import Matrix
 from toolchain.spec.written.recipe import ModelSpec, VariantsForm
 
 MOST_PROBLEMS = 100
@@ -122,62 +122,14 @@ def _variants(
     problems += matrix.problems
     if form is None or matrix.problems or len(specs) < len(points):
         return ()
-    problems += _repeated_labels(specs, points, matrix) + _bad_gates(form, specs, matrix.positions)
-    return tuple(_with_own_gates(spec, form) for spec in specs)
+    problems += shared_tags(specs, points, matrix) + bad_gates(form, specs, matrix.positions)
+    return tuple(with_own_gates(spec, form) for spec in specs)
 
 
 def _matrix_form(document: Document, folder: RecipeFolder) -> VariantsForm | None:
     """The matrix of a recipe that has mistakes; its own mistakes are known already."""
     data = document.data.get("variants")
     return _validate(VariantsForm, data, Positions(document), folder, []) if isinstance(data, dict) else None
-
-
-def _repeated_labels(specs: list[ResolvedSpec], points: tuple[Point, ...], matrix: Matrix) -> list[Problem]:
-    seen: dict[str, Point] = {}
-    problems = []
-    for spec, point in zip(specs, points, strict=True):
-        if spec.variant in seen:
-            differing = [axis for axis in matrix.axes if seen[spec.variant].chosen[axis] != point.chosen[axis]]
-            axes = "-".join(f"{{{axis}}}" for axis in matrix.axes)
-            tagged = matrix.form is not None and matrix.form.tag is not None
-            problem = matrix.positions.at_value(
-                Code.VARIANTS,
-                f"two variants are called `{spec.variant}`",
-                ("variants", "tag") if tagged else ("variants", differing[0], point.chosen[differing[0]]),
-                f"they differ in {listed(differing)}",
-                f'tell them apart: tag: "{axes}"' if tagged else "write different values, or set `tag`",
-            )
-            problems.append(problem)
-        seen.setdefault(spec.variant, point)
-    return problems
-
-
-def _bad_gates(form: ModelSpec, specs: list[ResolvedSpec], positions: Positions) -> list[Problem]:
-    labels = [spec.variant for spec in specs]
-    names: set[str] = set()
-    problems = []
-    for number, gate in enumerate(form.tests or ()):
-        if gate.name is not None and gate.name in names:
-            path = ("tests", number, "name")
-            message = f"two tests are called `{gate.name}`"
-            problems.append(positions.at_value(Code.VALUE, message, path, "names must differ"))
-        if gate.name is not None:
-            names.add(gate.name)
-        for position, label in enumerate(gate.only or ()):
-            if label not in labels:
-                message = f"`only` names `{label}`, which is no variant"
-                hint = did_you_mean(label, labels) or f"the variants are {listed(labels)}"
-                path_of_label = ("tests", number, "only", position)
-                problems.append(positions.at_value(Code.VARIANTS, message, path_of_label, "unknown variant", hint))
-    return problems
-
-
-def _with_own_gates(spec: ResolvedSpec, form: ModelSpec) -> ResolvedSpec:
-    written = form.tests or ()
-    if all(gate.only is None for gate in written):
-        return spec
-    kept = (gate for gate, of in zip(spec.gates, written, strict=True) if of.only is None or spec.variant in of.only)
-    return replace(spec, gates=tuple(kept))
 
 
 def _cycle_problem(loop: tuple[ResolvedSpec, ...], document: Document) -> Problem:

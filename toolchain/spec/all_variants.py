@@ -1,0 +1,72 @@
+"""What can be judged only with all variants at hand: tags that two of them share, and tests of some of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from toolchain.spec.cycles import Built
+from toolchain.spec.positions import Path, Positions
+from toolchain.spec.problems import Code, Problem
+from toolchain.spec.resolved import ResolvedSpec
+from toolchain.spec.suggest import did_you_mean, listed
+from toolchain.spec.variants import Matrix, Point
+from toolchain.spec.written.recipe import ModelSpec
+
+
+def shared_tags(specs: list[ResolvedSpec], points: tuple[Point, ...], matrix: Matrix) -> list[Problem]:
+    """Variants that would move the same tag, by having one label or by a label that reads as another's tag."""
+    owners: dict[str, int] = {}
+    problems = []
+    for number, spec in enumerate(specs):
+        names = tuple(Built(spec, first=number == 0).names())
+        shared = next((name for name in names if name in owners), None)
+        if shared is not None:
+            other = owners[shared]
+            problems.append(_shared_tag(spec, shared, points[other], points[number], specs[other].variant, matrix))
+        owners = dict.fromkeys(names, number) | owners
+    return problems
+
+
+def _shared_tag(spec: ResolvedSpec, tag: str, first: Point, second: Point, other: str, matrix: Matrix) -> Problem:
+    differing = [axis for axis in matrix.axes if first.chosen[axis] != second.chosen[axis]]
+    same_label = spec.variant == other
+    message = (
+        f"two variants are called `{other}`" if same_label else f"`{other}` and `{spec.variant}` share the tag `{tag}`"
+    )
+    path: Path = ("variants", differing[0], second.chosen[differing[0]])
+    hint = "write different values, or set `tag`"
+    if matrix.form is not None and matrix.form.tag is not None:
+        path = ("variants", "tag")
+        axes = "-".join(f"{{{axis}}}" for axis in matrix.axes)
+        hint = f'tell them apart: tag: "{axes}"' if same_label else "choose labels that are no other variant's tag"
+    return matrix.positions.at_value(Code.VARIANTS, message, path, f"they differ in {listed(differing)}", hint)
+
+
+def bad_gates(form: ModelSpec, specs: list[ResolvedSpec], positions: Positions) -> list[Problem]:
+    """Tests that share a name, or are restricted to variants that the recipe does not have."""
+    labels = [spec.variant for spec in specs]
+    names: set[str] = set()
+    problems = []
+    for number, gate in enumerate(form.tests or ()):
+        if gate.name is not None and gate.name in names:
+            path = ("tests", number, "name")
+            message = f"two tests are called `{gate.name}`"
+            problems.append(positions.at_value(Code.VALUE, message, path, "names must differ"))
+        if gate.name is not None:
+            names.add(gate.name)
+        for position, label in enumerate(gate.only or ()):
+            if label not in labels:
+                message = f"`only` names `{label}`, which is no variant"
+                hint = did_you_mean(label, labels) or f"the variants are {listed(labels)}"
+                path_of_label = ("tests", number, "only", position)
+                problems.append(positions.at_value(Code.VARIANTS, message, path_of_label, "unknown variant", hint))
+    return problems
+
+
+def with_own_gates(spec: ResolvedSpec, form: ModelSpec) -> ResolvedSpec:
+    """The spec with those gates alone whose `only` names its variant, or that have none."""
+    written = form.tests or ()
+    if all(gate.only is None for gate in written):
+        return spec
+    kept = (gate for gate, of in zip(spec.gates, written, strict=True) if of.only is None or spec.variant in of.only)
+    return replace(spec, gates=tuple(kept))
