@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from registry.artifact.folder import model_folder
 from registry.digest import Digest
 from registry.errors import UserError
 from registry.store.layout import Store
 from runtime.engine.answer import AnswerSplitter, Chunk
-from runtime.engine.generate import PromptUnusable, stream
+from runtime.engine.generate import Piece, stream
 from runtime.engine.options import Options
+from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
 from runtime.engine.prompt_cache import PromptCache
-from runtime.model.facts import FACTS_FILE, ModelFacts
+from runtime.model.facts import ModelFacts
+from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TEMPLATE_FILE
 from runtime.model.load import Weights, load_weights
-from runtime.model.prompt import TEMPLATE_FILE, ChatTemplate, Message
+from runtime.model.prompt import ChatTemplate, Message, with_arguments
 from runtime.model.tokenizer import Tokenizer
-
-DEFAULTS_FILE = "mlxbuild/defaults.json"
 
 
 class NoChatTemplate(UserError):
@@ -166,31 +165,15 @@ class LoadedModel:
         """Token ids of a text; a raw one begins as the tokenizer begins texts (often with `bos_token`)."""
         return self.tokenizer.encode(text, add_special_tokens=raw)
 
-    def perplexity(self, text: str, *, window: int = 512) -> float:
-        """How surprised the model is by a text: e to the mean negative log-likelihood of its tokens, in nats.
-
-        The text is cut into windows of that many tokens, each read without what came before it; every token but the
-        first of the text counts once.
+    def perplexity(self, text: str, *, window: int = WINDOW_TOKENS) -> float:
+        """How surprised the model is by a text; see `runtime.engine.perplexity`.
 
         Raises:
             PromptUnusable: the text has fewer than two tokens.
         """
-        import mlx.core as mx
+        return perplexity(self.weights.model, self.tokenize(text), window=window)
 
-        tokens = self.tokenize(text)
-        if len(tokens) < 2:
-            raise PromptUnusable("a perplexity needs a text of at least two tokens")
-        total = 0.0
-        for begin in range(0, len(tokens) - 1, window):
-            inputs = mx.array(tokens[begin : begin + window][: len(tokens) - 1 - begin])
-            targets = mx.array(tokens[begin + 1 : begin + 1 + inputs.size])
-            logits = self.weights.model(inputs[None])[0].astype(mx.float32)
-            chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-            total += cast(float, mx.sum(mx.logsumexp(logits, axis=-1) - chosen).item())
-        mean = total / (len(tokens) - 1)
-        return math.exp(mean) if mean < 700 else math.inf
-
-    def _stream(self, prompt: list[int], options: Mapping[str, Any]) -> Any:
+    def _stream(self, prompt: list[int], options: Mapping[str, Any]) -> Iterator[Piece]:
         chosen = self.defaults.options.changed(options)
         stops = tuple(dict.fromkeys((*chosen.stops, *self.facts.stop_texts)))
         return stream(
@@ -209,7 +192,8 @@ class LoadedModel:
             system = str(given.pop(0).get("content") or "")
         system = self.defaults.system_prompt if system is None else system
         opening = [{"role": "system", "content": system}] if system else []
-        return [*opening, *self.defaults.messages, *given]
+        whole = [*opening, *self.defaults.messages, *given]
+        return [with_arguments(message, as_text=self.facts.tool_arguments_as_text) for message in whole]
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -32,7 +32,10 @@ class PromptCache:
         return layers, shared
 
     def keep(self, layers: list[Any], tokens: Sequence[int]) -> None:
-        """Remember layer caches by exactly the tokens that went through them."""
+        """Remember layer caches by exactly the tokens that went through them, for whichever thread comes next."""
+        import mlx.core as mx
+
+        mx.eval([layer.state for layer in layers])
         self._layers, self._tokens = layers, list(tokens)
 
 

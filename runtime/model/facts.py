@@ -10,8 +10,8 @@ from typing import Any
 from registry import canonical_json
 from registry.digest import Digest
 from registry.errors import UserError
+from runtime.model.files import FACTS_FILE
 
-FACTS_FILE = "mlxbuild/facts.json"
 SCHEMA = 1
 
 
@@ -42,6 +42,8 @@ class ModelFacts:
     tool_call_start: str | None = None
     tool_call_end: str | None = None
     """None or empty where a call runs to the end of the answer."""
+    tool_arguments_as_text: bool = False
+    """Whether the template wants the arguments of earlier calls as JSON text, not as an object."""
     think_start: str | None = None
     think_end: str | None = None
     thinking_switch: str | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +16,12 @@ from jinja2 import meta, nodes
 from jinja2.exceptions import SecurityError
 
 from registry.errors import Location, UserError
+from runtime.model.files import TEMPLATE_FILE
 from runtime.model.sandbox import ChatEnvironment, Refusal, limited_rendering
 
 Message = Mapping[str, Any]
 """`role` and `content`, and what templates know besides: `tool_calls`, `reasoning_content`, `name`, ..."""
 
-TEMPLATE_FILE = "chat_template.jinja"
 _FOLDER = Path(__file__).parent / "templates"
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 _CONTINUATION_MARK = "CONTINUE_FINAL_MESSAGE_TAG "
@@ -170,6 +172,24 @@ def named(name: str) -> str:
     if name not in template_names():
         raise UnknownTemplate(f"no template is named `{name}`", hint=f"there are: {', '.join(template_names())}")
     return (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def with_arguments(message: Message, *, as_text: bool) -> Message:
+    """The message with the arguments of its tool calls as JSON text, or as objects; templates want one of the two."""
+    calls = message.get("tool_calls")
+    return {**message, "tool_calls": [_call_with(call, as_text) for call in calls]} if calls else message
+
+
+def _call_with(call: Mapping[str, Any], as_text: bool) -> dict[str, Any]:
+    if isinstance(call.get("function"), Mapping):
+        return {**call, "function": _call_with(call["function"], as_text)}
+    arguments = call.get("arguments")
+    if as_text and not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    elif not as_text and isinstance(arguments, str):
+        with suppress(ValueError):
+            arguments = json.loads(arguments)
+    return {**call, "arguments": arguments}
 
 
 def _message(message: Message) -> dict[str, Any]:

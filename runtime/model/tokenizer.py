@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import UserError
+from runtime.model.files import TOKENIZER_FILE
 
-TOKENIZER_FILE = "tokenizer.json"
 _REPLACEMENT = "\ufffd"
 _LONGEST_HOLD = 64
 

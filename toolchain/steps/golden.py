@@ -1,0 +1,153 @@
+"""Golden conversations: what every chat template is tried with when a model is built. Facts come from the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.model.prompt import ChatTemplate, Message, TemplateBroken, TemplateRefuses, with_arguments
+
+TOOL: Mapping[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "description": "Name of the city"}},
+            "required": ["city"],
+        },
+    },
+}
+_CALL = {"id": "call00001", "type": "function", "function": {"name": "get_weather", "arguments": {"city": "Oslo"}}}
+_QUESTION = {"role": "user", "content": "Name a prime number."}
+_ANSWER = {"role": "assistant", "content": "Seven is one."}
+_NEXT = {"role": "user", "content": "And a larger one?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of conversation that a chat may have."""
+
+    name: str
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] | None = None
+
+
+PLAIN = Case("turns", (_QUESTION, _ANSWER, _NEXT, {"role": "assistant", "content": "Eleven."}, _QUESTION))
+SYSTEM = Case("system prompt", ({"role": "system", "content": "Answer shortly."}, _QUESTION, _ANSWER, _NEXT))
+TOOLS = Case(
+    "tool call",
+    (
+        {"role": "user", "content": "How is the weather in Oslo?"},
+        {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+        {"role": "tool", "name": "get_weather", "tool_call_id": "call00001", "content": '{"celsius": 4}'},
+        {"role": "assistant", "content": "It has four degrees."},
+        _NEXT,
+    ),
+    (TOOL,),
+)
+REASONING = Case("thinking", (_QUESTION, {**_ANSWER, "reasoning_content": "Two, three, five, seven."}, _NEXT))
+
+
+def try_template(template: ChatTemplate) -> None:
+    """Render what every chat template must take, and what it may refuse but not break on.
+
+    Raises:
+        TemplateBroken, TemplateEscapes: a rendering failed, with the line.
+        TemplateRefuses: not even a single question is taken.
+    """
+    question(template)
+    for case in (PLAIN, SYSTEM):
+        for prompt in _asked(case):
+            _rendered(template, prompt)
+    _rendered(template, PLAIN.messages[:2], continue_final_message=True)
+
+
+def question(template: ChatTemplate, **variables: Any) -> str:
+    """The prompt of a single question."""
+    return template.render([_QUESTION], **variables)
+
+
+def wants_arguments_as_text(template: ChatTemplate) -> bool:
+    """Whether tool calls come out right only when their arguments are JSON text.
+
+    Raises:
+        TemplateBroken: the template lists tools, and breaks on a call whichever form its arguments have.
+    """
+    try:
+        rendered = _rendered(template, TOOLS.messages, TOOLS.tools)
+        if rendered is None or "{'city'" not in rendered:
+            return False
+    except TemplateBroken:
+        if "tools" not in template.variables:
+            return False
+    _rendered(template, _as_text(TOOLS.messages), TOOLS.tools)
+    return True
+
+
+def first_rewritten(template: ChatTemplate, switch: str | None, *, arguments_as_text: bool) -> str | None:
+    """The first case in which a longer conversation does not start with the prompt of the shorter one.
+
+    Such a conversation is computed anew with every turn. Cases that the template refuses do not count.
+    """
+    settings: list[dict[str, Any]] = [{}] if switch is None else [{}, {switch: True}, {switch: False}]
+    for case in _cases(template, arguments_as_text):
+        for setting in settings:
+            if not _appends(template, case, setting):
+                state = "".join(f", thinking {'on' if on else 'off'}" for on in setting.values())
+                return case.name + state
+    return None
+
+
+def after_answer(template: ChatTemplate) -> str:
+    """What the template writes right after an answer: the end of the turn."""
+    rendered = template.render([_QUESTION, _ANSWER], add_generation_prompt=False)
+    return rendered[rendered.rfind(_ANSWER["content"]) + len(_ANSWER["content"]) :]
+
+
+def _cases(template: ChatTemplate, arguments_as_text: bool) -> Iterator[Case]:
+    yield PLAIN
+    yield SYSTEM
+    if "tools" in template.variables:
+        messages = _as_text(TOOLS.messages) if arguments_as_text else TOOLS.messages
+        yield Case(TOOLS.name, tuple(messages), TOOLS.tools)
+    if "reasoning_content" in template.text or "thinking" in template.text:
+        yield REASONING
+
+
+def _appends(template: ChatTemplate, case: Case, setting: Mapping[str, Any]) -> bool:
+    asked = list(_asked(case))
+    prompts = [_rendered(template, messages, case.tools, **setting) for messages in asked]
+    for number in range(len(prompts) - 1):
+        shorter, longer = prompts[number], prompts[number + 1]
+        if shorter is None or longer is None:
+            continue
+        reasoning = asked[number + 1][len(asked[number])].get("reasoning_content", "")
+        if not longer.startswith(shorter) or reasoning not in longer[len(shorter) :]:
+            return False
+    return True
+
+
+def _asked(case: Case) -> Iterator[Sequence[Message]]:
+    """The conversation at every point where the model is asked to speak."""
+    for length in range(1, len(case.messages) + 1):
+        if length == len(case.messages) or case.messages[length]["role"] == "assistant":
+            yield case.messages[:length]
+
+
+def _rendered(
+    template: ChatTemplate,
+    messages: Sequence[Message],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    **variables: Any,
+) -> str | None:
+    try:
+        return template.render(messages, tools, **variables)
+    except TemplateRefuses:
+        return None
+
+
+def _as_text(messages: Sequence[Message]) -> list[Message]:
+    return [with_arguments(message, as_text=True) for message in messages]

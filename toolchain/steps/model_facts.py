@@ -1,0 +1,195 @@
+"""Finds out the facts of a model from its configuration, tokenizer and template. Whether they are kept: the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from registry.digest import Digest
+from runtime.model.facts import ModelFacts
+from runtime.model.mlx_lm_package import definitions, submodule
+from runtime.model.prompt import ChatTemplate
+from runtime.model.tokenizer import Tokenizer
+from toolchain.steps import golden
+
+_SPECIAL_TOKENS = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
+"""What transformers calls named special tokens; templates see them as variables."""
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
+_OTHER_STATE = ("kv_lora_rank", "ssm_cfg", "mamba_d_state", "state_size", "linear_num_key_heads", "conv_L_cache")
+"""Keys of architectures that keep more or something else than keys and values of every head."""
+_SWITCHES = ("enable_thinking", "thinking")
+
+
+def find_facts(
+    *,
+    config: Mapping[str, Any],
+    generation_config: Mapping[str, Any],
+    tokenizer_config: Mapping[str, Any],
+    special_tokens: Mapping[str, str],
+    tokenizer: Tokenizer,
+    template: ChatTemplate | None,
+    defaults: Mapping[str, Any],
+) -> ModelFacts:
+    """All facts. `defaults` may set `stops` and `context`.
+
+    Raises:
+        TemplateBroken, TemplateEscapes, TemplateRefuses: see `golden.try_template`.
+    """
+    text_config = {**config, **(config.get("text_config") or {})}
+    ending = _Ending(tokenizer, template)
+    return ModelFacts(
+        model_type=str(config.get("model_type", "")),
+        architecture=next(iter(_as_list(config.get("architectures"))), None),
+        vocabulary_size=int(text_config.get("vocab_size") or tokenizer.vocabulary_size),
+        context_length=_context(text_config, defaults),
+        stop_token_ids=tuple(
+            sorted({*_configured_stops(config, generation_config, special_tokens, tokenizer), *ending.stop_token_ids})
+        ),
+        stop_texts=tuple(dict.fromkeys((*defaults.get("stops", ()), *ending.stop_texts))),
+        special_tokens=dict(special_tokens),
+        tokenizer_adds_bos=_adds_bos(tokenizer, special_tokens.get("bos_token")),
+        kv_bytes_per_token=_kv_bytes(text_config),
+        **(_template_facts(template, tokenizer, tokenizer_config) if template is not None else {}),
+    )
+
+
+def named_special_tokens(tokenizer_config: Mapping[str, Any], special_tokens_map: Mapping[str, Any]) -> dict[str, str]:
+    """`bos_token` and the like by name; what tokenizer_config.json sets wins."""
+    found = {}
+    for name in _SPECIAL_TOKENS:
+        value = tokenizer_config.get(name, special_tokens_map.get(name))
+        content = value.get("content") if isinstance(value, Mapping) else value
+        if isinstance(content, str):
+            found[name] = content
+    return found
+
+
+class _Ending:
+    """How the template ends an answer: by control tokens, or by text that the tokenizer splits."""
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
+        self.stop_token_ids: tuple[int, ...] = ()
+        self.stop_texts: tuple[str, ...] = ()
+        tail = golden.after_answer(template) if template is not None else ""
+        if not tail.strip():
+            return
+        first = tokenizer.encode(tail.lstrip())[0]
+        if first in tokenizer.added_tokens():
+            self.stop_token_ids = (first,)
+        else:
+            self.stop_texts = (tail.strip(),)
+
+
+def _template_facts(
+    template: ChatTemplate, tokenizer: Tokenizer, tokenizer_config: Mapping[str, Any]
+) -> dict[str, Any]:
+    golden.try_template(template)
+    as_text = golden.wants_arguments_as_text(template)
+    switch = _thinking_switch(template)
+    rewritten = golden.first_rewritten(template, switch, arguments_as_text=as_text)
+    think_start, think_end = _think_markers(template, tokenizer)
+    parser = _tool_parser(template, tokenizer, tokenizer_config)
+    markers = submodule(f"tool_parsers.{parser}") if parser else None
+    return {
+        "chat_template": Digest.of_bytes(template.text.encode()),
+        "tool_parser": parser,
+        "tool_call_start": getattr(markers, "tool_call_start", None),
+        "tool_call_end": getattr(markers, "tool_call_end", None),
+        "tool_arguments_as_text": as_text,
+        "think_start": think_start,
+        "think_end": think_end,
+        "thinking_switch": switch,
+        "appends_only": rewritten is None,
+        "first_rewritten": rewritten,
+    }
+
+
+class _MlxLmView:
+    """What mlx-lm's inference asks of a transformers tokenizer."""
+
+    def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
+        self.chat_template = template.text
+        self._tokenizer = tokenizer
+
+    def get_vocab(self) -> dict[str, int]:
+        return self._tokenizer.vocabulary()
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+
+def _tool_parser(template: ChatTemplate, tokenizer: Tokenizer, tokenizer_config: Mapping[str, Any]) -> str | None:
+    """mlx-lm's name of the parser, by its own rules, taken without importing transformers."""
+    written = tokenizer_config.get("tool_parser_type")
+    if isinstance(written, str):
+        return written
+    infer = definitions("tokenizer_utils", "_infer_tool_parser", "_is_xtml_vocab")["_infer_tool_parser"]
+    found: str | None = infer(_MlxLmView(template, tokenizer))
+    return found
+
+
+def _think_markers(template: ChatTemplate, tokenizer: Tokenizer) -> tuple[str | None, str | None]:
+    infer = definitions("tokenizer_utils", "_infer_thinking", "_is_xtml_vocab")["_infer_thinking"]
+    start, end, *_ = infer(_MlxLmView(template, tokenizer))
+    if start is None and "<think>" in template.text and "</think>" in template.text:
+        return "<think>", "</think>"
+    return start, end
+
+
+def _thinking_switch(template: ChatTemplate) -> str | None:
+    """The variable of the template that changes what it writes for a question, when it is turned on or off."""
+    for name in _SWITCHES:
+        if name in template.variables:
+            on, off = (golden.question(template, **{name: value}) for value in (True, False))
+            if on != off:
+                return name
+    return None
+
+
+def _configured_stops(
+    config: Mapping[str, Any],
+    generation_config: Mapping[str, Any],
+    special_tokens: Mapping[str, str],
+    tokenizer: Tokenizer,
+) -> Iterator[int]:
+    for source in (config, config.get("text_config") or {}, generation_config):
+        yield from (number for number in _as_list(source.get("eos_token_id")) if isinstance(number, int))
+    end = tokenizer.token_id(special_tokens.get("eos_token", ""))
+    if end is not None:
+        yield end
+
+
+def _context(text_config: Mapping[str, Any], defaults: Mapping[str, Any]) -> int | None:
+    sizes = (defaults.get("context"), *(text_config.get(key) for key in _CONTEXT_KEYS))
+    return next((size for size in sizes if isinstance(size, int)), None)
+
+
+def _adds_bos(tokenizer: Tokenizer, bos_token: str | None) -> bool:
+    bos = tokenizer.token_id(bos_token) if bos_token else None
+    return bos is not None and tokenizer.encode("a", add_special_tokens=True)[:1] == [bos]
+
+
+def _kv_bytes(text_config: Mapping[str, Any]) -> int | None:
+    if any(text_config.get(key) for key in _OTHER_STATE):
+        return None
+    layers, heads, hidden = (
+        text_config.get(key) for key in ("num_hidden_layers", "num_attention_heads", "hidden_size")
+    )
+    if not (layers and heads and hidden):
+        return None
+    head_size = text_config.get("head_dim") or hidden // heads
+    return int(2 * layers * (text_config.get("num_key_value_heads") or heads) * head_size * 2)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]

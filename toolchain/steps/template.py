@@ -1,0 +1,112 @@
+"""The step `template`: which chat template the artifact carries, tried out, and the model's facts with it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from registry.digest import Blob
+from registry.errors import UserError
+from runtime.model.files import TEMPLATE_FILE, TOKENIZER_FILE
+from runtime.model.tokenizer import Tokenizer
+from toolchain.graph.action import ActionRecord, input_digest
+from toolchain.steps.port import StepContext
+from toolchain.steps.tokenizer import TOKENIZER_FILES
+
+TEMPLATE_FILES = (*TOKENIZER_FILES, TEMPLATE_FILE, "chat_template.json", "generation_config.json")
+"""The files of a source that decide its template and facts, besides config.json."""
+_CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
+"""What `strftime_now` reads while templates are tried: nothing of the result may depend on the day."""
+
+
+class UnreadableConfiguration(UserError):
+    """A JSON file of the source is none."""
+
+    code = "unreadable-configuration"
+
+
+class TemplateStep:
+    """Parameters: `template` (kind and value) and `defaults` (stops, context). Inputs: `config.json` and those of
+    `TEMPLATE_FILES` that there are. Outputs: `facts`, and `chat_template` when the model has one.
+    """
+
+    kind = "template"
+    implementation = 1
+    tools = ("jinja2", "mlx-lm", "tokenizers")
+
+    def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
+        """Try the template and find the facts.
+
+        Raises:
+            TemplateBroken, TemplateEscapes, TemplateRefuses: the template cannot be used, with its line.
+            UnknownTemplate: no named template has that name.
+            UnreadableConfiguration, TokenizerUnreadable: a file of the source is damaged.
+        """
+        from runtime.model.prompt import ChatTemplate
+        from toolchain.steps.model_facts import find_facts, named_special_tokens
+
+        files = {name: context.sources.locate(input_digest(record, name)) for name in record.inputs}
+        tokenizer_config = _json(files, "tokenizer_config.json")
+        special_tokens = named_special_tokens(tokenizer_config, _json(files, "special_tokens_map.json"))
+        text = _template_text(record.parameters["template"], files, tokenizer_config)
+        template = None if text is None else ChatTemplate(text, special_tokens, clock=lambda: _CLOCK)
+        facts = find_facts(
+            config=_json(files, "config.json"),
+            generation_config=_json(files, "generation_config.json"),
+            tokenizer_config=tokenizer_config,
+            special_tokens=special_tokens,
+            tokenizer=_tokenizer(files),
+            template=template,
+            defaults=record.parameters["defaults"],
+        )
+        outputs = {"facts": context.store.put(facts.to_json())}
+        if text is not None:
+            outputs["chat_template"] = context.store.put(text.encode())
+        return outputs
+
+
+def _template_text(
+    chosen: Mapping[str, str], files: Mapping[str, Path], tokenizer_config: Mapping[str, Any]
+) -> str | None:
+    """The Jinja text; a model's own is its file, else what older checkpoints keep inside other files."""
+    if chosen["kind"] == "named":
+        from runtime.model.prompt import named
+
+        return named(chosen["value"])
+    if chosen["kind"] == "text":
+        return chosen["value"]
+    if TEMPLATE_FILE in files:
+        return files[TEMPLATE_FILE].read_text(encoding="utf-8")
+    for document in (tokenizer_config, _json(files, "chat_template.json")):
+        written = document.get("chat_template")
+        if isinstance(written, list):
+            by_name = {entry["name"]: entry["template"] for entry in written}
+            written = by_name.get("default") or next(iter(by_name.values()), None)
+        if isinstance(written, str):
+            return written
+    return None
+
+
+def _tokenizer(files: Mapping[str, Path]) -> Tokenizer:
+    if TOKENIZER_FILE in files:
+        return Tokenizer.read(files[TOKENIZER_FILE])
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in files.items():
+            (Path(folder) / name).symlink_to(path.absolute())
+        return Tokenizer.open(Path(folder))
+
+
+def _json(files: Mapping[str, Path], name: str) -> dict[str, Any]:
+    if name not in files:
+        return {}
+    try:
+        document = json.loads(files[name].read_bytes())
+    except ValueError as error:
+        raise UnreadableConfiguration(f"{name} is not JSON: {error}", where=name) from None
+    if not isinstance(document, dict):
+        raise UnreadableConfiguration(f"{name} is not a JSON object", where=name)
+    return document
