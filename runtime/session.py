@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,14 @@ class LoadedModel:
         """How conversations become prompts; None for a model that only continues text."""
         file = self.folder / TEMPLATE_FILE
         return ChatTemplate(file.read_text(encoding="utf-8"), self.facts.special_tokens) if file.is_file() else None
+
+    def at(self, clock: Callable[[], datetime]) -> LoadedModel:
+        """This model with another clock for templates that write the date. Weights are shared."""
+        other = copy.copy(self)
+        other.__dict__["template"] = self.template and ChatTemplate(
+            self.template.text, self.facts.special_tokens, clock=clock
+        )
+        return other
 
     @cached_property
     def weights(self) -> Weights:

@@ -59,8 +59,6 @@ class ModelFacts:
     """Whether encoding a raw prompt with special tokens puts `bos_token` before it."""
     kv_bytes_per_token: int | None = None
     """Of an unquantized cache of two bytes a number; None where the architecture keeps another kind of state."""
-    quantization: str | None = None
-    """The label, for people."""
 
     def to_json(self) -> bytes:
         """Canonical JSON, with the schema's number."""

@@ -1,0 +1,79 @@
+"""The gate `complete`: what the model answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jsonschema
+
+from runtime.engine.answer import Chunk
+from runtime.session import LoadedModel
+from toolchain.gates.verdict import Verdict
+
+_SEED = 0
+_SHOWN_CHARACTERS = 600
+
+
+def judge(model: LoadedModel, given: Mapping[str, Any]) -> Verdict:
+    """The answer to `prompt` or `messages` must be as `expect` says. Tool calls count as answer, one JSON a line.
+
+    Greedy unless `temperature` is set, and then with a fixed seed.
+    """
+    options = {"max_tokens": given["max_tokens"], "temperature": given["temperature"], "seed": _SEED}
+    if "prompt" in given:
+        chunks = model.generate(given["prompt"], **options)
+    else:
+        chat = {name: given.get(name) for name in ("tools", "think", "system")}
+        chunks = model.chat(given["messages"], **chat, **options)
+    answer, reason = _answer(chunks)
+    complaint = _complaint(answer, given["expect"])
+    measured = {"answer": answer, "finish_reason": reason}
+    if complaint is None:
+        return Verdict(True, _shown(answer), measured)
+    cut = "; it was cut off by max_tokens" if reason == "length" else ""
+    return Verdict(False, f"{complaint}{cut}\nanswer: {_shown(answer)}", measured)
+
+
+def _answer(chunks: Iterable[Chunk]) -> tuple[str, str]:
+    text, calls, reason = "", [], ""
+    for chunk in chunks:
+        text += chunk.text
+        if chunk.tool_call is not None:
+            call = {"name": chunk.tool_call.name, "arguments": dict(chunk.tool_call.arguments)}
+            calls.append(json.dumps(call, ensure_ascii=False))
+        if chunk.ending is not None:
+            reason = chunk.ending.reason
+    return "\n".join(part for part in (text.strip(), *calls) if part), reason
+
+
+def _complaint(answer: str, expect: Mapping[str, Any]) -> str | None:
+    if "contains" in expect and expect["contains"] not in answer:
+        return f"the answer does not contain {expect['contains']!r}"
+    if "regex" in expect and re.search(expect["regex"], answer) is None:
+        return f"the answer does not match /{expect['regex']}/"
+    if "equals" in expect and answer != expect["equals"].strip():
+        return f"the answer is not {expect['equals']!r}"
+    if "json_schema" in expect:
+        return _schema_complaint(answer, expect["json_schema"])
+    return None
+
+
+def _schema_complaint(answer: str, schema: Mapping[str, Any]) -> str | None:
+    try:
+        document = json.loads(answer)
+    except ValueError as error:
+        return f"the answer is not JSON: {error}"
+    try:
+        jsonschema.validate(document, schema)
+    except jsonschema.ValidationError as error:
+        return f"the answer is not of the schema, at {error.json_path}: {error.message}"
+    except jsonschema.SchemaError as error:
+        return f"the schema of the gate is none, at {error.json_path}: {error.message}"
+    return None
+
+
+def _shown(answer: str) -> str:
+    return repr(answer if len(answer) <= _SHOWN_CHARACTERS else answer[:_SHOWN_CHARACTERS] + "…")

@@ -1,0 +1,60 @@
+"""The gate `perplexity`: how well the model predicts a text, by itself or beside its base. Measuring: the runtime."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from registry.errors import StepError
+from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
+from runtime.model.load import load_weights
+from runtime.model.tokenizer import Tokenizer
+from runtime.session import LoadedModel
+from toolchain.gates.verdict import Verdict
+
+
+class BaseNotMeasured(StepError):
+    """A gate compares with the base model, whose perplexity was not measured."""
+
+    code = "base-not-measured"
+
+
+def judge(model: LoadedModel, given: Mapping[str, Any], base_perplexity: Callable[[str], float] | None) -> Verdict:
+    """`text` must have a perplexity of at most `max`, and at most `max_increase_vs_base` (a fraction) above the base's.
+
+    Raises:
+        BaseNotMeasured: the base's is needed, and there is no way to it.
+    """
+    value = model.perplexity(given["text"])
+    if not math.isfinite(value):
+        return Verdict(False, "the perplexity is not a finite number: the weights are unusable", {"perplexity": None})
+    bounds: dict[str, float] = {}
+    measured: dict[str, Any] = {"perplexity": value}
+    if "max" in given:
+        bounds["max"] = given["max"]
+    if "max_increase_vs_base" in given:
+        if base_perplexity is None:
+            raise BaseNotMeasured("the perplexity of the base model was not measured")
+        base = measured["base_perplexity"] = base_perplexity(given["text"])
+        measured["increase"] = value / base - 1
+        bounds["base"] = base * (1 + given["max_increase_vs_base"])
+    exceeded = [name for name, bound in bounds.items() if value > bound]
+    told = f"perplexity {value:.4f}"
+    if "increase" in measured:
+        told += f", {measured['increase']:+.2%} against the base's {measured['base_perplexity']:.4f}"
+    if exceeded:
+        told += f"; the bound is {min(bounds[name] for name in exceeded):.4f}"
+    return Verdict(not exceeded, told, measured)
+
+
+def measure_perplexity(folder: Path, text: str, *, window: int = WINDOW_TOKENS) -> float:
+    """The perplexity of a text for a model folder that is no artifact: the base of a comparison.
+
+    Raises:
+        UnsupportedArchitecture, WeightsUnreadable, TokenizerUnreadable: it cannot be loaded.
+        PromptUnusable: the text has fewer than two tokens.
+    """
+    tokens = Tokenizer.open(folder).encode(text, add_special_tokens=True)
+    return perplexity(load_weights(folder).model, tokens, window=window)

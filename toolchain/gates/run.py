@@ -1,0 +1,51 @@
+"""Runs one gate on one artifact, whatever its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from registry.artifact.reader import Artifact
+from registry.store.layout import Store
+from runtime.engine.generate import PromptUnusable
+from runtime.model.prompt import TemplateBroken, TemplateEscapes, TemplateRefuses
+from runtime.session import LoadedModel, NoChatTemplate
+from toolchain.gates import complete, contents, perplexity, size, template, tokens
+from toolchain.gates.result import GateResult
+from toolchain.spec.resolved import Gate
+
+
+def run_gate(
+    gate: Gate,
+    artifact: Artifact,
+    store: Store,
+    *,
+    load: Callable[[], LoadedModel],
+    base_perplexity: Callable[[str], float] | None = None,
+) -> GateResult:
+    """Judge an artifact by a gate of its recipe.
+
+    `load` gives the artifact's model, the same one to every gate; gates that read files only do not ask for it.
+    `base_perplexity` gives what the unquantized base makes of a text.
+
+    Raises:
+        BaseNotMeasured: the gate compares with the base, and `base_perplexity` is not given.
+        WeightsUnreadable, BlobMissing, ...: the artifact or this machine cannot be tested; that is no result.
+    """
+    given = gate.parameters
+    try:
+        match gate.kind:
+            case "contents":
+                verdict = contents.judge(artifact, given)
+            case "size":
+                verdict = size.judge(artifact, given)
+            case "template":
+                verdict = template.judge(load(), given)
+            case "tokens":
+                verdict = tokens.judge(load(), given)
+            case "complete":
+                verdict = complete.judge(load(), given)
+            case "perplexity":
+                verdict = perplexity.judge(load(), given, base_perplexity)
+    except (TemplateBroken, TemplateEscapes, TemplateRefuses, NoChatTemplate, PromptUnusable) as error:
+        return GateResult(gate.name, gate.kind, False, error.diagnostics())
+    return GateResult(gate.name, gate.kind, verdict.passed, verdict.message, verdict.measured)

@@ -1,0 +1,17 @@
+"""The gate `size`: how many bytes the files of an artifact have together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from registry.artifact.reader import Artifact
+from toolchain.gates.verdict import Verdict
+
+
+def judge(artifact: Artifact, given: Mapping[str, Any]) -> Verdict:
+    """`max_bytes`: the largest sum. A blob that two files share counts once."""
+    size = sum(blob.size_bytes for blob in {file.blob for file in artifact.files})
+    most = given["max_bytes"]
+    relation = "at most" if size <= most else "more than"
+    return Verdict(size <= most, f"{size:,} bytes, {relation} {most:,}", {"bytes": size, "max_bytes": most})
