@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +27,7 @@ from toolchain.sources.hub_settings import HubSettings
 _Answer = TypeVar("_Answer")
 _PAUSES_SECONDS = (1, 2, 4, 8)
 _LONGEST_PAUSE_SECONDS = 300
+_TIMEOUT_SECONDS = 30
 _HEADER_GUESS_BYTES = 64 * 1024
 _PASSING = frozenset({408, 500, 502, 503, 504})
 
@@ -57,9 +57,11 @@ class Hub:
             RepositoryMissing, GatedRepository, RevisionMissing, AccessDenied: what is wrong with the name.
             HubUnreachable, HubRateLimited, Offline: the Hub does not answer.
         """
-        ask = partial(_ask, self.settings, repository, revision)
-        info = ask(lambda: self._client().model_info(repository, revision=revision), passing=_PASSING | {429})
-        commit = info.sha
+
+        def information() -> Any:
+            return self._client().model_info(repository, revision=revision, timeout=_TIMEOUT_SECONDS)
+
+        commit = _ask(self.settings, repository, revision, information, passing=_PASSING | {429}).sha
         if not isinstance(commit, str) or len(commit) != 40 or not set(commit) <= set("0123456789abcdef"):
             raise HubUnreachable(
                 "the Hub names no commit for the revision",
@@ -163,7 +165,7 @@ class Hub:
                 "Range": f"bytes={begin}-{begin + size - 1}",
                 "Accept-Encoding": "identity",
             }
-            with client.http_stream_backoff("GET", url, headers=headers, timeout=30) as answer:
+            with client.get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT_SECONDS) as answer:
                 client.hf_raise_for_status(answer)
                 skip = begin if answer.status_code == 200 else 0  # a server may ignore the range
                 data = bytearray()
@@ -174,7 +176,7 @@ class Hub:
                 return bytes(data[skip : skip + size])
 
         self._client()
-        return _ask(self.settings, repository, commit, ranged, path, passing=_PASSING)
+        return _ask(self.settings, repository, commit, ranged, path, passing=_PASSING | {429})
 
     def _client(self) -> Any:
         if self.settings.offline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,16 @@ def test_only_what_is_asked_for_is_read(local_hub: LocalHub, no_range: bool) -> 
         "bytes=0-65535",
         "bytes=100-100099",
     ]
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("blob", truncate=100, times=1), Fault("blob", status=429, retry_after=3, times=2)]
+)
+def test_a_range_that_breaks_off_is_asked_for_again(local_hub: LocalHub, pauses: list[float], fault: Fault) -> None:
+    commit = local_hub.publish("acme/tiny", _FILES)
+    local_hub.faults.append(dataclasses.replace(fault))
+    assert Hub().reader("acme/tiny", commit, "model.safetensors")(0, 1000) == _WEIGHTS[:1000]
+    assert pauses == ([1] if fault.truncate else [3, 3])
 
 
 def test_a_download_lands_in_the_clients_cache_once(local_hub: LocalHub) -> None:
