@@ -36,7 +36,7 @@ class Placeholders:
         if scalar is None:
             value = math.nan if mx.issubdtype(dtype, mx.floating) else 0
             scalar = self._scalars[group, dtype] = mx.full((), value, dtype=dtype)
-        return mx.broadcast_to(scalar, shape) if shape else mx.reshape(scalar, ())
+        return mx.broadcast_to(scalar, shape) if shape else mx.broadcast_to(scalar, (1,)).squeeze()
 
     def groups_of(self, array: mx.array) -> frozenset[str]:
         """The groups that a lazy array is computed from."""
@@ -44,4 +44,5 @@ class Placeholders:
         graph = io.StringIO()
         # Names that MLX makes up itself are capital letters.
         mx.export_to_dot(graph, array, **{f"scalar{i}": scalar for i, scalar in enumerate(self._scalars.values())})
-        return frozenset(groups[int(i)] for i in re.findall(r'"scalar(\d+)"', graph.getvalue()))
+        # All named arrays are drawn; those that something is computed from have an edge.
+        return frozenset(groups[int(i)] for i in re.findall(r'"scalar(\d+)" ->', graph.getvalue()))
