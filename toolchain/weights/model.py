@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from registry.errors import StepError
+from registry.errors import MlxbuildError, StepError
 
 _FLOAT_TAG: Final = "__float__"  # as transformers writes what JSON cannot say
 _FLOATS: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
@@ -81,10 +81,12 @@ def make_model(config: Mapping[str, Any]) -> Any:
     """
     from runtime.model.architecture import model_classes
 
-    model_class, arguments_class = model_classes(config)
     try:
+        model_class, arguments_class = model_classes(config)
         return model_class(arguments_class.from_dict(dict(config)))
-    except Exception as error:
+    except MlxbuildError:
+        raise
+    except (Exception, SystemExit) as error:  # a module that misses a package of its own exits
         raise UnusableModel(
             f"mlx-lm cannot make a `{config.get('model_type')}` model of this configuration: {_told(error)}",
             where="config.json",
