@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from registry.errors import UserError
 from registry.store.layout import Store
@@ -18,7 +17,7 @@ from toolchain.lock.make import make_lock
 from toolchain.lock.model import Lock, LockedSource
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.sources.file_index import FileIndex
-from toolchain.spec.load import Recipe, load
+from toolchain.spec.load import Recipe
 from toolchain.spec.resolved import ResolvedSpec, Source
 
 RECIPE_NAME = "ModelSpec.yaml"
@@ -101,19 +100,17 @@ def pin(
 
 
 def prepare(path: Path, store: Store, mode: LockMode, notice: Callable[[str], None] = lambda _: None) -> LockedRecipe:
-    """Read a recipe and its lock.
+    """Read the lock of a recipe, or make it.
 
     Args:
-        path: The recipe, or the folder that holds `ModelSpec.yaml`.
+        recipe: The recipe.
         store: Where artifacts that the recipe builds on are looked up.
         mode: What may happen to the lock.
         notice: Told, in a sentence, when a lock is made or renewed and why.
 
     Raises:
-        SpecError: the recipe has mistakes.
         LockMissing, StaleLock: the mode allows no new lock.
     """
-    recipe = load(path / RECIPE_NAME if path.is_dir() else path)
     catalogue = SourceCatalogue(recipe.path.parent, store)
     place = lock_path(recipe.path)
     lock = read(place) if place.exists() else None

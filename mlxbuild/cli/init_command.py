@@ -13,7 +13,7 @@ import typer
 from mlxbuild.cli.output import say
 from registry.errors import UserError
 from toolchain.sources.hub import Hub
-from toolchain.spec.initial import initial_recipe
+from toolchain.spec.initial import initial_recipe, slug
 from toolchain.spec.resolved import FolderSource, HubSource
 
 app = typer.Typer()
@@ -37,7 +37,9 @@ def init(
     if not config:
         raise NotAModel(f"`{model}` has no config.json", hint="give a model in the Hugging Face layout")
     tokenizer, generation = _json(read("tokenizer_config.json")), _json(read("generation_config.json"))
-    recipe = initial_recipe(base, config, tokenizer_config=tokenizer, generation_config=generation, name=name)
+    recipe = initial_recipe(
+        base, config, tokenizer_config=tokenizer, generation_config=generation, name=slug(name) if name else None
+    )
     say(recipe.rstrip())
 
 

@@ -40,8 +40,11 @@ def log(
         raise UnknownRun(f"there is no run `{run}`", hint="`mlxbuild log` lists the runs that are kept")
     report = read_report(folder)
     if events or report is None:
-        for event in read_events(folder):
-            say_json(event) if as_json else say(" ".join(f"{k}={v}" for k, v in event.items()))
+        seen = list(read_events(folder))
+        if as_json:
+            say_json(seen)
+        for event in () if as_json else seen:
+            say(" ".join(f"{key}={value}" for key, value in event.items()))
     elif as_json:
         say_json(report)
     else:

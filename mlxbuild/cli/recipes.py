@@ -14,7 +14,7 @@ from registry.errors import UserError
 from registry.store.layout import Store
 from toolchain.graph.compile import LockedVariant
 from toolchain.prepare import RECIPE_NAME, LockMode, prepare
-from toolchain.spec.load import check_cycles
+from toolchain.spec.load import check_cycles, load
 
 Recipes = Annotated[
     list[Path] | None,
@@ -65,7 +65,9 @@ def locked_variants(
     Raises:
         SpecError, StaleLock, LockMissing, UnknownVariant: see `prepare`.
     """
-    recipes = [prepare(path, store, mode, notice=tell) for path in recipe_paths(named)]
-    if len(recipes) > 1:
-        check_cycles(tuple(locked.recipe for locked in recipes))
+    paths = recipe_paths(named)
+    loaded = tuple(load(path) for path in paths)
+    if len(loaded) > 1:
+        check_cycles(loaded)
+    recipes = [prepare(recipe, store, mode, notice=tell) for recipe in loaded]
     return tuple(variant for locked in recipes for variant in locked.variants(only or ()))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from mlxbuild.cli.output import say_json
-from toolchain.spec.schema.generate import generate
+from mlxbuild.cli.output import say
+from toolchain.spec.schema.generate import text
 
 app = typer.Typer()
 
@@ -13,4 +13,4 @@ app = typer.Typer()
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of ModelSpec v1."""
-    say_json(generate())
+    say(text().rstrip())

@@ -30,7 +30,9 @@ _KEPT_RUNS = 200
 
 def new_run_name() -> str:
     """A name for a run that sorts by time."""
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+    now = time.time_ns()
+    second = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9))
+    return f"{second}.{now // 10**6 % 1000:03d}-{secrets.token_hex(2)}"
 
 
 class Journal:

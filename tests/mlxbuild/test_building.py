@@ -1,0 +1,189 @@
+"""The line from recipe to artifact, as a person walks it: create, look, change something, create again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.mlxbuild.conftest import CommandLine
+
+BLOCKS = ("000", "001", "002", "embeddings", "head")
+
+
+def test_create_builds_every_variant_and_names_it(mlxbuild: CommandLine) -> None:
+    done = mlxbuild("create")
+    assert done.code == 0, done.err
+    names = [line.split()[0] for line in done.out.splitlines()]
+    assert names == ["tiny:int4@1.0", "tiny:none@1.0"]
+    listed = [row["name"] for row in json.loads(mlxbuild("list", "--json").out)]
+    assert listed == ["tiny:1.0", "tiny:int4", "tiny:int4-1.0", "tiny:latest", "tiny:none", "tiny:none-1.0"]
+    assert (mlxbuild.folder / "ModelSpec.lock").exists()
+
+
+def test_a_second_create_runs_nothing_and_loads_nothing_heavy(mlxbuild: CommandLine) -> None:
+    first = mlxbuild.built()
+    assert mlxbuild.ran("--expect-cached") == []
+    assert mlxbuild.built() == first
+
+
+def test_expect_cached_names_what_ran(mlxbuild: CommandLine) -> None:
+    done = mlxbuild("create", "--expect-cached")
+    assert done.code == 8
+    assert "actions ran" in done.err
+
+
+def test_the_plan_tells_what_create_then_does(mlxbuild: CommandLine) -> None:
+    planned = json.loads(mlxbuild("plan", "--json").out)
+    assert not (mlxbuild.folder / "ModelSpec.lock").exists()
+    to_run = {a["label"] for a in planned["actions"] if a["status"] in ("run", "unknown")}
+    assert set(mlxbuild.ran()) | {"tiny:none/tokenizer", "tiny:none/template"} == to_run
+    after = json.loads(mlxbuild("plan", "--json").out)
+    assert after["done"]
+    assert {a["status"] for a in after["actions"]} == {"hit", "unneeded"}
+
+
+def test_a_new_template_touches_no_weights(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    mlxbuild.built()
+    edit("system_prompt: Be brief.", "system_prompt: Be brief.\nprompt_template: {named: chatml}")
+    assert mlxbuild.ran() == [
+        *(f"tiny:int4/{step}" for step in ("gate/contents", "gate/size", "pack", "template")),
+        *(f"tiny:none/{step}" for step in ("gate/contents", "gate/size", "pack")),
+    ]
+
+
+def test_other_bits_for_one_layer_run_that_block_alone(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    edit("variants:\n  quantization: [int4, none]\n", "quantization: int4\n")
+    mlxbuild.built()
+    overrides = 'quantization: {mode: affine, bits: 4, group_size: 64, overrides: {"model.layers.1.*": int8}}'
+    edit("quantization: int4\n", f"{overrides}\nvariants: {{tag: int4}}\n")
+    ran = mlxbuild.ran()
+    assert [label for label in ran if "/quantize/" in label] == ["tiny:int4/quantize/001"]
+
+
+def test_why_tells_which_input_changed(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    edit("[int4, none]", "[int4]")
+    mlxbuild.built()
+    edit("system_prompt: Be brief.", "system_prompt: Be long.")
+    mlxbuild.ran()
+    told = mlxbuild("why", "tiny:int4", "pack")
+    assert "parameters.defaults.system_prompt: 'Be brief.' → 'Be long.'" in told.out
+    assert "4 of 4" not in told.out
+    unchanged = mlxbuild("why", "tiny:int4", "quantize")
+    assert unchanged.out == "5 of 5 actions have had the same inputs ever since they were first built\n"
+
+
+def test_why_of_something_never_built(mlxbuild: CommandLine) -> None:
+    told = mlxbuild("why", "tiny:int9")
+    assert told.code == 2
+    assert "never-built" in told.err
+
+
+def test_a_comment_or_another_folder_changes_no_digest(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    first = mlxbuild.built()
+    edit("name: tiny", "# a comment\nname: tiny")
+    moved = mlxbuild.folder.with_name("elsewhere")
+    shutil.copytree(mlxbuild.folder, moved)
+    assert CommandLine(moved, mlxbuild.home).built() == first
+
+
+def test_the_digest_depends_on_neither_order_workers_home_nor_locale(mlxbuild: CommandLine, tmp_path: Path) -> None:
+    first = mlxbuild.built()
+    settings: list[tuple[list[str], dict[str, str]]] = [
+        (["--shuffle", "7", "--jobs", "1"], {"LC_ALL": "C", "TZ": "Asia/Tokyo"}),
+        (["--shuffle", "8", "--jobs", "4"], {"LANG": "de_DE.UTF-8", "PYTHONHASHSEED": "5"}),
+        (["--executor", "process"], {"TZ": "America/New_York", "PYTHONHASHSEED": "6"}),
+    ]
+    for number, (words, environment) in enumerate(settings):
+        done = mlxbuild("--home", str(tmp_path / f"home{number}"), "create", *words, env=environment)
+        assert done.out.split()[1] == first, done.err
+
+
+def test_verify_rebuild_proves_the_digest(mlxbuild: CommandLine) -> None:
+    digest = mlxbuild.built()
+    done = mlxbuild("verify", "tiny:int4", "--rebuild")
+    assert done.code == 0, done.err
+    assert f"{digest} came out again from recipe and lock" in done.out
+
+
+def test_a_failing_gate_moves_no_tag(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    edit("size: {max: 40MiB}", "size: {max: 1KiB}")
+    done = mlxbuild("create")
+    assert done.code == 4
+    assert "gates-failed" in done.err
+    assert json.loads(mlxbuild("list", "--json").out) == []
+    digest = done.out.split()[1]
+    shown = mlxbuild("show", digest)
+    assert shown.code == 0
+    assert "tiny:int4@1.0" in shown.out
+
+
+def test_the_gates_travel_with_the_artifact(mlxbuild: CommandLine, tmp_path: Path) -> None:
+    mlxbuild.built()
+    elsewhere = CommandLine(tmp_path, mlxbuild.home)
+    done = elsewhere("test", "tiny:int4")
+    assert done.code == 0, done.err
+    assert done.out.count("pass  ") == 2
+
+
+def test_several_recipes_share_work(mlxbuild: CommandLine) -> None:
+    other = mlxbuild.folder / "other.yaml"
+    other.write_text((mlxbuild.folder / "ModelSpec.yaml").read_text().replace("name: tiny", "name: other"))
+    ran = mlxbuild.ran("-f", "ModelSpec.yaml", "-f", "other.yaml")
+    assert len([label for label in ran if "/quantize/" in label]) == len(BLOCKS)
+
+
+def test_two_recipes_of_one_name_are_refused(mlxbuild: CommandLine) -> None:
+    (mlxbuild.folder / "other.yaml").write_text(
+        (mlxbuild.folder / "ModelSpec.yaml").read_text().replace("Be brief.", "Be long.")
+    )
+    done = mlxbuild("create", "-f", "ModelSpec.yaml", "-f", "other.yaml")
+    assert done.code == 2
+    assert "two different actions are both called `tiny:int4/pack`" in done.err
+
+
+def test_an_artifact_can_be_the_base_of_another(mlxbuild: CommandLine, tmp_path: Path) -> None:
+    mlxbuild.built()
+    child = tmp_path / "child"
+    child.mkdir()
+    (child / "ModelSpec.yaml").write_text(
+        'name: child\nversion: "2.0"\nbase: {from: "tiny:none"}\nquantization: int8\n'
+    )
+    done = CommandLine(child, mlxbuild.home)("create")
+    assert done.code == 0, done.err
+    assert done.out.startswith("child:int8@2.0 sha256:")
+    assert mlxbuild("verify", "child:int8").code == 0
+
+
+def test_a_stale_lock_is_renewed_at_a_desk_and_refused_in_ci(mlxbuild: CommandLine) -> None:
+    mlxbuild.built()
+    template = mlxbuild.folder / "model" / "chat_template.jinja"
+    template.write_text(template.read_text() + "\n")
+    os.utime(template, (1, 1))
+    refused = mlxbuild("create", env={"CI": "true"})
+    assert refused.code == 7
+    assert "`chat_template.jinja` in `model` changed" in refused.err
+    assert mlxbuild("lock", "--check").code == 7
+    renewed = mlxbuild("create")
+    assert renewed.code == 0
+    assert "renewing the lock" in renewed.err
+
+
+def test_graph_in_all_forms(mlxbuild: CommandLine) -> None:
+    assert mlxbuild("graph").out.startswith("flowchart LR\n")
+    assert 'tiny:int4/quantize" [label="tiny:int4/quantize × 5"]' in mlxbuild("graph", "--format", "dot").out
+    nodes = json.loads(mlxbuild("graph", "--format", "json").out)["nodes"]
+    assert {"tiny:int4/quantize/head", "tiny:none/pack"} <= {node["label"] for node in nodes}
+
+
+def test_skopeo_reads_the_store_as_it_lies(mlxbuild: CommandLine, real_tool: Callable[[str], str]) -> None:
+    import subprocess
+
+    digest = mlxbuild.built()
+    place = f"oci:{mlxbuild.home.store}:tiny:int4-1.0"
+    raw = subprocess.run([real_tool("skopeo"), "inspect", "--raw", place], capture_output=True, check=True).stdout
+    import hashlib
+
+    assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == digest
