@@ -1,6 +1,6 @@
 """A Hub on this machine that the real client talks to, with switches for everything that goes wrong on the real one.
 
-    with LocalHub(folder) as hub:
+    with LocalHub() as hub:
         commit = hub.publish("acme/tiny", {"config.json": b"{}", "model.safetensors": weights})
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         hub.faults.append(Fault("resolve", "model.safetensors", status=429, retry_after=2, times=1))

@@ -30,7 +30,8 @@ def folder_files(folder: Path, *, role: str, include: Sequence[str] = ()) -> tup
         ) from error
     taken = select(listed, role=role, include=include, where=str(folder))
     for path in taken:
-        resolve_inside(folder, path)
+        if (folder / path).is_symlink():  # the walk itself follows no link
+            resolve_inside(folder, path)
     return taken
 
 

@@ -6,10 +6,11 @@ Nothing else in the toolchain touches the network. The client is imported at the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from registry.digest import Digest
 from registry.errors import MlxbuildError
@@ -78,11 +79,17 @@ class Hub:
         """
 
         def listing() -> tuple[HubFile, ...]:
-            from huggingface_hub.hf_api import RepoFile
+            # `HfApi.list_repo_tree` is this without a timeout: a Hub that hangs would hang the build.
+            client = client_utilities()
+            entries = client.paginate(
+                f"{self.settings.endpoint}/api/models/{quote(repository)}/tree/{quote(commit, safe='')}",
+                params={"recursive": recursive, "expand": False},
+                headers=client.build_hf_headers(),
+                timeout=_TIMEOUT_SECONDS,
+            )
+            return tuple(_listed(entry) for entry in entries if entry["type"] == "file")
 
-            tree = self._client().list_repo_tree(repository, revision=commit, recursive=recursive)
-            return tuple(_listed(entry) for entry in tree if isinstance(entry, RepoFile))
-
+        self._client()
         return _ask(self.settings, repository, commit, listing)
 
     def reader(self, repository: str, commit: str, path: str) -> Callable[[int, int], bytes]:
@@ -229,10 +236,11 @@ def _may_pass(problem: Exception, passing: frozenset[int]) -> bool:
     return type(problem) is OSError and problem.errno is None and bool(passing)
 
 
-def _listed(entry: Any) -> HubFile:
-    if entry.lfs is None:
-        return HubFile(entry.path, int(entry.size), None, entry.blob_id)
-    return HubFile(entry.path, int(entry.lfs.size), Digest.parse(f"sha256:{entry.lfs.sha256}"), entry.blob_id)
+def _listed(entry: Mapping[str, Any]) -> HubFile:
+    lfs = entry.get("lfs")
+    if lfs is None:
+        return HubFile(entry["path"], int(entry["size"]), None, entry["oid"])
+    return HubFile(entry["path"], int(lfs["size"]), Digest.parse(f"sha256:{lfs['oid']}"), entry["oid"])
 
 
 def _meter(progress: Callable[[int], None] | None, checkpoint: Callable[[], None] | None) -> type[Any]:

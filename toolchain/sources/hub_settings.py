@@ -23,7 +23,7 @@ class HubSettings:
         cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
         offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
         return cls(
-            endpoint=os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/"),
+            endpoint=(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"),
             cache=_path(cache) if cache else hub_home() / "hub",
             offline=offline.upper() in _TRUE,
         )

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy
 import pytest
-from safetensors.numpy import save
 
+from tests.toolchain.lock.tiny_sources import WriteRecipe, tiny_weights
 from toolchain.spec.load import Recipe, load
-
-WriteRecipe = Callable[[str], Recipe]
-
-
-def tiny_weights(*names: str, fill: float = 1.0) -> bytes:
-    """A safetensors file of small float32 tensors."""
-    return bytes(save({name: numpy.full((4, 8), fill, dtype=numpy.float32) for name in names or ("embed",)}))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from registry.reference import Reference
 from registry.store.layout import Store
 from registry.store.tags import Descriptor, UnknownReference
 from tests.hub_server import Fault, LocalHub
-from tests.toolchain.lock.conftest import WriteRecipe, tiny_weights
+from tests.toolchain.lock.tiny_sources import WriteRecipe, tiny_weights
 from toolchain.lock.file import encode
 from toolchain.lock.make import changes, make_lock
 from toolchain.lock.model import Lock

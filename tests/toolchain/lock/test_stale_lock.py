@@ -9,7 +9,7 @@ import pytest
 from registry.digest import Digest
 from registry.store.layout import Store
 from tests.hub_server import LocalHub
-from tests.toolchain.lock.conftest import WriteRecipe
+from tests.toolchain.lock.tiny_sources import WriteRecipe
 from toolchain.lock.errors import DamagedLock, LockMissing, StaleLock
 from toolchain.lock.file import lock_path, read, write
 from toolchain.lock.judge import staleness

@@ -12,7 +12,7 @@ import pytest
 from registry.errors import MlxbuildError
 from registry.store.layout import Store
 from tests.hub_server import Fault, LocalHub
-from tests.toolchain.lock.conftest import tiny_weights
+from tests.toolchain.lock.tiny_sources import tiny_weights
 from toolchain.lock.modes import relock
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.sources.hub import Hub
