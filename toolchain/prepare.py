@@ -99,7 +99,9 @@ def pin(
     )
 
 
-def prepare(path: Path, store: Store, mode: LockMode, notice: Callable[[str], None] = lambda _: None) -> LockedRecipe:
+def prepare(
+    recipe: Recipe, store: Store, mode: LockMode, notice: Callable[[str], None] = lambda _: None
+) -> LockedRecipe:
     """Read the lock of a recipe, or make it.
 
     Args:
