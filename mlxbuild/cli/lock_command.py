@@ -12,7 +12,7 @@ from mlxbuild.cli.recipes import RecipeArguments, recipe_paths
 from mlxbuild.cli.workspace import open_store
 from registry.quantities import format_bytes
 from toolchain.lock.errors import LockMissing
-from toolchain.lock.file import lock_path, read, write
+from toolchain.lock.file import lock_path, read, readable, write
 from toolchain.lock.judge import require_current, staleness
 from toolchain.lock.make import changes, make_lock
 from toolchain.lock.model import Lock
@@ -33,7 +33,7 @@ def lock(
         for path in recipe_paths(recipes):
             recipe = load(path)
             place = lock_path(path)
-            previous = read(place) if place.exists() else None
+            previous = read(place) if check and place.exists() else readable(place)
             if check:
                 _check(previous, recipe, FileIndex(store.home), place)
                 say(f"{place}: fresh")

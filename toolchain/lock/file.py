@@ -61,6 +61,14 @@ def read(path: Path) -> Lock:
     return decode(data, str(path))
 
 
+def readable(path: Path) -> Lock | None:
+    """The lock that a new one may keep something of: none if it is missing or damaged."""
+    try:
+        return read(path)
+    except (LockMissing, DamagedLock):
+        return None
+
+
 def write(path: Path, lock: Lock) -> bool:
     """Write a lock, whole or not at all; whether the file changed.
 

@@ -1,4 +1,4 @@
-"""When a lock is stale, in words, and what each way of coming by a lock does about it."""
+"""When a lock is stale, in words."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from registry.digest import Digest
 from registry.store.layout import Store
 from tests.hub_server import LocalHub
 from tests.toolchain.lock.tiny_sources import WriteRecipe
-from toolchain.lock.errors import DamagedLock, LockMissing, StaleLock
-from toolchain.lock.file import lock_path, read, write
-from toolchain.lock.judge import staleness
+from toolchain.lock.errors import StaleLock
+from toolchain.lock.file import lock_path, readable, write
+from toolchain.lock.judge import require_current, staleness
 from toolchain.lock.make import make_lock
 from toolchain.lock.model import Lock
-from toolchain.lock.modes import LockMode, relock, settle
 from toolchain.sources.file_index import FileIndex
 from toolchain.spec.load import Recipe
 
@@ -94,57 +93,32 @@ def test_a_lock_of_another_recipe_is_told(store: Store, write_recipe: WriteRecip
     assert _reasons(recipe, other, store) == ["the lock was made for another recipe"]
 
 
-def test_the_modes(store: Store, write_recipe: WriteRecipe, model_folder: Path) -> None:
+@pytest.mark.usefixtures("model_folder")
+def test_all_reasons_are_told_at_once(store: Store, write_recipe: WriteRecipe, model_folder: Path) -> None:
     recipe = write_recipe(_FOLDER)
-    path = lock_path(recipe.path)
-    for mode in (LockMode.LOCKED, LockMode.FROZEN):
-        with pytest.raises(LockMissing):
-            settle(recipe, store, mode)
-    first = settle(recipe, store, LockMode.UPDATE)
-    assert first.written
-    assert read(path) == first.lock
-    for mode in LockMode:
-        again = settle(recipe, store, mode)
-        assert (again.lock, again.written, again.reasons) == (first.lock, False, ())
-    (model_folder / "config.json").write_bytes(b'{"model_type": "gemma"}')
-    with pytest.raises(StaleLock, match=r"`config\.json` in `\./model` changed") as caught:
-        settle(recipe, store, LockMode.LOCKED)
-    assert caught.value.exit_code == 7
-    assert caught.value.where == str(path)
-    assert settle(recipe, store, LockMode.FROZEN).lock == first.lock
-    updated = settle(recipe, store, LockMode.UPDATE)
-    assert updated.written
-    assert updated.previous == first.lock
-    assert [str(reason) for reason in updated.reasons] == ["`config.json` in `./model` changed"]
-    assert read(path) == updated.lock != first.lock
+    lock = make_lock(recipe, store)
+    require_current(staleness(recipe, lock, FileIndex(store.home)), "ModelSpec.lock")
+    (model_folder / "config.json").write_bytes(b"{}")
+    recipe = write_recipe(f"{_FOLDER}\ntokenizer: {{hf_repo: acme/words}}")
+    with pytest.raises(StaleLock) as caught:
+        require_current(staleness(recipe, lock, FileIndex(store.home)), "ModelSpec.lock")
+    assert "`config.json` in `./model` changed; the lock has no source `tokenizer`" in caught.value.message
+    assert (caught.value.exit_code, caught.value.where) == (7, "ModelSpec.lock")
+    assert "mlxbuild lock" in str(caught.value.hint)
 
 
 @pytest.mark.usefixtures("model_folder")
-def test_a_damaged_lock_is_replaced_only_when_asked_to(store: Store, write_recipe: WriteRecipe) -> None:
+def test_nothing_is_kept_of_a_damaged_lock(store: Store, write_recipe: WriteRecipe) -> None:
     recipe = write_recipe(_FOLDER)
     path = lock_path(recipe.path)
-    whole = settle(recipe, store, LockMode.UPDATE).lock
+    assert readable(path) is None
+    lock = make_lock(recipe, store)
+    write(path, lock)
+    assert readable(path) == lock
     path.write_text("<<<<<<< HEAD\n" + path.read_text())
-    for mode in LockMode:
-        with pytest.raises(DamagedLock):
-            settle(recipe, store, mode)
-    mended = relock(recipe, store)
-    assert mended.written
-    assert read(path) == mended.lock == whole
-    assert not relock(recipe, store).written
-
-
-def test_an_upgrade_moves_a_branch(
-    local_hub: LocalHub, store: Store, write_recipe: WriteRecipe, tiny_model: dict[str, bytes]
-) -> None:
-    local_hub.publish("acme/tiny", tiny_model)
-    recipe = write_recipe("base: {hf_repo: acme/tiny}")
-    first = relock(recipe, store).lock
-    moved = local_hub.publish("acme/tiny", {**tiny_model, "config.json": b"{}"})
-    assert relock(recipe, store).lock == first
-    upgraded = relock(recipe, store, upgrade=True)
-    assert upgraded.lock.sources[0].pinned == moved
-    assert upgraded.previous == first
+    assert readable(path) is None
+    write(path, make_lock(recipe, store, readable(path)))
+    assert readable(path) == lock
 
 
 def test_two_recipes_in_one_folder_have_two_locks(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from registry.errors import MlxbuildError
 from registry.store.layout import Store
 from tests.hub_server import Fault, LocalHub
 from tests.toolchain.lock.tiny_sources import tiny_weights
-from toolchain.lock.modes import relock
+from toolchain.lock.file import lock_path, write
+from toolchain.lock.make import make_lock
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.sources.hub import Hub
 from toolchain.sources.secrets import redact
@@ -37,7 +38,9 @@ def test_the_token_reaches_the_hub_and_nothing_else(
     local_hub.private["acme/tiny"] = _TOKEN
     path = tmp_path / "ModelSpec.yaml"
     path.write_text('name: tiny\nversion: "1.0"\nbase: {hf_repo: acme/tiny}\n')
-    (base,) = relock(load(path), store).lock.sources
+    lock = make_lock(load(path), store)
+    write(lock_path(path), lock)
+    (base,) = lock.sources
     for file in base.files:
         SourceCatalogue(tmp_path, store).fetch(base, file)
 

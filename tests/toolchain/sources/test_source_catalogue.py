@@ -199,7 +199,7 @@ def test_looking_for_files_does_not_load_the_hub_client(tmp_path: Path, home: Ho
     snapshot.mkdir(parents=True)
     (snapshot / "model.safetensors").write_bytes(_WEIGHTS)
     code = _CHILD.replace("print(", "path = (") + (
-        "import toolchain.lock.modes\n"
+        "import toolchain.lock.judge, toolchain.lock.make\n"
         "assert SourceCatalogue(Path(folder), Store.open(Home(Path(folder) / 'home'))).present(file.blob.digest)\n"
         "assert not {'huggingface_hub', 'mlx', 'requests', 'httpx', 'httpx2'} & set(sys.modules), sys.modules.keys()\n"
         "print(path)\n"
