@@ -27,9 +27,9 @@ from jinja2.visitor import NodeTransformer
 
 MAXIMUM_CHARACTERS = 16 * 1024 * 1024
 """Of a whole rendering, and of any text made on the way."""
-MAXIMUM_STEPS = 10_000_000
+MAXIMUM_STEPS = 4_000_000
 """Of one rendering: loop rounds, items of lists made or printed, and calls."""
-_STEPS_OF_A_CALL = 20
+_STEPS_OF_A_CALL = 10
 _CHARACTERS_OF_A_STEP = 1024
 
 _steps_left: ContextVar[list[int] | None] = ContextVar("steps_left", default=None)
@@ -101,7 +101,8 @@ class ChatEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         _spend(_STEPS_OF_A_CALL)
-        _check_call(getattr(__obj, "__name__", ""), getattr(__obj, "__self__", None), args, kwargs)
+        method = getattr(__obj, "__wrapped__", __obj)  # str.format comes wrapped
+        _check_call(getattr(method, "__name__", ""), getattr(method, "__self__", None), args, kwargs)
         return _measured(super().call(__context, __obj, *args, **kwargs))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

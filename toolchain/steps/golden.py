@@ -95,6 +95,8 @@ def first_rewritten(template: ChatTemplate, switch: str | None, *, arguments_as_
     settings: list[dict[str, Any]] = [{}] if switch is None else [{}, {switch: True}, {switch: False}]
     for case in _cases(template, arguments_as_text):
         for setting in settings:
+            if case is REASONING and False in setting.values():
+                continue  # whoever turns thinking off has no thoughts to keep
             if not _appends(template, case, setting):
                 state = "".join(f", thinking {'on' if on else 'off'}" for on in setting.values())
                 return case.name + state
