@@ -59,6 +59,8 @@ class BuildOptions:
     expect_cached: bool = False
     shuffle: int | None = None
     """A seed by which ready actions are shuffled, to prove that order does not matter."""
+    gates: bool = True
+    """Without gates nothing is tested, and no tag moves."""
     salt: str = ""
 
 
@@ -103,7 +105,7 @@ def create(
     """
     options = options or BuildOptions()
     begun = time.perf_counter()
-    graph, goals = compile_graph(variants)
+    graph, goals = compile_graph(variants, gates=options.gates)
     traces, history = TraceStore(store.home), History(store.home)
     stream.emit(RunStarted(run, command, tuple(goal.spec.label for goal in goals), len(graph.nodes)))
     lookup = Lookup(store, traces, refresh=options.refresh, salt=options.salt)
@@ -119,7 +121,7 @@ def create(
         order=_order(options.shuffle),
     )
     result = scheduler.run()
-    artifacts = _conclude(goals, result, store, stream)
+    artifacts = _conclude(goals, result, store, stream, tags_move=options.gates)
     if set(result.outcomes.values()) - {"hit"}:
         recipes = {built.digest: goal.spec.recipe for goal, built in zip(goals, artifacts, strict=True) if built.digest}
         history.remember_recipes(recipes)
@@ -158,7 +160,9 @@ def _order(seed: int | None) -> Callable[[list[str]], list[str]]:
     return lambda labels: source.sample(labels, len(labels))
 
 
-def _conclude(goals: Sequence[Goal], result: RunResult, store: Store, stream: EventStream) -> tuple[Built, ...]:
+def _conclude(
+    goals: Sequence[Goal], result: RunResult, store: Store, stream: EventStream, *, tags_move: bool
+) -> tuple[Built, ...]:
     """Judge every variant and move, in one go, the tags of those that pass."""
     built = []
     moves: dict[str, Blob] = {}
@@ -169,7 +173,7 @@ def _conclude(goals: Sequence[Goal], result: RunResult, store: Store, stream: Ev
             continue
         manifest = outputs["manifest"]
         failed = tuple(label for label in goal.gates if not _passes(label, result, store, stream))
-        tags = () if failed else tags_of(goal.spec, is_default=goal.is_default)
+        tags = () if failed or not tags_move else tags_of(goal.spec, is_default=goal.is_default)
         moves |= dict.fromkeys(tags, manifest)
         built.append(Built(goal.spec.label, manifest.digest, tags, failed))
     store.tags.set({tag: tag_descriptor(manifest) for tag, manifest in _moved(moves, store).items()})

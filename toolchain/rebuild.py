@@ -80,6 +80,23 @@ def locked_variant(artifact: Artifact, recipe: Path) -> LockedVariant:
     return pin(spec, sources, SourceCatalogue(recipe.parent, artifact.store))
 
 
+def base_perplexity(artifact: Artifact, recipe: Path, text: str) -> float:
+    """The perplexity of a text for the unquantized base of an artifact, measured here and now.
+
+    Raises:
+        MlxbuildError: the base is not on this machine and cannot be fetched, or cannot be loaded.
+    """
+    from toolchain.gates.perplexity import measure_perplexity
+
+    variant = locked_variant(artifact, recipe)
+    with tempfile.TemporaryDirectory(prefix="mlxbuild-base-") as place:
+        for file in variant.base.files:
+            link = Path(place) / file.path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(variant.catalogue.fetch(variant.base, file).absolute())
+        return measure_perplexity(Path(place), text)
+
+
 def rebuild(artifact: Artifact, recipe: Path, stream: EventStream, *, run: str) -> Digest:
     """Build an artifact again in an empty home and compare.
 

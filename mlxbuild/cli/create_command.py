@@ -10,7 +10,7 @@ import typer
 from mlxbuild.cli.display import progress_sink
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import Frozen, Locked, Recipes, Variants, lock_mode, locked_variants
-from mlxbuild.cli.workspace import open_store
+from mlxbuild.cli.workspace import open_store, require_writable
 from registry.errors import UserError
 from toolchain.create import BuildOptions, create
 from toolchain.events.journal import Journal, new_run_name
@@ -36,6 +36,7 @@ def create_artifacts(
     executor: Annotated[str, typer.Option(help="`inline` (threads) or `process` (child processes).")] = "inline",
     keep_going: Annotated[bool, typer.Option("-k", "--keep-going", help="Go on with what a failure spares.")] = False,
     refresh: Annotated[list[str] | None, typer.Option(help="Run this kind of step though it is cached.")] = None,
+    gates: Annotated[bool, typer.Option("--gates/--no-gates", help="Without gates, no tag moves either.")] = True,
     expect_cached: Annotated[bool, typer.Option("--expect-cached", help="Fail if anything had to run.")] = False,
     shuffle: Annotated[int | None, typer.Option(help="Shuffle ready actions by this seed.", hidden=True)] = None,
     progress: Annotated[str, typer.Option(help="auto, live, plain, github or none.")] = "auto",
@@ -52,10 +53,12 @@ def create_artifacts(
         executor="process" if executor == "process" else "inline",
         keep_going=keep_going,
         refresh=frozenset(refresh or ()),
+        gates=gates,
         expect_cached=expect_cached,
         shuffle=shuffle,
     )
     with open_store() as store:
+        require_writable(store)
         variants = locked_variants(file, variant, store, lock_mode(locked=locked, frozen=frozen))
         run = new_run_name()
         stream = EventStream([progress_sink(progress), Journal(store.home, run)])

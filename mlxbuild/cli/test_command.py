@@ -11,9 +11,11 @@ from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import find, open_store
 from registry.artifact.reader import Artifact
 from registry.errors import UserError
+from toolchain.cache.history import History
 from toolchain.create import GatesFailed
 from toolchain.gates.run import run_gate
-from toolchain.rebuild import carried_spec
+from toolchain.prepare import RECIPE_NAME
+from toolchain.rebuild import base_perplexity, carried_spec
 
 app = typer.Typer()
 
@@ -22,13 +24,15 @@ app = typer.Typer()
 def run_gates(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
     gate: Annotated[list[str] | None, typer.Option(help="Only the gate of this name; may be given often.")] = None,
+    file: Annotated[Path | None, typer.Option("-f", "--file", help="Where its recipe lies, to find its base.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run the gates of an artifact here and now, whatever came out before. Exits with 4 if one fails."""
     with open_store() as store:
         _, digest = find(store, name)
         artifact = Artifact.open(store, digest)
-        gates = [each for each in carried_spec(artifact, Path()).gates if not gate or each.name in gate]
+        recipe = (file or History(store.home).recipe_of(digest) or Path(RECIPE_NAME)).absolute()
+        gates = [each for each in carried_spec(artifact, recipe).gates if not gate or each.name in gate]
         if not gates:
             raise UserError(
                 "there is no such gate" if gate else "the artifact carries no gates",
@@ -39,7 +43,13 @@ def run_gates(
 
         results = []
         for each in gates:
-            result = run_gate(each, artifact, store, load=lambda: ONE_MODEL.get(store, digest))
+            result = run_gate(
+                each,
+                artifact,
+                store,
+                load=lambda: ONE_MODEL.get(store, digest),
+                base_perplexity=lambda text: base_perplexity(artifact, recipe, text),
+            )
             results.append(result)
             if not as_json:
                 say(f"{'pass' if result.passed else 'FAIL'}  {each.name}  {result.message}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 
 from registry.digest import Digest
 from registry.home import Home
 from registry.reference import Reference
+from registry.store.errors import StoreReadOnly
 from registry.store.layout import Store
 from registry.store.leases import shared
 
@@ -19,6 +21,18 @@ def open_store() -> Iterator[Store]:
     home = Home.from_environment()
     with shared(home, waiting=tell):
         yield Store.open(home)
+
+
+def require_writable(store: Store) -> None:
+    """Refuse to begin work whose results could not be kept.
+
+    Raises:
+        StoreReadOnly: the home cannot be written to.
+    """
+    if not os.access(store.home.store, os.W_OK):
+        raise StoreReadOnly(
+            "the store is read-only", where=str(store.home.store), hint="choose another home with MLXBUILD_HOME"
+        )
 
 
 def find(store: Store, name: str) -> tuple[Reference, Digest]:

@@ -54,8 +54,10 @@ class Goal:
     is_default: bool
 
 
-def compile_graph(variants: Iterable[LockedVariant]) -> tuple[Graph, tuple[Goal, ...]]:
+def compile_graph(variants: Iterable[LockedVariant], *, gates: bool = True) -> tuple[Graph, tuple[Goal, ...]]:
     """The graph of several variants, of one recipe or of many; what they share is one node or has one key.
+
+    Without `gates` the graph ends with the artifacts.
 
     Raises:
         UnusableSource: a source has no config.json or no tokenizer.
@@ -65,7 +67,7 @@ def compile_graph(variants: Iterable[LockedVariant]) -> tuple[Graph, tuple[Goal,
     fetches: dict[str, Fetch] = {}
     goals = []
     for variant in variants:
-        compiler = _Compiler(variant, fetches)
+        compiler = _Compiler(variant, fetches, variant.spec.gates if gates else ())
         nodes += compiler.nodes()
         goals.append(compiler.goal())
     nodes += [_fetch_node(label, fetch) for label, fetch in fetches.items()]
@@ -80,11 +82,12 @@ def _fetch_node(label: str, fetch: Fetch) -> Node:
 class _Compiler:
     """The nodes of one variant."""
 
-    def __init__(self, variant: LockedVariant, fetches: dict[str, Fetch]) -> None:
+    def __init__(self, variant: LockedVariant, fetches: dict[str, Fetch], gates: tuple[Gate, ...]) -> None:
         self._variant = variant
         self._spec = variant.spec
         self._prefix = f"{variant.spec.name}:{variant.spec.variant}"
         self._fetches = fetches
+        self._gates = gates
         self._canonical = canonical(variant.spec)
 
     def nodes(self) -> Iterator[Node]:
@@ -93,11 +96,11 @@ class _Compiler:
         yield self._tokenizer()
         yield self._template()
         yield self._pack(blocks)
-        for gate in self._spec.gates:
-            yield self._gate(gate)
+        for gate in self._gates:
+            yield from self._gate(gate)
 
     def goal(self) -> Goal:
-        gates = tuple(self._label("gate", gate.name) for gate in self._spec.gates)
+        gates = tuple(self._label("gate", gate.name) for gate in self._gates)
         return Goal(self._spec, self._label("pack"), gates, self._variant.is_default)
 
     def _label(self, *parts: str) -> str:
@@ -209,6 +212,22 @@ class _Compiler:
             },
         }
 
-    def _gate(self, gate: Gate) -> Node:
+    def _gate(self, gate: Gate) -> Iterator[Node]:
         parameters = {"kind": gate.kind, "name": gate.name, "parameters": dict(gate.parameters)}
-        return Node(self._label("gate", gate.name), "gate", parameters, {"artifact": OutputsOf(self._label("pack"))})
+        inputs: dict[str, Digest | OutputsOf] = {"artifact": OutputsOf(self._label("pack"))}
+        if "max_increase_vs_base" in gate.parameters:
+            measure = self._measure(gate)
+            inputs["base"] = OutputsOf(measure.label)
+            yield measure
+        yield Node(self._label("gate", gate.name), "gate", parameters, inputs)
+
+    def _measure(self, gate: Gate) -> Node:
+        base = self._variant.base
+        return Node(
+            self._label("measure", gate.name),
+            "measure",
+            {"text": gate.parameters["text"]},
+            {file.path: file.blob.digest for file in base.files},
+            after=tuple(self._fetch(base, file) for file in base.files),
+            work_bytes=sum(file.blob.size_bytes for file in base.files),
+        )

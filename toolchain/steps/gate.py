@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 
 from registry import canonical_json
 from registry.artifact.reader import Artifact
@@ -16,7 +17,8 @@ from toolchain.steps.port import StepContext
 
 
 class GateStep:
-    """Parameters: kind, name and parameters of a gate. Input: `artifact`. Output: `result`."""
+    """Parameters: kind, name and parameters of a gate. Inputs: `artifact`, and `base` where it is compared
+    with. Output: `result`."""
 
     kind = "gate"
     implementation = 1
@@ -28,8 +30,19 @@ class GateStep:
         gate = Gate(record.parameters["kind"], record.parameters["name"], record.parameters["parameters"])
         context.checkpoint()
         artifact = Artifact.open(context.store, digest)
-        result = run_gate(gate, artifact, context.store, load=lambda: ONE_MODEL.get(context.store, digest))
+        result = run_gate(
+            gate,
+            artifact,
+            context.store,
+            load=lambda: ONE_MODEL.get(context.store, digest),
+            base_perplexity=_base_perplexity(record, context.store) if "base" in record.inputs else None,
+        )
         return {"result": context.store.put(canonical_json.encode(result.to_json()))}
+
+
+def _base_perplexity(record: ActionRecord, store: Store) -> Callable[[str], float]:
+    measured = json.loads(store.read(input_digest(record, "base", "result")))
+    return lambda _: float(measured["perplexity"])
 
 
 class OneModel:

@@ -50,5 +50,8 @@ STEPS: Mapping[str, StepKind] = _table(
     StepKind("tokenizer", 1, (), "toolchain.steps.tokenizer:TokenizerStep"),
     StepKind("template", 1, ("jinja2", "mlx-lm", "tokenizers"), "toolchain.steps.template:TemplateStep"),
     StepKind("pack", 1, (), "toolchain.steps.pack:PackStep"),
+    StepKind(
+        "measure", 1, ("mlx", "mlx-lm"), "toolchain.steps.measure:MeasureStep", lane="model", platform_sensitive=True
+    ),
     StepKind("gate", 1, ("mlx", "mlx-lm"), "toolchain.steps.gate:GateStep", lane="model", platform_sensitive=True),
 )

@@ -12,7 +12,7 @@ from typing import Final, Self
 from registry.digest import Digest
 from registry.errors import StepError
 
-SLICE_BYTES: Final = 4 * 1024 * 1024
+SLICE_BYTES: Final = 1024 * 1024
 
 
 class SourceChanged(StepError):

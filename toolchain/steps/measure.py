@@ -1,0 +1,32 @@
+"""The step `measure`: the perplexity of a text for an unquantized base, which gates compare their artifacts with."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from registry import canonical_json
+from registry.digest import Blob
+from toolchain.gates.perplexity import measure_perplexity
+from toolchain.graph.action import ActionRecord, input_digest
+from toolchain.steps.port import StepContext
+
+
+class MeasureStep:
+    """Parameter: `text`. Inputs: every file of the base by its path. Output: `result`, {"perplexity": number}."""
+
+    kind = "measure"
+    implementation = 1
+    tools = ("mlx", "mlx-lm")
+
+    def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
+        """See `Step.run`."""
+        with tempfile.TemporaryDirectory(prefix="mlxbuild-base-") as place:
+            folder = Path(place)
+            for path in record.inputs:
+                link = folder / path
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(context.sources.locate(input_digest(record, path)).absolute())
+            value = measure_perplexity(folder, record.parameters["text"])
+        return {"result": context.store.put(canonical_json.encode({"perplexity": value}))}
