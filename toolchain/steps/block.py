@@ -68,7 +68,7 @@ class BlockStep:
         progress.finish()
         return {
             **{name: shard.blob for name, shard in outputs.items()},
-            "facts": context.store.put(facts.to_json()),
+            "facts": context.store.put(facts.to_json(), durable=False),
         }
 
 

@@ -12,8 +12,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from registry.store.layout import Store
 from runtime.model.mlx_lm_package import submodule
-from tests.toolchain.steps.test_block_architectures import assert_loads, assert_same
 from tests.toolchain.weights.block_builds import INT4, NONE, BlockBuild, variant
+from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same
 from tests.toolchain.weights.tiny_models import write_model
 from toolchain.spec.resolved import Adapter, FolderSource, Quantization
 from toolchain.weights.adapters import UnusableAdapter

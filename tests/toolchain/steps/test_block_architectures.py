@@ -8,14 +8,18 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
-from mlx.utils import tree_flatten, tree_map_with_path
+from mlx.utils import tree_flatten
 
 from registry.store.layout import Store
 from runtime.model.mlx_lm_package import submodule
 from tests.toolchain.weights.block_builds import INT4, INT8, NONE, BlockBuild, variant
+from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same, reference
 from tests.toolchain.weights.tiny_models import CONFIGURATIONS, write_model
 from toolchain.spec.resolved import Quantization, QuantizationScheme
+from toolchain.weights.dtypes import SAFETENSORS_NAMES
+from toolchain.weights.encoding import as_buffer
 from toolchain.weights.safetensors import read_file_header
+from toolchain.weights.writer import StoredTensor, header
 
 MODES = {
     "mxfp4": QuantizationScheme("mxfp4", 4, 32),
@@ -23,52 +27,6 @@ MODES = {
     "nvfp4": QuantizationScheme("nvfp4", 4, 16),
     "affine-3bit-g32": QuantizationScheme("affine", 3, 32),
 }
-
-
-def reference(
-    folder: Path, scheme: QuantizationScheme | None, dtype: str | None = None, predicate: Any = None
-) -> tuple[dict[str, mx.array], dict[str, Any]]:
-    """The parameters and the configuration that mlx-lm's own functions give, as `mlx_lm.convert` calls them."""
-    utils = submodule("utils")
-    model, config = utils.load_model(folder, lazy=True)
-    if dtype is not None:
-        may_cast = getattr(model, "cast_predicate", lambda _: True)
-
-        def cast(name: str, array: mx.array) -> mx.array:
-            is_cast = may_cast(name) and mx.issubdtype(array.dtype, mx.floating)
-            return array.astype(getattr(mx, dtype)) if is_cast else array
-
-        model.update(tree_map_with_path(cast, model.parameters()))
-    if scheme is not None:
-        if isinstance(predicate, str):
-            predicate = submodule("convert").mixed_quant_predicate_builder(predicate, model, scheme.group_size)
-        model, config = utils.quantize_model(
-            model, config, scheme.group_size, scheme.bits, mode=scheme.mode, quant_predicate=predicate
-        )
-    return dict(tree_flatten(model.parameters())), config
-
-
-def assert_same(built: Path, expected: dict[str, mx.array]) -> None:
-    files = sorted(built.glob("model*.safetensors"))
-    arrays: dict[str, mx.array] = {}
-    for file in files:
-        arrays |= mx.load(str(file))
-    assert arrays.keys() == expected.keys()
-    for name, array in expected.items():
-        assert arrays[name].dtype == array.dtype, name
-        assert arrays[name].shape == array.shape, name
-        assert bytes(memoryview(mx.contiguous(arrays[name]).reshape(-1).view(mx.uint8))) == bytes(
-            memoryview(mx.contiguous(array).reshape(-1).view(mx.uint8))
-        ), name
-    assert all(read_file_header(file) for file in files)
-
-
-def assert_loads(built: Path) -> None:
-    """mlx-lm loads the folder strictly, with the tensors' own precision, and computes finite logits."""
-    model, _ = submodule("utils").load_model(built)
-    model.set_dtype(mx.float32)  # MLX cannot compute experts in bfloat16 on a CPU
-    logits = model(mx.array([[1, 5, 9]]))
-    assert bool(mx.all(mx.isfinite(logits)))
 
 
 @pytest.mark.parametrize("family", sorted(CONFIGURATIONS))
@@ -169,6 +127,31 @@ def test_a_quantized_source_is_passed_through_with_its_configuration(store: Stor
     again = json.loads((second / "config.json").read_text())
     assert again["quantization"] == json.loads((first / "config.json").read_text())["quantization"]
     assert config["quantization"] == again["quantization"]
+
+
+def test_float8_weights_are_unpacked_as_mlx_lm_unpacks_them(store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "source", "deepseek_v3")
+    (file,) = folder.glob("*.safetensors")
+    arrays: Any = mx.load(str(file))
+    name = "model.layers.1.self_attn.o_proj.weight"
+    arrays[f"{name}_scale_inv"] = mx.full((1, 2), 0.25)
+    arrays[name] = mx.to_fp8(arrays[name])
+    rows = []
+    for each in sorted(arrays):
+        dtype = "F8_E4M3" if each == name else SAFETENSORS_NAMES[arrays[each].dtype]
+        rows.append(StoredTensor(each, dtype, arrays[each].shape, arrays[each].nbytes))
+    contents = b"".join(bytes(as_buffer(arrays[row.name])) for row in rows)
+    file.write_bytes(header(rows) + contents)
+    config = json.loads((folder / "config.json").read_text())
+    packing = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
+    (folder / "config.json").write_text(json.dumps(config | packing))
+
+    built = BlockBuild(store, folder, variant(folder, INT4)).assemble(tmp_path / "built")
+    assert_same(built, reference(folder, INT4.scheme)[0])
+    assert_loads(built)
+    plain = BlockBuild(store, folder, variant(folder)).assemble(tmp_path / "plain")
+    assert "quantization_config" not in json.loads((plain / "config.json").read_text())
+    assert_loads(plain)
 
 
 def test_the_index_counts_as_mlx_lm_counts(store: Store, tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from registry.home import Home
 from registry.store.layout import Store
-from tests.toolchain.steps.test_block_architectures import assert_same, reference
 from tests.toolchain.weights.block_builds import INT4, NONE, BlockBuild, variant
+from tests.toolchain.weights.mlx_lm_reference import assert_same, reference
 from tests.toolchain.weights.tiny_models import write_model
 from toolchain.weights.safetensors import read_file_header
 
@@ -38,3 +40,25 @@ def test_a_block_is_split_into_shards_at_the_limit(store: Store, tmp_path: Path)
             assert rows[0].begin % 8 == 0
     built = build.assemble(tmp_path / "built")
     assert_same(built, reference(folder, None)[0])
+
+
+def test_threads_that_end_with_the_process_do_not_abort_it() -> None:
+    program = """
+import threading
+import mlx.core as mx
+from toolchain.weights.device import cpu_device
+
+def work():
+    for _ in range(2):
+        with cpu_device():
+            mx.eval(mx.quantize(mx.random.normal((2816, 1024)), 64, 4))
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+    for _ in range(5):
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr) == (0, "")
