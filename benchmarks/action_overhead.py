@@ -1,0 +1,88 @@
+"""What mlxbuild adds to an action's own work: ten thousand trivial actions through the real scheduler and store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from benchmarks.finding import Finding
+from benchmarks.measurement import middle
+from benchmarks.workplace import fresh_folder
+from registry.digest import Blob
+from registry.home import Home
+from registry.store.layout import Store
+from toolchain.cache.history import History
+from toolchain.cache.traces import TraceStore
+from toolchain.events.journal import Journal
+from toolchain.events.stream import EventStream
+from toolchain.execute.inline import InlineExecutor
+from toolchain.execute.perform import Workplace
+from toolchain.execute.schedule import Scheduler
+from toolchain.graph.action import ActionRecord, Node, OutputsOf
+from toolchain.graph.graph import assemble
+from toolchain.graph.lookup import Lookup
+from toolchain.steps.port import StepContext
+from toolchain.steps.table import StepKind
+
+_PARTS, _WHOLES = 9, 1000
+_ACTIONS = (_PARTS + 1) * _WHOLES
+
+
+class TrivialStep:
+    """Stores a few bytes of its own."""
+
+    kind = "trivial"
+    implementation = 1
+    tools: tuple[str, ...] = ()
+
+    def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
+        """Outputs: `out`."""
+        return {"out": context.store.put(str(record.parameters["number"]).encode())}
+
+
+_STEPS = {"trivial": StepKind("trivial", 1, (), f"{__name__}:TrivialStep")}
+
+
+def measure(runs: int) -> Iterator[Finding]:
+    """Milliseconds for each action, when all of them run and when all of them hit."""
+    ran, hit = [], []
+    for _ in range(runs):
+        with fresh_folder() as folder:
+            store = Store.open(Home(folder))
+            ran.append(_seconds(store, "ran"))
+            hit.append(_seconds(store, "hit"))
+    for outcome, seconds in (("run", ran), ("hit", hit)):
+        each = middle(seconds, float) / _ACTIONS * 1000
+        yield Finding(f"overhead of an action, {_ACTIONS:,} that {outcome}", "ms", each, 2.0)
+
+
+def _seconds(store: Store, expected: str) -> float:
+    begun = time.perf_counter()
+    traces = TraceStore(store.home)
+    stream = EventStream([Journal(store.home, expected)])
+    result = Scheduler(
+        assemble(_nodes(), {}),
+        Lookup(store, traces, steps=_STEPS),
+        traces,
+        History(store.home),
+        store,
+        InlineExecutor(replace(Workplace.of(store), steps=_STEPS)),
+        stream,
+        steps=_STEPS,
+    ).run()
+    stream.close()
+    seconds = time.perf_counter() - begun
+    if result.count() != {expected: _ACTIONS}:
+        raise RuntimeError(f"expected that all actions {expected}, and got {result.count()}")
+    return seconds
+
+
+def _nodes() -> Iterator[Node]:
+    """A thousand wholes of nine parts each, shaped as models are of blocks."""
+    for whole in range(_WHOLES):
+        parts = [f"model-{whole}/part/{part}" for part in range(_PARTS)]
+        for part, label in enumerate(parts):
+            yield Node(label, "trivial", {"number": whole * (_PARTS + 1) + part}, {})
+        inputs = {f"part-{part}": OutputsOf(label) for part, label in enumerate(parts)}
+        yield Node(f"model-{whole}/whole", "trivial", {"number": whole * (_PARTS + 1) + _PARTS}, inputs)
