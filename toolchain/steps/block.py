@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -249,9 +250,7 @@ def _parameter_count(config: Mapping[str, Any], outputs: tuple[Output, ...]) -> 
     count = 0
     for output in outputs:
         path, _, leaf = output.name.rpartition(".")
-        size = 1
-        for length in output.shape:
-            size *= length
+        size = math.prod(output.shape)
         if is_quantized(config) and f"{path}.scales" in names:
             if leaf == "weight":
                 count += size * 32 // quantization.get(path, quantization)["bits"]

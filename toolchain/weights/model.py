@@ -113,7 +113,7 @@ def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:300]
 
 
