@@ -12,8 +12,9 @@ from mlxbuild.cli.workspace import tell
 from registry.errors import UserError
 from registry.home import Home
 from registry.quantities import format_bytes
-from registry.store.gc import GRACE_SECONDS, SoftRoot, collect
+from registry.store.gc import GRACE_SECONDS, collect
 from registry.store.layout import Store
+from toolchain.cache.retention import retention
 from toolchain.cache.traces import TraceStore
 
 app = typer.Typer()
@@ -26,26 +27,28 @@ _UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 @app.command()
 def collect_garbage(
     budget: Annotated[
-        str, typer.Option(help="Keep reusable results only while the store is below this: `20GB`. Default: none.")
+        str, typer.Option(help="Keep weights that no name needs while the store is below this, such as `20GB`.")
     ] = "0",
-    keep_cache: Annotated[bool, typer.Option("--keep-cache", help="Keep every reusable result.")] = False,
+    keep_cache: Annotated[bool, typer.Option("--keep-cache", help="Keep all of them.")] = False,
     grace: Annotated[float, typer.Option(help="Keep blobs younger than this many seconds.")] = GRACE_SECONDS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Remove blobs that no name needs; results that a build could reuse stay within the budget, newest first."""
+    """Remove blobs that no name needs. What still has a name stays fully cached for the next build."""
     store = Store.open(Home.from_environment())
-    soft = [
-        SoftRoot(blob.digest, used) for trace, used in TraceStore(store.home).all() for blob in trace.outputs.values()
-    ]
+    traces = TraceStore(store.home)
+    spared = retention(traces.all())
     collection = collect(
         store,
-        soft_roots=soft,
+        roots=[digest for digest in spared.roots if store.has(digest)],
+        soft_roots=spared.soft_roots,
         budget_bytes=None if keep_cache else size_bytes(budget),
         grace_seconds=grace,
         dry_run=dry_run,
         waiting=tell,
     )
+    for key in () if dry_run else spared.forgotten:
+        traces.remove(key)
     if as_json:
         say_json(
             {

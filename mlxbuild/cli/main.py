@@ -129,6 +129,10 @@ def run(arguments: list[str]) -> int:
         where = f" ({error.filename})" if error.filename else ""
         sys.stderr.write(f"error[{Kind.ENVIRONMENT}]: {error.strerror or error}{where}\n")
         return _verbosely(6)
+    except Exception as error:  # noqa: BLE001 - a bug: a person gets a sentence, `-v` the story
+        sys.stderr.write(f"error[bug]: {type(error).__name__}: {error}\n")
+        sys.stderr.write("hint: run it again with `mlxbuild -v ...` and report what that prints\n")
+        return _verbosely(1)
     return code if isinstance(code, int) else 0
 
 

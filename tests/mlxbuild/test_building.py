@@ -187,3 +187,16 @@ def test_skopeo_reads_the_store_as_it_lies(mlxbuild: CommandLine, real_tool: Cal
     import hashlib
 
     assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == digest
+
+
+def test_gc_frees_what_has_no_name_and_leaves_the_rest_cached(
+    mlxbuild: CommandLine, edit: Callable[[str, str], None]
+) -> None:
+    mlxbuild.built()
+    assert mlxbuild("rm", "tiny:none", "tiny:none-1.0").code == 0
+    would = json.loads(mlxbuild("gc", "--dry-run", "--grace", "0", "--json").out)
+    done = json.loads(mlxbuild("gc", "--grace", "0", "--json").out)
+    assert done["freed_bytes"] == would["freed_bytes"] > 0
+    edit("[int4, none]", "[int4]")
+    assert mlxbuild.ran("--expect-cached") == []
+    assert mlxbuild("verify", "tiny:int4").code == 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from registry.digest import Blob
@@ -90,6 +93,7 @@ def _folder_reasons(role: str, source: FolderSource, locked: LockedSource, index
         found = folder_files(source.path, role=role)
         reasons = [f"`{path}` in `{source.written}` is new" for path in found if path not in pinned]
         reasons += [f"`{path}` in `{source.written}` is gone" for path in pinned if path not in found]
+        _hash_unknown([source.path / path for path in found if path in pinned], index)
         reasons += [
             f"`{path}` in `{source.written}` changed"
             for path in found
@@ -100,6 +104,14 @@ def _folder_reasons(role: str, source: FolderSource, locked: LockedSource, index
     except MlxbuildError as error:
         reasons = [f"`{source.written}`: {error.message}"]
     return [Staleness("files", role, reason) for reason in reasons]
+
+
+def _hash_unknown(places: list[Path], index: FileIndex) -> None:
+    """Have the index know all of some files, hashing on every core."""
+    unknown = [place for place in places if index.known(place) is None]
+    if len(unknown) > 1:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+            list(threads.map(index.content, unknown))
 
 
 def _content(source: FolderSource, path: str, pinned: Blob, index: FileIndex) -> Blob | None:
