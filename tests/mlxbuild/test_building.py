@@ -200,3 +200,12 @@ def test_gc_frees_what_has_no_name_and_leaves_the_rest_cached(
     edit("[int4, none]", "[int4]")
     assert mlxbuild.ran("--expect-cached") == []
     assert mlxbuild("verify", "tiny:int4").code == 0
+
+
+def test_an_override_that_matches_nothing_is_a_mistake(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    overrides = 'quantization: {mode: affine, bits: 4, group_size: 64, overrides: {"model.layer.1.*": int8}}'
+    edit("variants:\n  quantization: [int4, none]\n", f"{overrides}\n")
+    done = mlxbuild("create")
+    assert done.code == 2
+    assert "error[idle-override]: the override `model.layer.1.*` matches no module" in done.err
+    assert "hint: modules are named like `model.layers." in done.err

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 
 from registry import canonical_json
 from registry.artifact.reader import Artifact
 from registry.digest import Blob, Digest
 from registry.store.layout import Store
+from runtime.model.threads import leave_streams_in_order
 from runtime.session import LoadedModel
 from toolchain.gates.run import run_gate
 from toolchain.graph.action import ActionRecord, input_digest
@@ -29,6 +31,7 @@ class GateStep:
         digest = input_digest(record, "artifact", "manifest")
         gate = Gate(record.parameters["kind"], record.parameters["name"], record.parameters["parameters"])
         context.checkpoint()
+        leave_streams_in_order()
         artifact = Artifact.open(context.store, digest)
         result = run_gate(
             gate,
@@ -45,8 +48,8 @@ def _base_perplexity(record: ActionRecord, store: Store) -> Callable[[str], floa
     return lambda _: float(measured["perplexity"])
 
 
-class OneModel:
-    """The model that was used last, so that the gates of one artifact load it once."""
+class OneModel(threading.local):
+    """The model that this thread used last, so that the gates of one artifact load it once."""
 
     def __init__(self) -> None:
         self._digest: Digest | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from registry import canonical_json
 from registry.digest import Blob
+from runtime.model.threads import leave_streams_in_order
 from toolchain.gates.perplexity import measure_perplexity
 from toolchain.graph.action import ActionRecord, input_digest
 from toolchain.steps.port import StepContext
@@ -22,6 +23,7 @@ class MeasureStep:
 
     def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
         """See `Step.run`."""
+        leave_streams_in_order()
         with tempfile.TemporaryDirectory(prefix="mlxbuild-base-") as place:
             folder = Path(place)
             for path in record.inputs:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Any
 
 from registry import canonical_json
@@ -14,6 +16,7 @@ from registry.artifact.files import ArtifactFile, FileRole
 from registry.artifact.modelpack import ArtifactDescription, Capabilities, build
 from registry.artifact.reader import Artifact
 from registry.digest import Blob, Digest
+from registry.errors import UserError
 from registry.store.layout import Store
 from toolchain.graph.action import ActionRecord, input_digest
 from toolchain.spec.resolved import Quantization
@@ -23,6 +26,12 @@ from toolchain.weights.facts import BlockFacts, scheme_from_json
 
 BLOCK_INPUT = "block."
 LICENSE_INPUT = "license."
+
+
+class IdleOverride(UserError):
+    """A recipe sets the quantization of modules that the model does not have."""
+
+    code = "idle-override"
 
 
 class PackStep:
@@ -45,6 +54,7 @@ class PackStep:
         config = final_configuration(
             source_config, tuple(blocks.values()), _quantization(record), record.parameters["dtype"]
         )
+        _refuse_idle_overrides(record, blocks)
         index = shard_index({path: blocks[label].shards[name] for (label, name), path in paths.items()}, parameters)
         model_facts = json.loads(store.read(input_digest(record, "template", "facts")))
 
@@ -88,6 +98,19 @@ def _facts(store: Store, outputs: Mapping[str, str]) -> BlockFacts:
 def _quantization(record: ActionRecord) -> Quantization:
     chosen = record.parameters["quantization"]
     return Quantization(chosen["label"], scheme_from_json(chosen["scheme"]) if chosen["scheme"] else None)
+
+
+def _refuse_idle_overrides(record: ActionRecord, blocks: Mapping[str, BlockFacts]) -> None:
+    """An override that matches nothing is a mistake that no single block can see."""
+    tensors = (tensor.name for facts in blocks.values() for shard in facts.shards.values() for tensor in shard)
+    modules = {name.rpartition(".")[0] for name in tensors}
+    for glob, _ in record.parameters["quantization"]["overrides"]:
+        if not any(fnmatchcase(module, glob) for module in modules):
+            near = get_close_matches(glob, modules, n=1, cutoff=0.4)
+            raise IdleOverride(
+                f"the override `{glob}` matches no module",
+                hint=f"modules are named like `{near[0] if near else min(modules)}`",
+            )
 
 
 def _tokenizer_files(record: ActionRecord) -> Iterator[tuple[str, str]]:

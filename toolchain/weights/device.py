@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import mlx.core as mx
 
+from runtime.model.threads import leave_streams_in_order
+
 
 @contextmanager
 def cpu_device() -> Iterator[None]:
     """While inside, this thread's MLX operations run on the CPU. Other threads cannot evaluate arrays made here."""
-    if threading.current_thread() is not threading.main_thread() and not hasattr(_thread, "farewell"):
-        _thread.farewell = _ClearsStreams()
+    leave_streams_in_order()
     with mx.stream(mx.cpu):
         yield
-
-
-class _ClearsStreams:
-    """Goes with its thread, and MLX's streams of that thread with it.
-
-    A thread that used them and ends shortly before the process does may abort it otherwise; after clearing, MLX
-    works no more in a thread (https://github.com/ml-explore/mlx/pull/3395), so it must be the last thing done there.
-    """
-
-    def __del__(self) -> None:
-        mx.clear_streams()
-
-
-_thread = threading.local()
