@@ -56,8 +56,9 @@ def assemble(nodes: Iterable[Node], fetches: Mapping[str, Fetch]) -> Graph:
             )
     needed = {label: node.needs | frozenset(node.after) for label, node in by_label.items()}
     for label, others in needed.items():
-        for other in others - by_label.keys():
-            raise BrokenGraph(f"`{label}` needs `{other}`, which is not in the graph")
+        for other in others:
+            if other not in by_label:
+                raise BrokenGraph(f"`{label}` needs `{other}`, which is not in the graph")
     try:
         order = tuple(TopologicalSorter(needed).static_order())
     except CycleError as error:
