@@ -26,11 +26,16 @@ def model_classes(config: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
         UnsupportedArchitecture: no `model_type`, or one that mlx-lm does not know.
     """
     name = module_name(config)
-    module = submodule(f"models.{name}")
     try:
+        module = submodule(f"models.{name}")
         return module.Model, module.ModelArgs
     except AttributeError:
         raise _unsupported(name) from None
+    except (ImportError, SystemExit) as error:  # one of them exits when a library is missing
+        raise UnsupportedArchitecture(
+            f"mlx-lm's code for `{name}` cannot be imported: {error}",
+            hint="it may need a library that is not installed",
+        ) from None
 
 
 def module_name(config: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from registry import canonical_json
-from registry.digest import Digest
+from registry.digest import Digest, InvalidDigest
 from registry.errors import UserError
 from runtime.model.files import FACTS_FILE
 
@@ -88,5 +88,5 @@ class ModelFacts:
             if known.get("chat_template") is not None:
                 known["chat_template"] = Digest.parse(known["chat_template"])
             return cls(**known)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, InvalidDigest) as error:
             raise BrokenFacts(f"the facts cannot be read: {error}", where=FACTS_FILE) from None

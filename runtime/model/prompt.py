@@ -41,7 +41,7 @@ class TemplateEscapes(UserError):
 
 
 class TemplateRefuses(UserError):
-    """A chat template turned a conversation down by `raise_exception`."""
+    """A chat template turns a conversation down: by `raise_exception`, or by leaving out what should be continued."""
 
     code = "template-refuses"
 
@@ -104,7 +104,7 @@ class ChatTemplate:
         `continue_final_message` leaves the last message open, so that the model goes on writing it.
 
         Raises:
-            TemplateRefuses: by its own word the template does not take this conversation.
+            TemplateRefuses: the template does not take this conversation.
             TemplateBroken: it failed, or looped or grew beyond the limits.
             TemplateEscapes: it reached for what is outside its sandbox.
         """
@@ -235,7 +235,7 @@ def _mark_end(conversation: list[dict[str, Any]]) -> None:
 def _cut_at_mark(rendered: str) -> str:
     end = rendered.rfind(_CONTINUATION_MARK.strip())
     if end < 0:
-        raise TemplateBroken("the chat template leaves out the final message that should be continued")
+        raise TemplateRefuses("the chat template leaves out the final message, so it cannot be continued")
     if rendered.startswith(_CONTINUATION_MARK, end):
         return rendered[:end]
     return rendered[:end].rstrip()

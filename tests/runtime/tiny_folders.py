@@ -26,7 +26,6 @@ CONFIG: Mapping[str, Any] = {
     "num_key_value_heads": 2,
     "head_dim": 16,
     "rms_norm_eps": 1e-6,
-    "vocab_size": 320,
     "max_position_embeddings": 512,
     "rope_theta": 10000.0,
     "tie_word_embeddings": False,
@@ -65,7 +64,9 @@ def write_model(
 ) -> Path:
     """A whole folder; the same arguments give the same weights."""
     (folder / "mlxbuild").mkdir(parents=True)
-    config: dict[str, Any] = {"model_type": model_type, **CONFIG}
+    write_tokenizer(folder)
+    vocabulary_size = Tokenizer.open(folder).vocabulary_size
+    config: dict[str, Any] = {"model_type": model_type, "vocab_size": vocabulary_size, **CONFIG}
     mx.random.seed(11)
     model_class, arguments_class = model_classes(config)
     model = model_class(arguments_class.from_dict(config))
@@ -76,7 +77,6 @@ def write_model(
     weights: Any = dict(tree_flatten(model.parameters()))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(config))
-    write_tokenizer(folder)
     text = named("chatml") if template is None else template
     (folder / "chat_template.jinja").write_text(text)
     tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())

@@ -131,7 +131,7 @@ def test_a_last_message_is_left_open(content: Any) -> None:
 def test_nothing_to_continue() -> None:
     with pytest.raises(UserError, match="no final message"):
         ChatTemplate(named("chatml")).render([{"role": "assistant"}], continue_final_message=True)
-    with pytest.raises(TemplateBroken, match="leaves out"):
+    with pytest.raises(TemplateRefuses, match="leaves out"):
         ChatTemplate("nothing").render([USER], continue_final_message=True)
 
 

@@ -1,0 +1,95 @@
+"""Thinking and tool calls are split out of an answer wherever its text is cut."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.engine.answer import AnswerSplitter, Chunk
+from runtime.engine.generate import Ending, Piece
+from runtime.engine.tool_calls import ToolCall, parse_tool_calls
+from runtime.model.facts import ModelFacts
+
+FACTS = ModelFacts(
+    "qwen3",
+    None,
+    10,
+    None,
+    (1,),
+    tool_parser="json_tools",
+    tool_call_start="<tool_call>",
+    tool_call_end="</tool_call>",
+    think_start="<think>",
+    think_end="</think>",
+)
+OSLO = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+CALL = ToolCall("get_weather", {"city": "Oslo"})
+
+
+def split(
+    text: str, cuts: list[int] | None = None, facts: ModelFacts = FACTS, thinking: bool = False
+) -> tuple[str, str, list[ToolCall], str]:
+    """Text, thinking, calls and the reason of the ending."""
+    places = sorted({min(cut, len(text)) for cut in cuts or []} | {0, len(text)})
+    pieces = [Piece(text[a:b], token=a) for a, b in itertools.pairwise(places)]
+    pieces.append(Piece("", ending=Ending("stop", 1, 0, len(pieces), 0.0, 0.0)))
+    chunks: list[Chunk] = list(AnswerSplitter(facts, thinking=thinking).split(pieces))
+    assert [chunk.token for chunk in chunks if chunk.token is not None] == places[:-1]
+    assert [chunk.ending is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    ending = chunks[-1].ending
+    assert ending is not None
+    calls = [chunk.tool_call for chunk in chunks if chunk.tool_call is not None]
+    return "".join(c.text for c in chunks), "".join(c.thinking for c in chunks), calls, ending.reason
+
+
+CASES = {
+    "text": ("Seven <b> is </b> 7.", ("Seven <b> is </b> 7.", "", [], "stop")),
+    "thinking": ("<think>\nHm, 7\n</think>\n\nSeven.", ("Seven.", "Hm, 7", [], "stop")),
+    "empty thinking": ("<think>\n\n</think>\n\nSeven.", ("Seven.", "", [], "stop")),
+    "call": (OSLO, ("", "", [CALL], "tool_calls")),
+    "text and two calls": (f"Both.\n{OSLO}\n{OSLO}", ("Both.\n", "", [CALL, CALL], "tool_calls")),
+    "thinking and call": (f"<think>a\n\nb</think>{OSLO}", ("", "a\n\nb", [CALL], "tool_calls")),
+    "call while thinking": (f"<think>so{OSLO}", ("", "so", [CALL], "tool_calls")),
+    "open call": (OSLO.removesuffix("</tool_call>"), ("", "", [CALL], "tool_calls")),
+    "open thinking": ("<think>what if", ("", "what if", [], "stop")),
+    "no call": ("<tool_call>{oops</tool_call> sorry", ("<tool_call>{oops</tool_call>sorry", "", [], "stop")),
+    "beginning of a marker at the end": ("a <thi", ("a <thi", "", [], "stop")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@given(cuts=st.lists(st.integers(0, 120), max_size=8))
+def test_the_parts_come_out_however_the_text_is_cut(name: str, cuts: list[int]) -> None:
+    text, expected = CASES[name]
+    assert split(text, cuts) == expected
+
+
+def test_a_prompt_that_opened_the_thinking() -> None:
+    assert split("\nHm\n</think>\n\nYes", thinking=True) == ("Yes", "Hm", [], "stop")
+
+
+def test_a_model_without_markers_says_everything() -> None:
+    text = f"<think>a</think>{OSLO}"
+    assert split(text, facts=ModelFacts("llama", None, 10, None, (1,))) == (text, "", [], "stop")
+
+
+def test_a_form_without_end_marker_runs_to_the_end() -> None:
+    mistral = ModelFacts(
+        "m", None, 9, None, (1,), tool_parser="mistral", tool_call_start="[TOOL_CALLS]", tool_call_end=""
+    )
+    text = 'Wait.[TOOL_CALLS]get_weather[ARGS]{"city": "Oslo"}'
+    assert split(text, [3, 8, 30], facts=mistral) == ("Wait.", "", [CALL], "tool_calls")
+
+
+@pytest.mark.parametrize("text", ["", "7", "[]{}", '{"arguments": {}}', '{"name": "f", "arguments": 7}', '{"name": 7}'])
+def test_what_is_no_call_is_none(text: str) -> None:
+    assert parse_tool_calls("json_tools", text, None) is None
+
+
+def test_arguments_written_as_text_are_read() -> None:
+    assert parse_tool_calls("json_tools", '{"name": "f", "arguments": "{\\"a\\": 1}"}', None) == (
+        ToolCall("f", {"a": 1}),
+    )

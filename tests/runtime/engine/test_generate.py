@@ -1,0 +1,206 @@
+"""Answers are mlx-lm's, token for token; they stop where they must, and sampling can be repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runtime.engine.generate import PromptUnusable
+from runtime.engine.options import InvalidOption, Options
+from runtime.engine.sampling import Sampler
+from runtime.session import LoadedModel
+from tests.runtime.tiny_folders import write_model
+
+PROMPT = "hello world, how"
+
+
+def tokens(model: LoadedModel, prompt: str = PROMPT, **options: Any) -> list[int]:
+    return [chunk.token for chunk in model.generate(prompt, **options) if chunk.token is not None]
+
+
+def text(model: LoadedModel, prompt: str = PROMPT, **options: Any) -> str:
+    return "".join(chunk.text for chunk in model.generate(prompt, **options))
+
+
+@pytest.mark.parametrize("model_type", ["qwen3", "llama", "gemma2", "phi3"])
+def test_greedy_answers_are_those_of_mlx_lm(tmp_path: Path, model_type: str) -> None:
+    from mlx_lm import load, stream_generate
+
+    folder = write_model(tmp_path / "model", model_type)
+    ours = LoadedModel(folder)
+    model, tokenizer = load(str(folder))
+    responses = list(stream_generate(model, tokenizer, ours.tokenize(PROMPT), max_tokens=48))
+    assert tokens(ours, max_tokens=48) == [response.token for response in responses if response.finish_reason != "stop"]
+    assert text(ours, max_tokens=48) == "".join(response.text for response in responses)
+
+
+def test_a_long_prompt_goes_through_in_parts(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tokens(tiny, PROMPT * 8, max_tokens=12)
+    monkeypatch.setattr("runtime.engine.generate.PREFILL_TOKENS", 7)
+    assert tokens(LoadedModel(tiny.folder), PROMPT * 8, max_tokens=12) == whole
+
+
+def test_a_longer_conversation_computes_only_what_is_new(tiny: LoadedModel) -> None:
+    first = list(tiny.generate(PROMPT, max_tokens=10))
+    said = [chunk.token for chunk in first if chunk.token is not None]
+    longer = PROMPT + "".join(chunk.text for chunk in first)
+    *_, last = tiny.generate(longer + " and you", max_tokens=10)
+    assert last.ending is not None
+    assert last.ending.reused_tokens >= len(tiny.tokenize(PROMPT))
+    fresh = LoadedModel(tiny.folder)
+    for prompt in (longer + " and you", PROMPT, PROMPT, longer, "something else"):
+        assert tokens(tiny, prompt, max_tokens=10) == tokens(LoadedModel(tiny.folder), prompt, max_tokens=10)
+    assert tokens(fresh, max_tokens=10) == said
+
+
+def test_an_answer_that_is_broken_off_leaves_no_trace(tiny: LoadedModel) -> None:
+    expected = tokens(tiny, max_tokens=10)
+    stream = tiny.generate(PROMPT, max_tokens=10)
+    next(stream)
+    next(stream)
+    del stream
+    assert tokens(tiny, max_tokens=10) == expected
+
+
+def test_a_stop_token_ends_without_text(tiny: LoadedModel) -> None:
+    answer = tokens(tiny, max_tokens=20)
+    place = next(n for n, token in enumerate(answer) if token not in answer[:n] and n > 0)
+    facts = tiny.facts
+    object.__setattr__(facts, "stop_token_ids", (answer[place],))
+    chunks = list(tiny.generate(PROMPT, max_tokens=20))
+    assert [chunk.token for chunk in chunks if chunk.token is not None] == answer[:place]
+    assert chunks[-1].ending is not None
+    assert (chunks[-1].ending.reason, chunks[-1].ending.answer_tokens) == ("stop", place + 1)
+
+
+def test_a_stop_text_is_cut_off_and_not_shown(tiny: LoadedModel) -> None:
+    whole = text(tiny, max_tokens=30)
+    stop = whole[7:10]
+    chunks = list(tiny.generate(PROMPT, max_tokens=30, stops=["never said", stop]))
+    assert "".join(chunk.text for chunk in chunks) == whole[: whole.index(stop)]
+    assert chunks[-1].ending is not None
+    assert chunks[-1].ending.reason == "stop"
+
+
+def test_the_longest_answer_and_the_context_end_it(tiny: LoadedModel) -> None:
+    *_, last = tiny.generate(PROMPT, max_tokens=5)
+    assert last.ending is not None
+    assert (last.ending.reason, last.ending.answer_tokens) == ("length", 5)
+    long = "é" * 250
+    *_, last = tiny.generate(long)
+    assert last.ending is not None
+    assert last.ending.prompt_tokens + last.ending.answer_tokens <= 512
+    with pytest.raises(PromptUnusable, match="context takes 512"):
+        tiny.generate("é" * 400)
+    with pytest.raises(PromptUnusable, match="no tokens"):
+        tiny.generate("")
+
+
+def test_a_seed_repeats_an_answer(tiny: LoadedModel) -> None:
+    chosen: dict[str, Any] = {"temperature": 1.0, "top_p": 0.95, "top_k": 50, "min_p": 0.001, "max_tokens": 20}
+    first = tokens(tiny, seed=7, **chosen)
+    mx.random.seed(3)
+    assert tokens(tiny, seed=7, **chosen) == first
+    assert tokens(tiny, seed=8, **chosen) != first
+    assert len({tuple(tokens(tiny, **chosen)) for _ in range(4)}) > 1
+
+
+def test_another_thread_answers_alike(tiny: LoadedModel) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    chosen: dict[str, Any] = {"temperature": 1.0, "top_p": 0.9, "seed": 1, "max_tokens": 12}
+    first = tokens(tiny, **chosen)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(tokens, tiny, PROMPT, **chosen).result() == first
+    assert tokens(tiny, PROMPT, **chosen) == first
+
+
+def test_log_probabilities_are_those_of_the_tokens(tiny: LoadedModel) -> None:
+    prompt = tiny.tokenize(PROMPT)
+    chunks = [chunk for chunk in tiny.generate(PROMPT, max_tokens=4, logprobs=True) if chunk.token is not None]
+    logits = tiny.weights.model(mx.array([[*prompt, *(chunk.token for chunk in chunks)]]))[0]
+    for place, chunk in enumerate(chunks, len(prompt) - 1):
+        expected = (logits[place] - mx.logsumexp(logits[place]))[chunk.token].item()
+        assert chunk.logprob == pytest.approx(expected, abs=1e-4)
+
+
+LOGITS = mx.log(mx.array([[0.4, 0.3, 0.2, 0.06, 0.04]]))
+
+
+@pytest.mark.parametrize(
+    ("options", "possible"),
+    [
+        ({}, {0, 1, 2, 3, 4}),
+        ({"top_k": 2}, {0, 1}),
+        ({"top_k": 99}, {0, 1, 2, 3, 4}),
+        ({"top_p": 0.6}, {0, 1}),
+        ({"min_p": 0.4}, {0, 1, 2}),
+        ({"top_p": 0.95, "top_k": 3, "min_p": 0.6}, {0, 1}),
+    ],
+)
+def test_filters_leave_the_likely_tokens(options: dict[str, Any], possible: set[int]) -> None:
+    sampler = Sampler(Options(temperature=2.0, seed=1, **options), [0])
+    seen = {int(sampler(LOGITS)[0].item()) for _ in range(300)}  # type: ignore[arg-type]
+    assert seen == possible
+
+
+def test_repetition_is_discouraged_as_in_mlx_lm() -> None:
+    from mlx_lm.sample_utils import make_repetition_penalty
+
+    logits = mx.array([[1.0, -1.0, 0.5, 3.0, 2.0]])
+    past = [3, 1, 1, 4]
+    for last in (1, 2, 4, 64, -1):
+        _, logprobs = Sampler(Options(repeat_penalty=1.5, repeat_last_n=last), past)(logits)
+        size = len(past) if last < 0 else last
+        expected = make_repetition_penalty(1.5, size)(mx.array(past), mx.array(logits))
+        assert mx.allclose(logprobs, expected - mx.logsumexp(expected, keepdims=True))
+
+
+def test_the_penalty_sees_the_answer_too() -> None:
+    sampler = Sampler(Options(repeat_penalty=10.0), [0])
+    logits = mx.array([[0.1, 1.0, 0.9, 0.8, 0.7]])
+    assert [int(sampler(logits)[0].item()) for _ in range(4)] == [1, 2, 3, 4]  # type: ignore[arg-type]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "temperature": st.floats(0, 10),
+            "top_p": st.floats(0.01, 1),
+            "top_k": st.integers(0, 10**6),
+            "repeat_last_n": st.integers(-1, 100),
+            "stops": st.lists(st.text(min_size=1), max_size=2),
+        },
+    )
+)
+def test_options_change_only_what_is_given(options: dict[str, Any]) -> None:
+    changed = Options(seed=4).changed({**options, "max_tokens": None})
+    assert changed.seed == 4
+    assert changed.max_tokens is None
+    for name, value in options.items():
+        assert getattr(changed, name) == (tuple(value) if name == "stops" else value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temprature": 1}, "no option `temprature`"),
+        ({"temperature": -1}, "temperature cannot be -1"),
+        ({"top_p": 0}, "top_p cannot be 0"),
+        ({"top_k": "many"}, "wrong type"),
+        ({"max_tokens": 0}, "max_tokens cannot be 0"),
+        ({"stops": [""]}, "stops cannot be"),
+        ({"repeat_penalty": float("nan")}, "repeat_penalty cannot be nan"),
+    ],
+)
+def test_wrong_options_are_told(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidOption, match=message) as caught:
+        Options().changed(options)
+    assert caught.value.hint or "type" in message

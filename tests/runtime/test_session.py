@@ -1,0 +1,209 @@
+"""A loaded model as Python uses it: an artifact from the store, its defaults, and the example that can talk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.artifact import modelpack
+from registry.artifact.files import ArtifactFile, FileRole
+from registry.digest import Digest
+from registry.store.layout import Store
+from runtime.engine.answer import Chunk
+from runtime.engine.options import InvalidOption
+from runtime.model.prompt import ChatTemplate, named
+from runtime.session import Defaults, LoadedModel, NoChatTemplate, NotAnArtifactFolder
+from tests.runtime.tiny_folders import write_model
+
+USER = {"role": "user", "content": "hello"}
+
+
+def put_artifact(store: Store, folder: Path) -> Digest:
+    """The folder's files as an artifact."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [
+        ArtifactFile(
+            path.relative_to(folder).as_posix(),
+            FileRole.WEIGHT if path.suffix == ".safetensors" else FileRole.CONFIG,
+            store.put(path.read_bytes()),
+        )
+        for path in paths
+    ]
+    description = modelpack.ArtifactDescription(
+        name="tiny",
+        version="1",
+        title="tiny:none@1",
+        spec_digest=Digest.of_bytes(b"spec"),
+        lock_digest=Digest.of_bytes(b"lock"),
+    )
+    return modelpack.build(store, description, files).digest
+
+
+def text(chunks: Any) -> str:
+    return "".join(chunk.text for chunk in chunks)
+
+
+def test_an_artifact_answers_through_links_into_the_store(store: Store, tiny: LoadedModel) -> None:
+    model = LoadedModel.open(store, put_artifact(store, tiny.folder))
+    assert (model.folder / "model.safetensors").is_symlink()
+    assert model.facts == tiny.facts
+    assert text(model.generate("hello", max_tokens=8)) == text(tiny.generate("hello", max_tokens=8))
+    *_, last = model.chat([USER], max_tokens=3)
+    assert last.ending is not None
+    assert last.ending.prompt_tokens == len(model.tokenize(model.prompt([USER]), raw=False))
+
+
+def test_defaults_of_the_artifact_hold_until_a_request_sets_its_own(tmp_path: Path) -> None:
+    defaults = {
+        "system_prompt": "Be kind.",
+        "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+        "parameters": {"max_tokens": 4, "temperature": 0.0, "stops": ["zzz"], "context": 99},
+    }
+    model = LoadedModel(write_model(tmp_path / "model", defaults=defaults))
+    opening = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nhello<|im_end|>\n"
+    end = "<|im_start|>assistant\n"
+    assert model.prompt([USER]) == f"<|im_start|>system\nBe kind.<|im_end|>\n{opening}{end}"
+    own = {"role": "system", "content": "Be brief."}
+    assert model.prompt([own, USER]) == model.prompt([USER], system="Be brief.")
+    assert model.prompt([USER], system="Be brief.").startswith("<|im_start|>system\nBe brief.<|im_end|>\n")
+    assert model.prompt([USER], system="") == opening + end
+    *_, last = model.chat([USER])
+    assert last.ending is not None
+    assert last.ending.answer_tokens == 4
+    *_, last = model.chat([USER], max_tokens=2)
+    assert last.ending is not None
+    assert last.ending.answer_tokens == 2
+
+
+def test_a_last_word_of_the_assistant_is_continued(tiny: LoadedModel) -> None:
+    assert tiny.prompt([USER, {"role": "assistant", "content": "Well,"}]).endswith("<|im_start|>assistant\nWell,")
+
+
+def test_tool_calls_of_the_answer_fit_into_the_next_request(tiny: LoadedModel) -> None:
+    call = {"function": {"name": "f", "arguments": '{"a": 1}'}}
+    prompt = tiny.prompt([USER, {"role": "assistant", "content": "", "tool_calls": [call]}])
+    assert '{"name": "f", "arguments": {"a": 1}}' in prompt
+
+
+def test_templates_that_want_arguments_as_text_get_them(tmp_path: Path) -> None:
+    template = named("chatml").replace(
+        "tool_call.arguments if tool_call.arguments is string else tool_call.arguments | tojson",
+        "'' + tool_call.arguments",
+    )
+    model = LoadedModel(write_model(tmp_path / "model", template=template))
+    assert model.facts.tool_arguments_as_text
+    call = {"function": {"name": "f", "arguments": {"a": 1}}}
+    assert '"arguments": {"a": 1}}' in model.prompt([USER, {"role": "assistant", "tool_calls": [call]}])
+
+
+def test_the_clock_of_a_template_can_be_set(tmp_path: Path) -> None:
+    model = LoadedModel(write_model(tmp_path / "model", template="{{ strftime_now('%Y') }}{{ messages[-1].content }}"))
+    later = model.at(lambda: datetime(2040, 1, 1, tzinfo=UTC))
+    assert later.prompt([USER]) == "2040hello"
+    assert model.prompt([USER]) == f"{datetime.now().year}hello"
+
+
+def test_what_is_wrong_is_told_before_the_first_chunk(tiny: LoadedModel, tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption):
+        tiny.chat([USER], temprature=1)
+    with pytest.raises(NotAnArtifactFolder, match=r"facts\.json is missing"):
+        LoadedModel(tmp_path)
+    bare = shutil.copytree(tiny.folder, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(NoChatTemplate):
+        LoadedModel(bare).chat([USER])
+    with pytest.raises(InvalidOption, match="creativity"):
+        Defaults.from_json(b'{"parameters": {"creativity": 1}}')
+
+
+def test_files_are_read_without_mlx(tiny_folder: Path) -> None:
+    from tests.runtime.model.test_architecture import fresh_python
+
+    code = f"""
+import sys
+from pathlib import Path
+from runtime.session import LoadedModel
+model = LoadedModel(Path({str(tiny_folder)!r}))
+assert model.tokenize("hello") and model.prompt([{{"role": "user", "content": "x"}}])
+assert not [name for name in sys.modules if name.split(".")[0] in ("mlx", "mlx_lm", "transformers")]
+list(model.generate("hello", max_tokens=2))
+assert "mlx" in sys.modules and "transformers" not in sys.modules
+print("done")
+"""
+    assert fresh_python(code) == "done\n"
+
+
+HELLO = Path(__file__).parents[2] / "examples" / "hello" / "model"
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def hello_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's model with the facts that the build finds."""
+    from runtime.model.tokenizer import Tokenizer
+    from toolchain.steps.model_facts import find_facts, named_special_tokens
+
+    folder = shutil.copytree(HELLO, tmp_path_factory.mktemp("models") / "hello")
+    (folder / "mlxbuild").mkdir()
+    document = {
+        name: json.loads((folder / f"{name}.json").read_text())
+        for name in ("config", "generation_config", "tokenizer_config")
+    }
+    special_tokens = named_special_tokens(document["tokenizer_config"], {})
+    template = ChatTemplate((folder / "chat_template.jinja").read_text(), special_tokens)
+    facts = find_facts(
+        **document, special_tokens=special_tokens, tokenizer=Tokenizer.open(folder), template=template, defaults={}
+    )
+    (folder / "mlxbuild" / "facts.json").write_bytes(facts.to_json())
+    return folder
+
+
+@pytest.fixture
+def hello(hello_folder: Path) -> LoadedModel:
+    return LoadedModel(hello_folder)
+
+
+def test_the_example_answers_and_stops_by_itself(hello: LoadedModel) -> None:
+    chunks = list(hello.chat([{"role": "user", "content": "What is mlxbuild?"}], think=False, max_tokens=200))
+    assert "mlxbuild is" in text(chunks)
+    assert chunks[-1].ending is not None
+    assert chunks[-1].ending.reason == "stop"
+    assert "<|" not in text(chunks)
+
+
+def test_the_example_thinks_when_it_may(hello: LoadedModel) -> None:
+    question = [{"role": "user", "content": "What is mlxbuild?"}]
+    thinking = list(hello.chat(question, think=True, max_tokens=200))
+    silent = list(hello.chat(question, think=False, max_tokens=200))
+    assert "".join(chunk.thinking for chunk in thinking)
+    assert not "".join(chunk.thinking for chunk in silent)
+    assert text(thinking)
+    assert "think>" not in text(thinking)
+
+
+def test_the_example_calls_a_tool_and_uses_its_result(hello: LoadedModel) -> None:
+    messages: list[Any] = [{"role": "user", "content": "What is the weather in Oslo?"}]
+    chunks: list[Chunk] = list(hello.chat(messages, tools=[WEATHER], think=False, max_tokens=200))
+    (call,) = [chunk.tool_call for chunk in chunks if chunk.tool_call is not None]
+    assert (call.name, dict(call.arguments)) == ("get_weather", {"city": "Oslo"})
+    assert chunks[-1].ending is not None
+    assert chunks[-1].ending.reason == "tool_calls"
+    messages += [
+        {"role": "assistant", "content": "", "tool_calls": [call.as_message_part()]},
+        {"role": "tool", "name": "get_weather", "content": '{"celsius": 4, "sky": "clear"}'},
+    ]
+    answer = text(hello.chat(messages, tools=[WEATHER], think=False, max_tokens=200))
+    assert "4" in answer
+    assert "Oslo" in answer
