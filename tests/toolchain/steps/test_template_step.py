@@ -20,6 +20,7 @@ from toolchain.steps.port import StepContext
 from toolchain.steps.template import TEMPLATE_FILES, TemplateStep, UnreadableConfiguration
 
 QWEN3 = (Path(__file__).parents[2] / "runtime" / "model" / "chat_templates" / "qwen3_like.jinja").read_text()
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 CONFIG = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
@@ -157,7 +158,7 @@ def test_the_recipe_may_set_another_context(run: Run) -> None:
         ("{% for m in messages %}{{ m.content }}{{ 'x' if loop.last }}{% endfor %}", "turns"),
         (named("chatml").replace("if tools", "if tools and messages[-1].role == 'tool'"), "tool call"),
         (
-            "{% for m in messages %}{{ m.reasoning_content if loop.revindex < 3 }}{{ m.content }}{% endfor %}",
+            "{% for m in messages %}{{ m.reasoning_content if loop.revindex < 2 }}{{ m.content }}{% endfor %}",
             "thinking",
         ),
     ],
@@ -184,7 +185,7 @@ def test_the_parser_that_the_tokenizer_names_wins(run: Run) -> None:
         ("text", "{{ raise_exception('never') }}", {}, TemplateRefuses, Location("chat_template.jinja", 1)),
         (
             "text",
-            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+            ENDLESS,
             {},
             TemplateBroken,
             ...,
