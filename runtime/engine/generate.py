@@ -12,6 +12,7 @@ from runtime.engine.markers import MarkerSearch
 from runtime.engine.options import Options
 from runtime.engine.prompt_cache import PromptCache
 from runtime.engine.sampling import Sampler
+from runtime.model.threads import leave_streams_in_order
 from runtime.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _pieces(
     limit: int | None,
     cache: PromptCache | None,
 ) -> Iterator[Piece]:
+    leave_streams_in_order()
     cache = cache or PromptCache(model)
     layers, reused = cache.take(prompt)
     began = first = time.perf_counter()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from runtime.engine.generate import PromptUnusable
+from runtime.model.threads import leave_streams_in_order
 
 WINDOW_TOKENS = 512
 
@@ -24,6 +25,7 @@ def perplexity(model: Any, tokens: Sequence[int], *, window: int = WINDOW_TOKENS
 
     if len(tokens) < 2:
         raise PromptUnusable("a perplexity needs a text of at least two tokens")
+    leave_streams_in_order()
     total = 0.0
     for begin in range(0, len(tokens) - 1, window):
         row = mx.array(list(tokens[begin : begin + window + 1]))

@@ -10,6 +10,7 @@ from typing import Any
 from registry.errors import UserError
 from runtime.model.memory import available_bytes
 from runtime.model.mlx_lm_package import utils
+from runtime.model.threads import leave_streams_in_order
 
 
 class WeightsUnreadable(UserError):
@@ -59,6 +60,7 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
 
     from runtime.model.architecture import model_classes
 
+    leave_streams_in_order()
     try:
         model, config = utils().load_model(folder, lazy=True, get_model_classes=model_classes)
         room = (available_bytes() if memory_bytes is None else memory_bytes) // 2
