@@ -9,6 +9,7 @@ import json
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -128,8 +129,8 @@ def create(
     errors = [*result.errors.values(), *_gate_errors(artifacts, result)]
     if options.expect_cached:
         errors += _unexpected_work(result)
-    for error in errors:
-        stream.emit(failure(error))
+    for error, count in _distinct(errors):
+        stream.emit(failure(error, count))
     report = BuildReport(artifacts, tuple(errors), result.count())
     stream.emit(RunFinished(round(time.perf_counter() - begun, 3), report.outcomes, report.exit_code))
     return report
@@ -141,9 +142,18 @@ def make_executor(options: BuildOptions, store: Store) -> Executor:
     return (ProcessExecutor if options.executor == "process" else InlineExecutor)(workplace, options.jobs)
 
 
-def failure(error: MlxbuildError) -> Failed:
-    """An error as an event."""
+def _distinct(errors: Sequence[MlxbuildError]) -> list[tuple[MlxbuildError, int]]:
+    """Each error once, with how many actions met it: a source that is bad is bad for every block."""
+    counts: Counter[tuple[str, str]] = Counter((error.code, error.message) for error in errors)
+    first = {(error.code, error.message): error for error in reversed(errors)}
+    return [(first[key], count) for key, count in counts.items()]
+
+
+def failure(error: MlxbuildError, count: int = 1) -> Failed:
+    """An error as an event; `count` tells how many actions met it."""
     where = None if error.where is None else str(error.where)
+    if where is not None and count > 1:
+        where = f"{where} and {count - 1} more"
     return Failed(error.code, error.kind.value, error.message, where, error.hint)
 
 

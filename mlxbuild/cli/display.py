@@ -7,7 +7,7 @@ import sys
 
 from registry.errors import UserError
 from toolchain.events.github import GithubAnnotations
-from toolchain.events.model import Event, Sink
+from toolchain.events.model import Event, Failed, Sink
 from toolchain.events.plain import PlainLines
 
 
@@ -17,14 +17,13 @@ class UnknownDisplay(UserError):
     code = "unknown-display"
 
 
-class Silence:
-    """Shows nothing."""
+class OnlyErrors(PlainLines):
+    """Shows what went wrong, and nothing else."""
 
     def handle(self, event: Event) -> None:
         """See `Sink.handle`."""
-
-    def close(self) -> None:
-        """See `Sink.close`."""
+        if isinstance(event, Failed):
+            super().handle(event)
 
 
 def progress_sink(choice: str) -> Sink:
@@ -45,7 +44,7 @@ def progress_sink(choice: str) -> Sink:
         case "github":
             return GithubAnnotations(sys.stderr)
         case "none":
-            return Silence()
+            return OnlyErrors(sys.stderr)
     raise UnknownDisplay(f"there is no display `{choice}`", hint="displays are auto, live, plain, github and none")
 
 

@@ -21,6 +21,7 @@ class InlineExecutor:
     def __init__(self, workplace: Workplace, jobs: int | None = None) -> None:
         self._workplace = workplace
         self._jobs = jobs or os.cpu_count() or 1
+        self.capacity = 2 * self._jobs
         self._lanes: dict[str, ThreadPoolExecutor] = {}
         self._stop = threading.Event()
         self._events: SimpleQueue[ActionEvent] = SimpleQueue()

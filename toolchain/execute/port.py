@@ -88,6 +88,8 @@ class Executor(Protocol):
     """Runs requests somewhere and reports on a queue."""
 
     name: str
+    capacity: int
+    """How many requests are worth having at once."""
 
     def start(self, events: SimpleQueue[ActionEvent]) -> None:
         """Be ready; every event goes to this queue from now on."""

@@ -60,6 +60,7 @@ class ProcessExecutor:
             *sorted(workplace.refresh),
         ]
         self._jobs = jobs or os.cpu_count() or 1
+        self.capacity = 2 * self._jobs
         self._events: SimpleQueue[ActionEvent] = SimpleQueue()
         self._waiting: deque[ActionRequest] = deque()
         self._children: list[_Child] = []

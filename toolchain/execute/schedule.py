@@ -8,7 +8,7 @@ sends its producer back to work, once, in the same run.
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -88,6 +88,8 @@ class Scheduler:
         self._by_key: dict[Digest, str] = {}
         self._sharers: dict[str, list[str]] = defaultdict(list)
         self._busy: set[str] = set()
+        self._ready: deque[str] = deque()
+        self._submitted = 0
         self._begun: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
         self._healed: set[str] = set()
@@ -104,6 +106,8 @@ class Scheduler:
         try:
             self._begin()
             while self._busy:
+                while self._ready and self._submitted < self._executor.capacity:
+                    self._submit(self._ready.popleft())
                 self._take(self._queue.get())
             is_done = True
         finally:
@@ -182,7 +186,7 @@ class Scheduler:
         if waits:
             self._missing_fetches[label] = waits
         else:
-            self._submit(label)
+            self._ready.append(label)
 
     def _begin_fetch(self, label: str) -> None:
         if label in self._busy:
@@ -195,15 +199,23 @@ class Scheduler:
         self._fetching.submit(label, work)
 
     def _submit(self, label: str) -> None:
-        resolved = self._resolved[label]
-        for content in resolved.node.literals:
+        self._submitted += 1
+        try:
+            request = self._request(self._resolved[label])
+        except MlxbuildError as error:
+            self._queue.put(FailedAction(label, error))
+        else:
+            self._executor.submit(request)
+
+    def _request(self, resolved: Resolved) -> ActionRequest:
+        node = resolved.node
+        for content in node.literals:
             self._store.put(content)
         files = {}
-        for fetch in self._graph.fetch_nodes_of(resolved.node):
+        for fetch in self._graph.fetch_nodes_of(node):
             work = self._graph.fetches[fetch]
             files[work.file.blob.digest] = work.catalogue.locate(work.file.blob.digest)
-        lane = self._steps[resolved.record.step].lane
-        self._executor.submit(ActionRequest(label, resolved.key, resolved.record, files, lane))
+        return ActionRequest(node.label, resolved.key, resolved.record, files, self._steps[node.step].lane)
 
     # -- from events to outcomes
 
@@ -220,8 +232,10 @@ class Scheduler:
                 self._finish(event.label, "ran", event.seconds)
                 self._release(event.label)
             case Finished():
+                self._submitted -= 1
                 self._conclude(event)
             case FailedAction(label, error):
+                self._submitted -= label not in self._graph.fetches
                 self._fail(label, error)
 
     def _conclude(self, event: Finished) -> None:
@@ -256,7 +270,7 @@ class Scheduler:
             waits.discard(fetch)
             if not waits:
                 del self._missing_fetches[label]
-                self._submit(label)
+                self._ready.append(label)
 
     def _fail(self, label: str, error: MlxbuildError) -> None:
         self._busy.discard(label)
@@ -273,9 +287,10 @@ class Scheduler:
         for consumer in affected:
             self._skip(consumer, f"needs {label}")
         if self._stopping:
-            for other in [label for label in self._missing_fetches if label in self._busy]:
-                del self._missing_fetches[other]
+            for other in [*self._missing_fetches, *self._ready]:
                 self._skip(other, "stopped after a failure")
+            self._missing_fetches.clear()
+            self._ready.clear()
             for other, missing in self._missing_inputs.items():
                 if missing > 0:
                     self._skip(other, "stopped after a failure")

@@ -14,6 +14,7 @@ from typing import Any
 from registry.artifact.reader import Artifact
 from registry.digest import Blob, Digest
 from registry.store.layout import Store
+from runtime.model.architecture import UnsupportedArchitecture, module_name
 from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
 from toolchain.sources.errors import CustomCode, DuplicateTensor, SourceCorrupt, SourceIncomplete
 from toolchain.sources.file_index import FileIndex
@@ -129,7 +130,7 @@ def _locked(
     where: str,
 ) -> LockedSource:
     by_path = {file.path: file for file in files}
-    _check_config(by_path, where)
+    _check_config(role, by_path, where)
     _check_index(by_path, where)
     return LockedSource(
         role=role,
@@ -158,7 +159,7 @@ def _tensors(files: Mapping[str, _Pinned], where: str) -> tuple[LockedTensor, ..
     return tuple(sorted(tensors, key=lambda tensor: (tensor.file, tensor.name)))
 
 
-def _check_config(files: Mapping[str, _Pinned], where: str) -> None:
+def _check_config(role: str, files: Mapping[str, _Pinned], where: str) -> None:
     config = _json_object(files.get("config.json"), where)
     if config.get("model_file") is not None:
         raise CustomCode(
@@ -166,6 +167,17 @@ def _check_config(files: Mapping[str, _Pinned], where: str) -> None:
             where=where,
             hint="code of a source is never run: take a model of an architecture that mlx-lm knows",
         )
+    if role.startswith("base") and "model_type" in config:
+        _check_architecture(config, where)
+
+
+def _check_architecture(config: Mapping[str, Any], where: str) -> None:
+    """Refuse what could never be built before its weights are fetched."""
+    try:
+        module_name(config)
+    except UnsupportedArchitecture as error:
+        error.where = where
+        raise
 
 
 def _check_index(files: Mapping[str, _Pinned], where: str) -> None:

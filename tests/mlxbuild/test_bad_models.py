@@ -1,0 +1,211 @@
+"""Models with one thing wrong each: what `create` says, exactly, and that a mended model then builds."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from tests.mlxbuild.conftest import CommandLine
+
+FIRST = "model-00001-of-00002.safetensors"
+
+
+def _change_config(model: Path, **changes: object) -> None:
+    path = model / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _unsupported(model: Path) -> None:
+    _change_config(model, model_type="lama")
+
+
+def _pickled(model: Path) -> None:
+    for path in model.glob("*.safetensors"):
+        path.unlink()
+    (model / "model.safetensors.index.json").unlink(missing_ok=True)
+    (model / "pytorch_model.bin").write_bytes(b"\x80\x04K\x01.")
+
+
+def _own_code(model: Path) -> None:
+    (model / "modeling_own.py").write_text("raise SystemExit('this must never run')")
+    _change_config(model, model_file="modeling_own.py")
+
+
+def _truncated(model: Path) -> None:
+    path = model / FIRST
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _lying_header(model: Path) -> None:
+    path = model / FIRST
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    name = next(name for name in header if name != "__metadata__")
+    header[name]["shape"] = [9, 9, 9]
+    encoded = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + content[8 + length :])
+
+
+def _huge_header(model: Path) -> None:
+    path = model / FIRST
+    path.write_bytes(struct.pack("<Q", 2**60) + path.read_bytes()[8:])
+
+
+def _not_a_number(model: Path) -> None:
+    path = model / FIRST
+    weights = mx.load(str(path))
+    assert isinstance(weights, dict)
+    name = sorted(weights)[-1]
+    flat = weights[name].flatten()
+    flat[3] = float("nan")
+    weights[name] = flat.reshape(weights[name].shape)
+    mx.eval(weights)
+    mx.save_safetensors(str(path), weights, metadata={"format": "pt"})
+
+
+def _broken_template(model: Path) -> None:
+    (model / "chat_template.jinja").write_text("{% for message in messages %}\n{{ message.content }}\n{% endfr %}")
+
+
+def _escaping_template(model: Path) -> None:
+    (model / "chat_template.jinja").write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
+
+
+def _endless_template(model: Path) -> None:
+    (model / "chat_template.jinja").write_text("{% for i in range(999999999) %}x{% endfor %}")
+
+
+def _no_tokenizer(model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+
+
+DAMAGED = "hint: the file is damaged or not what it claims to be: get it again from its publisher"
+FILE = f"  --> MODEL/{FIRST}"
+
+CASES: dict[str, tuple[Callable[[Path], None], int, list[str]]] = {
+    "unsupported": (
+        _unsupported,
+        2,
+        [
+            "error[unsupported-architecture]: mlx-lm does not support model_type `lama`",
+            "  --> MODEL",
+            "hint: did you mean llama, llama4, plamo?",
+        ],
+    ),
+    "pickled": (
+        _pickled,
+        2,
+        [
+            "error[pickled-weights]: the source has only pickled weights (`pytorch_model.bin`), which can run code "
+            "when loaded",
+            "  --> MODEL",
+            "hint: use a revision or repository with safetensors, or convert the weights in a place you can lose",
+        ],
+    ),
+    "own-code": (
+        _own_code,
+        2,
+        [
+            "error[custom-code]: `config.json` names a Python file to load the model with (`model_file`)",
+            "  --> MODEL",
+            "hint: code of a source is never run: take a model of an architecture that mlx-lm knows",
+        ],
+    ),
+    "truncated": (
+        _truncated,
+        2,
+        [
+            "error[unsafe-weights]: tensor `model.layers.2.mlp.gate_proj.weight`: it ends at 274090, but the file "
+            "ends at 273990",
+            FILE,
+            DAMAGED,
+        ],
+    ),
+    "lying-header": (
+        _lying_header,
+        2,
+        [
+            "error[unsafe-weights]: tensor `lm_head.weight`: BF16 of shape [9, 9, 9] needs 1458 bytes, its offsets "
+            "span 24576",
+            FILE,
+            DAMAGED,
+        ],
+    ),
+    "huge-header": (
+        _huge_header,
+        2,
+        [
+            "error[unsafe-weights]: the header claims 1152921504606846976 bytes, more than the limit of 100000000",
+            FILE,
+            DAMAGED,
+        ],
+    ),
+    "not-a-number": (
+        _not_a_number,
+        3,
+        [
+            "error[not-finite-weights]: `model.norm.weight` holds NaN or infinity",
+            FILE,
+            "hint: the source model is damaged: get it again, or ask its publisher",
+        ],
+    ),
+    "broken-template": (
+        _broken_template,
+        2,
+        [
+            "error[template-broken]: the chat template does not parse: Encountered unknown tag 'endfr'. Jinja was "
+            "looking for the following tags: 'endfor' or 'else'. The innermost block that needs to be closed is 'for'.",
+            "  --> chat_template.jinja:3",
+        ],
+    ),
+    "escaping-template": (
+        _escaping_template,
+        2,
+        [
+            "error[template-escapes]: the chat template reaches for Python's `__subclasses__`",
+            "  --> chat_template.jinja:1",
+            "hint: use a template that only reads its messages and writes text",
+        ],
+    ),
+    "endless-template": (
+        _endless_template,
+        2,
+        [
+            "error[template-broken]: the chat template fails: the template makes a text of more than 16,777,216 "
+            "characters",
+            "  --> chat_template.jinja:1",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_bad_model_is_told_exactly_and_a_mended_one_builds(
+    mlxbuild: CommandLine, tiny_model: Path, case: str
+) -> None:
+    spoil, code, expected = CASES[case]
+    model = mlxbuild.folder / "model"
+    spoil(model)
+    done = mlxbuild("create", "--progress", "none")
+    told = [line for line in done.err.splitlines() if not line.startswith("locking")]
+    assert [line.replace(str(model), "MODEL").replace(" and 1 more", "") for line in told] == expected
+    assert done.code == code
+    assert mlxbuild("list", "--json").out == "[]\n"
+    for path in model.iterdir():
+        path.unlink()
+    for path in tiny_model.iterdir():
+        (model / path.name).write_bytes(path.read_bytes())
+    assert mlxbuild("create").code == 0
+
+
+def test_python_files_beside_a_model_are_not_taken(mlxbuild: CommandLine) -> None:
+    (mlxbuild.folder / "model" / "evil.py").write_text("raise SystemExit('this must never run')")
+    mlxbuild.built()
+    files = json.loads(mlxbuild("show", "tiny:int4", "--json").out)["files"]
+    assert not [file["path"] for file in files if file["path"].endswith(".py")]
