@@ -1,15 +1,18 @@
-"""Fuses LoRA adapters in mlx-lm's form into weights, with mlx-lm's arithmetic (`mlx_lm.tuner.lora`, `fuse`)."""
+"""Fuses LoRA adapters in mlx-lm's form into weights, as `mlx_lm.tuner.lora` does; the same bytes on any machine."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import mlx.core as mx
 
 from registry.errors import StepError
+
+_PIECE_NUMBERS: Final = 1 << 17
+"""Of a product at once, so that what is added up stays in the processor's cache."""
 
 
 class UnusableAdapter(StepError):
@@ -77,12 +80,12 @@ def fused(weight: mx.array, module: Any, path: str, updates: Sequence[LowRankUpd
     for update in updates:
         try:
             if isinstance(module, Linear):
-                delta = (update.scale * update.lora_b.T) @ update.lora_a.T
+                delta = _product(update.scale * update.lora_b.T, update.lora_a.T)
             elif isinstance(module, Embedding):
-                delta = (update.scale * update.lora_a) @ update.lora_b
+                delta = _product(update.scale * update.lora_a, update.lora_b)
             elif isinstance(module, submodule("models.switch_layers").SwitchLinear):
                 experts, _, columns = weight.shape
-                delta = (update.scale * update.lora_b) @ update.lora_a.reshape(experts, -1, columns)
+                delta = _product(update.scale * update.lora_b, update.lora_a.reshape(experts, -1, columns))
             else:
                 raise UnusableAdapter(f"`{path}` is a {type(module).__name__}, which takes no LoRA adapter")
             if delta.shape != weight.shape:
@@ -94,3 +97,19 @@ def fused(weight: mx.array, module: Any, path: str, updates: Sequence[LowRankUpd
             ) from error
         weight = weight + delta.astype(weight.dtype)
     return weight
+
+
+def _product(left: mx.array, right: mx.array) -> mx.array:
+    """`left @ right` in float32, added up in one order: a matrix library's own differs from machine to machine."""
+    if left.shape[-1] != right.shape[-2] or not left.shape[-1]:
+        raise ValueError(f"ranks {left.shape[-1]} and {right.shape[-2]}")
+    left, right = left.astype(mx.float32), right.astype(mx.float32)
+    step = max(1, _PIECE_NUMBERS * left.shape[-2] // (left.size // left.shape[-1] * right.shape[-1]))
+    pieces = []
+    for begin in range(0, left.shape[-2], step):
+        rows = left[..., begin : begin + step, :]
+        piece = rows[..., :1] * right[..., :1, :]
+        for rank in range(1, rows.shape[-1]):
+            piece = piece + rows[..., rank : rank + 1] * right[..., rank : rank + 1, :]
+        pieces.append(piece)
+    return mx.concatenate(pieces, axis=-2)
