@@ -1,0 +1,25 @@
+"""A fast matrix library for MLX on Linux CPUs, when the machine has one. Other backends bring their own."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from contextlib import suppress
+
+_LIBRARY = "libopenblas.so.0"
+
+
+def prefer_openblas() -> bool:
+    """Have MLX multiply matrices by OpenBLAS in this process; true if it will.
+
+    MLX's Linux wheels bring the reference BLAS, whose large products take tens of times as long. Symbols that are
+    global when MLX is loaded come before those, so this must be called before anything imports `mlx.core`; later it
+    changes nothing. Sums are added up in another order then: call it where answers are made, never where bytes of an
+    artifact are.
+    """
+    if sys.platform != "linux" or "mlx.core" in sys.modules:
+        return False
+    with suppress(OSError):
+        ctypes.CDLL(_LIBRARY, mode=ctypes.RTLD_GLOBAL)
+        return True
+    return False
