@@ -1,16 +1,18 @@
-"""What every floor's tests share: a home of their own, and the real tools that they check against."""
+"""What every floor's tests share: a home of their own, a Hub, and the real tools that they check against."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from registry.home import Home
 from registry.store.layout import Store
+from tests.hub_server import LocalHub
 
 
 @pytest.fixture
@@ -39,3 +41,32 @@ def real_tool() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.fixture
+def local_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """An empty Hub that the environment names, with an empty client cache and no token."""
+    for variable in ("HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "huggingface" / "token"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with LocalHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        yield hub
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Every pause that is asked for, in seconds; none is made longer than a few milliseconds."""
+    asked: list[float] = []
+    sleep = time.sleep
+
+    def shortened(seconds: float) -> None:
+        if seconds >= 0.5:
+            asked.append(seconds)
+            seconds = 0.005
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", shortened)
+    return asked
