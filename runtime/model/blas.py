@@ -14,8 +14,8 @@ def prefer_openblas() -> bool:
 
     MLX's Linux wheels bring the reference BLAS, whose large products take tens of times as long. Symbols that are
     global when MLX is loaded come before those, so this must be called before anything imports `mlx.core`; later it
-    changes nothing. Sums are added up in another order then: call it where answers are made, never where bytes of an
-    artifact are.
+    changes nothing. Sums are added up in another order then, so figures differ in their last digits; no step that makes
+    bytes of an artifact multiplies matrices.
     """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return False

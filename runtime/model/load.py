@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import UserError
+from runtime.model.blas import prefer_openblas
 from runtime.model.memory import available_bytes
 from runtime.model.mlx_lm_package import utils
 from runtime.model.threads import leave_streams_in_order
@@ -56,6 +57,7 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
         UnsupportedArchitecture: mlx-lm has no code for it.
         WeightsUnreadable: weights are missing, damaged, or not those of the configuration.
     """
+    prefer_openblas()
     import mlx.core as mx
 
     from runtime.model.architecture import model_classes

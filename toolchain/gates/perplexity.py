@@ -16,7 +16,7 @@ from toolchain.gates.verdict import Verdict
 
 
 class BaseNotMeasured(StepError):
-    """A gate compares with the base model, whose perplexity was not measured."""
+    """A gate compares with the base model, whose perplexity is not known."""
 
     code = "base-not-measured"
 
@@ -27,7 +27,7 @@ def judge(model: LoadedModel, given: Mapping[str, Any], base_perplexity: Callabl
     Raises:
         BaseNotMeasured: the base's is needed, and there is no way to it.
     """
-    value = model.perplexity(given["text"])
+    value = _rounded(model.perplexity(given["text"]))
     if not math.isfinite(value):
         return Verdict(False, "the perplexity is not a finite number: the weights are unusable", {"perplexity": None})
     bounds: dict[str, float] = {}
@@ -38,7 +38,7 @@ def judge(model: LoadedModel, given: Mapping[str, Any], base_perplexity: Callabl
         if base_perplexity is None:
             raise BaseNotMeasured("the perplexity of the base model was not measured")
         base = measured["base_perplexity"] = base_perplexity(given["text"])
-        measured["increase"] = value / base - 1
+        measured["increase"] = _rounded(value / base - 1)
         bounds["base"] = base * (1 + given["max_increase_vs_base"])
     exceeded = [name for name, bound in bounds.items() if value > bound]
     told = f"perplexity {value:.4f}"
@@ -49,12 +49,21 @@ def judge(model: LoadedModel, given: Mapping[str, Any], base_perplexity: Callabl
     return Verdict(not exceeded, told, measured)
 
 
+def _rounded(value: float) -> float:
+    """To six digits: the last ones differ from one matrix library to another."""
+    return float(f"{value:.6g}")
+
+
 def measure_perplexity(folder: Path, text: str, *, window: int = WINDOW_TOKENS) -> float:
-    """The perplexity of a text for a model folder that is no artifact: the base of a comparison.
+    """The perplexity of a text for a model folder that is no artifact: the base of a comparison. Six digits, finite.
 
     Raises:
         UnsupportedArchitecture, WeightsUnreadable, TokenizerUnreadable: it cannot be loaded.
         PromptUnusable: the text has fewer than two tokens.
+        BaseNotMeasured: its figures are no numbers.
     """
     tokens = Tokenizer.open(folder).encode(text, add_special_tokens=True)
-    return perplexity(load_weights(folder).model, tokens, window=window)
+    value = _rounded(perplexity(load_weights(folder).model, tokens, window=window))
+    if not math.isfinite(value):
+        raise BaseNotMeasured("the perplexity of the base is not a finite number: its weights are unusable")
+    return value

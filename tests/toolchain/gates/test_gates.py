@@ -131,7 +131,7 @@ def test_complete_against_a_schema() -> None:
 
 
 def test_perplexity(judge: Judge, folder: Path) -> None:
-    value = LoadedModel(folder).perplexity(TEXT)
+    value = float(f"{LoadedModel(folder).perplexity(TEXT):.6g}")
     assert judge("perplexity", text=TEXT, max=value).passed
     result = judge("perplexity", text=TEXT, max=value * 0.99)
     assert not result.passed
@@ -176,3 +176,14 @@ def test_failed_gates_are_told_together() -> None:
     assert error.exit_code == 4
     assert [result.name for result in error.failed] == ["b", "c"]
     assert error.message == "2 gates failed\n\nb (tokens): wanted 1\ngot 2\n\nc (complete): no"
+
+
+def test_a_base_that_holds_no_numbers_is_told(tmp_path: Path) -> None:
+    import mlx.core as mx
+
+    broken = write_model(tmp_path / "model")
+    weights: Any = mx.load(str(broken / "model.safetensors"))
+    weights["model.norm.weight"] *= float("nan")
+    mx.save_safetensors(str(broken / "model.safetensors"), weights)
+    with pytest.raises(BaseNotMeasured, match="not a finite number"):
+        measure_perplexity(broken, TEXT)
