@@ -112,7 +112,7 @@ def test_a_gated_repository_says_what_to_do_and_no_secret_is_written(far: FarBui
     far.hub.gated.add("acme/tiny")
     refused = far.run("create")
     assert refused.code == 2
-    assert "error[gated-repository]" in refused.err
+    assert "error[repository-gated]" in refused.err
     assert "hint:" in refused.err
     far.hub.gated.clear()
     far.hub.private["acme/tiny"] = TOKEN
