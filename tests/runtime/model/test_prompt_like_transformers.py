@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -80,10 +81,15 @@ def rendered_by_transformers(
         return None
 
 
+@functools.cache
+def compiled(text: str) -> ChatTemplate:
+    return ChatTemplate(text, SPECIAL_TOKENS)
+
+
 def rendered_by_us(text: str, messages: list[dict[str, Any]], setting: dict[str, Any]) -> str | None:
     setting = {"add_generation_prompt": False, **setting}
     try:
-        return ChatTemplate(text, SPECIAL_TOKENS).render(messages, **setting)
+        return compiled(text).render(messages, **setting)
     except UserError:
         return None
 
