@@ -23,7 +23,7 @@ from runtime.engine.prompt_cache import PromptCache
 from runtime.model.facts import ModelFacts
 from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TEMPLATE_FILE
 from runtime.model.load import Weights, load_weights
-from runtime.model.prompt import ChatTemplate, Message, with_arguments
+from runtime.model.prompt import ChatTemplate, Message, check_conversation, with_arguments
 from runtime.model.tokenizer import Tokenizer
 
 
@@ -31,6 +31,12 @@ class NoChatTemplate(UserError):
     """A chat was asked of a model that has no chat template."""
 
     code = "no-chat-template"
+
+
+class ToolsNotTaken(UserError):
+    """Tools were given to a model whose template does not tell it of them."""
+
+    code = "tools-not-taken"
 
 
 class NotAnArtifactFolder(UserError):
@@ -128,7 +134,8 @@ class LoadedModel:
         prompt. A model that cannot switch its thinking ignores `think`.
 
         Raises:
-            NoChatTemplate, TemplateRefuses, TemplateBroken, PromptUnusable, InvalidOption: before the first chunk.
+            NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken, PromptUnusable,
+            InvalidOption: all before the first chunk.
         """
         rendered = self.prompt(messages, tools=tools, think=think, system=system)
         start = self.facts.think_start
@@ -161,10 +168,13 @@ class LoadedModel:
 
         Raises:
             NoChatTemplate: the artifact has none.
+            ToolsNotTaken: there are tools, and the template has no place for them.
             TemplateRefuses, TemplateBroken: the template does not take the conversation.
         """
         if self.template is None:
             raise NoChatTemplate("the model has no chat template", hint="give it a raw prompt instead")
+        if tools and not self.facts.takes_tools:
+            raise ToolsNotTaken("the model's chat template has no place for tools")
         if think is not None and self.facts.thinking_switch is not None:
             variables[self.facts.thinking_switch] = think
         whole = self._conversation(messages, system)
@@ -197,6 +207,7 @@ class LoadedModel:
         )
 
     def _conversation(self, messages: Sequence[Message], system: str | None) -> list[Message]:
+        check_conversation(messages)
         given = list(messages)
         if system is None and given and given[0].get("role") == "system":
             system = str(given.pop(0).get("content") or "")

@@ -37,6 +37,8 @@ class ModelFacts:
     """Ascending. Any of them ends an answer."""
     stop_texts: tuple[str, ...] = ()
     """Any of them ends an answer, and is not part of it."""
+    takes_tools: bool = False
+    """Whether the template tells the model of tools, their calls and results."""
     tool_parser: str | None = None
     """A module below `mlx_lm.tool_parsers`."""
     tool_call_start: str | None = None

@@ -46,6 +46,12 @@ class TemplateRefuses(UserError):
     code = "template-refuses"
 
 
+class InvalidConversation(UserError):
+    """A conversation is empty, or a message in it is none."""
+
+    code = "invalid-conversation"
+
+
 class UnknownTemplate(UserError):
     """No named template has that name."""
 
@@ -104,10 +110,12 @@ class ChatTemplate:
         `continue_final_message` leaves the last message open, so that the model goes on writing it.
 
         Raises:
+            InvalidConversation: there are no messages, or one without a role.
             TemplateRefuses: the template does not take this conversation.
             TemplateBroken: it failed, or looped or grew beyond the limits.
             TemplateEscapes: it reached for what is outside its sandbox.
         """
+        check_conversation(messages)
         conversation = [_message(message) for message in messages]
         if continue_final_message:
             add_generation_prompt = False
@@ -174,6 +182,19 @@ def named(name: str) -> str:
     return (_FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
 
 
+def check_conversation(messages: Sequence[Message]) -> None:
+    """Whether every message is one.
+
+    Raises:
+        InvalidConversation: there are none, or one has no role; counted from 1.
+    """
+    for number, message in enumerate(messages, 1):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise InvalidConversation(f"message {number} has no role", hint="write role and content")
+    if not messages:
+        raise InvalidConversation("the conversation has no messages")
+
+
 def with_arguments(message: Message, *, as_text: bool) -> Message:
     """The message with the arguments of its tool calls as JSON text, or as objects; templates want one of the two."""
     calls = message.get("tool_calls")
@@ -229,7 +250,7 @@ def _mark_end(conversation: list[dict[str, Any]]) -> None:
         if "text" in part:
             part["text"] += _CONTINUATION_MARK
             return
-    raise UserError("there is no final message with text to continue")
+    raise InvalidConversation("there is no final message with text to continue")
 
 
 def _cut_at_mark(rendered: str) -> str:

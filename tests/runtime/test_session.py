@@ -17,7 +17,7 @@ from registry.store.layout import Store
 from runtime.engine.answer import Chunk
 from runtime.engine.options import InvalidOption
 from runtime.model.prompt import ChatTemplate, named
-from runtime.session import Defaults, LoadedModel, NoChatTemplate, NotAnArtifactFolder
+from runtime.session import Defaults, LoadedModel, NoChatTemplate, NotAnArtifactFolder, ToolsNotTaken
 from tests.runtime.tiny_folders import write_model
 
 USER = {"role": "user", "content": "hello"}
@@ -113,6 +113,11 @@ def test_what_is_wrong_is_told_before_the_first_chunk(tiny: LoadedModel, tmp_pat
         tiny.chat([USER], temprature=1)
     with pytest.raises(NotAnArtifactFolder, match=r"facts\.json is missing"):
         LoadedModel(tmp_path)
+    facts = json.loads(tiny.facts.to_json()) | {"takes_tools": False}
+    deaf = shutil.copytree(tiny.folder, tmp_path / "deaf")
+    (deaf / "mlxbuild" / "facts.json").write_text(json.dumps(facts))
+    with pytest.raises(ToolsNotTaken):
+        LoadedModel(deaf).chat([USER], tools=[WEATHER])
     bare = shutil.copytree(tiny.folder, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
     with pytest.raises(NoChatTemplate):

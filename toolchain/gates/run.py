@@ -7,11 +7,21 @@ from collections.abc import Callable
 from registry.artifact.reader import Artifact
 from registry.store.layout import Store
 from runtime.engine.generate import PromptUnusable
-from runtime.model.prompt import TemplateBroken, TemplateEscapes, TemplateRefuses
+from runtime.model.prompt import InvalidConversation, TemplateBroken, TemplateEscapes, TemplateRefuses
 from runtime.session import LoadedModel, NoChatTemplate
 from toolchain.gates import complete, contents, perplexity, size, template, tokens
 from toolchain.gates.result import GateResult
 from toolchain.spec.resolved import Gate
+
+_OF_THE_ARTIFACT = (
+    TemplateBroken,
+    TemplateEscapes,
+    TemplateRefuses,
+    InvalidConversation,
+    NoChatTemplate,
+    PromptUnusable,
+)
+"""Errors that are a result: the same artifact and gate end in them again."""
 
 
 def run_gate(
@@ -46,6 +56,6 @@ def run_gate(
                 verdict = complete.judge(load(), given)
             case "perplexity":
                 verdict = perplexity.judge(load(), given, base_perplexity)
-    except (TemplateBroken, TemplateEscapes, TemplateRefuses, NoChatTemplate, PromptUnusable) as error:
+    except _OF_THE_ARTIFACT as error:
         return GateResult(gate.name, gate.kind, False, error.diagnostics())
     return GateResult(gate.name, gate.kind, verdict.passed, verdict.message, verdict.measured)

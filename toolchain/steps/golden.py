@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from runtime.model.prompt import ChatTemplate, Message, TemplateBroken, TemplateRefuses, with_arguments
 
@@ -70,30 +70,37 @@ def question(template: ChatTemplate, **variables: Any) -> str:
     return template.render([_QUESTION], **variables)
 
 
-def wants_arguments_as_text(template: ChatTemplate) -> bool:
-    """Whether tool calls come out right only when their arguments are JSON text.
+def tool_arguments(template: ChatTemplate, *, strict: bool) -> Literal["object", "text"] | None:
+    """The form in which the template wants the arguments of earlier tool calls; None when it has no place for tools.
 
     Raises:
-        TemplateBroken: the template lists tools, and breaks on a call whichever form its arguments have.
+        TemplateBroken: `strict`, and the template lists tools but breaks on a call in either form.
     """
-    try:
-        rendered = _rendered(template, TOOLS.messages, TOOLS.tools)
-        if rendered is None or "{'city'" not in rendered:
-            return False
-    except TemplateBroken:
-        if "tools" not in template.variables:
-            return False
-    _rendered(template, _as_text(TOOLS.messages), TOOLS.tools)
-    return True
+    broken: TemplateBroken | None = None
+    forms: tuple[tuple[Literal["object", "text"], Sequence[Message]], ...]
+    forms = (("object", TOOLS.messages), ("text", _as_text(TOOLS.messages)))
+    for form, messages in forms if "tools" in template.variables else ():
+        try:
+            rendered = _rendered(template, messages, TOOLS.tools)
+        except TemplateBroken as error:
+            broken = error
+            continue
+        if rendered is not None and "{'city'" not in rendered:
+            return form
+    if strict and broken is not None:
+        raise broken
+    return None
 
 
-def first_rewritten(template: ChatTemplate, switch: str | None, *, arguments_as_text: bool) -> str | None:
+def first_rewritten(
+    template: ChatTemplate, switch: str | None, arguments: Literal["object", "text"] | None
+) -> str | None:
     """The first case in which a longer conversation does not start with the prompt of the shorter one.
 
     Such a conversation is computed anew with every turn. Cases that the template refuses do not count.
     """
     settings: list[dict[str, Any]] = [{}] if switch is None else [{}, {switch: True}, {switch: False}]
-    for case in _cases(template, arguments_as_text):
+    for case in _cases(template, arguments):
         for setting in settings:
             if case is REASONING and False in setting.values():
                 continue  # whoever turns thinking off has no thoughts to keep
@@ -109,11 +116,11 @@ def after_answer(template: ChatTemplate) -> str:
     return rendered[rendered.rfind(_ANSWER["content"]) + len(_ANSWER["content"]) :]
 
 
-def _cases(template: ChatTemplate, arguments_as_text: bool) -> Iterator[Case]:
+def _cases(template: ChatTemplate, arguments: Literal["object", "text"] | None) -> Iterator[Case]:
     yield PLAIN
     yield SYSTEM
-    if "tools" in template.variables:
-        messages = _as_text(TOOLS.messages) if arguments_as_text else TOOLS.messages
+    if arguments is not None:
+        messages = _as_text(TOOLS.messages) if arguments == "text" else TOOLS.messages
         yield Case(TOOLS.name, tuple(messages), TOOLS.tools)
     if "reasoning_content" in template.text or "thinking" in template.text:
         yield REASONING

@@ -37,8 +37,11 @@ def find_facts(
     tokenizer: Tokenizer,
     template: ChatTemplate | None,
     defaults: Mapping[str, Any],
+    strict: bool = False,
 ) -> ModelFacts:
     """All facts. `defaults` may set `stops` and `context`.
+
+    `strict` asks of the template that it holds with tools too; of a model's own one nobody may be able to mend that.
 
     Raises:
         TemplateBroken, TemplateEscapes, TemplateRefuses: see `golden.try_template`.
@@ -57,7 +60,7 @@ def find_facts(
         special_tokens=dict(special_tokens),
         tokenizer_adds_bos=_adds_bos(tokenizer, special_tokens.get("bos_token")),
         kv_bytes_per_token=_kv_bytes(text_config),
-        **(_template_facts(template, tokenizer, tokenizer_config) if template is not None else {}),
+        **(_template_facts(template, tokenizer, tokenizer_config, strict) if template is not None else {}),
     )
 
 
@@ -89,12 +92,12 @@ class _Ending:
 
 
 def _template_facts(
-    template: ChatTemplate, tokenizer: Tokenizer, tokenizer_config: Mapping[str, Any]
+    template: ChatTemplate, tokenizer: Tokenizer, tokenizer_config: Mapping[str, Any], strict: bool
 ) -> dict[str, Any]:
     golden.try_template(template)
-    as_text = golden.wants_arguments_as_text(template)
+    arguments = golden.tool_arguments(template, strict=strict)
     switch = _thinking_switch(template)
-    rewritten = golden.first_rewritten(template, switch, arguments_as_text=as_text)
+    rewritten = golden.first_rewritten(template, switch, arguments)
     think_start, think_end = _think_markers(template, tokenizer)
     parser = _tool_parser(template, tokenizer, tokenizer_config)
     markers = submodule(f"tool_parsers.{parser}") if parser else None
@@ -103,7 +106,8 @@ def _template_facts(
         "tool_parser": parser,
         "tool_call_start": getattr(markers, "tool_call_start", None),
         "tool_call_end": getattr(markers, "tool_call_end", None),
-        "tool_arguments_as_text": as_text,
+        "takes_tools": arguments is not None,
+        "tool_arguments_as_text": arguments == "text",
         "think_start": think_start,
         "think_end": think_end,
         "thinking_switch": switch,

@@ -62,6 +62,7 @@ class TemplateStep:
             tokenizer=_tokenizer(files),
             template=template,
             defaults=record.parameters["defaults"],
+            strict=record.parameters["template"]["kind"] != "inherit",
         )
         outputs = {"facts": context.store.put(facts.to_json())}
         if text is not None:

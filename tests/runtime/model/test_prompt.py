@@ -10,6 +10,7 @@ import pytest
 from registry.errors import Location, UserError
 from runtime.model.prompt import (
     ChatTemplate,
+    InvalidConversation,
     TemplateBroken,
     TemplateEscapes,
     TemplateRefuses,
@@ -127,6 +128,15 @@ def test_a_last_message_is_left_open(content: Any) -> None:
     template = ChatTemplate(named("chatml"))
     prompt = template.render([USER, {"role": "assistant", "content": content}], continue_final_message=True)
     assert prompt.endswith("<|im_start|>assistant\nIt is")
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [([], "no messages"), ([USER, {"content": "x"}], "message 2"), ([{"role": 3}], "message 1"), (["Hi"], "message 1")],
+)
+def test_what_is_no_conversation_is_refused(messages: Any, message: str) -> None:
+    with pytest.raises(InvalidConversation, match=message):
+        ChatTemplate(named("chatml")).render(messages)
 
 
 def test_nothing_to_continue() -> None:

@@ -99,6 +99,7 @@ def test_facts_of_a_model_with_tools_and_thinking(run: Run) -> None:
         vocabulary_size=300,
         context_length=4096,
         stop_token_ids=(0, 1),
+        takes_tools=True,
         tool_parser="json_tools",
         tool_call_start="<tool_call>",
         tool_call_end="</tool_call>",
@@ -201,6 +202,15 @@ def test_what_cannot_be_used_fails_the_build(
     with pytest.raises(error) as caught:
         run.outputs(kind, value, files)
     assert where in (..., caught.value.where)
+
+
+def test_what_breaks_on_tools_fails_only_where_the_recipe_wrote_it(run: Run) -> None:
+    template = "{% if tools %}\n{{ tools[0].a.b }}{% endif %}" + named("gemma")
+    with pytest.raises(TemplateBroken) as caught:
+        run.facts("text", template)
+    assert caught.value.where == Location("chat_template.jinja", 2)
+    facts = run.facts(files={"chat_template.jinja": template.encode()})
+    assert (facts.takes_tools, facts.appends_only) == (False, True)
 
 
 def test_the_day_does_not_matter(run: Run) -> None:
