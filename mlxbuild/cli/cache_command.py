@@ -17,7 +17,9 @@ from registry.quantities import format_bytes
 from registry.store.layout import Store
 from toolchain.cache.traces import TraceStore
 
-app = typer.Typer(help="Look at what the store and the cache hold.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at what the store and the cache hold.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 
 @app.callback()

@@ -24,9 +24,9 @@ from mlxbuild.cli.workspace import tell
 if TYPE_CHECKING:
     from runtime.session import LoadedModel
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-_HELP = "/clear forgets the conversation · /bye or Ctrl-D ends it · Ctrl-C stops an answer"
+_HELP = "/clear starts anew · /bye or Ctrl-D ends · Ctrl-C stops an answer"
 
 
 @app.command()
@@ -60,7 +60,7 @@ def converse(
             return
         if line == "/clear":
             conversation.clear()
-        elif line in ("/help", "/?"):
+        elif line in ("/help", "/?") or (is_person and line.startswith("/") and " " not in line):
             tell(_HELP)
         elif line:
             conversation.append({"role": "user", "content": line})
@@ -75,7 +75,15 @@ def converse(
 
 
 def _next_line(is_person: bool) -> str | None:
+    """The next line, without what surrounds it; None at the end. Ctrl-C drops a line that is being written."""
     try:
         return input(">>> " if is_person else "").strip()
     except EOFError:
+        if is_person:
+            tell("")
         return None
+    except KeyboardInterrupt:
+        if not is_person:
+            raise
+        tell("")
+        return ""

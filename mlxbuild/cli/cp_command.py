@@ -10,7 +10,7 @@ from registry.artifact.modelpack import tag_descriptor
 from registry.digest import Blob
 from registry.reference import Reference
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -10,14 +10,14 @@ import typer
 from mlxbuild.cli.display import progress_sink
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import Frozen, Locked, Recipes, Variants, lock_mode, locked_variants
-from mlxbuild.cli.workspace import open_store, require_writable
+from mlxbuild.cli.workspace import open_store, require_writable, tell
 from registry.errors import UserError
 from toolchain.create import BuildOptions, create
 from toolchain.events.journal import Journal, new_run_name
 from toolchain.events.stream import EventStream
 from toolchain.steps.table import STEPS
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class UnknownStep(UserError):
@@ -87,5 +87,7 @@ def create_artifacts(
         for built in report.artifacts:
             if built.digest is not None:
                 say(f"{built.label} {built.digest}")
+        if not gates:
+            tell("no tag moved, because no gates ran")
     if report.exit_code:
         raise typer.Exit(report.exit_code)

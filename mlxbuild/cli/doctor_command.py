@@ -20,7 +20,7 @@ from registry.home import Home
 from registry.quantities import format_bytes
 from registry.store.layout import Store
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _ENOUGH_BYTES = 5 * 10**9
 

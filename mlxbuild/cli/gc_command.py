@@ -11,13 +11,13 @@ from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import tell
 from registry.errors import UserError
 from registry.home import Home
-from registry.quantities import format_bytes
+from registry.quantities import format_bytes, format_seconds
 from registry.store.gc import GRACE_SECONDS, collect
 from registry.store.layout import Store
 from toolchain.cache.retention import retention
 from toolchain.cache.traces import TraceStore
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
 _UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -59,6 +59,8 @@ def collect_garbage(
             }
         )
         return
+    if grace:
+        tell(f"blobs younger than {format_seconds(grace)} stay in any case; `--grace 0` lets them go, too")
     would = "would free" if dry_run else "freed"
     say(
         f"{would} {format_bytes(collection.freed_bytes)} in {len(collection.removed)} blobs; "

@@ -14,7 +14,7 @@ from toolchain.graph.compile import compile_graph
 from toolchain.graph.draw import to_dot, to_json, to_mermaid
 from toolchain.prepare import LockMode
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

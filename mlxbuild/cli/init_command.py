@@ -16,7 +16,7 @@ from toolchain.sources.hub import Hub
 from toolchain.spec.initial import initial_recipe, slug
 from toolchain.spec.resolved import FolderSource, HubSource
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class NotAModel(UserError):

@@ -12,7 +12,7 @@ from mlxbuild.cli.recipes import RecipeArguments, recipe_paths
 from toolchain.spec.load import lint
 from toolchain.spec.report import render
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class Form(StrEnum):

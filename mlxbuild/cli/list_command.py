@@ -10,7 +10,7 @@ from registry.artifact.reader import Artifact
 from registry.errors import MlxbuildError
 from registry.quantities import format_bytes
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

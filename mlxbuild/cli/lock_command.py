@@ -19,7 +19,7 @@ from toolchain.lock.model import Lock
 from toolchain.sources.file_index import FileIndex
 from toolchain.spec.load import Recipe, load
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -57,4 +57,6 @@ def _summary(lock: Lock) -> str:
     size_bytes = sum(file.blob.size_bytes for source in lock.sources for file in source.files)
     files = sum(len(source.files) for source in lock.sources)
     tensors = sum(len(source.tensors) for source in lock.sources)
-    return f"{len(lock.sources)} sources, {files} files, {tensors} tensors, {format_bytes(size_bytes)}"
+    counts = ((len(lock.sources), "source"), (files, "file"), (tensors, "tensor"))
+    counted = ", ".join(f"{count:,} {word}{'' if count == 1 else 's'}" for count, word in counts)
+    return f"{counted}, {format_bytes(size_bytes)}"

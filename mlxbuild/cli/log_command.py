@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
@@ -11,7 +13,7 @@ from registry.quantities import format_seconds
 from toolchain.events.journal import read_events, read_report, runs
 from toolchain.events.plain import summary
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class UnknownRun(UserError):
@@ -31,7 +33,7 @@ def log(
     folders = runs(Home.from_environment())
     if not run:
         say_table(
-            ("RUN", "EXIT", "WHAT"),
+            ("RUN", "EXIT", "WHAT", "COMMAND"),
             [(folder.name, *_line(read_report(folder))) for folder in folders[:30]],
         )
         return
@@ -56,12 +58,17 @@ def log(
         ]
         if rows:
             say_table(("OUTCOME", "ACTION", "TIME", "REASON"), rows)
-        say(summary(report.get("seconds", 0.0), report.get("outcomes", {})))
+        say(_summary(report))
 
 
-def _line(report: dict[str, object] | None) -> tuple[str, str]:
+def _line(report: dict[str, Any] | None) -> tuple[str, str, str]:
     if report is None:
-        return "-", "cut short"
-    outcomes = report.get("outcomes")
-    seconds = float(str(report.get("seconds", 0.0)))
-    return str(report.get("exit_code", "-")), summary(seconds, outcomes if isinstance(outcomes, dict) else {})
+        return "-", "cut short", ""
+    return str(report.get("exit_code", "-")), _summary(report), " ".join(report.get("command", []))
+
+
+def _summary(report: dict[str, Any]) -> str:
+    """What became of a run; one that was interrupted never came to its sum."""
+    if "outcomes" not in report:
+        return f"cut short after {len(report['actions'])} actions"
+    return summary(report["seconds"], report["outcomes"])

@@ -115,13 +115,12 @@ def run(arguments: list[str]) -> int:
         _tell(error)
         return error.exit_code
     except typer.Exit as ended:
-        return ended.exit_code
+        code = ended.exit_code
     except TyperException as error:
         error.show(sys.stderr)  # type: ignore[attr-defined]
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted\n")
-        return 130
+        code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -133,6 +132,8 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write(f"error[bug]: {type(error).__name__}: {error}\n")
         sys.stderr.write("hint: run it again with `mlxbuild -v ...` and report what that prints\n")
         return _verbosely(1)
+    if code == 130:  # Typer hands an interruption on as this code, in silence
+        sys.stderr.write("\ninterrupted\n")
     return code if isinstance(code, int) else 0
 
 

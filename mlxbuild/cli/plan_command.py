@@ -17,7 +17,7 @@ from toolchain.graph.lookup import Lookup
 from toolchain.graph.plan import Plan, Status, make_plan
 from toolchain.prepare import LockMode
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import typer
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

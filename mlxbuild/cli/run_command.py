@@ -21,8 +21,15 @@ from mlxbuild.cli.conversation import (
     options,
     print_answer,
 )
+from registry.errors import UserError
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class NoPrompt(UserError):
+    """Nothing was asked, and there is nobody at a terminal to ask."""
+
+    code = "no-prompt"
 
 
 @app.command()
@@ -40,8 +47,12 @@ def run(
     """Answer a prompt; the text streams to stdout. Without a prompt, on a terminal, this is `chat`."""
     asked = "\n\n".join(part for part in (" ".join(prompt or ()), _piped()) if part)
     chosen = options(temperature, seed, max_tokens)
+    if not asked and not sys.stdin.isatty():
+        raise NoPrompt(
+            "there is no prompt", hint='write one after the name, or send one: `echo "Hi" | mlxbuild run NAME`'
+        )
     with open_model(name) as model:
-        if not asked and sys.stdin.isatty():
+        if not asked:
             converse(model, system=system, think=think, chosen=chosen, verbose=verbose)
         elif raw or model.template is None:
             print_answer(model.generate(asked, **chosen), verbose=verbose)

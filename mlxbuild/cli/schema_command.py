@@ -7,7 +7,7 @@ import typer
 from mlxbuild.cli.output import say
 from toolchain.spec.schema.generate import text
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

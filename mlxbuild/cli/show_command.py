@@ -11,7 +11,7 @@ from mlxbuild.cli.workspace import find, open_store
 from registry.artifact.reader import Artifact
 from registry.quantities import format_bytes
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -73,13 +73,11 @@ def _print(artifact: Artifact, *, with_files: bool) -> None:
         "revision": descriptor.get("revision"),
         "size": format_bytes(artifact.size_bytes),
     }
-    for heading, path in (("defaults", "mlxbuild/defaults.json"), ("facts", "mlxbuild/facts.json")):
-        content = _read_json(artifact, path)
-        if content:
-            lines[heading] = json.dumps(content, ensure_ascii=False)
     for key, value in lines.items():
         if value:
             say(f"  {key}: {value}")
+    for heading, path in (("defaults", "mlxbuild/defaults.json"), ("facts", "mlxbuild/facts.json")):
+        _print_map(heading, _read_json(artifact, path))
     if with_files:
         say_table(
             ("  PATH", "ROLE", "SIZE", "DIGEST"),
@@ -90,6 +88,18 @@ def _print(artifact: Artifact, *, with_files: bool) -> None:
         )
     else:
         say(f"  files: {len(artifact.files)} (`--files` lists them)")
+
+
+def _print_map(heading: str, content: object) -> None:
+    """One line for each value that says something; maps in maps keep their JSON."""
+    if not isinstance(content, dict):
+        return
+    flat = {**content, **content["parameters"]} if isinstance(content.get("parameters"), dict) else content
+    told = {key: value for key, value in flat.items() if key != "parameters" and value not in (None, [], {}, "")}
+    if told:
+        say(f"  {heading}:")
+    for key, value in told.items():
+        say(f"    {key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
 
 
 def _read_json(artifact: Artifact, path: str) -> object:

@@ -17,7 +17,7 @@ from toolchain.gates.run import run_gate
 from toolchain.prepare import RECIPE_NAME
 from toolchain.rebuild import base_perplexity, carried_spec
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -24,7 +24,7 @@ from toolchain.events.stream import EventStream
 from toolchain.prepare import RECIPE_NAME
 from toolchain.rebuild import rebuild
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class VerificationFailed(TrustError):

@@ -10,7 +10,7 @@ import typer
 from mlxbuild import __version__
 from mlxbuild.cli.output import say, say_json
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _DISTRIBUTIONS = ("mlx", "mlx-lm", "tokenizers", "huggingface-hub", "oras", "sanic")
 

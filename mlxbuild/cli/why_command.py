@@ -13,7 +13,7 @@ from toolchain.cache.history import History, NodeHistory
 from toolchain.cache.traces import TraceStore
 from toolchain.graph.explain import Change, differences
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class NeverBuilt(UserError):
@@ -34,6 +34,7 @@ def why(
         history, traces = History(store.home), TraceStore(store.home)
         labels = [label for label in history.labels(prefix) if label == prefix or label[len(prefix) - 1 :][:1] == "/"]
         labels = labels or [label for label in history.labels(prefix) if step]
+        labels = labels or _of_all_variants(history, name, step)
         if not labels:
             raise NeverBuilt(
                 f"no action `{prefix}` was ever built here", hint="`mlxbuild plan` lists the actions of a recipe"
@@ -56,6 +57,13 @@ def why(
     same = len(told) - len(changed)
     if same:
         say(f"{same} of {len(told)} actions have had the same inputs ever since they were first built")
+
+
+def _of_all_variants(history: History, name: str, step: str) -> list[str]:
+    """The actions of `name` alone, which stands for each of its variants."""
+    if ":" in name:
+        return []
+    return [label for label in history.labels(f"{name}:") if not step or f"/{step}" in label]
 
 
 def explain(known: NodeHistory, traces: TraceStore) -> tuple[Change, ...] | None:

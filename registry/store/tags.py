@@ -215,7 +215,7 @@ def _entry(name: str, descriptor: Descriptor) -> Entry:
 
 def _hint(reference: Reference, names: Mapping[str, Descriptor]) -> str:
     if not names:
-        return "the store has no tags yet: build with `mlxbuild create` or fetch with `mlxbuild pull`"
+        return "the store has no tags yet: build with `mlxbuild create`"
     siblings = [name for name in sorted(names) if name.rpartition(":")[0] == reference.name]
     near = difflib.get_close_matches(reference.store_name, names, n=3, cutoff=0.5)
     nearest = list(dict.fromkeys([*near, *siblings]))[:8]

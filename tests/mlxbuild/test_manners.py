@@ -1,0 +1,56 @@
+"""How the command line behaves towards a person: plain help, told interruptions, and no answers to nothing."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from mlxbuild.cli.main import COMMANDS, run
+from tests.mlxbuild.conftest import CommandLine
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_plain_and_offers_no_shell_completion(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"Usage: mlxbuild {command}")
+    assert "╭" not in told
+    assert "completion" not in told
+
+
+def test_run_asks_for_a_prompt_where_nobody_can_be_asked(mlxbuild: CommandLine) -> None:
+    outcome = mlxbuild("run", "anything")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error[no-prompt]: there is no prompt")
+
+
+def test_why_takes_a_name_alone_for_all_its_variants(mlxbuild: CommandLine) -> None:
+    assert mlxbuild("create", "--no-gates").code == 0
+    outcome = mlxbuild("why", "tiny", "tokenizer")
+    assert outcome.out == "2 of 2 actions have had the same inputs ever since they were first built\n"
+
+
+def test_a_build_without_gates_says_that_no_tag_moved(mlxbuild: CommandLine) -> None:
+    outcome = mlxbuild("create", "--no-gates")
+    assert outcome.err.endswith("no tag moved, because no gates ran\n")
+    assert mlxbuild("list", "--json").out == "[]\n"
+
+
+def test_an_interrupted_build_says_so_and_is_in_the_log(mlxbuild: CommandLine) -> None:
+    building = mlxbuild.start("create")
+    runs = mlxbuild.home.logs / "runs"
+    while not _has_begun(runs):
+        assert building.poll() is None
+        time.sleep(0.005)
+    building.send_signal(signal.SIGINT)
+    _, told = building.communicate(timeout=60)
+    assert building.returncode == 130
+    assert told.endswith("\ninterrupted\n")
+    assert "cut short after" in mlxbuild("log").out
+
+
+def _has_begun(runs: Path) -> bool:
+    return runs.is_dir() and any((folder / "events.jsonl").exists() for folder in runs.iterdir())
