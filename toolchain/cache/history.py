@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from registry.digest import Digest
 from registry.home import Home
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS node (
 CREATE TABLE IF NOT EXISTS recipe (digest TEXT PRIMARY KEY, path TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
 _VERSION = 2
+_MANY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,12 @@ class History:
 
     def of(self, labels: Iterable[str]) -> Mapping[str, NodeHistory]:
         """What is known of some nodes; unknown ones are left out."""
-        if not self._path.exists():
-            return {}
         wanted = set(labels)
-        with self._connect() as connection:
-            if len(wanted) > 500:
-                rows = connection.execute("SELECT label, key, previous, seconds FROM node").fetchall()
-            else:
-                marks = ",".join("?" * len(wanted))
-                query = f"SELECT label, key, previous, seconds FROM node WHERE label IN ({marks})"
-                rows = connection.execute(query, tuple(wanted)).fetchall()
+        query = "SELECT label, key, previous, seconds FROM node"
+        if len(wanted) > _MANY:
+            rows = self._read(query)
+        else:
+            rows = self._read(f"{query} WHERE label IN ({','.join('?' * len(wanted))})", *wanted)
         return {
             label: NodeHistory(Digest.parse(key), Digest.parse(previous) if previous else None, seconds)
             for label, key, previous, seconds in rows
@@ -63,47 +61,62 @@ class History:
 
     def labels(self, prefix: str) -> tuple[str, ...]:
         """All known node labels that start with a text, sorted."""
-        if not self._path.exists():
-            return ()
-        with self._connect() as connection:
-            rows = connection.execute(
-                "SELECT label FROM node WHERE substr(label, 1, ?) = ? ORDER BY label", (len(prefix), prefix)
-            ).fetchall()
-        return tuple(label for (label,) in rows)
-
-    def record(self, keys: Mapping[str, tuple[Digest, float]]) -> None:
-        """Note the keys (and seconds) that nodes had in a run; a changed key moves the old one to `previous`."""
-        if not keys:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._connect() as connection:
-            connection.executemany(
-                "INSERT INTO node (label, key, previous, seconds) VALUES (?, ?, NULL, ?) "
-                "ON CONFLICT (label) DO UPDATE SET "
-                "previous = CASE WHEN node.key = excluded.key THEN node.previous ELSE node.key END, "
-                "seconds = CASE WHEN excluded.seconds > 0 THEN excluded.seconds ELSE node.seconds END, "
-                "key = excluded.key",
-                [(label, str(key), seconds) for label, (key, seconds) in keys.items()],
-            )
-
-    def remember_recipes(self, recipes: Mapping[Digest, Path]) -> None:
-        """Note where the recipes of built artifacts lie on this machine."""
-        if not recipes:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._connect() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO recipe (digest, path) VALUES (?, ?)",
-                [(str(digest), str(path)) for digest, path in recipes.items()],
-            )
+        query = "SELECT label FROM node WHERE substr(label, 1, ?) = ? ORDER BY label"
+        return tuple(label for (label,) in self._read(query, len(prefix), prefix))
 
     def recipe_of(self, digest: Digest) -> Path | None:
         """Where the recipe of an artifact that was built here lies, or None."""
+        rows = self._read("SELECT path FROM recipe WHERE digest = ?", str(digest))
+        return Path(rows[0][0]) if rows else None
+
+    def record(self, keys: Mapping[str, tuple[Digest, float]]) -> bool:
+        """Note the keys (and seconds) that nodes had in a run; a changed key moves the old one to `previous`.
+
+        Returns:
+            Whether it could be kept: a build never fails for its history.
+        """
+        return self._write(
+            "INSERT INTO node (label, key, previous, seconds) VALUES (?, ?, NULL, ?) "
+            "ON CONFLICT (label) DO UPDATE SET "
+            "previous = CASE WHEN node.key = excluded.key THEN node.previous ELSE node.key END, "
+            "seconds = CASE WHEN excluded.seconds > 0 THEN excluded.seconds ELSE node.seconds END, "
+            "key = excluded.key",
+            [(label, str(key), seconds) for label, (key, seconds) in keys.items()],
+        )
+
+    def remember_recipes(self, recipes: Mapping[Digest, Path]) -> bool:
+        """Note where the recipes of built artifacts lie on this machine; returns whether it could be kept."""
+        return self._write(
+            "INSERT OR REPLACE INTO recipe (digest, path) VALUES (?, ?)",
+            [(str(digest), str(path)) for digest, path in recipes.items()],
+        )
+
+    def _read(self, query: str, *parameters: object) -> list[Any]:
+        """The rows of a query; none where the index is missing, damaged or cannot be opened."""
         if not self._path.exists():
-            return None
-        with self._connect() as connection:
-            row = connection.execute("SELECT path FROM recipe WHERE digest = ?", (str(digest),)).fetchone()
-        return Path(row[0]) if row else None
+            return []
+        try:
+            with self._connect() as connection:
+                return connection.execute(query, parameters).fetchall()
+        except sqlite3.Error:
+            return []
+
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> bool:
+        if not rows:
+            return True
+        for _ in range(2):
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with self._connect() as connection:
+                    connection.executemany(statement, rows)
+            except (OSError, sqlite3.OperationalError):
+                return False
+            except sqlite3.DatabaseError:
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            else:
+                return True
+        return False
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:

@@ -18,6 +18,7 @@ from typing import Any
 from registry import canonical_json
 from registry.digest import Blob, Digest
 from registry.home import Home
+from registry.store.durable import disk_errors
 from toolchain.graph.action import ActionRecord
 from toolchain.graph.key import record_from_json, record_to_json
 
@@ -100,12 +101,13 @@ class TraceStore:
             }
         )
         draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        try:
-            draft.write_bytes(content)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(content)
-        os.replace(draft, path)  # noqa: PTH105 - Path.replace builds another Path on a hot path
+        with disk_errors(path):
+            try:
+                draft.write_bytes(content)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                draft.write_bytes(content)
+            os.replace(draft, path)  # noqa: PTH105 - Path.replace builds another Path on a hot path
 
 
 def _parse(key: Digest, data: Mapping[str, Any]) -> Trace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from toolchain.events.model import Event, Sink, Warned
 
@@ -30,5 +31,6 @@ class EventStream:
         """End the stream."""
         with self._lock:
             for sink in self._sinks:
-                sink.close()
+                with suppress(OSError, ValueError):
+                    sink.close()
             self._sinks.clear()

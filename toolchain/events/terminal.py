@@ -68,9 +68,7 @@ class LiveDisplay:
                 mark = "[green]✓[/]" if passed else "[red]✗[/]"
                 self._print(f"{mark} {escape(label)}  [dim]{escape(message)}[/]")
             case ArtifactBuilt(label, digest, size_bytes, _):
-                self._print(
-                    f"[green]●[/] [bold]{escape(label)}[/]  {digest[:19]}  [dim]{format_bytes(size_bytes)}[/]"
-                )
+                self._print(f"[green]●[/] [bold]{escape(label)}[/]  {digest[:19]}  [dim]{format_bytes(size_bytes)}[/]")
             case Warned(message, where):
                 place = f" [dim]({escape(where)})[/]" if where else ""
                 self._print(f"[yellow]warning:[/] {escape(message)}{place}")

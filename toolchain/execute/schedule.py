@@ -88,6 +88,7 @@ class Scheduler:
         self._by_key: dict[Digest, str] = {}
         self._sharers: dict[str, list[str]] = defaultdict(list)
         self._busy: set[str] = set()
+        self._seconds: dict[str, float] = {}
         self._ready: deque[str] = deque()
         self._submitted = 0
         self._begun: dict[str, float] = {}
@@ -240,6 +241,7 @@ class Scheduler:
 
     def _conclude(self, event: Finished) -> None:
         self._busy.discard(event.label)
+        self._seconds[event.label] = event.seconds
         if event.diverged_from is not None:
             self._stream.emit(
                 Warned("the same action gave other bytes before; the first result is kept", where=event.label)
@@ -344,10 +346,12 @@ class Scheduler:
 
     def _remember(self) -> None:
         done = ("hit", "ran", "shared")
-        self._history.record(
+        kept = self._history.record(
             {
-                label: (resolved.key, 0.0)
+                label: (resolved.key, self._seconds.get(label, 0.0))
                 for label, resolved in self._resolved.items()
                 if self._result.outcomes.get(label) in done
             }
         )
+        if not kept:
+            self._stream.emit(Warned("what ran could not be noted, so `why` will not know of it"))

@@ -157,7 +157,7 @@ def _describe(
         revision=source["pinned"] if on_hub else None,
         base_name=f"hf.co/{source['identity']}@{source['pinned']}" if on_hub else None,
         capabilities=Capabilities(
-            reasoning=facts.get("think_start") is not None, tool_usage=facts.get("tool_parser") is not None
+            reasoning=facts.get("think_start") is not None, tool_usage=bool(facts.get("takes_tools"))
         ),
         annotations=chosen["annotations"],
     )

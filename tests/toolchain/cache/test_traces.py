@@ -72,3 +72,18 @@ def test_history_remembers_where_recipes_lie(home: Home) -> None:
     assert history.recipe_of(digest) is None
     history.remember_recipes({digest: Path("/recipes/ModelSpec.yaml")})
     assert history.recipe_of(digest) == Path("/recipes/ModelSpec.yaml")
+
+
+def test_a_damaged_history_is_begun_anew(home: Home) -> None:
+    history, key = History(home), trace().key
+    assert history.record({"n": (key, 1.0)})
+    (home.cache / "index.sqlite").write_bytes(b"this is no database" * 100)
+    assert history.of(["n"]) == {}
+    assert history.record({"n": (key, 1.0)})
+    assert history.of(["n"])["n"].key == key
+
+
+def test_a_history_that_cannot_be_kept_says_so(home: Home) -> None:
+    (home.cache / "index.sqlite").mkdir(parents=True)
+    assert not History(home).record({"n": (trace().key, 1.0)})
+    assert History(home).of(["n"]) == {}
