@@ -19,6 +19,7 @@ from registry.artifact.reader import Artifact
 from registry.digest import Blob, Digest
 from registry.errors import Kind, MlxbuildError, StepError
 from registry.store.layout import Store
+from runtime.model.blas import prefer_openblas
 from toolchain.cache.history import History
 from toolchain.cache.traces import TraceStore
 from toolchain.events.model import ArtifactBuilt, Failed, GateReported, RunFinished, RunStarted
@@ -121,6 +122,8 @@ def create(
         keep_going=options.keep_going or bool(os.environ.get("CI")),
         order=_order(options.shuffle),
     )
+    if any(goal.gates for goal in goals):
+        prefer_openblas()  # before anything loads MLX
     result = scheduler.run()
     artifacts = _conclude(goals, result, store, stream, tags_move=options.gates)
     if set(result.outcomes.values()) - {"hit"}:

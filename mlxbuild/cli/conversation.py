@@ -13,6 +13,7 @@ import typer
 
 from mlxbuild.cli.workspace import find, open_store, tell
 from registry.quantities import format_seconds
+from runtime.model.blas import prefer_openblas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,7 @@ def open_model(name: str) -> Iterator[LoadedModel]:
     """
     with open_store() as store:
         _, digest = find(store, name)
+        prefer_openblas()  # before anything loads MLX
         from runtime.session import LoadedModel
 
         yield LoadedModel.open(store, digest)

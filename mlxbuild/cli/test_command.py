@@ -11,6 +11,7 @@ from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import find, open_store
 from registry.artifact.reader import Artifact
 from registry.errors import UserError
+from runtime.model.blas import prefer_openblas
 from toolchain.cache.history import History
 from toolchain.create import GatesFailed
 from toolchain.gates.run import run_gate
@@ -39,6 +40,7 @@ def run_gates(
                 where=name,
                 hint="gates are the `tests` of its recipe: `mlxbuild show --recipe` prints them",
             )
+        prefer_openblas()  # before anything loads MLX
         from toolchain.steps.gate import ONE_MODEL
 
         results = []

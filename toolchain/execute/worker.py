@@ -22,6 +22,7 @@ from registry.digest import Blob, Digest
 from registry.errors import MlxbuildError
 from registry.home import Home
 from registry.store.layout import Store
+from runtime.model.blas import prefer_openblas
 from toolchain.execute.inline import InlineExecutor
 from toolchain.execute.perform import Workplace
 from toolchain.execute.port import (
@@ -40,6 +41,7 @@ def main() -> None:
     home, steps, refresh = Home(Path(sys.argv[1])), sys.argv[2], frozenset(sys.argv[3:])
     module, name = steps.split(":")
     workplace = replace(Workplace.of(Store.open(home), refresh), steps=getattr(importlib.import_module(module), name))
+    prefer_openblas()  # before anything loads MLX
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # whatever a library prints must not mix with events
     events: SimpleQueue[ActionEvent] = SimpleQueue()
