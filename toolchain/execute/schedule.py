@@ -30,6 +30,7 @@ from toolchain.execute.port import (
     Finished,
     Progressed,
 )
+from toolchain.execute.waiting import Waiting
 from toolchain.graph.graph import Graph
 from toolchain.graph.lookup import Lookup, Resolved
 from toolchain.graph.plan import reason_to_run
@@ -80,10 +81,7 @@ class Scheduler:
         self._result = RunResult()
         self._queue: SimpleQueue[ActionEvent] = SimpleQueue()
         self._fetching = FetchLane(self._queue)
-        self._consumers: dict[str, list[str]] = defaultdict(list)
-        self._missing_inputs: dict[str, int] = {}
-        self._missing_fetches: dict[str, set[str]] = {}
-        self._waiting_for_fetch: dict[str, list[str]] = defaultdict(list)
+        self._waiting = Waiting(graph)
         self._resolved: dict[str, Resolved] = {}
         self._by_key: dict[Digest, str] = {}
         self._sharers: dict[str, list[str]] = defaultdict(list)
@@ -118,16 +116,10 @@ class Scheduler:
         return self._result
 
     def _begin(self) -> None:
-        nodes = self._graph.nodes
-        for node in nodes.values():
+        for node in self._graph.nodes.values():
             if node.expected is not None:
                 self._result.outputs[node.label] = node.expected
-                continue
-            needs = [label for label in node.needs if nodes[label].expected is None]
-            self._missing_inputs[node.label] = len(needs)
-            for label in needs:
-                self._consumers[label].append(node.label)
-        self._look_up([label for label, missing in self._missing_inputs.items() if missing == 0])
+        self._look_up(self._waiting.resolvable())
 
     # -- from known inputs to a hit or a request
 
@@ -172,25 +164,20 @@ class Scheduler:
             return
         self._by_key[resolved.key] = label
         self._busy.add(label)
-        waits: set[str] = set()
-        for fetch in self._graph.fetch_nodes_of(resolved.node):
-            outcome = self._result.outcomes.get(fetch)
-            if outcome in ("failed", "skipped"):
-                self._busy.discard(label)
+        fetches = self._graph.fetch_nodes_of(resolved.node)
+        for fetch in fetches:
+            if self._result.outcomes.get(fetch) in ("failed", "skipped"):
                 self._skip(label, f"needs {fetch}")
                 return
-            if outcome is None:
-                waits.add(fetch)
-                self._waiting_for_fetch[fetch].append(label)
-                self._begin_fetch(fetch)
-        waits -= self._result.outcomes.keys()
-        if waits:
-            self._missing_fetches[label] = waits
+            self._begin_fetch(fetch)
+        missing = [fetch for fetch in fetches if fetch not in self._result.outcomes]
+        if missing:
+            self._waiting.wait_for_files(label, missing)
         else:
             self._ready.append(label)
 
     def _begin_fetch(self, label: str) -> None:
-        if label in self._busy:
+        if label in self._busy or label in self._result.outcomes:
             return
         work = self._graph.fetches[label]
         if work.catalogue.present(work.file.blob.digest):
@@ -231,7 +218,7 @@ class Scheduler:
             case Finished() if event.label in self._graph.fetches:
                 self._busy.discard(event.label)
                 self._finish(event.label, "ran", event.seconds)
-                self._release(event.label)
+                self._ready += self._waiting.have_file(event.label)
             case Finished():
                 self._submitted -= 1
                 self._conclude(event)
@@ -257,22 +244,7 @@ class Scheduler:
         """Note an outcome with outputs; returns the nodes whose inputs are now all known."""
         self._result.outputs[label] = outputs
         self._finish(label, outcome, seconds)
-        ready = []
-        for consumer in self._consumers[label]:
-            self._missing_inputs[consumer] -= 1
-            if self._missing_inputs[consumer] == 0:
-                ready.append(consumer)
-        return ready
-
-    def _release(self, fetch: str) -> None:
-        for label in self._waiting_for_fetch.pop(fetch, []):
-            waits = self._missing_fetches.get(label)
-            if waits is None:
-                continue
-            waits.discard(fetch)
-            if not waits:
-                del self._missing_fetches[label]
-                self._ready.append(label)
+        return self._waiting.know(label)
 
     def _fail(self, label: str, error: MlxbuildError) -> None:
         self._busy.discard(label)
@@ -282,20 +254,13 @@ class Scheduler:
         self._finish(label, "failed", time.perf_counter() - self._begun.get(label, time.perf_counter()))
         if not self._keep_going:
             self._stopping = True
-        affected = [*self._consumers[label], *self._sharers.pop(label, [])]
-        for waiting in self._waiting_for_fetch.pop(label, []):
-            self._missing_fetches.pop(waiting, None)
-            affected.append(waiting)
-        for consumer in affected:
-            self._skip(consumer, f"needs {label}")
+        for waiting in [*self._waiting.give_up(label), *self._sharers.pop(label, [])]:
+            self._skip(waiting, f"needs {label}")
         if self._stopping:
-            for other in [*self._missing_fetches, *self._ready]:
-                self._skip(other, "stopped after a failure")
-            self._missing_fetches.clear()
+            idle = [*self._waiting.waiting_for_files(), *self._ready, *self._waiting.unresolvable()]
             self._ready.clear()
-            for other, missing in self._missing_inputs.items():
-                if missing > 0:
-                    self._skip(other, "stopped after a failure")
+            for other in idle:
+                self._skip(other, "stopped after a failure")
 
     def _heal(self, label: str, error: BlobMissing | BlobCorrupt) -> bool:
         """A result of this run is damaged: run what made it again, then the action that stumbled over it."""
@@ -313,10 +278,7 @@ class Scheduler:
         for producer in producers:
             del self._result.outcomes[producer]
             self._traces.remove(self._resolved[producer].key)
-            self._missing_inputs[label] += 1
-            if label not in self._consumers[producer]:
-                self._consumers[producer].append(label)
-            self._consumers[producer] = [label]
+            self._waiting.doubt(producer, label)
             self._reasons[producer] = "its output was damaged"
             self._demand(producer)
         return True
@@ -327,7 +289,7 @@ class Scheduler:
         self._busy.discard(label)
         self._reasons[label] = reason
         self._finish(label, "skipped", 0.0)
-        for consumer in [*self._consumers[label], *self._sharers.pop(label, [])]:
+        for consumer in [*self._waiting.give_up(label), *self._sharers.pop(label, [])]:
             self._skip(consumer, f"needs {label}")
 
     def _finish(self, label: str, outcome: Outcome, seconds: float) -> None:
