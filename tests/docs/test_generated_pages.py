@@ -1,0 +1,47 @@
+"""The pages that are generated from the code are those that are committed."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mlxbuild.cli.main import COMMANDS
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def _script(name: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+generate_commands, generate_errors = _script("generate_commands"), _script("generate_errors")
+
+
+@pytest.mark.parametrize("script", [generate_commands, generate_errors], ids=lambda script: str(script.__name__))
+def test_the_committed_page_is_the_generated_one(script: ModuleType) -> None:
+    committed = script.PAGE.read_text(encoding="utf-8")
+    assert committed == script.page(), f"write it anew with `python docs/{script.__name__}.py`"
+
+
+def test_every_command_and_option_is_on_the_page() -> None:
+    page = generate_commands.page()
+    for command in COMMANDS:
+        assert f"## {command}" in page
+    assert "`--expect-cached`" in page
+    assert "--shuffle" not in page, "hidden options are for tests"
+
+
+def test_every_error_code_is_on_the_page_with_its_exit_code() -> None:
+    page = generate_errors.page()
+    classes = generate_errors.error_classes()
+    assert len(classes) > 50
+    for error in classes:
+        assert f"| `{error.code}` | {error.exit_code} |" in page
