@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -26,9 +27,12 @@ class Form(StrEnum):
 @app.command()
 def lint_recipes(
     recipes: RecipeArguments = None,
-    form: Annotated[Form, typer.Option("--format", help="How to print them.")] = Form.TEXT,
+    form: Annotated[
+        Form | None, typer.Option("--format", help="How to print them. Default: text; github under GitHub Actions.")
+    ] = None,
 ) -> None:
     """Report every mistake with file, line, column and a hint. Exits with 2 if there is one."""
+    form = form or (Form.GITHUB if os.environ.get("GITHUB_ACTIONS") == "true" else Form.TEXT)
     paths = recipe_paths(recipes)
     problems = [problem for path in paths for problem in lint(path)]
     if problems or form is Form.JSON:

@@ -138,8 +138,24 @@ def run(arguments: list[str]) -> int:
 
 
 def _tell(error: MlxbuildError) -> None:
-    sys.stderr.write(f"{error.diagnostics()}\n")
+    """Say what happened; under GitHub Actions as annotations, those of a recipe at their lines."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        _annotate(error)
+    else:
+        sys.stderr.write(f"{error.diagnostics()}\n")
     _verbosely(0)
+
+
+def _annotate(error: MlxbuildError) -> None:
+    from toolchain.create import failure
+    from toolchain.events.github import GithubAnnotations
+    from toolchain.spec.problems import SpecError
+    from toolchain.spec.report import render
+
+    if isinstance(error, SpecError):
+        sys.stderr.write(f"{render(error.problems, 'github')}\n")
+    else:
+        GithubAnnotations(sys.stderr).failure(failure(error))
 
 
 def _verbosely(code: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def test_a_build_without_gates_says_that_no_tag_moved(mlxbuild: CommandLine) -> 
     outcome = mlxbuild("create", "--no-gates")
     assert outcome.err.endswith("no tag moved, because no gates ran\n")
     assert mlxbuild("list", "--json").out == "[]\n"
+
+
+def test_mistakes_become_annotations_under_github(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    edit('version: "1.0"', "version: 1.10")
+    github = {"GITHUB_ACTIONS": "true"}
+    assert mlxbuild("create", env=github).err.startswith("::error file=ModelSpec.yaml,line=2,col=10,")
+    assert mlxbuild("lint", env=github).out.startswith("::error file=ModelSpec.yaml,line=2,col=10,")
+    assert mlxbuild("show", "nothing", env=github).err.startswith("::error::unknown-reference: ")
 
 
 def test_an_interrupted_build_says_so_and_is_in_the_log(mlxbuild: CommandLine) -> None:
