@@ -37,6 +37,8 @@ def init(
     if not config:
         raise NotAModel(f"`{model}` has no config.json", hint="give a model in the Hugging Face layout")
     tokenizer, generation = _json(read("tokenizer_config.json")), _json(read("generation_config.json"))
+    if read("chat_template.jinja") is not None:
+        tokenizer |= {"chat_template": "in a file of its own"}
     recipe = initial_recipe(
         base, config, tokenizer_config=tokenizer, generation_config=generation, name=slug(name) if name else None
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ from registry.reference import Reference
 from registry.store.errors import StoreReadOnly
 from registry.store.layout import Store
 from registry.store.leases import shared
+
+_SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,63})")
 
 
 @contextlib.contextmanager
@@ -38,15 +41,30 @@ def require_writable(store: Store) -> None:
 def find(store: Store, name: str) -> tuple[Reference, Digest]:
     """What a name on the command line means: a reference, or `sha256:…` of a manifest.
 
+    The digest of an artifact that has a name may be cut, as `list` prints it.
+
     Raises:
         UnknownReference: nothing in the store has that name.
     """
-    if name.startswith("sha256:"):
+    digest = _by_short_digest(store, name)
+    if digest is None and name.startswith("sha256:"):
         digest = Digest.parse(name)
         store.path(digest)
+    if digest is not None:
         return Reference("untagged", digest=digest), digest
     reference = Reference.parse(name)
     return reference, store.tags.resolve(reference)
+
+
+def _by_short_digest(store: Store, name: str) -> Digest | None:
+    match = _SHORT_DIGEST.fullmatch(name)
+    if match is None:
+        return None
+    tags = store.tags.items()
+    if any(tag.startswith(f"{name}:") for tag, _ in tags):
+        return None
+    meant = {entry.digest for _, entry in tags if entry.digest.hex.startswith(match[1])}
+    return meant.pop() if len(meant) == 1 else None
 
 
 def tell(message: str) -> None:

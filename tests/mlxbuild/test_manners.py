@@ -63,3 +63,13 @@ def test_an_interrupted_build_says_so_and_is_in_the_log(mlxbuild: CommandLine) -
 
 def _has_begun(runs: Path) -> bool:
     return runs.is_dir() and any((folder / "events.jsonl").exists() for folder in runs.iterdir())
+
+
+def test_a_digest_can_be_cut_as_list_prints_it(mlxbuild: CommandLine) -> None:
+    digest = mlxbuild.built("none")
+    short = mlxbuild("list").out.split("tiny:none ")[1].split()[0]
+    assert len(short) == 12
+    for name in (short, f"sha256:{short}", digest):
+        assert digest in mlxbuild("show", name).out
+    assert mlxbuild("show", "0" * 12).err.startswith("error[unknown-reference]")
+    assert mlxbuild("show", f"sha256:{'0' * 12}").err.startswith("error[invalid-digest]")
