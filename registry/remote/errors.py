@@ -1,0 +1,93 @@
+"""What can go wrong between here and a registry. Queries of addresses are never told: they may hold secrets."""
+
+from __future__ import annotations
+
+from registry.errors import InfrastructureError, TrustError, UserError
+
+
+class InvalidSettings(UserError):
+    """The configuration of registries cannot be used."""
+
+    code = "invalid-settings"
+
+
+class NoRegistry(UserError):
+    """A name has no host, and no default registry is configured."""
+
+    code = "no-registry"
+
+
+class RegistryFailure(InfrastructureError):
+    """A registry gave an answer that cannot be worked with.
+
+    `status` is the HTTP status and `registry_code` the registry's own code, where there are such.
+    """
+
+    code = "registry-failure"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        status: int | None = None,
+        registry_code: str | None = None,
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.status = status
+        self.registry_code = registry_code
+
+
+class RegistryUnreachable(RegistryFailure):
+    """No answer came: the name, the connection, its encryption or the time limit."""
+
+    code = "registry-unreachable"
+
+
+class RegistryRefused(RegistryFailure):
+    """The registry does not let this user do that (401 or 403)."""
+
+    code = "registry-refused"
+
+
+class RegistryBusy(RegistryFailure):
+    """The registry asked for patience (429 or 5xx) for longer than was waited."""
+
+    code = "registry-busy"
+
+
+class RepositoryUnknown(RegistryFailure):
+    """The registry has no such repository."""
+
+    code = "repository-unknown"
+
+
+class ManifestUnknown(RegistryFailure):
+    """The repository has no such tag or manifest."""
+
+    code = "manifest-unknown"
+
+
+class RemoteBlobUnknown(RegistryFailure):
+    """The repository does not hold a blob that a manifest names."""
+
+    code = "remote-blob-unknown"
+
+
+class ManifestTooLarge(TrustError):
+    """A manifest has more bytes than any sound one."""
+
+    code = "manifest-too-large"
+
+
+class TransferCorrupt(TrustError):
+    """What a registry sent is not what its digest and size say."""
+
+    code = "transfer-corrupt"
+
+
+class CredentialsFailure(UserError):
+    """Stored credentials cannot be read or written."""
+
+    code = "credentials-failure"

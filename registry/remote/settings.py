@@ -1,0 +1,140 @@
+"""Which registries to use and how: config.yaml of the home, and the environment over it. No credentials."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+
+from registry.home import Home
+from registry.reference import InvalidReference, Reference
+from registry.remote.errors import InvalidSettings
+
+FILE_NAME = "config.yaml"
+_KEYS = ("default_registry", "mirrors", "insecure", "ca", "connect_seconds", "read_seconds", "attempts")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How registries are reached.
+
+    `default_registry` is `host[:port][/namespace]`; names without a host belong to it. `mirrors` gives, by host, the
+    hosts that are asked before it when something is read. Hosts in `insecure` are spoken to in plain http, as loopback
+    addresses are. `ca` is a PEM file of certificate authorities used in place of the system's.
+    """
+
+    default_registry: str | None = None
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    insecure: frozenset[str] = frozenset()
+    ca: Path | None = None
+    connect_seconds: float = 20.0
+    """For a connection, and for any piece of a body to be taken by the other side."""
+    read_seconds: float = 120.0
+    """For the next bytes of an answer."""
+    attempts: int = 6
+    """How often one request is made at most; a download counts attempts that brought no byte."""
+
+    @classmethod
+    def load(cls, home: Home) -> Settings:
+        """The settings of a home; MLXBUILD_DEFAULT_REGISTRY, MLXBUILD_INSECURE_REGISTRIES (separated by commas) and
+        MLXBUILD_REGISTRY_CA come before the file.
+
+        Raises:
+            InvalidSettings: with the key that is wrong.
+        """
+        file = home.root / FILE_NAME
+        document = _read(file)
+        for key in document:
+            if key not in _KEYS:
+                near = get_close_matches(str(key), _KEYS, n=1)
+                raise InvalidSettings(
+                    f"there is no setting `{key}`",
+                    where=str(file),
+                    hint=f"did you mean `{near[0]}`?" if near else f"the settings are {', '.join(_KEYS)}",
+                )
+        environment = os.environ
+        default = environment.get("MLXBUILD_DEFAULT_REGISTRY") or _text(document, "default_registry", file)
+        insecure = set(_texts(document.get("insecure"), "insecure", file))
+        insecure.update(part.strip() for part in environment.get("MLXBUILD_INSECURE_REGISTRIES", "").split(","))
+        ca = environment.get("MLXBUILD_REGISTRY_CA") or _text(document, "ca", file)
+        return cls(
+            default_registry=_checked_registry(default, file) if default else None,
+            mirrors=_mirrors(document.get("mirrors"), file),
+            insecure=frozenset(host.lower() for host in insecure if host),
+            ca=_authorities(ca, file) if ca else None,
+            connect_seconds=_number(document, "connect_seconds", cls.connect_seconds, file),
+            read_seconds=_number(document, "read_seconds", cls.read_seconds, file),
+            attempts=int(_number(document, "attempts", cls.attempts, file)),
+        )
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        document = yaml.safe_load(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"it is not YAML: {error}", where=str(file)) from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise InvalidSettings("it is not a map of settings", where=str(file))
+    return document
+
+
+def _text(document: dict[str, object], key: str, file: Path) -> str | None:
+    value = document.get(key)
+    if value is not None and not isinstance(value, str):
+        raise InvalidSettings(f"`{key}` is not a text", where=str(file))
+    return value
+
+
+def _number(document: dict[str, object], key: str, default: float, file: Path) -> float:
+    value = document.get(key, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e6:
+        raise InvalidSettings(f"`{key}` is not a number above zero", where=str(file))
+    return value
+
+
+def _texts(value: object, key: str, file: Path) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise InvalidSettings(f"`{key}` is not a list of hosts", where=str(file))
+    return tuple(value)
+
+
+def _mirrors(value: object, file: Path) -> dict[str, tuple[str, ...]]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidSettings("`mirrors` is not a map from hosts to lists of hosts", where=str(file))
+    return {
+        str(host).lower(): tuple(
+            _checked_registry(mirror, file) for mirror in _texts(mirrors, f"mirrors of {host}", file)
+        )
+        for host, mirrors in value.items()
+    }
+
+
+def _checked_registry(text: str, file: Path) -> str:
+    try:
+        reference = Reference.parse(f"{text.rstrip('/')}/name")
+    except InvalidReference as error:
+        raise InvalidSettings(f"`{text}` is not a registry: {error.message}", where=str(file)) from error
+    if reference.host is None:
+        raise InvalidSettings(
+            f"`{text}` is not a registry", where=str(file), hint="write host[:port][/namespace]; a host has a dot"
+        )
+    return text.rstrip("/")
+
+
+def _authorities(text: str, file: Path) -> Path:
+    path = (file.parent / Path(text).expanduser()).absolute()
+    if not path.is_file():
+        raise InvalidSettings("the file of certificate authorities is not there", where=str(path))
+    return path
