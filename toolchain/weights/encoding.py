@@ -61,19 +61,20 @@ class Encoding:
         Raises:
             NotFinite: a number is NaN or infinite.
         """
-        waiting: list[tuple[mx.array, ...]] = []
+        waiting: list[tuple[Any, ...]] = []
         for slice_ in rows():
             values = slice_ if slice_.dtype == self.dtype else slice_.astype(self.dtype)
-            parts = (values,) if self.scheme is None else tuple(_quantize(values, self.scheme))
+            parts = (values,) if self.scheme is None else _quantize(values, self.scheme)
+            flat = tuple(map(as_bytes, parts))
             highest = _highest_exponent(values)
-            mx.eval(*parts, *([] if highest is None else [highest]))
+            mx.eval(*flat, *([] if highest is None else [highest]))  # once a slice: each time wakes another thread
             if _is_beyond(highest, values.dtype):
                 raise NotFinite(overflowed=not _is_beyond(_highest_exponent(slice_), slice_.dtype))
-            yield as_buffer(parts[0])
-            waiting.append(parts[1:])
+            yield memoryview(flat[0])
+            waiting.append(flat[1:])
         for leaf in range(len(waiting[0]) if waiting else 0):
-            for parts in waiting:
-                yield as_buffer(parts[leaf])
+            for flat in waiting:
+                yield memoryview(flat[leaf])
 
 
 def check_finite(slice_: mx.array) -> None:
@@ -82,10 +83,9 @@ def check_finite(slice_: mx.array) -> None:
         raise NotFinite(overflowed=False)
 
 
-def as_buffer(array: mx.array) -> memoryview:
-    """The bytes of an array, little-endian, in row order."""
-    flat: Any = mx.contiguous(array).reshape(-1).view(mx.uint8)
-    return memoryview(flat)
+def as_bytes(array: mx.array) -> Any:
+    """The bytes of an array, little-endian, in row order, as an array whose buffer can be taken."""
+    return mx.contiguous(array).reshape(-1).view(mx.uint8)
 
 
 def slices_of(array: mx.array, slice_bytes: int) -> Iterator[mx.array]:

@@ -17,7 +17,7 @@ from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same, 
 from tests.toolchain.weights.tiny_models import CONFIGURATIONS, write_model
 from toolchain.spec.resolved import Quantization, QuantizationScheme
 from toolchain.weights.dtypes import SAFETENSORS_NAMES
-from toolchain.weights.encoding import as_buffer
+from toolchain.weights.encoding import as_bytes
 from toolchain.weights.safetensors import read_file_header
 from toolchain.weights.writer import StoredTensor, header
 
@@ -140,7 +140,7 @@ def test_float8_weights_are_unpacked_as_mlx_lm_unpacks_them(store: Store, tmp_pa
     for each in sorted(arrays):
         dtype = "F8_E4M3" if each == name else SAFETENSORS_NAMES[arrays[each].dtype]
         rows.append(StoredTensor(each, dtype, arrays[each].shape, arrays[each].nbytes))
-    contents = b"".join(bytes(as_buffer(arrays[row.name])) for row in rows)
+    contents = b"".join(bytes(memoryview(as_bytes(arrays[row.name]))) for row in rows)
     file.write_bytes(header(rows) + contents)
     config = json.loads((folder / "config.json").read_text())
     packing = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
