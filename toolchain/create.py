@@ -27,7 +27,6 @@ from toolchain.events.stream import EventStream
 from toolchain.execute.inline import InlineExecutor
 from toolchain.execute.perform import Workplace
 from toolchain.execute.port import Executor
-from toolchain.execute.process import ProcessExecutor
 from toolchain.execute.schedule import RunResult, Scheduler
 from toolchain.graph.compile import Goal, LockedVariant, compile_graph
 from toolchain.graph.lookup import Lookup
@@ -142,7 +141,11 @@ def create(
 def make_executor(options: BuildOptions, store: Store) -> Executor:
     """The executor that the options name."""
     workplace = Workplace.of(store, options.refresh)
-    return (ProcessExecutor if options.executor == "process" else InlineExecutor)(workplace, options.jobs)
+    if options.executor == "process":
+        from toolchain.execute.process import ProcessExecutor
+
+        return ProcessExecutor(workplace, options.jobs)
+    return InlineExecutor(workplace, options.jobs)
 
 
 def _distinct(errors: Sequence[MlxbuildError]) -> list[tuple[MlxbuildError, int]]:

@@ -13,7 +13,6 @@ from toolchain.lock.errors import LockMissing, StaleLock
 from toolchain.lock.file import lock_path, read, write
 from toolchain.lock.identity import identity, locked_identity
 from toolchain.lock.judge import require_current, staleness
-from toolchain.lock.make import make_lock
 from toolchain.lock.model import Lock, LockedSource
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.sources.file_index import FileIndex
@@ -125,6 +124,8 @@ def prepare(
         if mode is LockMode.LOCKED:
             require_current(reasons, str(place))
         notice(f"renewing the lock: {'; '.join(map(str, reasons))}" if lock else f"locking {recipe.path.name}")
+        from toolchain.lock.make import make_lock
+
         lock = make_lock(recipe, store, lock)
         if mode is LockMode.UPDATE:
             write(place, lock)
