@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,16 +28,10 @@ from toolchain.execute.inline import InlineExecutor
 from toolchain.execute.perform import Workplace
 from toolchain.execute.port import Executor
 from toolchain.execute.schedule import RunResult, Scheduler
+from toolchain.gates.result import GateFailed, GateResult
 from toolchain.graph.compile import Goal, LockedVariant, compile_graph
 from toolchain.graph.lookup import Lookup
 from toolchain.spec.resolved import ResolvedSpec
-
-
-class GatesFailed(StepError):
-    """An artifact was built but does not pass the tests of its recipe."""
-
-    code = "gates-failed"
-    exit_code = 4
 
 
 class CacheExpectationBroken(StepError):
@@ -73,7 +67,8 @@ class Built:
     digest: Digest | None
     """None where the build failed before there was a manifest."""
     tags: tuple[str, ...]
-    failed_gates: tuple[str, ...] = ()
+    verdicts: tuple[GateResult, ...] = ()
+    """Of the gates that ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +118,16 @@ def create(
     )
     if any(goal.gates for goal in goals):
         prefer_openblas()  # before anything loads MLX
-    result = scheduler.run()
+    try:
+        result = scheduler.run()
+    except KeyboardInterrupt:
+        stream.emit(RunFinished(round(time.perf_counter() - begun, 3), scheduler.result.count(), 130))
+        raise
     artifacts = _conclude(goals, result, store, stream, tags_move=options.gates)
     if set(result.outcomes.values()) - {"hit"}:
         recipes = {built.digest: goal.spec.recipe for goal, built in zip(goals, artifacts, strict=True) if built.digest}
         history.remember_recipes(recipes)
-    errors = [*result.errors.values(), *_gate_errors(artifacts, result)]
+    errors = [*result.errors.values(), *_gate_errors(artifacts)]
     if options.expect_cached:
         errors += _unexpected_work(result)
     for error, count in _distinct(errors):
@@ -188,10 +187,12 @@ def _conclude(
             built.append(Built(goal.spec.label, None, ()))
             continue
         manifest = outputs["manifest"]
-        failed = tuple(label for label in goal.gates if not _passes(label, result, store, stream))
-        tags = () if failed or not tags_move else tags_of(goal.spec, is_default=goal.is_default)
+        verdicts = [_verdict(label, result, store, stream) for label in goal.gates]
+        passes = all(verdict is not None and verdict.passed for verdict in verdicts)
+        tags = tags_of(goal.spec, is_default=goal.is_default) if passes and tags_move else ()
         moves |= dict.fromkeys(tags, manifest)
-        built.append(Built(goal.spec.label, manifest.digest, tags, failed))
+        known = tuple(verdict for verdict in verdicts if verdict is not None)
+        built.append(Built(goal.spec.label, manifest.digest, tags, known))
     store.tags.set({tag: tag_descriptor(manifest) for tag, manifest in _moved(moves, store).items()})
     for artifact in built:
         if artifact.digest is not None:
@@ -206,29 +207,27 @@ def _moved(moves: dict[str, Blob], store: Store) -> dict[str, Blob]:
     return {tag: manifest for tag, manifest in moves.items() if present.get(tag) != manifest.digest}
 
 
-def _passes(label: str, result: RunResult, store: Store, stream: EventStream) -> bool:
+def _verdict(label: str, result: RunResult, store: Store, stream: EventStream) -> GateResult | None:
+    """What a gate said; None where it could not run, which is an error of its own."""
     outputs = result.outputs.get(label)
     if outputs is None:
-        return False
-    verdict = json.loads(store.read(outputs["result"].digest))
-    stream.emit(GateReported(label, verdict["passed"], verdict["message"]))
-    return bool(verdict["passed"])
+        return None
+    verdict = GateResult.from_json(json.loads(store.read(outputs["result"].digest)))
+    stream.emit(GateReported(label, verdict.passed, verdict.message))
+    return verdict
 
 
-def _gate_errors(artifacts: tuple[Built, ...], result: RunResult) -> list[MlxbuildError]:
-    """One error per variant whose gates ran and said no; gates that could not run have errors of their own."""
-    errors: list[MlxbuildError] = []
-    for artifact in artifacts:
-        verdicts = [label for label in artifact.failed_gates if label in result.outputs]
-        if verdicts:
-            errors.append(
-                GatesFailed(
-                    f"{len(verdicts)} gate{'s' * (len(verdicts) > 1)} failed, so no tag moved",
-                    where=", ".join(verdicts),
-                    hint=f"look into it by its digest: `mlxbuild show {artifact.digest}`",
-                )
-            )
-    return errors
+def _gate_errors(artifacts: Iterable[Built]) -> list[MlxbuildError]:
+    """One error per variant whose gates ran and said no."""
+    return [
+        GateFailed(
+            artifact.verdicts,
+            where=artifact.label,
+            hint=f"no tag moved; look into it by its digest: `mlxbuild show {artifact.digest}`",
+        )
+        for artifact in artifacts
+        if not all(verdict.passed for verdict in artifact.verdicts)
+    ]
 
 
 def _unexpected_work(result: RunResult) -> list[MlxbuildError]:

@@ -113,7 +113,9 @@ def rebuild(artifact: Artifact, recipe: Path, stream: EventStream, *, run: str) 
     place = Path(tempfile.mkdtemp(prefix="rebuild-", dir=work))
     try:
         store = Store.open(Home(place))
-        report = create([variant], store, stream, run=run, command=("verify", "--rebuild"), options=BuildOptions())
+        report = create(
+            [variant], store, stream, run=run, command=("verify", "--rebuild"), options=BuildOptions(gates=False)
+        )
         built = report.artifacts[0]
         if built.digest is None:
             raise report.errors[0]

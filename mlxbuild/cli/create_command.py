@@ -75,7 +75,7 @@ def create_artifacts(
                         "name": built.label,
                         "digest": str(built.digest) if built.digest else None,
                         "tags": list(built.tags),
-                        "failed_gates": list(built.failed_gates),
+                        "failed_gates": [verdict.name for verdict in built.verdicts if not verdict.passed],
                     }
                     for built in report.artifacts
                 ],

@@ -13,7 +13,7 @@ from registry.artifact.reader import Artifact
 from registry.errors import UserError
 from runtime.model.blas import prefer_openblas
 from toolchain.cache.history import History
-from toolchain.create import GatesFailed
+from toolchain.gates.result import GateFailed
 from toolchain.gates.run import run_gate
 from toolchain.prepare import RECIPE_NAME
 from toolchain.rebuild import base_perplexity, carried_spec
@@ -55,8 +55,7 @@ def run_gates(
             results.append(result)
             if not as_json:
                 say(f"{'pass' if result.passed else 'FAIL'}  {each.name}  {result.message}")
-    failed = [result.name for result in results if not result.passed]
     if as_json:
         say_json([result.to_json() for result in results])
-    if failed:
-        raise GatesFailed(f"{len(failed)} of {len(gates)} gates failed", where=", ".join(failed))
+    if not all(result.passed for result in results):
+        raise GateFailed(results, where=name)

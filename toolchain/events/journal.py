@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,7 @@ class Journal:
         self._report: dict[str, Any] = {
             "run": run,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+            "built_by": _builder(),
             "actions": [],
             "artifacts": [],
             "gates": [],
@@ -91,6 +95,13 @@ class Journal:
         (self.folder / "report.json").write_text(text + "\n", encoding="utf-8")
         for old in sorted(self._runs.iterdir())[:-_KEPT_RUNS]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _builder() -> dict[str, str]:
+    """What a provenance tells of program and machine; nothing that names the machine or its user."""
+    system = os.uname()
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return {"mlxbuild": version("mlxbuild"), "python": python, "system": system.sysname, "machine": system.machine}
 
 
 def runs(home: Home) -> tuple[Path, ...]:

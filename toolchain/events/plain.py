@@ -54,7 +54,7 @@ class PlainLines:
         self._done += 1
         if event.outcome in ("ran", "failed"):
             self.line(
-                f"{event.outcome:5} {event.label}  {format_seconds(event.seconds)}  [{self._done}/{self._actions}]"
+                f"{event.outcome:6}{event.label}  {format_seconds(event.seconds)}  [{self._done}/{self._actions}]"
             )
         elif event.outcome == "skipped":
             self.line(f"skip  {event.label}  ({event.reason})")
@@ -83,6 +83,12 @@ class PlainLines:
 
 def summary(seconds: float, outcomes: dict[str, int]) -> str:
     """The last line of a run: how long, and what became of the actions."""
-    names = (("hit", "cached"), ("shared", "shared"), ("ran", "ran"), ("failed", "failed"), ("skipped", "skipped"))
+    names = (
+        ("hit", "cached"),
+        ("shared", "shared between variants"),
+        ("ran", "ran"),
+        ("failed", "failed"),
+        ("skipped", "skipped"),
+    )
     parts = [f"{outcomes[key]} {word}" for key, word in names if outcomes.get(key)]
     return f"{', '.join(parts) or 'nothing to do'} in {format_seconds(seconds)}"

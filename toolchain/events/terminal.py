@@ -1,22 +1,17 @@
-"""A sink that shows a build live on a terminal: an overall bar, and one line for each running action."""
+"""A sink that shows a build live on a terminal: an overall line, and one for each running action."""
 
 from __future__ import annotations
 
+import threading
 from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
-from registry.quantities import format_bytes
+from registry.quantities import format_bytes, format_seconds
 from toolchain.events.model import (
     ActionFinished,
     ActionProgress,
@@ -31,31 +26,46 @@ from toolchain.events.model import (
 )
 from toolchain.events.plain import summary
 
+_FRAME_SECONDS = 0.1
+
 
 class LiveDisplay:
-    """Progress by bytes, with speed and time left; finished artifacts, gates and errors stay on the screen."""
+    """Progress by bytes, with speed and time left; finished artifacts, gates and errors stay on the screen.
+
+    A thread of its own redraws while nothing happens. One lock keeps it from drawing over a line that is being
+    printed, which rich's own refreshing does.
+    """
 
     def __init__(self, out: TextIO) -> None:
         self._console = Console(file=out, highlight=False)
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=16),
+            _Measures(),
             console=self._console,
             transient=True,
+            auto_refresh=False,
+            expand=True,
         )
         self._running: dict[str, TaskID] = {}
         self._all: TaskID | None = None
-        self._total_bytes = 0
+        self._actions = 0
+        self._done = 0
+        self._work_bytes = 0
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._painter = threading.Thread(target=self._repaint, name="mlxbuild-display", daemon=True)
 
     def handle(self, event: Event) -> None:
         """Show an event."""
+        with self._lock:
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
         match event:
-            case RunStarted(artifacts=artifacts):
+            case RunStarted(artifacts=artifacts, actions=actions):
+                self._actions = actions
                 self._print(f"[bold]building[/] {escape(', '.join(artifacts))}")
-                self._progress.start()
             case ActionStarted():
                 self._started(event)
             case ActionProgress(label, done_bytes):
@@ -79,17 +89,25 @@ class LiveDisplay:
                 self._print(f"[dim]{summary(seconds, outcomes)}[/]")
 
     def _started(self, event: ActionStarted) -> None:
-        self._total_bytes += event.work_bytes
+        self._work_bytes += event.work_bytes
         if self._all is None:
-            self._all = self._progress.add_task("[bold]all[/]", total=self._total_bytes)
-        self._progress.update(self._all, total=self._total_bytes)
+            self._all = self._progress.add_task(self._title(), total=None)
+            self._progress.start()
+            self._painter.start()
+        self._progress.update(self._all, total=self._work_bytes or None)
         total = event.work_bytes or None
-        self._running[event.label] = self._progress.add_task(f"  {escape(event.label)}", total=total)
+        self._running[event.label] = self._progress.add_task(escape(event.label), total=total)
 
     def _finished(self, event: ActionFinished) -> None:
+        self._done += 1
         task = self._running.pop(event.label, None)
         if task is not None:
             self._progress.remove_task(task)
+        if self._all is not None:
+            self._progress.update(self._all, description=self._title())
+
+    def _title(self) -> str:
+        return f"[bold]{self._done} of {self._actions} actions[/]"
 
     def _failed(self, event: Failed) -> None:
         self._print(f"[bold red]{escape(f'error[{event.code}]')}:[/] {escape(event.message)}")
@@ -98,9 +116,34 @@ class LiveDisplay:
         if event.hint:
             self._print(f"[cyan]hint:[/] {escape(event.hint)}")
 
+    def _repaint(self) -> None:
+        while not self._closed.wait(_FRAME_SECONDS):
+            with self._lock:
+                self._progress.refresh()
+
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
 
     def close(self) -> None:
         """Take the display down."""
+        self._closed.set()
+        if self._painter.is_alive():
+            self._painter.join()
         self._progress.stop()
+
+
+class _Measures(ProgressColumn):
+    """Bytes, speed and time left where bytes are read; else how long it has taken so far."""
+
+    max_refresh = None
+
+    def render(self, task: Task) -> Text:
+        """The cell of one line."""
+        if task.total is None:
+            return Text(format_seconds(task.elapsed or 0.0), style="dim")
+        told = f"{format_bytes(task.completed)} of {format_bytes(task.total)}"
+        if task.speed:
+            told += f"  {format_bytes(task.speed)}/s"
+        if task.time_remaining:
+            told += f"  {format_seconds(task.time_remaining)} left"
+        return Text(told, style="dim")

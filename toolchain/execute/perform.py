@@ -9,20 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.digest import Blob, Digest
-from registry.errors import EnvironmentFailure, MlxbuildError, StepError, UserError
+from registry.errors import EnvironmentFailure, MlxbuildError, StepError
 from registry.store.layout import Store
 from registry.store.leases import exclusive_file
 from toolchain.cache.traces import Trace, TraceStore
 from toolchain.execute.port import ActionRequest, Finished
 from toolchain.graph.lookup import stamp_of
+from toolchain.sources.errors import SourceMissing
 from toolchain.steps.port import Step, StepContext
 from toolchain.steps.table import STEPS, StepKind
-
-
-class SourceMissing(UserError):
-    """A source file is not where it was found before."""
-
-    code = "source-missing"
 
 
 class UnexpectedFailure(StepError):

@@ -78,7 +78,8 @@ class Scheduler:
         self._keep_going = keep_going
         self._steps = steps
         self._order = order
-        self._result = RunResult()
+        self.result = RunResult()
+        """What is known so far; complete when `run` returns."""
         self._queue: SimpleQueue[ActionEvent] = SimpleQueue()
         self._fetching = FetchLane(self._queue)
         self._waiting = Waiting(graph)
@@ -109,16 +110,19 @@ class Scheduler:
                     self._submit(self._ready.popleft())
                 self._take(self._queue.get())
             is_done = True
+        except KeyboardInterrupt:
+            self._stream.emit(Warned("stopping as soon as what runs can be broken off; what is done is kept"))
+            raise
         finally:
             self._fetching.close(cancel=not is_done)
             self._executor.close(cancel=not is_done)
             self._remember()
-        return self._result
+        return self.result
 
     def _begin(self) -> None:
         for node in self._graph.nodes.values():
             if node.expected is not None:
-                self._result.outputs[node.label] = node.expected
+                self.result.outputs[node.label] = node.expected
         self._look_up(self._waiting.resolvable())
 
     # -- from known inputs to a hit or a request
@@ -130,9 +134,9 @@ class Scheduler:
             missed: list[str] = []
             known: list[str] = []
             for label in pending:
-                if label in self._result.outcomes:
+                if label in self.result.outcomes:
                     continue
-                resolved = self._lookup.resolve(self._graph.nodes[label], self._result.outputs)
+                resolved = self._lookup.resolve(self._graph.nodes[label], self.result.outputs)
                 self._resolved[label] = resolved
                 trace = self._lookup.find(resolved)
                 if trace is None:
@@ -166,18 +170,18 @@ class Scheduler:
         self._busy.add(label)
         fetches = self._graph.fetch_nodes_of(resolved.node)
         for fetch in fetches:
-            if self._result.outcomes.get(fetch) in ("failed", "skipped"):
+            if self.result.outcomes.get(fetch) in ("failed", "skipped"):
                 self._skip(label, f"needs {fetch}")
                 return
             self._begin_fetch(fetch)
-        missing = [fetch for fetch in fetches if fetch not in self._result.outcomes]
+        missing = [fetch for fetch in fetches if fetch not in self.result.outcomes]
         if missing:
             self._waiting.wait_for_files(label, missing)
         else:
             self._ready.append(label)
 
     def _begin_fetch(self, label: str) -> None:
-        if label in self._busy or label in self._result.outcomes:
+        if label in self._busy or label in self.result.outcomes:
             return
         work = self._graph.fetches[label]
         if work.catalogue.present(work.file.blob.digest):
@@ -242,7 +246,7 @@ class Scheduler:
 
     def _settle(self, label: str, outcome: Outcome, outputs: Mapping[str, Blob], seconds: float) -> list[str]:
         """Note an outcome with outputs; returns the nodes whose inputs are now all known."""
-        self._result.outputs[label] = outputs
+        self.result.outputs[label] = outputs
         self._finish(label, outcome, seconds)
         return self._waiting.know(label)
 
@@ -250,7 +254,7 @@ class Scheduler:
         self._busy.discard(label)
         if isinstance(error, BlobMissing | BlobCorrupt) and self._heal(label, error):
             return
-        self._result.errors[label] = error
+        self.result.errors[label] = error
         self._finish(label, "failed", time.perf_counter() - self._begun.get(label, time.perf_counter()))
         if not self._keep_going:
             self._stopping = True
@@ -266,7 +270,7 @@ class Scheduler:
         """A result of this run is damaged: run what made it again, then the action that stumbled over it."""
         producers = [
             other
-            for other, outputs in self._result.outputs.items()
+            for other, outputs in self.result.outputs.items()
             if other in self._resolved and any(blob.digest == error.digest for blob in outputs.values())
         ]
         if label in self._healed or not producers:
@@ -276,7 +280,7 @@ class Scheduler:
             self._store.quarantine(error.digest)
         self._stream.emit(Warned(f"{error.message}: making it again", where=label))
         for producer in producers:
-            del self._result.outcomes[producer]
+            del self.result.outcomes[producer]
             self._traces.remove(self._resolved[producer].key)
             self._waiting.doubt(producer, label)
             self._reasons[producer] = "its output was damaged"
@@ -284,7 +288,7 @@ class Scheduler:
         return True
 
     def _skip(self, label: str, reason: str) -> None:
-        if label in self._result.outcomes:
+        if label in self.result.outcomes:
             return
         self._busy.discard(label)
         self._reasons[label] = reason
@@ -293,7 +297,7 @@ class Scheduler:
             self._skip(consumer, f"needs {label}")
 
     def _finish(self, label: str, outcome: Outcome, seconds: float) -> None:
-        self._result.outcomes[label] = outcome
+        self.result.outcomes[label] = outcome
         resolved = self._resolved.get(label)
         self._stream.emit(
             ActionFinished(
@@ -312,7 +316,7 @@ class Scheduler:
             {
                 label: (resolved.key, self._seconds.get(label, 0.0))
                 for label, resolved in self._resolved.items()
-                if self._result.outcomes.get(label) in done
+                if self.result.outcomes.get(label) in done
             }
         )
         if not kept:

@@ -37,10 +37,10 @@ class GateFailed(StepError):
     code = "gate-failed"
     exit_code = 4
 
-    def __init__(self, results: Iterable[GateResult], *, where: str) -> None:
+    def __init__(self, results: Iterable[GateResult], *, where: str, hint: str | None = None) -> None:
         """All results, of which the failed ones are told; `where` is the artifact's name or digest."""
         failed = [result for result in results if not result.passed]
         told = "\n\n".join(f"{result.name} ({result.kind}): {result.message}" for result in failed)
         count = "a gate" if len(failed) == 1 else f"{len(failed)} gates"
-        super().__init__(f"{count} failed\n\n{told}", where=where)
+        super().__init__(f"{count} failed\n\n{told}", where=where, hint=hint)
         self.failed = tuple(failed)

@@ -8,7 +8,7 @@ from registry.artifact.reader import Artifact
 from registry.store.layout import Store
 from runtime.engine.generate import PromptUnusable
 from runtime.model.prompt import InvalidConversation, TemplateBroken, TemplateEscapes, TemplateRefuses
-from runtime.session import LoadedModel, NoChatTemplate
+from runtime.session import LoadedModel, NoChatTemplate, ToolsNotTaken
 from toolchain.gates import complete, contents, perplexity, size, template, tokens
 from toolchain.gates.result import GateResult
 from toolchain.spec.resolved import Gate
@@ -20,6 +20,7 @@ _OF_THE_ARTIFACT = (
     InvalidConversation,
     NoChatTemplate,
     PromptUnusable,
+    ToolsNotTaken,
 )
 """Errors that are a result: the same artifact and gate end in them again."""
 

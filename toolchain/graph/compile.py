@@ -182,6 +182,8 @@ class _Compiler:
             "spec": Digest.of_bytes(recipe),
             "lock": Digest.of_bytes(lock),
         }
+        inherited = [file for file in base.files if file.path.startswith("LICENSE") and not licenses]
+        inputs |= {LICENSE_INPUT + file.path: file.blob.digest for file in inherited}
         inputs |= {name: Digest.of_bytes(text) for name, text in licenses.items()}
         inputs |= {BLOCK_INPUT + node.label.rsplit("/", 1)[1]: OutputsOf(node.label) for node in blocks}
         return Node(
@@ -189,7 +191,7 @@ class _Compiler:
             "pack",
             self._description(),
             inputs,
-            after=(self._fetch(base, config),),
+            after=tuple(self._fetch(base, file) for file in (config, *inherited)),
             literals=(recipe, lock, *licenses.values()),
         )
 

@@ -29,6 +29,8 @@ class MeasureStep:
             for path in record.inputs:
                 link = folder / path
                 link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(context.sources.locate(input_digest(record, path)).absolute())
+                source = context.sources.locate(input_digest(record, path)).absolute()
+                link.symlink_to(source)
+                context.progress(source.stat().st_size)
             value = measure_perplexity(folder, record.parameters["text"])
         return {"result": context.store.put(canonical_json.encode({"perplexity": value}))}

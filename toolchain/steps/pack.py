@@ -73,7 +73,10 @@ class PackStep:
             _refer(store, "mlxbuild/facts.json", FileRole.CONFIG, record.inputs["template"]["facts"]),
             _refer(store, "mlxbuild/ModelSpec.json", FileRole.DOC, record.inputs["spec"]),
             _refer(store, "mlxbuild/ModelSpec.lock", FileRole.DOC, record.inputs["lock"]),
-            *(_refer(store, path, FileRole.DOC, digest) for path, digest in _license_files(record)),
+            *(
+                ArtifactFile(path, FileRole.DOC, store.put(context.sources.locate(digest).read_bytes()))
+                for path, digest in _license_files(record)
+            ),
         ]
         description = _describe(record, json.loads(config), model_facts, parameters)
         manifest = build(store, description, files)
@@ -120,10 +123,10 @@ def _tokenizer_files(record: ActionRecord) -> Iterator[tuple[str, str]]:
         yield "chat_template.jinja", template
 
 
-def _license_files(record: ActionRecord) -> Iterator[tuple[str, str]]:
-    for name, digest in sorted(record.inputs.items()):
+def _license_files(record: ActionRecord) -> Iterator[tuple[str, Digest]]:
+    for name in sorted(record.inputs):
         if name.startswith(LICENSE_INPUT):
-            yield name.removeprefix(LICENSE_INPUT), digest
+            yield name.removeprefix(LICENSE_INPUT), input_digest(record, name)
 
 
 def _refer(store: Store, path: str, role: FileRole, digest_text: str) -> ArtifactFile:

@@ -35,7 +35,7 @@ class TemplateStep:
     """
 
     kind = "template"
-    implementation = 1
+    implementation = 2
     tools = ("jinja2", "mlx-lm", "tokenizers")
 
     def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:

@@ -121,3 +121,15 @@ def test_a_sink_that_fails_is_dropped_and_others_hear_of_it() -> None:
     stream.close()
     assert out.getvalue().startswith("warning: FullDisk stopped: [Errno 28]")
     assert out.getvalue().count("FullDisk") == 1
+
+
+def test_the_live_display_loses_no_line() -> None:
+    out = io.StringIO()
+    display = LiveDisplay(out)
+    display.handle(BUILD[0])
+    for number in range(400):
+        display.handle(ActionStarted(f"a{number}", "", 10))
+        display.handle(GateReported(f"gate-{number}", True, "fine"))
+        display.handle(ActionFinished(f"a{number}", "ran", 0.1, None, "", 10))
+    display.close()
+    assert [f"gate-{number} " in out.getvalue() for number in range(400)] == [True] * 400
