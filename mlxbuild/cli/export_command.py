@@ -1,0 +1,35 @@
+"""`mlxbuild export`: a plain model folder for mlx_lm, transformers and people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say
+from mlxbuild.cli.workspace import find, open_store
+from registry.quantities import format_bytes
+from toolchain.interchange.export import export
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def export_folder(
+    name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
+    folder: Annotated[Path, typer.Argument(help="Where to; made if missing.", metavar="DIR")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder with content; other weights in it are removed.")
+    ] = False,
+    copies: Annotated[bool, typer.Option("--copy", help="Copy weights too, instead of linking them.")] = False,
+) -> None:
+    """Write an artifact's files into a folder that `mlx_lm` and `transformers` open, every byte verified.
+
+    Weights are hard links into the store where that works: read them, or use --copy to change them.
+    """
+    with open_store() as store:
+        _, digest = find(store, name)
+        done = export(store, digest, folder, force=force, copies=copies)
+    shared = f", {done.linked} of them linked" if done.linked else ""
+    say(f"{folder} {done.files} files{shared}, {format_bytes(done.size_bytes)}")

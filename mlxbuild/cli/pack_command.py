@@ -1,0 +1,71 @@
+"""`mlxbuild pack`: an OCI archive, for a machine without network."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say
+from mlxbuild.cli.workspace import find, open_store
+from registry.digest import Digest
+from registry.errors import UserError
+from registry.quantities import format_bytes
+from registry.reference import Reference
+from registry.store.layout import Store
+from toolchain.interchange.archive import Packed, pack
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class ArchiveToTerminal(UserError):
+    """An archive would be printed on a terminal."""
+
+    code = "archive-to-terminal"
+
+
+@app.command()
+def pack_archive(
+    name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The archive; `-` is stdout.")],
+    referrers: Annotated[
+        bool,
+        typer.Option("--with-referrers/--without-referrers", help="Take signatures, provenance and the like along."),
+    ] = True,
+) -> None:
+    """Write an artifact as an OCI archive, which `mlxbuild import`, skopeo, podman and others read.
+
+    The same artifact gives the same bytes. Every blob is verified on the way.
+    """
+    with open_store() as store:
+        reference, digest = find(store, name)
+        if str(output) == "-":
+            if sys.stdout.isatty():
+                raise ArchiveToTerminal("an archive is no text", hint="name a file with `-o`, or send it on: `| ssh …`")
+            pack(store, digest, _name(reference), sys.stdout.buffer, with_referrers=referrers)
+            return
+        packed = _write(store, reference, digest, output, referrers)
+    also = f", {len(packed.referrers)} referrers" if packed.referrers else ""
+    say(f"{output} {digest} {format_bytes(packed.blob_bytes)}{also}")
+
+
+def _name(reference: Reference) -> str | None:
+    return None if reference.tag is None and reference.digest is not None else reference.store_name
+
+
+def _write(store: Store, reference: Reference, digest: Digest, output: Path, referrers: bool) -> Packed:
+    """The archive appears whole or not at all."""
+    if output.exists() and not output.is_file():  # a device or pipe takes it as it comes
+        with output.open("wb") as file:
+            return pack(store, digest, _name(reference), file, with_referrers=referrers)
+    draft = output.with_name(f".{output.name}.{secrets.token_hex(8)}")
+    try:
+        with draft.open("xb") as file:
+            packed = pack(store, digest, _name(reference), file, with_referrers=referrers)
+        draft.replace(output)
+    finally:
+        draft.unlink(missing_ok=True)
+    return packed

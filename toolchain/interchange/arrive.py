@@ -1,0 +1,235 @@
+"""Takes artifacts from a staging store into the real one, if all of them hold. How they came is not known here."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from registry.artifact import manifest as manifests
+from registry.artifact import media_types, modelpack
+from registry.artifact.manifest import Manifest
+from registry.artifact.reader import Artifact
+from registry.artifact.verification import verify
+from registry.digest import Blob, Digest, InvalidDigest
+from registry.home import Home
+from registry.reference import InvalidReference, Reference
+from registry.store.durable import disk_errors, publish
+from registry.store.layout import Store
+from registry.store.tags import REF_NAME, Descriptor
+from registry.store.writer import holds
+from toolchain.interchange import arrivals
+from toolchain.interchange.arrivals import Bring, Entry
+from toolchain.interchange.closure import blobs_of
+from toolchain.interchange.errors import BrokenArchive, ImportRefused, NotImportable
+from toolchain.spec.initial import slug
+
+FACTS_FILE = "mlxbuild/facts.json"
+_MOST_MANIFESTS = 10_000
+_MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """One artifact that is in the store now."""
+
+    name: str
+    """As in the store: `repository:tag`."""
+    digest: Digest
+    size_bytes: int
+    referrers: int
+    has_facts: bool
+    """Whether it carries what mlxbuild found out when it built it; only then `run` and `chat` take it."""
+    has_safetensors: bool
+
+
+def import_archive(store: Store, stream: BinaryIO, where: str, *, name: str | None = None) -> tuple[Imported, ...]:
+    """Take every artifact of an OCI archive into the store, with its referrers.
+
+    The archive is read once, front to back, into a staging store. All is verified there; only then do blobs move
+    over and names follow. Else nothing stays.
+
+    Args:
+        store: Where to.
+        stream: The archive, which need not be seekable.
+        where: Its name, for errors.
+        name: What to call the artifact, if there is one only; by default what the archive says.
+
+    Raises:
+        NotImportable: it holds no artifact, or several and `name` is given.
+        ImportRefused, BrokenArchive, UnsafePath, BlobCorrupt, InvalidManifest: it is not what it says.
+        DiskFull, StoreReadOnly, StoreFailure: the store cannot take it.
+    """
+    return _import(store, lambda staging: arrivals.from_archive(stream, staging, where), where, name)
+
+
+def import_layout(store: Store, folder: Path, *, name: str | None = None) -> tuple[Imported, ...]:
+    """Take every artifact of an OCI image layout into the store; as `import_archive`."""
+    return _import(store, lambda staging: arrivals.from_layout(folder, staging), str(folder), name)
+
+
+def _import(
+    store: Store, begin: Callable[[Store], tuple[list[Entry], Bring]], where: str, name: str | None
+) -> tuple[Imported, ...]:
+    work = store.home.cache / "work"
+    with disk_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix="import-", dir=work))
+    try:
+        staging = Store.open(Home(place))
+        entries, bring = begin(staging)
+        artifacts, referrers = _arrived(staging, entries, bring, where)
+        named = _named(staging, artifacts, name, where)
+        kept = _speaking_of({manifest.blob.digest for manifest in named.values()}, referrers)
+        for manifest in (*named.values(), *kept):
+            _adopt(staging, store, manifest)
+        store.tags.add_unnamed(_descriptor(referrer) for referrer in kept)
+        store.tags.set({tag: modelpack.tag_descriptor(manifest.blob) for tag, manifest in named.items()})
+        return tuple(_imported(store, tag, manifest.blob.digest, kept) for tag, manifest in named.items())
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _arrived(
+    staging: Store, entries: list[Entry], bring: Bring, where: str
+) -> tuple[list[tuple[str | None, Manifest]], list[Manifest]]:
+    """Artifacts with the names that the index gives them, and referrers, all verified in the staging store."""
+    artifacts: list[tuple[str | None, Manifest]] = []
+    referrers: list[Manifest] = []
+    checked: set[Digest] = set()
+    for entry in entries:
+        for label, blob in _listed(staging, entry, bring, where, depth=0):
+            manifest = manifests.read(staging, blob.digest)
+            if manifest.blob != blob:
+                raise BrokenArchive(f"{blob.digest} is said to have {blob.size_bytes} bytes", where=where)
+            if blob.digest not in checked:
+                checked.add(blob.digest)
+                _check(staging, manifest, bring, where)
+            if manifest.subject is None:
+                artifacts.append((label, manifest))
+            else:
+                referrers.append(manifest)
+            if len(artifacts) + len(referrers) > _MOST_MANIFESTS:
+                raise BrokenArchive(f"it lists more than {_MOST_MANIFESTS} manifests", where=where)
+    if not artifacts:
+        raise NotImportable("it holds no artifact", where=where)
+    return artifacts, referrers
+
+
+def _listed(
+    staging: Store, entry: Mapping[str, Any], bring: Bring, where: str, depth: int
+) -> Iterator[tuple[str | None, Blob]]:
+    """The manifests that an entry leads to: itself by its name, or those of an index."""
+    blob = _blob(entry, where)
+    bring(blob)
+    if entry.get("mediaType") != media_types.OCI_INDEX:
+        annotations = entry.get("annotations")
+        label = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+        yield label if isinstance(label, str) else None, blob
+        return
+    index = manifests.json_object(staging.read(blob.digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES), where)
+    inner = index.get("manifests")
+    if not isinstance(inner, list) or not all(isinstance(it, dict) for it in inner) or depth > 1:
+        raise BrokenArchive("an index in it is no list of manifests", where=where)
+    for it in inner:
+        yield from _listed(staging, it, bring, where, depth + 1)
+
+
+def _blob(entry: Mapping[str, Any], where: str) -> Blob:
+    digest, size_bytes = entry.get("digest"), entry.get("size")
+    if isinstance(digest, str) and isinstance(size_bytes, int):
+        with suppress(InvalidDigest):
+            return Blob(Digest.parse(digest), size_bytes)
+    raise BrokenArchive("an entry of its index is no descriptor", where=where)
+
+
+def _check(staging: Store, manifest: Manifest, bring: Bring, where: str) -> None:
+    """All bytes were hashed when they came. What a referrer says is the trust room's matter."""
+    for blob in blobs_of(manifest):
+        bring(blob)
+        if staging.size(blob.digest) != blob.size_bytes:
+            raise BrokenArchive(f"{blob.digest} is said to have {blob.size_bytes} bytes", where=where)
+    if manifest.subject is not None:
+        return
+    report = verify(staging, manifest.blob.digest)
+    if not report.ok:
+        listed = "".join(f"\n  {problem.where}: {problem.message}" for problem in report.problems[:_MOST_PROBLEMS])
+        raise ImportRefused(
+            f"{manifest.blob.digest} does not hold{listed}",
+            where=where,
+            hint="only ModelPack artifacts of raw layers can be imported; nothing was kept",
+        )
+
+
+def _named(
+    staging: Store, artifacts: list[tuple[str | None, Manifest]], name: str | None, where: str
+) -> dict[str, Manifest]:
+    """Name in the store to artifact."""
+    distinct = {manifest.blob.digest: manifest for _, manifest in artifacts}
+    if name is not None:
+        if len(distinct) > 1:
+            raise NotImportable(f"it holds {len(distinct)} artifacts", where=where, hint="leave the name out")
+        return {Reference.parse(name).store_name: next(iter(distinct.values()))}
+    named: dict[str, Manifest] = {}
+    for label, manifest in artifacts:
+        tag = _name_of(Artifact.open(staging, manifest.blob.digest), label, where)
+        if named.setdefault(tag, manifest).blob != manifest.blob:
+            raise BrokenArchive(f"two artifacts in it are called `{tag}`", where=where)
+    return named
+
+
+def _name_of(artifact: Artifact, label: str | None, where: str) -> str:
+    """What the archive calls it; a bare tag, or nothing, is completed from what the artifact calls itself."""
+    title = _reference(artifact.annotations.get(media_types.TITLE))
+    for text in (label, f"{title.repository}:{label}" if title is not None and label is not None else None):
+        if text is not None and (":" in text or "/" in text) and (found := _reference(text)) is not None:
+            return found.store_name
+    if title is not None and title.tag is not None:
+        return title.store_name
+    name = slug(str(artifact.config["descriptor"].get("name") or Path(where).stem))
+    fitting = _reference(f"{name}:{label}") if label else None
+    return (fitting or Reference(name)).store_name
+
+
+def _reference(text: str | None) -> Reference | None:
+    with suppress(InvalidReference, InvalidDigest):
+        return Reference.parse(text) if text else None
+    return None
+
+
+def _speaking_of(subjects: set[Digest], referrers: list[Manifest]) -> tuple[Manifest, ...]:
+    """The referrers of what is kept, and of those; others speak of what is not here."""
+    meant, kept = set(subjects), dict[Digest, Manifest]()
+    while near := [it for it in referrers if it.subject in meant and it.blob.digest not in kept]:
+        kept |= {it.blob.digest: it for it in near}
+        meant |= {it.blob.digest for it in near}
+    return tuple(kept.values())
+
+
+def _adopt(staging: Store, store: Store, manifest: Manifest) -> None:
+    """Move the blobs over, the manifest last; those that are there already stay."""
+    for blob in blobs_of(manifest):
+        final = store.home.store / "blobs" / blob.digest.algorithm / blob.digest.hex
+        if not holds(str(final), blob.size_bytes) and staging.has(blob.digest):
+            with disk_errors(final):
+                publish(staging.path(blob.digest), final, durable=True)
+
+
+def _descriptor(referrer: Manifest) -> Descriptor:
+    return Descriptor(referrer.blob.digest, referrer.blob.size_bytes, media_types.OCI_MANIFEST, referrer.artifact_type)
+
+
+def _imported(store: Store, tag: str, digest: Digest, referrers: tuple[Manifest, ...]) -> Imported:
+    artifact = Artifact.open(store, digest)
+    return Imported(
+        name=tag,
+        digest=digest,
+        size_bytes=artifact.size_bytes,
+        referrers=sum(referrer.subject == digest for referrer in referrers),
+        has_facts=artifact.file(FACTS_FILE) is not None,
+        has_safetensors=any(file.path.endswith(".safetensors") for file in artifact.files),
+    )

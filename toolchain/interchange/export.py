@@ -1,0 +1,126 @@
+"""Writes an artifact as a plain model folder for mlx_lm, transformers and people. Folders of links live elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.artifact.files import ArtifactFile, FileRole
+from registry.artifact.reader import Artifact
+from registry.digest import Digest
+from registry.store.durable import disk_errors
+from registry.store.errors import BlobCorrupt
+from registry.store.layout import Store
+from toolchain.interchange.errors import FolderNotEmpty
+
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written."""
+
+    folder: Path
+    files: int
+    size_bytes: int
+    linked: int
+    """How many of the files share their bytes with the store."""
+
+
+def export(store: Store, digest: Digest, folder: Path, *, force: bool = False, copies: bool = False) -> Exported:
+    """Write the files of an artifact into a folder, every byte verified. It appears whole or, when new, not at all.
+
+    Weights are hard links to read-only blobs where the filesystem allows, and copies elsewhere; all other files
+    are copies that may be edited.
+
+    Args:
+        store: Where the artifact lies.
+        digest: Of its manifest.
+        folder: Made if missing.
+        force: Write into a folder with content too: files of the same path are replaced and other weights removed,
+            for loaders take all that they find.
+        copies: Link nothing.
+
+    Raises:
+        FolderNotEmpty: the folder has content, or is a file.
+        BlobMissing, BlobCorrupt, InvalidManifest, UnsafePath: the artifact is not whole.
+        DiskFull, StoreReadOnly, StoreFailure: the folder cannot be written.
+    """
+    artifact = Artifact.open(store, digest)
+    target = folder.resolve()
+    _check_target(target, force=force)
+    draft = target.parent / f".{target.name}.{secrets.token_hex(8)}"
+    try:
+        with disk_errors(target):
+            draft.mkdir(parents=True)
+            with ThreadPoolExecutor(thread_name_prefix="export") as pool:
+                linked = sum(pool.map(lambda file: _place(store, file, draft / file.path, copies), artifact.files))
+            if target.is_dir():  # kept even if empty: somebody may stand in it
+                _merge(draft, target, artifact)
+            else:
+                draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    size_bytes = sum(file.blob.size_bytes for file in artifact.files)
+    return Exported(folder, len(artifact.files), size_bytes, linked)
+
+
+def _check_target(target: Path, *, force: bool) -> None:
+    if target.exists() and not target.is_dir():
+        raise FolderNotEmpty("a file lies where the folder should be", where=str(target), hint="name another folder")
+    if not force and target.is_dir() and any(target.iterdir()):
+        raise FolderNotEmpty(
+            "the folder is not empty",
+            where=str(target),
+            hint="name a new one, or write into it with --force, which also removes other weights from it",
+        )
+
+
+def _place(store: Store, file: ArtifactFile, path: Path, copies: bool) -> bool:
+    """Whether the file became a link."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blob = store.path(file.blob.digest)
+    if file.role is FileRole.WEIGHT and not copies and _linked(path, blob):
+        store.verify(file.blob.digest)
+        return True
+    _copy(blob, path, file)
+    return False
+
+
+def _linked(path: Path, blob: Path) -> bool:
+    try:
+        path.hardlink_to(blob)
+    except OSError:  # another filesystem, or one without hard links
+        return False
+    return True
+
+
+def _copy(blob: Path, path: Path, file: ArtifactFile) -> None:
+    hasher = hashlib.sha256()
+    with blob.open("rb", buffering=0) as source, path.open("xb", buffering=0) as target:
+        while piece := source.read(_PIECE_BYTES):
+            hasher.update(piece)
+            _write_all(target.write, piece)
+    if hasher.hexdigest() != file.blob.digest.hex:
+        raise BlobCorrupt(file.blob.digest, f"the bytes of {file.path} are damaged", where=str(blob))
+
+
+def _write_all(write: Callable[[memoryview], int | None], piece: bytes) -> None:
+    view = memoryview(piece)
+    while view.nbytes:
+        view = view[write(view) or 0 :]
+
+
+def _merge(draft: Path, target: Path, artifact: Artifact) -> None:
+    ours = {file.path for file in artifact.files}
+    for weights in target.glob("*.safetensors"):
+        if weights.name not in ours:
+            weights.unlink()
+    for file in artifact.files:
+        (target / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (draft / file.path).replace(target / file.path)

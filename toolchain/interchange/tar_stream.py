@@ -1,0 +1,110 @@
+"""Reads the files of a tar that may come from anybody, front to back, in bounded memory. What they are is not known."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from registry.artifact.files import UnsafePath, collisions, unsafe
+from toolchain.interchange.errors import BrokenArchive
+
+PIECE_BYTES = 1 << 20
+_MOST_ENTRIES = 100_000
+_COMPRESSED = {b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d", b"\xfd7": "xz -d", b"\x28\xb5": "zstd -d"}
+_AGAIN = "write the archive again, or copy it again"
+
+
+def files(stream: BinaryIO, where: str) -> Iterator[tuple[str, int, Iterator[bytes]]]:
+    """Path, size and content, in pieces, of every regular file, in the archive's order.
+
+    Take each content before the next file is asked for. Folders are passed over.
+
+    Args:
+        stream: Need not be seekable.
+        where: Its name, for errors.
+
+    Raises:
+        UnsafePath: a path is absolute, climbs, or comes twice (also by case alone); or an entry is a link or device.
+        BrokenArchive: it is no tar, compressed, or ends too early.
+    """
+    source = _Forward(stream, where)
+    seen: list[str] = []
+    try:
+        with tarfile.open(fileobj=source, mode="r:") as tar:  # type: ignore[call-overload]
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # or it would remember them all
+                path = _checked(member, where)
+                if member.isdir() or path is None:
+                    continue
+                seen.append(path)
+                if len(seen) > _MOST_ENTRIES:
+                    raise BrokenArchive(f"it has more than {_MOST_ENTRIES} files", where=where)
+                yield path, member.size, _content(tar, member, where)
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        raise BrokenArchive(f"it is no whole tar: {error}", where=where, hint=_AGAIN) from error
+    for first, second in collisions(seen):
+        raise UnsafePath(f"`{first}` and `{second}` are one file on some systems", where=where)
+
+
+def _checked(member: tarfile.TarInfo, where: str) -> str | None:
+    """The path of an entry; None for the top folder itself."""
+    path = member.name.removeprefix("./").rstrip("/")
+    if member.isdir() and path in ("", "."):
+        return None
+    if reason := unsafe(path):
+        raise UnsafePath(f"`{member.name}` {reason}", where=where, hint="do not use this archive")
+    if not member.isdir() and (not member.isreg() or member.issparse()):
+        raise UnsafePath(f"`{member.name}` is a link or no plain file", where=where, hint="do not use this archive")
+    return path
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> Iterator[bytes]:
+    file = tar.extractfile(member)
+    assert file is not None
+    try:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+    except tarfile.TarError as error:
+        raise BrokenArchive(f"`{member.name}` is cut off", where=where, hint=_AGAIN) from error
+
+
+class _Forward:
+    """A stream as tarfile wants it: it tells its place and seeks forward. No header can make it read much at once."""
+
+    def __init__(self, stream: BinaryIO, where: str) -> None:
+        self._stream = stream
+        self._where = where
+        self._position = 0
+
+    def read(self, size_bytes: int) -> bytes:
+        if size_bytes > PIECE_BYTES:
+            raise BrokenArchive(f"a header claims {size_bytes} bytes", where=self._where)
+        data = self._fill(size_bytes)
+        if self._position == 0:
+            self._check_beginning(data)
+        self._position += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> None:
+        if position < self._position:
+            raise tarfile.StreamError("it would have to be read twice")
+        while self._position < position:
+            if not self.read(min(PIECE_BYTES, position - self._position)):
+                raise tarfile.ReadError("it ends too early")
+
+    def _fill(self, size_bytes: int) -> bytes:
+        """A pipe gives less at once than is asked for."""
+        pieces, left = [], size_bytes
+        while left and (piece := self._stream.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def _check_beginning(self, data: bytes) -> None:
+        for magic, command in _COMPRESSED.items():
+            if data.startswith(magic):
+                raise BrokenArchive("it is compressed", where=self._where, hint=f"unpack it first with `{command}`")
