@@ -20,7 +20,8 @@ class NoRegistry(UserError):
 class RegistryFailure(InfrastructureError):
     """A registry gave an answer that cannot be worked with.
 
-    `status` is the HTTP status and `registry_code` the registry's own code, where there are such.
+    `status` is the HTTP status, `registry_code` the registry's own code and `retry_after` the pause in seconds that
+    it asked for, where there are such; `passing` tells that the same request may succeed later.
     """
 
     code = "registry-failure"
@@ -33,10 +34,14 @@ class RegistryFailure(InfrastructureError):
         hint: str | None = None,
         status: int | None = None,
         registry_code: str | None = None,
+        retry_after: float | None = None,
+        passing: bool = False,
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.status = status
         self.registry_code = registry_code
+        self.retry_after = retry_after
+        self.passing = passing
 
 
 class RegistryUnreachable(RegistryFailure):

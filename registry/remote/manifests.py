@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from urllib.parse import urljoin
 
 from registry.digest import Digest, InvalidDigest
+from registry.remote.answer import Answer
 from registry.remote.errors import ManifestTooLarge, TransferCorrupt
 from registry.remote.refusals import failure
-from registry.remote.transport import Answer, Transport
+from registry.remote.transport import Transport
 
 LIMIT_BYTES = 16 * 1024 * 1024
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -109,7 +110,7 @@ def delete(transport: Transport, digest: Digest) -> None:
 
 def referrers(transport: Transport, subject: Digest) -> tuple[bytes, ...] | None:
     """The pages of the referrers list. Anything but 200 with an index means that there is no such API: some
-    registries redirect to web pages instead (oras-py and cosign meet the same)."""
+    registries redirect to web pages instead."""
     pages: list[bytes] = []
     following: str | None = f"referrers/{subject}"
     while following is not None and len(pages) < _MOST_PAGES:

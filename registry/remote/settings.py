@@ -16,6 +16,9 @@ from registry.remote.errors import InvalidSettings
 
 FILE_NAME = "config.yaml"
 _KEYS = ("default_registry", "mirrors", "insecure", "ca", "connect_seconds", "read_seconds", "attempts")
+_CONNECT_SECONDS = 20.0
+_READ_SECONDS = 120.0
+_ATTEMPTS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,11 @@ class Settings:
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     insecure: frozenset[str] = frozenset()
     ca: Path | None = None
-    connect_seconds: float = 20.0
+    connect_seconds: float = _CONNECT_SECONDS
     """For a connection, and for any piece of a body to be taken by the other side."""
-    read_seconds: float = 120.0
+    read_seconds: float = _READ_SECONDS
     """For the next bytes of an answer."""
-    attempts: int = 6
+    attempts: int = _ATTEMPTS
     """How often one request is made at most; a download counts attempts that brought no byte."""
 
     @classmethod
@@ -66,9 +69,9 @@ class Settings:
             mirrors=_mirrors(document.get("mirrors"), file),
             insecure=frozenset(host.lower() for host in insecure if host),
             ca=_authorities(ca, file) if ca else None,
-            connect_seconds=_number(document, "connect_seconds", cls.connect_seconds, file),
-            read_seconds=_number(document, "read_seconds", cls.read_seconds, file),
-            attempts=int(_number(document, "attempts", cls.attempts, file)),
+            connect_seconds=_number(document, "connect_seconds", _CONNECT_SECONDS, file),
+            read_seconds=_number(document, "read_seconds", _READ_SECONDS, file),
+            attempts=int(_number(document, "attempts", _ATTEMPTS, file)),
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from registry.digest import Blob, Digest
 from registry.errors import EnvironmentFailure
 from registry.home import Home
-from registry.store.durable import disk_errors, replace_file
+from registry.store.durable import disk_errors, publish, replace_file
 from registry.store.errors import BlobCorrupt, BlobMissing, BlobTooLarge, StoreFailure
 from registry.store.tags import TagTable
 from registry.store.writer import BlobWriter, holds
@@ -147,6 +147,16 @@ class Store:
     def writer(self, *, durable: bool = True) -> BlobWriter:
         """Begin a blob of unknown digest; use it in a `with` statement."""
         return BlobWriter(self._temporary, self._location, durable=durable)
+
+    def adopt(self, path: Path, blob: Blob) -> None:
+        """Take over a file of the same filesystem whose size and digest were checked and that was synced to the disk.
+
+        Raises:
+            StoreReadOnly, StoreFailure: the file is where it was.
+        """
+        final = Path(self._location(blob.digest))
+        with disk_errors(final):
+            publish(path, final, durable=True)
 
     def verify(self, digest: Digest, progress: Callable[[int], None] | None = None) -> None:
         """Hash a whole blob; `progress` gets the number of bytes of each piece. Releases the interpreter lock.

@@ -1,0 +1,92 @@
+"""Brings one blob from a registry into the store: verified while it streams, and resumed after any interruption."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from registry.digest import Blob
+from registry.remote.errors import RegistryFailure, RegistryUnreachable, TransferCorrupt
+from registry.remote.partial import PIECE_BYTES, Partial
+from registry.remote.transport import Transport
+from registry.store.layout import Store
+from registry.store.leases import exclusive_file
+
+_CORRUPT_ATTEMPTS = 2
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+def fetch(transport: Transport, blob: Blob, store: Store, progress: Callable[[int], None] | None) -> int:
+    """See `Remote.download_blob`."""
+    cache, name = store.home.cache, blob.digest.hex
+    advance = progress or _nothing
+    with exclusive_file(cache / "locks" / "blobs" / name, checkpoint=lambda: advance(0)):
+        if store.has(blob.digest) and store.size(blob.digest) == blob.size_bytes:
+            advance(blob.size_bytes)
+            return 0
+        with Partial(cache / "partial" / name, blob, progress) as partial:
+            _complete(transport, partial)
+            store.adopt(partial.path, blob)
+            return partial.received_bytes
+
+
+def _complete(transport: Transport, partial: Partial) -> None:
+    """Fetch until all bytes are there and right. Every attempt has to come further than all before it, or counts as
+    fruitless, so that a registry that always stops at the same byte ends the fetch."""
+    where = f"{transport.endpoint.name}@{partial.blob.digest}"
+    corrupt = fruitless = 0
+    furthest = partial.size_bytes
+    in_parts = True
+    while True:
+        try:
+            if partial.missing_bytes:
+                in_parts = _attempt(transport, partial, in_parts=in_parts)
+            if not partial.missing_bytes:
+                partial.check()
+                return
+        except TransferCorrupt as error:
+            corrupt += not partial.inherited  # a bad beginning from an earlier run is nobody's fault today
+            partial.restart()
+            if corrupt >= _CORRUPT_ATTEMPTS:
+                partial.path.unlink(missing_ok=True)
+                error.where = where
+                error.hint = "the registry, or something between, gives other bytes than the manifest names"
+                raise
+        except RegistryFailure as error:
+            fruitless = 0 if partial.size_bytes > furthest else fruitless + 1
+            furthest = max(furthest, partial.size_bytes)
+            if not error.passing or fruitless >= transport.settings.attempts:
+                raise
+            transport.pause(fruitless + 1, error)
+
+
+def _attempt(transport: Transport, partial: Partial, *, in_parts: bool) -> bool:
+    """One request. Returns whether it is of use to ask for parts again."""
+    start = partial.size_bytes if in_parts else 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    path = f"blobs/{partial.blob.digest}"
+    with transport.reading(path, headers=headers, allowed=(200, 206, 416)) as response:
+        if response.status_code != 200 and not start:
+            raise RegistryFailure("a part came that nobody asked for", where=f"{transport.endpoint.name}/{path}")
+        if response.status_code == 416 or (response.status_code == 206 and not _begins(response.headers, partial)):
+            return False
+        if response.status_code == 200:
+            length = response.headers.get("Content-Length", "")
+            if length.isdecimal() and int(length) != partial.blob.size_bytes:
+                raise TransferCorrupt(f"{partial.blob.digest} has {length} bytes, not {partial.blob.size_bytes}")
+            partial.restart()
+        while piece := response.raw.read(PIECE_BYTES, decode_content=False):
+            partial.append(piece)
+    if partial.missing_bytes:
+        raise RegistryUnreachable("the answer ended early", where=f"{transport.endpoint.name}/{path}", passing=True)
+    return in_parts
+
+
+def _begins(headers: Mapping[str, str], partial: Partial) -> bool:
+    """Whether a part is the one that was asked for; a registry that says otherwise is asked for the whole."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+    return match is not None and int(match[1]) == partial.size_bytes and match[2] in ("*", str(partial.blob.size_bytes))
+
+
+def _nothing(_count: int) -> None:
+    return None

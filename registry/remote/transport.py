@@ -1,0 +1,283 @@
+"""Requests to one registry: time limits, retries, redirects and tokens. What is asked lies in the files beside it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+from urllib.parse import urljoin, urlsplit
+
+import oras.provider
+import requests
+from requests.adapters import HTTPAdapter
+
+from registry.remote.answer import Answer, place
+from registry.remote.auth import Authorizer
+from registry.remote.credentials import Credential, find
+from registry.remote.endpoint import Endpoint
+from registry.remote.errors import RegistryFailure
+from registry.remote.refusals import NETWORK_ERRORS, failure, never_connected, unreachable
+from registry.remote.settings import Settings
+
+BODY_LIMIT_BYTES = 4 * 1024 * 1024
+_BLOCK_BYTES = 256 * 1024
+_MOST_REDIRECTS = 5
+_MOST_CONNECTIONS = 32
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 20.0
+_MOST_PATIENCE_SECONDS = 120.0
+_CONNECTION_ATTEMPTS = 3
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_USER_AGENT = "mlxbuild"
+
+
+class Readable(Protocol):
+    """A body of known length that is sent as it is read."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def read(self, size: int = -1) -> bytes: ...
+
+
+Body = bytes | Callable[[], Readable]
+"""Small bytes, or a function that opens the body from its start, once for every time that it is sent."""
+
+
+class Transport:
+    """Authorised requests to the registry of one endpoint. Safe for many threads at once."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, credential: Credential | None = None) -> None:
+        """`credential` is used in place of the stored ones."""
+        self.endpoint = endpoint
+        self.settings = settings
+        self._verify: bool | str = str(endpoint.ca) if endpoint.ca is not None else True
+        # oras-py's session takes no cookies: with one, some registries think that they talk to a browser.
+        client = oras.provider.Registry(endpoint.address, endpoint.scheme == "http", self._verify)
+        self._session: requests.Session = client.session
+        self._session.auth = _unchanged  # else requests would send what ~/.netrc says over our tokens
+        self._session.headers.update({"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"})
+        for prefix in ("https://", "http://"):
+            self._session.mount(prefix, _Adapter(pool_maxsize=_MOST_CONNECTIONS))
+        self._authorizer = Authorizer(
+            endpoint,
+            (lambda: credential) if credential is not None else (lambda: find(endpoint)),
+            lambda method, url, headers, data: self._patiently(
+                method, url, lambda: self._answer(self._follow(method, url, headers, data, None), BODY_LIMIT_BYTES)
+            ),
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        allowed: Collection[int] | None = (200,),
+        actions: str = "pull",
+        other_scopes: tuple[str, ...] = (),
+        limit_bytes: int = BODY_LIMIT_BYTES,
+        redirects: bool = True,
+        retry: bool = True,
+    ) -> Answer:
+        """Ask for a path below the repository, or a whole address, and read the answer.
+
+        Args:
+            allowed: the statuses to return; others are raised as errors. None returns every one.
+            actions: what the token has to permit, as `pull,push`; `other_scopes` what else.
+            retry: whether the same request may be sent again after it failed.
+
+        Raises:
+            RegistryFailure and its leaves.
+        """
+        url = self._address(path)
+
+        def once() -> Answer:
+            response = self._authorised(method, url, headers or {}, body, actions, other_scopes, redirects)
+            return self._answer(response, limit_bytes)
+
+        answer = self._patiently(method, url, once) if retry else self._guarded(method, url, once)
+        if allowed is not None and answer.status not in allowed:
+            raise failure(answer)
+        return answer
+
+    @contextmanager
+    def reading(
+        self, path: str, *, headers: Mapping[str, str] | None = None, allowed: Collection[int] = (200,)
+    ) -> Iterator[requests.Response]:
+        """A GET whose body the caller reads; one attempt, its errors while reading included.
+
+        Raises:
+            RegistryFailure and its leaves, also for what goes wrong inside the `with` statement.
+        """
+        url = self._address(path)
+        with self._failures("GET", url):
+            response = self._authorised("GET", url, headers or {}, None, "pull", (), True)
+            try:
+                if response.status_code not in allowed:
+                    raise failure(self._answer(response, BODY_LIMIT_BYTES))
+                yield response
+            finally:
+                response.close()
+
+    def ping(self) -> None:
+        """Ask for `/v2/`, which every registry answers."""
+        self.request("GET", f"{self.endpoint.origin}/v2/", actions="")
+
+    def pause(self, attempt: int, error: RegistryFailure | None = None) -> None:
+        """Wait before an attempt (counted from one) is made again, as long as an error asks for."""
+        asked = error.retry_after if error is not None else None
+        if asked is None:
+            longest = min(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), _LONGEST_PAUSE_SECONDS)
+            asked = longest * random.uniform(0.5, 1.0)
+        time.sleep(asked)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._session.close()
+
+    def _address(self, path: str) -> str:
+        return path if path.startswith(("https://", "http://")) else self.endpoint.url(path)
+
+    def _patiently(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
+        attempt = 0
+        while True:
+            attempt += 1
+            last = attempt >= self.settings.attempts
+            try:
+                answer = self._guarded(method, url, once)
+            except RegistryFailure as error:
+                if last or not error.passing or (never_connected(error) and attempt >= _CONNECTION_ATTEMPTS):
+                    raise
+                self.pause(attempt, error)
+                continue
+            if answer.status not in _PASSING or last:
+                return answer
+            busy = failure(answer)
+            if busy.retry_after is not None and busy.retry_after > _MOST_PATIENCE_SECONDS:
+                return answer
+            self.pause(attempt, busy)
+
+    def _guarded(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
+        with self._failures(method, url):
+            return once()
+
+    @contextmanager
+    def _failures(self, method: str, url: str) -> Iterator[None]:
+        try:
+            yield
+        except NETWORK_ERRORS as error:
+            raise unreachable(error, place(method, url), self.endpoint.host) from error
+
+    def _authorised(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+        actions: str,
+        other_scopes: tuple[str, ...],
+        redirects: bool,
+    ) -> requests.Response:
+        if not self._is_ours(url):
+            return self._follow(method, url, headers, body, None, redirects=redirects)
+        scopes = (f"repository:{self.endpoint.repository}:{actions}", *other_scopes) if actions else other_scopes
+        authorization = self._authorizer.header(scopes)
+        response = self._follow(method, url, headers, body, authorization, redirects=redirects)
+        if response.status_code != 401 or not self._is_ours(response.url):
+            return response
+        challenge = response.headers.get("WWW-Authenticate", "")
+        renewed = self._authorizer.renew(challenge, scopes, authorization)
+        if renewed is None:
+            return response
+        response.close()
+        return self._follow(method, url, headers, body, renewed, redirects=redirects)
+
+    def _follow(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+        authorization: str | None,
+        *,
+        redirects: bool = True,
+    ) -> requests.Response:
+        """Send, and follow redirects of reads by hand: credentials and secrets in headers stay with their host."""
+        home = _origin(url)
+        for _ in range(_MOST_REDIRECTS + 1):
+            sent = dict(headers)
+            if authorization is not None and _origin(url) == home:
+                sent["Authorization"] = authorization
+            elif _origin(url) != home:
+                sent.pop("Authorization", None)
+            response = self._session.request(
+                method,
+                url,
+                headers=sent,
+                data=body() if callable(body) else body,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self.settings.connect_seconds, self.settings.read_seconds),
+                verify=self._verify,
+            )
+            location = response.headers.get("Location")
+            if response.status_code not in _MOVED or method not in ("GET", "HEAD") or not location or not redirects:
+                return response
+            target = urljoin(url, location)
+            response.close()
+            if not _is_safe(url, target):
+                raise RegistryFailure(
+                    f"the registry redirects to {place('', target).strip()}, which is not encrypted",
+                    where=place(method, url),
+                )
+            url = target
+        raise RegistryFailure("the registry redirects without end", where=place(method, url))
+
+    def _answer(self, response: requests.Response, limit_bytes: int) -> Answer:
+        with response:
+            body = bytearray()
+            while len(body) <= limit_bytes:
+                piece = response.raw.read(_BLOCK_BYTES, decode_content=True)
+                if not piece:
+                    break
+                body += piece
+            truncated = len(body) > limit_bytes
+            links = {relation: link["url"] for relation, link in response.links.items() if "url" in link}
+            method = response.request.method or ""
+            return Answer(
+                method,
+                response.url,
+                response.status_code,
+                response.headers,
+                links,
+                bytes(body[:limit_bytes]),
+                truncated,
+            )
+
+    def _is_ours(self, url: str) -> bool:
+        return _origin(url) == _origin(self.endpoint.origin)
+
+
+class _Adapter(HTTPAdapter):
+    """Bodies go out in pieces that fill the connection."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, blocksize=_BLOCK_BYTES, **options)
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _is_safe(url: str, target: str) -> bool:
+    """Never from an encrypted connection to an open one."""
+    return urlsplit(target).scheme == "https" or (urlsplit(target).scheme == urlsplit(url).scheme == "http")
