@@ -6,14 +6,14 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit test-aarch64 benchmark schema clean
+.PHONY: help setup demo test lint unit test-aarch64 benchmark generated clean
 
 help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
 	@echo "make test          lint, types, architecture and all tests"
 	@echo "make test-aarch64  build the example on an emulated aarch64 and compare digests"
 	@echo "make benchmark     measure against what a user would pick instead"
-	@echo "make schema        write the JSON Schema of ModelSpec anew"
+	@echo "make generated     write the JSON Schema and the generated pages anew"
 
 setup: $(STAMP)
 
@@ -42,8 +42,10 @@ test-aarch64: setup
 benchmark: setup
 	$(BIN)/python -m benchmarks
 
-schema: setup
-	$(BIN)/mlxbuild schema > toolchain/spec/schema/modelspec.v1.schema.json
+generated: setup
+	$(BIN)/python -m toolchain.spec.schema.generate
+	$(BIN)/python docs/generate_commands.py
+	$(BIN)/python docs/generate_errors.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .cache

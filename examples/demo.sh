@@ -18,3 +18,5 @@ step list
 "$mlxbuild" list
 step run hello:int4 '"What is mlxbuild?"'
 "$mlxbuild" run hello:int4 "What is mlxbuild?"
+
+printf '\nTalk with it yourself:\n  export MLXBUILD_HOME="%s"\n  %s chat hello:int4\n' "$MLXBUILD_HOME" "$mlxbuild"

@@ -154,6 +154,8 @@ def test_an_artifact_can_be_the_base_of_another(mlxbuild: CommandLine, tmp_path:
     done = CommandLine(child, mlxbuild.home)("create")
     assert done.code == 0, done.err
     assert done.out.startswith("child:int8@2.0 sha256:")
+    defaults = json.loads(mlxbuild("show", "child:int8", "--json").out)["defaults"]
+    assert defaults["system_prompt"] == "Be brief."
     assert mlxbuild("verify", "child:int8").code == 0
 
 

@@ -6,12 +6,14 @@ what goes into the artifact is decided here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from registry import canonical_json
 from registry.digest import Digest
+from runtime.model.files import DEFAULTS_FILE
 from toolchain.graph.action import Node, OutputsOf
 from toolchain.graph.graph import Fetch, Graph, assemble
 from toolchain.lock.file import encode
@@ -79,6 +81,21 @@ def _fetch_node(label: str, fetch: Fetch) -> Node:
     return Node(label, "fetch", {}, {}, expected={"file": blob}, work_bytes=blob.size_bytes)
 
 
+def _defaults(variant: LockedVariant) -> Mapping[str, Any]:
+    """What the artifact sets for requests that do not: the recipe's, else what an artifact that it builds on had."""
+    spec, base = variant.spec, variant.base
+    inherited: dict[str, Any] = {}
+    file = base.file(DEFAULTS_FILE)
+    if base.kind == "artifact" and file is not None:
+        inherited = json.loads(variant.catalogue.fetch(base, file).read_bytes())
+    own = spec.system_prompt is not None
+    return {
+        "system_prompt": spec.system_prompt if own else inherited.get("system_prompt"),
+        "messages": [dict(message) for message in spec.messages] or inherited.get("messages", []),
+        "parameters": {**inherited.get("parameters", {}), **spec.defaults},
+    }
+
+
 class _Compiler:
     """The nodes of one variant."""
 
@@ -89,6 +106,7 @@ class _Compiler:
         self._fetches = fetches
         self._gates = gates
         self._canonical = canonical(variant.spec)
+        self._defaults = _defaults(variant)
 
     def nodes(self) -> Iterator[Node]:
         blocks = tuple(self._blocks())
@@ -165,7 +183,8 @@ class _Compiler:
         config = self._required(self._variant.base, "config.json")
         inputs["config.json"] = config.blob.digest
         after = (*after, self._fetch(self._variant.base, config))
-        defaults = {key: self._spec.defaults[key] for key in ("stops", "context") if key in self._spec.defaults}
+        chosen = self._defaults["parameters"]
+        defaults = {key: chosen[key] for key in ("stops", "context") if key in chosen}
         template = {"kind": self._spec.prompt_template.kind, "value": self._spec.prompt_template.value}
         return Node(self._label("template"), "template", {"template": template, "defaults": defaults}, inputs, after)
 
@@ -207,11 +226,7 @@ class _Compiler:
             "source": {"kind": base.kind, "identity": base.identity, "pinned": base.pinned},
             "dtype": spec.dtype,
             "quantization": self._canonical["quantization"],
-            "defaults": {
-                "system_prompt": spec.system_prompt,
-                "messages": [dict(message) for message in spec.messages],
-                "parameters": dict(spec.defaults),
-            },
+            "defaults": self._defaults,
         }
 
     def _gate(self, gate: Gate) -> Iterator[Node]:

@@ -38,7 +38,7 @@ class ArtifactForm(Form):
 
     from_: ArtifactName = Field(
         alias="from",
-        description="Artifact to build on; its tokenizer, template, defaults and license hold unless overridden.",
+        description="Artifact to build on; its tokenizer, template and defaults hold unless overridden.",
         examples=["hello:int4@1.0"],
     )
 
