@@ -112,7 +112,7 @@ def test_a_failing_gate_moves_no_tag(mlxbuild: CommandLine, edit: Callable[[str,
     edit("size: {max: 40MiB}", "size: {max: 1KiB}")
     done = mlxbuild("create")
     assert done.code == 4
-    assert "gates-failed" in done.err
+    assert "error[gate-failed]" in done.err
     assert json.loads(mlxbuild("list", "--json").out) == []
     digest = done.out.split()[1]
     shown = mlxbuild("show", digest)
