@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from registry.home import Home
 from registry.store.layout import Store
+from tests import real_tools
 from tests.hub_server import LocalHub
 
 
@@ -31,16 +30,7 @@ def store(home: Home) -> Store:
 def real_tool() -> Callable[[str], str]:
     """Finds a program of another project, which CI has to have (`MLXBUILD_REQUIRE_REAL_PARTS=1`)."""
 
-    def find(name: str) -> str:
-        path = shutil.which(name)
-        if path is None:
-            reason = f"the program `{name}` is not installed: `apt-get install {name}`"
-            if os.environ.get("MLXBUILD_REQUIRE_REAL_PARTS") == "1":
-                pytest.fail(reason)
-            pytest.skip(reason)
-        return path
-
-    return find
+    return real_tools.find
 
 
 @pytest.fixture

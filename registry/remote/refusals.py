@@ -49,10 +49,13 @@ def failure(answer: Answer) -> RegistryFailure:
     kind = _kind(answer, code)
     host = answer.url.partition("//")[2].partition("/")[0]
     told = ": ".join(part for part in (code, words) if part)
+    hint = f"log in with `mlxbuild login {host}`" if kind is RegistryRefused else _HINTS.get(kind)
+    if answer.status == 400 and b"HTTP request to an HTTPS server" in answer.body:
+        hint = "the registry speaks https: name its certificate authority as `ca` in config.yaml"
     return kind(
         f"{host} answered {answer.status}" + (f": {told}" if told else ""),
         where=answer.where,
-        hint=f"log in with `mlxbuild login {host}`" if kind is RegistryRefused else _HINTS.get(kind),
+        hint=hint,
         status=answer.status,
         registry_code=code or None,
         retry_after=retry_after_seconds(answer.headers),
@@ -70,7 +73,7 @@ def unreachable(error: Exception, where: str, host: str) -> RegistryFailure:
             "if it speaks plain http"
         )
     return RegistryUnreachable(
-        f"{host} cannot be reached: {_printable(str(reason)) or type(reason).__name__}",
+        f"no answer from {host}: {_printable(str(reason)).rpartition('): ')[2] or type(reason).__name__}",
         where=where,
         hint=hint,
         passing=not isinstance(error, _NEVER_TRY_AGAIN),

@@ -1,0 +1,113 @@
+"""Real registries on this machine: Debian's `docker-registry` on a loopback port, in a folder of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.real_tools import find
+
+_START_SECONDS = 20
+USER, PASSWORD = "tester", "secret"
+_PASSWORD_HASH = "$2b$04$gDyWFyFc4bIfF11QEnJTxORl0icaoqBD1GLgHRo31oSJy.A3dySxW"  # bcrypt, as cheap as it goes
+
+
+@dataclasses.dataclass(frozen=True)
+class RegistryProcess:
+    """A running registry: its `host:port`, its files, and how it is reached."""
+
+    host: str
+    folder: Path
+    scheme: str
+    ca: Path | None = None
+
+    @property
+    def blobs(self) -> Path:
+        """Where it keeps blobs: `<two hex digits>/<hex>/data`."""
+        return self.folder / "docker" / "registry" / "v2" / "blobs" / "sha256"
+
+
+@contextmanager
+def docker_registry(folder: Path, *, htpasswd: bool = False, tls: bool = False) -> Iterator[RegistryProcess]:
+    """Run distribution's registry, with its files in a new folder, until the end of the `with` statement.
+
+    Args:
+        htpasswd: ask for `USER` and `PASSWORD` by Basic authorisation.
+        tls: encrypted, with an authority made for it.
+    """
+    program = find("docker-registry")
+    folder.mkdir(parents=True)
+    host = f"127.0.0.1:{free_port()}"
+    lines = [
+        "version: 0.1",
+        "log: {level: error}",
+        "storage:",
+        f"  filesystem: {{rootdirectory: {folder / 'data'}}}",
+        "  delete: {enabled: true}",
+        "  maintenance: {uploadpurging: {enabled: false}}",
+        "http:",
+        f"  addr: {host}",
+        "  secret: fixed-for-tests",
+    ]
+    ca: Path | None = None
+    if tls:
+        ca, certificate, key = make_certificates(folder / "tls")
+        lines.append(f"  tls: {{certificate: {certificate}, key: {key}}}")
+    if htpasswd:
+        (folder / "htpasswd").write_text(f"{USER}:{_PASSWORD_HASH}\n")
+        lines += ["auth:", f"  htpasswd: {{realm: tests, path: {folder / 'htpasswd'}}}"]
+    configuration = folder / "config.yml"
+    configuration.write_text("\n".join(lines) + "\n")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(configuration)], stdout=log, stderr=log)
+    try:
+        _wait(process, host, folder / "log")
+        yield RegistryProcess(host, folder / "data", "https" if tls else "http", ca)
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def make_certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """An authority, and a certificate of it for 127.0.0.1 with its key."""
+    folder.mkdir(parents=True)
+    ca, ca_key = folder / "ca.pem", folder / "ca.key"
+    key, request, certificate = folder / "server.key", folder / "server.csr", folder / "server.pem"
+    extensions = folder / "extensions"
+    extensions.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    _openssl("req", "-x509", *curve, "-keyout", ca_key, "-out", ca, "-subj", "/CN=tests", "-days", "2")
+    _openssl("req", "-new", *curve, "-keyout", key, "-out", request, "-subj", "/CN=127.0.0.1")
+    signing = ["-CA", ca, "-CAkey", ca_key, "-set_serial", "2", "-days", "2", "-extfile", extensions]
+    _openssl("x509", "-req", "-in", request, *signing, "-out", certificate)
+    return ca, certificate, key
+
+
+def _openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=30)
+
+
+def _wait(process: subprocess.Popen[bytes], host: str, log: Path) -> None:
+    name, _, port = host.rpartition(":")
+    ends = time.monotonic() + _START_SECONDS
+    while time.monotonic() < ends:
+        if process.poll() is not None:
+            break
+        try:
+            socket.create_connection((name, int(port)), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError(f"the registry did not start: {log.read_text()}")

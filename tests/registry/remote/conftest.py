@@ -1,0 +1,52 @@
+"""What the tests of registries share: a real one, no credentials of the person who runs them, short patience."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.home import Home
+from registry.reference import Reference
+from registry.remote.client import Remote
+from registry.remote.settings import Settings
+from tests.registries import RegistryProcess, docker_registry
+
+
+@pytest.fixture(scope="module")
+def plain_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryProcess]:
+    """distribution's registry without password and encryption, for all tests of a file."""
+    with docker_registry(tmp_path_factory.mktemp("registry") / "plain") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryProcess]:
+    """The same with a password and encryption."""
+    folder = tmp_path_factory.mktemp("registry") / "closed"
+    with docker_registry(folder, htpasswd=True, tls=True) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for docker's credentials; podman's are out of sight, too."""
+    folder = tmp_path / "docker"
+    folder.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "none.json"))
+    for variable in ("MLXBUILD_DEFAULT_REGISTRY", "MLXBUILD_INSECURE_REGISTRIES", "MLXBUILD_REGISTRY_CA"):
+        monkeypatch.delenv(variable, raising=False)
+    return folder
+
+
+@pytest.fixture
+def open_remote(home: Home) -> Callable[..., Remote]:
+    """Opens a repository by its name, with a short patience and other settings where given."""
+
+    def open_(name: str, **changes: object) -> Remote:
+        settings = Settings(**{"connect_seconds": 5.0, "read_seconds": 5.0, "attempts": 3, **changes})  # type: ignore[arg-type]
+        return Remote.open(Reference.parse(name), settings, home)
+
+    return open_
