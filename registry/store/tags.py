@@ -116,6 +116,30 @@ class TagTable:
         """
         return sorted(_tagged(self._read()["manifests"]), key=lambda item: item[0])
 
+    def add_unnamed(self, descriptors: Iterable[Descriptor]) -> None:
+        """List manifests without giving them a name: signatures and the like, which belong to another manifest.
+
+        Those that are listed without a name already stay as they are.
+
+        Raises:
+            DiskFull, StoreReadOnly, StoreFailure: nothing was listed.
+        """
+        wanted = {str(descriptor.digest): descriptor for descriptor in descriptors}
+
+        def extended(entries: list[Entry]) -> list[Entry]:
+            listed = {entry.get("digest") for entry in entries if _name(entry) is None}
+            return entries + [_entry(None, one) for digest, one in wanted.items() if digest not in listed]
+
+        self._update(extended)
+
+    def unnamed(self) -> list[Descriptor]:
+        """The manifests that are listed without a name, in the order of index.json.
+
+        Raises:
+            StoreFailure: index.json cannot be read.
+        """
+        return [descriptor for name, descriptor in _described(self._read()["manifests"]) if name is None]
+
     def entries(self) -> list[Entry]:
         """Every entry of index.json as it stands, those of others and those without a name included."""
         entries: list[Entry] = self._read()["manifests"]
@@ -172,16 +196,17 @@ def _name(entry: Entry) -> str | None:
 
 
 def _tagged(entries: Iterable[Entry]) -> Iterable[tuple[str, Descriptor]]:
+    return ((name, descriptor) for name, descriptor in _described(entries) if name is not None)
+
+
+def _described(entries: Iterable[Entry]) -> Iterable[tuple[str | None, Descriptor]]:
     for entry in entries:
-        name = _name(entry)
-        if name is None:
-            continue
         try:
             digest = Digest.parse(str(entry.get("digest")))
         except InvalidDigest:
             continue  # another tool's algorithm: not ours to read
         yield (
-            name,
+            _name(entry),
             Descriptor(digest, int(entry.get("size") or 0), str(entry.get("mediaType")), entry.get("artifactType")),
         )
 
@@ -201,13 +226,14 @@ def _with(entries: list[Entry], names: Mapping[str, Descriptor]) -> list[Entry]:
     return result + [_entry(name, descriptor) for name, descriptor in missing.items()]
 
 
-def _entry(name: str, descriptor: Descriptor) -> Entry:
+def _entry(name: str | None, descriptor: Descriptor) -> Entry:
     entry: Entry = {
         "mediaType": descriptor.media_type,
         "digest": str(descriptor.digest),
         "size": descriptor.size_bytes,
-        "annotations": {REF_NAME: name},
     }
+    if name is not None:
+        entry["annotations"] = {REF_NAME: name}
     if descriptor.artifact_type is not None:
         entry["artifactType"] = descriptor.artifact_type
     return entry

@@ -1,0 +1,1 @@
+"""Keys, signatures, evidence that belongs to an artifact, and the policy that asks for it."""

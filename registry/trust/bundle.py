@@ -1,0 +1,64 @@
+"""Sigstore bundles v0.3 of key-signed statements, in the form that `cosign verify --key` takes.
+
+Certificates and transparency logs of bundles that others made are neither needed nor looked at.
+Source: sigstore/protobuf-specs, sigstore_bundle.proto.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from registry import canonical_json
+from registry.trust.dsse import Envelope
+from registry.trust.errors import InvalidBundle
+from registry.trust.keys import PrivateKey, PublicKey
+from registry.trust.statement import PAYLOAD_TYPE, Statement
+
+BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_BUNDLE_FAMILY = "application/vnd.dev.sigstore.bundle"
+
+
+def sign_statement(key: PrivateKey, statement: Statement) -> bytes:
+    """A bundle with the statement, signed."""
+    hint = base64.b64encode(bytes.fromhex(key.public.fingerprint.hex)).decode()
+    return canonical_json.encode(
+        {
+            "mediaType": BUNDLE_TYPE,
+            "verificationMaterial": {"publicKey": {"hint": hint}, "tlogEntries": []},
+            "dsseEnvelope": Envelope.sign(PAYLOAD_TYPE, statement.encode(), key).to_json(),
+        }
+    )
+
+
+def read_bundle(data: bytes) -> Envelope:
+    """The envelope of a bundle, nothing of it verified.
+
+    Raises:
+        InvalidBundle: the bytes are no bundle of an in-toto statement.
+    """
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidBundle(f"it is not JSON: {error}") from None
+    if not isinstance(document, dict) or not str(document.get("mediaType")).startswith(_BUNDLE_FAMILY):
+        raise InvalidBundle("it is no Sigstore bundle")
+    content = document.get("dsseEnvelope")
+    if not isinstance(content, dict):
+        raise InvalidBundle("it signs something else than a statement")
+    envelope = Envelope.from_json(content)
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise InvalidBundle(f"it signs `{envelope.payload_type}`, not a statement")
+    return envelope
+
+
+def verify_bundle(data: bytes, keys: Iterable[PublicKey]) -> Statement | None:
+    """The statement of a bundle, or None where none of the keys made a signature of it.
+
+    Raises:
+        InvalidBundle: the bytes are no bundle of an in-toto statement.
+    """
+    envelope = read_bundle(data)
+    return Statement.decode(envelope.payload) if envelope.signer(keys) is not None else None

@@ -1,0 +1,155 @@
+"""The trust policy: which artifacts have to be signed, and by whom. Signatures themselves are checked beside this.
+
+`policy.yaml` in the home is a list of rules. The first rule whose pattern matches a name decides:
+
+    - pattern: ghcr.io/acme/*      # `*` also matches `/`; a pattern with a tag matches that tag alone
+      mode: enforce                # off, warn or enforce
+      keys: [keys/acme.pub]        # files beside the policy, or PEM texts; one signature by any of them is enough
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from registry.digest import Digest
+from registry.home import Home
+from registry.reference import InvalidReference, Reference
+from registry.store.layout import Store
+from registry.trust.errors import InvalidPolicy, Untrusted
+from registry.trust.evidence import Evidence
+from registry.trust.keys import PublicKey, parse_public, read_public
+
+POLICY_NAME = "policy.yaml"
+_FIELDS = {"pattern", "mode", "keys"}
+
+
+class Mode(StrEnum):
+    """What an artifact without a valid signature comes to."""
+
+    OFF = "off"
+    WARN = "warn"
+    ENFORCE = "enforce"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What holds for the names that match a pattern."""
+
+    pattern: str
+    mode: Mode
+    keys: tuple[PublicKey, ...]
+
+    def matches(self, reference: Reference) -> bool:
+        """Whether a name, with or without its tag, is meant."""
+        return fnmatchcase(reference.name, self.pattern) or fnmatchcase(reference.store_name, self.pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All rules of a home, in order."""
+
+    rules: tuple[Rule, ...]
+    where: str
+
+    def rule(self, reference: Reference) -> Rule | None:
+        """The rule that decides over a name."""
+        return next((rule for rule in self.rules if rule.matches(reference)), None)
+
+
+def read_policy(home: Home) -> Policy:
+    """The policy of a home; one without rules where there is no file.
+
+    Raises:
+        InvalidPolicy: the file is not what it should be.
+        KeyUnusable: a key that a rule names cannot be read.
+    """
+    path = home.root / POLICY_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Policy((), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidPolicy(f"the policy cannot be read: {error}", where=str(path)) from error
+    import yaml  # not loaded by homes without a policy
+
+    try:
+        listed = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidPolicy(f"the policy is not YAML: {error}", where=str(path)) from None
+    if listed is None:
+        listed = []
+    if not isinstance(listed, list):
+        raise InvalidPolicy("the policy is no list of rules", where=str(path), hint="begin each rule with `- pattern:`")
+    return Policy(tuple(_rule(each, number, path) for number, each in enumerate(listed, 1)), str(path))
+
+
+def admit(store: Store, reference: Reference, digest: Digest, *, tell: Callable[[str], None]) -> None:
+    """Let an artifact be used under a name, or not: for every command that runs one or moves a tag to one.
+
+    `digest` is the artifact, whose referrers lie in the store; `tell` gets the reason under `warn`. A reference by
+    digest is held to the rules of every name that the digest has in the store too: its own name decides nothing.
+
+    Raises:
+        Untrusted: the rule for the name is `enforce`, and no signature by one of its keys holds.
+        InvalidPolicy, KeyUnusable: the policy cannot be read.
+    """
+    policy = read_policy(store.home)
+    names = [reference]
+    if policy.rules and reference.digest is not None:
+        names += _names(store, digest)
+    rules = {rule.pattern: rule for name in names if (rule := policy.rule(name)) is not None}
+    for rule in rules.values():
+        if rule.mode is not Mode.OFF:
+            _hold_to(rule, store, reference, digest, policy.where, tell)
+
+
+def _names(store: Store, digest: Digest) -> Iterator[Reference]:
+    for name, tagged in store.tags.items():
+        if tagged.digest == digest:
+            with suppress(InvalidReference):  # another tool's name
+                yield Reference.parse(name)
+
+
+def _hold_to(
+    rule: Rule, store: Store, reference: Reference, digest: Digest, where: str, tell: Callable[[str], None]
+) -> None:
+    try:
+        Evidence.gather(store, digest, rule.keys).require_signature(f"{reference} ({digest})")
+    except Untrusted as refusal:
+        reason = f"{refusal.message} (`{rule.pattern}` in the policy asks for it)"
+        if rule.mode is Mode.ENFORCE:
+            raise Untrusted(reason, where=refusal.where, hint=f"the rules are in {where}") from None
+        tell(f"warning: {reference}: {reason}")
+
+
+def _rule(written: Any, number: int, path: Path) -> Rule:
+    where = f"{path}, rule {number}"
+    if not isinstance(written, dict):
+        raise InvalidPolicy("a rule has pattern, mode and keys", where=where)
+    if unknown := written.keys() - _FIELDS:
+        hint = f"a rule has {', '.join(sorted(_FIELDS))}"
+        raise InvalidPolicy(f"`{sorted(map(str, unknown))[0]}` is unknown", where=where, hint=hint)
+    pattern, keys = written.get("pattern"), written.get("keys", [])
+    if not isinstance(pattern, str) or not pattern:
+        raise InvalidPolicy("a rule needs a pattern", where=where)
+    # YAML reads a bare `off` as false.
+    mode = "off" if written.get("mode") is False else written.get("mode")
+    if mode not in list(Mode):
+        raise InvalidPolicy(f"`{mode}` is no mode", where=where, hint=f"modes are {', '.join(Mode)}")
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise InvalidPolicy("keys are a list of files or PEM texts", where=where)
+    if mode != Mode.OFF and not keys:
+        raise InvalidPolicy(f"a rule of mode {mode} needs keys", where=where)
+    return Rule(pattern, Mode(mode), tuple(_key(key, path.parent, where) for key in keys))
+
+
+def _key(written: str, folder: Path, where: str) -> PublicKey:
+    if "-----BEGIN" in written:
+        return parse_public(written.encode(), where)
+    return read_public(folder / Path(written).expanduser())

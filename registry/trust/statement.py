@@ -1,0 +1,64 @@
+"""in-toto statements: which content, and what is said of it. Signing and meaning of predicates live elsewhere.
+
+Source: in-toto/attestation, spec/v1/statement.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from registry import canonical_json
+from registry.digest import Digest, InvalidDigest
+from registry.trust.errors import InvalidBundle
+
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+
+SIGNATURE: Final = "https://sigstore.dev/cosign/sign/v1"
+"""The predicate type of a plain signature: an empty predicate, as `cosign sign` makes it."""
+PROVENANCE: Final = "https://slsa.dev/provenance/v1"
+TEST_RESULT: Final = "https://in-toto.io/attestation/test-result/v0.1"
+KINDS: Final = {SIGNATURE: "signature", PROVENANCE: "provenance", TEST_RESULT: "gates"}
+"""Predicate types that have a short name for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Something said of contents that are named by digest."""
+
+    subjects: tuple[Digest, ...]
+    predicate_type: str
+    predicate: Mapping[str, Any]
+
+    def encode(self) -> bytes:
+        """The bytes that are signed: canonical JSON."""
+        subjects = [{"digest": {subject.algorithm: subject.hex}} for subject in self.subjects]
+        return canonical_json.encode(
+            {
+                "_type": STATEMENT_TYPE,
+                "subject": subjects,
+                "predicateType": self.predicate_type,
+                "predicate": dict(self.predicate),
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Statement:
+        """Read a statement; subjects whose only digests are not sha256 are left out.
+
+        Raises:
+            InvalidBundle: the bytes are something else.
+        """
+        try:
+            document = json.loads(data)
+            if document["_type"] != STATEMENT_TYPE:
+                raise InvalidBundle(f"the statement is of the type `{document['_type']}`")
+            named = [subject["digest"].get("sha256") for subject in document["subject"]]
+            subjects = tuple(Digest.parse(f"sha256:{text}") for text in named if text is not None)
+            predicate = document.get("predicate")
+            return cls(subjects, str(document["predicateType"]), {} if predicate is None else dict(predicate))
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError, InvalidDigest) as error:
+            raise InvalidBundle(f"what is signed is no in-toto statement ({error!r})") from None
