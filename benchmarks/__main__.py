@@ -38,7 +38,7 @@ def main() -> None:
         for finding in importlib.import_module(f"benchmarks.{name}").measure(options.runs):
             findings.append(finding)
             _tell(
-                f"  {finding.what}: {finding.ours:.4g} {finding.unit}, {'holds' if finding.holds else 'DOES NOT HOLD'}"
+                f"  {finding.what}: {finding.ours:.4g} {finding.unit}, {'fine' if finding.holds else 'DOES NOT HOLD'}"
             )
         _tell(f"  took {time.perf_counter() - begun:.0f} s, load {os.getloadavg()[0]:.2f}")
     if options.json:

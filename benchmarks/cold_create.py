@@ -34,7 +34,7 @@ def measure(runs: int) -> Iterator[Finding]:
         with locked_recipe(_LAYERS, quantization=f"int{bits}") as recipe:
             ours, peers = _side_by_side(recipe, bits, runs)
         name = f"cold create int{bits}, {_LAYERS} layers"
-        yield _wall(name, ours, peers, 1.0)
+        yield from _times(name, ours, peers, 1.0)
         yield Finding(f"{name}: peak memory", "B", _peak(ours), 0.5, middle(peers, _peak_bytes), PEER)
         written = [build.cost.written_bytes for build in ours if build.cost.written_bytes is not None]
         if written:
@@ -47,7 +47,7 @@ def measure(runs: int) -> Iterator[Finding]:
     for bits in _BITS:
         with locked_recipe(_FOURFOLD, keep=bits != _BITS[-1], quantization=f"int{bits}") as recipe:
             ours, peers = _side_by_side(recipe, bits, runs)
-        yield _wall(f"cold create int{bits}, {_FOURFOLD} layers", ours, peers, 0.7)
+        yield from _times(f"cold create int{bits}, {_FOURFOLD} layers", ours, peers, 0.7)
 
 
 def _side_by_side(recipe: Recipe, bits: int, runs: int) -> tuple[list[_Build], list[Cost]]:
@@ -74,9 +74,11 @@ def _peer(recipe: Recipe, bits: int) -> Cost:
         return run([*convert, "-q", "--q-bits", str(bits), "--q-group-size", "64"], environment=OFFLINE)
 
 
-def _wall(name: str, ours: list[_Build], peers: list[Cost], bound: float) -> Finding:
+def _times(name: str, ours: list[_Build], peers: list[Cost], bound: float) -> Iterator[Finding]:
     seconds = middle(ours, lambda build: build.cost.wall_seconds)
-    return Finding(f"{name}: wall", "s", seconds, bound, middle(peers, lambda cost: cost.wall_seconds), PEER)
+    yield Finding(f"{name}: wall", "s", seconds, bound, middle(peers, lambda cost: cost.wall_seconds), PEER)
+    seconds = middle(ours, lambda build: build.cost.cpu_seconds)
+    yield Finding(f"{name}: processor time", "s", seconds, None, middle(peers, lambda cost: cost.cpu_seconds), PEER)
 
 
 def _peak(builds: list[_Build]) -> float:

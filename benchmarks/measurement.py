@@ -41,6 +41,8 @@ class Cost:
     """What one run of a command took."""
 
     wall_seconds: float
+    cpu_seconds: float
+    """Of the process and of all that it waited for; hardly moved by what else the machine does."""
     peak_bytes: int
     """The greatest sum of resident sets over the process tree."""
     largest_bytes: int
@@ -88,6 +90,7 @@ def run(command: Sequence[str | Path], *, folder: Path | None = None, environmen
         raise CommandFailed(f"{' '.join(arguments)} ended with {process.returncode}:\n{stderr[-4000:]}")
     return Cost(
         wall_seconds,
+        usage.ru_utime + usage.ru_stime,
         max(sampler.peak_bytes, _largest_bytes(usage)),
         _largest_bytes(usage),
         None if written_before is None or written_after is None else written_after - written_before,

@@ -28,6 +28,8 @@ def measure(runs: int) -> Iterator[Finding]:
         ours, peers = side_by_side(runs, lambda: home.create(recipe), lambda: _reproduce(dvc, pipeline))
     seconds = middle(ours, lambda cost: cost.wall_seconds), middle(peers, lambda cost: cost.wall_seconds)
     yield Finding("create with nothing to do: wall", "s", seconds[0], 0.5, seconds[1], "dvc repro")
+    seconds = middle(ours, lambda cost: cost.cpu_seconds), middle(peers, lambda cost: cost.cpu_seconds)
+    yield Finding("create with nothing to do: processor time", "s", seconds[0], None, seconds[1], "dvc repro")
 
 
 def _installed_dvc() -> Path:
