@@ -1,0 +1,199 @@
+"""Turns an Ollama Modelfile into a recipe: what fits is written, what cannot be carried is said. Reads no weights."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from toolchain.interchange import modelfile
+from toolchain.interchange.draft import Draft, recipe_text
+from toolchain.interchange.go_template import recognise
+from toolchain.interchange.modelfile import Directive
+from toolchain.spec.initial import slug
+
+_PARAMETERS: Final[dict[str, tuple[str, type]]] = {
+    "temperature": ("temperature", float),
+    "top_p": ("top_p", float),
+    "min_p": ("min_p", float),
+    "repeat_penalty": ("repeat_penalty", float),
+    "top_k": ("top_k", int),
+    "seed": ("seed", int),
+    "num_ctx": ("context", int),
+    "num_predict": ("max_tokens", int),
+}
+"""PARAMETER to key of `defaults`."""
+
+_HUB = re.compile(r"(?:https://)?(?:hf\.co|huggingface\.co)/([\w.-]+/[\w.-]+)(?::([\w.-]+))?", re.ASCII)
+_LIBRARY: Final = (
+    (r"qwen3:(0\.6|1\.7|4|8|14|32)b", "Qwen/Qwen3-{}B"),
+    (r"qwen2\.5:(0\.5|1\.5|3|7|14|32|72)b(?:-instruct)?", "Qwen/Qwen2.5-{}B-Instruct"),
+    (r"qwen2\.5-coder:(0\.5|1\.5|3|7|14|32)b(?:-instruct)?", "Qwen/Qwen2.5-Coder-{}B-Instruct"),
+    (r"llama3\.2:(1|3)b(?:-instruct)?", "meta-llama/Llama-3.2-{}B-Instruct"),
+    (r"llama3\.1:(8|70)b(?:-instruct)?", "meta-llama/Llama-3.1-{}B-Instruct"),
+    (r"gemma2:(2|9|27)b(?:-instruct)?", "google/gemma-2-{}b-it"),
+    (r"smollm2:(135|360)m(?:-instruct)?", "HuggingFaceTB/SmolLM2-{}M-Instruct"),
+    (r"smollm2:(1\.7)b(?:-instruct)?", "HuggingFaceTB/SmolLM2-{}B-Instruct"),
+)
+"""Names of Ollama's library, with their size, to the repository of the publisher."""
+_PRECISION = re.compile(r"-(q[2-8][\w]*|fp16|f16|bf16)$", re.IGNORECASE)
+
+
+def recipe_from_modelfile(
+    data: bytes, path: Path, *, in_store: Callable[[str], bool] = lambda _: False
+) -> tuple[str, tuple[str, ...]]:
+    """The text of a recipe that is to lie beside the Modelfile, and what could not be carried.
+
+    Args:
+        data: The Modelfile's bytes.
+        path: Where it lies: FROM and ADAPTER are relative to it.
+        in_store: Whether a name is that of an artifact in the store.
+
+    Raises:
+        BadModelfile: it breaks its grammar.
+    """
+    directives = modelfile.read(data, str(path))
+    draft = Draft("an Ollama Modelfile", name=slug(path.absolute().parent.name))
+    writers: dict[str, Callable[[Draft, Directive], None]] = {
+        "FROM": lambda draft, it: _from(draft, it, path, in_store),
+        "ADAPTER": lambda draft, it: _adapter(draft, it, path),
+        "PARAMETER": _parameter,
+        "TEMPLATE": lambda draft, it: None,
+        "SYSTEM": lambda draft, it: setattr(draft, "system_prompt", it.value or None),
+        "MESSAGE": lambda draft, it: draft.messages.append({"role": it.argument, "content": it.value}),
+        "LICENSE": lambda draft, it: draft.set_license(it.value, f"LICENSE, line {it.line}"),
+    }
+    for directive in directives:
+        writers.get(directive.name, _leave)(draft, directive)
+    templates = [directive for directive in directives if directive.name == "TEMPLATE" and directive.value]
+    if templates:
+        _template(draft, templates[-1])
+    return recipe_text(draft), tuple(draft.notes)
+
+
+def _leave(draft: Draft, directive: Directive) -> None:
+    reasons = {
+        "DRAFT": "there is no speculative decoding with a second model",
+        "RENDERER": "prompts are rendered by the artifact's own chat template",
+        "PARSER": "think tags and tool calls are found in the chat template when the artifact is built",
+        "REQUIRES": "it speaks of Ollama's version",
+    }
+    draft.note(f"{directive.name} {directive.value}, line {directive.line}: left out, {reasons[directive.name]}.")
+
+
+def _from(draft: Draft, directive: Directive, path: Path, in_store: Callable[[str], bool]) -> None:
+    value = directive.value
+    where = f"FROM {value}, line {directive.line}"
+    local = path.absolute().parent / Path(value).expanduser()
+    if local.is_dir():
+        draft.base = {"path": _written(local, path)}
+        if local.resolve() != path.absolute().parent.resolve():
+            draft.name = slug(local.name)
+        if not any(local.glob("*.safetensors")):
+            draft.note(f"{where}: the folder holds no safetensors, and other weights cannot be built from.")
+    elif local.is_file() and local.suffix == ".safetensors":
+        draft.base = {"path": _written(local.parent, path)}
+    elif local.is_file() or value.endswith((".gguf", ".bin")):
+        draft.note(f"{where}: GGUF and pickled weights cannot be built from; name the safetensors they were made of.")
+    elif (match := _HUB.fullmatch(value)) is not None:
+        _from_hub(draft, match[1], match[2], where)
+    elif in_store(value):
+        draft.base = {"from": value}
+        draft.name = slug("my-" + slug(value.partition(":")[0]))  # another name: nothing is built from itself
+    else:
+        _from_library(draft, value, where)
+
+
+def _from_hub(draft: Draft, repository: str, precision: str | None, where: str) -> None:
+    draft.name = slug(repository)
+    if repository.lower().endswith("gguf"):
+        draft.note(f"{where}: GGUF weights cannot be built from; name the repository of the safetensors as base.")
+        return
+    draft.base = {"hf_repo": repository}
+    _quantize(draft, precision, where)
+
+
+def _from_library(draft: Draft, value: str, where: str) -> None:
+    name = value.removeprefix("registry.ollama.ai/").removeprefix("library/")
+    draft.name = slug(name.partition(":")[0])
+    precision = _PRECISION.search(name)
+    bare = name[: precision.start()] if precision else name
+    for pattern, repository in _LIBRARY:
+        if (match := re.fullmatch(pattern, bare)) is not None:
+            draft.base = {"hf_repo": repository.format(match[1])}
+            _quantize(draft, precision[1] if precision else "Q4_K_M", where)
+            draft.note(f"{where}: taken as {draft.base['hf_repo']}; check that this is the model you mean.")
+            return
+    draft.note(f"{where}: this names a model of Ollama's own registry; write where its safetensors come from as base.")
+
+
+def _quantize(draft: Draft, precision: str | None, where: str) -> None:
+    if precision is None:
+        return
+    label = precision.lower()
+    bits = re.match(r"i?q(\d)", label)
+    wanted = {"fp16": "fp16", "f16": "fp16", "bf16": "bf16"}.get(label) or (
+        "int8" if bits and bits[1] > "5" else "int4"
+    )
+    draft.quantization = wanted
+    if bits:
+        draft.note(f"{where}: {precision} has no equal here; {wanted} is the nearest.")
+
+
+def _adapter(draft: Draft, directive: Directive, path: Path) -> None:
+    where = f"ADAPTER {directive.value}, line {directive.line}"
+    local = path.absolute().parent / Path(directive.value).expanduser()
+    if directive.value.endswith((".gguf", ".bin")):
+        draft.note(f"{where}: only adapters as safetensors can be fused.")
+        return
+    folder = local.parent if directive.value.endswith(".safetensors") else local
+    draft.adapters = [{"path": _written(folder, path)}]
+    if not (folder / "adapters.safetensors").is_file():
+        draft.note(f"{where}: adapters are read in the form of mlx-lm (adapters.safetensors and adapter_config.json).")
+
+
+def _written(folder: Path, modelfile_path: Path) -> str:
+    return os.path.relpath(folder, modelfile_path.absolute().parent).replace(os.sep, "/")
+
+
+def _parameter(draft: Draft, directive: Directive) -> None:
+    key, text = directive.argument.lower(), directive.value
+    where = f"PARAMETER {key} {text}, line {directive.line}"
+    if key == "stop":
+        stops = draft.defaults.setdefault("stops", [])
+        if text not in stops:
+            stops.append(text)
+        return
+    if key not in _PARAMETERS:
+        draft.note(f"{where}: a recipe has no such parameter.")
+        return
+    ours, form = _PARAMETERS[key]
+    try:
+        value: Any = form(text)
+    except ValueError:
+        draft.note(f"{where}: the value is no {'whole number' if form is int else 'number'}.")
+        return
+    if key == "num_predict" and value < 0:
+        return  # without a limit, as here
+    draft.set_default(ours, value, where)
+
+
+def _template(draft: Draft, directive: Directive) -> None:
+    found = recognise(directive.value)
+    where = f"TEMPLATE, line {directive.line}"
+    if found.named is not None:
+        draft.template = found.named
+        if found.beyond:
+            draft.note(
+                f"{where}: taken as the named template {found.named}, without its {', '.join(found.beyond)}; "
+                "`prompt_template: inherit` may carry them, if the base has a template of its own."
+            )
+        return
+    like = f", though it resembles {found.resembles}" if found.resembles else ""
+    draft.note(
+        f"{where}: a Go template cannot be carried, and this is none of the common ones{like}. The base's own template "
+        "is inherited; the text is kept below, to be written anew in Jinja: prompt_template: {file: chat.jinja}."
+    )
+    draft.kept.append(("The TEMPLATE of the Modelfile, in Go's language:", directive.value))

@@ -1,0 +1,70 @@
+"""Tells what a path is that somebody wants to import, by its content where names do not say. Nothing is imported."""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+
+from registry.store.layout import LAYOUT_FILE
+from toolchain.interchange.errors import NotImportable
+
+_BEGINNING_BYTES = 64 * 1024
+_FROM = re.compile(rb"^\s*FROM\s+\S", re.MULTILINE | re.IGNORECASE)
+_KIT = re.compile(rb"^manifestVersion\s*:", re.MULTILINE)
+
+
+class Form(StrEnum):
+    """What can be imported."""
+
+    ARCHIVE = "archive"
+    LAYOUT = "layout"
+    FOLDER = "folder"
+    MODELFILE = "Modelfile"
+    KITFILE = "Kitfile"
+
+
+def recognise(path: Path) -> tuple[Form, Path]:
+    """The form, and the file or folder that has it: a folder may hold a Modelfile or Kitfile.
+
+    Raises:
+        NotImportable: it is nothing of all that, or not there.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise NotImportable(f"there is no `{path}`", hint="name a file or a folder; `mlxbuild pull` fetches by name")
+    if not path.is_file():
+        return Form.ARCHIVE, path  # a pipe
+    with path.open("rb") as file:
+        beginning = file.read(_BEGINNING_BYTES)
+    if beginning[257:262] == b"ustar" or beginning.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+        return Form.ARCHIVE, path
+    if _KIT.search(beginning):
+        return Form.KITFILE, path
+    if _FROM.search(beginning) or beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return Form.MODELFILE, path
+    if beginning.startswith(b"GGUF"):
+        raise NotImportable(
+            "GGUF weights cannot be built from", where=str(path), hint="use the safetensors they are of"
+        )
+    raise _unknown(path)
+
+
+def _folder(path: Path) -> tuple[Form, Path]:
+    if (path / LAYOUT_FILE).is_file():
+        return Form.LAYOUT, path
+    if (path / "config.json").is_file():
+        return Form.FOLDER, path
+    for form in (Form.MODELFILE, Form.KITFILE):
+        if (path / form.value).is_file():
+            return form, path / form.value
+    raise _unknown(path)
+
+
+def _unknown(path: Path) -> NotImportable:
+    return NotImportable(
+        f"`{os.fspath(path)}` is nothing that can be imported",
+        hint="OCI archives and layouts, model folders with a config.json, Modelfiles and Kitfiles can be",
+    )
