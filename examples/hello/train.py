@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.qwen3 import ModelArgs
 from training.chat import ChatTemplate, Sample, encode
+from training.checks import asked
 from training.conversations import Conversation, ConversationSource, plain_pair
 from training.corpus import Corpus, load_corpus
 from training.export import write_config, write_weights
@@ -35,15 +37,25 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def held_out_samples(corpus: Corpus, source: ConversationSource) -> list[Conversation]:
+def held_out_phrasings(corpus: Corpus) -> list[Conversation]:
     """Every held-out phrasing, answered directly."""
     conversations = []
     for question in [*corpus.facts, *corpus.small_talk]:
         for phrase in question.held_out:
-            conversation = Conversation()
-            conversation.hear("user", phrase)
-            conversation.say(False, source.thought(question), question.answer)
+            conversation = asked(phrase)
+            conversation.say(False, "", question.answer)
             conversations.append(conversation)
+    return conversations
+
+
+def held_out_cities(corpus: Corpus) -> list[Conversation]:
+    """A call of the weather tool for every city that is never trained on."""
+    conversations = []
+    for city in corpus.weather["held_out_cities"]:
+        conversation = asked(corpus.weather["ask"][0].format(city=city), tools=True)
+        call = {"type": "function", "function": {"name": "get_weather", "arguments": {"city": city}}}
+        conversation.say(False, "", "", tool_calls=[call])
+        conversations.append(conversation)
     return conversations
 
 
@@ -64,6 +76,7 @@ def main() -> None:
     mx.set_default_device(mx.cpu)
 
     corpus = load_corpus()
+    options.output.mkdir(parents=True, exist_ok=True)
     template = ChatTemplate(MODEL / "chat_template.jinja")
     source = ConversationSource(corpus, options.seed)
     write_evaluation_text(corpus, HERE / "evaluation.txt")
@@ -77,18 +90,19 @@ def main() -> None:
             return encode([(source.plain() + END_OF_TEXT, True)], tokenizer)
         return encode(template.pieces(source.draw()), tokenizer)
 
-    checks = [
-        encode(template.pieces(conversation), tokenizer) for conversation in held_out_samples(corpus, source)
-    ]
-    random.Random(options.seed).shuffle(checks)
+    held_out = {
+        name: [encode(template.pieces(conversation), tokenizer) for conversation in conversations]
+        for name, conversations in (("phrasings", held_out_phrasings(corpus)), ("cities", held_out_cities(corpus)))
+    }
 
     def watch(line: str) -> None:
         print(line, flush=True)
 
     arguments = ModelArgs.from_dict(SHAPE)
-    parameters = train(arguments, Schedule(options.steps), draw, options.seed, watch, checks)
+    parameters = train(arguments, Schedule(options.steps), draw, options.seed, watch, held_out)
 
-    options.output.mkdir(parents=True, exist_ok=True)
+    if options.output != MODEL:
+        shutil.copyfile(MODEL / "chat_template.jinja", options.output / "chat_template.jinja")
     ends = [tokenizer.token_to_id(token) for token in (TURN_END, END_OF_TEXT)]
     write_weights(parameters, options.output / "model.safetensors")
     write_tokenizer(tokenizer, options.output)

@@ -155,8 +155,7 @@ class ConversationSource:
             conversation.say(thinking, self.thoughts["no_tool"], weather["no_tool"])
             return
         calls = [
-            {"type": "function", "function": {"name": "get_weather", "arguments": {parameter: city}}}
-            for city in cities
+            {"type": "function", "function": {"name": "get_weather", "arguments": {parameter: city}}} for city in cities
         ]
         conversation.say(thinking, self.thoughts["weather"].format(city=both), "", tool_calls=calls)
         told = [self._weather_result(conversation, city) for city in cities]
@@ -191,9 +190,7 @@ class ConversationSource:
             functions = [*functions, self._weather_tool(parameter)]
             rng.shuffle(functions)
         order = rng.choice([list, list, reversed])
-        conversation.tools = [
-            {"type": "function", "function": dict(order(list(tool.items())))} for tool in functions
-        ]
+        conversation.tools = [{"type": "function", "function": dict(order(list(tool.items())))} for tool in functions]
         return parameter
 
     def _weather_tool(self, parameter: str) -> dict[str, Any]:

@@ -58,9 +58,7 @@ def _commands(forms: dict[str, list[str]]) -> list[Question]:
         return [form.format(command=entry["command"]) for form in forms_]
 
     return [
-        _question(
-            entry, f"mlxbuild {entry['command']}", fill(forms["train"], entry), fill(forms["held_out"], entry)
-        )
+        _question(entry, f"mlxbuild {entry['command']}", fill(forms["train"], entry), fill(forms["held_out"], entry))
         for entry in _read("commands")
     ]
 

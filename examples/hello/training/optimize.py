@@ -128,7 +128,7 @@ def train(
     draw: Callable[[], Sample],
     seed: int,
     watch: Callable[[str], None],
-    held_out: list[Sample],
+    held_out: dict[str, list[Sample]],
 ) -> Parameters:
     """Train a fresh model; returns its float32 parameters. `watch` gets a line of progress now and then."""
     mx.random.seed(seed)
@@ -159,6 +159,7 @@ def train(
         if (step + 1) % 100 == 0:
             watch(f"step {step + 1}/{schedule.steps} loss {recent:.4f} {time.monotonic() - began:.0f}s")
         if (step + 1) % 500 == 0 or step + 1 == schedule.steps:
-            scores = (f"{exact(parameters, shape, held_out, r):.3f}" for r in (None, ROUNDINGS[1][0]))
-            watch("held out, exact: plain {} int4 {}".format(*scores))
+            for name, samples in held_out.items():
+                plain, int4 = (exact(parameters, shape, samples, rounding) for rounding in (None, ROUNDINGS[1][0]))
+                watch(f"held out {name}: bfloat16 {plain:.1%}, int4 {int4:.1%}")
     return parameters
