@@ -48,7 +48,15 @@ def read(store: Store, digest: Digest) -> Manifest:
         BlobMissing, BlobCorrupt, BlobTooLarge: it cannot be read.
         InvalidManifest: it is something else.
     """
-    data = store.read(digest, limit_bytes=MANIFEST_LIMIT_BYTES)
+    return parse(store.read(digest, limit_bytes=MANIFEST_LIMIT_BYTES), digest)
+
+
+def parse(data: bytes, digest: Digest) -> Manifest:
+    """The manifest that some bytes of that digest are.
+
+    Raises:
+        InvalidManifest: they are something else.
+    """
     where = str(digest)
     document = json_object(data, where)
     layers = document.get("layers")

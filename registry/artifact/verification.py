@@ -91,6 +91,11 @@ def verify(
     return VerificationReport(digest, 1 + len(blobs), total, tuple(problems))
 
 
+def check_description(store: Store, manifest: Manifest) -> tuple[Problem, ...]:
+    """What can be checked before the files are there: config schema, diffIds, paths, layer types, set digest."""
+    return (*_check_layers(manifest), *_check_config(store, manifest))
+
+
 def _problem(error: MlxbuildError, where: str, digest: Digest) -> Problem:
     kinds = {BlobMissing: ProblemKind.MISSING, BlobCorrupt: ProblemKind.DIGEST, BlobTooLarge: ProblemKind.SIZE}
     return Problem(kinds.get(type(error), ProblemKind.MANIFEST), where, error.message, digest)

@@ -1,0 +1,112 @@
+"""Blobs that move several at once: the biggest first, and all given up when one fails. What moving is, is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from threading import Event as Flag
+
+from registry.artifact.manifest import Manifest
+from registry.artifact.media_types import FILE_PATH, TITLE
+from registry.digest import Blob
+from registry.exchange.progress import (
+    BlobAdvanced,
+    BlobEnded,
+    ExchangeBegan,
+    ExchangeEnded,
+    NamedBlob,
+    Observe,
+    Way,
+)
+from registry.remote.client import Advance
+
+DEFAULT_JOBS = 4
+
+Move = Callable[[Blob, Advance], tuple[Way, int]]
+"""Brings a blob to its place; returns how, and how many bytes moved for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What an exchange came to, in bytes of blobs."""
+
+    moved_bytes: int = 0
+    present_bytes: int = 0
+    mounted_bytes: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(
+            self.moved_bytes + other.moved_bytes,
+            self.present_bytes + other.present_bytes,
+            self.mounted_bytes + other.mounted_bytes,
+        )
+
+
+def named_blobs(manifest: Manifest) -> tuple[NamedBlob, ...]:
+    """The files and the config of a manifest, each distinct blob once."""
+    named: dict[Blob, NamedBlob] = {}
+    for number, layer in enumerate(manifest.layers, 1):
+        name = layer.annotations.get(FILE_PATH) or layer.annotations.get(TITLE) or f"layer {number}"
+        named.setdefault(layer.blob, NamedBlob(layer.blob, name))
+    named.setdefault(manifest.config.blob, NamedBlob(manifest.config.blob, "config"))
+    return tuple(named.values())
+
+
+def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Observe, jobs: int) -> Amount:
+    """Move blobs in `jobs` threads. After a failure the others are stopped where they are.
+
+    Raises:
+        What the first failing move raised.
+    """
+    ordered = sorted(items, key=lambda item: (-item.blob.size_bytes, item.blob.digest))
+    observe(ExchangeBegan(title, len(ordered), sum(item.blob.size_bytes for item in ordered)))
+    stopped = Flag()
+
+    def one(item: NamedBlob) -> Amount:
+        def advance(count: int) -> None:
+            if stopped.is_set():
+                raise _Stopped
+            if count:
+                observe(BlobAdvanced(item, count))
+
+        advance(0)
+        way, moved_bytes = move(item.blob, advance)
+        observe(BlobEnded(item, way, moved_bytes))
+        return _amount(item.blob, way, moved_bytes)
+
+    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="exchange") as pool:
+        futures = [pool.submit(one, item) for item in ordered]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            stopped.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    amount = _sum(futures)
+    observe(ExchangeEnded(title))
+    return amount
+
+
+class _Stopped(Exception):
+    """Another blob failed, so this one is of no use."""
+
+
+def _amount(blob: Blob, way: Way, moved_bytes: int) -> Amount:
+    match way:
+        case Way.MOVED:
+            return Amount(moved_bytes=moved_bytes)
+        case Way.PRESENT:
+            return Amount(present_bytes=blob.size_bytes)
+        case Way.MOUNTED:
+            return Amount(mounted_bytes=blob.size_bytes)
+
+
+def _sum(futures: Sequence[Future[Amount]]) -> Amount:
+    total = Amount()
+    failed = [error for future in futures if not future.cancelled() and (error := future.exception()) is not None]
+    for error in failed:
+        if not isinstance(error, _Stopped):
+            raise error
+    for future in futures:
+        total += future.result()
+    return total
