@@ -91,12 +91,18 @@ def definitions(module: str, *names: str) -> dict[str, Any]:
         LookupError: the module does not define one of the names.
     """
     file = package_folder() / f"{module}.py"
-    wanted = [statement for statement in ast.parse(file.read_text()).body if _defines(statement, names)]
+    wanted = [statement for statement in _statements(file) if _defines(statement, names)]
     found: dict[str, Any] = {}
     exec(compile(ast.Module(wanted, []), str(file), "exec"), found)
     if missing := [name for name in names if name not in found]:
         raise LookupError(f"mlx_lm.{module} does not define {', '.join(missing)}")
     return found
+
+
+@functools.cache
+def _statements(file: Path) -> tuple[ast.stmt, ...]:
+    """Of a module; kept, since one build asks for several of its functions one by one."""
+    return tuple(ast.parse(file.read_text()).body)
 
 
 @functools.cache
