@@ -13,6 +13,7 @@ import typer
 
 from mlxbuild.cli.workspace import find, open_store, tell
 from registry.quantities import format_seconds
+from registry.trust.policy import admit
 from runtime.model.blas import prefer_openblas
 
 if TYPE_CHECKING:
@@ -46,9 +47,11 @@ def open_model(name: str) -> Iterator[LoadedModel]:
 
     Raises:
         UnknownReference: nothing in the store has that name.
+        Untrusted: the trust policy asks for a signature that it does not have.
     """
     with open_store() as store:
-        _, digest = find(store, name)
+        reference, digest = find(store, name)
+        admit(store, reference, digest, tell=tell)
         prefer_openblas()  # before anything loads MLX
         from runtime.session import LoadedModel
 

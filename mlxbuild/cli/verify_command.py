@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -39,11 +40,21 @@ def verify_artifact(
     again: Annotated[bool, typer.Option("--rebuild", help="Also build it again and compare the digests.")] = False,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Where its recipe lies, for --rebuild.")] = None,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Blobs hashed at once.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", help="Also ask for a signature by this public key; may be given often, one is enough."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no network, for --rebuild neither.")] = False,
     progress: Annotated[str, typer.Option(help="auto, live, plain, github or none; for --rebuild.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check every blob, the config, and that recipe, lock and files agree. Damaged blobs are set aside."""
+    """Check every blob, the config, and that recipe, lock and files agree. Damaged blobs are set aside.
+
+    With a key, the artifact has to be signed, and its provenance has to agree with the recipe and lock that it carries.
+    """
     begun = time.perf_counter()
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
     with open_store() as store:
         _, digest = find(store, name)
         report = verify(store, digest, jobs=jobs)
@@ -53,15 +64,19 @@ def verify_artifact(
                 store.quarantine(damaged)
         if not problems:
             problems += disagreements(Artifact.open(store, digest))
+        proven = _check_trust(store, digest, key) if key and not problems else None
         seconds = time.perf_counter() - begun
         rebuilt = str(_rebuild(store, digest, file, progress)) if again and not problems else None
     if as_json:
-        say_json({"digest": str(digest), "ok": not problems, "problems": problems, "rebuilt": rebuilt})
+        told = {"digest": str(digest), "ok": not problems, "problems": problems, "rebuilt": rebuilt}
+        say_json(told | ({"proven": proven} if key else {}))
     elif not problems:
         say(
             f"{digest} holds: {report.checked_blobs} blobs, {format_bytes(report.checked_bytes)} "
             f"in {format_seconds(seconds)}; recipe and lock agree"
         )
+        for kind, signer in (proven or {}).items():
+            say(f"{kind} by {signer}")
         if rebuilt:
             say(f"{rebuilt} came out again from recipe and lock")
     if problems:
@@ -71,6 +86,17 @@ def verify_artifact(
             where=name,
             hint="damaged blobs were set aside: the next `mlxbuild create` makes them again",
         )
+
+
+def _check_trust(store: Store, digest: Digest, names: list[str]) -> dict[str, str]:
+    """What was proven, each with the fingerprint of the key that signed it."""
+    from registry.trust.keys import locate, read_public
+    from toolchain.evidence.signing import check_evidence
+
+    keys = [read_public(locate(store.home, each, ".pub")) for each in names]
+    evidence = check_evidence(Artifact.open(store, digest), keys)
+    sound = [each for each in evidence.attestations if each.problem is None]
+    return {each.kind: str(each.signer.fingerprint) for each in sound if each.signer is not None}
 
 
 def _rebuild(store: Store, digest: Digest, file: Path | None, progress: str) -> Digest:

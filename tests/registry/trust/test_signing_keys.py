@@ -54,10 +54,28 @@ def test_openssl_verifies_what_is_signed_and_its_keys_are_taken(
     public = write_pair(key, tmp_path / "ours.key", None)
     (tmp_path / "data").write_bytes(b"data")
     (tmp_path / "signature").write_bytes(key.sign(b"data"))
-    check = [openssl, "dgst", "-sha256", "-verify", public, "-signature", tmp_path / "signature", tmp_path / "data"]
+    check: list[str | Path] = [
+        openssl,
+        "dgst",
+        "-sha256",
+        "-verify",
+        public,
+        "-signature",
+        tmp_path / "signature",
+        tmp_path / "data",
+    ]
     assert b"OK" in subprocess.run(check, check=True, capture_output=True).stdout
     theirs = tmp_path / "theirs.key"
-    make = [openssl, "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", theirs]
+    make: list[str | Path] = [
+        openssl,
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-out",
+        theirs,
+    ]
     subprocess.run(make, check=True, capture_output=True)
     subprocess.run([openssl, "pkey", "-in", theirs, "-pubout", "-out", tmp_path / "theirs.pub"], check=True)
     assert read_public(tmp_path / "theirs.pub").verifies(read_private(theirs, None).sign(b"data"), b"data")

@@ -1,0 +1,105 @@
+"""`mlxbuild evidence`: what is attached to an artifact, and who signed it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from mlxbuild.cli.output import say, say_json, say_table
+from mlxbuild.cli.workspace import find, open_store
+from registry.artifact.referrers import Referrer
+from registry.errors import UserError
+from registry.store.layout import Store
+from registry.trust.evidence import Attestation, Evidence
+from registry.trust.keys import locate, read_public
+from registry.trust.statement import KINDS
+from toolchain.evidence.bill_of_materials import MEDIA_TYPE
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_DOCUMENTS = {MEDIA_TYPE: "bom"}
+
+
+class NoEvidence(UserError):
+    """An artifact has no evidence of that kind."""
+
+    code = "no-evidence"
+
+
+@app.command()
+def show_evidence(
+    name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", help="A public key that signatures are checked with; may be given often."),
+    ] = None,
+    show: Annotated[
+        str | None, typer.Option(help="Print this kind alone: signature, provenance, gates or bom.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List signatures, provenance, gate results and bills of materials of an artifact, from the store alone."""
+    with open_store() as store:
+        keys = [read_public(locate(store.home, each, ".pub")) for each in key or ()]
+        _, digest = find(store, name)
+        evidence = Evidence.gather(store, digest, keys)
+        rows = [
+            *(_attestation(each, known=bool(keys)) for each in evidence.attestations),
+            *(_document(each) for each in evidence.documents),
+        ]
+        if show is not None:
+            _print_one(store, evidence, show, name)
+            return
+    if as_json:
+        say_json({"digest": str(digest), "evidence": rows})
+    elif rows:
+        say_table(
+            ("KIND", "STATE", "DIGEST"), [(row["kind"], row["state"], row["digest"].split(":")[1][:12]) for row in rows]
+        )
+    else:
+        say("nothing is attached")
+
+
+def _attestation(attestation: Attestation, *, known: bool) -> dict[str, Any]:
+    if attestation.problem is None and attestation.signer is not None:
+        state = f"signed by {attestation.signer.fingerprint.short}"
+    elif attestation.statement is None or known:
+        state = f"worthless: {attestation.problem}"
+    else:
+        state = "not checked: give --key"
+    signer = attestation.signer
+    return {
+        "kind": attestation.kind,
+        "type": attestation.predicate_type,
+        "digest": str(attestation.referrer.digest),
+        "state": state,
+        "key": None if signer is None else str(signer.fingerprint),
+        "problem": attestation.problem if known else None,
+    }
+
+
+def _document(referrer: Referrer) -> dict[str, Any]:
+    return {
+        "kind": _DOCUMENTS.get(referrer.artifact_type, referrer.artifact_type),
+        "type": referrer.artifact_type,
+        "digest": str(referrer.digest),
+        "state": "not signed by itself",
+        "key": None,
+        "problem": None,
+    }
+
+
+def _print_one(store: Store, evidence: Evidence, kind: str, name: str) -> None:
+    """The newest of a kind: the predicate of a statement, or a document as it is."""
+    for attestation in reversed(evidence.attestations):
+        if attestation.statement is not None and attestation.kind == kind:
+            say_json(dict(attestation.statement.predicate))
+            return
+    for referrer in reversed(evidence.documents):
+        if _DOCUMENTS.get(referrer.artifact_type) == kind and referrer.content is not None:
+            say_json(json.loads(store.read(referrer.content.digest)))
+            return
+    kinds = ", ".join([*KINDS.values(), *_DOCUMENTS.values()])
+    raise NoEvidence(f"it has no evidence of the kind `{kind}`", where=name, hint=f"kinds are {kinds}")

@@ -1,0 +1,36 @@
+"""`mlxbuild keygen`: a pair of keys to sign with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say
+from mlxbuild.cli.workspace import tell
+from registry.home import Home
+from registry.trust.errors import KeyUnusable
+from registry.trust.keys import PASSWORD_VARIABLE, folder, generate, password_from_environment, write_pair
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def make_keys(
+    name: Annotated[str, typer.Argument(help="Name of the pair: NAME.key and NAME.pub.")] = "mlxbuild",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder to write to. Default: `keys` in the home.")
+    ] = None,
+) -> None:
+    """Make a pair of keys (ECDSA over P-256). MLXBUILD_KEY_PASSWORD, if set, encrypts the private one."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise KeyUnusable("the name of a pair is one plain word", where=name, hint="choose the folder with `--output`")
+    password = password_from_environment()
+    key = generate()
+    private = (output or folder(Home.from_environment())) / f"{name}.key"
+    say(str(private))
+    say(str(write_pair(key, private, password)))
+    tell(f"{key.public.fingerprint}: keep {private.name} to yourself, hand {name}.pub to those who verify")
+    if password is None:
+        tell(f"the private key is not encrypted: set {PASSWORD_VARIABLE} before `keygen` for one that is")

@@ -1,0 +1,112 @@
+"""Keys, signatures and the policy, as a person uses them on a real build."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.mlxbuild.conftest import CommandLine
+
+
+@pytest.fixture
+def signed(mlxbuild: CommandLine) -> CommandLine:
+    """A home with a built and signed `tiny:int4`, an unsigned `tiny:none`, and two pairs of keys."""
+    mlxbuild.built()
+    for name in ("mine", "other"):
+        assert mlxbuild("keygen", name).code == 0
+    done = mlxbuild("sign", "tiny:int4", "--key", "mine")
+    assert done.code == 0, done.err
+    assert [line.rsplit(" ", 1)[0] for line in done.out.splitlines()] == [
+        "signature",
+        "provenance",
+        "bill of materials",
+        "gate results",
+    ]
+    return mlxbuild
+
+
+def test_what_was_signed_is_verified_and_listed(signed: CommandLine) -> None:
+    done = signed("verify", "tiny:int4", "--key", "mine", "--offline", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["ok"]
+    assert set(told["proven"]) == {"signature", "provenance", "gates"}
+    listed = json.loads(signed("evidence", "tiny:int4", "--key", "other", "--json").out)["evidence"]
+    assert sorted(row["kind"] for row in listed) == ["bom", "gates", "provenance", "signature"]
+    assert all("another key" in row["state"] for row in listed if row["kind"] != "bom")
+
+
+def test_the_evidence_tells_of_the_run_that_built_it(signed: CommandLine) -> None:
+    report = json.loads(signed("log", "last", "--json").out)
+    assert signed("create").code == 0  # a later run, in which everything was ready
+    provenance = json.loads(signed("evidence", "tiny:int4", "--show", "provenance").out)
+    assert provenance["runDetails"]["metadata"]["invocationId"] == report["run"]
+    steps = {step["step"]: step for step in provenance["buildDefinition"]["internalParameters"]["steps"]}
+    assert set(steps) == {"quantize", "tokenizer", "template", "pack", "gate"}
+    assert set(steps["quantize"]["tools"]) >= {"mlx"}
+    gates = json.loads(signed("evidence", "tiny:int4", "--show", "gates").out)
+    assert (gates["result"], gates["passedTests"]) == ("PASSED", ["contents", "size"])
+    again = json.loads(signed("sign", "tiny:int4", "--key", "mine", "--json").out)["attached"]
+    assert again["provenance"] in {row["digest"] for row in _evidence(signed)}
+    assert len(_evidence(signed)) == 4
+
+
+def _evidence(mlxbuild: CommandLine) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = json.loads(mlxbuild("evidence", "tiny:int4", "--json").out)["evidence"]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [(("tiny:int4", "--key", "other"), "signed by another key"), (("tiny:none", "--key", "mine"), "is not signed")],
+)
+def test_a_wrong_key_and_an_unsigned_artifact_are_refused(
+    signed: CommandLine, words: tuple[str, ...], reason: str
+) -> None:
+    done = signed("verify", *words)
+    assert done.code == 10
+    assert reason in done.err
+
+
+def test_run_obeys_the_policy(signed: CommandLine) -> None:
+    key = signed.home.root / "keys" / "mine.pub"
+    policy = signed.home.root / "policy.yaml"
+    policy.write_text(f"- {{pattern: tiny, mode: enforce, keys: [{key}]}}\n")
+    asked = ("--max-tokens", "1", "Hi")
+    refused = signed("run", "tiny:none", *asked)
+    assert refused.code == 10
+    assert "is not signed" in refused.err
+    assert refused.out == ""
+    assert signed("run", "tiny:int4", *asked).code == 0
+    policy.write_text(f"- {{pattern: tiny, mode: warn, keys: [{key}]}}\n")
+    warned = signed("run", "tiny:none", *asked)
+    assert warned.code == 0
+    assert "warning: tiny:none: the artifact is not signed" in warned.err
+
+
+def test_a_key_with_a_password(mlxbuild: CommandLine) -> None:
+    mlxbuild.built()
+    locked = {"MLXBUILD_KEY_PASSWORD": "horse battery"}
+    assert mlxbuild("keygen", "locked", "-o", "keys", env=locked).code == 0
+    private = mlxbuild.folder / "keys" / "locked.key"
+    assert b"ENCRYPTED" in private.read_bytes()
+    assert private.stat().st_mode & 0o077 == 0
+    refused = mlxbuild("sign", "tiny:int4", "--key", str(private))
+    assert refused.code == 2
+    assert "set MLXBUILD_KEY_PASSWORD" in refused.err
+    assert mlxbuild("sign", "tiny:int4", "--key", str(private), env=locked).code == 0
+    assert mlxbuild("verify", "tiny:int4", "--key", str(private.with_suffix(".pub"))).code == 0
+    again = mlxbuild("keygen", "locked", "-o", "keys")
+    assert again.code == 2
+    assert "key-exists" in again.err
+
+
+def test_evidence_goes_with_its_artifact(signed: CommandLine) -> None:
+    assert signed("gc").code == 0
+    assert len(_evidence(signed)) == 4
+    assert json.loads(signed("list", "--json").out)
+    assert "nothing is attached" in signed("evidence", "tiny:none").out
+    missing = signed("evidence", "tiny:none", "--show", "bom")
+    assert missing.code == 2
+    assert "no evidence" in missing.err

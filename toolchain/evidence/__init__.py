@@ -1,0 +1,1 @@
+"""What is said of a build and signed: provenance, bill of materials, gate results."""

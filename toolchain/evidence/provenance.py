@@ -1,0 +1,160 @@
+"""SLSA v1 provenance: from what, by what and when an artifact was built; and whether one agrees with its artifact.
+
+What each field holds is written down in docs/provenance.md, which the build type names.
+Source: slsa.dev/spec/v1.0/provenance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from registry import canonical_json
+from registry.artifact.reader import Artifact
+from registry.digest import Digest, InvalidDigest
+from toolchain.evidence.known_run import KnownRun
+from toolchain.lock.file import decode
+from toolchain.lock.model import LockedSource
+from toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
+
+BUILD_TYPE: Final = "https://mlxbuild.dev/build/v1"
+BUILDER: Final = "https://mlxbuild.dev/builder/command-line"
+BILL_OF_MATERIALS: Final = "bill of materials"
+"""Name of the byproduct by which a signed provenance vouches for the unsigned document."""
+
+
+def provenance(artifact: Artifact, run: KnownRun | None, bill_of_materials: Digest) -> dict[str, Any]:
+    """The predicate of an artifact.
+
+    Everything but times, machine and tools follows from the recipe and lock that the artifact carries; those three
+    are told only where the run that built it is known.
+
+    Raises:
+        NotRebuildable: the artifact carries no recipe or no lock.
+        DamagedLock, BlobMissing, BlobCorrupt: they cannot be read.
+    """
+    details: dict[str, Any] = {
+        "builder": {"id": BUILDER},
+        "byproducts": [{"name": BILL_OF_MATERIALS, "digest": _sha256(bill_of_materials)}],
+    }
+    if run is not None:
+        details["builder"]["version"] = {name: run.built_by[name] for name in _TOOLS if name in run.built_by}
+        details["metadata"] = {"invocationId": run.name, "startedOn": run.started, "finishedOn": run.finished}
+    return {
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": {"recipe": _recipe(artifact)},
+            "internalParameters": {"lock": {"digest": _sha256(_carried(artifact, LOCK_FILE))}, **_work(run)},
+            "resolvedDependencies": _inputs(artifact),
+        },
+        "runDetails": details,
+    }
+
+
+_TOOLS = ("mlxbuild", "python")
+_MACHINE = ("system", "machine")
+
+
+def contradictions(predicate: Mapping[str, Any], artifact: Artifact) -> tuple[str, ...]:
+    """Every way in which a signed provenance is not that of an artifact, one sentence each.
+
+    A bill of materials that it names has to lie in the store.
+
+    Raises:
+        NotRebuildable: the artifact carries no recipe or no lock.
+        DamagedLock, BlobMissing, BlobCorrupt: they cannot be read.
+    """
+    return tuple(_contradict(predicate, artifact))
+
+
+def _contradict(predicate: Mapping[str, Any], artifact: Artifact) -> Iterator[str]:
+    definition = _mapping(predicate, "buildDefinition")
+    if definition.get("buildType") != BUILD_TYPE:
+        yield f"the provenance is of the build type `{definition.get('buildType')}`, not `{BUILD_TYPE}`"
+        return
+    if _mapping(definition, "externalParameters").get("recipe") != _recipe(artifact):
+        yield "the provenance is of another recipe than the artifact carries"
+    lock = _mapping(_mapping(definition, "internalParameters"), "lock")
+    if lock.get("digest") != _sha256(_carried(artifact, LOCK_FILE)):
+        yield "the provenance is of another lock than the artifact carries"
+    if definition.get("resolvedDependencies") != _inputs(artifact):
+        yield "the provenance names other inputs than the lock"
+    named = bill_of_materials_of(predicate)
+    if named is None:
+        yield "the provenance names no bill of materials"
+    elif not artifact.store.has(named):
+        yield f"the bill of materials that the provenance names ({named}) is missing"
+    else:
+        artifact.store.verify(named)
+
+
+def bill_of_materials_of(predicate: Mapping[str, Any]) -> Digest | None:
+    """The digest of the bill of materials that a provenance vouches for."""
+    byproducts = _mapping(predicate, "runDetails").get("byproducts")
+    for each in byproducts if isinstance(byproducts, list) else ():
+        if isinstance(each, dict) and each.get("name") == BILL_OF_MATERIALS:
+            with suppress(InvalidDigest):
+                return Digest.parse(f"sha256:{_mapping(each, 'digest').get('sha256')}")
+    return None
+
+
+def _recipe(artifact: Artifact) -> dict[str, Any]:
+    digest = _carried(artifact, RECIPE_FILE)
+    return {"digest": _sha256(digest), "content": json.loads(artifact.store.read(digest))}
+
+
+def _work(run: KnownRun | None) -> dict[str, Any]:
+    """Which kinds of steps ran, by which versions of which tools, and on what kind of machine."""
+    if run is None:
+        return {}
+    steps = {
+        canonical_json.encode(
+            {
+                "step": trace.record.step,
+                "implementation": trace.record.implementation,
+                "tools": dict(trace.record.tools),
+                "platform": dict(trace.record.platform),
+            }
+        )
+        for trace in run.traces
+    }
+    machine = {name: run.built_by[name] for name in _MACHINE if name in run.built_by}
+    return {"machine": machine, "steps": [json.loads(step) for step in sorted(steps)]}
+
+
+def _inputs(artifact: Artifact) -> list[dict[str, Any]]:
+    """Every source and each of its files, by digest, in the order of the lock."""
+    _carried(artifact, LOCK_FILE)
+    lock = decode(artifact.read(LOCK_FILE), LOCK_FILE)
+    return [resource for source in lock.sources for resource in _resources(source)]
+
+
+def _resources(source: LockedSource) -> Iterator[dict[str, Any]]:
+    if source.kind == "hub":
+        uri = f"hf://{source.identity}@{source.pinned}"
+        yield {"name": source.role, "uri": uri, "digest": {"gitCommit": source.pinned}}
+    elif source.kind == "artifact" and source.pinned is not None:
+        uri = f"oci://{source.identity.partition('@')[0]}"
+        yield {"name": source.role, "uri": uri, "digest": _sha256(Digest.parse(source.pinned))}
+    for file in source.files:
+        yield {"name": f"{source.role}/{file.path}", "digest": _sha256(file.blob.digest)}
+
+
+def _carried(artifact: Artifact, path: str) -> Digest:
+    file = artifact.file(path)
+    if file is None:
+        raise NotRebuildable(
+            f"the artifact carries no {path}", hint="only artifacts that mlxbuild built have a provenance"
+        )
+    return file.blob.digest
+
+
+def _sha256(digest: Digest) -> dict[str, str]:
+    return {"sha256": digest.hex}
+
+
+def _mapping(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}

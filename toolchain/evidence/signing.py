@@ -1,0 +1,86 @@
+"""Signs an artifact with all that can be said of it, and checks what others said. Keys and bundles are known below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from registry.artifact.reader import Artifact
+from registry.artifact.referrers import Referrer, attach, referrers
+from registry.errors import TrustError
+from registry.trust.evidence import Evidence, sign, signature
+from registry.trust.keys import PrivateKey, PublicKey
+from registry.trust.statement import PROVENANCE, TEST_RESULT, Statement
+from toolchain.evidence.bill_of_materials import MEDIA_TYPE, bill_of_materials
+from toolchain.evidence.gate_results import gate_results
+from toolchain.evidence.known_run import find_run
+from toolchain.evidence.provenance import contradictions, provenance
+from toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
+
+
+class EvidenceContradicts(TrustError):
+    """Signed evidence tells something else of an artifact than the artifact itself."""
+
+    code = "evidence-contradicts"
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What was attached to an artifact."""
+
+    signature: Referrer
+    bill_of_materials: Referrer | None = None
+    provenance: Referrer | None = None
+    gate_results: Referrer | None = None
+
+
+def sign_artifact(artifact: Artifact, key: PrivateKey) -> Signed:
+    """Sign an artifact, its provenance and the results of its gates, and attach its bill of materials.
+
+    An artifact without recipe and lock, which mlxbuild did not build, gets a signature alone. Nothing is signed twice.
+
+    Raises:
+        DamagedLock, BlobMissing, BlobCorrupt: the artifact cannot be read.
+        DiskFull, StoreReadOnly, StoreFailure: what is attached already stays.
+    """
+    store, subject = artifact.store, artifact.digest
+    if artifact.file(RECIPE_FILE) is None or artifact.file(LOCK_FILE) is None:
+        return Signed(sign(store, key, signature(subject)))
+    run = find_run(store.home, subject)
+    bill = _attach_once(artifact, bill_of_materials(artifact))
+    content = bill.manifest.layers[0].blob.digest
+    made = sign(store, key, Statement((subject,), PROVENANCE, provenance(artifact, run, content)))
+    results = gate_results(artifact, run)
+    tested = None if results is None else sign(store, key, Statement((subject,), TEST_RESULT, results))
+    # Last: an artifact that counts as signed has the rest already.
+    return Signed(sign(store, key, signature(subject)), bill, made, tested)
+
+
+def check_evidence(artifact: Artifact, keys: Sequence[PublicKey]) -> Evidence:
+    """Check offline that some key signed an artifact, and that what they signed agrees with it.
+
+    Raises:
+        Untrusted: none of the keys signed it.
+        EvidenceContradicts: a provenance is of another recipe, lock or input; or its bill of materials is not there.
+        BlobMissing, BlobCorrupt: the artifact cannot be read.
+    """
+    evidence = Evidence.gather(artifact.store, artifact.digest, keys)
+    evidence.require_signature(str(artifact.digest))
+    for statement in evidence.proven(PROVENANCE):
+        try:
+            problems = contradictions(statement.predicate, artifact)
+        except NotRebuildable as error:
+            problems = (f"there is a provenance, but {error.message}",)
+        if problems:
+            raise EvidenceContradicts(
+                "; ".join(problems), where=str(artifact.digest), hint="do not use it; ask who signed it"
+            )
+    return evidence
+
+
+def _attach_once(artifact: Artifact, document: bytes) -> Referrer:
+    blob = artifact.store.put(document)
+    for referrer in referrers(artifact.store, artifact.digest):
+        if referrer.artifact_type == MEDIA_TYPE and referrer.content == blob:
+            return referrer
+    return attach(artifact.store, artifact.digest, document, MEDIA_TYPE, {})
