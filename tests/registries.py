@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socket
 import subprocess
 import time
@@ -64,7 +65,9 @@ def docker_registry(folder: Path, *, htpasswd: bool = False, tls: bool = False) 
     configuration = folder / "config.yml"
     configuration.write_text("\n".join(lines) + "\n")
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(configuration)], stdout=log, stderr=log)
+        # REGISTRY_AUTH_FILE, podman's variable, would change its configuration.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+        process = subprocess.Popen([program, "serve", str(configuration)], stdout=log, stderr=log, env=environment)
     try:
         _wait(process, host, folder / "log")
         yield RegistryProcess(host, folder / "data", "https" if tls else "http", ca)

@@ -75,7 +75,7 @@ def _attempt(transport: Transport, partial: Partial, *, in_parts: bool) -> bool:
             if length.isdecimal() and int(length) != partial.blob.size_bytes:
                 raise TransferCorrupt(f"{partial.blob.digest} has {length} bytes, not {partial.blob.size_bytes}")
             partial.restart()
-        while piece := response.raw.read(PIECE_BYTES, decode_content=False):
+        while piece := response.raw.read1(PIECE_BYTES, decode_content=False):
             partial.append(piece)
     if partial.missing_bytes:
         raise RegistryUnreachable("the answer ended early", where=f"{transport.endpoint.name}/{path}", passing=True)

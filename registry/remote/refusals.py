@@ -47,7 +47,7 @@ def failure(answer: Answer) -> RegistryFailure:
     """The error that an answer means, with the registry's own code and words (distribution-spec, "Error Codes")."""
     code, words = _told(answer.body)
     kind = _kind(answer, code)
-    host = answer.url.partition("//")[2].partition("/")[0]
+    host = answer.where.partition("//")[2].partition("/")[0]
     told = ": ".join(part for part in (code, words) if part)
     hint = f"log in with `mlxbuild login {host}`" if kind is RegistryRefused else _HINTS.get(kind)
     if answer.status == 400 and b"HTTP request to an HTTPS server" in answer.body:

@@ -13,7 +13,6 @@ from registry.remote.errors import RegistryFailure, TransferCorrupt
 from registry.remote.refusals import failure
 from registry.remote.transport import Body, Transport
 
-CHUNK_BYTES = 64 * 1024 * 1024
 ACTIONS = "pull,push"
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 _BYTES = {"Content-Type": "application/octet-stream"}
@@ -92,7 +91,7 @@ class ChunkedUpload:
         self._descriptor = descriptor
         self._sent = sent
         self._address: str | None = None
-        self._chunk_bytes = CHUNK_BYTES
+        self._chunk_bytes = transport.settings.chunk_bytes
 
     def run(self) -> bool:
         """Send what is missing; False if this registry takes no chunks, and then it kept nothing.
@@ -119,7 +118,7 @@ class ChunkedUpload:
 
     def _begun(self) -> str:
         self._address, least = begin(self._transport)
-        self._chunk_bytes = max(CHUNK_BYTES, least)
+        self._chunk_bytes = max(self._transport.settings.chunk_bytes, least)
         self._sent.move(0)
         return self._address
 

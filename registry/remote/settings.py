@@ -15,10 +15,11 @@ from registry.reference import InvalidReference, Reference
 from registry.remote.errors import InvalidSettings
 
 FILE_NAME = "config.yaml"
-_KEYS = ("default_registry", "mirrors", "insecure", "ca", "connect_seconds", "read_seconds", "attempts")
+_KEYS = ("default_registry", "mirrors", "insecure", "ca", "connect_seconds", "read_seconds", "attempts", "chunk_bytes")
 _CONNECT_SECONDS = 20.0
 _READ_SECONDS = 120.0
 _ATTEMPTS = 6
+_CHUNK_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,10 @@ class Settings:
     read_seconds: float = _READ_SECONDS
     """For the next bytes of an answer."""
     attempts: int = _ATTEMPTS
-    """How often one request is made at most; a download counts attempts that brought no byte."""
+    """How often one request is made at most. Of transfers, only attempts that came no further are counted."""
+    chunk_bytes: int = _CHUNK_BYTES
+    """Larger blobs are sent in chunks of this size, to registries that can take them; an interrupted upload goes on at
+    its last chunk."""
 
     @classmethod
     def load(cls, home: Home) -> Settings:
@@ -72,6 +76,7 @@ class Settings:
             connect_seconds=_number(document, "connect_seconds", _CONNECT_SECONDS, file),
             read_seconds=_number(document, "read_seconds", _READ_SECONDS, file),
             attempts=int(_number(document, "attempts", _ATTEMPTS, file)),
+            chunk_bytes=int(_number(document, "chunk_bytes", _CHUNK_BYTES, file)),
         )
 
 
@@ -98,7 +103,7 @@ def _text(document: dict[str, object], key: str, file: Path) -> str | None:
 
 def _number(document: dict[str, object], key: str, default: float, file: Path) -> float:
     value = document.get(key, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e6:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e12:
         raise InvalidSettings(f"`{key}` is not a number above zero", where=str(file))
     return value
 

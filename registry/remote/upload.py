@@ -48,7 +48,8 @@ def send(transport: Transport, blob: Blob, store: Store, progress: Callable[[int
         sent.move(blob.size_bytes)
         return 0
     with opened(store.path(blob.digest)) as descriptor:
-        if blob.size_bytes > sessions.CHUNK_BYTES and _WHOLE_ONLY.fullmatch(transport.endpoint.address) is None:
+        chunked = blob.size_bytes > transport.settings.chunk_bytes
+        if chunked and _WHOLE_ONLY.fullmatch(transport.endpoint.address) is None:
             upload = ChunkedUpload(transport, blob, descriptor, sent)
             if _patiently(transport, blob, sent, upload.run, lambda: upload.confirmed_bytes):
                 return sent.total_bytes

@@ -1,0 +1,40 @@
+"""`mlxbuild login`: prove who you are to a registry, and keep that where docker keeps it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.workspace import tell
+from registry.errors import UserError
+from registry.home import Home
+from registry.remote import login as logins
+from registry.remote.credentials import Credential
+from registry.remote.settings import Settings
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def login(
+    host: str = typer.Argument(help="The registry, such as ghcr.io or docker.io."),
+    username: Annotated[str, typer.Option("--username", "-u", help="The user; asked for if not given.")] = "",
+    from_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+) -> None:
+    """Log in to a registry. The password is checked, then kept in docker's credential file or helper."""
+    settings = Settings.load(Home.from_environment())
+    endpoint = logins.registry(host, settings)
+    if from_stdin and not username:
+        raise UserError("--password-stdin needs --username", hint="give both")
+    if not from_stdin and not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask for the password", hint="use --username and --password-stdin")
+    username = username or typer.prompt("User", err=True)
+    password = sys.stdin.readline() if from_stdin else typer.prompt("Password", hide_input=True, err=True)
+    password = password.rstrip("\r\n")
+    if not password:
+        raise UserError("the password is empty")
+    credential = Credential(username, password)
+    logins.check(endpoint, credential, settings)
+    tell(f"logged in to {endpoint.host} as {username}; kept in {logins.keep(endpoint, credential)}")
