@@ -1,0 +1,39 @@
+"""`mlxbuild diff`: what differs between two artifacts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json
+from mlxbuild.cli.workspace import find, open_store
+from registry.artifact.reader import Artifact
+from toolchain.difference.artifacts import difference
+from toolchain.difference.report import lines, to_json
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="Name or digest of an artifact.", metavar="A")],
+    after: Annotated[str, typer.Argument(help="Name or digest of another.", metavar="B")],
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor, not only every block.")] = False,
+    values: Annotated[bool, typer.Option("--values/--no-values", help="Compute how far tensors lie apart.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare recipe, lock, template, defaults, facts, tokenizer, tensors and sizes of two artifacts in the store.
+
+    Exit code 0 when they are the same, 1 when they differ. Files that both hold are not read.
+    """
+    with open_store() as store:
+        one, other = (Artifact.open(store, find(store, name)[1]) for name in (before, after))
+        found = difference(one, other, values=values)
+        if as_json:
+            say_json(to_json(found))
+        else:
+            for line in lines(found, every_tensor=tensors):
+                say(line)
+    if not found.equal:
+        raise typer.Exit(1)

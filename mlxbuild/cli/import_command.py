@@ -1,0 +1,107 @@
+"""`mlxbuild import`: artifacts from archives and layouts; recipes from model folders, Modelfiles and Kitfiles."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say
+from mlxbuild.cli.workspace import open_store, require_writable, tell
+from registry.errors import UserError
+from registry.quantities import format_bytes
+from registry.reference import InvalidReference, Reference
+from registry.store.layout import Store
+from registry.store.tags import UnknownReference
+from toolchain.interchange.arrive import Imported, import_archive, import_layout
+from toolchain.interchange.recognition import Form, recognise
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class NameWithoutArtifact(UserError):
+    """A name is given to something that becomes no artifact."""
+
+    code = "name-without-artifact"
+
+
+@app.command()
+def import_path(
+    path: Annotated[
+        Path, typer.Argument(help="An OCI archive or layout, model folder, Modelfile or Kitfile; `-`: stdin.")
+    ],
+    name: Annotated[str | None, typer.Option("--name", help="What to call the artifact, if there is one only.")] = None,
+) -> None:
+    """Take artifacts of an OCI archive or layout into the store; of anything else, print a recipe.
+
+    Nothing is kept that does not verify. A recipe goes to stdout: `mlxbuild import ./Modelfile > ModelSpec.yaml`.
+    """
+    form, place = (Form.ARCHIVE, path) if str(path) == "-" else recognise(path)
+    if form in (Form.ARCHIVE, Form.LAYOUT):
+        _take(form, place, name)
+    elif name is not None:
+        raise NameWithoutArtifact(f"a {form} becomes a recipe, which has its own name", hint="leave --name out")
+    elif form is Form.FOLDER:
+        from mlxbuild.cli.init_command import init
+
+        init(str(place))
+        tell("save this here as ModelSpec.yaml, then run `mlxbuild lint` and `mlxbuild create`")
+    else:
+        _convert(form, place)
+
+
+def _take(form: Form, path: Path, name: str | None) -> None:
+    with open_store() as store:
+        require_writable(store)
+        if form is Form.LAYOUT:
+            arrived = import_layout(store, path, name=name)
+        elif str(path) == "-":
+            arrived = import_archive(store, sys.stdin.buffer, "stdin", name=name)
+        else:
+            with path.open("rb") as stream:
+                arrived = import_archive(store, stream, str(path), name=name)
+    for artifact in arrived:
+        also = f", {artifact.referrers} referrers" if artifact.referrers else ""
+        say(f"{artifact.name} {artifact.digest} {format_bytes(artifact.size_bytes)}{also}")
+        _explain(artifact)
+
+
+def _explain(artifact: Imported) -> None:
+    """What an artifact of others can be used for."""
+    if artifact.has_facts:
+        return
+    if artifact.has_safetensors:
+        tell(
+            f"note: {artifact.name} was not built by mlxbuild: it does not say its stop tokens and defaults, "
+            f'so `run` and `chat` refuse it. Build from it with `base: {{from: "{artifact.name}"}}` in a recipe.'
+        )
+    else:
+        tell(
+            f"note: {artifact.name} holds no safetensors, so it can be kept and moved, but neither run nor built from."
+        )
+
+
+def _convert(form: Form, path: Path) -> None:
+    if form is Form.KITFILE:
+        from toolchain.interchange.from_kitfile import recipe_from_kitfile
+
+        text, notes = recipe_from_kitfile(path.read_bytes(), path)
+    else:
+        from toolchain.interchange.from_modelfile import recipe_from_modelfile
+
+        with open_store() as store:
+            text, notes = recipe_from_modelfile(path.read_bytes(), path, in_store=lambda name: _known(store, name))
+    for note in notes:
+        tell(f"note: {note}")
+    say(text.rstrip("\n"))
+    tell(f"save this beside the {form} as ModelSpec.yaml, then run `mlxbuild lint` and `mlxbuild create`")
+
+
+def _known(store: Store, name: str) -> bool:
+    try:
+        store.tags.resolve(Reference.parse(name))
+    except (InvalidReference, UnknownReference):
+        return False
+    return True

@@ -1,0 +1,221 @@
+"""Artifacts to and from other tools by the command line: folders, archives, layouts, and recipes of other forms."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry import canonical_json
+from registry.artifact import media_types
+from registry.digest import Digest
+from registry.home import Home
+from tests.mlxbuild.conftest import CommandLine
+
+
+@pytest.fixture
+def elsewhere(mlxbuild: CommandLine, tmp_path: Path) -> CommandLine:
+    """The program with another, empty home."""
+    return CommandLine(mlxbuild.folder, Home(tmp_path / "elsewhere"))
+
+
+def test_what_is_exported_is_opened_by_mlx_lm_and_transformers(mlxbuild: CommandLine, tmp_path: Path) -> None:
+    digest = mlxbuild.built("int4")
+    folder = tmp_path / "out" / "model"
+    done = mlxbuild("export", "tiny:int4", str(folder))
+    assert (done.code, done.err) == (0, "")
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    answer = subprocess.run(
+        [Path(sys.executable).with_name("mlx_lm.generate"), "--model", folder, "--prompt", "Hi", "--max-tokens", "4"],
+        env=offline,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "Generation: 4 tokens" in answer.stdout
+    script = (
+        "import sys; from transformers import AutoTokenizer; t = AutoTokenizer.from_pretrained(sys.argv[1]);"
+        "print(t.apply_chat_template([{'role': 'user', 'content': 'Hi'}], tokenize=False, add_generation_prompt=True))"
+    )
+    rendered = subprocess.run(
+        [sys.executable, "-c", script, folder], env=offline, capture_output=True, text=True, timeout=240
+    )
+    assert rendered.returncode == 0, rendered.stderr
+    assert rendered.stdout.strip() == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant"
+    assert mlxbuild("verify", digest).code == 0, "links do not let others change the store"
+
+
+def test_export_links_weights_and_copies_what_people_edit(mlxbuild: CommandLine, tmp_path: Path) -> None:
+    mlxbuild.built()
+    folder, copied = tmp_path / "model", tmp_path / "copied"
+    assert mlxbuild("export", "tiny:int4", str(folder)).code == 0
+    assert mlxbuild("export", "tiny:int4", str(copied), "--copy").code == 0
+    links = {path.name: path.stat().st_nlink for path in folder.iterdir() if path.is_file()}
+    assert {count for name, count in links.items() if name.endswith(".safetensors")} == {2}
+    assert {count for name, count in links.items() if not name.endswith(".safetensors")} == {1}
+    assert {path.stat().st_nlink for path in copied.iterdir() if path.is_file()} == {1}
+    assert os.access(folder / "config.json", os.W_OK)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert (copied / path.relative_to(folder)).read_bytes() == path.read_bytes()
+
+
+def test_export_does_not_mix_models(mlxbuild: CommandLine, tmp_path: Path) -> None:
+    mlxbuild.built()
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model-00009-of-00009.safetensors").write_text("another's")
+    (folder / "config.json").write_text("another's")
+    (folder / "notes.txt").write_text("mine")
+    refused = mlxbuild("export", "tiny:int4", str(folder))
+    assert refused.code == 2
+    assert "folder-not-empty" in refused.err
+    assert "--force" in refused.err
+    assert sorted(path.name for path in folder.iterdir())[1:] == ["model-00009-of-00009.safetensors", "notes.txt"]
+    assert mlxbuild("export", "tiny:int4", str(folder), "--force").code == 0
+    assert not (folder / "model-00009-of-00009.safetensors").exists()
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
+
+
+@pytest.mark.parametrize("name", ["config.json", "model-00001-of-00005.safetensors"])
+def test_a_damaged_artifact_is_not_exported(mlxbuild: CommandLine, tmp_path: Path, name: str) -> None:
+    digest = mlxbuild.built()
+    files = json.loads(mlxbuild("show", digest, "--json").out)["files"]
+    (blob,) = (file["digest"].removeprefix("sha256:") for file in files if file["path"] == name)
+    path = mlxbuild.home.store / "blobs" / "sha256" / blob
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    refused = mlxbuild("export", digest, str(tmp_path / "model"))
+    assert (refused.code, "blob-corrupt" in refused.err) == (10, True)
+    assert not list(tmp_path.glob("*model*")), "nothing is left behind"
+
+
+def test_an_archive_goes_to_a_machine_without_network(mlxbuild: CommandLine, elsewhere: CommandLine) -> None:
+    digest = mlxbuild.built()
+    packed = mlxbuild("pack", "tiny:int4-1.0", "-o", "model.tar")
+    assert packed.code == 0, packed.err
+    assert digest in packed.out
+    archive = mlxbuild.folder / "model.tar"
+    taken = elsewhere("import", "model.tar")
+    assert taken.code == 0, taken.err
+    assert taken.out.split()[:2] == ["tiny:int4-1.0", digest]
+    assert taken.err == ""
+    assert elsewhere("verify", "tiny:int4-1.0").code == 0
+    assert elsewhere("run", "tiny:int4-1.0", "Hi", "--max-tokens", "2").code == 0
+    again = elsewhere("pack", "tiny:int4-1.0", "-o", "again.tar")
+    assert again.code == 0, again.err
+    assert (mlxbuild.folder / "again.tar").read_bytes() == archive.read_bytes()
+
+
+def test_an_archive_goes_through_a_pipe(mlxbuild: CommandLine, elsewhere: CommandLine) -> None:
+    digest = mlxbuild.built()
+    program = Path(sys.executable).with_name("mlxbuild")
+    sent = subprocess.Popen(
+        [program, "pack", digest, "-o", "-"], env=mlxbuild.environment(), stdout=subprocess.PIPE, cwd=mlxbuild.folder
+    )
+    taken = subprocess.run(
+        [program, "import", "-", "--name", "sent:once"],
+        env=elsewhere.environment(),
+        stdin=sent.stdout,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert sent.stdout is not None
+    sent.stdout.close()
+    assert (sent.wait(), taken.returncode) == (0, 0), taken.stderr
+    assert taken.stdout.split()[:2] == ["sent:once", digest]
+
+
+def test_a_damaged_archive_leaves_nothing(mlxbuild: CommandLine, elsewhere: CommandLine) -> None:
+    digest = mlxbuild.built()
+    mlxbuild("pack", digest, "-o", "model.tar")
+    archive = mlxbuild.folder / "model.tar"
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(data)
+    refused = elsewhere("import", "model.tar")
+    assert refused.code == 10, refused.err
+    assert elsewhere("list").out.count("\n") <= 1
+    assert not list(elsewhere.store.blobs())
+
+
+def test_layouts_are_imported_and_a_store_is_one(mlxbuild: CommandLine, elsewhere: CommandLine) -> None:
+    digest = mlxbuild.built()
+    taken = elsewhere("import", str(mlxbuild.home.store))
+    assert taken.code == 0, taken.err
+    assert f"tiny:int4-1.0 {digest}" in taken.out
+    assert sorted(dict(elsewhere.store.tags.items())) == sorted(dict(mlxbuild.store.tags.items()))
+
+
+def test_an_artifact_of_others_says_what_it_can_be_used_for(mlxbuild: CommandLine, elsewhere: CommandLine) -> None:
+    digest = mlxbuild.built("none")
+    store = mlxbuild.store
+    manifest = json.loads(mlxbuild("show", digest, "--manifest").out)
+    config = json.loads(store.path(Digest.parse(manifest["config"]["digest"])).read_bytes())
+    layers = [it for it in manifest["layers"] if not it["annotations"][media_types.FILE_PATH].startswith("mlxbuild/")]
+    config["modelfs"]["diffIds"] = [layer["digest"] for layer in layers]
+    blob = store.put(canonical_json.encode(config))
+    manifest |= {"layers": layers, "annotations": {}}
+    manifest["config"] |= {"digest": str(blob.digest), "size": blob.size_bytes}
+    theirs = store.put(canonical_json.encode(manifest))
+    assert mlxbuild("pack", str(theirs.digest), "-o", "theirs.tar").code == 0
+    taken = elsewhere("import", "theirs.tar", "--name", "theirs:1")
+    assert taken.code == 0, taken.err
+    assert 'base: {from: "theirs:1"}' in taken.err
+    (elsewhere.folder / "ModelSpec.yaml").write_text('name: ours\nversion: "1"\nbase: {from: "theirs:1"}\n')
+    built = elsewhere("create")
+    assert built.code == 0, built.err
+    assert elsewhere("run", "ours", "Hi", "--max-tokens", "2").code == 0
+
+
+def test_a_modelfile_becomes_a_recipe_that_builds(mlxbuild: CommandLine) -> None:
+    (mlxbuild.folder / "Modelfile").write_text(
+        'FROM ./model\nPARAMETER temperature 0.5\nPARAMETER mirostat 1\nSYSTEM "Be kind."\n'
+    )
+    done = mlxbuild("import", "Modelfile")
+    assert done.code == 0, done.err
+    assert "mirostat" in done.err
+    assert "mlxbuild create" in done.err
+    (mlxbuild.folder / "ModelSpec.yaml").write_text(done.out)
+    assert mlxbuild("lint").code == 0
+    built = mlxbuild("create")
+    assert built.code == 0, built.err
+    (name,) = (line.split()[0] for line in built.out.splitlines())
+    shown = json.loads(mlxbuild("show", name, "--json").out)
+    assert shown["defaults"]["system_prompt"] == "Be kind."
+    assert shown["defaults"]["parameters"] == {"temperature": 0.5}
+
+
+def test_folders_and_kitfiles_become_recipes(mlxbuild: CommandLine) -> None:
+    (mlxbuild.folder / "Kitfile").write_text(
+        "manifestVersion: 1.0.0\npackage: {name: kit}\nmodel: {path: ./model}\ncode: [{path: src}]\n"
+    )
+    for path, said in (("model", "mlxbuild create"), ("Kitfile", "src")):
+        done = mlxbuild("import", path)
+        assert (done.code, said in done.err) == (0, True), done.err
+        (mlxbuild.folder / "ModelSpec.yaml").write_text(done.out)
+        assert mlxbuild("lint").code == 0, path
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("import", "missing"), "not-importable"),
+        (("import", "model", "--name", "x"), "name-without-artifact"),
+        (("import", "ModelSpec.yaml"), "not-importable"),
+        (("export", "missing", "x"), "unknown-reference"),
+        (("pack", "missing", "-o", "x"), "unknown-reference"),
+    ],
+)
+def test_mistakes_are_told(mlxbuild: CommandLine, words: tuple[str, ...], code: str) -> None:
+    refused = mlxbuild(*words)
+    assert refused.code == 2
+    assert f"error[{code}]" in refused.err
+    assert "hint:" in refused.err
