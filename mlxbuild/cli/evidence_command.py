@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import find, open_store
+from registry.artifact.manifest import json_object
 from registry.artifact.referrers import Referrer
 from registry.errors import UserError
 from registry.store.layout import Store
@@ -81,9 +81,10 @@ def _attestation(attestation: Attestation, *, known: bool) -> dict[str, Any]:
 
 
 def _document(referrer: Referrer) -> dict[str, Any]:
+    kind = "".join(letter if letter.isprintable() else "?" for letter in referrer.artifact_type)  # anybody's text
     return {
-        "kind": _DOCUMENTS.get(referrer.artifact_type, referrer.artifact_type),
-        "type": referrer.artifact_type,
+        "kind": _DOCUMENTS.get(kind, kind),
+        "type": kind,
         "digest": str(referrer.digest),
         "state": "not signed by itself",
         "key": None,
@@ -99,7 +100,7 @@ def _print_one(store: Store, evidence: Evidence, kind: str, name: str) -> None:
             return
     for referrer in reversed(evidence.documents):
         if _DOCUMENTS.get(referrer.artifact_type) == kind and referrer.content is not None:
-            say_json(json.loads(store.read(referrer.content.digest)))
+            say_json(json_object(store.read(referrer.content.digest), str(referrer.digest)))
             return
     kinds = ", ".join([*KINDS.values(), *_DOCUMENTS.values()])
     raise NoEvidence(f"it has no evidence of the kind `{kind}`", where=name, hint=f"kinds are {kinds}")

@@ -91,12 +91,19 @@ def verify_artifact(
 def _check_trust(store: Store, digest: Digest, names: list[str]) -> dict[str, str]:
     """What was proven, each with the fingerprint of the key that signed it."""
     from registry.trust.keys import locate, read_public
+    from registry.trust.statement import PROVENANCE
+    from toolchain.evidence.provenance import is_ours
     from toolchain.evidence.signing import check_evidence
 
     keys = [read_public(locate(store.home, each, ".pub")) for each in names]
     evidence = check_evidence(Artifact.open(store, digest), keys)
-    sound = [each for each in evidence.attestations if each.problem is None]
-    return {each.kind: str(each.signer.fingerprint) for each in sound if each.signer is not None}
+    proven = {}
+    for each in evidence.attestations:
+        if each.problem is None and each.signer is not None and each.statement is not None:
+            foreign = each.predicate_type == PROVENANCE and not is_ours(each.statement.predicate)
+            kind = "provenance of another build system (not judged)" if foreign else each.kind
+            proven[kind] = str(each.signer.fingerprint)
+    return proven
 
 
 def _rebuild(store: Store, digest: Digest, file: Path | None, progress: str) -> Digest:

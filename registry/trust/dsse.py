@@ -6,7 +6,6 @@ Source: secure-systems-lab/dsse, protocol.md and envelope.md.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +54,7 @@ class Envelope:
                 _decode(document["payload"]),
                 tuple(_decode(signature["sig"]) for signature in document["signatures"]),
             )
-        except (LookupError, TypeError, AttributeError, binascii.Error) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise InvalidBundle(f"it holds no DSSE envelope ({error!r})") from None
 
 

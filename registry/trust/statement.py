@@ -58,7 +58,10 @@ class Statement:
                 raise InvalidBundle(f"the statement is of the type `{document['_type']}`")
             named = [subject["digest"].get("sha256") for subject in document["subject"]]
             subjects = tuple(Digest.parse(f"sha256:{text}") for text in named if text is not None)
-            predicate = document.get("predicate")
-            return cls(subjects, str(document["predicateType"]), {} if predicate is None else dict(predicate))
+            kind, predicate = document["predicateType"], document.get("predicate")
+            if not isinstance(kind, str) or not kind.isprintable():
+                raise InvalidBundle("the statement has no type that can be told")
+            canonical_json.encode(predicate)  # half characters and NaN, which no other JSON reader takes, end here
+            return cls(subjects, kind, {} if predicate is None else dict(predicate))
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError, InvalidDigest) as error:
             raise InvalidBundle(f"what is signed is no in-toto statement ({error!r})") from None

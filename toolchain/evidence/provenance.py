@@ -60,7 +60,8 @@ _MACHINE = ("system", "machine")
 def contradictions(predicate: Mapping[str, Any], artifact: Artifact) -> tuple[str, ...]:
     """Every way in which a signed provenance is not that of an artifact, one sentence each.
 
-    A bill of materials that it names has to lie in the store.
+    A bill of materials that it names has to lie in the store. Only provenance of this project's build type can be
+    judged: of any other nothing is found.
 
     Raises:
         NotRebuildable: the artifact carries no recipe or no lock.
@@ -70,10 +71,9 @@ def contradictions(predicate: Mapping[str, Any], artifact: Artifact) -> tuple[st
 
 
 def _contradict(predicate: Mapping[str, Any], artifact: Artifact) -> Iterator[str]:
-    definition = _mapping(predicate, "buildDefinition")
-    if definition.get("buildType") != BUILD_TYPE:
-        yield f"the provenance is of the build type `{definition.get('buildType')}`, not `{BUILD_TYPE}`"
+    if not is_ours(predicate):
         return
+    definition = _mapping(predicate, "buildDefinition")
     if _mapping(definition, "externalParameters").get("recipe") != _recipe(artifact):
         yield "the provenance is of another recipe than the artifact carries"
     lock = _mapping(_mapping(definition, "internalParameters"), "lock")
@@ -88,6 +88,11 @@ def _contradict(predicate: Mapping[str, Any], artifact: Artifact) -> Iterator[st
         yield f"the bill of materials that the provenance names ({named}) is missing"
     else:
         artifact.store.verify(named)
+
+
+def is_ours(predicate: Mapping[str, Any]) -> bool:
+    """Whether a provenance is of this project's build type."""
+    return _mapping(predicate, "buildDefinition").get("buildType") == BUILD_TYPE
 
 
 def bill_of_materials_of(predicate: Mapping[str, Any]) -> Digest | None:

@@ -81,6 +81,8 @@ def _changed(bundle: bytes, *path: str, value: Any) -> bytes:
         (("dsseEnvelope", "payloadType"), "text/plain"),
         (("dsseEnvelope", "payload"), "not base64!"),
         (("dsseEnvelope", "payload"), 7),
+        (("dsseEnvelope", "payload"), "\xe9"),
+        (("dsseEnvelope", "signatures"), [{"sig": "\xe9"}]),
         (("dsseEnvelope", "signatures"), [{}]),
         (("dsseEnvelope", "signatures"), 7),
     ],
@@ -104,6 +106,11 @@ def test_what_is_no_bundle_is_refused(key: PrivateKey, data: bytes) -> None:
         b'{"_type":"https://in-toto.io/Statement/v0.1","subject":[],"predicateType":"x"}',
         b'{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"short"}}],"predicateType":"x"}',
         b'{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":7}],"predicateType":"x"}',
+        b'{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"\\u001b[2J"}',
+        b'{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"\\ud800"}',
+        b'{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":7}',
+        b'{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"x","predicate":["\\ud800"]}',
+        b'{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"x","predicate":{"x":NaN}}',
     ],
 )
 def test_a_signed_payload_that_is_no_statement_is_refused(payload: bytes) -> None:

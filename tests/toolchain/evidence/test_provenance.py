@@ -94,8 +94,6 @@ def test_it_agrees_with_its_artifact_and_no_other(
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        (("buildDefinition", "buildType"), "https://example.org", "build type"),
-        (("buildDefinition",), None, "build type"),
         (("buildDefinition", "externalParameters"), {}, "another recipe"),
         (("buildDefinition", "externalParameters", "recipe", "content", "system_prompt"), "Lie.", "another recipe"),
         (("buildDefinition", "internalParameters", "lock"), None, "another lock"),
@@ -152,6 +150,26 @@ def test_signed_provenance_of_another_recipe_is_refused(
     with pytest.raises(EvidenceContradicts, match="another recipe") as refused:
         check_evidence(artifact, [key.public])
     assert refused.value.exit_code == 10
+
+
+def test_provenance_of_another_build_system_is_not_judged(
+    make_artifact: Callable[..., Artifact], key: PrivateKey
+) -> None:
+    foreign = make_artifact(carries=False)
+    sign_artifact(foreign, key)
+    theirs = {"buildDefinition": {"buildType": "https://example.org/build"}, "runDetails": {}}
+    sign(foreign.store, key, Statement((foreign.digest,), PROVENANCE, theirs))
+    assert check_evidence(foreign, [key.public]).proven(PROVENANCE)
+
+
+def test_our_provenance_on_an_artifact_without_a_recipe_is_refused(
+    predicate: dict[str, Any], make_artifact: Callable[..., Artifact], key: PrivateKey
+) -> None:
+    foreign = make_artifact(carries=False)
+    sign_artifact(foreign, key)
+    sign(foreign.store, key, Statement((foreign.digest,), PROVENANCE, predicate))
+    with pytest.raises(EvidenceContradicts, match="carries no mlxbuild"):
+        check_evidence(foreign, [key.public])
 
 
 def test_a_strangers_lie_harms_nobody(
