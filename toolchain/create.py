@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from registry.artifact.modelpack import tag_descriptor
 from registry.artifact.reader import Artifact
 from registry.digest import Blob, Digest
 from registry.errors import Kind, MlxbuildError, StepError
+from registry.reference import Reference
 from registry.store.layout import Store
 from runtime.model.blas import prefer_openblas
 from toolchain.cache.history import History
@@ -32,6 +33,9 @@ from toolchain.gates.result import GateFailed, GateResult
 from toolchain.graph.compile import Goal, LockedVariant, compile_graph
 from toolchain.graph.lookup import Lookup
 from toolchain.spec.resolved import ResolvedSpec
+
+if TYPE_CHECKING:
+    from toolchain.execute.remote_lane import RemoteLane
 
 
 class CacheExpectationBroken(StepError):
@@ -56,6 +60,10 @@ class BuildOptions:
     """A seed by which ready actions are shuffled, to prove that order does not matter."""
     gates: bool = True
     """Without gates nothing is tested, and no tag moves."""
+    cache_from: str | None = None
+    """A repository that is asked for results before an action runs."""
+    cache_to: str | None = None
+    """A repository that gets new results."""
     salt: str = ""
 
 
@@ -114,6 +122,7 @@ def create(
         make_executor(options, store),
         stream,
         keep_going=options.keep_going or bool(os.environ.get("CI")),
+        remote=_remote_lane(options, store),
         order=_order(options.shuffle),
     )
     if any(goal.gates for goal in goals):
@@ -145,6 +154,25 @@ def make_executor(options: BuildOptions, store: Store) -> Executor:
 
         return ProcessExecutor(workplace, options.jobs)
     return InlineExecutor(workplace, options.jobs)
+
+
+def _remote_lane(options: BuildOptions, store: Store) -> RemoteLane | None:
+    """The way to the remote cache; what it needs is loaded only when there is one."""
+    if options.cache_from is None and options.cache_to is None:
+        return None
+    from registry.remote.client import Remote
+    from registry.remote.settings import Settings
+    from toolchain.cache.remote import RemoteTraces
+    from toolchain.execute.remote_lane import RemoteLane
+
+    settings = Settings.load(store.home)
+
+    def traces(repository: str | None) -> RemoteTraces | None:
+        if repository is None:
+            return None
+        return RemoteTraces(Remote.open(Reference.parse(repository), settings, store.home), store)
+
+    return RemoteLane(traces(options.cache_from), traces(options.cache_to))
 
 
 def _distinct(errors: Sequence[MlxbuildError]) -> list[tuple[MlxbuildError, int]]:

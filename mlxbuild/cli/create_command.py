@@ -39,6 +39,8 @@ def create_artifacts(
     gates: Annotated[bool, typer.Option("--gates/--no-gates", help="Without gates, no tag moves either.")] = True,
     expect_cached: Annotated[bool, typer.Option("--expect-cached", help="Fail if anything had to run.")] = False,
     shuffle: Annotated[int | None, typer.Option(help="Shuffle ready actions by this seed.", hidden=True)] = None,
+    cache_from: Annotated[str | None, typer.Option(metavar="REPO", help="Take results from this repository.")] = None,
+    cache_to: Annotated[str | None, typer.Option(metavar="REPO", help="Give new results to this repository.")] = None,
     progress: Annotated[str, typer.Option(help="auto, live, plain, github or none.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -56,6 +58,8 @@ def create_artifacts(
         gates=gates,
         expect_cached=expect_cached,
         shuffle=shuffle,
+        cache_from=cache_from,
+        cache_to=cache_to,
     )
     with open_store() as store:
         require_writable(store)

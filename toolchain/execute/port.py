@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from registry.digest import Blob, Digest
 from registry.errors import Kind, MlxbuildError
+from toolchain.cache.traces import Trace
 from toolchain.graph.action import ActionRecord
 
 
@@ -81,7 +82,22 @@ class FailedAction:
     error: MlxbuildError
 
 
-ActionEvent = Begun | Progressed | Finished | FailedAction
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A remote cache was asked; `trace` is what it has, its outputs being in the store by now."""
+
+    label: str
+    trace: Trace | None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheTrouble:
+    """A remote cache cannot be used; the build goes on without."""
+
+    message: str
+
+
+ActionEvent = Begun | Progressed | Finished | FailedAction | Answered | CacheTrouble
 
 
 class Executor(Protocol):

@@ -12,19 +12,22 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from registry.digest import Blob, Digest
 from registry.errors import MlxbuildError
 from registry.store.layout import BlobCorrupt, BlobMissing, Store
 from toolchain.cache.history import History
-from toolchain.cache.traces import TraceStore
+from toolchain.cache.traces import Trace, TraceStore
 from toolchain.events.model import ActionFinished, ActionProgress, ActionStarted, Outcome, Warned
 from toolchain.events.stream import EventStream
 from toolchain.execute.fetching import FetchLane
 from toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
+    Answered,
     Begun,
+    CacheTrouble,
     Executor,
     FailedAction,
     Finished,
@@ -35,6 +38,9 @@ from toolchain.graph.graph import Graph
 from toolchain.graph.lookup import Lookup, Resolved
 from toolchain.graph.plan import reason_to_run
 from toolchain.steps.table import STEPS, StepKind
+
+if TYPE_CHECKING:
+    from toolchain.execute.remote_lane import RemoteLane
 
 
 @dataclass(slots=True)
@@ -64,6 +70,7 @@ class Scheduler:
         stream: EventStream,
         *,
         keep_going: bool = False,
+        remote: RemoteLane | None = None,
         steps: Mapping[str, StepKind] = STEPS,
         order: Callable[[list[str]], list[str]] = lambda labels: labels,
     ) -> None:
@@ -76,6 +83,8 @@ class Scheduler:
         self._executor = executor
         self._stream = stream
         self._keep_going = keep_going
+        self._remote = remote
+        self._troubles: set[str] = set()
         self._steps = steps
         self._order = order
         self.result = RunResult()
@@ -102,6 +111,8 @@ class Scheduler:
             KeyboardInterrupt: after the executor has been stopped; finished actions stay cached.
         """
         self._executor.start(self._queue)
+        if self._remote is not None:
+            self._remote.start(self._queue)
         is_done = False
         try:
             self._begin()
@@ -116,6 +127,7 @@ class Scheduler:
         finally:
             self._fetching.close(cancel=not is_done)
             self._executor.close(cancel=not is_done)
+            self._close_remote(cancel=not is_done)
             self._remember()
         return self.result
 
@@ -144,10 +156,19 @@ class Scheduler:
                 else:
                     self._traces.touch(resolved.key)
                     known += self._settle(label, "hit", trace.outputs, 0.0)
-            self._explain(missed)
-            for label in missed:
-                self._demand(label)
+            self._miss(missed)
             pending = self._order(known)
+
+    def _miss(self, labels: list[str]) -> None:
+        """Have actions without a trace here looked up elsewhere, else run."""
+        if self._remote is not None and self._remote.can_answer and not self._stopping:
+            for label in labels:
+                self._busy.add(label)
+                self._remote.ask(label, self._resolved[label].key)
+            return
+        self._explain(labels)
+        for label in labels:
+            self._demand(label)
 
     def _explain(self, labels: list[str]) -> None:
         past = self._history.of(labels) if labels else {}
@@ -226,9 +247,38 @@ class Scheduler:
             case Finished():
                 self._submitted -= 1
                 self._conclude(event)
+            case Answered(label, trace):
+                self._busy.discard(label)
+                self._hear(label, trace)
+            case CacheTrouble(message):
+                self._warn_of_cache(message)
             case FailedAction(label, error):
                 self._submitted -= label not in self._graph.fetches
                 self._fail(label, error)
+
+    def _hear(self, label: str, trace: Trace | None) -> None:
+        """A remote cache has answered."""
+        if trace is None:
+            self._explain([label])
+            self._demand(label)
+            return
+        self._traces.put(trace)
+        self._reasons[label] = "from the remote cache"
+        self._look_up(self._settle(label, "hit", trace.outputs, 0.0))
+
+    def _warn_of_cache(self, message: str) -> None:
+        if message not in self._troubles:
+            self._troubles.add(message)
+            self._stream.emit(Warned(f"the remote cache cannot be used: {message}"))
+
+    def _close_remote(self, *, cancel: bool) -> None:
+        if self._remote is None:
+            return
+        self._remote.close(cancel=cancel)
+        while not self._queue.empty():
+            event = self._queue.get()
+            if isinstance(event, CacheTrouble):
+                self._warn_of_cache(event.message)
 
     def _conclude(self, event: Finished) -> None:
         self._busy.discard(event.label)
@@ -237,6 +287,10 @@ class Scheduler:
             self._stream.emit(
                 Warned("the same action gave other bytes before; the first result is kept", where=event.label)
             )
+        if self._remote is not None and not event.was_hit:
+            trace = self._traces.find(self._resolved[event.label].key)
+            if trace is not None:
+                self._remote.tell(trace)
         outputs = event.diverged_from or event.outputs
         known = self._settle(event.label, "hit" if event.was_hit else "ran", outputs, event.seconds)
         for sharer in self._sharers.pop(event.label, []):

@@ -28,7 +28,9 @@ from toolchain.execute.perform import Workplace
 from toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
+    Answered,
     Begun,
+    CacheTrouble,
     FailedAction,
     Finished,
     Progressed,
@@ -96,6 +98,8 @@ def event_to_json(event: ActionEvent) -> dict[str, Any]:
                 "was_hit": was_hit,
                 "diverged_from": None if diverged_from is None else _outputs_to_json(diverged_from),
             }
+        case Answered() | CacheTrouble():
+            raise TypeError("a worker asks no remote cache")
         case FailedAction(label, error):
             return {"event": "failed", "label": label, "error": base64.b64encode(pickle.dumps(error)).decode()}
 

@@ -1,0 +1,60 @@
+"""A cache on a real registry: a second machine builds without working, and trouble with it is only a warning."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.home import Home
+from tests.mlxbuild.conftest import CommandLine
+from tests.registries import RegistryProcess, docker_registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[RegistryProcess]:
+    with docker_registry(tmp_path / "registry") as process:
+        yield process
+
+
+def _outcomes(program: CommandLine) -> dict[str, str]:
+    report = json.loads(program("log", "last", "--json").out)
+    return {action["label"]: action["outcome"] for action in report["actions"]}
+
+
+def test_a_second_machine_builds_without_working(
+    mlxbuild: CommandLine, registry: RegistryProcess, tmp_path: Path
+) -> None:
+    repository = f"{registry.host}/acme/cache"
+    first = mlxbuild("create", "--cache-to", repository)
+    assert first.code == 0, first.err
+    second = CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
+    done = second("create", "--cache-from", repository)
+    assert done.out == first.out, done.err
+    assert set(_outcomes(second).values()) == {"hit"}
+    assert second("verify", "tiny:int4").code == 0
+
+
+def test_a_result_that_the_registry_lost_is_made_again(
+    mlxbuild: CommandLine, registry: RegistryProcess, tmp_path: Path
+) -> None:
+    repository = f"{registry.host}/acme/cache"
+    first = mlxbuild("create", "--cache-to", repository)
+    largest = max(registry.blobs.rglob("data"), key=lambda path: path.stat().st_size)
+    shutil.rmtree(largest.parent)
+    second = CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
+    done = second("create", "--cache-from", repository)
+    assert done.out == first.out, done.err
+    assert "ran" in _outcomes(second).values()
+    assert second("verify", "tiny:none").code == 0
+
+
+def test_a_cache_that_cannot_be_reached_is_a_warning(mlxbuild: CommandLine) -> None:
+    (mlxbuild.home.root).mkdir(parents=True)
+    (mlxbuild.home.root / "config.yaml").write_text("attempts: 1\n")
+    done = mlxbuild("create", "--cache-from", "127.0.0.1:9/acme/cache", "--cache-to", "127.0.0.1:9/acme/cache")
+    assert done.code == 0, done.err
+    assert done.err.count("warning: the remote cache cannot be used") >= 1

@@ -1,0 +1,95 @@
+"""Traces on a registry, so that one machine's work is every machine's: one tag per action, nothing shared to race for.
+
+The manifest under the tag `ac1-<key>` has the action's record as its config and the outputs as layers. A registry is
+believed about which outputs a key has, as any shared cache is; their bytes are checked by digest, and a record that
+does not have the key it is stored under is ignored. Records hold no credentials, paths or hosts, so neither does this.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from registry import canonical_json
+from registry.artifact import media_types
+from registry.digest import Blob, Digest
+from registry.remote.client import Remote
+from registry.remote.errors import ManifestUnknown, RemoteBlobUnknown, RepositoryUnknown
+from registry.store.layout import Store
+from toolchain.cache.traces import Trace
+from toolchain.graph.key import key_of, record_from_json, record_to_json
+from toolchain.graph.lookup import stamp_of
+
+ACTION = "application/vnd.mlxbuild.action.v1"
+RECORD = "application/vnd.mlxbuild.action.record.v1+json"
+OUTPUT = "application/vnd.mlxbuild.action.output.v1"
+_SECONDS = "dev.mlxbuild.action.seconds"
+
+
+class RemoteTraces:
+    """The traces in one repository. Safe for many threads."""
+
+    def __init__(self, remote: Remote, store: Store) -> None:
+        self._remote = remote
+        self._store = store
+
+    def fetch(self, key: Digest) -> Trace | None:
+        """The trace of a key with all of its outputs brought into the store, or None if the repository lacks any.
+
+        Raises:
+            RegistryFailure, TransferCorrupt: the registry cannot be used.
+            DiskFull, StoreReadOnly: the outputs cannot be kept.
+        """
+        try:
+            manifest = json.loads(self._remote.get_manifest(_tag(key)).data)
+            config = _blob(manifest["config"])
+            self._remote.download_blob(config, self._store)
+            record = record_from_json(json.loads(self._store.read(config.digest)))
+            if key_of(record) != key:
+                return None
+            outputs = {layer["annotations"][media_types.TITLE]: _blob(layer) for layer in manifest["layers"]}
+            for blob in outputs.values():
+                self._remote.download_blob(blob, self._store)
+        except (ManifestUnknown, RepositoryUnknown, RemoteBlobUnknown):
+            return None
+        except (ValueError, KeyError, TypeError):
+            return None  # not one of ours
+        stamps = {name: stamp_of(self._store, blob) or 0 for name, blob in outputs.items()}
+        return Trace(key, record, outputs, float(manifest.get("annotations", {}).get(_SECONDS, 0)), stamps)
+
+    def publish(self, trace: Trace) -> None:
+        """Store a trace and its outputs; one that is there already stays, since the first result of a key holds.
+
+        Raises:
+            RegistryFailure, TransferCorrupt: the registry cannot be used.
+        """
+        if self._remote.head_manifest(_tag(trace.key)) is not None:
+            return
+        config = self._store.put(canonical_json.encode(record_to_json(trace.record)), durable=False)
+        for blob in {config, *trace.outputs.values()}:
+            self._remote.upload_blob(blob, self._store)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": media_types.OCI_MANIFEST,
+            "artifactType": ACTION,
+            "config": _descriptor(RECORD, config),
+            "layers": [
+                _descriptor(OUTPUT, blob) | {"annotations": {media_types.TITLE: name}}
+                for name, blob in sorted(trace.outputs.items())
+            ],
+            "annotations": {_SECONDS: f"{trace.seconds:.4f}"},
+        }
+        self._remote.put_manifest(canonical_json.encode(manifest), media_types.OCI_MANIFEST, _tag(trace.key))
+
+
+def _tag(key: Digest) -> str:
+    return f"ac1-{key.hex}"
+
+
+def _descriptor(media_type: str, blob: Blob) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": str(blob.digest), "size": blob.size_bytes}
+
+
+def _blob(descriptor: Mapping[str, Any]) -> Blob:
+    return Blob(Digest.parse(descriptor["digest"]), int(descriptor["size"]))

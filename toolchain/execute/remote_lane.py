@@ -1,0 +1,62 @@
+"""The lane in which a remote cache is asked and fed. What goes wrong here is a warning: no build fails for it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+from registry.digest import Digest
+from registry.errors import MlxbuildError
+from toolchain.cache.remote import RemoteTraces
+from toolchain.cache.traces import Trace
+from toolchain.execute.port import ActionEvent, Answered, CacheTrouble
+
+_AT_ONCE = 4
+
+
+class RemoteLane:
+    """A few threads between a build and the repositories that it reads traces from and writes traces to."""
+
+    def __init__(self, reads: RemoteTraces | None, writes: RemoteTraces | None) -> None:
+        self._reads = reads
+        self._writes = writes
+        self._events: SimpleQueue[ActionEvent] = SimpleQueue()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "mlxbuild-cache")
+
+    def start(self, events: SimpleQueue[ActionEvent]) -> None:
+        """Every event goes to this queue from now on."""
+        self._events = events
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether there is a repository to read from."""
+        return self._reads is not None
+
+    def ask(self, label: str, key: Digest) -> None:
+        """Look an action up; the event `Answered` follows."""
+        self._pool.submit(self._ask, label, key)
+
+    def _ask(self, label: str, key: Digest) -> None:
+        trace = None
+        try:
+            trace = self._reads.fetch(key) if self._reads is not None else None
+        except MlxbuildError as error:
+            self._events.put(CacheTrouble(error.message))
+        except Exception as error:  # noqa: BLE001 - an answer must come, or the build would wait for ever
+            self._events.put(CacheTrouble(f"{type(error).__name__}: {error}"))
+        self._events.put(Answered(label, trace))
+
+    def tell(self, trace: Trace) -> None:
+        """Store a new trace, in the background."""
+        if self._writes is not None:
+            self._pool.submit(self._tell, self._writes, trace)
+
+    def _tell(self, writes: RemoteTraces, trace: Trace) -> None:
+        try:
+            writes.publish(trace)
+        except Exception as error:  # noqa: BLE001 - a build that succeeded does not fail here
+            self._events.put(CacheTrouble(getattr(error, "message", f"{type(error).__name__}: {error}")))
+
+    def close(self, *, cancel: bool) -> None:
+        """Wait for what is on its way; with `cancel`, drop what has not begun."""
+        self._pool.shutdown(wait=True, cancel_futures=cancel)
