@@ -27,7 +27,7 @@ LFS_BYTES = 1_000_000
 
 @dataclasses.dataclass
 class Fault:
-    """Something that goes wrong with requests of one route (`info`, `tree`, `resolve`, `blob`) for some times."""
+    """Something that goes wrong with requests of one route (`search`, `info`, `tree`, `resolve`, `blob`) some times."""
 
     route: str
     path: str = ""
@@ -117,6 +117,10 @@ class LocalHub:
             commit = next((full for full in commits if full.startswith(revision)), commit)
         return (commit, commits[commit]) if commit in commits else None
 
+    def search(self, word: str) -> list[str]:
+        """The repositories whose name holds a word."""
+        return [repository for repository in self._commits if word in repository]
+
     def known(self, repository: str) -> bool:
         return repository in self._commits
 
@@ -142,6 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
     local: LocalHub
     protocol_version = "HTTP/1.1"
     _routes = (
+        ("search", re.compile(r"/api/models")),
         ("info", re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(?:/revision/(?P<revision>[^/]+))?")),
         ("tree", re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?")),
         ("resolve", re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")),
@@ -179,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         if match is None:
             return _failure(404, None, "no such page")
         found = {name: unquote(value) for name, value in match.groupdict(default="").items()}
-        repository, revision, path = found["repo"], found.get("revision") or "main", found.get("path", "")
+        repository, revision, path = found.get("repo", ""), found.get("revision") or "main", found.get("path", "")
         hub = self.local
         authorization = self.headers.get("Authorization")
         with hub.lock:
@@ -190,6 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
             return _failure(fault.status, fault.error_code, fault.message or "fault", fault.retry_after)
         if fault.garbage:
             return _Reply(b"<html>welcome to the hotel network</html>", content_type="text/html")
+        if route == "search":
+            return _json([{"id": name, "downloads": 7} for name in hub.search(parse_qs(address.query)["search"][0])])
         if refusal := _refusal(hub, repository, (authorization or "").removeprefix("Bearer "), route):
             return refusal
         commit, files = hub.find(repository, revision) or ("", {})

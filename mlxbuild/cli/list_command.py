@@ -1,11 +1,14 @@
-"""`mlxbuild list`: what is in the store."""
+"""`mlxbuild list`: what is in the store, or in a repository of a registry."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store
+from registry.artifact.media_types import TITLE
 from registry.artifact.reader import Artifact
 from registry.errors import MlxbuildError
 from registry.quantities import format_bytes
@@ -14,8 +17,16 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
-def list_artifacts(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
+def list_artifacts(
+    remote: Annotated[
+        str | None, typer.Option("--remote", metavar="REPO", help="List the tags of host/name at its registry instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """List the artifacts in the store with their names, digests and sizes."""
+    if remote is not None:
+        _list_remote(remote, as_json=as_json)
+        return
     rows: list[dict[str, object]] = []
     with open_store() as store:
         for name, descriptor in sorted(store.tags.items()):
@@ -50,3 +61,41 @@ def list_artifacts(as_json: bool = typer.Option(False, "--json", help="Print JSO
         )
     else:
         say("no artifacts yet: build one with `mlxbuild create -f ModelSpec.yaml`")
+
+
+def _list_remote(repository: str, *, as_json: bool) -> None:
+    from registry.exchange.catalogue import list_tags
+    from registry.home import Home
+    from registry.reference import Reference
+    from registry.remote.settings import Settings
+
+    home = Home.from_environment()
+    tags = list_tags(Reference.parse(repository), settings=Settings.load(home), home=home)
+    if as_json:
+        say_json(
+            [
+                {
+                    "tag": each.tag,
+                    "digest": None if each.digest is None else str(each.digest),
+                    "size": each.size_bytes,
+                    "type": None if each.manifest is None else each.manifest.artifact_type,
+                    "problem": each.problem,
+                }
+                for each in tags
+            ]
+        )
+    elif tags:
+        say_table(
+            ("TAG", "DIGEST", "SIZE", "WHAT"),
+            [
+                (
+                    each.tag,
+                    "-" if each.digest is None else each.digest.short,
+                    "-" if each.size_bytes is None else format_bytes(each.size_bytes),
+                    each.problem or (each.manifest.annotations.get(TITLE, "") if each.manifest else ""),
+                )
+                for each in tags
+            ],
+        )
+    else:
+        say(f"{repository} has no tags")

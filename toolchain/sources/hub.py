@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from registry.digest import Digest
 from registry.errors import MlxbuildError
-from toolchain.sources.errors import HubUnreachable
+from toolchain.sources.errors import HubUnreachable, Offline
 from toolchain.sources.hub_errors import (
     client_errors,
     client_utilities,
@@ -43,6 +43,15 @@ class HubFile:
     """Known without downloading for files in LFS or Xet."""
     git_id: str
     """The git blob id: sha1 over `blob <size>\\0` and the content (of the pointer, for a file in LFS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """One repository as a search lists it."""
+
+    repository: str
+    downloads: int | None
+    """In the last month, where the Hub tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,23 @@ class Hub:
 
         self._client()
         return _ask(self.settings, repository, commit, listing)
+
+    def search(self, word: str, limit: int) -> tuple[HubModel, ...]:
+        """Repositories of models whose name holds a word, the most downloaded first, `limit` at most.
+
+        Raises:
+            HubUnreachable, HubRateLimited, Offline, AccessDenied: the Hub does not answer.
+        """
+        if self.settings.offline:
+            raise Offline(
+                "the Hub cannot be searched, because HF_HUB_OFFLINE is set", hint="unset it, or search with --no-hub"
+            )
+
+        def listing() -> tuple[HubModel, ...]:
+            found = self._client().list_models(search=word, sort="downloads", limit=limit)
+            return tuple(HubModel(str(each.id), each.downloads) for each in found)
+
+        return _ask(self.settings, f"search for {word}", "main", listing, passing=_PASSING | {429})
 
     def reader(self, repository: str, commit: str, path: str) -> Callable[[int, int], bytes]:
         """A function that reads (offset, size) of a file; what its start holds is asked for once.

@@ -1,0 +1,67 @@
+"""`mlxbuild copy`: artifacts go from registry to registry."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json
+from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
+from mlxbuild.cli.workspace import tell
+from registry.exchange.copy import copy
+from registry.exchange.transfers import DEFAULT_JOBS
+from registry.home import Home
+from registry.quantities import format_bytes, format_seconds
+from registry.reference import Reference
+from registry.remote.settings import Settings
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def copy_artifact(
+    source: Annotated[str, typer.Argument(help="What: host/name, with :tag or @sha256:….")],
+    target: Annotated[str, typer.Argument(help="Where to: host/name, with :tag if it should be another.")],
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="One more tag there; may be given often.")] = None,
+    jobs: Jobs = DEFAULT_JOBS,
+    progress: TransferProgress = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Copy an artifact and what is attached to it between registries; the store stays as it is.
+
+    Blobs are mounted where one registry holds both, else they stream through.
+    """
+    begun = time.perf_counter()
+    home = Home.from_environment()
+    with shown(progress) as observe:
+        copied = copy(
+            Reference.parse(source),
+            Reference.parse(target),
+            settings=Settings.load(home),
+            home=home,
+            tags=tag or (),
+            observe=observe,
+            jobs=jobs,
+        )
+    if as_json:
+        say_json(
+            {
+                "name": copied.name,
+                "tags": list(copied.tags),
+                "digest": str(copied.digest),
+                "moved_bytes": copied.amount.moved_bytes,
+                "present_bytes": copied.amount.present_bytes,
+                "mounted_bytes": copied.amount.mounted_bytes,
+                "referrers": [str(digest) for digest in copied.referrers],
+            }
+        )
+        return
+    for name in copied.tags:
+        say(f"{copied.name}:{name} {copied.digest}")
+    if not copied.tags:
+        say(f"{copied.name}@{copied.digest}")
+    held = copied.amount.present_bytes + copied.amount.mounted_bytes
+    seconds = format_seconds(time.perf_counter() - begun)
+    tell(f"moved {format_bytes(copied.amount.moved_bytes)} in {seconds}; the registry had {format_bytes(held)}")

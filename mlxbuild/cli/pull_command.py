@@ -1,0 +1,54 @@
+"""`mlxbuild pull`: an artifact of a registry comes into the store."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json
+from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
+from mlxbuild.cli.workspace import open_store, require_writable, tell
+from registry.exchange.pull import pull
+from registry.exchange.transfers import DEFAULT_JOBS
+from registry.quantities import format_bytes, format_seconds
+from registry.reference import Reference
+from registry.remote.settings import Settings
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def pull_artifact(
+    name: Annotated[
+        str, typer.Argument(help="host/name:tag or host/name@sha256:…; without a host from the default registry.")
+    ],
+    jobs: Jobs = DEFAULT_JOBS,
+    progress: TransferProgress = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Pull an artifact and what is attached to it, verified while it comes. An interrupted pull goes on where it was.
+
+    The policy of the home decides whether it has to be signed.
+    """
+    begun = time.perf_counter()
+    reference = Reference.parse(name)
+    with open_store() as store, shown(progress) as observe:
+        require_writable(store)
+        pulled = pull(store, reference, settings=Settings.load(store.home), observe=observe, jobs=jobs)
+    if as_json:
+        say_json(
+            {
+                "name": pulled.name,
+                "digest": str(pulled.digest),
+                "moved_bytes": pulled.amount.moved_bytes,
+                "present_bytes": pulled.amount.present_bytes,
+                "referrers": [str(digest) for digest in pulled.referrers],
+            }
+        )
+        return
+    say(f"{pulled.name} {pulled.digest}")
+    seconds = format_seconds(time.perf_counter() - begun)
+    moved, present = format_bytes(pulled.amount.moved_bytes), format_bytes(pulled.amount.present_bytes)
+    tell(f"fetched {moved} in {seconds}; the store had {present}")

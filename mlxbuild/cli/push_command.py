@@ -1,0 +1,129 @@
+"""`mlxbuild push`: artifacts of the store go to a registry."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json
+from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
+from mlxbuild.cli.workspace import find, open_store, tell
+from registry.digest import Digest
+from registry.errors import UserError
+from registry.exchange.push import Pushed, push
+from registry.exchange.transfers import DEFAULT_JOBS
+from registry.quantities import format_bytes, format_seconds
+from registry.reference import DEFAULT_TAG, Reference
+from registry.remote.settings import Settings
+from registry.store.layout import Store
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class NothingToPush(UserError):
+    """No artifact of the store is meant."""
+
+    code = "nothing-to-push"
+
+
+@app.command()
+def push_artifact(
+    name: Annotated[str, typer.Argument(help="Name or digest of an artifact; with --all-variants a name alone.")],
+    target: Annotated[
+        str | None,
+        typer.Argument(help="Where to: host/name, with :tag if it should be another. Default: the default registry."),
+    ] = None,
+    all_variants: Annotated[bool, typer.Option("--all-variants", help="Push every variant of the name.")] = False,
+    short_tags: Annotated[
+        bool, typer.Option("--short-tags", help="Push also the other tags that the store has for the artifact.")
+    ] = False,
+    mount_from: Annotated[
+        list[str] | None,
+        typer.Option("--mount-from", help="A repository of that registry that may hold blobs; may be given often."),
+    ] = None,
+    jobs: Jobs = DEFAULT_JOBS,
+    progress: TransferProgress = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Push an artifact and what is attached to it. What the registry holds already is not sent again."""
+    begun = time.perf_counter()
+    pushed: list[Pushed] = []
+    with open_store() as store, shown(progress) as observe:
+        settings = Settings.load(store.home)
+        for digest, reference, tags in _planned(store, name, target, all_variants=all_variants, short_tags=short_tags):
+            done = push(
+                store,
+                digest,
+                reference,
+                settings=settings,
+                tags=tags,
+                observe=observe,
+                jobs=jobs,
+                mount_from=mount_from or (),
+            )
+            pushed.append(done)
+            if not as_json:
+                for tag in done.tags:
+                    say(f"{done.name}:{tag} {done.digest}")
+    if as_json:
+        say_json([_described(done) for done in pushed])
+        return
+    moved = sum(done.amount.moved_bytes for done in pushed)
+    held = sum(done.amount.present_bytes + done.amount.mounted_bytes for done in pushed)
+    seconds = format_seconds(time.perf_counter() - begun)
+    tell(f"sent {format_bytes(moved)} in {seconds}; the registry had {format_bytes(held)}")
+
+
+def _planned(
+    store: Store, name: str, target: str | None, *, all_variants: bool, short_tags: bool
+) -> list[tuple[Digest, Reference, tuple[str, ...]]]:
+    """What to push: digest, where to, and the tags there."""
+    if not all_variants:
+        source, digest = find(store, name)
+        if target is None and source.digest is not None:
+            raise NothingToPush("a digest does not tell where to push", hint="name the target, as host/name:tag")
+        goal = Reference.parse(target) if target is not None else Reference(source.repository, None, None, source.host)
+        first = goal.tag or (source.tag if source.digest is None else None) or DEFAULT_TAG
+        others = _tags(store, source.name).get(digest, ()) if short_tags else ()
+        return [(digest, Reference(goal.repository, None, goal.digest, goal.host), (first, *others))]
+    source = Reference.parse(name)
+    goal = Reference.parse(target) if target is not None else source
+    if source.tag or source.digest or goal.tag or goal.digest:
+        raise NothingToPush("--all-variants takes names without tag and digest", hint=f"write {source.name}")
+    by_digest = _tags(store, source.name)
+    if not by_digest:
+        raise NothingToPush(f"the store has no variant of `{source.name}`", hint="`mlxbuild list` shows its names")
+    return [(digest, goal, tags if short_tags else _full_tags(tags)) for digest, tags in sorted(by_digest.items())]
+
+
+def _tags(store: Store, name: str) -> dict[Digest, tuple[str, ...]]:
+    """The tags that the store has under a name, by artifact."""
+    found: dict[Digest, tuple[str, ...]] = {}
+    for store_name, descriptor in store.tags.items():
+        repository, _, tag = store_name.rpartition(":")
+        if repository == name:
+            found[descriptor.digest] = (*found.get(descriptor.digest, ()), tag)
+    return found
+
+
+def _full_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that say most, as `int4-1.0` where there are `int4`, `1.0` and `latest`, too."""
+    return tuple(tag for tag in tags if tag != DEFAULT_TAG and not any(_is_part(tag, other) for other in tags)) or tags
+
+
+def _is_part(tag: str, other: str) -> bool:
+    return other.startswith(f"{tag}-") or other.endswith(f"-{tag}")
+
+
+def _described(pushed: Pushed) -> dict[str, object]:
+    return {
+        "name": pushed.name,
+        "tags": list(pushed.tags),
+        "digest": str(pushed.digest),
+        "moved_bytes": pushed.amount.moved_bytes,
+        "present_bytes": pushed.amount.present_bytes,
+        "mounted_bytes": pushed.amount.mounted_bytes,
+        "referrers": [str(digest) for digest in pushed.referrers],
+    }

@@ -1,0 +1,80 @@
+"""`mlxbuild search`: artifacts at registries and models on the Hub, by a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from mlxbuild.cli.output import say, say_json, say_table
+from mlxbuild.cli.workspace import tell
+from registry.errors import InfrastructureError, MlxbuildError
+from registry.exchange.catalogue import search
+from registry.home import Home
+from registry.remote.settings import Settings
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def search_word(
+    word: Annotated[str, typer.Argument(help="Part of a name; name:tag asks for tags at registries, too.")],
+    registry: Annotated[
+        list[str] | None,
+        typer.Option("--registry", help="host[/namespace] to look at; may be given often. Default: the default one."),
+    ] = None,
+    hub: Annotated[bool, typer.Option("--hub/--no-hub", help="Whether to ask the Hugging Face Hub.")] = True,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Results at most, from each place.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look for a word in the names that registries and the Hub hold. A place that does not answer is told about; it
+    is an error only if no place answers."""
+    home = Home.from_environment()
+    settings = Settings.load(home)
+    registries = registry or ([settings.default_registry] if settings.default_registry else [])
+    rows: list[dict[str, Any]] = []
+    failures: list[MlxbuildError] = []
+    for place in registries:
+        try:
+            for found in search(place, word, settings=settings, home=home, limit=limit):
+                rows.append({"where": place, "name": found.name, "tags": list(found.tags)})
+        except InfrastructureError as error:
+            failures.append(error)
+    if hub:
+        try:
+            rows += _on_the_hub(word, limit)
+        except MlxbuildError as error:
+            failures.append(error)
+    if failures and len(failures) == len(registries) + hub:
+        *others, last = failures
+        for failure in others:
+            tell(failure.diagnostics())
+        raise last
+    for failure in failures:
+        tell(f"warning: {failure.message}" + (f" ({failure.where})" if failure.where else ""))
+    if not registries:
+        tell("no registry was asked: name one with --registry, or set default_registry in config.yaml")
+    _print(rows, word, as_json=as_json)
+
+
+def _on_the_hub(word: str, limit: int) -> list[dict[str, Any]]:
+    from toolchain.sources.hub import Hub
+
+    models = Hub().search(word.partition(":")[0], limit)
+    return [{"where": "hub", "name": f"hf.co/{each.repository}", "downloads": each.downloads} for each in models]
+
+
+def _print(rows: Sequence[dict[str, Any]], word: str, *, as_json: bool) -> None:
+    if as_json:
+        say_json(rows)
+    elif rows:
+        say_table(("NAME", "WHAT"), [(row["name"], _what(row)) for row in rows])
+    else:
+        say(f"nothing has `{word}` in its name")
+
+
+def _what(row: dict[str, Any]) -> str:
+    if "tags" in row:
+        return ", ".join(row["tags"])
+    return "model on the Hub" if row["downloads"] is None else f"model on the Hub, {row['downloads']} downloads"

@@ -1,0 +1,151 @@
+"""Shows an exchange with a registry: bars on a terminal, a line for each file elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlxbuild.cli.workspace import tell
+from registry.errors import UserError
+from registry.exchange.progress import (
+    BlobAdvanced,
+    BlobEnded,
+    Event,
+    EvidenceLeftOut,
+    ExchangeBegan,
+    ExchangeEnded,
+    MirrorLeftOut,
+    NamedBlob,
+    Observe,
+    Warned,
+    Way,
+)
+from registry.quantities import format_bytes
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+TransferProgress = Annotated[str, typer.Option("--progress", help="auto, live, plain or none.")]
+Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=32, help="Blobs that move at once.")]
+
+
+@contextmanager
+def shown(choice: str) -> Iterator[Observe]:
+    """An observer that shows what it is told, as asked for; `auto` looks at where stderr goes, and
+    `MLXBUILD_PROGRESS` stands in for it.
+
+    Raises:
+        UserError: no display has that name.
+    """
+    if choice == "auto":
+        choice = os.environ.get("MLXBUILD_PROGRESS") or ("live" if _is_terminal() else "plain")
+    match choice:
+        case "live":
+            display = _Bars()
+            try:
+                yield display.handle
+            finally:
+                display.close()
+        case "plain" | "github":
+            yield _plain
+        case "none":
+            yield _warn
+        case _:
+            raise UserError(f"there is no display `{choice}`", hint="displays are auto, live, plain and none")
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _plain(event: Event) -> None:
+    match event:
+        case ExchangeBegan(title, blobs, size_bytes):
+            tell(f"{title}: {blobs} blobs, {format_bytes(size_bytes)}")
+        case BlobEnded(item, Way.MOVED, moved_bytes):
+            tell(f"moved   {item.name}  {format_bytes(moved_bytes)}")
+        case BlobEnded(item, Way.MOUNTED):
+            tell(f"mounted {item.name}  {format_bytes(item.blob.size_bytes)}")
+        case _:
+            _warn(event)
+
+
+def _warn(event: Event) -> None:
+    if text := _warning(event):
+        tell(text)
+
+
+def _warning(event: Event) -> str | None:
+    match event:
+        case EvidenceLeftOut(digest, reason):
+            return f"warning: {digest} is left out: {reason}"
+        case MirrorLeftOut(name, reason):
+            return f"warning: the mirror {name} is left out: {reason}"
+        case Warned(message):
+            return message
+    return None
+
+
+class _Bars:
+    """One bar for all, and one for each blob that is moving."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=Console(file=sys.stderr, highlight=False),
+            transient=True,
+        )
+        self._all: TaskID | None = None
+        self._moving: dict[NamedBlob, TaskID] = {}
+        self._progress.start()
+
+    def handle(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case ExchangeBegan(title, _, size_bytes):
+                self._all = self._progress.add_task(title, total=size_bytes)
+            case BlobAdvanced(item, count):
+                if item not in self._moving:
+                    self._moving[item] = self._progress.add_task(f"  {item.name}", total=item.blob.size_bytes)
+                self._advance(self._moving[item], count)
+            case BlobEnded(item, way, _):
+                task = self._moving.pop(item, None)
+                if task is not None:
+                    self._progress.remove_task(task)
+                elif way is not Way.MOVED:
+                    self._advance(None, item.blob.size_bytes)
+            case ExchangeEnded():
+                if self._all is not None:
+                    self._progress.remove_task(self._all)
+                    self._all = None
+            case _:
+                if text := _warning(event):
+                    self._progress.console.print(text, markup=False, soft_wrap=True)
+
+    def _advance(self, task: TaskID | None, count: int) -> None:
+        for each in (task, self._all):
+            if each is not None:
+                self._progress.advance(each, count)
+
+    def close(self) -> None:
+        """Take the bars down."""
+        self._progress.stop()

@@ -1,0 +1,124 @@
+"""The commands that talk to registries, as a person uses them, against a real registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.digest import Digest
+from registry.home import Home
+from tests.hub_server import Fault, LocalHub
+from tests.mlxbuild.conftest import CommandLine
+from tests.registries import RegistryProcess, docker_registry
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryProcess]:
+    """distribution's registry on a port of this machine."""
+    with docker_registry(tmp_path_factory.mktemp("registry") / "one") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credential file of the person who runs the tests."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "none.json"))
+
+
+@pytest.fixture
+def second(mlxbuild: CommandLine, tmp_path: Path) -> CommandLine:
+    """The program on another machine."""
+    return CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
+
+
+def test_push_pull_inspect_list_copy(mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess) -> None:
+    digest = mlxbuild.built()
+    name = f"{registry.host}/acme/tiny"
+    pushed = mlxbuild("push", "tiny:int4@1.0", name, "--short-tags")
+    assert pushed.code == 0, pushed.err
+    assert pushed.out.splitlines() == [f"{name}:{tag} {digest}" for tag in ("int4-1.0", "1.0", "int4", "latest")]
+    assert "moved   config.json" in pushed.err
+
+    again = json.loads(mlxbuild("push", "tiny:int4@1.0", name, "--json").out)
+    assert [(each["moved_bytes"], each["tags"]) for each in again] == [(0, ["int4-1.0"])]
+
+    seen = json.loads(second("inspect", f"{name}:int4", "--json").out)
+    assert (seen["digest"], seen["where"]) == (digest, name)
+    assert {file["path"] for file in seen["files"]} >= {"config.json", "tokenizer.json"}
+    assert [blob.size_bytes for blob in second.store.blobs()] == [seen["files"][-1]["size"]], "the config alone"
+    assert second("inspect", f"{name}:int4", "--manifest").out.strip().encode() == mlxbuild.store.read(
+        Digest.parse(digest)
+    )
+    assert mlxbuild("inspect", "tiny:int4").out.splitlines()[:2] == [f"tiny:int4  {digest}", "  where: store"]
+
+    pulled = second("pull", f"{name}:int4@1.0")
+    assert (pulled.code, pulled.out) == (0, f"{name}:int4-1.0 {digest}\n"), pulled.err
+    assert second("verify", f"{name}:int4@1.0").code == 0
+    assert f"fetched {0} B" in second("pull", f"{name}:int4@1.0").err
+
+    listed = json.loads(second("list", "--remote", name, "--json").out)
+    assert [(row["tag"], row["digest"]) for row in listed] == [
+        (tag, digest) for tag in ("1.0", "int4", "int4-1.0", "latest")
+    ]
+    assert second("list", "--remote", name).out.splitlines()[1].split()[:2] == ["1.0", digest[7:19]]
+
+    copied = second("copy", f"{name}:int4", f"{registry.host}/acme/other:x", "--json")
+    assert json.loads(copied.out)["digest"] == digest
+    assert json.loads(copied.out)["moved_bytes"] == 0, "mounted"
+
+
+def test_push_of_all_variants_to_the_default_registry(
+    mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess
+) -> None:
+    mlxbuild.built()
+    default = {"MLXBUILD_DEFAULT_REGISTRY": f"{registry.host}/team"}
+    pushed = mlxbuild("push", "tiny", "--all-variants", env=default)
+    assert pushed.code == 0, pushed.err
+    name = f"{registry.host}/team/tiny"
+    assert sorted(line.split()[0] for line in pushed.out.splitlines()) == [f"{name}:int4-1.0", f"{name}:none-1.0"]
+    pulled = second("pull", "tiny:none@1.0", env=default)
+    assert pulled.out.startswith("tiny:none-1.0 sha256:"), pulled.err
+    assert second("show", "tiny:none@1.0").code == 0
+
+    found = second("search", "tin", "--no-hub", env=default)
+    assert found.out.splitlines()[1].split() == [name, "int4-1.0,", "none-1.0"]
+    found = second("search", "tiny:none", "--no-hub", "--registry", registry.host, "--json")
+    assert {"where": registry.host, "name": name, "tags": ["none-1.0"]} in json.loads(found.out)
+
+
+def test_what_cannot_be_done_is_told(mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess) -> None:
+    mlxbuild.built()
+    told = mlxbuild("push", "tiny:int4")
+    assert (told.code, told.err.splitlines()[-1].split(",")[0]) == (2, "hint: write host/tiny")
+    assert "set default_registry in config.yaml" in told.err
+    assert mlxbuild("push", "tiny:int4", f"{registry.host}/x", "--all-variants").code == 2
+    assert mlxbuild("push", "other", f"{registry.host}/x", "--all-variants").err.startswith("error[nothing-to-push]")
+    missing = second("pull", f"{registry.host}/not/there:1")
+    assert (missing.code, missing.err.startswith("error[")) == (5, True)
+    assert second("inspect", f"{registry.host}/not/there:1").code == 5
+    assert second("list", "--remote", f"{registry.host}/not/there").code == 5
+    unreachable = second("pull", "127.0.0.1:1/acme/tiny:1")
+    assert (unreachable.code, unreachable.err.startswith("error[registry-unreachable]")) == (5, True)
+    assert second("pull", f"{registry.host}/Upper:1").code == 2
+    assert second("pull", "tiny", "--progress", "loud").code == 2
+
+
+def test_search_of_the_hub(second: CommandLine, local_hub: LocalHub, registry: RegistryProcess) -> None:
+    local_hub.publish("acme/tiny-model", {"config.json": b"{}"})
+    hub = {"HF_ENDPOINT": local_hub.endpoint}
+    found = second("search", "tiny", "--json", env=hub)
+    assert json.loads(found.out) == [{"where": "hub", "name": "hf.co/acme/tiny-model", "downloads": 7}]
+    assert "no registry was asked" in found.err
+    assert second("search", "absent", env=hub).out == "nothing has `absent` in its name\n"
+
+    local_hub.faults.append(Fault("search", status=403))
+    alone = second("search", "tiny", env=hub)
+    assert (alone.code, alone.err.startswith("error[hub-access-denied]: the Hub refuses access")) == (2, True)
+    beside = second("search", "nothing-at-all", "--registry", registry.host, env=hub)
+    assert (beside.code, "warning: the Hub refuses access" in beside.err) == (0, True)
+    offline = second("search", "tiny", env=hub | {"HF_HUB_OFFLINE": "1"})
+    assert (offline.code, "HF_HUB_OFFLINE is set" in offline.err) == (5, True), offline.err
