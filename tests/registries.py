@@ -34,12 +34,15 @@ class RegistryProcess:
 
 
 @contextmanager
-def docker_registry(folder: Path, *, htpasswd: bool = False, tls: bool = False) -> Iterator[RegistryProcess]:
+def docker_registry(
+    folder: Path, *, htpasswd: bool = False, tls: bool = False, authorisation: str | None = None
+) -> Iterator[RegistryProcess]:
     """Run distribution's registry, with its files in a new folder, until the end of the `with` statement.
 
     Args:
         htpasswd: ask for `USER` and `PASSWORD` by Basic authorisation.
         tls: encrypted, with an authority made for it.
+        authorisation: another `auth` section of its configuration.
     """
     program = find("docker-registry")
     folder.mkdir(parents=True)
@@ -62,6 +65,8 @@ def docker_registry(folder: Path, *, htpasswd: bool = False, tls: bool = False) 
     if htpasswd:
         (folder / "htpasswd").write_text(f"{USER}:{_PASSWORD_HASH}\n")
         lines += ["auth:", f"  htpasswd: {{realm: tests, path: {folder / 'htpasswd'}}}"]
+    if authorisation is not None:
+        lines.append(authorisation)
     configuration = folder / "config.yml"
     configuration.write_text("\n".join(lines) + "\n")
     with (folder / "log").open("wb") as log:

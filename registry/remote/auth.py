@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from urllib.parse import urlencode, urlsplit
 
 from oras.auth.utils import get_basic_auth
@@ -103,17 +104,24 @@ class Authorizer:
                 *service,
             ]
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
-            answer = self._ask("POST", challenge.realm, kind, urlencode(form).encode())
+            answer = self._asked("POST", challenge.realm, kind, urlencode(form).encode())
         else:
             query = urlencode([*service, *(("scope", scope) for scope in wanted)])
             joint = "&" if urlsplit(challenge.realm).query else "?"
             basic = _basic(credential)
             headers = {} if basic is None else {"Authorization": basic}
-            answer = self._ask("GET", f"{challenge.realm}{joint}{query}", headers, None)
+            answer = self._asked("GET", f"{challenge.realm}{joint}{query}", headers, None)
         if answer.status != 200:
             raise self._refusal(answer)
         token, seconds = _token(answer)
         return _Held(f"Bearer {token}", begun + max(seconds, _SHORTEST_LIFE_SECONDS) - _MARGIN_SECONDS)
+
+    def _asked(self, method: str, url: str, headers: Mapping[str, str], data: bytes | None) -> Answer:
+        try:
+            return self._ask(method, url, headers, data)
+        except RegistryFailure as error:
+            error.passing = False  # it was tried again already
+            raise
 
     def _check_realm(self, challenge: Challenge) -> None:
         scheme = urlsplit(challenge.realm).scheme
@@ -125,7 +133,9 @@ class Authorizer:
 
     def _refusal(self, answer: Answer) -> RegistryFailure:
         if answer.status not in (400, 401, 403):
-            return failure(answer)
+            error = failure(answer)
+            error.passing = False  # it was tried again already
+            return error
         return RegistryRefused(
             f"the token service of {self._endpoint.host} answered {answer.status}: credentials are wrong or missing",
             where=answer.where,
@@ -138,7 +148,7 @@ def parse_challenge(header: str) -> Challenge | None:
     """The best challenge of a `WWW-Authenticate` header: Bearer before Basic; None if it has neither."""
     marks = list(_SCHEME.finditer(header))
     challenges: list[Challenge] = []
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+    for mark, following in zip_longest(marks, marks[1:]):
         parameters = parse_dict_header(header[mark.end() : following.start() if following else len(header)])
         values = {str(key).lower(): value or "" for key, value in parameters.items()}
         bearer = mark[1].lower() == "bearer"

@@ -39,9 +39,8 @@ def find(endpoint: Endpoint) -> Credential | None:
     Raises:
         CredentialsFailure: a file is no JSON, or a helper fails.
     """
-    keys = (*_paths(endpoint), *endpoint.credential_keys)
     for file in _files():
-        found = _in_file(file, keys)
+        found = _in_file(file, endpoint)
         if found is not None:
             return found
     return None
@@ -131,16 +130,15 @@ def _paths(endpoint: Endpoint) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
-def _in_file(file: Path, keys: tuple[str, ...]) -> Credential | None:
+def _in_file(file: Path, endpoint: Endpoint) -> Credential | None:
     document = read_file(file)
-    for key in keys:
-        helper, own = helper_for(document, key)
-        if helper is not None:
-            found = _from_helper(helper, key, required=own)
-            if found is not None:
-                return found
+    key = endpoint.credential_keys[0]
+    helper, own = helper_for(document, key)
+    found = None if helper is None else _from_helper(helper, key, required=own)
+    if found is not None:
+        return found
     entries = document.get("auths")
-    for key in keys:
+    for key in (*_paths(endpoint), *endpoint.credential_keys):
         entry = entries.get(key) if isinstance(entries, dict) else None
         if isinstance(entry, dict):
             found = _from_entry(entry, file)

@@ -66,16 +66,15 @@ def forget(endpoint: Endpoint) -> bool:
     file = docker_file()
     document = read_file(file)
     entries = _entries(document, file)
-    found = False
-    for key in endpoint.credential_keys:
-        helper, _ = helper_for(document, key)
-        if helper is not None and run_helper(helper, "get", key, required=False) is not None:
-            run_helper(helper, "erase", key, required=False)
-            found = True
-        found |= entries.pop(key, None) is not None
-    if found:
+    key = endpoint.credential_keys[0]
+    helper, _ = helper_for(document, key)
+    helped = helper is not None and run_helper(helper, "get", key, required=False) is not None
+    if helper is not None and helped:
+        run_helper(helper, "erase", key, required=False)
+    removed = [entries.pop(name) for name in endpoint.credential_keys if name in entries]
+    if removed:
         _write(file, document)
-    return found
+    return helped or bool(removed)
 
 
 def _entries(document: dict[str, Any], file: Path) -> dict[str, Any]:

@@ -190,10 +190,14 @@ class Transport:
         if response.status_code != 401 or not self._is_ours(response.url):
             return response
         challenge = response.headers.get("WWW-Authenticate", "")
-        renewed = self._authorizer.renew(challenge, scopes, authorization)
+        try:
+            renewed = self._authorizer.renew(challenge, scopes, authorization)
+        except BaseException:
+            response.close()
+            raise
         if renewed is None:
             return response
-        response.close()
+        _pass_over(response)
         return self._follow(method, url, headers, body, renewed, redirects=redirects)
 
     def _follow(
@@ -228,7 +232,7 @@ class Transport:
             if response.status_code not in _MOVED or method not in ("GET", "HEAD") or not location or not redirects:
                 return response
             target = urljoin(url, location)
-            response.close()
+            _pass_over(response)
             if not _is_safe(url, target):
                 raise RegistryFailure(
                     f"the registry redirects to {place('', target).strip()}, which is not encrypted",
@@ -267,6 +271,12 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, blocksize=_BLOCK_BYTES, **options)
+
+
+def _pass_over(response: requests.Response) -> None:
+    """Read what little an answer says, so that its connection serves the next request."""
+    with response:
+        response.raw.read(_BLOCK_BYTES)
 
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -42,11 +42,15 @@ def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def open_remote(home: Home) -> Callable[..., Remote]:
+def open_remote(home: Home) -> Iterator[Callable[..., Remote]]:
     """Opens a repository by its name, with a short patience and other settings where given."""
 
     def open_(name: str, **changes: object) -> Remote:
         settings = Settings(**{"connect_seconds": 5.0, "read_seconds": 5.0, "attempts": 3, **changes})  # type: ignore[arg-type]
-        return Remote.open(Reference.parse(name), settings, home)
+        opened.append(Remote.open(Reference.parse(name), settings, home))
+        return opened[-1]
 
-    return open_
+    opened: list[Remote] = []
+    yield open_
+    for remote in opened:
+        remote.close()
