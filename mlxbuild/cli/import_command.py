@@ -36,7 +36,8 @@ def import_path(
 ) -> None:
     """Take artifacts of an OCI archive or layout into the store; of anything else, print a recipe.
 
-    Nothing is kept that does not verify. A recipe goes to stdout: `mlxbuild import ./Modelfile > ModelSpec.yaml`.
+    Nothing is kept that does not verify, or that the trust policy refuses. A recipe goes to stdout:
+    `mlxbuild import ./Modelfile > ModelSpec.yaml`.
     """
     form, place = (Form.ARCHIVE, path) if str(path) == "-" else recognise(path)
     if form in (Form.ARCHIVE, Form.LAYOUT):
@@ -56,12 +57,12 @@ def _take(form: Form, path: Path, name: str | None) -> None:
     with open_store() as store:
         require_writable(store)
         if form is Form.LAYOUT:
-            arrived = import_layout(store, path, name=name)
+            arrived = import_layout(store, path, name=name, tell=tell)
         elif str(path) == "-":
-            arrived = import_archive(store, sys.stdin.buffer, "stdin", name=name)
+            arrived = import_archive(store, sys.stdin.buffer, "stdin", name=name, tell=tell)
         else:
             with path.open("rb") as stream:
-                arrived = import_archive(store, stream, str(path), name=name)
+                arrived = import_archive(store, stream, str(path), name=name, tell=tell)
     for artifact in arrived:
         also = f", {artifact.referrers} referrers" if artifact.referrers else ""
         say(f"{artifact.name} {artifact.digest} {format_bytes(artifact.size_bytes)}{also}")

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -89,11 +89,19 @@ def read_policy(home: Home) -> Policy:
     return Policy(tuple(_rule(each, number, path) for number, each in enumerate(listed, 1)), str(path))
 
 
-def admit(store: Store, reference: Reference, digest: Digest, *, tell: Callable[[str], None]) -> None:
+def admit(
+    store: Store,
+    reference: Reference,
+    digest: Digest,
+    *,
+    tell: Callable[[str], None],
+    arrived: Store | None = None,
+) -> None:
     """Let an artifact be used under a name, or not: for every command that runs one or moves a tag to one.
 
-    `digest` is the artifact, whose referrers lie in the store; `tell` gets the reason under `warn`. A reference by
-    digest is held to the rules of every name that the digest has in the store too: its own name decides nothing.
+    `digest` is the artifact, whose referrers lie in the store; `tell` gets the reason under `warn`. Where an artifact
+    waits beside the store until it is let in, its referrers lie in `arrived`. A reference by digest is held to the
+    rules of every name that the digest has in the store too: its own name decides nothing.
 
     Raises:
         Untrusted: the rule for the name is `enforce`, and no signature by one of its keys holds.
@@ -106,7 +114,7 @@ def admit(store: Store, reference: Reference, digest: Digest, *, tell: Callable[
     rules = {rule.pattern: rule for name in names if (rule := policy.rule(name)) is not None}
     for rule in rules.values():
         if rule.mode is not Mode.OFF:
-            _hold_to(rule, store, reference, digest, policy.where, tell)
+            _hold_to(rule, (store, *([arrived] if arrived else [])), reference, digest, policy.where, tell)
 
 
 def _names(store: Store, digest: Digest) -> Iterator[Reference]:
@@ -117,10 +125,11 @@ def _names(store: Store, digest: Digest) -> Iterator[Reference]:
 
 
 def _hold_to(
-    rule: Rule, store: Store, reference: Reference, digest: Digest, where: str, tell: Callable[[str], None]
+    rule: Rule, stores: Sequence[Store], reference: Reference, digest: Digest, where: str, tell: Callable[[str], None]
 ) -> None:
     try:
-        Evidence.gather(store, digest, rule.keys).require_signature(f"{reference} ({digest})")
+        found = [each for store in stores for each in Evidence.gather(store, digest, rule.keys).attestations]
+        Evidence(digest, tuple(found), ()).require_signature(f"{reference} ({digest})")
     except Untrusted as refusal:
         reason = f"{refusal.message} (`{rule.pattern}` in the policy asks for it)"
         if rule.mode is Mode.ENFORCE:

@@ -14,21 +14,25 @@ from registry.artifact import manifest as manifests
 from registry.artifact import media_types, modelpack
 from registry.artifact.manifest import Manifest
 from registry.artifact.reader import Artifact
+from registry.artifact.referrers import adopt
 from registry.artifact.verification import verify
 from registry.digest import Blob, Digest, InvalidDigest
 from registry.home import Home
 from registry.reference import InvalidReference, Reference
 from registry.store.durable import disk_errors, publish
 from registry.store.layout import Store
-from registry.store.tags import REF_NAME, Descriptor
+from registry.store.tags import REF_NAME
 from registry.store.writer import holds
+from registry.trust.policy import admit
 from toolchain.interchange import arrivals
 from toolchain.interchange.arrivals import Bring, Entry
-from toolchain.interchange.closure import blobs_of
+from toolchain.interchange.closure import blobs_of, referrers_of
 from toolchain.interchange.errors import BrokenArchive, ImportRefused, NotImportable
 from toolchain.spec.initial import slug
 
 FACTS_FILE = "mlxbuild/facts.json"
+Tell = Callable[[str], None]
+
 _MOST_MANIFESTS = 10_000
 _MOST_PROBLEMS = 20
 
@@ -47,7 +51,9 @@ class Imported:
     has_safetensors: bool
 
 
-def import_archive(store: Store, stream: BinaryIO, where: str, *, name: str | None = None) -> tuple[Imported, ...]:
+def import_archive(
+    store: Store, stream: BinaryIO, where: str, *, name: str | None = None, tell: Tell
+) -> tuple[Imported, ...]:
     """Take every artifact of an OCI archive into the store, with its referrers.
 
     The archive is read once, front to back, into a staging store. All is verified there; only then do blobs move
@@ -58,22 +64,24 @@ def import_archive(store: Store, stream: BinaryIO, where: str, *, name: str | No
         stream: The archive, which need not be seekable.
         where: Its name, for errors.
         name: What to call the artifact, if there is one only; by default what the archive says.
+        tell: Gets what the trust policy warns of.
 
     Raises:
         NotImportable: it holds no artifact, or several and `name` is given.
         ImportRefused, BrokenArchive, UnsafePath, BlobCorrupt, InvalidManifest: it is not what it says.
+        Untrusted: the trust policy asks for a signature that it does not have.
         DiskFull, StoreReadOnly, StoreFailure: the store cannot take it.
     """
-    return _import(store, lambda staging: arrivals.from_archive(stream, staging, where), where, name)
+    return _import(store, lambda staging: arrivals.from_archive(stream, staging, where), where, name, tell)
 
 
-def import_layout(store: Store, folder: Path, *, name: str | None = None) -> tuple[Imported, ...]:
+def import_layout(store: Store, folder: Path, *, name: str | None = None, tell: Tell) -> tuple[Imported, ...]:
     """Take every artifact of an OCI image layout into the store; as `import_archive`."""
-    return _import(store, lambda staging: arrivals.from_layout(folder, staging), str(folder), name)
+    return _import(store, lambda staging: arrivals.from_layout(folder, staging), str(folder), name, tell)
 
 
 def _import(
-    store: Store, begin: Callable[[Store], tuple[list[Entry], Bring]], where: str, name: str | None
+    store: Store, begin: Callable[[Store], tuple[list[Entry], Bring]], where: str, name: str | None, tell: Tell
 ) -> tuple[Imported, ...]:
     work = store.home.cache / "work"
     with disk_errors(work):
@@ -84,12 +92,17 @@ def _import(
         entries, bring = begin(staging)
         artifacts, referrers = _arrived(staging, entries, bring, where)
         named = _named(staging, artifacts, name, where)
-        kept = _speaking_of({manifest.blob.digest for manifest in named.values()}, referrers)
-        for manifest in (*named.values(), *kept):
-            _adopt(staging, store, manifest)
-        store.tags.add_unnamed(_descriptor(referrer) for referrer in kept)
+        for referrer in referrers:
+            adopt(staging, staging.read(referrer.blob.digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES))
+        kept = {it.blob: it for manifest in named.values() for it in referrers_of(staging, manifest.blob.digest)}
+        for tag, manifest in named.items():
+            admit(store, Reference.parse(tag), manifest.blob.digest, tell=tell, arrived=staging)
+        for manifest in (*named.values(), *kept.values()):
+            _move(staging, store, manifest)
+        for blob in kept:
+            adopt(store, store.read(blob.digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES))
         store.tags.set({tag: modelpack.tag_descriptor(manifest.blob) for tag, manifest in named.items()})
-        return tuple(_imported(store, tag, manifest.blob.digest, kept) for tag, manifest in named.items())
+        return tuple(_imported(store, tag, manifest.blob.digest) for tag, manifest in named.items())
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -201,16 +214,7 @@ def _reference(text: str | None) -> Reference | None:
     return None
 
 
-def _speaking_of(subjects: set[Digest], referrers: list[Manifest]) -> tuple[Manifest, ...]:
-    """The referrers of what is kept, and of those; others speak of what is not here."""
-    meant, kept = set(subjects), dict[Digest, Manifest]()
-    while near := [it for it in referrers if it.subject in meant and it.blob.digest not in kept]:
-        kept |= {it.blob.digest: it for it in near}
-        meant |= {it.blob.digest for it in near}
-    return tuple(kept.values())
-
-
-def _adopt(staging: Store, store: Store, manifest: Manifest) -> None:
+def _move(staging: Store, store: Store, manifest: Manifest) -> None:
     """Move the blobs over, the manifest last; those that are there already stay."""
     for blob in blobs_of(manifest):
         final = store.home.store / "blobs" / blob.digest.algorithm / blob.digest.hex
@@ -219,17 +223,13 @@ def _adopt(staging: Store, store: Store, manifest: Manifest) -> None:
                 publish(staging.path(blob.digest), final, durable=True)
 
 
-def _descriptor(referrer: Manifest) -> Descriptor:
-    return Descriptor(referrer.blob.digest, referrer.blob.size_bytes, media_types.OCI_MANIFEST, referrer.artifact_type)
-
-
-def _imported(store: Store, tag: str, digest: Digest, referrers: tuple[Manifest, ...]) -> Imported:
+def _imported(store: Store, tag: str, digest: Digest) -> Imported:
     artifact = Artifact.open(store, digest)
     return Imported(
         name=tag,
         digest=digest,
         size_bytes=artifact.size_bytes,
-        referrers=sum(referrer.subject == digest for referrer in referrers),
+        referrers=len(referrers_of(store, digest)),
         has_facts=artifact.file(FACTS_FILE) is not None,
         has_safetensors=any(file.path.endswith(".safetensors") for file in artifact.files),
     )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from registry.artifact import manifest as manifests
-from registry.artifact.manifest import InvalidManifest, Manifest
+from registry.artifact.manifest import Manifest
+from registry.artifact.referrers import referrers
 from registry.digest import Blob, Digest
-from registry.store.errors import BlobCorrupt, BlobMissing, BlobTooLarge
 from registry.store.layout import Store
 
 
@@ -17,20 +14,14 @@ def blobs_of(manifest: Manifest) -> tuple[Blob, ...]:
 
 
 def referrers_of(store: Store, digest: Digest) -> tuple[Manifest, ...]:
-    """Signatures, provenance and the like of a manifest, and what speaks of those, as the store lists them.
+    """Signatures, provenance and the like of a manifest, and what speaks of those, sorted by digest.
 
-    An entry whose manifest cannot be read speaks of nothing.
+    Those that cannot be read speak of nothing.
     """
-    waiting = [manifest for listed in store.tags.unnamed() if (manifest := _referrer(store, listed.digest)) is not None]
-    meant, found = {digest}, dict[Digest, Manifest]()
-    while near := [it for it in waiting if it.subject in meant and it.blob.digest not in found]:
-        found |= {it.blob.digest: it for it in near}
-        meant |= {it.blob.digest for it in near}
+    found: dict[Digest, Manifest] = {}
+    subjects = [digest]
+    while subjects:
+        near = {each.digest: each.manifest for each in referrers(store, subjects.pop())}
+        subjects += near.keys() - found.keys()
+        found |= near
     return tuple(found[key] for key in sorted(found))
-
-
-def _referrer(store: Store, digest: Digest) -> Manifest | None:
-    with suppress(BlobMissing, BlobCorrupt, BlobTooLarge, InvalidManifest):
-        manifest = manifests.read(store, digest)
-        return manifest if manifest.subject is not None else None
-    return None

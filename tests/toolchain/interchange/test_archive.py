@@ -24,13 +24,17 @@ from registry.reference import Reference
 from registry.store.errors import BlobCorrupt, BlobMissing
 from registry.store.layout import Store
 from registry.store.tags import Descriptor
+from registry.trust.errors import Untrusted
+from registry.trust.evidence import Evidence, sign, signature
+from registry.trust.keys import generate, write_pair
+from registry.trust.statement import SIGNATURE
 from toolchain.interchange.archive import pack
 from toolchain.interchange.arrive import Imported, import_archive, import_layout
 from toolchain.interchange.closure import referrers_of
 from toolchain.interchange.errors import BrokenArchive, ImportRefused, NotImportable
 
 NAME = "hello:int4-1.0"
-SIGNATURE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+KIND = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
 def build(store: Store, weights: bytes = b"weights" * 100) -> Blob:
@@ -59,13 +63,13 @@ def refer(store: Store, subject: Blob, content: bytes) -> Blob:
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "artifactType": SIGNATURE,
+        "artifactType": KIND,
         "config": descriptor("application/vnd.oci.empty.v1+json", config),
-        "layers": [descriptor(SIGNATURE, layer)],
+        "layers": [descriptor(KIND, layer)],
         "subject": descriptor("application/vnd.oci.image.manifest.v1+json", subject),
     }
     blob = store.put(canonical_json.encode(manifest))
-    store.tags.add_unnamed([Descriptor(blob.digest, blob.size_bytes, str(manifest["mediaType"]), SIGNATURE)])
+    store.tags.add_unnamed([Descriptor(blob.digest, blob.size_bytes, str(manifest["mediaType"]), KIND)])
     return blob
 
 
@@ -88,7 +92,11 @@ def packed(store: Store, manifest: Blob, name: str | None = NAME, *, with_referr
 
 
 def take(store: Store, data: bytes, name: str | None = None) -> tuple[Imported, ...]:
-    return import_archive(store, io.BytesIO(data), "model.tar", name=name)
+    return import_archive(store, io.BytesIO(data), "model.tar", name=name, tell=never)
+
+
+def never(message: str) -> None:
+    pytest.fail(message)
 
 
 def contents(data: bytes) -> dict[str, bytes]:
@@ -159,7 +167,7 @@ def test_referrers_travel_with_what_they_speak_of(store: Store, manifest: Blob, 
     signature = refer(store, manifest, b"signed")
     countersignature = refer(store, signature, b"signed again")
     (imported,) = take(other, packed(store, manifest))
-    assert imported.referrers == 1
+    assert imported.referrers == 2
     found = {it.blob.digest for it in referrers_of(other, manifest.digest)}
     assert found == {signature.digest, countersignature.digest}
     assert other.has(Digest.of_bytes(b"signed again"))
@@ -197,6 +205,25 @@ def test_a_missing_blob_is_told(store: Store, manifest: Blob) -> None:
     store.remove(Artifact.open(store, manifest.digest).files[0].blob.digest)
     with pytest.raises(BlobMissing):
         packed(store, manifest)
+
+
+def test_the_trust_policy_decides_what_comes_in(store: Store, manifest: Blob, other: Store) -> None:
+    key, stranger = generate(), generate()
+    rules = "- {pattern: hello, mode: enforce, keys: [keys/acme.pub]}\n"
+    write_pair(key, other.home.root / "keys" / "acme.key", None)
+    (other.home.root / "policy.yaml").write_text(rules)
+    assert_refused(other, packed(store, manifest), Untrusted)
+    sign(store, stranger, signature(manifest.digest))
+    assert_refused(other, packed(store, manifest), Untrusted)
+    sign(store, key, signature(manifest.digest))
+    assert_refused(other, packed(store, manifest, with_referrers=False), Untrusted)
+    assert take(other, packed(store, manifest))[0].digest == manifest.digest
+    assert Evidence.gather(other, manifest.digest, [key.public]).proven(SIGNATURE)
+    (other.home.root / "policy.yaml").write_text(rules.replace("enforce", "warn"))
+    told: list[str] = []
+    data = packed(store, build(store, b"another" * 9), "hello:other")
+    import_archive(other, io.BytesIO(data), "model.tar", tell=told.append)
+    assert "not signed" in told[0]
 
 
 def assert_refused(store: Store, data: bytes, error: type[MlxbuildError]) -> None:
@@ -333,10 +360,10 @@ def test_archives_and_layouts_of_skopeo_are_imported(
     archive, layout = tmp_path / "theirs.tar", tmp_path / "theirs"
     skopeo("copy", f"oci:{store.home.store}:{NAME}", f"oci-archive:{archive}:acme/hello:1")
     with archive.open("rb") as stream:
-        (imported,) = import_archive(other, stream, str(archive))
+        (imported,) = import_archive(other, stream, str(archive), tell=never)
     assert (imported.name, imported.digest) == ("acme/hello:1", manifest.digest)
     skopeo("copy", f"oci:{store.home.store}:{NAME}", f"oci:{layout}:2")
-    (imported,) = import_layout(other, layout)
+    (imported,) = import_layout(other, layout, tell=never)
     assert (imported.name, imported.digest) == ("hello:2", manifest.digest)
     assert verify(other, manifest.digest).ok
 
@@ -346,5 +373,5 @@ def test_a_damaged_layout_is_refused(store: Store, manifest: Blob, other: Store)
     path.chmod(0o644)
     path.write_bytes(b"Weights" * 100)
     with pytest.raises(BlobCorrupt):
-        import_layout(other, store.home.store)
+        import_layout(other, store.home.store, tell=never)
     assert not list(other.blobs())
