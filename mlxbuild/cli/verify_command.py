@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlxbuild.cli.display import progress_sink
 from mlxbuild.cli.output import say, say_json
-from mlxbuild.cli.workspace import find, open_store
+from mlxbuild.cli.outside import find_anywhere
+from mlxbuild.cli.workspace import open_store
 from registry.artifact.reader import Artifact
 from registry.artifact.verification import verify
 from registry.digest import Digest
 from registry.errors import TrustError
+from registry.home import Home
 from registry.quantities import format_bytes, format_seconds
 from registry.store.layout import Store
 from toolchain.agreement import disagreements
@@ -24,6 +26,11 @@ from toolchain.events.journal import new_run_name
 from toolchain.events.stream import EventStream
 from toolchain.prepare import RECIPE_NAME
 from toolchain.rebuild import rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from registry.trust.keys import PublicKey
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -36,7 +43,9 @@ class VerificationFailed(TrustError):
 
 @app.command()
 def verify_artifact(
-    name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
+    name: Annotated[
+        str, typer.Argument(help="Name or digest of an artifact, or the path of an OCI layout or archive of one.")
+    ],
     again: Annotated[bool, typer.Option("--rebuild", help="Also build it again and compare the digests.")] = False,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Where its recipe lies, for --rebuild.")] = None,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Blobs hashed at once.")] = None,
@@ -50,13 +59,14 @@ def verify_artifact(
 ) -> None:
     """Check every blob, the config, and that recipe, lock and files agree. Damaged blobs are set aside.
 
-    With a key, the artifact has to be signed, and its provenance has to agree with the recipe and lock that it carries.
+    What is not in the store is looked for in the registry that its name tells, and is not kept. With a key, the
+    artifact has to be signed, and its provenance has to agree with the recipe and lock that it carries.
     """
     begun = time.perf_counter()
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    with open_store() as store:
-        _, digest = find(store, name)
+    with open_store() as home_store, find_anywhere(home_store, name, offline=offline) as (store, digest):
+        keys = _keys(home_store.home, key or ())
         report = verify(store, digest, jobs=jobs)
         problems = [f"{problem.where}: {problem.message}" for problem in report.problems]
         for damaged in {problem.digest for problem in report.problems if problem.kind.value in ("digest", "size")}:
@@ -64,7 +74,7 @@ def verify_artifact(
                 store.quarantine(damaged)
         if not problems:
             problems += disagreements(Artifact.open(store, digest))
-        proven = _check_trust(store, digest, key) if key and not problems else None
+        proven = _check_trust(store, digest, keys) if keys and not problems else None
         seconds = time.perf_counter() - begun
         rebuilt = str(_rebuild(store, digest, file, progress)) if again and not problems else None
     if as_json:
@@ -88,14 +98,20 @@ def verify_artifact(
         )
 
 
-def _check_trust(store: Store, digest: Digest, names: list[str]) -> dict[str, str]:
+def _keys(home: Home, names: Sequence[str]) -> list[PublicKey]:
+    if not names:
+        return []
+    from registry.trust.keys import locate, read_public  # not loaded where nothing is signed
+
+    return [read_public(locate(home, name, ".pub")) for name in names]
+
+
+def _check_trust(store: Store, digest: Digest, keys: list[PublicKey]) -> dict[str, str]:
     """What was proven, each with the fingerprint of the key that signed it."""
-    from registry.trust.keys import locate, read_public
     from registry.trust.statement import PROVENANCE
     from toolchain.evidence.provenance import is_ours
     from toolchain.evidence.signing import check_evidence
 
-    keys = [read_public(locate(store.home, each, ".pub")) for each in names]
     evidence = check_evidence(Artifact.open(store, digest), keys)
     proven = {}
     for each in evidence.attestations:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import tarfile
+from pathlib import Path
 
 import pytest
 
+from registry.home import Home
 from tests.mlxbuild.conftest import CommandLine
+from tests.registries import docker_registry
 
 
 @pytest.fixture
@@ -67,6 +71,41 @@ def test_a_wrong_key_and_an_unsigned_artifact_are_refused(
     done = signed("verify", *words)
     assert done.code == 10
     assert reason in done.err
+
+
+def test_a_layout_and_an_archive_are_verified_where_they_lie(signed: CommandLine) -> None:
+    assert signed("pack", "tiny:int4", "-o", "tiny.tar").code == 0
+    layout = signed.folder / "layout"
+    layout.mkdir()
+    with tarfile.open(signed.folder / "tiny.tar") as archive:
+        archive.extractall(layout, filter="data")
+    keys = {name: str(signed.home.root / "keys" / f"{name}.pub") for name in ("mine", "other")}
+    elsewhere = CommandLine(signed.folder, Home(signed.folder.parent / "elsewhere"))
+    for place in ("tiny.tar", "./layout"):
+        done = elsewhere("verify", place, "--key", keys["mine"], "--offline", "--json")
+        assert done.code == 0, done.err
+        assert set(json.loads(done.out)["proven"]) == {"signature", "provenance", "gates"}
+        refused = elsewhere("verify", place, "--key", keys["other"], "--offline")
+        assert refused.code == 10
+        assert "signed by another key" in refused.err
+    assert elsewhere.store.tags.entries() == []
+    assert not list(elsewhere.store.blobs())
+    assert elsewhere("verify", str(signed.home.store), "--key", keys["mine"]).code == 2  # it holds two artifacts
+
+
+def test_an_artifact_is_verified_in_its_registry(signed: CommandLine, tmp_path: Path) -> None:
+    key = str(signed.home.root / "keys" / "mine.pub")
+    elsewhere = CommandLine(signed.folder, Home(tmp_path / "elsewhere"))
+    with docker_registry(tmp_path / "registry") as registry:
+        name = f"{registry.host}/acme/tiny:int4"
+        assert signed("push", "tiny:int4", name).code == 0
+        done = elsewhere("verify", name, "--key", key)
+        assert done.code == 0, done.err
+        assert "signature by sha256:" in done.out
+        offline = elsewhere("verify", name, "--key", key, "--offline")
+    assert offline.code == 2
+    assert "is not in the store" in offline.err
+    assert elsewhere.store.tags.items() == []
 
 
 def test_run_obeys_the_policy(signed: CommandLine) -> None:

@@ -1,0 +1,74 @@
+"""Artifacts outside of the store: a command that only looks at one gets it in a store of its own, for a while."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlxbuild.cli.workspace import find, tell
+from registry.digest import Digest
+from registry.errors import UserError
+from registry.home import Home
+from registry.reference import InvalidReference, Reference
+from registry.store.layout import Store
+from registry.store.tags import UnknownReference
+
+
+class SeveralArtifacts(UserError):
+    """A path holds not just one artifact, and it is not told which is meant."""
+
+    code = "several-artifacts"
+
+
+@contextmanager
+def find_anywhere(store: Store, name: str, *, offline: bool) -> Iterator[tuple[Store, Digest]]:
+    """Where an artifact lies, and its digest: in the store; else in an OCI layout or archive, if the name is its path;
+    else in the registry that the name tells, unless `offline`.
+
+    Raises:
+        UnknownReference, InvalidReference: it is nowhere.
+        SeveralArtifacts: a path holds more than one.
+        MlxbuildError: it cannot be fetched or read, or does not verify.
+    """
+    try:
+        digest = find(store, name)[1]
+    except (UnknownReference, InvalidReference):
+        path = Path(name)
+        if not path.exists() and (offline or Reference.parse(name).host is None):
+            raise
+    else:
+        yield store, digest
+        return
+    work = store.home.cache / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="look-", dir=work))
+    try:
+        visited = Store.open(Home(place))
+        yield visited, _read(visited, path) if path.exists() else _fetch(visited, store.home, Reference.parse(name))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _read(visited: Store, path: Path) -> Digest:
+    from toolchain.interchange.arrive import import_archive, import_layout
+
+    if path.is_dir():
+        arrived = import_layout(visited, path, tell=tell)
+    else:
+        with path.open("rb") as stream:
+            arrived = import_archive(visited, stream, str(path), tell=tell)
+    digests = {artifact.digest for artifact in arrived}
+    if len(digests) > 1:
+        names = ", ".join(artifact.name for artifact in arrived)
+        raise SeveralArtifacts(f"it holds {len(digests)} artifacts: {names}", where=str(path), hint="import them first")
+    return digests.pop()
+
+
+def _fetch(visited: Store, home: Home, reference: Reference) -> Digest:
+    from registry.exchange.pull import pull
+    from registry.remote.settings import Settings
+
+    return pull(visited, reference, settings=Settings.load(home)).digest
