@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Event as Flag
+from threading import Thread
 
 from registry.artifact.manifest import Manifest
 from registry.artifact.media_types import FILE_PATH, TITLE
@@ -56,12 +57,16 @@ def named_blobs(manifest: Manifest) -> tuple[NamedBlob, ...]:
 def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Observe, jobs: int) -> Amount:
     """Move blobs in `jobs` threads. After a failure the others are stopped where they are.
 
+    An interruption is not kept waiting by a registry that is silent: the threads end when they notice.
+
     Raises:
         What the first failing move raised.
     """
     ordered = sorted(items, key=lambda item: (-item.blob.size_bytes, item.blob.digest))
     observe(ExchangeBegan(title, len(ordered), sum(item.blob.size_bytes for item in ordered)))
-    stopped = Flag()
+    waiting, stopped = deque(ordered), Flag()
+    amounts: list[Amount] = []
+    failures: list[BaseException] = []
 
     def one(item: NamedBlob) -> Amount:
         def advance(count: int) -> None:
@@ -70,21 +75,38 @@ def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Obs
             if count:
                 observe(BlobAdvanced(item, count))
 
-        advance(0)
         way, moved_bytes = move(item.blob, advance)
         observe(BlobEnded(item, way, moved_bytes))
         return _amount(item.blob, way, moved_bytes)
 
-    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="exchange") as pool:
-        futures = [pool.submit(one, item) for item in ordered]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            stopped.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-    amount = _sum(futures)
+    def work() -> None:
+        while not stopped.is_set():
+            try:
+                item = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                amounts.append(one(item))
+            except _Stopped:
+                return
+            except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+                failures.append(error)
+                stopped.set()
+
+    # Not an executor: its threads are waited for at the end of the process, however long a registry is silent.
+    threads = [Thread(target=work, name=f"exchange-{number}", daemon=True) for number in range(min(jobs, len(ordered)))]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        stopped.set()
+        raise
+    if failures:
+        raise failures[0]
     observe(ExchangeEnded(title))
-    return amount
+    return sum(amounts, Amount())
 
 
 class _Stopped(Exception):
@@ -99,14 +121,3 @@ def _amount(blob: Blob, way: Way, moved_bytes: int) -> Amount:
             return Amount(present_bytes=blob.size_bytes)
         case Way.MOUNTED:
             return Amount(mounted_bytes=blob.size_bytes)
-
-
-def _sum(futures: Sequence[Future[Amount]]) -> Amount:
-    total = Amount()
-    failed = [error for future in futures if not future.cancelled() and (error := future.exception()) is not None]
-    for error in failed:
-        if not isinstance(error, _Stopped):
-            raise error
-    for future in futures:
-        total += future.result()
-    return total

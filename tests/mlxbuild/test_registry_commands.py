@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from registry.home import Home
 from tests.hub_server import Fault, LocalHub
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import RegistryProcess, docker_registry
+from tests.registry.remote.fault_proxy import Fault as NetworkFault
+from tests.registry.remote.fault_proxy import FaultProxy
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +126,20 @@ def test_search_of_the_hub(second: CommandLine, local_hub: LocalHub, registry: R
     assert (beside.code, "warning: the Hub refuses access" in beside.err) == (0, True)
     offline = second("search", "tiny", env=hub | {"HF_HUB_OFFLINE": "1"})
     assert (offline.code, "HF_HUB_OFFLINE is set" in offline.err) == (5, True), offline.err
+
+
+def test_an_interrupted_pull_ends_at_once_though_the_registry_is_silent(
+    mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess
+) -> None:
+    mlxbuild.built()
+    assert mlxbuild("push", "tiny:int4", f"{registry.host}/silent/tiny:1").code == 0
+    with FaultProxy(registry.host) as proxy:
+        proxy.faults.append(NetworkFault("GET", "/blobs/", skip=1, times=100, stall=1))
+        pulling = second.start("pull", f"{proxy.host}/silent/tiny:1")
+        while len(proxy.asked("GET", "/blobs/")) < 2:
+            assert pulling.poll() is None
+            time.sleep(0.01)
+        pulling.send_signal(signal.SIGINT)
+        _, told = pulling.communicate(timeout=60)
+    assert (pulling.returncode, told.endswith("\ninterrupted\n")) == (130, True)
+    assert second.store.tags.entries() == []

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact.modelpack import tag_descriptor
+from registry.artifact import modelpack
+from registry.artifact.files import ArtifactFile, FileRole
+from registry.artifact.media_types import OCI_INDEX, OCI_MANIFEST
+from registry.artifact.modelpack import ArtifactDescription, tag_descriptor
 from registry.artifact.reader import Artifact
 from registry.artifact.referrers import attach as attach_locally
 from registry.artifact.referrers import referrers
@@ -27,6 +30,7 @@ from registry.remote.referrers import fallback_tag, list_referrers
 from registry.store.layout import Store
 from tests.registries import RegistryProcess
 from tests.registry.exchange.conftest import SETTINGS
+from tests.registry.remote.fault_proxy import Fault, FaultProxy
 
 Build = Callable[..., Blob]
 
@@ -228,4 +232,43 @@ def test_skopeo_pulls_what_is_pushed_and_is_pulled_from(
     run("copy", "--dest-tls-verify=false", f"oci:{tmp_path}/layout:one", f"docker://{registry.host}/skopeo/back:2")
     pulled = pull(second_store, reference(registry, "skopeo/back:2"), settings=SETTINGS)
     assert pulled.digest == artifact.digest
+    assert verify(second_store, artifact.digest).ok
+
+
+def test_registries_with_the_referrers_api_keep_the_list_themselves(
+    store: Store, second_store: Store, build_artifact: Build, registry: RegistryProcess
+) -> None:
+    artifact = build_artifact()
+    first = attach_locally(store, artifact.digest, b"signed", "application/x-first", {})
+    listed = {"digest": str(first.digest), "mediaType": OCI_MANIFEST, "size": first.manifest.blob.size_bytes}
+    empty, full = ({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries} for entries in ([], [listed]))
+    with FaultProxy(registry.host) as proxy:
+
+        def answer(index: dict[str, object]) -> None:
+            body, headers = json.dumps(index).encode(), {"Content-Type": OCI_INDEX}
+            proxy.faults[:] = [
+                Fault("GET", "/referrers/", times=100, status=200, body=body, headers=headers),
+                Fault("PUT", "/manifests/", times=100, headers={"OCI-Subject": str(artifact.digest)}),
+            ]
+
+        there = Reference.parse(f"{proxy.host}/api/hello:1")
+        answer(empty)
+        push(store, artifact.digest, there, settings=SETTINGS)
+        answer(full)
+        pulled = pull(second_store, there, settings=SETTINGS)
+    assert pulled.referrers == (first.digest,)
+    assert list(remote(registry, "api/hello", store).tags()) == ["1"], "no tag stands in for the list"
+
+
+def test_a_thousand_files_travel(
+    store: Store, second_store: Store, description: ArtifactDescription, registry: RegistryProcess
+) -> None:
+    files = [
+        ArtifactFile(f"docs/{number}.md", FileRole.DOC, store.put(f"{number}".encode(), durable=False))
+        for number in range(1000)
+    ]
+    artifact = modelpack.build(store, description, files)
+    there = reference(registry, "thousand/hello:1")
+    push(store, artifact.digest, there, settings=SETTINGS, jobs=8)
+    assert pull(second_store, there, settings=SETTINGS, jobs=8).digest == artifact.digest
     assert verify(second_store, artifact.digest).ok
