@@ -5,7 +5,6 @@ Whether a predicate is true of the artifact is judged by those who know what it 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,7 +108,7 @@ def sign(store: Store, key: PrivateKey, statement: Statement) -> Referrer:
     annotations = {
         CONTENT_ANNOTATION: "dsse-envelope",
         PREDICATE_ANNOTATION: statement.predicate_type,
-        CREATED: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(_now())),
+        CREATED: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return attach(store, subject, sign_statement(key, statement), BUNDLE_TYPE, annotations)
 
@@ -137,7 +136,3 @@ def _examine(store: Store, referrer: Referrer, subject: Digest, keys: Sequence[P
     except (BlobMissing, BlobCorrupt, BlobTooLarge, InvalidBundle) as error:
         problem = f"{referrer.digest.short} cannot be read: {error.message}"
     return Attestation(referrer, statement, signer, problem)
-
-
-def _now() -> float:
-    return float(os.environ.get("SOURCE_DATE_EPOCH") or time.time())

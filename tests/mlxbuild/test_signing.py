@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -122,6 +123,36 @@ def test_run_obeys_the_policy(signed: CommandLine) -> None:
     warned = signed("run", "tiny:none", *asked)
     assert warned.code == 0
     assert "warning: tiny:none: the artifact is not signed" in warned.err
+
+
+def test_pull_obeys_the_policy(signed: CommandLine, tmp_path: Path) -> None:
+    key = signed.home.root / "keys" / "mine.pub"
+    elsewhere = CommandLine(signed.folder, Home(tmp_path / "elsewhere"))
+    elsewhere.home.root.mkdir()
+    with docker_registry(tmp_path / "registry") as registry:
+        (elsewhere.home.root / "policy.yaml").write_text(
+            f"- {{pattern: '{registry.host}/acme/*', mode: enforce, keys: ['{key}']}}\n"
+        )
+        names = {variant: f"{registry.host}/acme/tiny:{variant}" for variant in ("int4", "none")}
+        for variant, name in names.items():
+            assert signed("push", f"tiny:{variant}", name).code == 0
+        refused = elsewhere("pull", names["none"])
+        assert refused.code == 10
+        assert "the artifact is not signed" in refused.err
+        assert elsewhere.store.tags.items() == []
+        assert elsewhere("pull", names["int4"]).code == 0
+    assert [name for name, _ in elsewhere.store.tags.items()] == [names["int4"]]
+    assert elsewhere("verify", names["int4"], "--key", str(key), "--offline").code == 0
+
+
+def test_a_forgotten_run_takes_nothing_from_the_provenance(signed: CommandLine) -> None:
+    before = _evidence(signed)
+    shutil.rmtree(signed.home.logs)
+    assert signed("sign", "tiny:int4", "--key", "mine").code == 0
+    assert _evidence(signed) == before
+    assert signed("sign", "tiny:int4", "--key", "other").code == 0
+    told = json.loads(signed("evidence", "tiny:int4", "--show", "provenance").out)
+    assert "metadata" not in told["runDetails"]
 
 
 def test_a_key_with_a_password(mlxbuild: CommandLine) -> None:

@@ -14,7 +14,7 @@ from registry.trust.statement import PROVENANCE, TEST_RESULT, Statement
 from toolchain.evidence.bill_of_materials import MEDIA_TYPE, bill_of_materials
 from toolchain.evidence.gate_results import gate_results
 from toolchain.evidence.known_run import find_run
-from toolchain.evidence.provenance import contradictions, provenance
+from toolchain.evidence.provenance import contradictions, is_ours, provenance
 from toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
 
 
@@ -37,7 +37,8 @@ class Signed:
 def sign_artifact(artifact: Artifact, key: PrivateKey) -> Signed:
     """Sign an artifact, its provenance and the results of its gates, and attach its bill of materials.
 
-    An artifact without recipe and lock, which mlxbuild did not build, gets a signature alone. Nothing is signed twice.
+    An artifact without recipe and lock, which mlxbuild did not build, gets a signature alone. Nothing is signed twice,
+    and a provenance that tells of the run is not followed by one that cannot, because the run is forgotten.
 
     Raises:
         DamagedLock, BlobMissing, BlobCorrupt: the artifact cannot be read.
@@ -49,7 +50,8 @@ def sign_artifact(artifact: Artifact, key: PrivateKey) -> Signed:
     run = find_run(store.home, subject)
     bill = _attach_once(artifact, bill_of_materials(artifact))
     content = bill.manifest.layers[0].blob.digest
-    made = sign(store, key, Statement((subject,), PROVENANCE, provenance(artifact, run, content)))
+    made = _told_before(artifact, key.public) if run is None else None
+    made = made or sign(store, key, Statement((subject,), PROVENANCE, provenance(artifact, run, content)))
     results = gate_results(artifact, run)
     tested = None if results is None else sign(store, key, Statement((subject,), TEST_RESULT, results))
     # Last: an artifact that counts as signed has the rest already.
@@ -76,6 +78,16 @@ def check_evidence(artifact: Artifact, keys: Sequence[PublicKey]) -> Evidence:
                 "; ".join(problems), where=str(artifact.digest), hint="do not use it; ask who signed it"
             )
     return evidence
+
+
+def _told_before(artifact: Artifact, key: PublicKey) -> Referrer | None:
+    """The newest provenance that a key signed for an artifact and that agrees with it."""
+    sound = [each for each in Evidence.gather(artifact.store, artifact.digest, [key]).attestations if not each.problem]
+    for each in reversed(sound):
+        predicate = {} if each.statement is None else each.statement.predicate
+        if is_ours(predicate) and not contradictions(predicate, artifact):
+            return each.referrer
+    return None
 
 
 def _attach_once(artifact: Artifact, document: bytes) -> Referrer:
