@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
 from mlxbuild.cli.output import say, say_json
-from mlxbuild.cli.workspace import find, open_store
+from mlxbuild.cli.outside import find_anywhere
+from mlxbuild.cli.workspace import open_store
 from registry.artifact.reader import Artifact
 from toolchain.difference.artifacts import difference
 from toolchain.difference.report import lines, to_json
@@ -17,18 +19,27 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(help="Name or digest of an artifact.", metavar="A")],
-    after: Annotated[str, typer.Argument(help="Name or digest of another.", metavar="B")],
+    before: Annotated[
+        str,
+        typer.Argument(
+            help="Name or digest of an artifact, or the path of an OCI layout or archive of one.", metavar="A"
+        ),
+    ],
+    after: Annotated[str, typer.Argument(help="Another.", metavar="B")],
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor, not only every block.")] = False,
     values: Annotated[bool, typer.Option("--values/--no-values", help="Compute how far tensors lie apart.")] = True,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no registry for what is not in the store.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare recipe, lock, template, defaults, facts, tokenizer, tensors and sizes of two artifacts in the store.
+    """Compare recipe, lock, template, defaults, facts, tokenizer, tensors and sizes of two artifacts.
 
-    Exit code 0 when they are the same, 1 when they differ. Files that both hold are not read.
+    Exit code 0 when they are the same, 1 when they differ. Files that both hold are not read. What is not in the store
+    is looked for in the registry that its name tells, and is not kept.
     """
-    with open_store() as store:
-        one, other = (Artifact.open(store, find(store, name)[1]) for name in (before, after))
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store())
+        places = [stack.enter_context(find_anywhere(store, name, offline=offline)) for name in (before, after)]
+        one, other = (Artifact.open(*place) for place in places)
         found = difference(one, other, values=values)
         if as_json:
             say_json(to_json(found))

@@ -105,7 +105,7 @@ def test_command_lines_in_documents_can_be_called(document: str, line: str) -> N
     while hasattr(called, "commands"):
         called, rest = called.commands[rest[0]], rest[1:]
     known = {option for parameter in called.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    unknown = {word for word in rest if word.startswith("-") and word not in known}
+    unknown = {word for word in rest if word.startswith("-") and word != "-" and word not in known}
     assert not unknown, f"{document}: {line}"
 
 

@@ -88,6 +88,26 @@ def test_another_base_shows_in_lock_tokenizer_and_values(mlxbuild: CommandLine) 
     assert found["tensors"] == {}
 
 
+def test_archives_are_compared_where_they_lie(mlxbuild: CommandLine) -> None:
+    mlxbuild.built()
+    assert mlxbuild("pack", "tiny:none", "-o", "none.tar").code == 0
+    inside, outside = compared(mlxbuild, "tiny:int4", "tiny:none"), compared(mlxbuild, "tiny:int4", "none.tar")
+    assert inside["tensors"] == outside["tensors"]
+    assert compared(mlxbuild, "tiny:none", "none.tar", "--offline")["equal"]
+
+
+def test_a_damaged_artifact_is_told(mlxbuild: CommandLine) -> None:
+    digest = mlxbuild.built()
+    (config,) = (
+        it for it in json.loads(mlxbuild("show", digest, "--json").out)["files"] if it["path"] == "config.json"
+    )
+    path = mlxbuild.store.path(Digest.parse(config["digest"]))
+    path.chmod(0o644)
+    path.write_bytes(bytes(config["size"]))
+    refused = mlxbuild("diff", digest, "tiny:none")
+    assert (refused.code, "blob-corrupt" in refused.err) == (10, True)
+
+
 def test_mistakes_are_told(mlxbuild: CommandLine) -> None:
     refused = mlxbuild("diff", "missing", "missing")
     assert (refused.code, "unknown-reference" in refused.err) == (2, True)
