@@ -92,7 +92,8 @@ class Authorizer:
 
     def _fetch(self, challenge: Challenge, scopes: Scopes, credential: Credential | None) -> _Held:
         self._check_realm(challenge)
-        wanted = list(dict.fromkeys((*scopes, *challenge.scopes)))
+        ours = {scope.rpartition(":")[0] for scope in scopes}
+        wanted = [*scopes, *(scope for scope in challenge.scopes if scope.rpartition(":")[0] not in ours)]
         service = [("service", challenge.service)] if challenge.service else []
         begun = time.monotonic()
         if credential is not None and credential.identity_token:

@@ -123,7 +123,7 @@ class Remote:
         return manifests.referrers(self._transport, subject)
 
     def has_blob(self, digest: Digest) -> bool:
-        """Whether the repository holds a blob."""
+        """Whether the repository holds a blob, asked with the permission to push where there is one."""
         return upload.has(self._transport, digest)
 
     def mount_blob(self, digest: Digest, source_repository: str) -> bool:

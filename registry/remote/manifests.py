@@ -117,8 +117,9 @@ def referrers(transport: Transport, subject: Digest) -> tuple[bytes, ...] | None
         answer = transport.request(
             "GET", following, headers={"Accept": OCI_INDEX}, limit_bytes=LIMIT_BYTES, allowed=None, redirects=False
         )
-        if answer.status in (401, 403) or answer.status >= 500:
-            raise failure(answer)
+        refusal = failure(answer)
+        if answer.status != 200 and (refusal.passing or answer.status in (401, 403)):
+            raise refusal
         if answer.status != 200 or _media_type(answer) != OCI_INDEX:
             return None
         if answer.truncated:

@@ -20,8 +20,8 @@ _WHOLE_ONLY = re.compile(r"ghcr\.io|(?:.+\.)?gcr\.io|.+-docker\.pkg\.dev|.+\.dkr
 
 
 def has(transport: Transport, digest: Digest) -> bool:
-    """See `Remote.has_blob`."""
-    return transport.request("HEAD", f"blobs/{digest}", allowed=(200, 404)).status == 200
+    """See `Remote.has_blob`. Asked as one who may push: a repository that is not there yet is hidden from readers."""
+    return transport.request("HEAD", f"blobs/{digest}", allowed=(200, 404), actions=sessions.ACTIONS).status == 200
 
 
 def mount(transport: Transport, digest: Digest, source_repository: str) -> bool:

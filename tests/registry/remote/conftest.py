@@ -36,6 +36,7 @@ def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(folder))
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "none.json"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     for variable in ("MLXBUILD_DEFAULT_REGISTRY", "MLXBUILD_INSECURE_REGISTRIES", "MLXBUILD_REGISTRY_CA"):
         monkeypatch.delenv(variable, raising=False)
     return folder

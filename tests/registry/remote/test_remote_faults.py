@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from registry.digest import Blob, Digest
-from registry.remote import manifests
+from registry.remote import manifests, sessions
+from registry.remote.answer import Answer
 from registry.remote.client import Remote
+from registry.remote.endpoint import Endpoint
 from registry.remote.errors import (
     RegistryBusy,
     RegistryFailure,
@@ -20,6 +22,8 @@ from registry.remote.errors import (
     RegistryUnreachable,
     TransferCorrupt,
 )
+from registry.remote.settings import Settings
+from registry.remote.transport import Transport
 from registry.store.layout import Store
 from tests.registries import RegistryProcess
 from tests.registry.remote.fault_proxy import Fault, FaultProxy
@@ -393,6 +397,56 @@ class TestUpload:
         remote.upload_blob(here, store)
         assert len(proxy.asked("POST")) == 2
         assert direct.has_blob(here.digest)
+
+    def test_chunks_are_as_large_as_the_registry_wants(
+        self, remote: Remote, direct: Remote, proxy: FaultProxy, here: Blob, store: Store
+    ) -> None:
+        proxy.faults.append(Fault("POST", headers={"OCI-Chunk-Min-Length": "1500000"}))
+        remote.upload_blob(here, store)
+        assert len(proxy.asked("PATCH")) == 2
+        assert direct.has_blob(here.digest)
+
+    def test_bytes_that_are_sent_elsewhere_go_without_credentials(
+        self,
+        plain_registry: RegistryProcess,
+        proxy: FaultProxy,
+        here: Blob,
+        store: Store,
+        open_remote: Open,
+        docker_config: Path,
+    ) -> None:
+        """An address for an upload on another host."""
+        (docker_config / "config.json").write_text(
+            json.dumps({"auths": {proxy.host: {"username": "me", "password": "secret"}}})
+        )
+        proxy.faults.append(Fault("HEAD", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'}))
+        with FaultProxy(plain_registry.host) as elsewhere:
+            target = f"http://{elsewhere.host}/v2/{NAME}/blobs/uploads/some?_state=x"
+            proxy.faults.append(Fault("POST", status=202, headers={"Location": target}))
+            elsewhere.faults.append(Fault("PUT", status=201))
+            open_remote(f"{proxy.host}/{NAME}").upload_blob(here, store)
+            assert [seen.authorization for seen in elsewhere.seen] == [None]
+            assert f"&digest={here.digest}" in elsewhere.seen[0].path
+        assert [bool(seen.authorization) for seen in proxy.seen] == [False, True, True]
+
+    @pytest.mark.parametrize(
+        ("told", "address"),
+        [
+            ("/v2/x/blobs/uploads/1?a=b", "https://reg.acme.com/v2/x/blobs/uploads/1?a=b"),
+            ("http://reg.acme.com/v2/x?a=b", "https://reg.acme.com/v2/x?a=b"),
+            ("https://other.acme.com/v2/x", "https://other.acme.com/v2/x"),
+            ("http://other.acme.com/v2/x", None),
+            ("", None),
+        ],
+    )
+    def test_addresses_of_uploads_stay_encrypted(self, told: str, address: str | None) -> None:
+        transport = Transport(Endpoint("reg.acme.com", "reg.acme.com", "x"), Settings())
+        answer = Answer("POST", "https://reg.acme.com/v2/x/blobs/uploads/", 202, {"Location": told}, {}, b"")
+        if address is None:
+            with pytest.raises(RegistryFailure):
+                sessions.location(transport, answer)
+        else:
+            assert sessions.location(transport, answer) == address
 
     @pytest.mark.parametrize("status", [201, 400, 404, 405, 416, 501])
     def test_a_registry_without_chunks_gets_the_whole(
