@@ -61,7 +61,9 @@ class Statement:
             kind, predicate = document["predicateType"], document.get("predicate")
             if not isinstance(kind, str) or not kind.isprintable():
                 raise InvalidBundle("the statement has no type that can be told")
+            if not isinstance(predicate, dict | None):
+                raise InvalidBundle("the predicate is no JSON object")
             canonical_json.encode(predicate)  # half characters and NaN, which no other JSON reader takes, end here
-            return cls(subjects, kind, {} if predicate is None else dict(predicate))
+            return cls(subjects, kind, predicate or {})
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError, InvalidDigest) as error:
             raise InvalidBundle(f"what is signed is no in-toto statement ({error!r})") from None

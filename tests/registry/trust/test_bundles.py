@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -111,6 +112,7 @@ def test_what_is_no_bundle_is_refused(key: PrivateKey, data: bytes) -> None:
         b'{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":7}',
         b'{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"x","predicate":["\\ud800"]}',
         b'{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"x","predicate":{"x":NaN}}',
+        b'{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"x","predicate":["ab"]}',
     ],
 )
 def test_a_signed_payload_that_is_no_statement_is_refused(payload: bytes) -> None:
@@ -121,3 +123,26 @@ def test_a_signed_payload_that_is_no_statement_is_refused(payload: bytes) -> Non
 def test_a_statement_is_read_as_it_was_written() -> None:
     statement = Statement((Digest.of_bytes(b"a"), Digest.of_bytes(b"b")), "https://example.org/x", {"é": [1, None]})
     assert Statement.decode(statement.encode()) == statement
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(value=_JSON, place=st.sampled_from(["payload", "payloadType", "signatures", "mediaType", "dsseEnvelope"]))
+def test_no_document_breaks_the_reader(key: PrivateKey, value: Any, place: str) -> None:
+    path = (place,) if place in ("mediaType", "dsseEnvelope") else ("dsseEnvelope", place)
+    document = _changed(sign_statement(key, STATEMENT), *path, value=value)
+    with suppress(InvalidBundle):
+        assert verify_bundle(document, [key.public]) in (None, STATEMENT)
+
+
+@given(value=_JSON, place=st.sampled_from(["_type", "subject", "predicateType", "predicate"]))
+def test_no_signed_payload_breaks_the_reader(value: Any, place: str) -> None:
+    document = json.loads(STATEMENT.encode())
+    document[place] = value
+    with suppress(InvalidBundle):
+        assert isinstance(Statement.decode(json.dumps(document).encode()).predicate, dict)
