@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -39,6 +40,10 @@ def push_artifact(
     short_tags: Annotated[
         bool, typer.Option("--short-tags", help="Push also the other tags that the store has for the artifact.")
     ] = False,
+    sign: Annotated[
+        str | None,
+        typer.Option("--sign", metavar="KEY", help="Sign with this private key first, as `mlxbuild sign --key` does."),
+    ] = None,
     mount_from: Annotated[
         list[str] | None,
         typer.Option("--mount-from", help="A repository of that registry that may hold blobs; may be given often."),
@@ -52,7 +57,10 @@ def push_artifact(
     pushed: list[Pushed] = []
     with open_store() as store, shown(progress) as observe:
         settings = Settings.load(store.home)
-        for digest, reference, tags in _planned(store, name, target, all_variants=all_variants, short_tags=short_tags):
+        planned = _planned(store, name, target, all_variants=all_variants, short_tags=short_tags)
+        if sign is not None:
+            _sign(store, [digest for digest, _, _ in planned], sign)
+        for digest, reference, tags in planned:
             done = push(
                 store,
                 digest,
@@ -74,6 +82,16 @@ def push_artifact(
     held = sum(done.amount.present_bytes + done.amount.mounted_bytes for done in pushed)
     seconds = format_seconds(time.perf_counter() - begun)
     tell(f"sent {format_bytes(moved)} in {seconds}; the registry had {format_bytes(held)}")
+
+
+def _sign(store: Store, digests: Sequence[Digest], key: str) -> None:
+    from registry.artifact.reader import Artifact
+    from registry.trust.keys import locate, password_from_environment, read_private
+    from toolchain.evidence.signing import sign_artifact
+
+    private = read_private(locate(store.home, key, ".key"), password_from_environment())
+    for digest in digests:
+        sign_artifact(Artifact.open(store, digest), private)
 
 
 def _planned(

@@ -94,6 +94,31 @@ def test_push_of_all_variants_to_the_default_registry(
     assert {"where": registry.host, "name": name, "tags": ["none-1.0"]} in json.loads(found.out)
 
 
+def test_signed_on_the_way_out_and_asked_for_on_the_way_in(
+    mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess
+) -> None:
+    digest = mlxbuild.built()
+    name = f"{registry.host}/signed/tiny:1"
+    assert mlxbuild("push", "tiny:int4", name).code == 0
+    assert mlxbuild("keygen", "acme").code == 0
+    keys = second.home.root / "keys"
+    keys.mkdir(parents=True)
+    (keys / "acme.pub").write_bytes((mlxbuild.home.root / "keys" / "acme.pub").read_bytes())
+    rule = f"- {{pattern: '{registry.host}/signed/*', mode: enforce, keys: [keys/acme.pub]}}\n"
+    (second.home.root / "policy.yaml").write_text(rule)
+    refused = second("pull", name)
+    assert (refused.code, refused.err.startswith("error[untrusted]: the artifact is not signed")) == (10, True)
+    assert second.store.tags.items() == []
+    pushed = mlxbuild("push", "tiny:int4", name, "--sign", "acme", "--json")
+    assert pushed.code == 0, pushed.err
+    (described,) = json.loads(pushed.out)
+    pulled = json.loads(second("pull", name, "--json").out)
+    assert (pulled["digest"], set(pulled["referrers"])) == (digest, set(described["referrers"]))
+    assert len(pulled["referrers"]) >= 3
+    assert second("verify", name, "--key", "acme").code == 0
+    assert "attached: https://slsa.dev/provenance/v1" in second("inspect", name).out
+
+
 def test_what_cannot_be_done_is_told(mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess) -> None:
     mlxbuild.built()
     told = mlxbuild("push", "tiny:int4")
