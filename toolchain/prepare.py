@@ -16,7 +16,7 @@ from toolchain.lock.judge import require_current, staleness
 from toolchain.lock.model import Lock, LockedSource
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.sources.file_index import FileIndex
-from toolchain.spec.load import Recipe
+from toolchain.spec.recipe import Recipe
 from toolchain.spec.resolved import ResolvedSpec, Source
 
 RECIPE_NAME = "ModelSpec.yaml"

@@ -17,7 +17,8 @@ from toolchain.lock.judge import require_current, staleness
 from toolchain.lock.make import changes, make_lock
 from toolchain.lock.model import Lock
 from toolchain.sources.file_index import FileIndex
-from toolchain.spec.load import Recipe, load
+from toolchain.spec.memory import load_remembered
+from toolchain.spec.recipe import Recipe
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -31,7 +32,7 @@ def lock(
     """Write ModelSpec.lock beside each recipe: commits, files, sha256, tensor tables."""
     with open_store() as store:
         for path in recipe_paths(recipes):
-            recipe = load(path)
+            recipe = load_remembered(path, store.home)
             place = lock_path(path)
             previous = read(place) if check and place.exists() else readable(place)
             if check:

@@ -68,7 +68,7 @@ def _line(report: dict[str, Any] | None) -> tuple[str, str, str]:
 
 
 def _summary(report: dict[str, Any]) -> str:
-    """What became of a run; one that was interrupted never came to its sum."""
-    if "outcomes" not in report:
+    """What became of a run; one that was interrupted came to no sum."""
+    if "outcomes" not in report or report.get("exit_code") == _INTERRUPTED:
         return f"cut short after {len(report['actions'])} actions"
     return summary(report["seconds"], report["outcomes"])

@@ -14,7 +14,7 @@ from registry.errors import UserError
 from registry.store.layout import Store
 from toolchain.graph.compile import LockedVariant
 from toolchain.prepare import RECIPE_NAME, LockMode, prepare
-from toolchain.spec.load import check_cycles, load
+from toolchain.spec.memory import load_remembered
 
 Recipes = Annotated[
     list[Path] | None,
@@ -66,8 +66,10 @@ def locked_variants(
         SpecError, StaleLock, LockMissing, UnknownVariant: see `prepare`.
     """
     paths = recipe_paths(named)
-    loaded = tuple(load(path) for path in paths)
+    loaded = tuple(load_remembered(path, store.home) for path in paths)
     if len(loaded) > 1:
+        from toolchain.spec.load import check_cycles
+
         check_cycles(loaded)
     recipes = [prepare(recipe, store, mode, notice=tell) for recipe in loaded]
     return tuple(variant for locked in recipes for variant in locked.variants(only or ()))

@@ -16,7 +16,7 @@ from toolchain.lock.model import Lock, LockedSource
 from toolchain.sources.errors import FileIndexFailure
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.folder import folder_files
-from toolchain.spec.load import Recipe
+from toolchain.spec.recipe import Recipe
 from toolchain.spec.resolved import FolderSource, Source
 from toolchain.spec.sources import sources_digest, sources_of
 

@@ -12,7 +12,7 @@ from toolchain.lock.model import Lock, LockedSource
 from toolchain.lock.pin import pin_artifact, pin_folder, pin_hub
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.hub import Hub
-from toolchain.spec.load import Recipe
+from toolchain.spec.recipe import Recipe
 from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, Source
 from toolchain.spec.sources import sources_digest, sources_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from toolchain.spec.diagnose import diagnose
 from toolchain.spec.document import Document, read
 from toolchain.spec.positions import Positions
 from toolchain.spec.problems import Code, Problem, SpecError
+from toolchain.spec.recipe import Recipe
 from toolchain.spec.recipe_folder import RecipeFolder
 from toolchain.spec.resolve import resolve
 from toolchain.spec.resolved import ResolvedSpec
@@ -24,22 +25,6 @@ from toolchain.spec.written.recipe import ModelSpec, VariantsForm
 MOST_PROBLEMS = 100
 
 AnyForm = TypeVar("AnyForm", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """A recipe without mistakes."""
-
-    path: Path
-    """Absolute."""
-    name: str
-    version: str
-    document: Document = field(repr=False, compare=False)
-    _variants: tuple[ResolvedSpec, ...]
-
-    def variants(self) -> tuple[ResolvedSpec, ...]:
-        """One resolved spec per point of the matrix, in an order that the layout of the file does not change."""
-        return self._variants
 
 
 def load(path: Path) -> Recipe:
@@ -63,7 +48,7 @@ def lint(path: Path) -> tuple[Problem, ...]:
         recipe, problems = _examine(path)
     except SpecError as error:
         return error.problems
-    return problems if recipe is None else _check_json_schemas(recipe)
+    return problems if recipe is None else _check_json_schemas(path)
 
 
 def check_cycles(recipes: tuple[Recipe, ...]) -> None:
@@ -73,8 +58,7 @@ def check_cycles(recipes: tuple[Recipe, ...]) -> None:
         SpecError: one problem per loop; the message prints it.
     """
     built = [Built(spec, first=number == 0) for recipe in recipes for number, spec in enumerate(recipe.variants())]
-    documents = {recipe.path: recipe.document for recipe in recipes}
-    problems = tuple(_cycle_problem(loop, documents[loop[0].recipe]) for loop in cycles(built))
+    problems = tuple(_cycle_problem(loop, read(loop[0].recipe)) for loop in cycles(built))
     if problems:
         raise SpecError(problems)
 
@@ -91,7 +75,7 @@ def _examine(path: Path) -> tuple[Recipe | None, tuple[Problem, ...]]:
         built = [Built(spec, first=number == 0) for number, spec in enumerate(specs)]
         problems += [_cycle_problem(loop, document) for loop in cycles(built)]
         if not problems:
-            return Recipe(absolute, form.name, form.version, document, specs), ()
+            return Recipe(absolute, form.name, form.version, specs, folder.reads(), document), ()
     return None, _in_order(problems)
 
 
@@ -151,8 +135,9 @@ def _cycle_problem(loop: tuple[ResolvedSpec, ...], document: Document) -> Proble
     return replace(problem, location=origin, snippet=None)  # an axis put the base in
 
 
-def _check_json_schemas(recipe: Recipe) -> tuple[Problem, ...]:
-    tests = recipe.document.data.get("tests") or []
+def _check_json_schemas(path: Path) -> tuple[Problem, ...]:
+    document = read(path)
+    tests = document.data.get("tests") or []
     problems = []
     for number, gate in enumerate(tests):
         expect = gate.get("complete", {}).get("expect", {})
@@ -162,10 +147,10 @@ def _check_json_schemas(recipe: Recipe) -> tuple[Problem, ...]:
             try:
                 Draft202012Validator.check_schema(expect["json_schema"])
             except SchemaError as error:
-                path = ("tests", number, "complete", "expect", "json_schema", *error.absolute_path)
+                place = ("tests", number, "complete", "expect", "json_schema", *error.absolute_path)
                 message = f"not a JSON Schema: {error.message}"
-                positions = Positions(recipe.document)
-                problems.append(positions.at_value(Code.JSON_SCHEMA, message, path, "draft 2020-12 refuses it"))
+                positions = Positions(document)
+                problems.append(positions.at_value(Code.JSON_SCHEMA, message, place, "draft 2020-12 refuses it"))
     return tuple(problems)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -10,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from toolchain.spec.problems import Code
+from toolchain.spec.recipe import Reads
 from toolchain.spec.suggest import did_you_mean
 
 LARGEST_TEXT_BYTES = 4 * 1024 * 1024
@@ -35,6 +37,7 @@ class RecipeFolder:
         """`recipe` is the recipe's file, absolute."""
         self.root = recipe.parent
         self._texts: dict[str, str] = {}
+        self._places: dict[str, str] = {}
 
     @cached_property
     def fence(self) -> Path:
@@ -69,6 +72,7 @@ class RecipeFolder:
         except OSError as error:
             raise PathRefused(Code.MISSING_FILE, f"cannot read `{written}`", str(error.strerror)) from None
         self._texts[written] = text
+        self._places[written] = os.path.realpath(path)
         return text
 
     def folder(self, written: str) -> Path:
@@ -81,7 +85,13 @@ class RecipeFolder:
         if not stat.S_ISDIR(self._status(path, written).st_mode):
             hint = "name the folder that holds it"
             raise PathRefused(Code.MISSING_FILE, f"`{written}` is not a folder", "expected a folder", hint)
+        self._places[written] = os.path.realpath(path)
         return path
+
+    def reads(self) -> Reads:
+        """What was read so far, by content and place."""
+        texts = {written: hashlib.sha256(text.encode()).hexdigest() for written, text in self._texts.items()}
+        return Reads(str(self.fence), texts, dict(self._places))
 
     def locate(self, written: str) -> Path:
         """The absolute path that a recipe means, checked against the fence; it need not exist.

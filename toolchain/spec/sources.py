@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from registry.canonical_json import encode
 from registry.digest import Digest
 from toolchain.spec.canonical import source_document
-from toolchain.spec.load import Recipe
+from toolchain.spec.recipe import Recipe
 from toolchain.spec.resolved import Source
 
 

@@ -13,7 +13,8 @@ from toolchain.interchange import modelfile
 from toolchain.interchange.errors import BadModelfile
 from toolchain.interchange.from_modelfile import recipe_from_modelfile
 from toolchain.interchange.go_template import recognise
-from toolchain.spec.load import Recipe, lint, load
+from toolchain.spec.load import lint, load
+from toolchain.spec.recipe import Recipe
 
 CHATML = """\
 {{- if .System }}<|im_start|>system
@@ -119,12 +120,19 @@ def test_bases_on_the_hub_are_recognised(folder: Path, source: str, base: str, q
     assert spec.quantization.label == quantization
 
 
+def test_the_folder_of_the_modelfile_itself_is_a_base(folder: Path) -> None:
+    (spec,) = convert(folder, "FROM .")[0].variants()
+    assert spec.base.path == folder  # type: ignore[union-attr]
+
+
 def test_an_artifact_of_the_store_is_a_base(folder: Path) -> None:
     (spec,) = convert(folder, "FROM hello")[0].variants()
     assert str(spec.base.reference) == "hello"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("source", ["model.gguf", "some-model:7b", "hf.co/acme/hello-GGUF:Q4_K_M", "acme/model"])
+@pytest.mark.parametrize(
+    "source", ["model.gguf", "some-model:7b", "hf.co/acme/hello-GGUF:Q4_K_M", "acme/model", "/gone"]
+)
 def test_a_base_that_cannot_be_carried_is_told_and_left_open(folder: Path, source: str) -> None:
     written, notes = recipe_from_modelfile(f"FROM {source}".encode(), folder / "Modelfile")
     assert source in notes[0]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.toolchain.lock.tiny_sources import WriteRecipe, tiny_weights
-from toolchain.spec.load import Recipe, load
+from toolchain.spec.load import load
+from toolchain.spec.recipe import Recipe
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from toolchain.lock.judge import require_current, staleness
 from toolchain.lock.make import make_lock
 from toolchain.lock.model import Lock
 from toolchain.sources.file_index import FileIndex
-from toolchain.spec.load import Recipe
+from toolchain.spec.recipe import Recipe
 
 _FOLDER = "base: {path: ./model}"
 

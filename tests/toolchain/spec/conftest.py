@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.spec.load import Recipe, load
+from toolchain.spec.load import load
+from toolchain.spec.recipe import Recipe
 from toolchain.spec.resolved import ResolvedSpec
 
 HEAD = 'name: hello\nversion: "1.0"\n'

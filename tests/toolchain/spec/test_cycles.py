@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.spec.load import Recipe, check_cycles, lint, load
+from toolchain.spec.load import check_cycles, lint, load
 from toolchain.spec.problems import Code, SpecError
+from toolchain.spec.recipe import Recipe
 
 DIGEST = "sha256:" + "0" * 64
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from toolchain.spec.load import Recipe
+from toolchain.spec.recipe import Recipe
 from toolchain.spec.resolved import HubSource
 from toolchain.spec.sources import sources_digest, sources_of
 

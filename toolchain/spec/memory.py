@@ -1,0 +1,93 @@
+"""Recipes that were read before: an unchanged one is taken as it was resolved, without YAML and pydantic.
+
+Each is a small file below `cache/recipes`. It counts only while the recipe, every text that it names, the real places
+of its folders and the code that reads recipes are what they were; anything else, and the recipe is read anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from registry import canonical_json
+from registry.errors import MlxbuildError
+from registry.home import Home
+from registry.store.durable import replace_file
+from toolchain.spec.canonical import canonical, from_canonical
+from toolchain.spec.recipe import Reads, Recipe
+from toolchain.spec.recipe_folder import RecipeFolder, absolute
+
+
+def load_remembered(path: Path, home: Home) -> Recipe:
+    """Read a recipe, from memory where nothing has changed.
+
+    Raises:
+        SpecError: it cannot be read or holds mistakes.
+    """
+    place = Path(os.path.normpath(path.absolute()))
+    file = home.cache / "recipes" / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, MlxbuildError):
+        recalled = _recall(place, json.loads(file.read_bytes()))
+        if recalled is not None:
+            return recalled
+    from toolchain.spec.load import load
+
+    recipe = load(path)
+    with suppress(OSError, MlxbuildError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(file, canonical_json.encode(_document(recipe)), temporary_folder=file.parent)
+    return recipe
+
+
+def _document(recipe: Recipe) -> dict[str, Any]:
+    reads = recipe.reads
+    return {
+        "reader": _reader(),
+        "recipe": _sha256(recipe.path),
+        "name": recipe.name,
+        "version": recipe.version,
+        "reads": {"fence": reads.fence, "texts": dict(reads.texts), "places": dict(reads.places)},
+        "variants": [canonical(spec) for spec in recipe.variants()],
+    }
+
+
+def _recall(path: Path, known: Mapping[str, Any]) -> Recipe | None:
+    reads = Reads(**known["reads"])
+    if known["reader"] != _reader() or known["recipe"] != _sha256(path) or not _hold(path, reads):
+        return None
+    variants = tuple(from_canonical(document, path) for document in known["variants"])
+    return Recipe(path, known["name"], known["version"], variants, reads, None)
+
+
+def _hold(path: Path, reads: Reads) -> bool:
+    if str(RecipeFolder(path).fence) != reads.fence:
+        return False
+    for written, real in reads.places.items():
+        place = absolute(path.parent, written)
+        if os.path.realpath(place) != real or not place.exists():
+            return False
+        if written in reads.texts and _sha256(place) != reads.texts[written]:
+            return False
+    return True
+
+
+def _reader() -> str:
+    """Changes with the code that reads recipes."""
+    return str(max(_times(Path(__file__).parent)))
+
+
+def _times(folder: Path) -> Iterator[int]:
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            yield from _times(Path(entry.path))
+        elif entry.name.endswith(".py"):
+            yield entry.stat().st_mtime_ns
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
