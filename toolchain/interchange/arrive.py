@@ -83,10 +83,10 @@ def import_layout(store: Store, folder: Path, *, name: str | None = None, tell: 
 def _import(
     store: Store, begin: Callable[[Store], tuple[list[Entry], Bring]], where: str, name: str | None, tell: Tell
 ) -> tuple[Imported, ...]:
-    work = store.home.cache / "work"
-    with disk_errors(work):
-        work.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix="import-", dir=work))
+    temporary = store.home.cache / "tmp"  # where garbage collection finds what a killed process left
+    with disk_errors(temporary):
+        temporary.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix="import-", dir=temporary))
     try:
         staging = Store.open(Home(place))
         entries, bring = begin(staging)

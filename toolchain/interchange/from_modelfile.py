@@ -99,6 +99,8 @@ def _from(draft: Draft, directive: Directive, path: Path, in_store: Callable[[st
         draft.note(f"{where}: GGUF and pickled weights cannot be built from; name the safetensors they were made of.")
     elif (match := _HUB.fullmatch(value)) is not None:
         _from_hub(draft, match[1], match[2], where)
+    elif value.startswith(("/", "~", "./", "../")):
+        draft.note(f"{where}: there is no such file; write where the safetensors come from as base.")
     elif in_store(value):
         draft.base = {"from": value}
         draft.name = slug("my-" + slug(value.partition(":")[0]))  # another name: nothing is built from itself

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import DataObject
 
 from registry import canonical_json
 from registry.artifact import modelpack
@@ -232,7 +235,7 @@ def assert_refused(store: Store, data: bytes, error: type[MlxbuildError]) -> Non
     with pytest.raises(error):
         take(store, data)
     assert (set(store.blobs()), store.tags.entries()) == before
-    assert not list((store.home.cache / "work").iterdir())
+    assert not list((store.home.cache / "tmp").iterdir())
 
 
 def test_every_truncation_is_refused(store: Store, manifest: Blob, other: Store) -> None:
@@ -250,6 +253,28 @@ def test_changed_bytes_are_refused(store: Store, manifest: Blob, other: Store) -
 def test_a_blob_that_is_not_there_is_told(store: Store, manifest: Blob, other: Store) -> None:
     path = f"blobs/sha256/{Artifact.open(store, manifest.digest).files[0].blob.digest.hex}"
     assert_refused(other, changed(packed(store, manifest), **{path: None}), BrokenArchive)
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_change_is_refused_or_changes_nothing(store: Store, manifest: Blob, other: Store, data: DataObject) -> None:
+    """Bytes that are overwritten, lost or put in, anywhere in an archive."""
+    whole = bytearray(packed(store, manifest))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at : at + data.draw(st.integers(0, 600))] = data.draw(st.binary(max_size=600))
+    try:
+        imported = take(other, bytes(whole))
+    except MlxbuildError:
+        assert not other.tags.entries()
+        assert not list(other.blobs())
+    else:
+        for artifact in imported:
+            assert artifact.digest == manifest.digest
+            assert verify(other, artifact.digest).ok
+            other.tags.remove(artifact.name)
+        for blob in list(other.blobs()):
+            other.remove(blob.digest)
+    assert not list((other.home.cache / "tmp").iterdir())
 
 
 @pytest.mark.parametrize(
