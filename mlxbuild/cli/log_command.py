@@ -13,6 +13,8 @@ from registry.quantities import format_seconds
 from toolchain.events.journal import read_events, read_report, runs
 from toolchain.events.plain import summary
 
+_INTERRUPTED = 130
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
