@@ -126,13 +126,12 @@ class _Bars:
             case BlobAdvanced(item, count):
                 if item not in self._moving:
                     self._moving[item] = self._progress.add_task(f"  {item.name}", total=item.blob.size_bytes)
-                self._advance(self._moving[item], count)
-            case BlobEnded(item, way, _):
-                task = self._moving.pop(item, None)
-                if task is not None:
-                    self._progress.remove_task(task)
-                elif way is not Way.MOVED:
-                    self._advance(None, item.blob.size_bytes)
+                for task in (self._moving[item], self._all):
+                    if task is not None:
+                        self._progress.advance(task, count)
+            case BlobEnded(item):
+                if (ended := self._moving.pop(item, None)) is not None:
+                    self._progress.remove_task(ended)
             case ExchangeEnded():
                 if self._all is not None:
                     self._progress.remove_task(self._all)
@@ -140,11 +139,6 @@ class _Bars:
             case _:
                 if text := _warning(event):
                     self._progress.console.print(text, markup=False, soft_wrap=True)
-
-    def _advance(self, task: TaskID | None, count: int) -> None:
-        for each in (task, self._all):
-            if each is not None:
-                self._progress.advance(each, count)
 
     def close(self) -> None:
         """Take the bars down."""

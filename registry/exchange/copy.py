@@ -115,8 +115,10 @@ class _Courier:
     def _move(self, blob: Blob, advance: Advance) -> tuple[Way, int]:
         target, origin = self._target, self._sources.origin
         if target.has_blob(blob.digest):
+            advance(blob.size_bytes)
             return Way.PRESENT, 0
         if origin.host == target.host and target.mount_blob(blob.digest, origin.repository):
+            advance(blob.size_bytes)
             return Way.MOUNTED, 0
         moved_bytes = self._sources.ask(lambda remote: target.copy_blob(blob, remote, advance))
         return (Way.MOVED, moved_bytes) if moved_bytes else (Way.PRESENT, 0)

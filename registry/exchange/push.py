@@ -116,9 +116,11 @@ class _Sender:
         candidates = [*self._mount_from, *self._known.get(blob.digest, ())]
         if candidates:
             if self._remote.has_blob(blob.digest):
+                advance(blob.size_bytes)
                 return Way.PRESENT, 0
             for repository in candidates:
                 if self._remote.mount_blob(blob.digest, repository):
+                    advance(blob.size_bytes)
                     return Way.MOUNTED, 0
         moved_bytes = self._remote.upload_blob(blob, self._store, advance)
         return (Way.MOVED, moved_bytes) if moved_bytes else (Way.PRESENT, 0)

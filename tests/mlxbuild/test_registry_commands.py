@@ -14,7 +14,7 @@ from registry.digest import Digest
 from registry.home import Home
 from tests.hub_server import Fault, LocalHub
 from tests.mlxbuild.conftest import CommandLine
-from tests.registries import RegistryProcess, docker_registry
+from tests.registries import PASSWORD, USER, RegistryProcess, docker_registry
 from tests.registry.remote.fault_proxy import Fault as NetworkFault
 from tests.registry.remote.fault_proxy import FaultProxy
 
@@ -134,6 +134,28 @@ def test_what_cannot_be_done_is_told(mlxbuild: CommandLine, second: CommandLine,
     assert (unreachable.code, unreachable.err.startswith("error[registry-unreachable]")) == (5, True)
     assert second("pull", f"{registry.host}/Upper:1").code == 2
     assert second("pull", "tiny", "--progress", "loud").code == 2
+
+
+def test_a_closed_and_encrypted_registry(
+    mlxbuild: CommandLine, second: CommandLine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    digest = mlxbuild.built()
+    with docker_registry(tmp_path_factory.mktemp("registry") / "closed", htpasswd=True, tls=True) as closed:
+        name = f"{closed.host}/acme/tiny:1"
+        trusted = {"MLXBUILD_REGISTRY_CA": str(closed.ca)}
+        untrusted = mlxbuild("push", "tiny:int4", name, env={"MLXBUILD_REGISTRY_CA": __file__})
+        assert untrusted.code in (2, 5)
+        refused = mlxbuild("push", "tiny:int4", name, env=trusted)
+        assert (refused.code, "mlxbuild login" in refused.err) == (5, True)
+        word = ("login", closed.host, "--username", USER, "--password-stdin")
+        assert mlxbuild(*word, stdin="wrong\n", env=trusted).code == 5
+        assert mlxbuild(*word, stdin=f"{PASSWORD}\n", env=trusted).code == 0
+        pushed = mlxbuild("push", "tiny:int4", name, env=trusted)
+        assert pushed.code == 0, pushed.err
+        assert second("pull", name, env=trusted).out == f"{name} {digest}\n"
+        assert second("copy", name, f"{closed.host}/acme/other", env=trusted).code == 0
+        assert mlxbuild("logout", closed.host, env=trusted).code == 0
+        assert second("pull", name, env=trusted).code == 5
 
 
 def test_search_of_the_hub(second: CommandLine, local_hub: LocalHub, registry: RegistryProcess) -> None:

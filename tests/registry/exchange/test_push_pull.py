@@ -186,8 +186,13 @@ def test_pulls_by_digest_without_a_tag(
 def test_events_add_up(store: Store, second_store: Store, build_artifact: Build, registry: RegistryProcess) -> None:
     artifact = build_artifact()
     there = reference(registry, "events/hello:1")
+    beside = reference(registry, "events/beside:1")
+    mount = ["events/hello"]
     for work in (
         lambda observe: push(store, artifact.digest, there, settings=SETTINGS, observe=observe),
+        lambda observe: push(store, artifact.digest, beside, settings=SETTINGS, observe=observe, mount_from=mount),
+        lambda observe: push(store, artifact.digest, beside, settings=SETTINGS, observe=observe, mount_from=mount),
+        lambda observe: copy(there, beside, settings=SETTINGS, home=store.home, observe=observe),
         lambda observe: pull(second_store, there, settings=SETTINGS, observe=observe),
         lambda observe: pull(second_store, there, settings=SETTINGS, observe=observe),
     ):
