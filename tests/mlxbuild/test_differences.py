@@ -96,6 +96,22 @@ def test_archives_are_compared_where_they_lie(mlxbuild: CommandLine) -> None:
     assert compared(mlxbuild, "tiny:none", "none.tar", "--offline")["equal"]
 
 
+def test_evidence_that_only_one_has_is_told(mlxbuild: CommandLine) -> None:
+    mlxbuild.built()
+    assert mlxbuild("keygen", "mine").code == 0
+    signed = mlxbuild("sign", "tiny:int4", "--key", "mine")
+    assert signed.code == 0, signed.err
+    evidence = {change["path"]: change for change in compared(mlxbuild, "tiny:int4", "tiny:none")["evidence"]}
+    assert evidence["https://sigstore.dev/cosign/sign/v1"] == {
+        "path": "https://sigstore.dev/cosign/sign/v1",
+        "before": 1,
+    }
+    assert "- https://sigstore.dev/cosign/sign/v1: 1" in mlxbuild("diff", "tiny:int4", "tiny:none").out
+    packed = mlxbuild("pack", "tiny:int4", "-o", "signed.tar")
+    assert "referrers" in packed.out
+    assert not compared(mlxbuild, "signed.tar", "tiny:none")["equal"]
+
+
 def test_a_damaged_artifact_is_told(mlxbuild: CommandLine) -> None:
     digest = mlxbuild.built()
     (config,) = (
