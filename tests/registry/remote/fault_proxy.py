@@ -46,6 +46,9 @@ class Fault:
     """Change the byte at this place of the answer's body, or of the request's for other methods than GET."""
     cut_request: int | None = None
     """Take so many bytes of the request's body, hand them to the registry, then reset both connections."""
+    keep_request: int | None = None
+    """Hand the registry so many bytes of the request's body as if they were all, and reset the client's connection.
+    When the client asks how far its upload is, it is told, as by a registry that keeps parts of chunks."""
     no_range: bool = False
     """Hide the request's `Range` from the registry."""
 
@@ -68,6 +71,7 @@ class FaultProxy:
         self.seen: list[Seen] = []
         self.upstream = upstream
         self.ended = threading.Event()
+        self.kept: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
         proxy = self
 
@@ -121,6 +125,9 @@ class _Relay(BaseHTTPRequestHandler):
             Seen(self.command, self.path, self.headers.get("Range"), self.headers.get("Authorization"))
         )
         fault = self.owner.take(self.command, self.path) or Fault(self.command)
+        if self.command == "GET" and self.path in self.owner.kept:
+            self._answer(204, self.owner.kept[self.path], b"", fault)
+            return
         if fault.status is not None:
             self.rfile.read(length)
             error = {"errors": [{"code": fault.code, "message": "by the proxy"}]}
@@ -133,7 +140,12 @@ class _Relay(BaseHTTPRequestHandler):
             return
         upstream = http.client.HTTPConnection(self.owner.upstream, timeout=30)
         try:
-            if self._send(upstream, length, fault):
+            if fault.keep_request is not None:
+                self._send(upstream, fault.keep_request, fault)
+                answer = upstream.getresponse()
+                self.owner.kept[self.path] = {name: answer.headers[name] for name in ("Location", "Range")}
+                self._reset()
+            elif self._send(upstream, length, fault):
                 answer = upstream.getresponse()
                 body = answer.read()
                 self._answer(answer.status, {**dict(answer.getheaders()), **fault.headers}, body, fault)
@@ -145,7 +157,9 @@ class _Relay(BaseHTTPRequestHandler):
     def _send(self, upstream: http.client.HTTPConnection, length: int, fault: Fault) -> bool:
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
-            if not (fault.no_range and name.lower() == "range"):
+            if name.lower() == "content-length":
+                upstream.putheader(name, str(length))
+            elif not (fault.no_range and name.lower() == "range"):
                 upstream.putheader(name, value)
         upstream.endheaders()
         passed = 0

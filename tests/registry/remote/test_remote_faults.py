@@ -387,6 +387,25 @@ class TestUpload:
         assert len(proxy.asked("POST")) == 2
         assert direct.has_blob(here.digest)
 
+    @pytest.mark.parametrize("part", [1, 100_000, 799_999])
+    def test_a_registry_that_keeps_parts_of_chunks_gets_only_the_rest(
+        self,
+        remote: Remote,
+        direct: Remote,
+        proxy: FaultProxy,
+        here: Blob,
+        store: Store,
+        part: int,
+        pauses: list[float],
+    ) -> None:
+        proxy.faults.append(Fault("PATCH", skip=1, keep_request=part))
+        moved: list[int] = []
+        sent = remote.upload_blob(here, store, moved.append)
+        assert sum(moved) == here.size_bytes
+        assert sent <= here.size_bytes + 800_000 - part
+        assert len(proxy.asked("POST")) == 1
+        assert direct.has_blob(here.digest)
+
     def test_a_lost_session_is_begun_again(
         self, remote: Remote, direct: Remote, proxy: FaultProxy, here: Blob, store: Store, pauses: list[float]
     ) -> None:
