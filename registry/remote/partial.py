@@ -93,7 +93,6 @@ class Partial:
         if self._hasher.hexdigest() != self.blob.digest.hex:
             raise TransferCorrupt(f"the bytes that came for {self.blob.digest} have another digest")
         with disk_errors(self.path):
-            os.fchmod(self._descriptor, 0o444)
             os.fsync(self._descriptor)
 
     def _advance(self, count: int) -> None:

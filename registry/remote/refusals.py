@@ -8,6 +8,7 @@ import requests
 import urllib3
 
 from registry.remote.answer import Answer, retry_after_seconds
+from registry.remote.endpoint import canonical_host
 from registry.remote.errors import (
     ManifestUnknown,
     RegistryBusy,
@@ -49,7 +50,9 @@ def failure(answer: Answer) -> RegistryFailure:
     kind = _kind(answer, code)
     host = answer.where.partition("//")[2].partition("/")[0]
     told = ": ".join(part for part in (code, words) if part)
-    hint = f"log in with `mlxbuild login {host}`" if kind is RegistryRefused else _HINTS.get(kind)
+    hint = _HINTS.get(kind)
+    if kind is RegistryRefused and "/v2/" in answer.where:  # not where blobs were redirected to
+        hint = f"log in with `mlxbuild login {canonical_host(host)}`"
     if answer.status == 400 and b"HTTP request to an HTTPS server" in answer.body:
         hint = "the registry speaks https: name its certificate authority as `ca` in config.yaml"
     return kind(

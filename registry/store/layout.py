@@ -157,6 +157,7 @@ class Store:
         final = Path(self._location(blob.digest))
         with disk_errors(final):
             publish(path, final, durable=True)
+            final.chmod(0o444)  # only now: a file that stays behind can be written to
 
     def verify(self, digest: Digest, progress: Callable[[int], None] | None = None) -> None:
         """Hash a whole blob; `progress` gets the number of bytes of each piece. Releases the interpreter lock.

@@ -6,7 +6,10 @@ import json
 import resource
 import secrets
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -185,6 +188,62 @@ def test_two_fetches_of_one_blob_move_it_once(
         with ThreadPoolExecutor(4) as pool:
             assert sorted(pool.map(fetch, range(4))) == [0, 0, 0, blob.size_bytes]
         assert len(proxy.asked("GET", "/blobs/")) == 1
+    store.verify(blob.digest)
+
+
+FETCH = """
+import sys
+from registry.digest import Blob, Digest
+from registry.home import Home
+from registry.reference import Reference
+from registry.remote.client import Remote
+from registry.remote.settings import Settings
+from registry.store.layout import Store
+from pathlib import Path
+home = Home(Path(sys.argv[1]))
+remote = Remote.open(Reference.parse(sys.argv[2]), Settings(), home)
+print(remote.download_blob(Blob(Digest.parse(sys.argv[3]), int(sys.argv[4])), Store.open(home)))
+"""
+
+
+def fetching(home: Home, name: str, blob: Blob) -> subprocess.Popen[str]:
+    """Another process that fetches a blob."""
+    words = [sys.executable, "-c", FETCH, str(home.root), name, str(blob.digest), str(blob.size_bytes)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_move_one_blob_once(
+    plain_registry: RegistryProcess, open_remote: Open, store: Store, home: Home
+) -> None:
+    blob = store.put(CONTENT)
+    open_remote(f"{plain_registry.host}/acme/processes").upload_blob(blob, store)
+    store.remove(blob.digest)
+    with FaultProxy(plain_registry.host) as proxy:
+        both = [fetching(home, f"{proxy.host}/acme/processes", blob) for _ in range(2)]
+        moved = sorted(int(process.communicate(timeout=60)[0]) for process in both)
+        assert len(proxy.asked("GET", "/blobs/")) == 1
+    assert moved == [0, blob.size_bytes]
+    store.verify(blob.digest)
+
+
+def test_a_killed_fetch_is_continued(
+    plain_registry: RegistryProcess, open_remote: Open, store: Store, home: Home
+) -> None:
+    blob = store.put(CONTENT)
+    open_remote(f"{plain_registry.host}/acme/killed").upload_blob(blob, store)
+    store.remove(blob.digest)
+    partial = store.home.cache / "partial" / blob.digest.hex
+    half = len(CONTENT) // 2
+    with FaultProxy(plain_registry.host) as proxy:
+        proxy.faults.append(Fault("GET", "/blobs/", stall=half))
+        process = fetching(home, f"{proxy.host}/acme/killed", blob)
+        while not partial.exists() or partial.stat().st_size < half:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        assert not store.has(blob.digest)
+        assert open_remote(f"{proxy.host}/acme/killed").download_blob(blob, store) == len(CONTENT) - half
     store.verify(blob.digest)
 
 
