@@ -17,6 +17,7 @@ _QUESTIONS = {
     "nothing_to_do": "create beside dvc repro, both with nothing to do",
     "small_change": "another chat template, and other bits for one layer",
     "many_recipes": "plan over a thousand recipes",
+    "transfers": "push and pull at a registry beside oras-py and skopeo",
     "action_overhead": "what the scheduler adds to an action",
     "verify_speed": "verify beside the machine's sha256",
 }
