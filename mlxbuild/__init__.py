@@ -22,6 +22,7 @@ def load(reference: str) -> LoadedModel:
     from registry.reference import Reference
     from registry.store.layout import Store
     from runtime.session import LoadedModel
+    from toolchain.interchange.completion import completed
 
     store = Store.open(Home.from_environment())
-    return LoadedModel.open(store, store.tags.resolve(Reference.parse(reference)))
+    return LoadedModel.open(store, completed(store, store.tags.resolve(Reference.parse(reference))))

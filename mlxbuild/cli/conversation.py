@@ -48,14 +48,16 @@ def open_model(name: str) -> Iterator[LoadedModel]:
     Raises:
         UnknownReference: nothing in the store has that name.
         Untrusted: the trust policy asks for a signature that it does not have.
+        NotRunnable: another tool made it, and it holds nothing to run.
     """
     with open_store() as store:
         reference, digest = find(store, name)
         admit(store, reference, digest, tell=tell)
         prefer_openblas()  # before anything loads MLX
         from runtime.session import LoadedModel
+        from toolchain.interchange.completion import completed
 
-        yield LoadedModel.open(store, digest)
+        yield LoadedModel.open(store, completed(store, digest))
 
 
 def options(temperature: float | None, seed: int | None, max_tokens: int | None) -> dict[str, Any]:

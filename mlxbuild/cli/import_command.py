@@ -75,8 +75,8 @@ def _explain(artifact: Imported) -> None:
         return
     if artifact.has_safetensors:
         tell(
-            f"note: {artifact.name} was not built by mlxbuild: it does not say its stop tokens and defaults, "
-            f'so `run` and `chat` refuse it. Build from it with `base: {{from: "{artifact.name}"}}` in a recipe.'
+            f"note: {artifact.name} was not built by mlxbuild: it has no defaults, and its stop tokens and the like "
+            f'are found out whenever it is run. To keep them, build from it: `base: {{from: "{artifact.name}"}}`.'
         )
     else:
         tell(

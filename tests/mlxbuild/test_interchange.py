@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from registry import canonical_json
 from registry.artifact import media_types
 from registry.digest import Digest
 from registry.home import Home
+from registry.store.layout import Store
 from tests.mlxbuild.conftest import CommandLine
 
 
@@ -169,10 +171,70 @@ def test_an_artifact_of_others_says_what_it_can_be_used_for(mlxbuild: CommandLin
     taken = elsewhere("import", "theirs.tar", "--name", "theirs:1")
     assert taken.code == 0, taken.err
     assert 'base: {from: "theirs:1"}' in taken.err
+    asked = ("Hi", "--max-tokens", "4", "--temperature", "0")
+    answer = elsewhere("run", "theirs:1", *asked)
+    assert answer.code == 0, answer.err
+    assert elsewhere("show", "theirs:1", "--files").out.count("mlxbuild/") == 0, "it stays as it is"
+    assert answer.out == elsewhere("run", str(theirs.digest), *asked).out
     (elsewhere.folder / "ModelSpec.yaml").write_text('name: ours\nversion: "1"\nbase: {from: "theirs:1"}\n')
     built = elsewhere("create")
     assert built.code == 0, built.err
-    assert elsewhere("run", "ours", "Hi", "--max-tokens", "2").code == 0
+    assert elsewhere("run", "ours", *asked).out == answer.out
+
+
+def packed_by_others(store: Store, files: Mapping[str, bytes]) -> str:
+    """A ModelPack artifact as `modctl build --raw` or Docker Model Runner makes it of a model folder."""
+    layers = []
+    for path, content in files.items():
+        blob = store.put(content)
+        kind = media_types.WEIGHT if path.endswith((".safetensors", ".gguf")) else media_types.WEIGHT_CONFIG
+        annotations = {media_types.FILE_PATH: path}
+        layers.append(
+            {"mediaType": kind, "digest": str(blob.digest), "size": blob.size_bytes, "annotations": annotations}
+        )
+    config = store.put(
+        canonical_json.encode(
+            {
+                "descriptor": {"name": "theirs", "createdAt": "2026-01-01T00:00:00Z"},
+                "config": {"format": "safetensors"},
+                "modelfs": {"type": "layers", "diffIds": [layer["digest"] for layer in layers]},
+            }
+        )
+    )
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": media_types.OCI_MANIFEST,
+        "artifactType": media_types.MODEL_MANIFEST,
+        "config": {"mediaType": media_types.MODEL_CONFIG, "digest": str(config.digest), "size": config.size_bytes},
+        "layers": layers,
+    }
+    return str(store.put(canonical_json.encode(manifest)).digest)
+
+
+def test_a_checkpoint_that_others_packed_runs(mlxbuild: CommandLine, elsewhere: CommandLine) -> None:
+    """Its files as the publisher wrote them, the template inside tokenizer_config.json."""
+    model = mlxbuild.folder / "model"
+    files = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
+    settings = json.loads(files["tokenizer_config.json"])
+    template = files.pop("chat_template.jinja").decode()
+    files["tokenizer_config.json"] = json.dumps({**settings, "chat_template": template}).encode()
+    digest = packed_by_others(mlxbuild.store, files)
+    assert mlxbuild("pack", digest, "-o", "theirs.tar").code == 0
+    taken = elsewhere("import", "theirs.tar")
+    assert (taken.code, taken.out.split()[0]) == (0, "theirs:latest"), taken.err
+    asked = ("Hi", "--max-tokens", "4", "--temperature", "0", "--verbose")
+    answer = elsewhere("run", "theirs", *asked)
+    assert answer.code == 0, answer.err
+    assert mlxbuild.built("none")
+    (mlxbuild.folder / "ModelSpec.yaml").write_text('name: ours\nversion: "1"\nbase: {path: model}\n')
+    assert mlxbuild("create").code == 0
+    assert answer.out == mlxbuild("run", "ours", *asked).out, "the same prompt, the same weights, the same stops"
+
+
+@pytest.mark.parametrize("files", [{"model.gguf": b"GGUF", "config.json": b"{}"}, {"model.safetensors": b""}])
+def test_what_cannot_be_run_says_so(mlxbuild: CommandLine, files: dict[str, bytes]) -> None:
+    refused = mlxbuild("run", packed_by_others(mlxbuild.store, files), "Hi")
+    assert (refused.code, "error[not-runnable]" in refused.err) == (2, True), refused.err
 
 
 def test_a_modelfile_becomes_a_recipe_that_builds(mlxbuild: CommandLine) -> None:

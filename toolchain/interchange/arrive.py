@@ -24,13 +24,13 @@ from registry.store.layout import Store
 from registry.store.tags import REF_NAME
 from registry.store.writer import holds
 from registry.trust.policy import admit
+from runtime.model.files import FACTS_FILE
 from toolchain.interchange import arrivals
 from toolchain.interchange.arrivals import Bring, Entry
 from toolchain.interchange.closure import blobs_of, referrers_of
 from toolchain.interchange.errors import BrokenArchive, ImportRefused, NotImportable
 from toolchain.spec.initial import slug
 
-FACTS_FILE = "mlxbuild/facts.json"
 Tell = Callable[[str], None]
 
 _MOST_MANIFESTS = 10_000
@@ -47,7 +47,7 @@ class Imported:
     size_bytes: int
     referrers: int
     has_facts: bool
-    """Whether it carries what mlxbuild found out when it built it; only then `run` and `chat` take it."""
+    """Whether it carries what mlxbuild finds out when it builds: stop tokens, think tags, defaults."""
     has_safetensors: bool
 
 

@@ -23,6 +23,12 @@ class ImportRefused(TrustError):
     code = "import-refused"
 
 
+class NotRunnable(UserError):
+    """An artifact holds nothing that can be run here."""
+
+    code = "not-runnable"
+
+
 class FolderNotEmpty(UserError):
     """A model would be written among other files."""
 

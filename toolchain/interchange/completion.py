@@ -1,0 +1,99 @@
+"""Makes an artifact of others runnable: finds out its facts, and puts them beside its own files. It stays as it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry import canonical_json
+from registry.artifact import media_types
+from registry.artifact.reader import Artifact
+from registry.digest import Blob, Digest
+from registry.store.layout import Store
+from runtime.model.files import FACTS_FILE, TEMPLATE_FILE
+from toolchain.interchange.errors import NotRunnable
+
+CONFIG_FILE = "config.json"
+
+
+def completed(store: Store, digest: Digest) -> Digest:
+    """An artifact that runs: this one if mlxbuild built it, else one of the same files with the facts added.
+
+    The facts (stop tokens, think tags, chat template, ...) are found as a build finds them. What is made has no name:
+    garbage collection takes it, and the next call makes it again.
+
+    Raises:
+        NotRunnable: it has no config.json or no safetensors.
+        TemplateBroken, TemplateEscapes, TemplateRefuses, TokenizerUnreadable, UnreadableConfiguration: its files
+            cannot be used.
+        BlobMissing, BlobCorrupt, InvalidManifest: it is not whole.
+        StoreReadOnly, DiskFull, StoreFailure: the facts cannot be kept.
+    """
+    artifact = Artifact.open(store, digest)
+    if artifact.file(FACTS_FILE) is not None:
+        return digest
+    _require_files(artifact)
+    outputs = _found_out(artifact)
+    added = {FACTS_FILE: outputs["facts"]}
+    if "chat_template" in outputs and artifact.file(TEMPLATE_FILE) is None:
+        added[TEMPLATE_FILE] = outputs["chat_template"]
+    return _with_files(artifact, added).digest
+
+
+def _require_files(artifact: Artifact) -> None:
+    if not any(file.path.endswith(".safetensors") and "/" not in file.path for file in artifact.files):
+        what = "holds no safetensors at its top"
+    elif artifact.file(CONFIG_FILE) is None:
+        what = f"has no {CONFIG_FILE} at its top"
+    else:
+        return
+    raise NotRunnable(f"the artifact {what}", where=str(artifact.digest), hint="it can be kept and moved, but not run")
+
+
+@dataclass(frozen=True, slots=True)
+class _Blobs:
+    """The files of an artifact, as steps look for them."""
+
+    store: Store
+
+    def locate(self, digest: Digest) -> Path:
+        return self.store.path(digest)
+
+
+def _found_out(artifact: Artifact) -> dict[str, Blob]:
+    """What the step `template` makes of the artifact's own files."""
+    from toolchain.graph.action import ActionRecord
+    from toolchain.steps.port import StepContext
+    from toolchain.steps.template import TEMPLATE_FILES, TemplateStep
+
+    step = TemplateStep()
+    inputs = {
+        file.path: str(file.blob.digest) for file in artifact.files if file.path in (CONFIG_FILE, *TEMPLATE_FILES)
+    }
+    parameters = {"template": {"kind": "inherit", "value": ""}, "defaults": {}}
+    record = ActionRecord(step.kind, step.implementation, parameters, inputs)
+    context = StepContext(artifact.store, _Blobs(artifact.store), lambda size_bytes: None, lambda: None)
+    return dict(step.run(record, context))
+
+
+def _with_files(artifact: Artifact, added: dict[str, Blob]) -> Blob:
+    manifest: dict[str, Any] = json.loads(artifact.store.read(artifact.digest))
+    config: dict[str, Any] = json.loads(json.dumps(artifact.config))
+    for path, blob in added.items():
+        manifest["layers"].append(
+            {
+                "mediaType": media_types.WEIGHT_CONFIG,
+                "digest": str(blob.digest),
+                "size": blob.size_bytes,
+                "annotations": {media_types.FILE_PATH: path, media_types.TITLE: path},
+            }
+        )
+        config["modelfs"]["diffIds"].append(str(blob.digest))
+    held = artifact.store.put(canonical_json.encode(config))
+    manifest["config"] |= {"digest": str(held.digest), "size": held.size_bytes}
+    manifest["annotations"] = {
+        key: value for key, value in artifact.annotations.items() if key != media_types.SET_DIGEST
+    }
+    return artifact.store.put(canonical_json.encode(manifest))
