@@ -6,12 +6,13 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit test-aarch64 benchmark generated clean
+.PHONY: help setup demo test lint unit test-aarch64 interop benchmark generated clean
 
 help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
 	@echo "make test          lint, types, architecture and all tests"
 	@echo "make test-aarch64  build the example on an emulated aarch64 and compare digests"
+	@echo "make interop       hold signatures against the real cosign, built from its Go module"
 	@echo "make benchmark     measure against what a user would pick instead"
 	@echo "make generated     write the JSON Schema and the generated pages anew"
 
@@ -38,6 +39,9 @@ unit: setup
 
 test-aarch64: setup
 	tests/aarch64/run
+
+interop: setup
+	tests/interop/cosign.sh
 
 benchmark: setup
 	$(BIN)/python -m benchmarks
