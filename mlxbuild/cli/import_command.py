@@ -66,6 +66,8 @@ def _take(form: Form, path: Path, name: str | None) -> None:
     for artifact in arrived:
         also = f", {artifact.referrers} referrers" if artifact.referrers else ""
         say(f"{artifact.name} {artifact.digest} {format_bytes(artifact.size_bytes)}{also}")
+        if artifact.replaced is not None:
+            tell(f"note: {artifact.name} was {artifact.replaced} before")
         _explain(artifact)
 
 

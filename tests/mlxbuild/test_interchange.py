@@ -17,6 +17,7 @@ from registry.digest import Digest
 from registry.home import Home
 from registry.store.layout import Store
 from tests.mlxbuild.conftest import CommandLine
+from tests.registries import docker_registry
 
 
 @pytest.fixture
@@ -229,6 +230,24 @@ def test_a_checkpoint_that_others_packed_runs(mlxbuild: CommandLine, elsewhere: 
     (mlxbuild.folder / "ModelSpec.yaml").write_text('name: ours\nversion: "1"\nbase: {path: model}\n')
     assert mlxbuild("create").code == 0
     assert answer.out == mlxbuild("run", "ours", *asked).out, "the same prompt, the same weights, the same stops"
+
+
+def test_an_artifact_of_others_is_pulled_compared_and_run(
+    mlxbuild: CommandLine, elsewhere: CommandLine, tmp_path: Path
+) -> None:
+    model = mlxbuild.folder / "model"
+    digest = packed_by_others(mlxbuild.store, {it.name: it.read_bytes() for it in model.iterdir() if it.is_file()})
+    with docker_registry(tmp_path / "registry") as registry:
+        name = f"{registry.host}/acme/theirs:1"
+        pushed = mlxbuild("push", digest, name)
+        assert pushed.code == 0, pushed.err
+        same = elsewhere("diff", name, name, "--json")
+        assert (same.code, json.loads(same.out)["equal"]) == (0, True), same.err
+        assert not list(elsewhere.store.blobs())
+        pulled = elsewhere("pull", name)
+        assert pulled.code == 0, pulled.err
+    answer = elsewhere("run", name, "Hi", "--max-tokens", "4")
+    assert answer.code == 0, answer.err
 
 
 @pytest.mark.parametrize("files", [{"model.gguf": b"GGUF", "config.json": b"{}"}, {"model.safetensors": b""}])

@@ -21,7 +21,7 @@ from registry.home import Home
 from registry.reference import InvalidReference, Reference
 from registry.store.durable import disk_errors, publish
 from registry.store.layout import Store
-from registry.store.tags import REF_NAME
+from registry.store.tags import REF_NAME, Descriptor
 from registry.store.writer import holds
 from registry.trust.policy import admit
 from runtime.model.files import FACTS_FILE
@@ -49,6 +49,8 @@ class Imported:
     has_facts: bool
     """Whether it carries what mlxbuild finds out when it builds: stop tokens, think tags, defaults."""
     has_safetensors: bool
+    replaced: Digest | None
+    """What had the name before, if that was something else."""
 
 
 def import_archive(
@@ -101,8 +103,9 @@ def _import(
             _move(staging, store, manifest)
         for blob in kept:
             adopt(store, store.read(blob.digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES))
+        before = dict(store.tags.items())
         store.tags.set({tag: modelpack.tag_descriptor(manifest.blob) for tag, manifest in named.items()})
-        return tuple(_imported(store, tag, manifest.blob.digest) for tag, manifest in named.items())
+        return tuple(_imported(store, tag, it.blob.digest, before.get(tag)) for tag, it in named.items())
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -223,7 +226,7 @@ def _move(staging: Store, store: Store, manifest: Manifest) -> None:
                 publish(staging.path(blob.digest), final, durable=True)
 
 
-def _imported(store: Store, tag: str, digest: Digest) -> Imported:
+def _imported(store: Store, tag: str, digest: Digest, before: Descriptor | None) -> Imported:
     artifact = Artifact.open(store, digest)
     return Imported(
         name=tag,
@@ -232,4 +235,5 @@ def _imported(store: Store, tag: str, digest: Digest) -> Imported:
         referrers=len(referrers_of(store, digest)),
         has_facts=artifact.file(FACTS_FILE) is not None,
         has_safetensors=any(file.path.endswith(".safetensors") for file in artifact.files),
+        replaced=before.digest if before is not None and before.digest != digest else None,
     )

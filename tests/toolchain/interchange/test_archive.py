@@ -162,6 +162,12 @@ def test_names_of_others_are_understood(store: Store, manifest: Blob, other: Sto
     assert take(other, packed(store, manifest, label))[0].name == name
 
 
+def test_a_name_that_moves_is_told(store: Store, manifest: Blob, other: Store) -> None:
+    assert take(other, packed(store, manifest))[0].replaced is None
+    assert take(other, packed(store, manifest))[0].replaced is None
+    assert take(other, packed(store, build(store, b"newer" * 9)))[0].replaced == manifest.digest
+
+
 def test_a_name_of_ones_own_wins(store: Store, manifest: Blob, other: Store) -> None:
     assert take(other, packed(store, manifest), "mine")[0].name == "mine:latest"
 
