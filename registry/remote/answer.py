@@ -6,7 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
+
+from registry.remote.errors import RegistryFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,22 @@ def place(method: str, url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{method} {parts.scheme}://{host}{parts.path}"
+
+
+def resolved(url: str, told: str) -> str:
+    """The address that an answer from `url` tells, whole.
+
+    Raises:
+        RegistryFailure: it is none that can be asked.
+    """
+    try:
+        address = urljoin(url, told)
+        parts = urlsplit(address)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return address
+    except ValueError:
+        pass
+    raise RegistryFailure("the registry tells an address that is none", where=place("", url).strip())
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

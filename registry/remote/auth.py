@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 from oras.auth.utils import get_basic_auth
 from requests.utils import parse_dict_header
 
-from registry.remote.answer import Answer
+from registry.remote.answer import Answer, resolved
 from registry.remote.credentials import Credential
 from registry.remote.endpoint import Endpoint
 from registry.remote.errors import RegistryFailure, RegistryRefused
@@ -125,7 +125,7 @@ class Authorizer:
             raise
 
     def _check_realm(self, challenge: Challenge) -> None:
-        scheme = urlsplit(challenge.realm).scheme
+        scheme = urlsplit(resolved(self._endpoint.origin, challenge.realm)).scheme
         if scheme != "https" and not (scheme == "http" and self._endpoint.scheme == "http"):
             raise RegistryFailure(
                 "the registry sends credentials to an address that is not encrypted",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urljoin
 
 from registry.digest import Digest, InvalidDigest
-from registry.remote.answer import Answer
+from registry.remote.answer import Answer, resolved
 from registry.remote.errors import ManifestTooLarge, TransferCorrupt
 from registry.remote.refusals import failure
 from registry.remote.transport import Transport
@@ -132,7 +131,7 @@ def referrers(transport: Transport, subject: Digest) -> tuple[bytes, ...] | None
 def next_page(answer: Answer) -> str | None:
     """The address of the next page that a `Link` header names."""
     link = answer.links.get("next")
-    return None if link is None else urljoin(answer.url, link)
+    return None if link is None else resolved(answer.url, link)
 
 
 def _accept() -> dict[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from registry.digest import Blob
-from registry.remote.answer import Answer, place
+from registry.remote.answer import Answer, place, resolved
 from registry.remote.bodies import FilePart, Sent
 from registry.remote.errors import RegistryFailure, TransferCorrupt
 from registry.remote.refusals import failure
@@ -20,7 +20,7 @@ _BYTES = {"Content-Type": "application/octet-stream"}
 
 def begin(transport: Transport) -> tuple[str, int]:
     """Begin a session: its address, and the least size of a chunk in bytes (`OCI-Chunk-Min-Length`)."""
-    answer = transport.request("POST", "blobs/uploads/", allowed=(202,), actions=ACTIONS)
+    answer = transport.request("POST", "blobs/uploads/", allowed=(202,), actions=ACTIONS, retry=False)
     least = answer.headers.get("OCI-Chunk-Min-Length", "")
     return location(transport, answer), int(least) if least.isdecimal() else 0
 
@@ -69,7 +69,7 @@ def location(transport: Transport, answer: Answer) -> str:
     told = answer.headers.get("Location")
     if not told:
         raise RegistryFailure("the registry began an upload without an address for it", where=answer.where)
-    address = urljoin(answer.url, told)
+    address = resolved(answer.url, told)
     if transport.endpoint.scheme == "https" and not address.startswith("https://"):
         if urlsplit(address).hostname != urlsplit(answer.url).hostname:
             raise RegistryFailure(
@@ -125,7 +125,7 @@ class ChunkedUpload:
     def _resumed(self) -> str | None:
         if self._address is None:
             return None
-        answer = self._transport.request("GET", self._address, allowed=None, actions=ACTIONS)
+        answer = self._transport.request("GET", self._address, allowed=None, actions=ACTIONS, retry=False)
         if answer.status not in (202, 204):
             self._address = None
             return None

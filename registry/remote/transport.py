@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import oras.provider
 import requests
 from requests.adapters import HTTPAdapter
 
-from registry.remote.answer import Answer, place
+from registry.remote.answer import Answer, place, resolved
 from registry.remote.auth import Authorizer
 from registry.remote.credentials import Credential, find
 from registry.remote.endpoint import Endpoint
@@ -58,6 +58,8 @@ class Transport:
         client = oras.provider.Registry(endpoint.address, endpoint.scheme == "http", self._verify)
         self._session: requests.Session = client.session
         self._session.auth = _unchanged  # else requests would send what ~/.netrc says over our tokens
+        # Redirects are followed here; requests would prepare them in any case, and fail on addresses that are none.
+        self._session.get_redirect_target = _nowhere
         self._session.headers.update({"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"})
         for prefix in ("https://", "http://"):
             self._session.mount(prefix, _Adapter(pool_maxsize=_MOST_CONNECTIONS))
@@ -127,9 +129,15 @@ class Transport:
         """Ask for `/v2/`, which every registry answers."""
         self.request("GET", f"{self.endpoint.origin}/v2/", actions="")
 
-    def pause(self, attempt: int, error: RegistryFailure | None = None) -> None:
-        """Wait before an attempt (counted from one) is made again, as long as an error asks for."""
-        asked = error.retry_after if error is not None else None
+    def pause(self, attempt: int, error: RegistryFailure) -> None:
+        """Wait before an attempt (counted from one) is made again, as long as its error asks for.
+
+        Raises:
+            RegistryFailure: that error, if it asks for more patience than anybody has.
+        """
+        asked = error.retry_after
+        if asked is not None and asked > _MOST_PATIENCE_SECONDS:
+            raise error
         if asked is None:
             longest = min(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), _LONGEST_PAUSE_SECONDS)
             asked = longest * random.uniform(0.5, 1.0)
@@ -156,10 +164,7 @@ class Transport:
                 continue
             if answer.status not in _PASSING or last:
                 return answer
-            busy = failure(answer)
-            if busy.retry_after is not None and busy.retry_after > _MOST_PATIENCE_SECONDS:
-                return answer
-            self.pause(attempt, busy)
+            self.pause(attempt, failure(answer))
 
     def _guarded(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
         with self._failures(method, url):
@@ -231,8 +236,8 @@ class Transport:
             location = response.headers.get("Location")
             if response.status_code not in _MOVED or method not in ("GET", "HEAD") or not location or not redirects:
                 return response
-            target = urljoin(url, location)
             _pass_over(response)
+            target = resolved(url, location)
             if not _is_safe(url, target):
                 raise RegistryFailure(
                     f"the registry redirects to {place('', target).strip()}, which is not encrypted",
@@ -281,6 +286,10 @@ def _pass_over(response: requests.Response) -> None:
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
+
+
+def _nowhere(_response: requests.Response) -> None:
+    return None
 
 
 def _origin(url: str) -> tuple[str, str, int]:

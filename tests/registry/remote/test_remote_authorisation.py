@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.digest import Blob
 from registry.remote.auth import Challenge, parse_challenge
@@ -304,6 +306,12 @@ class TestTokens:
 )
 def test_challenges_are_read(header: str, expected: Challenge | None) -> None:
     assert parse_challenge(header) == expected
+
+
+@given(st.text(alphabet='Basicrelm="\\, :/\n', max_size=60))
+def test_no_challenge_is_too_strange(text: str) -> None:
+    parsed = parse_challenge(f"Bearer {text}")
+    assert parsed is None or parsed.bearer or not parsed.scopes
 
 
 ENDPOINT = Endpoint("reg.example.com:5000", "reg.example.com:5000", "acme/hello")

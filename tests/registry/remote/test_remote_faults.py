@@ -256,6 +256,27 @@ class TestRetries:
         assert caught.value.retry_after == 3600
         assert pauses == []
 
+    def test_nobody_waits_for_an_hour_in_a_transfer_either(
+        self, remote: Remote, proxy: FaultProxy, there: Blob, here: Blob, store: Store, pauses: list[float]
+    ) -> None:
+        hour = {"Retry-After": "3600"}
+        proxy.faults += [Fault(method, "/blobs/", status=503, headers=hour, times=99) for method in ("GET", "POST")]
+        with pytest.raises(RegistryBusy):
+            remote.download_blob(there, store)
+        with pytest.raises(RegistryBusy):
+            remote.upload_blob(here, store)
+        assert pauses == []
+
+    def test_patience_is_not_multiplied(
+        self, remote: Remote, proxy: FaultProxy, there: Blob, here: Blob, store: Store, pauses: list[float]
+    ) -> None:
+        proxy.faults += [Fault(method, "/blobs/", status=503, times=99) for method in ("GET", "POST")]
+        with pytest.raises(RegistryBusy):
+            remote.download_blob(there, store)
+        with pytest.raises(RegistryBusy):
+            remote.upload_blob(here, store)
+        assert len(proxy.asked("GET")) == len(proxy.asked("POST")) == 3
+
     @pytest.mark.parametrize("status", [400, 403, 405, 410, 451])
     def test_other_refusals_are_final(self, remote: Remote, proxy: FaultProxy, there: Blob, status: int) -> None:
         proxy.faults.append(Fault("GET", "/manifests/", status=status, code="BAD\u001b[31m", times=99))
@@ -329,6 +350,25 @@ class TestRedirects:
         with pytest.raises(RegistryFailure, match="without end"):
             remote.has_blob(there.digest)
         assert len(proxy.seen) < 10
+
+    @pytest.mark.parametrize("told", ["http://[", "http://127.0.0.1:99999/x", "ftp://acme.com/x", "file:///x"])
+    def test_addresses_that_are_none_are_refused(
+        self, proxy: FaultProxy, remote: Remote, there: Blob, here: Blob, store: Store, told: str
+    ) -> None:
+        proxy.faults += [
+            Fault("GET", "/blobs/", status=307, headers={"Location": told}),
+            Fault("POST", "/uploads/", status=202, headers={"Location": told}),
+            Fault("GET", "/tags/", status=200, body=b'{"tags": []}', headers={"Link": f"<{told}>; rel=next"}),
+            Fault("GET", "/manifests/", status=401, headers={"WWW-Authenticate": f'Bearer realm="{told}"'}),
+        ]
+        for attempt in (
+            lambda: remote.download_blob(there, store),
+            lambda: remote.upload_blob(here, store),
+            lambda: list(remote.tags()),
+            lambda: remote.get_manifest("v1"),
+        ):
+            with pytest.raises(RegistryFailure):
+                attempt()
 
     def test_addresses_are_told_without_their_secrets(
         self, proxy: FaultProxy, remote: Remote, there: Blob, store: Store
