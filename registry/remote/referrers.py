@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,13 @@ MOST_REFERRERS = 256
 _ATTEMPTS = 6
 _PAUSE_SECONDS = (0.05, 0.25)
 
+
+class InvalidReferrersList(RegistryFailure):
+    """What should list the referrers of a manifest is no index."""
+
+    code = "invalid-referrers-list"
+
+
 LeaveOut = Callable[[Digest, str], None]
 """Gets the digest of a listed manifest that is not taken, and why."""
 
@@ -47,14 +55,19 @@ class RemoteReferrer:
 def list_referrers(remote: Remote, subject: Digest, leave_out: LeaveOut | None = None) -> tuple[RemoteReferrer, ...]:
     """The manifests at a registry that refer to `subject`, each opened. At most `MOST_REFERRERS`.
 
-    Those that are gone, damaged, or refer to something else are left out.
+    Those that are gone, damaged, or refer to something else are left out; a list that is none leaves out all.
 
     Raises:
-        RegistryFailure: the registry does not answer, or its list is none.
+        RegistryFailure: the registry does not answer.
     """
     left_out = leave_out or _nothing
+    try:
+        listed = _listed(remote, subject)
+    except InvalidReferrersList as error:
+        left_out(subject, f"all that is attached to it: {error.message}")
+        return ()
     found = []
-    for number, digest in enumerate(_listed(remote, subject)):
+    for number, digest in enumerate(listed):
         if number >= MOST_REFERRERS:
             left_out(digest, f"more than {MOST_REFERRERS} manifests refer to {subject}")
             break
@@ -79,6 +92,7 @@ def attach(remote: Remote, subject: Digest, referrers: Sequence[RemoteReferrer])
 
     Raises:
         InvalidManifest: a manifest refers to something else.
+        InvalidReferrersList: the tag names something else than an index; it stays as it is.
         RegistryFailure: one could not be put or listed.
     """
     unlisted = []
@@ -121,23 +135,18 @@ def _read(remote: Remote, tag: str) -> dict[str, Any]:
     return _index(raw.data, f"{remote.name}:{tag}")
 
 
-def _listed(remote: Remote, subject: Digest) -> Iterator[Digest]:
+def _listed(remote: Remote, subject: Digest) -> tuple[Digest, ...]:
     pages = remote.referrers(subject)
-    documents: Iterable[dict[str, Any]]
+    documents: list[dict[str, Any]]
     if pages is None:
         documents = [_read(remote, fallback_tag(subject))]
     else:
         documents = [_index(page, f"{remote.name} referrers of {subject}") for page in pages]
-    seen = set()
-    for document in documents:
-        for entry in document["manifests"]:
-            try:
-                digest = Digest.parse(str(entry.get("digest")))
-            except InvalidDigest:
-                continue
-            if digest not in seen and digest.algorithm == "sha256":
-                seen.add(digest)
-                yield digest
+    found: dict[Digest, None] = {}
+    for entry in (entry for document in documents for entry in document["manifests"]):
+        with suppress(InvalidDigest):
+            found[Digest.parse(str(entry.get("digest")))] = None
+    return tuple(digest for digest in found if digest.algorithm == "sha256")
 
 
 def _index(data: bytes, where: str) -> dict[str, Any]:
@@ -147,7 +156,7 @@ def _index(data: bytes, where: str) -> dict[str, Any]:
         document = None
     listed = document.get("manifests") if isinstance(document, dict) else None
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-        raise RegistryFailure(
+        raise InvalidReferrersList(
             "the list of referrers is no index", where=where, hint="another tool wrote it: look at it"
         )
     assert isinstance(document, dict)

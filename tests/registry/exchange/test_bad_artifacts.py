@@ -22,7 +22,8 @@ from registry.exchange.pull import pull
 from registry.exchange.push import push
 from registry.reference import Reference
 from registry.remote.client import Remote
-from registry.remote.errors import ManifestUnknown, TransferCorrupt
+from registry.remote.errors import ManifestTooLarge, ManifestUnknown, TransferCorrupt
+from registry.remote.referrers import InvalidReferrersList
 from registry.remote.settings import Settings
 from registry.store.layout import Store
 from registry.trust.errors import Untrusted
@@ -30,6 +31,7 @@ from registry.trust.evidence import sign, signature
 from registry.trust.keys import generate
 from tests.registries import RegistryProcess
 from tests.registry.exchange.conftest import SETTINGS
+from tests.registry.remote.fault_proxy import Fault, FaultProxy
 
 Build = Callable[..., Blob]
 Spoil = Callable[[dict[str, Any]], None]
@@ -190,6 +192,48 @@ def test_evidence_that_lies_or_lacks_a_part_is_left_out(
     assert pulled.referrers == (sound.digest,)
     (told,) = [event for event in events if isinstance(event, EvidenceLeftOut)]
     assert (told.digest, told.reason) == (about_another.digest, "it refers to something else")
+
+
+def test_a_list_of_evidence_that_is_none_stops_no_pull_and_is_not_overwritten(
+    store: Store, second_store: Store, build_artifact: Build, registry: RegistryProcess
+) -> None:
+    artifact = build_artifact()
+    there = Reference.parse(f"{registry.host}/no-list/hello:1")
+    push(store, artifact.digest, there, settings=SETTINGS)
+    remote, tag = Remote.open(there, SETTINGS, store.home), f"sha256-{artifact.digest.hex}"
+    foreign = store.read(artifact.digest)
+    remote.put_manifest(foreign, media_types.OCI_MANIFEST, tag)
+    events: list[Event] = []
+    assert pull(second_store, there, settings=SETTINGS, observe=events.append).referrers == ()
+    (told,) = [event for event in events if isinstance(event, EvidenceLeftOut)]
+    assert (told.digest, "no index" in told.reason) == (artifact.digest, True)
+    attach_locally(store, artifact.digest, b"mine", "application/x-mine", {})
+    with pytest.raises(InvalidReferrersList):
+        push(store, artifact.digest, there, settings=SETTINGS)
+    assert remote.get_manifest(tag).data == foreign
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"layers":' + b"[" * 10_000_000, InvalidManifest),
+        (b'{"layers":[' + b"{}," * 3_500_000 + b"{}]}", InvalidManifest),
+        (b" " * (17 * 1024 * 1024), ManifestTooLarge),
+        (b"\xff\xfe", InvalidManifest),
+        (b"[]", InvalidManifest),
+    ],
+    ids=["deep", "many", "too-large", "not-text", "not-an-object"],
+)
+def test_ten_megabytes_of_nonsense_are_refused(
+    body: bytes, kind: type[MlxbuildError], second_store: Store, registry: RegistryProcess
+) -> None:
+    with FaultProxy(registry.host) as proxy:
+        headers = {"Content-Type": media_types.OCI_MANIFEST}
+        proxy.faults.append(Fault("GET", "/manifests/", status=200, body=body, headers=headers))
+        with pytest.raises(kind):
+            pull(second_store, Reference.parse(f"{proxy.host}/nonsense/hello:1"), settings=SETTINGS)
+    assert list(second_store.blobs()) == []
+    assert second_store.tags.entries() == []
 
 
 def test_the_policy_decides_before_weights_are_fetched(
