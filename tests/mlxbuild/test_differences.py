@@ -40,6 +40,7 @@ def test_two_precisions_differ_in_every_quantized_tensor(mlxbuild: CommandLine) 
     assert text.code == 1
     assert "affine 4 bits by 64 (BF16) -> BF16, largest difference" in text.out
     assert "quantization.label" in text.out
+    assert "  000: 7 of another precision; largest difference" in text.out
 
 
 def test_a_new_template_leaves_the_weights_alone(mlxbuild: CommandLine, edit: Edit) -> None:

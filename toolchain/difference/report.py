@@ -20,6 +20,14 @@ _TITLES = {
     "evidence": "evidence in this store",
 }
 
+_WORDS = {
+    "added": "added",
+    "removed": "removed",
+    "shape": "of another shape",
+    "precision": "of another precision",
+    "values": "of other values",
+}
+
 
 def to_json(found: ArtifactDifference) -> dict[str, Any]:
     """Everything, as plain JSON."""
@@ -81,7 +89,7 @@ def _weights(found: ArtifactDifference, every_tensor: bool) -> Iterator[str]:
 
 def _summary(differing: Sequence[TensorDifference]) -> str:
     kinds = [it.kind for it in differing]
-    counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    counted = ", ".join(f"{kinds.count(kind)} {_WORDS[kind]}" for kind in dict.fromkeys(kinds))
     measured = [it for it in differing if it.largest is not None]
     if not measured:
         return counted
