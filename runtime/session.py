@@ -15,7 +15,7 @@ from registry.artifact.folder import model_folder
 from registry.digest import Digest
 from registry.errors import UserError
 from registry.store.layout import Store
-from runtime.engine.answer import AnswerSplitter, Chunk
+from runtime.engine.answer import AnswerSplitter
 from runtime.engine.generate import Piece, stream
 from runtime.engine.options import Options
 from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
@@ -23,8 +23,10 @@ from runtime.engine.prompt_cache import PromptCache
 from runtime.model.facts import ModelFacts
 from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TEMPLATE_FILE
 from runtime.model.load import Weights, load_weights
-from runtime.model.prompt import ChatTemplate, Message, check_conversation, with_arguments
+from runtime.model.prompt import ChatTemplate, check_conversation, with_arguments
 from runtime.model.tokenizer import Tokenizer
+from runtime.protocol.events import Chunk
+from runtime.protocol.requests import Message
 
 
 class NoChatTemplate(UserError):
@@ -151,7 +153,7 @@ class LoadedModel:
             PromptUnusable, InvalidOption: before the first chunk.
         """
         pieces = self._stream(self.tokenize(prompt), options)
-        return (Chunk(piece.text, "", None, piece.token, piece.logprob, piece.ending) for piece in pieces)
+        return (Chunk(piece.text, token=piece.token, score=piece.score, ending=piece.ending) for piece in pieces)
 
     def prompt(
         self,

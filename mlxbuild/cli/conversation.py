@@ -19,9 +19,7 @@ from runtime.model.blas import prefer_openblas
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runtime.engine.answer import Chunk
-    from runtime.engine.generate import Ending
-    from runtime.engine.tool_calls import ToolCall
+    from runtime.protocol.events import Chunk, Ending, ToolCall
     from runtime.session import LoadedModel
 
 System = Annotated[str | None, typer.Option("--system", help="A system prompt in place of the model's own.")]

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
-from runtime.engine.generate import Ending, Piece
+from runtime.engine.generate import Piece
 from runtime.engine.markers import MarkerSearch
-from runtime.engine.tool_calls import ToolCall, parse_tool_calls
+from runtime.engine.tool_calls import parse_tool_calls
 from runtime.model.facts import ModelFacts
+from runtime.protocol.events import Chunk
 
 State = Literal["text", "thinking", "tool"]
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A part of an answer, as it comes."""
-
-    text: str = ""
-    thinking: str = ""
-    tool_call: ToolCall | None = None
-    token: int | None = None
-    """Each token of the model is on one chunk, which may have no text yet."""
-    logprob: float | None = None
-    ending: Ending | None = None
-    """On the last chunk only."""
 
 
 class AnswerSplitter:
@@ -57,7 +44,7 @@ class AnswerSplitter:
                 yield Chunk(ending=replace(ending, reason="tool_calls") if self._called else ending)
                 return
             yield from chunks[:-1]
-            yield replace(chunks[-1] if chunks else Chunk(), token=piece.token, logprob=piece.logprob)
+            yield replace(chunks[-1] if chunks else Chunk(), token=piece.token, score=piece.score)
 
     def _transitions(self) -> dict[str, State]:
         facts = self._facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from registry.errors import UserError
 from runtime.engine.markers import MarkerSearch
@@ -14,6 +14,7 @@ from runtime.engine.prompt_cache import PromptCache
 from runtime.engine.sampling import Sampler
 from runtime.model.threads import leave_streams_in_order
 from runtime.model.tokenizer import Tokenizer
+from runtime.protocol.events import Ending, FinishReason, TokenScore
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 PREFILL_TOKENS = 2048
 """How many prompt tokens go through the model at once."""
 _TOKENS_BETWEEN_CLEARINGS = 256
-
-FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class PromptUnusable(UserError):
@@ -32,28 +31,12 @@ class PromptUnusable(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """Why an answer ended, and what it took."""
-
-    reason: FinishReason
-    prompt_tokens: int
-    reused_tokens: int
-    """How many of them were in the prompt cache."""
-    answer_tokens: int
-    """The stop token included."""
-    prompt_seconds: float
-    """Until the first token."""
-    answer_seconds: float
-    """From the first token on."""
-
-
-@dataclass(frozen=True, slots=True)
 class Piece:
     """What one token brought; the last piece has the ending, and no token."""
 
     text: str
     token: int | None = None
-    logprob: float | None = None
+    score: TokenScore | None = None
     ending: Ending | None = None
 
 
@@ -113,7 +96,8 @@ def _pieces(
             reason = "stop"
             break
         text, marker = search.feed(detokenizer.add(token))
-        yield Piece(text, token, logprob)
+        score = None if logprob is None else TokenScore(token, *tokenizer.piece(token), logprob)
+        yield Piece(text, token, score)
         if marker is not None:
             reason = "stop"
             break
@@ -123,7 +107,8 @@ def _pieces(
         rest += search.finish() if marker is None else ""
     cache.keep(layers, fed)
     now = time.perf_counter()
-    yield Piece(rest, ending=Ending(reason, len(prompt), reused, len(answer), first - began, now - first))
+    ending = Ending(reason, len(prompt), reused, len(answer), first - began, now - first, stop=marker)
+    yield Piece(rest, ending=ending)
 
 
 def _tokens(

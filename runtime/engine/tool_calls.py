@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from runtime.model.mlx_lm_package import submodule
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One call of a function."""
-
-    name: str
-    arguments: Mapping[str, Any]
-
-    def as_message_part(self) -> dict[str, Any]:
-        """As an entry of a message's `tool_calls`."""
-        return {"type": "function", "function": {"name": self.name, "arguments": dict(self.arguments)}}
+from runtime.protocol.events import ToolCall
 
 
 def parse_tool_calls(parser: str, text: str, tools: Sequence[Mapping[str, Any]] | None) -> tuple[ToolCall, ...] | None:

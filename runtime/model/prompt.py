@@ -18,9 +18,7 @@ from jinja2.exceptions import SecurityError
 from registry.errors import Location, UserError
 from runtime.model.files import TEMPLATE_FILE
 from runtime.model.sandbox import ChatEnvironment, Refusal, limited_rendering
-
-Message = Mapping[str, Any]
-"""`role` and `content`, and what templates know besides: `tool_calls`, `reasoning_content`, `name`, ..."""
+from runtime.protocol.requests import Message
 
 _FOLDER = Path(__file__).parent / "templates"
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from runtime.model.files import TOKENIZER_FILE
 
 _REPLACEMENT = "\ufffd"
 _LONGEST_HOLD = 64
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_SPACE = "\u2581"
 
 
 class TokenizerUnreadable(UserError):
@@ -77,6 +81,33 @@ class Tokenizer:
         """The text of token ids. Bytes that are no UTF-8 become U+FFFD."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens))
 
+    def piece(self, token: int) -> tuple[str, bytes]:
+        """The text and the bytes that a token alone stands for; bytes that are no UTF-8 become U+FFFD in the text."""
+        data = self._bytes_of(token)
+        return data.decode("utf-8", errors="replace"), data
+
+    def _bytes_of(self, token: int) -> bytes:
+        written = self._backend.id_to_token(token)
+        if written is None:
+            return b""  # output heads often have more rows than there are tokens
+        if token in self._added_tokens:
+            return str(written).encode()
+        if "ByteLevel" in self._decoder and all(letter in _byte_of_letter() for letter in written):
+            return bytes(_byte_of_letter()[letter] for letter in written)
+        if "ByteFallback" in self._decoder and (byte := _BYTE.fullmatch(written)):
+            return bytes.fromhex(byte[1])
+        return (written.replace(_SPACE, " ") if _SPACE in self._decoder else self.decode([token])).encode()
+
+    @functools.cached_property
+    def _added_tokens(self) -> frozenset[int]:
+        return frozenset(self.added_tokens())
+
+    @functools.cached_property
+    def _decoder(self) -> str:
+        """The tokenizer's own description of how it decodes."""
+        decoder = self._backend.decoder
+        return "" if decoder is None else decoder.__getstate__().decode()
+
     def detokenizer(self) -> Detokenizer:
         """A fresh stream of tokens to text."""
         return Detokenizer(self.decode)
@@ -114,6 +145,14 @@ class Detokenizer:
         piece = self._decode(self._tokens)[len(self._told_text) :]
         self._tokens, self._told_tokens, self._told_text = [], 0, ""
         return piece
+
+
+@functools.cache
+def _byte_of_letter() -> dict[str, int]:
+    """How byte-level vocabularies write bytes: printable Latin-1 as itself, others from U+0100 on (as GPT-2 did)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
 
 
 def _converted(folder: Path) -> Any:

@@ -14,9 +14,9 @@ from registry.artifact import modelpack
 from registry.artifact.files import ArtifactFile, FileRole
 from registry.digest import Digest
 from registry.store.layout import Store
-from runtime.engine.answer import Chunk
 from runtime.engine.options import InvalidOption
 from runtime.model.prompt import ChatTemplate, named
+from runtime.protocol.events import Chunk
 from runtime.session import Defaults, LoadedModel, NoChatTemplate, NotAnArtifactFolder, ToolsNotTaken
 from tests.runtime.tiny_folders import write_model
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-from runtime.engine.answer import Chunk
+from runtime.protocol.events import Chunk
 from runtime.session import LoadedModel
 from toolchain.gates.verdict import Verdict
 

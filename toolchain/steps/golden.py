@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runtime.model.prompt import ChatTemplate, Message, TemplateBroken, TemplateRefuses, with_arguments
+from runtime.model.prompt import ChatTemplate, TemplateBroken, TemplateRefuses, with_arguments
+from runtime.protocol.requests import Message
 
 TOOL: Mapping[str, Any] = {
     "type": "function",

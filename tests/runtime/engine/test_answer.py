@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engine.answer import AnswerSplitter, Chunk
-from runtime.engine.generate import Ending, Piece
-from runtime.engine.tool_calls import ToolCall, parse_tool_calls
+from runtime.engine.answer import AnswerSplitter
+from runtime.engine.generate import Piece
+from runtime.engine.tool_calls import parse_tool_calls
 from runtime.model.facts import ModelFacts
+from runtime.protocol.events import Chunk, Ending, ToolCall
 
 FACTS = ModelFacts(
     "qwen3",

@@ -126,7 +126,9 @@ def test_log_probabilities_are_those_of_the_tokens(tiny: LoadedModel) -> None:
     logits = tiny.weights.model(mx.array([[*prompt, *(chunk.token for chunk in chunks)]]))[0]
     for place, chunk in enumerate(chunks, len(prompt) - 1):
         expected = (logits[place] - mx.logsumexp(logits[place]))[chunk.token].item()
-        assert chunk.logprob == pytest.approx(expected, abs=1e-4)
+        assert chunk.score is not None
+        assert chunk.score.logprob == pytest.approx(expected, abs=1e-4)
+        assert (chunk.score.token, chunk.score.text) == (chunk.token, tiny.tokenizer.decode([chunk.token]))
 
 
 LOGITS = mx.log(mx.array([[0.4, 0.3, 0.2, 0.06, 0.04]]))

@@ -127,3 +127,25 @@ def test_a_damaged_tokenizer_names_its_file(tmp_path: Path) -> None:
     with pytest.raises(TokenizerUnreadable) as caught:
         Tokenizer.open(tmp_path)
     assert caught.value.where == str(tmp_path / "tokenizer.json")
+
+
+def test_every_token_has_its_bytes() -> None:
+    import tokenizers
+
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab={"▁a": 0, "<0xC3>": 1, "<0xA9>": 2, "é": 3}, merges=[]))
+    backend.add_special_tokens(["<s>"])
+    backend.decoder = tokenizers.decoders.Sequence(
+        [tokenizers.decoders.Replace("▁", " "), tokenizers.decoders.ByteFallback(), tokenizers.decoders.Fuse()]
+    )
+    pieces = [Tokenizer(backend).piece(token) for token in range(6)]
+    assert pieces == [
+        (" a", b" a"),
+        ("\ufffd", b"\xc3"),
+        ("\ufffd", b"\xa9"),
+        ("é", b"\xc3\xa9"),
+        ("<s>", b"<s>"),
+        ("", b""),
+    ]
+    tokenizer = Tokenizer(byte_tokenizer())
+    text = "hello wörld, \x00 你 <|im_end|>"
+    assert b"".join(tokenizer.piece(token)[1] for token in tokenizer.encode(text)) == text.encode()
