@@ -26,6 +26,8 @@ class ToolChoice:
     """`auto`, `none`, or `required`: at least one call."""
     name: str | None = None
     """The one tool that has to be called; goes with `required`."""
+    allows_several: bool = True
+    """Whether one answer may have more than one call."""
 
 
 @dataclass(frozen=True, slots=True)
