@@ -1,0 +1,60 @@
+"""What tells one API's manners from another's: its routes, and how it writes errors and streams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sanic import Blueprint
+from sanic.response import HTTPResponse
+
+from runtime.server.failures import HttpFailure
+
+Route = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
+"""Answers a request; None where it wrote its answer itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How an API writes."""
+
+    error_body: Callable[[HttpFailure, str], Mapping[str, Any]]
+    """The JSON of an error; the text is the request's id."""
+    stream_error: Callable[[HttpFailure, str], bytes]
+    """What tells of an error in the middle of a stream."""
+    stream_type: str
+    """The content type of its streams."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One API of the server."""
+
+    prefixes: tuple[str, ...]
+    """The paths whose errors are written in its manners; the longest prefix that fits decides."""
+    manners: Manners
+    routes: Callable[[], Blueprint]
+    """A new blueprint, its routes declared by `declare`."""
+
+
+def declare(blueprint: Blueprint, methods: str, path: str, route: Route) -> None:
+    """Declare a route for some methods, as `GET HEAD`. Bodies are left to the route, which reads them by `bodies`."""
+    blueprint.add_route(route, path, methods=methods.split(), stream=True)
+
+
+def as_json(document: Mapping[str, Any]) -> bytes:
+    """Compact JSON; text stays as it is."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def json_line(document: Mapping[str, Any]) -> bytes:
+    """One line of NDJSON."""
+    return as_json(document) + b"\n"
+
+
+def server_event(document: Mapping[str, Any], name: str | None = None) -> bytes:
+    """One server-sent event, with `event:` where it has a name."""
+    head = b"" if name is None else b"event: " + name.encode() + b"\n"
+    return head + b"data: " + as_json(document) + b"\n\n"

@@ -1,0 +1,67 @@
+"""Puts the server together: APIs, security and operations around one application. No route is written here."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from sanic import Request, Sanic
+from sanic.response import HTTPResponse
+from sanic.response import text as text_response
+
+from runtime.server.api import Api, as_json
+from runtime.server.application import Application
+from runtime.server.failures import ServerStopping, failure_of
+from runtime.server.native.api import API as NATIVE
+from runtime.server.operations.observation import request_id, write_id
+from runtime.server.streams import is_stopping
+
+APIS: tuple[Api, ...] = (NATIVE,)
+_numbers = itertools.count(1)
+_FOREVER = 10 * 365 * 24 * 3600
+"""Seconds that Sanic may wait for a handler: a long prompt takes its time, and our own limits hold."""
+
+
+def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[Any, Any]:
+    """A server that is ready to listen; run it in one process."""
+    app = Sanic(f"mlxbuild-{next(_numbers)}", configure_logging=False)
+    app.config.update(
+        {
+            "RESPONSE_TIMEOUT": _FOREVER,
+            "REQUEST_TIMEOUT": application.settings.body_seconds,
+            # Routes bound their bodies themselves; this much is read off after a refusal, so that it gets through.
+            "REQUEST_MAX_SIZE": 2 * application.settings.body_limit_bytes,
+            "ACCESS_LOG": False,
+            "MOTD": False,
+            "TOUCHUP": False,  # it rewrites Sanic for the whole process, and fails for the second server in one
+            "AUTO_EXTEND": False,
+        }
+    )
+    app.ctx.application = application
+    app.ctx.is_stopping = False
+    app.ctx.running = set()
+    app.ctx.observers = []
+    app.register_middleware(write_id, "response")
+    for api in apis:
+        app.blueprint(api.routes())
+
+    async def explain(request: Request, error: BaseException) -> HTTPResponse:
+        if isinstance(error, asyncio.CancelledError) and is_stopping(request):
+            error = ServerStopping("the server is being stopped")
+        failure = failure_of(error)
+        request.ctx.failure = failure
+        if failure.code in ("no-such-route", "no-such-method"):
+            return text_response(failure.message, status=failure.status)
+        body = _api(apis, request.path).manners.error_body(failure, request_id(request))
+        return HTTPResponse(as_json(body), failure.status, content_type="application/json; charset=utf-8")
+
+    app.error_handler.add(Exception, explain)
+    app.error_handler.add(asyncio.CancelledError, explain)
+    return app
+
+
+def _api(apis: Sequence[Api], path: str) -> Api:
+    fitting = [(len(prefix), api) for api in apis for prefix in api.prefixes if path.startswith(prefix)]
+    return max(fitting, key=lambda item: item[0])[1]

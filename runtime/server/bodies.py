@@ -1,0 +1,73 @@
+"""Reads the bodies of requests: bounded in size and time, as JSON, checked by pydantic models."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from sanic import Request
+
+from runtime.server.failures import InvalidRequest, RequestTooLarge, RequestTooSlow
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> bytes:
+    """The whole body of a request whose route is declared with `stream=True`.
+
+    Raises:
+        RequestTooLarge, RequestTooSlow: it is longer, or takes longer.
+    """
+    if int(request.headers.get("content-length") or 0) > limit_bytes:
+        raise RequestTooLarge(f"the body has more than {limit_bytes} bytes")
+    pieces = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            while (piece := await request.stream.read()) is not None:  # type: ignore[union-attr]
+                pieces += piece
+                if len(pieces) > limit_bytes:
+                    raise RequestTooLarge(f"the body has more than {limit_bytes} bytes")
+    except TimeoutError:
+        raise RequestTooSlow(f"the body did not come within {seconds:g} seconds") from None
+    return bytes(pieces)
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """The JSON object in a request's body, whatever its content type says.
+
+    Raises:
+        InvalidRequest: there is none.
+        RequestTooLarge, RequestTooSlow: as `read_body`.
+    """
+    settings = request.app.ctx.application.settings
+    data = await read_body(request, limit_bytes=settings.body_limit_bytes, seconds=settings.body_seconds)
+    if not data.strip():
+        raise InvalidRequest("missing request body")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"the body is not a JSON object but {_kind(document)}")
+    return document
+
+
+def checked(model: type[Body], document: dict[str, Any]) -> Body:
+    """A request as its model.
+
+    Raises:
+        InvalidRequest: with the field that is wrong.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidRequest(f"`{place}`: {first['msg']}" if place else str(first["msg"])) from None
+
+
+def _kind(value: object) -> str:
+    names = {list: "a list", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,88 @@
+"""Which status and sort every error has over HTTP, whichever API was asked. How each API writes it: `api`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sanic.exceptions import MethodNotAllowed, NotFound, SanicException
+
+from registry.errors import Kind, MlxbuildError, UserError
+from runtime.server.logger import log
+
+
+class InvalidRequest(UserError):
+    """A request's body or header is not what its route takes."""
+
+    code = "invalid-request"
+
+
+class RequestTooLarge(UserError):
+    """A request's body is longer than the server takes."""
+
+    code = "request-too-large"
+
+
+class RequestTooSlow(UserError):
+    """A request's body did not come in time."""
+
+    code = "request-too-slow"
+
+
+class NotSupported(UserError):
+    """The model, or this server, cannot do what is asked for."""
+
+    code = "not-supported"
+
+
+class ServerStopping(MlxbuildError):
+    """The server is being stopped, and does not answer to the end."""
+
+    code = "server-stopping"
+    kind: ClassVar[Kind] = Kind.ENVIRONMENT
+    exit_code = 6
+
+
+_STATUS_OF_CODE = {
+    "unknown-reference": 404,
+    "request-too-large": 413,
+    "request-too-slow": 408,
+    "server-stopping": 503,
+    "queue-full": 503,
+    "no-api-key": 401,
+    "forbidden": 403,
+    "rate-limited": 429,
+    "untrusted": 403,
+}
+_STATUS_OF_KIND = {
+    Kind.USER: 400,
+    Kind.STEP: 500,
+    Kind.INFRASTRUCTURE: 502,
+    Kind.ENVIRONMENT: 500,
+    Kind.TRUST: 500,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFailure:
+    """An error as every API tells it."""
+
+    status: int
+    message: str
+    code: str = "error"
+    hint: str | None = None
+
+
+def failure_of(error: BaseException) -> HttpFailure:
+    """The status and the message of an error; of a bug, no more than that there is one, and its story in the log."""
+    if isinstance(error, MlxbuildError):
+        status = _STATUS_OF_CODE.get(error.code) or _STATUS_OF_KIND[Kind(error.kind)]
+        return HttpFailure(status, error.message, error.code, error.hint)
+    if isinstance(error, NotFound):
+        return HttpFailure(404, "404 page not found", "no-such-route")
+    if isinstance(error, MethodNotAllowed):
+        return HttpFailure(405, "405 method not allowed", "no-such-method")
+    if isinstance(error, SanicException):
+        return HttpFailure(error.status_code, str(error), "http")
+    log.error("bug", exc_info=error)
+    return HttpFailure(500, f"internal error ({type(error).__name__}); the server's log has the story", "bug")

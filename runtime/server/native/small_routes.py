@@ -1,0 +1,33 @@
+"""The routes by which clients see that a server is there, and which."""
+
+from __future__ import annotations
+
+from sanic import Blueprint, Request
+from sanic.response import HTTPResponse, json, text
+
+from runtime.server.api import declare
+from runtime.server.application import application_of
+
+LIVENESS = "Ollama is running"
+"""Word for word: clients look for it."""
+COMPATIBLE_VERSION = "0.33.0"
+"""The version of Ollama whose contract this is; clients switch features on by it."""
+
+
+def add_to(blueprint: Blueprint) -> None:
+    """Declare the routes."""
+    declare(blueprint, "GET HEAD", "/", _root)
+    declare(blueprint, "GET HEAD", "/api/version", _version)
+    declare(blueprint, "GET HEAD", "/api/status", _status)
+
+
+async def _root(_request: Request) -> HTTPResponse:
+    return text(LIVENESS)
+
+
+async def _version(request: Request) -> HTTPResponse:
+    return json({"version": COMPATIBLE_VERSION, "mlxbuild": application_of(request).version})
+
+
+async def _status(_request: Request) -> HTTPResponse:
+    return json({"cloud": {"disabled": True, "source": "none"}})

@@ -1,0 +1,98 @@
+"""Sees every request from its head to its last byte: gives it an id, and tells who counts and logs how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sanic import Request
+from sanic.response import BaseHTTPResponse
+from sanic.server.protocols.http_protocol import HttpProtocol
+
+ID_HEADER = "X-Request-Id"
+CLIENT_GONE = 499
+"""The status under which a request is counted whose client did not wait for the answer."""
+_SOUND_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """How one request went."""
+
+    request_id: str
+    method: str
+    route: str
+    """The path as it was declared, or `-` where there is none."""
+    path: str
+    status: int
+    error: str | None
+    """The code of the error, also of one in the middle of a stream."""
+    seconds: float
+    client: str
+
+
+Observer = Callable[[Observed], None]
+
+
+def request_id(request: Request) -> str:
+    """The id that the client gave, if it is a sound one, or a new one."""
+    known: str | None = getattr(request.ctx, "request_id", None)
+    if known is None:
+        given = request.headers.get(ID_HEADER.lower(), "")
+        known = given if _SOUND_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+        request.ctx.request_id = known
+    return known
+
+
+def write_id(request: Request, response: BaseHTTPResponse) -> None:
+    """Response middleware: every answer tells its request's id."""
+    response.headers[ID_HEADER] = request_id(request)
+
+
+class ObservedProtocol(HttpProtocol):
+    """Sanic's protocol; the application's `observers` are told of each request when it has ended."""
+
+    __slots__ = ()
+
+    def _setup(self) -> None:
+        super()._setup()  # type: ignore[no-untyped-call]
+        self.request_handler = self._handle
+
+    async def _handle(self, request: Request) -> None:
+        begun = time.perf_counter()
+        running: set[asyncio.Task[Any]] = self.app.ctx.running
+        task = asyncio.current_task()
+        if task is not None:
+            running.add(task)
+        is_gone = False
+        try:
+            await self.app.handle_request(request)
+        except asyncio.CancelledError:
+            is_gone = True
+            raise
+        finally:
+            if task is not None:
+                running.discard(task)
+            self._tell(request, time.perf_counter() - begun, is_gone)
+
+    def _tell(self, request: Request, seconds: float, is_gone: bool) -> None:
+        response = request.stream.response if request.stream is not None else None
+        failure = getattr(request.ctx, "failure", None)
+        is_gone = is_gone or request.conn_info is None or request.conn_info.lost
+        observed = Observed(
+            request_id=request_id(request),
+            method=request.method,
+            route="-" if request.route is None else f"/{request.route.path}",
+            path=request.path,
+            status=CLIENT_GONE if is_gone or response is None else response.status,
+            error=None if failure is None else failure.code,
+            seconds=seconds,
+            client=request.ip or "",
+        )
+        for observer in self.app.ctx.observers:
+            observer(observed)

@@ -1,0 +1,1 @@
+"""Who may ask the server, from where, and how much. What is asked is not looked at here."""

@@ -1,0 +1,219 @@
+"""What holds for every API: errors have a status and a body, streams end in words, ids travel, the end is orderly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from sanic import Blueprint, Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from registry.home import Home
+from registry.store.layout import Store
+from registry.store.tags import UnknownReference
+from runtime.server.api import Api, declare, json_line
+from runtime.server.app import create_app
+from runtime.server.application import Application
+from runtime.server.bodies import read_json
+from runtime.server.native.api import MANNERS
+from runtime.server.settings import ServerSettings
+from runtime.server.streams import AnswerStream
+from tests.runtime.server.running import RunningServer, running
+
+cancelled = threading.Event()
+
+
+def _routes() -> Blueprint:
+    blueprint = Blueprint("trial")
+    declare(blueprint, "POST", "/echo", _echo)
+    declare(blueprint, "GET", "/early", _early)
+    declare(blueprint, "GET", "/midway", _midway)
+    declare(blueprint, "GET", "/bug", _bug)
+    declare(blueprint, "GET", "/endless", _endless)
+    declare(blueprint, "GET", "/silent", _silent)
+    return blueprint
+
+
+async def _echo(request: Request) -> HTTPResponse:
+    return json_response(await read_json(request))
+
+
+async def _early(request: Request) -> None:
+    async with AnswerStream(request, MANNERS) as answer:
+        raise UnknownReference("it is not there")
+    await answer.send(b"never")
+
+
+async def _midway(request: Request) -> None:
+    async with AnswerStream(request, MANNERS) as answer:
+        await answer.send(json_line({"piece": 1}))
+        raise UnknownReference("it is not there any more")
+
+
+async def _bug(_request: Request) -> HTTPResponse:
+    raise ZeroDivisionError("secret detail")
+
+
+async def _endless(request: Request) -> None:
+    async with AnswerStream(request, MANNERS) as answer:
+        await answer.send(json_line({"piece": 1}))
+        await _wait()
+
+
+async def _silent(_request: Request) -> HTTPResponse:
+    await _wait()
+    return json_response({})
+
+
+async def _wait() -> None:
+    try:
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Application:
+    """One that no model is asked of."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    settings = ServerSettings(body_limit_bytes=1000, body_seconds=0.5)
+    return Application(home, Store.open(home), settings, None, None, "0.1.0")  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def server(application: Application) -> Iterator[RunningServer]:
+    """A server with routes that go wrong."""
+    with running(create_app(application, [Api(("",), MANNERS, _routes)])) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[httpx.Client]:
+    """A client of it."""
+    cancelled.clear()
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+def test_an_error_before_the_first_piece_has_its_status(client: httpx.Client) -> None:
+    answer = client.get("/early")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    assert answer.json() == {"error": "it is not there", "code": "unknown-reference"}
+
+
+def test_an_error_midway_is_the_last_line(client: httpx.Client, server: RunningServer) -> None:
+    answer = client.get("/midway")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line) for line in answer.text.splitlines()] == [
+        {"piece": 1},
+        {"error": "it is not there any more", "code": "unknown-reference"},
+    ]
+    _soon(lambda: server.observed[-1].route == "/midway")
+    assert server.observed[-1].error == "unknown-reference"
+
+
+def test_a_bug_tells_no_details(client: httpx.Client) -> None:
+    answer = client.get("/bug")
+    assert answer.status_code == 500
+    assert "secret detail" not in answer.text
+    assert answer.json()["code"] == "bug"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"", 400, "missing request body"),
+        (b"  ", 400, "missing request body"),
+        (b"{", 400, "is not JSON"),
+        (b"\xff\xfe\x00", 400, "is not JSON"),
+        (b"[" * 900, 400, "is not JSON"),
+        (b"[]", 400, "a list"),
+        (b"null", 400, "null"),
+        (b"true", 400, "a boolean"),
+        (b'"x"', 400, "a text"),
+        (b'{"a": "' + b"x" * 1000 + b'"}', 413, "more than 1000 bytes"),
+    ],
+)
+def test_bodies_that_are_none(client: httpx.Client, body: bytes, status: int, words: str) -> None:
+    answer = client.post("/echo", content=body)
+    assert answer.status_code == status
+    assert words in answer.json()["error"]
+
+
+def test_a_body_in_chunks_is_bounded_too(client: httpx.Client) -> None:
+    answer = client.post("/echo", content=(b" " * 100 for _ in range(20)))
+    assert answer.status_code == 413
+    assert client.post("/echo", content=iter([b'{"a":', b" 1}"])).json() == {"a": 1}
+
+
+@pytest.mark.parametrize("head", [b"content-length: 100\r\n\r\n{", b"transfer-encoding: chunked\r\n\r\n5\r\n{"])
+def test_half_sent_bodies_time_out(server: RunningServer, head: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(b"POST /echo HTTP/1.1\r\nhost: localhost\r\n" + head)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_ids_travel(client: httpx.Client) -> None:
+    assert client.get("/early", headers={"X-Request-Id": "mine-1"}).headers["X-Request-Id"] == "mine-1"
+    assert client.get("/midway", headers={"X-Request-Id": "mine-2"}).headers["X-Request-Id"] == "mine-2"
+    unsound = client.get("/early", headers={"X-Request-Id": "a b" + "c" * 200}).headers["X-Request-Id"]
+    assert unsound.startswith("req_")
+    assert client.get("/nowhere").headers["X-Request-Id"].startswith("req_")
+
+
+def test_unknown_paths_and_methods(client: httpx.Client) -> None:
+    nowhere, wrong = client.get("/nowhere"), client.put("/echo", json={})
+    assert (nowhere.status_code, nowhere.text) == (404, "404 page not found")
+    assert (wrong.status_code, wrong.text) == (405, "405 method not allowed")
+
+
+@pytest.mark.parametrize("path", ["/endless", "/silent"])
+def test_a_client_that_goes_away_cancels(server: RunningServer, path: str) -> None:
+    cancelled.clear()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        if path == "/endless":
+            assert connection.recv(1000)
+        else:
+            time.sleep(0.1)
+    assert cancelled.wait(timeout=30)
+    _soon(lambda: server.observed[-1].path == path)
+    assert server.observed[-1].status == 499
+
+
+def test_stopping_ends_every_answer_in_words(application: Application) -> None:
+    answers: dict[str, httpx.Response] = {}
+    app = create_app(application, [Api(("",), MANNERS, _routes)])
+    with running(app, grace_seconds=0.2) as server:
+
+        def ask(path: str) -> None:
+            answers[path] = httpx.get(f"{server.url}{path}", timeout=30)
+
+        threads = [threading.Thread(target=ask, args=(path,)) for path in ("/endless", "/silent")]
+        for thread in threads:
+            thread.start()
+        _soon(lambda: len(app.ctx.running) == 2)
+        server.stop()
+        for thread in threads:
+            thread.join(timeout=30)
+    error = {"error": "the server is being stopped", "code": "server-stopping"}
+    assert [json.loads(line) for line in answers["/endless"].text.splitlines()] == [{"piece": 1}, error]
+    assert (answers["/silent"].status_code, answers["/silent"].json()) == (503, error)
+
+
+def _soon(holds: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come to hold")
