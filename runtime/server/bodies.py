@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -63,9 +64,33 @@ def checked(model: type[Body], document: dict[str, Any]) -> Body:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequest(f"`{place}`: {first['msg']}" if place else str(first["msg"])) from None
+        details = error.errors(include_url=False, include_input=False)
+        steps, detail = max(
+            ((_steps(each["loc"], document, each["type"] == "missing"), each) for each in details),
+            key=lambda found: (len(found[0]), _telling(found[1]["type"])),
+        )
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+        message = f"`{place}`: {detail['msg']}" if place else detail["msg"]
+        raise InvalidRequest(message, where=place or None) from None
+
+
+def _steps(location: Sequence[int | str], document: Any, is_missing: bool) -> list[int | str]:
+    """Where in a document an error is: pydantic's location without the names of the types that it tried.
+
+    The deepest error is the one to tell, as whoever got that far meant that type.
+    """
+    steps: list[int | str] = []
+    value = document
+    for step in location:
+        if (isinstance(value, list) and isinstance(step, int)) or (isinstance(value, dict) and step in value):
+            value = value[step]  # type: ignore[index]
+            steps.append(step)
+    return [*steps, location[-1]] if is_missing else steps
+
+
+def _telling(kind: str) -> int:
+    """How much one of several errors in the same place says: a type may be one of several that were tried."""
+    return 0 if kind.endswith("_type") else 1 if kind == "missing" else 2
 
 
 def _kind(value: object) -> str:

@@ -71,13 +71,16 @@ class HttpFailure:
     message: str
     code: str = "error"
     hint: str | None = None
+    where: str | None = None
+    """The field of the request that is wrong, as `messages[0].content`, or another place."""
 
 
 def failure_of(error: BaseException) -> HttpFailure:
     """The status and the message of an error; of a bug, no more than that there is one, and its story in the log."""
     if isinstance(error, MlxbuildError):
         status = _STATUS_OF_CODE.get(error.code) or _STATUS_OF_KIND[Kind(error.kind)]
-        return HttpFailure(status, error.message, error.code, error.hint)
+        where = None if error.where is None else str(error.where)
+        return HttpFailure(status, error.message, error.code, error.hint, where)
     if isinstance(error, NotFound):
         return HttpFailure(404, "404 page not found", "no-such-route")
     if isinstance(error, MethodNotAllowed):

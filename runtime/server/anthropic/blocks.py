@@ -1,0 +1,142 @@
+"""The content blocks of messages, and the conversation that a chat template is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from runtime.protocol.requests import Message
+from runtime.server.failures import NotSupported
+from runtime.server.request_body import RequestBody
+
+
+class TextBlock(RequestBody):
+    """A text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class MediaBlock(RequestBody):
+    """A block that is no text; read so that it can be refused clearly."""
+
+    type: Literal["image", "document", "search_result"]
+
+
+class ThinkingBlock(RequestBody):
+    """What the model thought. Its signature is not looked at."""
+
+    type: Literal["thinking"]
+    thinking: str
+
+
+class RedactedThinkingBlock(RequestBody):
+    """What another service's model thought; nobody here can read it, and the model does without."""
+
+    type: Literal["redacted_thinking"]
+
+
+class ToolUseBlock(RequestBody):
+    """A call that the model made."""
+
+    type: Literal["tool_use"]
+    id: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1)]
+    input: dict[str, Any]
+
+
+ResultBlock = Annotated[TextBlock | MediaBlock, Field(discriminator="type")]
+
+
+class ToolResultBlock(RequestBody):
+    """What a tool gave back."""
+
+    type: Literal["tool_result"]
+    tool_use_id: Annotated[str, Field(min_length=1)]
+    content: str | list[ResultBlock] | None = None
+    is_error: bool | None = None
+
+
+AnyBlock = Annotated[
+    TextBlock | MediaBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ToolResultBlock,
+    Field(discriminator="type"),
+]
+
+
+class MessageBody(RequestBody):
+    """One message."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | list[AnyBlock]
+
+
+def conversation(system: str | Sequence[TextBlock] | None, messages: Sequence[MessageBody]) -> tuple[Message, ...]:
+    """The messages as chat templates know them: every result of a tool is a message of its own, before the user's text.
+
+    Raises:
+        NotSupported: a block that is no text.
+    """
+    told: list[Message] = []
+    if system:
+        told.append({"role": "system", "content": system if isinstance(system, str) else _joined(system)})
+    names: dict[str, str] = {}
+    for number, message in enumerate(messages):
+        if isinstance(message.content, str):
+            told.append({"role": message.role, "content": message.content})
+        else:
+            told += _turn(message.role, message.content, f"messages[{number}].content", names)
+    return tuple(told)
+
+
+def _turn(role: str, blocks: Sequence[AnyBlock], place: str, names: dict[str, str]) -> list[Message]:
+    texts: list[TextBlock] = []
+    thoughts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    results: list[Message] = []
+    for number, block in enumerate(blocks):
+        match block:
+            case TextBlock():
+                texts.append(block)
+            case MediaBlock():
+                raise _not_taken(block, f"{place}[{number}]")
+            case ThinkingBlock():
+                thoughts.append(block.thinking)
+            case ToolUseBlock():
+                names[block.id] = block.name
+                function = {"name": block.name, "arguments": block.input}
+                calls.append({"id": block.id, "type": "function", "function": function})
+            case ToolResultBlock():
+                results.append(_result(block, f"{place}[{number}].content", names))
+    if results and not (texts or thoughts or calls):
+        return results
+    message: dict[str, Any] = {"role": role, "content": _joined(texts)}
+    if thoughts:
+        message["reasoning_content"] = "\n".join(thoughts)
+    if calls:
+        message["tool_calls"] = calls
+    return [*results, message]
+
+
+def _result(block: ToolResultBlock, place: str, names: Mapping[str, str]) -> Message:
+    content = block.content or ""
+    if not isinstance(content, str):
+        for number, part in enumerate(content):
+            if isinstance(part, MediaBlock):
+                raise _not_taken(part, f"{place}[{number}]")
+        content = _joined([part for part in content if isinstance(part, TextBlock)])
+    if block.is_error:
+        content = f"Error: {content}"
+    message = {"role": "tool", "content": content, "tool_call_id": block.tool_use_id}
+    name = names.get(block.tool_use_id)
+    return message if name is None else {**message, "name": name}
+
+
+def _joined(texts: Sequence[TextBlock]) -> str:
+    return "\n".join(block.text for block in texts)
+
+
+def _not_taken(block: MediaBlock, place: str) -> NotSupported:
+    kind = {"image": "images", "document": "documents", "search_result": "search results"}[block.type]
+    return NotSupported(f"this server does not take {kind}", where=place, hint="send text only")

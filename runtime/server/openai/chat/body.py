@@ -1,0 +1,78 @@
+"""The body of a chat completion. What it means to the model: `request`; its messages: `messages`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from runtime.server.openai.chat.messages import AnyMessage
+from runtime.server.openai.effort import Effort, Reasoning
+from runtime.server.openai.formats import JsonFormat, JsonSchema, TextFormat
+from runtime.server.openai.sampling import PenaltiesBody, StreamOptions
+from runtime.server.openai.tools import Allowed, Function, Mode, NamedFunction
+from runtime.server.request_body import RequestBody, refused
+
+
+class Tool(RequestBody):
+    """One tool; this server calls none itself."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class NamedTool(RequestBody):
+    """The one tool that has to be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class AllowedTools(RequestBody):
+    """Some of the tools."""
+
+    mode: Literal["auto", "required"]
+    tools: list[Allowed]
+
+
+class AllowedToolsChoice(RequestBody):
+    """A choice among some of the tools."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+AnyToolChoice = Mode | Annotated[NamedTool | AllowedToolsChoice, Field(discriminator="type")]
+
+
+class SchemaFormat(RequestBody):
+    """JSON that a schema allows."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat = Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="type")]
+
+
+class ChatBody(PenaltiesBody):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[AnyMessage], Field(min_length=1)]
+    stream_options: StreamOptions | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """The older name; the newer one wins."""
+    tools: list[Tool] | None = None
+    tool_choice: AnyToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    reasoning_effort: Effort | None = None
+    reasoning: Reasoning | None = None
+    modalities: list[Literal["text"]] | None = None
+    functions: Annotated[None, refused("give `tools` instead")] = None
+    function_call: Annotated[None, refused("give `tool_choice` instead")] = None
+    web_search_options: Annotated[None, refused("this server does not search the web")] = None
+    audio: Annotated[None, refused("this server gives no sound")] = None

@@ -1,0 +1,164 @@
+"""The messages of a chat completion, and the conversation that a chat template is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from runtime.protocol.requests import Message
+from runtime.server.failures import InvalidRequest, NotSupported
+from runtime.server.request_body import RequestBody
+
+
+class TextPart(RequestBody):
+    """A part of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class RefusalPart(RequestBody):
+    """What a model once said instead of an answer."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class MediaPart(RequestBody):
+    """A part that is no text; read so that it can be refused clearly."""
+
+    type: Literal["image_url", "input_audio", "file"]
+
+
+AnyPart = Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]
+Content = str | list[AnyPart]
+
+
+class CalledFunction(RequestBody):
+    """A call that a model made."""
+
+    name: Annotated[str, Field(min_length=1)]
+    arguments: str
+    """A JSON object, as text."""
+
+
+class Call(RequestBody):
+    """The same, with its id."""
+
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: CalledFunction
+
+
+class PlainMessage(RequestBody):
+    """A message of the user, or an instruction; `developer` is today's name of `system`."""
+
+    role: Literal["system", "developer", "user"]
+    content: Content
+    name: str | None = None
+
+
+class AssistantMessage(RequestBody):
+    """An earlier answer."""
+
+    role: Literal["assistant"]
+    content: Content | None = None
+    name: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[Call] | None = None
+
+
+class ToolMessage(RequestBody):
+    """What a tool gave back."""
+
+    role: Literal["tool"]
+    content: Content
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+AnyMessage = Annotated[PlainMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
+
+
+def conversation(messages: Sequence[AnyMessage]) -> tuple[Message, ...]:
+    """The messages as chat templates know them; a tool's result gets the name of the tool that was called.
+
+    Raises:
+        InvalidRequest: an answer without content and calls, or a call whose arguments are no JSON object.
+        NotSupported: a part that is no text.
+    """
+    names: dict[str, str] = {}
+    return tuple(_translated(message, f"messages[{number}]", names) for number, message in enumerate(messages))
+
+
+def _translated(message: AnyMessage, place: str, names: dict[str, str]) -> Message:
+    match message:
+        case PlainMessage():
+            role = "system" if message.role == "developer" else message.role
+            return _without_none(role=role, content=_text(message.content, place), name=message.name)
+        case ToolMessage():
+            name = message.name or names.get(message.tool_call_id or "")
+            content = _text(message.content, place)
+            return _without_none(role="tool", content=content, tool_call_id=message.tool_call_id, name=name)
+        case AssistantMessage():
+            return _answer(message, place, names)
+
+
+def _answer(message: AssistantMessage, place: str, names: dict[str, str]) -> Message:
+    content = message.refusal if message.content is None else _text(message.content, place)
+    if content is None and not message.tool_calls:
+        raise InvalidRequest("a message of the assistant has neither content nor tool calls", where=place)
+    calls = []
+    for number, call in enumerate(message.tool_calls or ()):
+        arguments = parsed_arguments(call.function.arguments, f"{place}.tool_calls[{number}].function.arguments")
+        function = {"name": call.function.name, "arguments": arguments}
+        calls.append(_without_none(id=call.id, type="function", function=function))
+        names[call.id or ""] = call.function.name
+    return _without_none(
+        role="assistant",
+        content=content or "",
+        reasoning_content=message.reasoning_content or message.reasoning,
+        tool_calls=calls or None,
+        name=message.name,
+    )
+
+
+def parsed_arguments(text: str, place: str) -> dict[str, Any]:
+    """The arguments of a call.
+
+    Raises:
+        InvalidRequest: they are no JSON object.
+    """
+    try:
+        arguments = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the arguments of a tool call are not JSON", where=place) from None
+    if not isinstance(arguments, dict):
+        raise InvalidRequest("the arguments of a tool call are not a JSON object", where=place)
+    return arguments
+
+
+def _text(content: Content, place: str) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(_part_text(part, f"{place}.content[{number}]") for number, part in enumerate(content))
+
+
+def _part_text(part: AnyPart, place: str) -> str:
+    match part:
+        case TextPart():
+            return part.text
+        case RefusalPart():
+            return part.refusal
+        case MediaPart():
+            kind = {"image_url": "images", "input_audio": "sound", "file": "files"}[part.type]
+            raise NotSupported(f"this server does not take {kind}", where=place, hint="send text only")
+
+
+def _without_none(**fields: Any) -> Mapping[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

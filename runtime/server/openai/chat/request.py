@@ -1,0 +1,65 @@
+"""From the body of a chat completion to what is asked of the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
+from runtime.server.openai.chat.body import AllowedToolsChoice, ChatBody, NamedTool, SchemaFormat
+from runtime.server.openai.chat.messages import conversation
+from runtime.server.openai.effort import thinking
+from runtime.server.openai.formats import JsonFormat
+from runtime.server.openai.sampling import given, with_seed
+from runtime.server.openai.tools import chosen
+
+
+def chat_requests(body: ChatBody) -> list[ChatRequest]:
+    """One request for each choice.
+
+    Raises:
+        InvalidRequest: with the field that is wrong.
+        NotSupported: something that this server cannot do.
+    """
+    messages = conversation(body.messages)
+    tools, choice = _tools(body)
+    options = body.sampling() | given(
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+        logprobs=body.logprobs or None,
+        top_logprobs=body.top_logprobs if body.logprobs else None,
+    )
+    return [
+        ChatRequest(
+            messages=messages,
+            tools=tools,
+            tool_choice=choice,
+            think=thinking(body.reasoning_effort, body.reasoning.effort if body.reasoning else None),
+            format=_format(body),
+            options=with_seed(options, seed),
+            context_tokens=body.context_tokens(),
+            truncates=False,
+        )
+        for seed in body.seeds()
+    ]
+
+
+def _format(body: ChatBody) -> AnswerFormat | None:
+    match body.response_format:
+        case SchemaFormat(json_schema=named):
+            return AnswerFormat(named.schema_)
+        case JsonFormat():
+            return AnswerFormat()
+        case _:
+            return None
+
+
+def _tools(body: ChatBody) -> tuple[tuple[dict[str, Any], ...], ToolChoice]:
+    functions = [tool.function for tool in body.tools or ()]
+    several = body.parallel_tool_calls is not False
+    match body.tool_choice:
+        case NamedTool(function=function):
+            return chosen(functions, mode="required", name=function.name, allows_several=several)
+        case AllowedToolsChoice(allowed_tools=allowed):
+            names = [each.tool_name("tool_choice") for each in allowed.tools]
+            return chosen(functions, mode=allowed.mode, allowed=names, allows_several=several)
+        case mode:
+            return chosen(functions, mode=mode or "auto", allows_several=several)

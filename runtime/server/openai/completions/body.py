@@ -1,0 +1,59 @@
+"""The body of a completion, and what is asked of the model for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from runtime.protocol.requests import CompletionRequest
+from runtime.server.failures import InvalidRequest, NotSupported
+from runtime.server.openai.sampling import PenaltiesBody, StreamOptions, given, with_seed
+from runtime.server.openai.texts import Texts, each_of
+
+
+class CompletionBody(PenaltiesBody):
+    """`POST /v1/completions`."""
+
+    prompt: Texts
+    suffix: str | None = None
+    """The text after the gap; for models that were trained to fill one."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """None goes on until the model stops, or the context is full."""
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """How many likely tokens are told in the place of each."""
+    echo: bool | None = None
+    best_of: Annotated[int, Field(ge=1)] | None = None
+    stream_options: StreamOptions | None = None
+
+
+def completion_requests(body: CompletionBody) -> list[CompletionRequest]:
+    """One request for each choice of each prompt, the choices of the first prompt first.
+
+    Raises:
+        InvalidRequest: an empty prompt.
+        NotSupported: something that this server cannot do.
+    """
+    if body.best_of is not None and body.best_of != (body.n or 1):
+        raise NotSupported("this server gives every completion that it makes", where="best_of", hint="set n alone")
+    if body.echo and body.logprobs is not None:
+        raise NotSupported("log-probabilities of a prompt are not told", where="echo", hint="leave out one of the two")
+    prompts = each_of(body.prompt)
+    if not all(prompts):
+        raise InvalidRequest("a prompt is empty", where="prompt")
+    options = body.sampling() | given(
+        max_tokens=body.max_tokens,
+        logprobs=None if body.logprobs is None else True,
+        top_logprobs=body.logprobs or None,
+    )
+    return [
+        CompletionRequest(
+            prompt=prompt,
+            suffix=body.suffix or None,
+            options=with_seed(options, seed),
+            context_tokens=body.context_tokens(),
+            truncates=False,
+        )
+        for prompt in prompts
+        for seed in body.seeds()
+    ]

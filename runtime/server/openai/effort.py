@@ -1,0 +1,30 @@
+"""How much a model is to think, in OpenAI's words."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from runtime.server.request_body import RequestBody
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "max", "xhigh", "ultra"]
+_LEVELS: dict[str, bool | str] = {
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "max",
+    "xhigh": "max",
+    "ultra": "max",
+}
+
+
+class Reasoning(RequestBody):
+    """The same as an object."""
+
+    effort: Effort | None = None
+
+
+def thinking(*efforts: Effort | None) -> bool | str | None:
+    """Off, or a level, by the first that was given; None leaves it to the model."""
+    return next((_LEVELS[effort] for effort in efforts if effort is not None), None)

@@ -1,0 +1,65 @@
+"""What replies of several of OpenAI's routes have in common: ids, usage, calls and log-probabilities."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import string
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from runtime.protocol.answers import ScoredToken
+from runtime.protocol.events import Ending, TokenScore, ToolCall
+
+_LETTERS = string.ascii_lowercase + string.digits
+
+
+def new_id(prefix: str) -> str:
+    """An id that nobody else has."""
+    return f"{prefix}{secrets.token_hex(12)}"
+
+
+def call_id() -> str:
+    """The id of a tool call, in the form that the native API gives it too."""
+    return "call_" + "".join(secrets.choice(_LETTERS) for _ in range(8))
+
+
+def arguments_text(call: ToolCall) -> str:
+    """A call's arguments as OpenAI has them: JSON in a text."""
+    return json.dumps(call.arguments, ensure_ascii=False)
+
+
+def call_reply(call: ToolCall, index: int) -> dict[str, Any]:
+    """A call in a message, or whole in a delta."""
+    function = {"name": call.name, "arguments": arguments_text(call)}
+    return {"index": index, "id": call_id(), "type": "function", "function": function}
+
+
+def usage_reply(endings: Iterable[Ending], thinking_tokens: int = 0) -> dict[str, Any]:
+    """Token counts of all choices. Choices of one prompt count it once, as OpenAI does."""
+    all_endings = list(endings)
+    prompt = max((ending.prompt_tokens for ending in all_endings), default=0)
+    return usage_of(prompt, sum(ending.answer_tokens for ending in all_endings), all_endings, thinking_tokens)
+
+
+def usage_of(
+    prompt_tokens: int, answer_tokens: int, endings: Iterable[Ending], thinking_tokens: int = 0
+) -> dict[str, Any]:
+    """Token counts with their details."""
+    cached = max((ending.reused_tokens for ending in endings), default=0)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": answer_tokens,
+        "total_tokens": prompt_tokens + answer_tokens,
+        "prompt_tokens_details": {"cached_tokens": min(cached, prompt_tokens)},
+        "completion_tokens_details": {"reasoning_tokens": thinking_tokens},
+    }
+
+
+def score_reply(scored: ScoredToken) -> Mapping[str, Any]:
+    """A token with its log-probability and the others that were likely."""
+    return {**_token(scored.score), "top_logprobs": [_token(other) for other in scored.alternatives]}
+
+
+def _token(score: TokenScore) -> dict[str, Any]:
+    return {"token": score.text, "logprob": score.logprob, "bytes": list(score.data)}

@@ -1,0 +1,92 @@
+"""How an answer is drawn, in OpenAI's words, and in the model's. What is not given stays the artifact's matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from runtime.server.request_body import RequestBody
+
+TokenText = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+_SEEDS = 2**64
+
+
+class SamplingBody(RequestBody):
+    """What chat completions, completions and responses have in common."""
+
+    model: Annotated[str, Field(min_length=1)]
+    stream: bool | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    user: str | None = None
+    """Taken, and not used."""
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    """An extension, as are the following."""
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0)] | None = None
+    keep_alive: float | str | None = None
+    """How long the model stays in memory afterwards: seconds, or a text such as `5m`."""
+    num_ctx: Annotated[int, Field(ge=1)] | None = None
+    """A smaller context than the model's, in tokens."""
+    options: dict[str, Any] | None = None
+    """Options of the native API; fields of their own win over them."""
+
+    def sampling(self) -> dict[str, Any]:
+        """Those options of the engine that the common fields set."""
+        return given(
+            temperature=self.temperature,
+            top_p=self.top_p or None,
+            top_k=1 if self.top_p == 0 else self.top_k,  # only the most likely token is left
+            min_p=self.min_p,
+            repeat_penalty=self.repeat_penalty,
+        )
+
+    def context_tokens(self) -> int | None:
+        """The context that was asked for."""
+        return self.num_ctx
+
+
+class PenaltiesBody(SamplingBody):
+    """What chat completions and completions have in common besides."""
+
+    stop: str | list[str] | None = None
+    """An empty list leaves the artifact's own in place."""
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[TokenText, Bias] | None = None
+    """From token ids to what is added to their scores."""
+
+    def sampling(self) -> dict[str, Any]:
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop
+        return super().sampling() | given(
+            stops=tuple(stops) if stops else None,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            logit_bias={int(token): bias for token, bias in self.logit_bias.items()} if self.logit_bias else None,
+        )
+
+    def seeds(self) -> list[int | None]:
+        """One for each choice: they count up from the one that was given."""
+        count = self.n or 1
+        return [None if self.seed is None else (self.seed + number) % _SEEDS for number in range(count)]
+
+
+class StreamOptions(RequestBody):
+    """What a stream carries besides the answer."""
+
+    include_usage: bool | None = None
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Without those that are None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def with_seed(options: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
+    """The options of one choice."""
+    return {**options, **given(seed=seed)}
