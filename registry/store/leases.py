@@ -26,17 +26,18 @@ Waiting = Callable[[str], None]
 
 
 @contextmanager
-def shared(home: Home, waiting: Waiting | None = None) -> Iterator[None]:
+def shared(home: Home, waiting: Waiting | None = None, checkpoint: Callable[[], None] | None = None) -> Iterator[None]:
     """The lease that every command holds: blobs that it sees stay until it ends.
 
-    A home that cannot be written to gives no lease, and needs none.
+    A home that cannot be written to gives no lease, and needs none. `checkpoint` is called while waiting, and may
+    raise to give up.
     """
     try:
         descriptor = _open(_lease(home))
     except StoreReadOnly:
         yield
         return
-    with _held(descriptor, fcntl.LOCK_SH, waiting, "waiting for a garbage collection to finish"):
+    with _held(descriptor, fcntl.LOCK_SH, waiting, "waiting for a garbage collection to finish", checkpoint):
         yield
 
 

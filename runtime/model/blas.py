@@ -21,5 +21,15 @@ def prefer_openblas() -> bool:
         return False
     with suppress(OSError):
         ctypes.CDLL(_LIBRARY, mode=ctypes.RTLD_GLOBAL)
-        return True
-    return False
+        _preferred.append("openblas")
+    return bool(_preferred)
+
+
+def matrix_library() -> str:
+    """What multiplies MLX's matrices on the CPU in this process: `openblas`, `accelerate` or `reference`."""
+    if sys.platform == "darwin":
+        return "accelerate"
+    return _preferred[0] if _preferred else "reference"
+
+
+_preferred: list[str] = []

@@ -8,31 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import UserError
-from runtime.model.blas import prefer_openblas
+from runtime.model.blas import matrix_library, prefer_openblas
 from runtime.model.memory import available_bytes
 from runtime.model.mlx_lm_package import utils
 from runtime.model.threads import leave_streams_in_order
+from runtime.protocol.loaded import Holding
 
 
 class WeightsUnreadable(UserError):
     """The weights of a model folder do not fit its configuration, or cannot be read at all."""
 
     code = "weights-unreadable"
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """The form in which loaded weights are held."""
-
-    device: str
-    """`cpu` or `gpu`."""
-    dtype: str
-    """Of the weights that are not quantized."""
-    dequantized: bool
-    """Whether quantized weights were expanded."""
-    size_bytes: int
-    reason: str
-    """Why this form, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +89,12 @@ def _holding(model: Any, dequantized: bool, reason: str) -> Holding:
     arrays = [array for _, array in leaves]
     floats = [array for array in arrays if mx.issubdtype(array.dtype, mx.floating)]
     dtype = max((array.dtype for array in floats), key=lambda dtype: dtype.size, default=mx.float32)
+    on_cpu = mx.default_device() == mx.cpu
     return Holding(
-        device="cpu" if mx.default_device() == mx.cpu else "gpu",
+        device="cpu" if on_cpu else "gpu",
         dtype=str(dtype).removeprefix("mlx.core."),
         dequantized=dequantized,
         size_bytes=sum(array.nbytes for array in arrays),
         reason=reason,
+        blas=matrix_library() if on_cpu else None,
     )

@@ -1,11 +1,21 @@
-"""One tiny model for all of the runtime's tests that only read it."""
+"""What the runtime's tests share: one tiny model, the example in a store, a loop. Tests only read them."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from registry.digest import Digest
+from registry.home import Home
+from registry.reference import Reference
+from registry.store.layout import Store
+from registry.store.tags import Descriptor
 from runtime.session import LoadedModel
 from tests.runtime.tiny_folders import write_model
 
@@ -20,3 +30,31 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_folder: Path) -> LoadedModel:
     """The same, opened anew: nothing in its prompt cache."""
     return LoadedModel(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def hello_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with the example's variants, `hello:int4@1.0`, `hello:int8@1.0` and `hello:none@1.0`; only to be read."""
+    home = Home(tmp_path_factory.mktemp("hello") / "home")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("mlxbuild"), "create", "-f", "examples/hello", "--locked", "--no-gates"],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"MLXBUILD_HOME": str(home.root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    store = Store.open(home)
+    for line in done.stdout.splitlines():
+        name, digest = line.split()
+        blob = Digest.parse(digest)
+        descriptor = Descriptor(blob, store.size(blob), "application/vnd.oci.image.manifest.v1+json")
+        store.tags.set({Reference.parse(name).store_name: descriptor})
+    return store
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.Runner]:
+    """An event loop that runs as long as a module's tests, so that they can share processes."""
+    with asyncio.Runner() as runner:
+        yield runner

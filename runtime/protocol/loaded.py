@@ -1,0 +1,54 @@
+"""What is told of a model once it is in memory, and while it works. Answers to requests live in `events`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The form in which loaded weights are held."""
+
+    device: str
+    """`cpu` or `gpu`."""
+    dtype: str
+    """Of the weights that are not quantized."""
+    dequantized: bool
+    """Whether quantized weights were expanded."""
+    size_bytes: int
+    reason: str
+    """Why this form, for people."""
+    blas: str | None = None
+    """What multiplies matrices on a CPU; None on other devices, which bring their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready to answer."""
+
+    facts: str
+    """Those of `runtime.model.facts`, as JSON."""
+    holding: Holding
+    context_length: int
+    """In tokens."""
+    capabilities: tuple[str, ...]
+    """`completion`, `tools`, `thinking`, `insert`, `embedding`, in Ollama's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """A sign of life, with what has been done so far. Counts are since the start."""
+
+    working_seconds: float = 0.0
+    """How long the engine has been at one piece of work: a load, or a tick. 0 when it waits for some."""
+    effort: int = 0
+    """Grows with the memory and the processor time that the process takes: one that is not stuck shows effort."""
+    requests_running: int = 0
+    requests_waiting: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    answer_tokens: int = 0
+    memory_bytes: int = 0
+    """What MLX holds: weights, caches and what is being computed."""
+    tick_seconds: float = 0.0
+    """The last tick of the engine."""

@@ -1,0 +1,13 @@
+"""Begins a runner: `python -m runtime.runner <descriptor of its socket> <process id of its parent>`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from runtime.runner.orphan import end_with_parent
+from runtime.runner.process import serve
+
+if __name__ == "__main__":
+    end_with_parent(int(sys.argv[2]))
+    serve(socket.socket(fileno=int(sys.argv[1])))

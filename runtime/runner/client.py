@@ -1,0 +1,320 @@
+"""One loaded model, seen from the front. It lives in a process of its own, which nothing but this talks to."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runtime.model.facts import ModelFacts
+from runtime.protocol import plain
+from runtime.protocol.events import Chunk, Embeddings, Event, Failure, Progress, Prompt
+from runtime.protocol.failures import as_error, as_failure
+from runtime.protocol.loaded import Loaded, Vitals
+from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
+from runtime.runner import frames
+from runtime.runner.environment import least_environment
+from runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
+
+UNREAD_EVENTS = 8192
+"""How many events an answer may be ahead of its reader before it is given up."""
+_LAST_LINES = 20
+_CHECK_SECONDS = 1.0
+_LINE_BYTES = 4096
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a runner is waited for."""
+
+    silent_seconds: float = 15.0
+    """Time without any sign of life, after which it is ended."""
+    stall_seconds: float = 300.0
+    """Time in which a load or a tick neither ends nor takes processor time or memory, after which it is ended."""
+    stop_seconds: float = 5.0
+    """Time to end by itself."""
+
+
+class Runner:
+    """A process with a model; made by `start`."""
+
+    loaded: Loaded
+    facts: ModelFacts
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        private_folder: Path,
+        patience: Patience,
+    ) -> None:
+        self._process = process
+        self._writer = writer
+        self._private_folder = private_folder
+        self._patience = patience
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Queue[Event]] = {}
+        self._ready: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+        self._lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._heard = True
+        self._stalled: str | None = None
+        self._stopping = False
+        self._end: Failure | None = None
+        self._on_end: list[Callable[[], None]] = []
+        self._vitals = Vitals()
+        self._watching = asyncio.create_task(self._watch())
+        self._living = asyncio.create_task(self._live(reader))
+
+    @classmethod
+    async def start(cls, folder: Path, *, memory_bytes: int | None = None, patience: Patience | None = None) -> Runner:
+        """Begin a process, and have it load the model of an artifact's folder.
+
+        Everything of the folder has been read when this returns: it may go then. Weights that are held expanded take
+        at most half of `memory_bytes` (default: what the machine has left).
+
+        Raises:
+            RunnerDied, RunnerStalled: the process did not live to the end of it.
+            OutOfMemory: there is not enough memory.
+            MlxbuildError: the model cannot be loaded; of the class that the loading raised.
+        """
+        ours, theirs = socket.socketpair()
+        private_folder = Path(tempfile.mkdtemp(prefix="mlxbuild-runner-"))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-m", "runtime.runner", str(theirs.fileno()), str(os.getpid())),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=least_environment(os.environ, private_folder),
+                start_new_session=True,  # an interrupt at the terminal is for the server, which ends its runners
+            )
+        except BaseException:
+            ours.close()
+            shutil.rmtree(private_folder, ignore_errors=True)
+            raise
+        finally:
+            theirs.close()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        runner = cls(process, reader, writer, private_folder, patience or Patience())
+        try:
+            runner._send("load", str(folder), {"memory_bytes": memory_bytes})
+            runner.loaded = await runner._ready
+            runner.facts = ModelFacts.from_json(runner.loaded.facts.encode())
+        except BaseException:
+            await asyncio.shield(runner.kill())
+            raise
+        return runner
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests can be answered."""
+        return self._end is None and not self._stopping
+
+    @property
+    def process_id(self) -> int:
+        """Of the operating system."""
+        return self._process.pid
+
+    def statistics(self) -> Vitals:
+        """What has been done so far, at most a second old."""
+        return self._vitals
+
+    def on_end(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called once, when the process has ended."""
+        if self._end is not None:
+            tell()
+        else:
+            self._on_end.append(tell)
+
+    async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[Event]:
+        """What the model says. Closing the iterator cancels the work.
+
+        Raises:
+            RunnerDied, RunnerStalled: the process ended before the answer did.
+            ReaderTooSlow: the iterator was not asked for so long that the answer was given up.
+            MlxbuildError: the request is refused, or failed; of the class that the model raised.
+        """
+        number, answers = self._ask(request)
+        ended = False
+        try:
+            await self._writer.drain()
+            while not ended:
+                event = await answers.get()
+                ended = _ends(event)
+                if isinstance(event, Failure):
+                    raise as_error(event)
+                yield event
+        finally:
+            del self._answers[number]
+            if not ended:
+                self._send("cancel", number)
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """Vectors of texts; raises as `answer` does."""
+        return await self._one(request, Embeddings)
+
+    async def prompt(self, request: PromptRequest) -> Prompt:
+        """What a request would give the model; raises as `answer` does."""
+        return await self._one(request, Prompt)
+
+    async def stop(self) -> None:
+        """End the process; requests that it still answers fail."""
+        self._stopping = True
+        self._send("stop")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._living), self._patience.stop_seconds)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End the process at once."""
+        self._stopping = True
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._living
+
+    async def _one(self, request: Request, kind: type[Answer]) -> Answer:
+        number, answers = self._ask(request)
+        ended = False
+        try:
+            await self._writer.drain()
+            event = await answers.get()
+            ended = True
+        finally:
+            del self._answers[number]
+            if not ended:
+                self._send("cancel", number)
+        if isinstance(event, Failure):
+            raise as_error(event)
+        if not isinstance(event, kind):
+            raise frames.MalformedFrame(f"a runner answered with a {type(event).__name__}")
+        return event
+
+    def _ask(self, request: Request) -> tuple[int, asyncio.Queue[Event]]:
+        if self._end is not None:
+            raise as_error(self._end)
+        number = next(self._numbers)
+        frame = frames.encode(["ask", number, request])
+        answers = self._answers[number] = asyncio.Queue()
+        self._writer.write(frame)
+        return number, answers
+
+    def _send(self, *message: Any) -> None:
+        if self._end is None:
+            self._writer.write(frames.encode(list(message)))
+
+    async def _live(self, reader: asyncio.StreamReader) -> None:
+        """From the first sign of life to the end of the process, and what has to be done then."""
+        reading = asyncio.create_task(self._keep_lines())
+        broken: str | None = None
+        try:
+            while (message := await frames.receive(reader)) is not None:
+                self._heard = True
+                self._take(message)
+        except (OSError, frames.MalformedFrame, ValueError, TypeError, KeyError) as error:
+            broken = str(error)
+        self._writer.close()
+        if broken is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+        code = await self._process.wait()
+        await reading
+        self._watching.cancel()
+        self._end = self._ending(code, broken)
+        shutil.rmtree(self._private_folder, ignore_errors=True)
+        if not self._ready.done():
+            self._ready.set_exception(as_error(self._end))
+        for answers in self._answers.values():
+            answers.put_nowait(self._end)
+        for tell in self._on_end:
+            tell()
+
+    def _take(self, message: list[Any]) -> None:
+        match message:
+            case ["events", list(events)]:
+                for number, event in events:
+                    self._deliver(number, plain.read(event))
+            case ["beat", vitals]:
+                self._vitals = plain.read(vitals)
+            case ["ready", loaded] if not self._ready.done():
+                self._ready.set_result(plain.read(loaded))
+            case ["failed", failure] if not self._ready.done():
+                self._ready.set_exception(as_error(plain.read(failure)))
+            case _:
+                raise frames.MalformedFrame(f"a runner said `{message[0]}`, which is not understood here")
+
+    def _deliver(self, number: int, event: Event) -> None:
+        answers = self._answers.get(number)
+        if answers is None:
+            return  # it was cancelled, and the runner had not heard of that yet
+        if answers.qsize() < UNREAD_EVENTS:
+            answers.put_nowait(event)
+        elif answers.qsize() == UNREAD_EVENTS:
+            message = f"{UNREAD_EVENTS} parts of the answer were waiting to be read"
+            answers.put_nowait(as_failure(ReaderTooSlow(message, hint="read answers as they come")))
+            self._send("cancel", number)
+
+    async def _keep_lines(self) -> None:
+        """Whatever the process and its libraries print: for the log, and the last of it for the error."""
+        assert self._process.stdout is not None
+        rest = b""
+        while part := await self._process.stdout.read(_LINE_BYTES):
+            *lines, rest = (rest + part).split(b"\n")
+            for line in (*lines, *([rest] if len(rest) > _LINE_BYTES else [])):
+                text = line.decode(errors="replace").rstrip()
+                self._lines.append(text)
+                log.info("runner %d: %s", self._process.pid, text)
+            rest = b"" if len(rest) > _LINE_BYTES else rest
+
+    async def _watch(self) -> None:
+        """Ends a process that shows no life. Counts checks, as a front that was itself stopped must not blame it."""
+        unheard = 0
+        effort, without_effort = -1, 0.0
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            unheard = 0 if self._heard else unheard + 1
+            self._heard = False
+            vitals = self._vitals
+            idle = vitals.working_seconds == 0.0 or vitals.effort != effort
+            without_effort = 0.0 if idle else without_effort + _CHECK_SECONDS
+            effort = vitals.effort
+            if unheard * _CHECK_SECONDS >= self._patience.silent_seconds:
+                self._stalled = f"it gave no sign of life for {unheard * _CHECK_SECONDS:.0f} seconds"
+            elif min(without_effort, vitals.working_seconds) >= self._patience.stall_seconds:
+                self._stalled = f"it did not get on for {vitals.working_seconds:.0f} seconds"
+            if self._stalled is not None:
+                log.error("runner %d is ended: %s", self._process.pid, self._stalled)
+                with suppress(ProcessLookupError):
+                    self._process.kill()
+                return
+
+    def _ending(self, code: int, broken: str | None) -> Failure:
+        hint = f"its last words: {self._lines[-1]}" if self._lines else None
+        if self._stalled is not None:
+            return as_failure(RunnerStalled(f"the model's process was ended: {self._stalled}", hint=hint))
+        if broken is not None:
+            return as_failure(RunnerDied(f"the model's process was ended: {broken}", hint=hint))
+        if self._stopping:
+            return as_failure(RunnerDied("the model was unloaded"))
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return as_failure(RunnerDied(f"the model's process ended {how}", hint=hint))
+
+
+def _ends(event: Event) -> bool:
+    return not isinstance(event, Progress) and not (isinstance(event, Chunk) and event.ending is None)

@@ -1,0 +1,29 @@
+"""What can go wrong with a runner as a whole. Errors of single requests come from the model that it holds."""
+
+from __future__ import annotations
+
+from registry.errors import EnvironmentFailure, InfrastructureError
+
+
+class RunnerDied(EnvironmentFailure):
+    """The process that held the model ended, with the request unanswered."""
+
+    code = "runner-died"
+
+
+class RunnerStalled(EnvironmentFailure):
+    """The process that held the model showed no life any more, and was ended."""
+
+    code = "runner-stalled"
+
+
+class OutOfMemory(EnvironmentFailure):
+    """The memory that a model needs is not there."""
+
+    code = "out-of-memory"
+
+
+class ReaderTooSlow(InfrastructureError):
+    """An answer was not read for so long that it was given up."""
+
+    code = "reader-too-slow"

@@ -1,0 +1,70 @@
+"""A runner from inside: reads requests, has the model answer them, says what it answers. The front's side: `client`.
+
+Three threads beside the one that computes: this one reads, one writes (`outbox`), one shows that there is life. When
+the socket closes the process ends at once, whatever it does.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from runtime.model.blas import prefer_openblas
+from runtime.protocol import plain
+from runtime.protocol.failures import as_failure
+from runtime.runner import frames
+from runtime.runner.outbox import Outbox
+from runtime.runner.work import Work
+
+BEAT_SECONDS = 1.0
+
+
+def serve(connection: socket.socket) -> None:
+    """Load the model that the first message names, then answer until the socket closes or `stop` comes."""
+    prefer_openblas()  # before anything loads MLX
+    outbox = Outbox(connection)
+    work: Work | None = None
+    while True:
+        try:
+            message = frames.receive_blocking(connection)
+        except (OSError, frames.MalformedFrame):
+            traceback.print_exc()
+            message = None
+        match message:
+            case ["load", str(folder), dict(settings)] if work is None:
+                work = Work(Path(folder), outbox, **settings)
+                threading.Thread(target=_beat, args=(work, outbox), name="heart", daemon=True).start()
+            case ["ask", int(number), request] if work is not None:
+                _ask(work, outbox, number, request)
+            case ["cancel", int(number)] if work is not None:
+                work.cancel(number)
+            case ["stop"]:
+                outbox.close()
+                os._exit(0)
+            case None:
+                os._exit(1)
+            case _:
+                outbox.say("failed", as_failure(frames.MalformedFrame(f"`{message[0]}` is not understood here")))
+                outbox.close()
+                os._exit(1)
+
+
+def _ask(work: Work, outbox: Outbox, number: int, request: Any) -> None:
+    try:
+        asked = plain.read(request)
+    except (ValueError, TypeError, KeyError) as error:
+        traceback.print_exc()
+        outbox.tell([(number, as_failure(frames.MalformedFrame(f"a request cannot be read: {error}")))])
+        return
+    work.ask(number, asked)
+
+
+def _beat(work: Work, outbox: Outbox) -> None:
+    while True:
+        time.sleep(BEAT_SECONDS)
+        outbox.say("beat", work.vitals())

@@ -1,0 +1,29 @@
+"""Why a request gets no model. Errors of the model itself come from the runner."""
+
+from __future__ import annotations
+
+from registry.errors import EnvironmentFailure, InfrastructureError
+
+
+class ServerBusy(InfrastructureError):
+    """Too many requests wait for models to be loaded."""
+
+    code = "server-busy"
+
+
+class ModelTooLarge(EnvironmentFailure):
+    """A model needs more memory than all models together may take."""
+
+    code = "model-too-large"
+
+
+class NoRoom(EnvironmentFailure):
+    """Every place for a model is taken by one that is pinned."""
+
+    code = "no-room"
+
+
+class ServerStopping(InfrastructureError):
+    """The server is about to end, and loads nothing more."""
+
+    code = "server-stopping"

@@ -1,0 +1,47 @@
+"""How much memory an artifact will take when it is loaded, told before it is. What there is: `runtime.model.memory`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.artifact.files import FileRole
+from registry.artifact.reader import Artifact
+from registry.digest import Digest
+from registry.store.layout import Store
+from runtime.model.facts import ModelFacts
+from runtime.model.files import FACTS_FILE
+
+PROCESS_BYTES = 128 * 1024 * 1024
+"""A runner before it holds anything."""
+_ALLOWED_TOKENS = 8192
+"""Room for the caches of that many tokens is always counted in; the engine keeps to its own budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Memory of one model."""
+
+    weights_bytes: int
+    """As stored; held expanded they take more, where there is more."""
+    working_bytes: int
+    """The process, and its caches."""
+
+    @property
+    def total_bytes(self) -> int:
+        """The least with which it can be loaded."""
+        return self.weights_bytes + self.working_bytes
+
+    @classmethod
+    def of(cls, store: Store, digest: Digest) -> Need:
+        """What an artifact needs.
+
+        Raises:
+            BlobMissing, BlobCorrupt, InvalidManifest, BrokenFacts: it cannot be read.
+        """
+        artifact = Artifact.open(store, digest)
+        facts = ModelFacts.from_json(artifact.read(FACTS_FILE))
+        tokens = min(facts.context_length or _ALLOWED_TOKENS, _ALLOWED_TOKENS)
+        # Facts count two bytes a number; on a CPU caches are float32.
+        caches = 2 * tokens * (facts.kv_bytes_per_token or 0)
+        weights = sum(file.blob.size_bytes for file in artifact.files if file.role is FileRole.WEIGHT)
+        return cls(weights, PROCESS_BYTES + caches)

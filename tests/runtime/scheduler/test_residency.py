@@ -1,0 +1,263 @@
+"""Which models are in memory: real processes that hold the example's variants, asked for in all orders."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from registry.digest import Digest
+from registry.errors import UserError
+from registry.reference import Reference
+from registry.store import leases
+from registry.store.layout import Store
+from registry.store.tags import Descriptor, UnknownReference
+from runtime.protocol.events import Chunk
+from runtime.protocol.requests import CompletionRequest
+from runtime.runner.client import Runner
+from runtime.runner.errors import RunnerDied
+from runtime.scheduler.errors import ModelTooLarge, ServerBusy
+from runtime.scheduler.keep_alive import FOREVER, KeepAlive
+from runtime.scheduler.limits import Limits
+from runtime.scheduler.residency import Residency
+
+INT4, INT8, FULL = "hello:int4@1.0", "hello:int8@1.0", "hello:none@1.0"
+
+
+def admit(reference: Reference, digest: Digest) -> Digest:
+    """Anything."""
+    return digest
+
+
+@asynccontextmanager
+async def residency(store: Store, limits: Limits | None = None) -> AsyncIterator[Residency]:
+    models = Residency(store, admit, limits)
+    try:
+        yield models
+    finally:
+        await models.close()
+        assert models.resident() == []
+        assert models.waiting == 0
+
+
+async def answer(runner: Runner, tokens: int = 3) -> None:
+    *_, last = [event async for event in runner.answer(CompletionRequest("hello", options={"max_tokens": tokens}))]
+    assert isinstance(last, Chunk)
+    assert last.ending is not None
+
+
+def names(models: Residency) -> set[str]:
+    return {resident.name for resident in models.resident()}
+
+
+def test_requests_for_one_model_share_one_load(hello_store: Store) -> None:
+    async def ask(models: Residency) -> int:
+        async with models.lease(INT4) as lease:
+            await answer(lease.runner)
+            return lease.runner.process_id
+
+    async def scenario() -> None:
+        async with residency(hello_store) as models:
+            processes = await asyncio.gather(*(ask(models) for _ in range(20)))
+            assert len(set(processes)) == 1
+            (resident,) = models.resident()
+            assert resident.digest == hello_store.tags.resolve(Reference.parse(INT4))
+            assert resident.expires_at is not None
+            assert 290 < (resident.expires_at - datetime.now(UTC)).total_seconds() < 300
+            async with models.lease(INT4) as lease:
+                assert lease.load_seconds < 0.5
+
+    asyncio.run(scenario())
+
+
+def test_the_least_recently_used_idle_model_goes_for_another(hello_store: Store) -> None:
+    async def scenario() -> None:
+        async with residency(hello_store, Limits(max_loaded_models=2)) as models:
+            for name in (INT4, INT8, INT4, FULL):
+                async with models.lease(name):
+                    assert len(models.resident()) <= 2
+            assert names(models) == {"hello:int4-1.0", "hello:none-1.0"}
+
+    asyncio.run(scenario())
+
+
+def test_a_busy_model_is_waited_for_but_not_for_ever(hello_store: Store) -> None:
+    async def hot(models: Residency, until: asyncio.Event) -> None:
+        while not until.is_set():
+            async with models.lease(INT4) as lease:
+                await answer(lease.runner)
+
+    async def scenario() -> None:
+        async with residency(hello_store, Limits(max_loaded_models=1, fairness_seconds=0.2)) as models:
+            loaded = asyncio.Event()
+            busy = [asyncio.create_task(hot(models, loaded)) for _ in range(3)]
+            await asyncio.sleep(1)
+            async with models.lease(INT8) as lease:
+                loaded.set()
+                await answer(lease.runner)
+            await asyncio.gather(*busy)
+
+    asyncio.run(scenario())
+
+
+def test_keep_alive_of_nothing_unloads_and_of_little_a_little_later(hello_store: Store) -> None:
+    async def scenario() -> None:
+        async with residency(hello_store) as models:
+            async with models.lease(INT4, keep_alive=KeepAlive(0)):
+                assert names(models) == {"hello:int4-1.0"}
+            async with models.lease(INT8, keep_alive=KeepAlive(0.2)):
+                await asyncio.sleep(0.4)
+                assert "hello:int8-1.0" in names(models)
+            while models.resident():
+                await asyncio.sleep(0.02)
+
+    asyncio.run(scenario())
+
+
+def test_unloading_waits_for_what_is_answered(hello_store: Store) -> None:
+    async def scenario() -> None:
+        async with residency(hello_store) as models:
+            assert not await models.unload(INT4)
+            async with models.lease(INT4, keep_alive=FOREVER) as lease:
+                unloading = asyncio.create_task(models.unload(INT4))
+                await answer(lease.runner, 20)
+                assert not unloading.done()
+            assert await unloading
+            assert models.resident() == []
+
+    asyncio.run(scenario())
+
+
+def test_a_killed_process_is_replaced_for_the_next_request(hello_store: Store) -> None:
+    async def scenario() -> None:
+        async with residency(hello_store) as models:
+            async with models.lease(INT4) as lease:
+                os.kill(lease.runner.process_id, signal.SIGKILL)
+                with pytest.raises(RunnerDied):
+                    await answer(lease.runner, 300)
+            async with models.lease(INT4) as again:
+                await answer(again.runner)
+                assert again.runner is not lease.runner
+
+    asyncio.run(scenario())
+
+
+def test_more_waiting_requests_than_the_queue_takes_are_refused(hello_store: Store) -> None:
+    async def ask(models: Residency) -> str:
+        try:
+            async with models.lease(INT4):
+                return "answered"
+        except ServerBusy as error:
+            return error.message
+
+    async def scenario() -> None:
+        async with residency(hello_store, Limits(max_queue=3)) as models:
+            outcomes = await asyncio.gather(*(ask(models) for _ in range(5)))
+            assert outcomes.count("answered") == 3
+            assert outcomes.count("server busy, please try again.  maximum pending requests exceeded") == 2
+            assert await ask(models) == "answered"
+
+    asyncio.run(scenario())
+
+
+def test_a_load_that_nobody_waits_for_any_more_is_given_up(hello_store: Store) -> None:
+    async def ask(models: Residency) -> None:
+        async with models.lease(INT4):
+            pytest.fail("it was given up before")
+
+    async def scenario() -> None:
+        async with residency(hello_store) as models:
+            asking = [asyncio.create_task(ask(models)) for _ in range(100)]
+            await asyncio.sleep(0.1)
+            for each in asking:
+                each.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            assert models.waiting == 0
+            async with models.lease(INT4) as lease:
+                await answer(lease.runner)
+            assert len(models.resident()) == 1
+
+    asyncio.run(scenario())
+
+
+def test_two_names_of_one_artifact_share_it_and_a_moved_name_lets_the_old_one_go(hello_store: Store) -> None:
+    def tag(name: str, digest: Digest) -> None:
+        media_type = "application/vnd.oci.image.manifest.v1+json"
+        hello_store.tags.set({name: Descriptor(digest, hello_store.size(digest), media_type)})
+
+    int4, int8 = (hello_store.tags.resolve(Reference.parse(name)) for name in (INT4, INT8))
+    tag("moving:latest", int4)
+    tag("other:latest", int4)
+
+    async def scenario() -> None:
+        async with residency(hello_store) as models:
+            async with models.lease("moving") as first, models.lease("other") as second:
+                assert first.runner is second.runner
+            tag("moving:latest", int8)
+            async with models.lease("moving") as moved:
+                assert moved.digest == int8
+                assert {resident.digest for resident in models.resident()} == {int4, int8}
+            tag("other:latest", int8)
+            async with models.lease("other") as second:
+                assert second.runner is moved.runner
+            while len(models.resident()) > 1:
+                await asyncio.sleep(0.02)
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_loaded_that_is_not_admitted(hello_store: Store) -> None:
+    refused: list[str] = []
+
+    def admit_few(reference: Reference, digest: Digest) -> Digest:
+        if "int8" in reference.store_name:
+            refused.append(reference.store_name)
+            raise UserError("not this one")
+        return digest
+
+    async def scenario() -> None:
+        models = Residency(hello_store, admit_few)
+        async with models.lease(INT4):
+            pass
+        with pytest.raises(UserError, match="not this one"):
+            async with models.lease(INT8):
+                pytest.fail("it was admitted")
+        assert names(models) == {"hello:int4-1.0"}
+        with pytest.raises(UnknownReference):
+            async with models.lease("nothing"):
+                pytest.fail("there is none")
+        await models.close()
+
+    asyncio.run(scenario())
+    assert refused == ["hello:int8-1.0"]
+
+
+def test_what_is_above_the_memory_budget_is_a_clear_error(hello_store: Store) -> None:
+    async def scenario() -> None:
+        async with residency(hello_store, Limits(memory_bytes=10_000_000)) as models:
+            with pytest.raises(ModelTooLarge, match="models may take 10000000"):
+                async with models.lease(INT4):
+                    pytest.fail("there is no room")
+
+    asyncio.run(scenario())
+
+
+def test_collection_waits_for_a_load_but_not_for_a_loaded_model(hello_store: Store) -> None:
+    async def scenario() -> None:
+        async with residency(hello_store) as models, models.lease(INT4):
+            began = time.monotonic()
+            with leases.exclusive(hello_store.home):
+                loading = asyncio.create_task(models.lease(INT8).__aenter__())
+                await asyncio.sleep(0.2)
+                assert names(models) == {"hello:int4-1.0"}
+            assert time.monotonic() - began < 30
+            await loading
+            assert len(models.resident()) == 2
+
+    asyncio.run(scenario())
