@@ -141,6 +141,9 @@ class _BlockWork:
         if source is not None and not part.updates:
             if encoding.scheme is None and encoding.dtype == output.dtype:
                 return self.sources.pieces(source)
+            kernel = encoding.kernel if encoding.dtype == output.dtype else None
+            if kernel is not None:
+                return encoding.buffers_by(kernel, self.sources.raw(source))
             return encoding.buffers(lambda: self.sources.rows(source))
         if source is not None:
             array = self.sources.whole(source)

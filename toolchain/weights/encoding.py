@@ -13,6 +13,7 @@ from typing import Any, Final
 import mlx.core as mx
 
 from toolchain.spec.resolved import QuantizationScheme
+from toolchain.weights.affine import Kernel, kernel_for, packed
 from toolchain.weights.dtypes import EXPONENT_BITS, SAFETENSORS_NAMES
 from toolchain.weights.writer import Buffer, StoredTensor
 
@@ -61,20 +62,48 @@ class Encoding:
         Raises:
             NotFinite: a number is NaN or infinite.
         """
-        waiting: list[tuple[Any, ...]] = []
-        for slice_ in rows():
-            values = slice_ if slice_.dtype == self.dtype else slice_.astype(self.dtype)
-            parts = (values,) if self.scheme is None else _quantize(values, self.scheme)
-            flat = tuple(map(as_bytes, parts))
-            highest = _highest_exponent(values)
-            mx.eval(*flat, *([] if highest is None else [highest]))  # once a slice: each time wakes another thread
-            if _is_beyond(highest, values.dtype):
-                raise NotFinite(overflowed=not _is_beyond(_highest_exponent(slice_), slice_.dtype))
-            yield memoryview(flat[0])
-            waiting.append(flat[1:])
-        for leaf in range(len(waiting[0]) if waiting else 0):
-            for flat in waiting:
-                yield memoryview(flat[leaf])
+        return _in_order(self._parts(slice_) for slice_ in rows())
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """What quantizes raw bytes of numbers that are of this dtype already, if anything does."""
+        return None if self.scheme is None else kernel_for(self.scheme, self.dtype)
+
+    def buffers_by(self, kernel: Kernel, pieces: Iterator[memoryview]) -> Iterator[Buffer]:
+        """The bytes of `tensors()`, in order, from the raw bytes of whole rows.
+
+        Raises:
+            NotFinite: a number is NaN or infinite.
+        """
+        return _in_order(self._packed(kernel, piece) for piece in pieces)
+
+    def _parts(self, slice_: mx.array) -> tuple[Buffer, ...]:
+        values = slice_ if slice_.dtype == self.dtype else slice_.astype(self.dtype)
+        parts = (values,) if self.scheme is None else _quantize(values, self.scheme)
+        flat = tuple(map(as_bytes, parts))
+        highest = _highest_exponent(values)
+        mx.eval(*flat, *([] if highest is None else [highest]))  # once a slice: each time wakes another thread
+        if _is_beyond(highest, values.dtype):
+            raise NotFinite(overflowed=not _is_beyond(_highest_exponent(slice_), slice_.dtype))
+        return tuple(map(memoryview, flat))
+
+    def _packed(self, kernel: Kernel, piece: memoryview) -> tuple[Buffer, ...]:
+        assert self.scheme is not None
+        parts = packed(kernel, piece, self.scheme)
+        if parts is None:
+            raise NotFinite(overflowed=False)
+        return parts
+
+
+def _in_order(slices: Iterator[tuple[Buffer, ...]]) -> Iterator[Buffer]:
+    """The first part of each slice as it comes, then all second parts, and so on."""
+    waiting: list[tuple[Buffer, ...]] = []
+    for first, *others in slices:
+        yield first
+        waiting.append(tuple(others))
+    for rank in range(len(waiting[0]) if waiting else 0):
+        for parts in waiting:
+            yield parts[rank]
 
 
 def check_finite(slice_: mx.array) -> None:

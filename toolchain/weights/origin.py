@@ -51,6 +51,10 @@ class SourceTensors:
                 raise self.not_finite(tensor) from None
             yield piece
 
+    def raw(self, tensor: SourceTensor) -> Iterator[memoryview]:
+        """The bytes of slices of rows, unchecked; each is only good until the next one is asked for."""
+        return self._slices(tensor)
+
     def rows(self, tensor: SourceTensor) -> Iterator[mx.array]:
         """The tensor as slices of rows, unchecked."""
         for piece in self._slices(tensor):
