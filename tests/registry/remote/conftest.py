@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from registry.digest import Blob
 from registry.home import Home
 from registry.reference import Reference
 from registry.remote.client import Remote
 from registry.remote.settings import Settings
+from registry.store.layout import Store
 from tests.registries import RegistryProcess, docker_registry
+from tests.registry.remote.fault_proxy import FaultProxy
+
+Open = Callable[..., Remote]
+CONTENT = bytes(range(256)) * 8_000
+HALF = 1_000_000
+NAME = "acme/faults"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +51,7 @@ def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def open_remote(home: Home) -> Iterator[Callable[..., Remote]]:
+def open_remote(home: Home) -> Iterator[Open]:
     """Opens a repository by its name, with a short patience and other settings where given."""
 
     def open_(name: str, **changes: object) -> Remote:
@@ -55,3 +63,37 @@ def open_remote(home: Home) -> Iterator[Callable[..., Remote]]:
     yield open_
     for remote in opened:
         remote.close()
+
+
+@pytest.fixture
+def proxy(plain_registry: RegistryProcess) -> Iterator[FaultProxy]:
+    """The way to the registry on which things go wrong."""
+    with FaultProxy(plain_registry.host) as running:
+        yield running
+
+
+@pytest.fixture
+def direct(plain_registry: RegistryProcess, open_remote: Open) -> Remote:
+    """The repository without the proxy."""
+    return open_remote(f"{plain_registry.host}/{NAME}")
+
+
+@pytest.fixture
+def remote(proxy: FaultProxy, open_remote: Open) -> Remote:
+    """The repository through the proxy, in chunks that make three of the content."""
+    return open_remote(f"{proxy.host}/{NAME}", chunk_bytes=800_000, read_seconds=1.0)
+
+
+@pytest.fixture
+def there(direct: Remote, store: Store) -> Blob:
+    """A blob that only the registry holds."""
+    blob = store.put(CONTENT)
+    direct.upload_blob(blob, store)
+    store.remove(blob.digest)
+    return blob
+
+
+@pytest.fixture
+def here(store: Store, tmp_path: Path) -> Blob:
+    """A blob that only the store holds."""
+    return store.put(str(tmp_path).encode() + CONTENT)
