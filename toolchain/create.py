@@ -122,7 +122,7 @@ def create(
         make_executor(options, store),
         stream,
         keep_going=options.keep_going or bool(os.environ.get("CI")),
-        remote=_remote_lane(options, store),
+        remote=_remote_lane(options, store, stream),
         order=_order(options.shuffle),
     )
     if any(goal.gates for goal in goals):
@@ -156,7 +156,7 @@ def make_executor(options: BuildOptions, store: Store) -> Executor:
     return InlineExecutor(workplace, options.jobs)
 
 
-def _remote_lane(options: BuildOptions, store: Store) -> RemoteLane | None:
+def _remote_lane(options: BuildOptions, store: Store, stream: EventStream) -> RemoteLane | None:
     """The way to the remote cache; what it needs is loaded only when there is one."""
     if options.cache_from is None and options.cache_to is None:
         return None
@@ -172,7 +172,7 @@ def _remote_lane(options: BuildOptions, store: Store) -> RemoteLane | None:
             return None
         return RemoteTraces(Remote.open(Reference.parse(repository), settings, store.home), store)
 
-    return RemoteLane(traces(options.cache_from), traces(options.cache_to))
+    return RemoteLane(traces(options.cache_from), traces(options.cache_to), stream)
 
 
 def _distinct(errors: Sequence[MlxbuildError]) -> list[tuple[MlxbuildError, int]]:

@@ -90,14 +90,7 @@ class Answered:
     trace: Trace | None
 
 
-@dataclass(frozen=True, slots=True)
-class CacheTrouble:
-    """A remote cache cannot be used; the build goes on without."""
-
-    message: str
-
-
-ActionEvent = Begun | Progressed | Finished | FailedAction | Answered | CacheTrouble
+ActionEvent = Begun | Progressed | Finished | FailedAction | Answered
 
 
 class Executor(Protocol):

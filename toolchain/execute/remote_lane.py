@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
@@ -9,7 +10,9 @@ from registry.digest import Digest
 from registry.errors import MlxbuildError
 from toolchain.cache.remote import RemoteTraces
 from toolchain.cache.traces import Trace
-from toolchain.execute.port import ActionEvent, Answered, CacheTrouble
+from toolchain.events.model import Warned
+from toolchain.events.stream import EventStream
+from toolchain.execute.port import ActionEvent, Answered
 
 _AT_ONCE = 4
 
@@ -17,9 +20,12 @@ _AT_ONCE = 4
 class RemoteLane:
     """A few threads between a build and the repositories that it reads traces from and writes traces to."""
 
-    def __init__(self, reads: RemoteTraces | None, writes: RemoteTraces | None) -> None:
+    def __init__(self, reads: RemoteTraces | None, writes: RemoteTraces | None, stream: EventStream) -> None:
         self._reads = reads
         self._writes = writes
+        self._stream = stream
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
         self._events: SimpleQueue[ActionEvent] = SimpleQueue()
         self._pool = ThreadPoolExecutor(_AT_ONCE, "mlxbuild-cache")
 
@@ -40,10 +46,8 @@ class RemoteLane:
         trace = None
         try:
             trace = self._reads.fetch(key) if self._reads is not None else None
-        except MlxbuildError as error:
-            self._events.put(CacheTrouble(error.message))
         except Exception as error:  # noqa: BLE001 - an answer must come, or the build would wait for ever
-            self._events.put(CacheTrouble(f"{type(error).__name__}: {error}"))
+            self._warn(error)
         self._events.put(Answered(label, trace))
 
     def tell(self, trace: Trace) -> None:
@@ -55,7 +59,16 @@ class RemoteLane:
         try:
             writes.publish(trace)
         except Exception as error:  # noqa: BLE001 - a build that succeeded does not fail here
-            self._events.put(CacheTrouble(getattr(error, "message", f"{type(error).__name__}: {error}")))
+            self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        """Tell of a trouble once, however many actions meet it."""
+        message = error.message if isinstance(error, MlxbuildError) else f"{type(error).__name__}: {error}"
+        with self._lock:
+            is_news = message not in self._told
+            self._told.add(message)
+        if is_news:
+            self._stream.emit(Warned(f"the remote cache cannot be used: {message}"))
 
     def close(self, *, cancel: bool) -> None:
         """Wait for what is on its way; with `cancel`, drop what has not begun."""

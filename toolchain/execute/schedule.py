@@ -7,7 +7,6 @@ sends its producer back to work, once, in the same run.
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,15 +18,15 @@ from registry.errors import MlxbuildError
 from registry.store.layout import BlobCorrupt, BlobMissing, Store
 from toolchain.cache.history import History
 from toolchain.cache.traces import Trace, TraceStore
-from toolchain.events.model import ActionFinished, ActionProgress, ActionStarted, Outcome, Warned
+from toolchain.events.model import Outcome, Warned
 from toolchain.events.stream import EventStream
+from toolchain.execute.chronicle import Chronicle
 from toolchain.execute.fetching import FetchLane
 from toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
     Answered,
     Begun,
-    CacheTrouble,
     Executor,
     FailedAction,
     Finished,
@@ -36,7 +35,6 @@ from toolchain.execute.port import (
 from toolchain.execute.waiting import Waiting
 from toolchain.graph.graph import Graph
 from toolchain.graph.lookup import Lookup, Resolved
-from toolchain.graph.plan import reason_to_run
 from toolchain.steps.table import STEPS, StepKind
 
 if TYPE_CHECKING:
@@ -78,13 +76,12 @@ class Scheduler:
         self._graph = graph
         self._lookup = lookup
         self._traces = traces
-        self._history = history
         self._store = store
         self._executor = executor
         self._stream = stream
+        self._chronicle = Chronicle(graph, lookup, traces, history, stream)
         self._keep_going = keep_going
         self._remote = remote
-        self._troubles: set[str] = set()
         self._steps = steps
         self._order = order
         self.result = RunResult()
@@ -96,11 +93,8 @@ class Scheduler:
         self._by_key: dict[Digest, str] = {}
         self._sharers: dict[str, list[str]] = defaultdict(list)
         self._busy: set[str] = set()
-        self._seconds: dict[str, float] = {}
         self._ready: deque[str] = deque()
         self._submitted = 0
-        self._begun: dict[str, float] = {}
-        self._reasons: dict[str, str] = {}
         self._healed: set[str] = set()
         self._stopping = False
 
@@ -127,8 +121,9 @@ class Scheduler:
         finally:
             self._fetching.close(cancel=not is_done)
             self._executor.close(cancel=not is_done)
-            self._close_remote(cancel=not is_done)
-            self._remember()
+            if self._remote is not None:
+                self._remote.close(cancel=not is_done)
+            self._chronicle.remember(self._resolved, self.result.outcomes)
         return self.result
 
     def _begin(self) -> None:
@@ -166,15 +161,9 @@ class Scheduler:
                 self._busy.add(label)
                 self._remote.ask(label, self._resolved[label].key)
             return
-        self._explain(labels)
+        self._chronicle.explain([self._resolved[label] for label in labels])
         for label in labels:
             self._demand(label)
-
-    def _explain(self, labels: list[str]) -> None:
-        past = self._history.of(labels) if labels else {}
-        for label in labels:
-            resolved = self._resolved[label]
-            self._reasons[label] = reason_to_run(resolved, self._lookup, self._traces, past.get(label))
 
     def _demand(self, label: str) -> None:
         """Have the action run, once the source files that it reads are here."""
@@ -235,11 +224,9 @@ class Scheduler:
     def _take(self, event: ActionEvent) -> None:
         match event:
             case Begun(label):
-                self._begun[label] = time.perf_counter()
-                node = self._graph.nodes[label]
-                self._stream.emit(ActionStarted(label, self._reasons.get(label, ""), node.work_bytes))
+                self._chronicle.begun(label)
             case Progressed(label, done_bytes):
-                self._stream.emit(ActionProgress(label, done_bytes))
+                self._chronicle.progressed(label, done_bytes)
             case Finished() if event.label in self._graph.fetches:
                 self._busy.discard(event.label)
                 self._finish(event.label, "ran", event.seconds)
@@ -250,8 +237,6 @@ class Scheduler:
             case Answered(label, trace):
                 self._busy.discard(label)
                 self._hear(label, trace)
-            case CacheTrouble(message):
-                self._warn_of_cache(message)
             case FailedAction(label, error):
                 self._submitted -= label not in self._graph.fetches
                 self._fail(label, error)
@@ -259,30 +244,15 @@ class Scheduler:
     def _hear(self, label: str, trace: Trace | None) -> None:
         """A remote cache has answered."""
         if trace is None:
-            self._explain([label])
+            self._chronicle.explain([self._resolved[label]])
             self._demand(label)
             return
         self._traces.put(trace)
-        self._reasons[label] = "from the remote cache"
+        self._chronicle.because(label, "from the remote cache")
         self._look_up(self._settle(label, "hit", trace.outputs, 0.0))
-
-    def _warn_of_cache(self, message: str) -> None:
-        if message not in self._troubles:
-            self._troubles.add(message)
-            self._stream.emit(Warned(f"the remote cache cannot be used: {message}"))
-
-    def _close_remote(self, *, cancel: bool) -> None:
-        if self._remote is None:
-            return
-        self._remote.close(cancel=cancel)
-        while not self._queue.empty():
-            event = self._queue.get()
-            if isinstance(event, CacheTrouble):
-                self._warn_of_cache(event.message)
 
     def _conclude(self, event: Finished) -> None:
         self._busy.discard(event.label)
-        self._seconds[event.label] = event.seconds
         if event.diverged_from is not None:
             self._stream.emit(
                 Warned("the same action gave other bytes before; the first result is kept", where=event.label)
@@ -309,7 +279,7 @@ class Scheduler:
         if isinstance(error, BlobMissing | BlobCorrupt) and self._heal(label, error):
             return
         self.result.errors[label] = error
-        self._finish(label, "failed", time.perf_counter() - self._begun.get(label, time.perf_counter()))
+        self._finish(label, "failed", self._chronicle.seconds_since_begun(label))
         if not self._keep_going:
             self._stopping = True
         for waiting in [*self._waiting.give_up(label), *self._sharers.pop(label, [])]:
@@ -337,7 +307,7 @@ class Scheduler:
             del self.result.outcomes[producer]
             self._traces.remove(self._resolved[producer].key)
             self._waiting.doubt(producer, label)
-            self._reasons[producer] = "its output was damaged"
+            self._chronicle.because(producer, "its output was damaged")
             self._demand(producer)
         return True
 
@@ -345,33 +315,11 @@ class Scheduler:
         if label in self.result.outcomes:
             return
         self._busy.discard(label)
-        self._reasons[label] = reason
+        self._chronicle.because(label, reason)
         self._finish(label, "skipped", 0.0)
         for consumer in [*self._waiting.give_up(label), *self._sharers.pop(label, [])]:
             self._skip(consumer, f"needs {label}")
 
     def _finish(self, label: str, outcome: Outcome, seconds: float) -> None:
         self.result.outcomes[label] = outcome
-        resolved = self._resolved.get(label)
-        self._stream.emit(
-            ActionFinished(
-                label,
-                outcome,
-                round(seconds, 4),
-                str(resolved.key) if resolved else None,
-                self._reasons.get(label, ""),
-                self._graph.nodes[label].work_bytes,
-            )
-        )
-
-    def _remember(self) -> None:
-        done = ("hit", "ran", "shared")
-        kept = self._history.record(
-            {
-                label: (resolved.key, self._seconds.get(label, 0.0))
-                for label, resolved in self._resolved.items()
-                if self.result.outcomes.get(label) in done
-            }
-        )
-        if not kept:
-            self._stream.emit(Warned("what ran could not be noted, so `why` will not know of it"))
+        self._chronicle.finished(label, outcome, seconds, self._resolved.get(label))

@@ -30,7 +30,6 @@ from toolchain.execute.port import (
     ActionRequest,
     Answered,
     Begun,
-    CacheTrouble,
     FailedAction,
     Finished,
     Progressed,
@@ -98,7 +97,7 @@ def event_to_json(event: ActionEvent) -> dict[str, Any]:
                 "was_hit": was_hit,
                 "diverged_from": None if diverged_from is None else _outputs_to_json(diverged_from),
             }
-        case Answered() | CacheTrouble():
+        case Answered():
             raise TypeError("a worker asks no remote cache")
         case FailedAction(label, error):
             return {"event": "failed", "label": label, "error": base64.b64encode(pickle.dumps(error)).decode()}

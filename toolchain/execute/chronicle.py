@@ -1,0 +1,81 @@
+"""What is told of every action of a run and remembered of it: why it runs, when it began, what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from toolchain.cache.history import History
+from toolchain.cache.traces import TraceStore
+from toolchain.events.model import ActionFinished, ActionProgress, ActionStarted, Outcome, Warned
+from toolchain.events.stream import EventStream
+from toolchain.graph.graph import Graph
+from toolchain.graph.lookup import Lookup, Resolved
+from toolchain.graph.plan import reason_to_run
+
+_DONE: frozenset[Outcome] = frozenset({"hit", "ran", "shared"})
+
+
+class Chronicle:
+    """The events of one run, and what `why` and `plan` will know of it. Used by the scheduler's thread alone."""
+
+    def __init__(self, graph: Graph, lookup: Lookup, traces: TraceStore, history: History, stream: EventStream) -> None:
+        self._graph = graph
+        self._lookup = lookup
+        self._traces = traces
+        self._history = history
+        self._stream = stream
+        self._begun: dict[str, float] = {}
+        self._reasons: dict[str, str] = {}
+        self._seconds: dict[str, float] = {}
+
+    def explain(self, misses: Sequence[Resolved]) -> None:
+        """Find out why actions have to run."""
+        past = self._history.of([resolved.node.label for resolved in misses]) if misses else {}
+        for resolved in misses:
+            label = resolved.node.label
+            self._reasons[label] = reason_to_run(resolved, self._lookup, self._traces, past.get(label))
+
+    def because(self, label: str, reason: str) -> None:
+        """Give the reason for what becomes of an action."""
+        self._reasons[label] = reason
+
+    def begun(self, label: str) -> None:
+        """An action runs now."""
+        self._begun[label] = time.perf_counter()
+        self._stream.emit(ActionStarted(label, self._reasons.get(label, ""), self._graph.nodes[label].work_bytes))
+
+    def progressed(self, label: str, done_bytes: int) -> None:
+        """An action came this far."""
+        self._stream.emit(ActionProgress(label, done_bytes))
+
+    def seconds_since_begun(self, label: str) -> float:
+        """How long an action has been running; 0 for one that never did."""
+        now = time.perf_counter()
+        return now - self._begun.get(label, now)
+
+    def finished(self, label: str, outcome: Outcome, seconds: float, resolved: Resolved | None) -> None:
+        """Something has become of an action."""
+        self._seconds[label] = seconds
+        self._stream.emit(
+            ActionFinished(
+                label,
+                outcome,
+                round(seconds, 4),
+                str(resolved.key) if resolved else None,
+                self._reasons.get(label, ""),
+                self._graph.nodes[label].work_bytes,
+            )
+        )
+
+    def remember(self, resolved: Mapping[str, Resolved], outcomes: Mapping[str, Outcome]) -> None:
+        """Note what was done, for the next runs."""
+        kept = self._history.record(
+            {
+                label: (each.key, self._seconds.get(label, 0.0))
+                for label, each in resolved.items()
+                if outcomes.get(label) in _DONE
+            }
+        )
+        if not kept:
+            self._stream.emit(Warned("what ran could not be noted, so `why` will not know of it"))
