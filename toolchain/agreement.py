@@ -11,9 +11,16 @@ from toolchain.lock.file import decode
 from toolchain.rebuild import LOCK_FILE, RECIPE_FILE
 from toolchain.steps.tokenizer import TOKENIZER_FILES
 
+_CARRIED = ((RECIPE_FILE, media_types.SPEC_DIGEST), (LOCK_FILE, media_types.LOCK_DIGEST))
+
+
+def is_built(artifact: Artifact) -> bool:
+    """Whether an artifact says that it was built from a recipe; those that other tools packed do not."""
+    return any(artifact.file(path) is not None or name in artifact.annotations for path, name in _CARRIED)
+
 
 def disagreements(artifact: Artifact) -> tuple[str, ...]:
-    """Every way in which an artifact contradicts itself, one sentence each.
+    """Every way in which a built artifact contradicts itself, one sentence each.
 
     Raises:
         MlxbuildError: the recipe or the lock that it carries cannot be read.
@@ -22,7 +29,7 @@ def disagreements(artifact: Artifact) -> tuple[str, ...]:
 
 
 def _find(artifact: Artifact) -> Iterator[str]:
-    for path, annotation in ((RECIPE_FILE, media_types.SPEC_DIGEST), (LOCK_FILE, media_types.LOCK_DIGEST)):
+    for path, annotation in _CARRIED:
         file = artifact.file(path)
         if file is None:
             yield f"it carries no {path}"

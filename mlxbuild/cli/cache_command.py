@@ -52,6 +52,7 @@ def _usage(store: Store) -> list[tuple[str, int, int]]:
         ("traces", *_files(cache / "traces")),
         ("set aside as damaged", *_files(cache / "quarantine")),
         ("unfinished writes", *_files(cache / "tmp")),
+        ("interrupted fetches", *_files(cache / "partial")),
         ("logs", *_files(store.home.logs)),
     ]
 

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.output import say, say_json
-from mlxbuild.cli.workspace import find, open_store
+from mlxbuild.cli.workspace import find, open_store, tell
 from registry.artifact.reader import Artifact
 from registry.errors import UserError
+from registry.trust.policy import admit
 from runtime.model.blas import prefer_openblas
 from toolchain.cache.history import History
 from toolchain.gates.result import GateFailed
@@ -30,7 +31,8 @@ def run_gates(
 ) -> None:
     """Run the gates of an artifact here and now, whatever came out before. Exits with 4 if one fails."""
     with open_store() as store:
-        _, digest = find(store, name)
+        reference, digest = find(store, name)
+        admit(store, reference, digest, tell=tell)
         artifact = Artifact.open(store, digest)
         recipe = (file or History(store.home).recipe_of(digest) or Path(RECIPE_NAME)).absolute()
         gates = [each for each in carried_spec(artifact, recipe).gates if not gate or each.name in gate]

@@ -20,7 +20,7 @@ from registry.errors import TrustError
 from registry.home import Home
 from registry.quantities import format_bytes, format_seconds
 from registry.store.layout import Store
-from toolchain.agreement import disagreements
+from toolchain.agreement import disagreements, is_built
 from toolchain.cache.history import History
 from toolchain.events.journal import new_run_name
 from toolchain.events.stream import EventStream
@@ -59,6 +59,8 @@ def verify_artifact(
 ) -> None:
     """Check every blob, the config, and that recipe, lock and files agree. Damaged blobs are set aside.
 
+    What another tool packed carries no recipe and no lock, and says so.
+
     What is not in the store is looked for in the registry that its name tells, and is not kept. With a key, the
     artifact has to be signed, and its provenance has to agree with the recipe and lock that it carries.
     """
@@ -72,18 +74,22 @@ def verify_artifact(
         for damaged in {problem.digest for problem in report.problems if problem.kind.value in ("digest", "size")}:
             if damaged is not None:
                 store.quarantine(damaged)
+        built = False
         if not problems:
-            problems += disagreements(Artifact.open(store, digest))
+            artifact = Artifact.open(store, digest)
+            built = is_built(artifact)
+            problems += disagreements(artifact) if built else ()
         proven = _check_trust(store, digest, keys) if keys and not problems else None
         seconds = time.perf_counter() - begun
         rebuilt = str(_rebuild(store, digest, file, progress)) if again and not problems else None
     if as_json:
-        told = {"digest": str(digest), "ok": not problems, "problems": problems, "rebuilt": rebuilt}
+        told = {"digest": str(digest), "ok": not problems, "problems": problems, "built": built, "rebuilt": rebuilt}
         say_json(told | ({"proven": proven} if key else {}))
     elif not problems:
         say(
             f"{digest} holds: {report.checked_blobs} blobs, {format_bytes(report.checked_bytes)} "
-            f"in {format_seconds(seconds)}; recipe and lock agree"
+            f"in {format_seconds(seconds)}; "
+            + ("recipe and lock agree" if built else "another tool packed it: there is no recipe and no lock to check")
         )
         for kind, signer in (proven or {}).items():
             say(f"{kind} by {signer}")

@@ -11,6 +11,7 @@ from registry.artifact.manifest import Manifest
 from registry.artifact.media_types import OCI_INDEX
 from registry.digest import Blob, Digest, InvalidDigest
 from registry.exchange.admission import admit_manifest
+from registry.exchange.closure import follow
 from registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
 from registry.exchange.sources import Sources
 from registry.exchange.transfers import DEFAULT_JOBS, Amount, move_all, named_blobs
@@ -71,8 +72,8 @@ def copy(
         amount = courier.carry(raw, f"copying {sources.origin.name} to {remote.name}")
         for name in names or (str(raw.digest),):
             remote.put_manifest(raw.data, raw.media_type, name)
-        along, more = courier.carry_referrers(raw.digest)
-        return Copied(remote.name, raw.digest, names, amount + more, along)
+        along = follow(raw.digest, courier.carry_referrers, courier.leave_out)
+        return Copied(remote.name, raw.digest, names, amount + courier.amount, along)
 
 
 class _Courier:
@@ -80,6 +81,8 @@ class _Courier:
 
     def __init__(self, sources: Sources, target: Remote, observe: Observe, jobs: int) -> None:
         self._sources, self._target, self._observe, self._jobs = sources, target, observe, jobs
+        self.amount = Amount()
+        """Of the referrers."""
 
     def carry(self, raw: RawManifest, title: str) -> Amount:
         """Bring all that a manifest or index names; the manifest itself is put by the caller."""
@@ -94,20 +97,19 @@ class _Courier:
             self._target.put_manifest(entry.data, entry.media_type, entry.digest)
         return amount
 
-    def carry_referrers(self, subject: Digest) -> tuple[tuple[Digest, ...], Amount]:
-        """Bring what refers to a manifest; returns all of it, and what that came to."""
-
-        def leave_out(digest: Digest, reason: str) -> None:
-            self._observe(EvidenceLeftOut(digest, reason))
-
-        found = list_referrers(self._sources.origin, subject, leave_out)
+    def carry_referrers(self, subject: Digest) -> tuple[Digest, ...]:
+        """Bring what refers to a manifest; returns all of it, with what was there already."""
+        found = list_referrers(self._sources.origin, subject, self.leave_out)
         there = {each.raw.digest for each in list_referrers(self._target, subject)} if found else set()
         missing = [each for each in found if each.raw.digest not in there]
-        amount = Amount()
         for each in missing:
-            amount += self._carry_blobs(each.manifest, f"copying {each.manifest.artifact_type}")
+            self.amount += self._carry_blobs(each.manifest, f"copying {each.manifest.artifact_type}")
         attach(self._target, subject, missing)
-        return tuple(each.raw.digest for each in found), amount
+        return tuple(each.raw.digest for each in found)
+
+    def leave_out(self, digest: Digest, reason: str) -> None:
+        """Tell that a referrer does not travel."""
+        self._observe(EvidenceLeftOut(digest, reason))
 
     def _carry_blobs(self, manifest: Manifest, title: str) -> Amount:
         return move_all(named_blobs(manifest), self._move, title=title, observe=self._observe, jobs=self._jobs)

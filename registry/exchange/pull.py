@@ -11,6 +11,7 @@ from registry.artifact.referrers import adopt
 from registry.artifact.verification import check_description
 from registry.digest import Blob, Digest
 from registry.exchange.admission import admit_artifact, require_none
+from registry.exchange.closure import follow
 from registry.exchange.progress import EvidenceLeftOut, NamedBlob, Observe, Warned, Way, one_at_a_time
 from registry.exchange.sources import Sources
 from registry.exchange.transfers import DEFAULT_JOBS, Amount, move_all, named_blobs
@@ -65,7 +66,7 @@ def pull(
         config = manifest.config.blob
         receiver.receive(config)
         require_none(check_description(store, manifest), where)
-        evidence = receiver.receive_referrers(raw.digest)
+        evidence = follow(raw.digest, receiver.receive_referrers, receiver.leave_out)
         for name in _names(reference, sources):
             admit(store, name, raw.digest, tell=lambda reason: observed(Warned(reason)))
         title = f"pulling {sources.origin.name}:{reference.tag or raw.digest.short}"
@@ -96,17 +97,17 @@ class _Receiver:
     def receive_referrers(self, subject: Digest) -> tuple[Digest, ...]:
         """Bring what refers to a manifest, as far as it is whole and of a size for evidence. Lists come from the
         registry alone: a mirror could leave out what speaks against an artifact."""
-
-        def leave_out(digest: Digest, reason: str) -> None:
-            self._observe(EvidenceLeftOut(digest, reason))
-
         received = []
-        for referrer in list_referrers(self._sources.origin, subject, leave_out):
+        for referrer in list_referrers(self._sources.origin, subject, self.leave_out):
             if (reason := self._bring(referrer)) is None:
                 received.append(adopt(self._store, referrer.raw.data).digest)
             else:
-                leave_out(referrer.raw.digest, reason)
+                self.leave_out(referrer.raw.digest, reason)
         return tuple(received)
+
+    def leave_out(self, digest: Digest, reason: str) -> None:
+        """Tell that a referrer does not travel."""
+        self._observe(EvidenceLeftOut(digest, reason))
 
     def _bring(self, referrer: RemoteReferrer) -> str | None:
         manifest: Manifest = referrer.manifest

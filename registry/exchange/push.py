@@ -12,6 +12,7 @@ from registry.artifact.media_types import OCI_MANIFEST
 from registry.artifact.referrers import referrers
 from registry.digest import Blob, Digest
 from registry.errors import MlxbuildError
+from registry.exchange.closure import follow
 from registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
 from registry.exchange.transfers import DEFAULT_JOBS, Amount, move_all, named_blobs
 from registry.reference import DEFAULT_TAG, InvalidReference, Reference
@@ -73,8 +74,8 @@ def push(
         media_type = _media_type(data)
         for name in names:
             remote.put_manifest(data, media_type, name)
-        along, more = sender.send_referrers(digest)
-        return Pushed(remote.name, digest, names, amount + more, along)
+        along = follow(digest, sender.send_referrers, sender.leave_out)
+        return Pushed(remote.name, digest, names, amount + sender.amount, along)
 
 
 class _Sender:
@@ -84,18 +85,20 @@ class _Sender:
         self._store, self._remote, self._observe, self._jobs = store, remote, observe, jobs
         self._mount_from = tuple(mount_from)
         self._known = _known_repositories(store, remote)
+        self.amount = Amount()
+        """Of the referrers."""
 
     def send(self, manifest: Manifest, title: str) -> Amount:
         """Bring the blobs of a manifest to the repository."""
         return move_all(named_blobs(manifest), self._send, title=title, observe=self._observe, jobs=self._jobs)
 
-    def send_referrers(self, subject: Digest) -> tuple[tuple[Digest, ...], Amount]:
-        """Bring what refers to a manifest; returns all of it, and what that came to."""
+    def send_referrers(self, subject: Digest) -> tuple[Digest, ...]:
+        """Bring what refers to a manifest; returns all of it, with what was there already."""
         local = referrers(self._store, subject)
         if not local:
-            return (), Amount()
+            return ()
         there = {each.raw.digest for each in list_referrers(self._remote, subject)}
-        along, missing, amount = [], [], Amount()
+        along, missing = [], []
         for referrer in local:
             if referrer.digest not in there:
                 try:
@@ -103,14 +106,18 @@ class _Sender:
                     for layer in (referrer.manifest.config, *referrer.manifest.layers):
                         self._store.path(layer.blob.digest)
                 except MlxbuildError as error:  # the store lacks a part of it
-                    self._observe(EvidenceLeftOut(referrer.digest, error.message))
+                    self.leave_out(referrer.digest, error.message)
                     continue
-                amount += self.send(referrer.manifest, f"pushing {referrer.artifact_type}")
+                self.amount += self.send(referrer.manifest, f"pushing {referrer.artifact_type}")
                 raw = RawManifest(data, OCI_MANIFEST, referrer.digest)
                 missing.append(RemoteReferrer(raw, referrer.manifest))
             along.append(referrer.digest)
         attach(self._remote, subject, missing)
-        return tuple(along), amount
+        return tuple(along)
+
+    def leave_out(self, digest: Digest, reason: str) -> None:
+        """Tell that a referrer does not travel."""
+        self._observe(EvidenceLeftOut(digest, reason))
 
     def _send(self, blob: Blob, advance: Advance) -> tuple[Way, int]:
         candidates = [*self._mount_from, *self._known.get(blob.digest, ())]

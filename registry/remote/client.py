@@ -39,6 +39,7 @@ class Remote:
         self.endpoint = endpoint
         self.home = home
         self._transport = Transport(endpoint, settings)
+        self._may_list_referrers = True
 
     @classmethod
     def open(cls, reference: Reference, settings: Settings, home: Home) -> Remote:
@@ -119,8 +120,13 @@ class Remote:
         manifests.delete(self._transport, digest)
 
     def referrers(self, subject: Digest) -> tuple[bytes, ...] | None:
-        """The pages of the referrers API for a subject, as sent; None if the registry has no such API."""
-        return manifests.referrers(self._transport, subject)
+        """The pages of the referrers API for a subject, as sent; None if the registry has no such API.
+
+        One that has none is not asked again.
+        """
+        pages = manifests.referrers(self._transport, subject) if self._may_list_referrers else None
+        self._may_list_referrers = pages is not None
+        return pages
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether the repository holds a blob, asked with the permission to push where there is one."""

@@ -20,13 +20,16 @@ def fetch(transport: Transport, blob: Blob, store: Store, progress: Callable[[in
     """See `Remote.download_blob`."""
     cache, name = store.home.cache, blob.digest.hex
     advance = progress or _nothing
-    with exclusive_file(cache / "locks" / "blobs" / name, checkpoint=lambda: advance(0)):
+    lock = cache / "locks" / "blobs" / name
+    with exclusive_file(lock, checkpoint=lambda: advance(0)):
         if store.has(blob.digest) and store.size(blob.digest) == blob.size_bytes:
             advance(blob.size_bytes)
+            lock.unlink(missing_ok=True)  # whoever waits for it finds the blob
             return 0
         with Partial(cache / "partial" / name, blob, progress) as partial:
             _complete(transport, partial)
             store.adopt(partial.path, blob)
+            lock.unlink(missing_ok=True)
             return partial.received_bytes
 
 

@@ -20,7 +20,8 @@ from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 from registry.store.tags import INDEX_MEDIA_TYPE, REF_NAME, Entry
 
 GRACE_SECONDS = 3600.0
-QUARANTINE_SECONDS = 7 * 24 * 3600.0
+UNTOUCHED_SECONDS = 7 * 24 * 3600.0
+"""How long damaged blobs are kept as evidence, and interrupted fetches to be continued."""
 _MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
 _MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", INDEX_MEDIA_TYPE)
 
@@ -224,12 +225,19 @@ def _orphans(store: Store, removed: set[Digest], blobs: dict[Digest, Blob]) -> I
 
 
 def _leftovers(store: Store, grace_seconds: float) -> Iterator[Path]:
-    """Temporary files of killed processes, and evidence that nobody looked at for long."""
-    for folder, seconds in (("tmp", grace_seconds), ("quarantine", QUARANTINE_SECONDS)):
-        for path in _listed(store.home.cache / folder):
-            with suppress(FileNotFoundError):
-                if path.lstat().st_mtime <= time.time() - seconds:
-                    yield path
+    """Temporary files of killed processes, lock files that nobody uses, and what nobody came back to for long."""
+    ages = {"tmp": grace_seconds, "work": grace_seconds, "quarantine": UNTOUCHED_SECONDS, "partial": UNTOUCHED_SECONDS}
+    for name, seconds in ages.items():
+        yield from _older(store.home.cache / name, seconds)
+    for kind in ("blobs", "referrers"):
+        yield from _older(store.home.cache / "locks" / kind, UNTOUCHED_SECONDS)
+
+
+def _older(folder: Path, seconds: float) -> Iterator[Path]:
+    for path in _listed(folder):
+        with suppress(FileNotFoundError):
+            if path.lstat().st_mtime <= time.time() - seconds:
+                yield path
 
 
 def _listed(folder: Path) -> list[Path]:

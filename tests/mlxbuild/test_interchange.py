@@ -250,6 +250,27 @@ def test_an_artifact_of_others_is_pulled_compared_and_run(
     assert answer.code == 0, answer.err
 
 
+def test_an_artifact_of_others_is_verified_as_far_as_it_goes(mlxbuild: CommandLine) -> None:
+    """Bytes and signatures are judged; that there is no recipe is said."""
+    digest = packed_by_others(mlxbuild.store, {"config.json": b"{}", "model.safetensors": b"weights"})
+    checked = mlxbuild("verify", digest)
+    assert (checked.code, "there is no recipe and no lock to check" in checked.out) == (0, True), checked.err
+    for name in ("acme", "stranger"):
+        assert mlxbuild("keygen", name).code == 0
+    unsigned = mlxbuild("verify", digest, "--key", "acme")
+    assert (unsigned.code, "the artifact is not signed" in unsigned.err) == (10, True)
+    assert mlxbuild("sign", digest, "--key", "acme").code == 0
+    signed = json.loads(mlxbuild("verify", digest, "--key", "acme", "--json").out)
+    assert (signed["ok"], signed["built"], list(signed["proven"])) == (True, False, ["signature"])
+    assert mlxbuild("verify", digest, "--key", "stranger").code == 10
+    assert mlxbuild("verify", digest, "--rebuild").code == 2
+    (weights,) = (file["digest"] for file in json.loads(mlxbuild("show", digest, "--json").out)["files"][:1])
+    path = mlxbuild.store.path(Digest.parse(weights))
+    path.chmod(0o644)
+    path.write_bytes(b"Weights")
+    assert mlxbuild("verify", digest, "--key", "acme").code == 10
+
+
 @pytest.mark.parametrize("files", [{"model.gguf": b"GGUF", "config.json": b"{}"}, {"model.safetensors": b""}])
 def test_what_cannot_be_run_says_so(mlxbuild: CommandLine, files: dict[str, bytes]) -> None:
     refused = mlxbuild("run", packed_by_others(mlxbuild.store, files), "Hi")

@@ -109,7 +109,7 @@ def test_an_artifact_is_verified_in_its_registry(signed: CommandLine, tmp_path: 
     assert elsewhere.store.tags.items() == []
 
 
-def test_run_obeys_the_policy(signed: CommandLine) -> None:
+def test_run_and_test_obey_the_policy(signed: CommandLine) -> None:
     key = signed.home.root / "keys" / "mine.pub"
     policy = signed.home.root / "policy.yaml"
     policy.write_text(f"- {{pattern: tiny, mode: enforce, keys: [{key}]}}\n")
@@ -119,6 +119,9 @@ def test_run_obeys_the_policy(signed: CommandLine) -> None:
     assert "is not signed" in refused.err
     assert refused.out == ""
     assert signed("run", "tiny:int4", *asked).code == 0
+    untested = signed("test", "tiny:none")
+    assert (untested.code, untested.out, "is not signed" in untested.err) == (10, "", True)
+    assert signed("test", "tiny:int4").code == 0
     policy.write_text(f"- {{pattern: tiny, mode: warn, keys: [{key}]}}\n")
     warned = signed("run", "tiny:none", *asked)
     assert warned.code == 0

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,17 @@ from registry.artifact.referrers import attach as attach_locally
 from registry.artifact.referrers import referrers
 from registry.artifact.verification import verify
 from registry.digest import Blob, Digest
+from registry.exchange import closure
 from registry.exchange.copy import copy
-from registry.exchange.progress import BlobAdvanced, BlobEnded, Event, ExchangeBegan, ExchangeEnded, Way
+from registry.exchange.progress import (
+    BlobAdvanced,
+    BlobEnded,
+    Event,
+    EvidenceLeftOut,
+    ExchangeBegan,
+    ExchangeEnded,
+    Way,
+)
 from registry.exchange.pull import pull
 from registry.exchange.push import push
 from registry.reference import InvalidReference, Reference
@@ -107,6 +117,42 @@ def test_referrers_travel_both_ways(
     index = json.loads(remote(registry, "evidence/hello", store).get_manifest(fallback_tag(artifact.digest)).data)
     assert [entry["artifactType"] for entry in index["manifests"]] == ["application/x-first", "application/x-second"]
     assert index["manifests"][0]["annotations"] == {"note": "kept"}
+
+
+def test_what_refers_to_a_referrer_travels_too(
+    store: Store, second_store: Store, build_artifact: Build, registry: RegistryProcess, other_registry: RegistryProcess
+) -> None:
+    """A signature of a provenance, and whatever speaks of that."""
+    artifact = build_artifact()
+    chain = [artifact.digest]
+    for number in range(4):
+        chain.append(attach_locally(store, chain[-1], f"{number}".encode(), f"application/x-{number}", {}).digest)
+    source, target = reference(registry, "chain/hello:1"), reference(other_registry, "chain/hello:1")
+    assert push(store, artifact.digest, source, settings=SETTINGS).referrers == tuple(chain[1:])
+    copied = copy(source, target, settings=SETTINGS, home=second_store.home)
+    assert copied.referrers == tuple(chain[1:])
+    pulled = pull(second_store, target, settings=SETTINGS)
+    assert pulled.referrers == tuple(chain[1:])
+    assert pulled.amount == copied.amount
+    for subject, referrer in pairwise(chain):
+        assert [each.digest for each in referrers(second_store, subject)] == [referrer]
+
+
+def test_evidence_without_end_ends(
+    store: Store, build_artifact: Build, registry: RegistryProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closure, "MOST_REFERRERS", 3)
+    artifact = build_artifact()
+    subject = artifact.digest
+    for number in range(5):
+        subject = attach_locally(store, subject, f"{number}".encode(), "application/x-more", {}).digest
+    events: list[Event] = []
+    there = reference(registry, "endless/hello:1")
+    pushed = push(store, artifact.digest, there, settings=SETTINGS, observe=events.append)
+    assert len(pushed.referrers) == 3
+    assert [event.reason for event in events if isinstance(event, EvidenceLeftOut)] == [
+        f"more than 3 manifests speak of {artifact.digest}: what refers to it stays"
+    ]
 
 
 def test_neighbours_entries_stay_as_they_are(store: Store, build_artifact: Build, registry: RegistryProcess) -> None:

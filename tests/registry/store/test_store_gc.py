@@ -165,6 +165,24 @@ def test_leftovers_and_orphaned_folders_go(store: Store, build_artifact: Build) 
     assert not leftover.exists()
 
 
+def test_interrupted_fetches_and_unused_locks_go_after_a_week(store: Store) -> None:
+    """Until then a pull may still be continued."""
+    cache = store.home.cache
+    old, recent = [
+        [cache / folder / age for folder in ("partial", "quarantine", "locks/blobs", "locks/referrers")]
+        for age in ("old", "recent")
+    ]
+    for path in (*old, *recent, cache / "locks" / "lease"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    for path, days in (*((path, 8) for path in old), *((path, 6) for path in recent)):
+        os.utime(path, (time.time() - days * 24 * 3600,) * 2)
+    os.utime(cache / "locks" / "lease", (0, 0))
+    assert set(collect(store, grace_seconds=0).removed_folders) == set(old)
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in (*recent, cache / "locks" / "lease"))
+
+
 def test_damaged_and_hostile_blobs_do_not_stop_it(store: Store) -> None:
     deep = store.put(b'{"schemaVersion":2,"layers":' + b"[" * 100_000)
     odd = store.put(b'{"schemaVersion":2,"layers":[1,{"digest":"sha256:x"},{"digest":5}],"manifests":{},"config":[]}')
