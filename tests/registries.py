@@ -1,8 +1,9 @@
-"""Real registries on this machine: Debian's `docker-registry` on a loopback port, in a folder of its own."""
+"""Real registries on this machine, each on a loopback port and in a folder of its own."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import socket
 import subprocess
@@ -29,7 +30,7 @@ class RegistryProcess:
 
     @property
     def blobs(self) -> Path:
-        """Where it keeps blobs: `<two hex digits>/<hex>/data`."""
+        """Where `docker-registry` keeps blobs: `<two hex digits>/<hex>/data`."""
         return self.folder / "docker" / "registry" / "v2" / "blobs" / "sha256"
 
 
@@ -37,7 +38,9 @@ class RegistryProcess:
 def docker_registry(
     folder: Path, *, htpasswd: bool = False, tls: bool = False, authorisation: str | None = None
 ) -> Iterator[RegistryProcess]:
-    """Run distribution's registry, with its files in a new folder, until the end of the `with` statement.
+    """Run Debian's `docker-registry`, with its files in a new folder, until the end of the `with` statement.
+
+    It has no referrers API.
 
     Args:
         htpasswd: ask for `USER` and `PASSWORD` by Basic authorisation.
@@ -63,19 +66,53 @@ def docker_registry(
         ca, certificate, key = make_certificates(folder / "tls")
         lines.append(f"  tls: {{certificate: {certificate}, key: {key}}}")
     if htpasswd:
-        (folder / "htpasswd").write_text(f"{USER}:{_PASSWORD_HASH}\n")
-        lines += ["auth:", f"  htpasswd: {{realm: tests, path: {folder / 'htpasswd'}}}"]
+        lines += ["auth:", f"  htpasswd: {{realm: tests, path: {_passwords(folder)}}}"]
     if authorisation is not None:
         lines.append(authorisation)
     configuration = folder / "config.yml"
     configuration.write_text("\n".join(lines) + "\n")
-    with (folder / "log").open("wb") as log:
-        # REGISTRY_AUTH_FILE, podman's variable, would change its configuration.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
-        process = subprocess.Popen([program, "serve", str(configuration)], stdout=log, stderr=log, env=environment)
-    try:
-        _wait(process, host, folder / "log")
+    with _running([program, "serve", str(configuration)], host, folder / "log"):
         yield RegistryProcess(host, folder / "data", "https" if tls else "http", ca)
+
+
+@contextmanager
+def zot(folder: Path, *, htpasswd: bool = False, tls: bool = False) -> Iterator[RegistryProcess]:
+    """Run zot, as `docker_registry`. It has the referrers API."""
+    program = find("zot")
+    folder.mkdir(parents=True)
+    port = free_port()
+    http: dict[str, object] = {"address": "127.0.0.1", "port": str(port)}
+    ca: Path | None = None
+    if tls:
+        ca, certificate, key = make_certificates(folder / "tls")
+        http["tls"] = {"cert": str(certificate), "key": str(key)}
+    if htpasswd:
+        http["auth"] = {"htpasswd": {"path": str(_passwords(folder))}, "failDelay": 0}
+        http["accessControl"] = {
+            "repositories": {"**": {"policies": [{"users": [USER], "actions": ["read", "create", "update", "delete"]}]}}
+        }
+    storage = {"rootDirectory": str(folder / "data"), "gc": False}
+    configuration = folder / "config.json"
+    configuration.write_text(json.dumps({"storage": storage, "http": http, "log": {"level": "error"}}))
+    with _running([program, "serve", str(configuration)], f"127.0.0.1:{port}", folder / "log"):
+        yield RegistryProcess(f"127.0.0.1:{port}", folder / "data", "https" if tls else "http", ca)
+
+
+def _passwords(folder: Path) -> Path:
+    path = folder / "htpasswd"
+    path.write_text(f"{USER}:{_PASSWORD_HASH}\n")
+    return path
+
+
+@contextmanager
+def _running(command: list[str], host: str, log: Path) -> Iterator[None]:
+    # REGISTRY_AUTH_FILE, podman's variable, would change the configuration of docker-registry.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    try:
+        _wait(process, host, log)
+        yield
     finally:
         process.terminate()
         process.wait(timeout=10)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
-from mlxbuild.cli.workspace import find, open_store
+from mlxbuild.cli.outside import find_anywhere
+from mlxbuild.cli.workspace import open_store
 from registry.artifact.manifest import json_object
 from registry.artifact.referrers import Referrer
 from registry.errors import UserError
@@ -30,7 +31,9 @@ class NoEvidence(UserError):
 
 @app.command()
 def show_evidence(
-    name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
+    name: Annotated[
+        str, typer.Argument(help="Name or digest of an artifact, or the path of an OCI layout or archive of one.")
+    ],
     key: Annotated[
         list[str] | None,
         typer.Option("--key", help="A public key that signatures are checked with; may be given often."),
@@ -38,12 +41,21 @@ def show_evidence(
     show: Annotated[
         str | None, typer.Option(help="Print this kind alone: signature, provenance, gates or bom.")
     ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no registry.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List signatures, provenance, gate results and bills of materials of an artifact, from the store alone."""
-    with open_store() as store:
-        keys = [read_public(locate(store.home, each, ".pub")) for each in key or ()]
-        _, digest = find(store, name)
+    """List signatures, provenance, gate results and bills of materials of an artifact.
+
+    What is not in the store is looked for in the registry that its name tells, and is not kept.
+    """
+    with (
+        open_store() as home_store,
+        find_anywhere(home_store, name, offline=offline, evidence_alone=True) as (
+            store,
+            digest,
+        ),
+    ):
+        keys = [read_public(locate(home_store.home, each, ".pub")) for each in key or ()]
         evidence = Evidence.gather(store, digest, keys)
         rows = [
             *(_attestation(each, known=bool(keys)) for each in evidence.attestations),

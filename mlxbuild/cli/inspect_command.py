@@ -21,10 +21,9 @@ from registry.reference import Reference
 from registry.remote.settings import Settings
 from registry.store.layout import Store
 from registry.store.tags import UnknownReference
+from registry.trust.statement import PREDICATE_ANNOTATION
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-_PREDICATE = "dev.sigstore.bundle.predicateType"
 
 
 @app.command()
@@ -112,7 +111,7 @@ def _print(described: Mapping[str, Any]) -> None:
     for file in described["files"]:
         say(f"    {file['path']}  {format_bytes(file['size'])}  {Digest.parse(file['digest']).short}")
     for each in described["referrers"]:
-        kind = each["annotations"].get(_PREDICATE) or each["type"]
+        kind = each["annotations"].get(PREDICATE_ANNOTATION) or each["type"]
         say(f"  attached: {kind}  {Digest.parse(each['digest']).short}")
 
 

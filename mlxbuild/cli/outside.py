@@ -24,9 +24,11 @@ class SeveralArtifacts(UserError):
 
 
 @contextmanager
-def find_anywhere(store: Store, name: str, *, offline: bool) -> Iterator[tuple[Store, Digest]]:
+def find_anywhere(
+    store: Store, name: str, *, offline: bool, evidence_alone: bool = False
+) -> Iterator[tuple[Store, Digest]]:
     """Where an artifact lies, and its digest: in the store; else in an OCI layout or archive, if the name is its path;
-    else in the registry that the name tells, unless `offline`.
+    else in the registry that the name tells, unless `offline`. With `evidence_alone`, no file of it is fetched.
 
     Raises:
         UnknownReference, InvalidReference: it is nowhere.
@@ -47,7 +49,10 @@ def find_anywhere(store: Store, name: str, *, offline: bool) -> Iterator[tuple[S
     place = Path(tempfile.mkdtemp(prefix="look-", dir=work))
     try:
         visited = Store.open(Home(place))
-        yield visited, _read(visited, path) if path.exists() else _fetch(visited, store.home, Reference.parse(name))
+        if path.exists():
+            yield visited, _read(visited, path)
+        else:
+            yield visited, _fetch(visited, store.home, Reference.parse(name), evidence_alone=evidence_alone)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -67,8 +72,11 @@ def _read(visited: Store, path: Path) -> Digest:
     return digests.pop()
 
 
-def _fetch(visited: Store, home: Home, reference: Reference) -> Digest:
-    from registry.exchange.pull import pull
+def _fetch(visited: Store, home: Home, reference: Reference, *, evidence_alone: bool) -> Digest:
+    from registry.exchange.pull import pull, pull_evidence
     from registry.remote.settings import Settings
 
-    return pull(visited, reference, settings=Settings.load(home)).digest
+    settings = Settings.load(home)
+    if evidence_alone:
+        return pull_evidence(visited, reference, settings=settings)
+    return pull(visited, reference, settings=settings).digest

@@ -14,6 +14,8 @@ from registry.exchange.catalogue import search
 from registry.home import Home
 from registry.remote.settings import Settings
 
+_TAGS_SHOWN = 8
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -76,5 +78,6 @@ def _print(rows: Sequence[dict[str, Any]], word: str, *, as_json: bool) -> None:
 
 def _what(row: dict[str, Any]) -> str:
     if "tags" in row:
-        return ", ".join(row["tags"])
+        shown, more = row["tags"][:_TAGS_SHOWN], len(row["tags"]) - _TAGS_SHOWN
+        return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
     return "model on the Hub" if row["downloads"] is None else f"model on the Hub, {row['downloads']} downloads"

@@ -19,12 +19,13 @@ from registry.remote.client import Remote
 from registry.remote.errors import ManifestTooLarge, ManifestUnknown, RepositoryUnknown, TransferCorrupt
 from registry.remote.settings import Settings
 
-_FALLBACK_TAG = re.compile(r"sha256-[0-9a-f]{64}(\..+)?")
+_FOR_MACHINES = re.compile(r"(sha256|ac1)-[0-9a-f]{64}(\..+)?")
+"""Tags that list referrers, and those of a remote cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A repository of a registry with its tags; tags that list referrers are left out."""
+    """A repository of a registry with its tags; those that only programs read are left out."""
 
     name: str
     """`host/repository`."""
@@ -91,7 +92,7 @@ def _tags(reference: Reference, wanted: str, settings: Settings, home: Home) -> 
 
 
 def _plain(tags: Iterator[str]) -> Iterator[str]:
-    return (tag for tag in tags if _FALLBACK_TAG.fullmatch(tag) is None)
+    return (tag for tag in tags if _FOR_MACHINES.fullmatch(tag) is None)
 
 
 def _look(remote: Remote, tag: str) -> Tagged:

@@ -14,7 +14,7 @@ from registry.exchange.admission import admit_manifest
 from registry.exchange.closure import follow
 from registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
 from registry.exchange.sources import Sources
-from registry.exchange.transfers import DEFAULT_JOBS, Amount, move_all, named_blobs
+from registry.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
 from registry.home import Home
 from registry.reference import DEFAULT_TAG, InvalidReference, Reference
 from registry.remote.client import Advance, RawManifest, Remote
@@ -103,7 +103,7 @@ class _Courier:
         there = {each.raw.digest for each in list_referrers(self._target, subject)} if found else set()
         missing = [each for each in found if each.raw.digest not in there]
         for each in missing:
-            self.amount += self._carry_blobs(each.manifest, f"copying {each.manifest.artifact_type}")
+            self.amount += self._carry_blobs(each.manifest, f"copying {evidence_name(each.manifest)}")
         attach(self._target, subject, missing)
         return tuple(each.raw.digest for each in found)
 

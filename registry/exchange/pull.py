@@ -10,7 +10,7 @@ from registry.artifact.modelpack import tag_descriptor
 from registry.artifact.referrers import adopt
 from registry.artifact.verification import check_description
 from registry.digest import Blob, Digest
-from registry.exchange.admission import admit_artifact, require_none
+from registry.exchange.admission import admit_artifact, admit_manifest, require_none
 from registry.exchange.closure import follow
 from registry.exchange.progress import EvidenceLeftOut, NamedBlob, Observe, Warned, Way, one_at_a_time
 from registry.exchange.sources import Sources
@@ -74,6 +74,22 @@ def pull(
         amount = move_all(files, receiver.move, title=title, observe=observed, jobs=jobs)
         stored_name = _name(store, reference, store.put(raw.data), sources)
         return Pulled(stored_name, raw.digest, amount + receiver.amount, evidence)
+
+
+def pull_evidence(store: Store, reference: Reference, *, settings: Settings, observe: Observe | None = None) -> Digest:
+    """Bring the manifest that a reference names, and what refers to it, but none of its files; nothing is named.
+
+    Raises:
+        InvalidManifest, ManifestTooLarge: it is no manifest.
+        NoRegistry, RegistryFailure, TransferCorrupt: as `Remote`.
+    """
+    observed = one_at_a_time(observe)
+    with closing(Sources(reference, settings, store.home, observed)) as sources:
+        raw = sources.manifest(reference)
+        admit_manifest(raw, f"{sources.origin.name}@{raw.digest}")
+        receiver = _Receiver(store, sources, observed)
+        follow(raw.digest, receiver.receive_referrers, receiver.leave_out)
+        return store.put(raw.data).digest
 
 
 class _Receiver:

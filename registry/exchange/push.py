@@ -14,7 +14,7 @@ from registry.digest import Blob, Digest
 from registry.errors import MlxbuildError
 from registry.exchange.closure import follow
 from registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
-from registry.exchange.transfers import DEFAULT_JOBS, Amount, move_all, named_blobs
+from registry.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
 from registry.reference import DEFAULT_TAG, InvalidReference, Reference
 from registry.remote.client import Advance, RawManifest, Remote
 from registry.remote.endpoint import canonical_host
@@ -108,7 +108,7 @@ class _Sender:
                 except MlxbuildError as error:  # the store lacks a part of it
                     self.leave_out(referrer.digest, error.message)
                     continue
-                self.amount += self.send(referrer.manifest, f"pushing {referrer.artifact_type}")
+                self.amount += self.send(referrer.manifest, f"pushing {evidence_name(referrer.manifest)}")
                 raw = RawManifest(data, OCI_MANIFEST, referrer.digest)
                 missing.append(RemoteReferrer(raw, referrer.manifest))
             along.append(referrer.digest)

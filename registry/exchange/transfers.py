@@ -21,6 +21,7 @@ from registry.exchange.progress import (
     Way,
 )
 from registry.remote.client import Advance
+from registry.trust.statement import KINDS, PREDICATE_ANNOTATION
 
 DEFAULT_JOBS = 4
 
@@ -48,10 +49,18 @@ def named_blobs(manifest: Manifest) -> tuple[NamedBlob, ...]:
     """The files and the config of a manifest, each distinct blob once."""
     named: dict[Blob, NamedBlob] = {}
     for number, layer in enumerate(manifest.layers, 1):
-        name = layer.annotations.get(FILE_PATH) or layer.annotations.get(TITLE) or f"layer {number}"
+        name = layer.annotations.get(FILE_PATH) or layer.annotations.get(TITLE)
+        if name is None:
+            name = f"layer {number}" if manifest.subject is None else evidence_name(manifest)
         named.setdefault(layer.blob, NamedBlob(layer.blob, name))
     named.setdefault(manifest.config.blob, NamedBlob(manifest.config.blob, "config"))
     return tuple(named.values())
+
+
+def evidence_name(referrer: Manifest) -> str:
+    """What a manifest that refers to another one is, in a word where there is one."""
+    kind = referrer.annotations.get(PREDICATE_ANNOTATION, "")
+    return KINDS.get(kind) or kind or referrer.artifact_type or referrer.config.media_type
 
 
 def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Observe, jobs: int) -> Amount:

@@ -53,8 +53,8 @@ def failure(answer: Answer) -> RegistryFailure:
     hint = _HINTS.get(kind)
     if kind is RegistryRefused and "/v2/" in answer.where:  # not where blobs were redirected to
         hint = f"log in with `mlxbuild login {canonical_host(host)}`"
-    if answer.status == 400 and b"HTTP request to an HTTPS server" in answer.body:
-        hint = "the registry speaks https: name its certificate authority as `ca` in config.yaml"
+    if answer.status == 400 and _met_encryption(answer):
+        hint = "the registry speaks https, it seems: name its certificate authority as `ca` in config.yaml"
     return kind(
         f"{host} answered {answer.status}" + (f": {told}" if told else ""),
         where=answer.where,
@@ -107,6 +107,12 @@ def _kind(answer: Answer, code: str) -> type[RegistryFailure]:
         if answer.method in ("GET", "HEAD") and "/blobs/" in answer.url:
             return RemoteBlobUnknown
     return RegistryFailure
+
+
+def _met_encryption(answer: Answer) -> bool:
+    """Whether a plain request came to a port that wants it encrypted; an answer to HEAD cannot say so."""
+    is_plain = answer.url.startswith("http://")
+    return is_plain and (answer.method == "HEAD" or b"HTTP request to an HTTPS server" in answer.body)
 
 
 def _told(body: bytes) -> tuple[str, str]:

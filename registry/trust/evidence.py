@@ -15,10 +15,9 @@ from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 from registry.trust.bundle import BUNDLE_TYPE, read_bundle, sign_statement
 from registry.trust.errors import InvalidBundle, Untrusted
 from registry.trust.keys import PrivateKey, PublicKey
-from registry.trust.statement import KINDS, SIGNATURE, Statement
+from registry.trust.statement import KINDS, PREDICATE_ANNOTATION, SIGNATURE, Statement
 
 CONTENT_ANNOTATION = "dev.sigstore.bundle.content"
-PREDICATE_ANNOTATION = "dev.sigstore.bundle.predicateType"
 CREATED = "org.opencontainers.image.created"
 _BUNDLE_FAMILY = "application/vnd.dev.sigstore.bundle"
 _BUNDLE_LIMIT_BYTES = 32 * 1024 * 1024

@@ -23,6 +23,8 @@ PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 TEST_RESULT: Final = "https://in-toto.io/attestation/test-result/v0.1"
 KINDS: Final = {SIGNATURE: "signature", PROVENANCE: "provenance", TEST_RESULT: "gates"}
 """Predicate types that have a short name for people."""
+PREDICATE_ANNOTATION: Final = "dev.sigstore.bundle.predicateType"
+"""Where the manifest of a bundle tells the predicate type of what is in it."""
 
 
 @dataclass(frozen=True, slots=True)

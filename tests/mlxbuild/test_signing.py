@@ -103,6 +103,9 @@ def test_an_artifact_is_verified_in_its_registry(signed: CommandLine, tmp_path: 
         done = elsewhere("verify", name, "--key", key)
         assert done.code == 0, done.err
         assert "signature by sha256:" in done.out
+        listed = json.loads(elsewhere("evidence", name, "--key", key, "--json").out)["evidence"]
+        assert listed == json.loads(signed("evidence", "tiny:int4", "--key", "mine", "--json").out)["evidence"]
+        assert elsewhere("evidence", name, "--offline").code == 2
         offline = elsewhere("verify", name, "--key", key, "--offline")
     assert offline.code == 2
     assert "is not in the store" in offline.err

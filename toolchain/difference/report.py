@@ -77,10 +77,12 @@ def lines(found: ArtifactDifference, *, every_tensor: bool = False) -> Iterator[
 
 def _weights(found: ArtifactDifference, every_tensor: bool) -> Iterator[str]:
     shared = sum(blob.size_bytes for blob in found.same_weights)
+    count = len(found.same_weights)
+    same = "1 file is the same" if count == 1 else f"{count} files are the same"
     if not found.tensors:
-        yield f"weights: no tensor differs ({len(found.same_weights)} files are the same, {format_bytes(shared)})"
+        yield f"weights: no tensor differs ({same}, {format_bytes(shared)})"
         return
-    yield f"weights: {len(found.same_weights)} files are the same ({format_bytes(shared)})"
+    yield f"weights: {same} ({format_bytes(shared)})"
     for block, differing in found.tensors.items():
         yield f"  {block}: {_summary(differing)}"
         if every_tensor:
