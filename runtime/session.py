@@ -16,7 +16,9 @@ from registry.digest import Digest
 from registry.errors import UserError
 from registry.store.layout import Store
 from runtime.engine.answer import AnswerSplitter
+from runtime.engine.answer_form import answer_grammar, needs_grammar, prompt_thinking
 from runtime.engine.generate import Piece, stream
+from runtime.engine.grammar import Constraint, GrammarVocabulary
 from runtime.engine.options import Options
 from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
 from runtime.engine.prompt_cache import PromptCache
@@ -26,7 +28,7 @@ from runtime.model.load import Weights, load_weights
 from runtime.model.prompt import ChatTemplate, check_conversation, with_arguments
 from runtime.model.tokenizer import Tokenizer
 from runtime.protocol.events import Chunk
-from runtime.protocol.requests import Message
+from runtime.protocol.requests import AnswerFormat, Message, ToolChoice
 
 
 class NoChatTemplate(UserError):
@@ -99,6 +101,11 @@ class LoadedModel:
         return Tokenizer.open(self.folder)
 
     @cached_property
+    def grammar_vocabulary(self) -> GrammarVocabulary:
+        """What answers in a form are held to it by."""
+        return GrammarVocabulary(self.tokenizer, self.facts)
+
+    @cached_property
     def template(self) -> ChatTemplate | None:
         """How conversations become prompts; None for a model that only continues text."""
         file = self.folder / TEMPLATE_FILE
@@ -126,33 +133,58 @@ class LoadedModel:
         messages: Sequence[Message],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: ToolChoice | None = None,
         think: bool | None = None,
         system: str | None = None,
+        format: AnswerFormat | None = None,  # noqa: A002
         **options: Any,
     ) -> Iterator[Chunk]:
         """Answer a conversation: text, thinking and tool calls as they come, the ending last.
 
         `options` are those of `Options`; what is not given is the artifact's default. `system` replaces its system
-        prompt. A model that cannot switch its thinking ignores `think`.
+        prompt. A model that cannot switch its thinking ignores `think`. An answer that ends with `stop`, and not by a
+        stop text, has the `format`; one with tools may be calls instead.
 
         Raises:
             NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken, PromptUnusable,
-            InvalidOption: all before the first chunk.
+            InvalidOption, InvalidSchema, FormatNotSupported: all before the first chunk.
+            FormLost: the answer could not be held to its form any longer.
         """
+        choice = tool_choice or ToolChoice()
+        tools = tools if choice.mode != "none" else None
         rendered = self.prompt(messages, tools=tools, think=think, system=system)
-        start = self.facts.think_start
+        thinking = prompt_thinking(self.facts, rendered, think)
+        constraint, formed = None, format is not None or choice.mode == "required"
+        if needs_grammar(format, tools or (), choice):
+            grammar = answer_grammar(
+                self.facts,
+                self.grammar_vocabulary,
+                format=format,
+                tools=tools or (),
+                tool_choice=choice,
+                thinking=thinking,
+            )
+            constraint = self.grammar_vocabulary.constrain(grammar)
         splitter = AnswerSplitter(
-            self.facts, tools=tools, thinking=start is not None and rendered.rstrip().endswith(start)
+            self.facts,
+            tools=tools,
+            thinking=thinking == "open",
+            formed=formed,
         )
-        return splitter.split(self._stream(self.tokenizer.encode(rendered), options))
+        return splitter.split(self._stream(self.tokenizer.encode(rendered), options, constraint, formed=formed))
 
-    def generate(self, prompt: str, **options: Any) -> Iterator[Chunk]:
+    def generate(self, prompt: str, *, format: AnswerFormat | None = None, **options: Any) -> Iterator[Chunk]:  # noqa: A002
         """Continue a raw text, without template; nothing is split out of it.
 
         Raises:
-            PromptUnusable, InvalidOption: before the first chunk.
+            PromptUnusable, InvalidOption, InvalidSchema, FormatNotSupported: before the first chunk.
+            FormLost: the answer could not be held to its form any longer.
         """
-        pieces = self._stream(self.tokenize(prompt), options)
+        constraint = None
+        if format is not None:
+            grammar = answer_grammar(self.facts, self.grammar_vocabulary, format=format)
+            constraint = self.grammar_vocabulary.constrain(grammar)
+        pieces = self._stream(self.tokenize(prompt), options, constraint, formed=format is not None)
         return (Chunk(piece.text, token=piece.token, score=piece.score, ending=piece.ending) for piece in pieces)
 
     def prompt(
@@ -195,9 +227,18 @@ class LoadedModel:
         """
         return perplexity(self.weights.model, self.tokenize(text), window=window)
 
-    def _stream(self, prompt: list[int], options: Mapping[str, Any]) -> Iterator[Piece]:
+    def _stream(
+        self,
+        prompt: list[int],
+        options: Mapping[str, Any],
+        constraint: Constraint | None = None,
+        *,
+        formed: bool = False,
+    ) -> Iterator[Piece]:
         chosen = self.defaults.options.changed(options)
         stops = tuple(dict.fromkeys((*chosen.stops, *self.facts.stop_texts)))
+        if formed:  # the grammar ends it; only the caller may cut a document
+            stops = chosen.stops if options.get("stops") else ()
         return stream(
             self.weights.model,
             self.tokenizer,
@@ -206,6 +247,7 @@ class LoadedModel:
             stop_tokens=self.facts.stop_token_ids,
             context_length=self.facts.context_length,
             cache=self._cache,
+            constraint=constraint,
         )
 
     def _conversation(self, messages: Sequence[Message], system: str | None) -> list[Message]:

@@ -22,56 +22,78 @@ class AnswerSplitter:
     """
 
     def __init__(
-        self, facts: ModelFacts, *, tools: Sequence[Mapping[str, Any]] | None = None, thinking: bool = False
+        self,
+        facts: ModelFacts,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        thinking: bool = False,
+        formed: bool = False,
     ) -> None:
-        """`thinking` says that the prompt ended with an opened think tag."""
+        """`thinking` says that the prompt ended with an opened think tag; `formed` that a grammar holds the answer.
+
+        A formed answer is a document or calls, so markers inside a document are its text.
+        """
         self._facts = facts
         self._tools = tools
+        self._formed = formed
         self._state: State = "thinking" if thinking else "text"
         self._search = MarkerSearch(list(self._transitions()))
-        self._drops_space = thinking
+        self._drops_space = thinking or formed
+        self._opening: str | None = "" if formed else None
+        """What a formed answer began with, until that tells which of the two it is."""
         self._space = ""
         self._call = ""
         self._called = False
 
     def split(self, pieces: Iterable[Piece]) -> Iterator[Chunk]:
-        """Chunks of all pieces; the ending's reason becomes `tool_calls` when the model called a tool."""
+        """Chunks of all pieces; the reason `stop` becomes `tool_calls` when the model called a tool."""
         for piece in pieces:
             chunks = list(self._feed(piece.text))
             if piece.ending is not None:
                 ending = piece.ending
                 yield from (*chunks, *self._finish())
-                yield Chunk(ending=replace(ending, reason="tool_calls") if self._called else ending)
+                called = self._called and ending.reason == "stop"
+                yield Chunk(ending=replace(ending, reason="tool_calls") if called else ending)
                 return
             yield from chunks[:-1]
             yield replace(chunks[-1] if chunks else Chunk(), token=piece.token, score=piece.score)
 
     def _transitions(self) -> dict[str, State]:
         facts = self._facts
+        called = None if self._formed else facts.tool_call_start
         edges: Mapping[State, Mapping[str | None, State]] = {
             "text": {facts.think_start: "thinking", facts.tool_call_start: "tool"},
-            "thinking": {facts.think_end: "text", facts.tool_call_start: "tool"},
+            "thinking": {facts.think_end: "text", called: "tool"},
             "tool": {facts.tool_call_end: "text"},
         }
         return {marker: state for marker, state in edges[self._state].items() if marker}
 
     def _feed(self, text: str) -> Iterator[Chunk]:
         while True:
+            if self._state == "text" and self._opening is not None:
+                text = (self._opening + self._search.finish() + text).lstrip()
+                if any(marker.startswith(text) for marker in self._search.markers if marker != text):
+                    self._opening = text
+                    return
+                self._opening = None
+                if not text.startswith(self._search.markers):
+                    self._search.markers = ()
             before, marker = self._search.feed(text)
             yield from self._told(before)
             if marker is None:
                 return
             entered = self._transitions()[marker]
             if self._state == "tool":
-                yield from self._calls()
+                yield from self._calls(marker)
             self._state, self._space, text = entered, "", ""
             self._drops_space = True
             self._search.markers = tuple(self._transitions())
+            self._opening = "" if self._formed else None
 
     def _finish(self) -> Iterator[Chunk]:
-        yield from self._told(self._search.finish())
+        yield from self._told((self._opening or "") + self._search.finish())
         if self._state == "tool":
-            yield from self._calls()
+            yield from self._calls("")
 
     def _told(self, text: str) -> Iterator[Chunk]:
         if self._state == "tool":
@@ -87,12 +109,12 @@ class AnswerSplitter:
         if text:
             yield Chunk(thinking=text) if self._state == "thinking" else Chunk(text=text)
 
-    def _calls(self) -> Iterator[Chunk]:
-        """What was written as a call; when it is none, as the text it is."""
+    def _calls(self, end: str) -> Iterator[Chunk]:
+        """What was written as a call, up to an end marker; when it is none, as the text it is."""
         facts, written, self._call = self._facts, self._call, ""
         calls = parse_tool_calls(facts.tool_parser, written, self._tools) if facts.tool_parser else None
         if calls is None:
-            yield Chunk(text=f"{facts.tool_call_start}{written}{facts.tool_call_end or ''}")
+            yield Chunk(text=f"{facts.tool_call_start}{written}{end}")
             return
         self._called = self._called or bool(calls)
         for call in calls:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from registry.errors import UserError
+from runtime.engine.grammar import Constraint
 from runtime.engine.markers import MarkerSearch
 from runtime.engine.options import Options
 from runtime.engine.prompt_cache import PromptCache
@@ -49,6 +50,7 @@ def stream(
     stop_tokens: Sequence[int] = (),
     context_length: int | None = None,
     cache: PromptCache | None = None,
+    constraint: Constraint | None = None,
 ) -> Iterator[Piece]:
     """Answer a prompt. A stop token has no text; a stop text is cut off, with what the model wrote after it.
 
@@ -56,6 +58,7 @@ def stream(
 
     Raises:
         PromptUnusable: before the first piece.
+        FormLost: the answer cannot be held to the constraint any longer.
     """
     if not prompt:
         raise PromptUnusable("the prompt has no tokens")
@@ -66,7 +69,8 @@ def stream(
             hint="shorten the conversation",
         )
     limits = [limit for limit in (options.max_tokens, room) if limit is not None]
-    return _pieces(model, tokenizer, list(prompt), options, frozenset(stop_tokens), min(limits, default=None), cache)
+    limit = min(limits, default=None)
+    return _pieces(model, tokenizer, list(prompt), options, frozenset(stop_tokens), limit, cache, constraint)
 
 
 def _pieces(
@@ -77,6 +81,7 @@ def _pieces(
     stop_tokens: frozenset[int],
     limit: int | None,
     cache: PromptCache | None,
+    constraint: Constraint | None,
 ) -> Iterator[Piece]:
     leave_streams_in_order()
     cache = cache or PromptCache(model)
@@ -88,7 +93,8 @@ def _pieces(
     marker: str | None = None
     fed = prompt[:reused]
     sampler = Sampler(options, prompt)
-    for token, logprob in _tokens(model, layers, prompt[reused:], sampler, limit, options.logprobs, fed):
+    tokens = _tokens(model, layers, prompt[reused:], sampler, limit, options.logprobs, fed, constraint)
+    for token, logprob in tokens:
         if not answer:
             first = time.perf_counter()
         answer.append(token)
@@ -119,15 +125,21 @@ def _tokens(
     limit: int | None,
     with_logprob: bool,
     fed: list[int],
+    constraint: Constraint | None,
 ) -> Iterator[tuple[int, float | None]]:
     """Tokens and their log-probabilities; the next step is under way while a token is looked at.
 
-    `fed` grows by every token that has gone through the model into the layer caches.
+    Under a constraint it is not, as what may come next depends on the token. `fed` grows by every token that has gone
+    through the model into the layer caches.
     """
     import mlx.core as mx
 
     def step(tokens: mx.array) -> tuple[mx.array, mx.array | None]:
-        chosen, logprobs = sampler(model(tokens[None], cache=layers)[:, -1, :])
+        logits = model(tokens[None], cache=layers)[:, -1, :]
+        if constraint is not None:
+            mx.async_eval(logits)  # type: ignore[no-untyped-call]
+            logits = constraint.mask(logits)
+        chosen, logprobs = sampler(logits)
         logprob = mx.take_along_axis(logprobs, chosen[:, None], axis=-1) if with_logprob else None
         mx.async_eval([chosen] if logprob is None else [chosen, logprob])  # type: ignore[no-untyped-call]
         return chosen, logprob
@@ -144,13 +156,19 @@ def _tokens(
     count = 0
     while True:
         count += 1
-        following = step(chosen) if count != limit else None
+        last = count == limit
+        following = None if last or constraint is not None else step(chosen)
         token = cast(int, chosen.item())
         if following is not None:
             fed.append(token)
+        if constraint is not None:
+            constraint.advance(token)
         yield token, None if logprob is None else cast(float, logprob.item())
-        if following is None:
+        if last:
             return
+        if following is None:
+            following = step(chosen)
+            fed.append(token)
         chosen, logprob = following
         if count % _TOKENS_BETWEEN_CLEARINGS == 0:
             mx.clear_cache()

@@ -73,6 +73,11 @@ class Tokenizer:
         """The tokens that are never split: control tokens and markers, by id."""
         return {number: token.content for number, token in self._backend.get_added_tokens_decoder().items()}
 
+    def control_tokens(self) -> frozenset[int]:
+        """Those of the added tokens that the tokenizer calls special: no text, but control of the model."""
+        added = self._backend.get_added_tokens_decoder().items()
+        return frozenset(number for number, token in added if token.special)
+
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """Token ids of a text; with special tokens as the tokenizer's own post-processing adds them."""
         return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)

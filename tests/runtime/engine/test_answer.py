@@ -31,13 +31,13 @@ CALL = ToolCall("get_weather", {"city": "Oslo"})
 
 
 def split(
-    text: str, cuts: list[int] | None = None, facts: ModelFacts = FACTS, thinking: bool = False
+    text: str, cuts: list[int] | None = None, facts: ModelFacts = FACTS, thinking: bool = False, formed: bool = False
 ) -> tuple[str, str, list[ToolCall], str]:
     """Text, thinking, calls and the reason of the ending."""
     places = sorted({min(cut, len(text)) for cut in cuts or []} | {0, len(text)})
     pieces = [Piece(text[a:b], token=a) for a, b in itertools.pairwise(places)]
     pieces.append(Piece("", ending=Ending("stop", 1, 0, len(pieces), 0.0, 0.0)))
-    chunks: list[Chunk] = list(AnswerSplitter(facts, thinking=thinking).split(pieces))
+    chunks: list[Chunk] = list(AnswerSplitter(facts, thinking=thinking, formed=formed).split(pieces))
     assert [chunk.token for chunk in chunks if chunk.token is not None] == places[:-1]
     assert [chunk.ending is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     ending = chunks[-1].ending
@@ -66,6 +66,24 @@ CASES = {
 def test_the_parts_come_out_however_the_text_is_cut(name: str, cuts: list[int]) -> None:
     text, expected = CASES[name]
     assert split(text, cuts) == expected
+
+
+DOCUMENT = '{"a": "<think>b</think>", "c": "<tool_call>{}</tool_call>"}'
+FORMED_CASES = {
+    "document": (DOCUMENT, (DOCUMENT, "", [], "stop")),
+    "list that begins like a marker": ("[1, 2]", ("[1, 2]", "", [], "stop")),
+    "thinking and document": (f"<think>\nb<tool_call></think>\n\n{DOCUMENT}", (DOCUMENT, "b<tool_call>", [], "stop")),
+    "two calls": (f"\n{OSLO}\n{OSLO}", ("", "", [CALL, CALL], "tool_calls")),
+    "thinking and call": (f"<think>a</think>\n{OSLO}", ("", "a", [CALL], "tool_calls")),
+    "cut in its first marker": ("<tool_ca", ("<tool_ca", "", [], "stop")),
+}
+
+
+@pytest.mark.parametrize("name", FORMED_CASES)
+@given(cuts=st.lists(st.integers(0, 150), max_size=8))
+def test_markers_inside_a_document_are_its_text(name: str, cuts: list[int]) -> None:
+    text, expected = FORMED_CASES[name]
+    assert split(text, cuts, formed=True) == expected
 
 
 def test_a_prompt_that_opened_the_thinking() -> None:

@@ -1,0 +1,151 @@
+"""Holds an answer to a grammar, token by token, through llguidance. Which grammar: `answer_form`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from registry.errors import StepError
+from runtime.engine.json_schema import FormatNotSupported
+from runtime.model.facts import ModelFacts
+from runtime.model.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+
+class FormLost(StepError):
+    """A grammar became too large, or ran into a dead end, while an answer was written."""
+
+    code = "form-lost"
+
+
+class GrammarVocabulary:
+    """The tokens of one model as grammars see them. Takes up to a second to make; for any thread."""
+
+    def __init__(self, tokenizer: Tokenizer, facts: ModelFacts) -> None:
+        """Stop tokens and markers of the facts are no text: they stand only where a grammar names them.
+
+        Raises:
+            FormatNotSupported: the model has no stop token, so nothing could end a complete answer.
+        """
+        from llguidance import LLTokenizer
+
+        rows = max(facts.vocabulary_size, tokenizer.vocabulary_size)
+        markers = {facts.think_start, facts.think_end, facts.tool_call_start, facts.tool_call_end}
+        stops = [token for token in facts.stop_token_ids if token < rows]
+        if not stops:
+            raise FormatNotSupported("the model has no stop token, so its answers cannot be held to a form")
+        control = {number for number, text in tokenizer.added_tokens().items() if text in markers}
+        self._tokenizer = tokenizer
+        self._control = frozenset({*control, *tokenizer.control_tokens(), *stops})
+        self._backend = LLTokenizer(
+            _Tokens(tokenizer, rows, sorted(self._control), stops[0]),  # type: ignore[arg-type]
+            n_vocab=rows,
+            eos_token=stops,
+        )
+
+    def marker(self, text: str) -> str:
+        """A text with control tokens in it, as an expression of a Lark grammar."""
+        parts: list[str] = []
+        plain: list[int] = []
+        for token in [*self._tokenizer.encode(text), None]:
+            if token is not None and token not in self._control:
+                plain.append(token)
+                continue
+            if plain:
+                parts.append(literal(self._tokenizer.decode(plain)))
+                plain = []
+            if token is not None:
+                parts.append(f"<[{token}]>")
+        return " ".join(parts)
+
+    def constrain(self, grammar: str) -> Constraint:
+        """Compile a Lark grammar for one answer. May take long; holds no lock.
+
+        Raises:
+            FormatNotSupported: llguidance does not compile it; the message has its reason.
+        """
+        from llguidance import LLMatcher
+
+        matcher = LLMatcher(self._backend, LLMatcher.grammar_from_lark(grammar), log_level=0)
+        if matcher.is_error():
+            raise FormatNotSupported(f"the answer cannot be held to this form: {_reason(matcher.get_error())}")
+        return Constraint(matcher)
+
+    def check_document(self, schema: str) -> None:
+        """Whether a schema in llguidance's form can be held to, and a document can begin.
+
+        Raises:
+            FormatNotSupported: llguidance does not compile it, or nothing fits it.
+        """
+        try:
+            self.constrain(f"start: %json {schema}")._allowed()
+        except FormLost:
+            raise FormatNotSupported("nothing fits the schema", hint="does it refer to itself without end?") from None
+
+
+class Constraint:
+    """What one answer may still be. For one thread at a time."""
+
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+
+    def mask(self, logits: mx.array) -> mx.array:
+        """The logits (shape [..., V]) with all tokens that cannot come next at minus infinity. Evaluates nothing.
+
+        Call it when the model is already at work on the logits: the mask is found meanwhile.
+
+        Raises:
+            FormLost: no token can come next.
+        """
+        import mlx.core as mx
+        import numpy
+
+        bits = mx.array(numpy.frombuffer(self._allowed(), numpy.uint8))
+        allowed = ((bits[:, None] >> mx.arange(8, dtype=mx.uint8)) & 1).reshape(-1)
+        missing = logits.shape[-1] - allowed.size
+        allowed = mx.pad(allowed, (0, missing)) if missing > 0 else allowed[: logits.shape[-1]]
+        return mx.where(allowed.astype(mx.bool_), logits, mx.array(-mx.inf, dtype=logits.dtype))
+
+    def advance(self, token: int) -> None:
+        """Take the token that was chosen, a stop token or not.
+
+        Raises:
+            FormLost: it is none of those that could come.
+        """
+        if not self._matcher.consume_token(token):
+            raise FormLost(f"the answer left its form: {_reason(self._matcher.get_error())}")
+
+    def _allowed(self) -> bytes:
+        """One bit for each token that can come next, the first one lowest."""
+        mask: bytes = self._matcher.compute_bitmask()
+        if self._matcher.is_error():  # the mask is that of the stop tokens then
+            raise FormLost(f"the answer cannot go on in its form: {_reason(self._matcher.get_error())}")
+        return mask
+
+
+def literal(text: str) -> str:
+    """A text as an expression of a Lark grammar."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+class _Tokens:
+    """What llguidance asks of a tokenizer."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, tokenizer: Tokenizer, rows: int, control: Sequence[int], stop: int) -> None:
+        self.tokens = [tokenizer.piece(token)[1] for token in range(rows)]
+        self.special_token_ids = control
+        self.eos_token_id = stop
+        self._encode = tokenizer.encode
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return self._encode(text if isinstance(text, str) else text.decode(errors="replace"))
+
+
+def _reason(message: str) -> str:
+    return message.strip().split("\n<state>")[0].splitlines()[0] if message.strip() else "no token fits"
