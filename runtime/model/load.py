@@ -9,7 +9,7 @@ from typing import Any
 
 from registry.errors import UserError
 from runtime.model.blas import matrix_library, prefer_openblas
-from runtime.model.memory import available_bytes
+from runtime.model.memory import OutOfMemory, available_bytes, is_lack_of_memory, require_bytes
 from runtime.model.mlx_lm_package import utils
 from runtime.model.threads import leave_streams_in_order
 from runtime.protocol.loaded import Holding
@@ -42,6 +42,7 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
     Raises:
         UnsupportedArchitecture: mlx-lm has no code for it.
         WeightsUnreadable: weights are missing, damaged, or not those of the configuration.
+        OutOfMemory: there is not enough memory for them, even as they are.
     """
     prefer_openblas()
     import mlx.core as mx
@@ -49,13 +50,16 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
     from runtime.model.architecture import model_classes
 
     leave_streams_in_order()
+    require_bytes(sum(file.stat().st_size for file in folder.glob("model*.safetensors")), "the weights take")
     try:
         model, config = utils().load_model(folder, lazy=True, get_model_classes=model_classes)
         room = (available_bytes() if memory_bytes is None else memory_bytes) // 2
         dequantized, reason = _take_form(model, room) if mx.default_device() == mx.cpu else (False, "as stored")
         mx.eval([value for module in model.modules() for value in module.values() if isinstance(value, mx.array)])
         mx.eval(model.parameters())
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
+        if is_lack_of_memory(error):
+            raise OutOfMemory(f"there is not enough memory for the weights: {error}", where=str(folder)) from None
         raise WeightsUnreadable(
             f"the weights cannot be loaded: {error}", where=str(folder), hint="`mlxbuild verify` finds damaged files"
         ) from None

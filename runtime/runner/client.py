@@ -6,11 +6,9 @@ import asyncio
 import itertools
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -27,6 +25,7 @@ from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingR
 from runtime.runner import frames
 from runtime.runner.environment import least_environment
 from runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
+from runtime.runner.scratch import Scratch
 
 UNREAD_EVENTS = 8192
 """How many events an answer may be ahead of its reader before it is given up."""
@@ -61,12 +60,12 @@ class Runner:
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        private_folder: Path,
+        scratch: Scratch,
         patience: Patience,
     ) -> None:
         self._process = process
         self._writer = writer
-        self._private_folder = private_folder
+        self._scratch = scratch
         self._patience = patience
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Queue[Event]] = {}
@@ -82,11 +81,13 @@ class Runner:
         self._living = asyncio.create_task(self._live(reader))
 
     @classmethod
-    async def start(cls, folder: Path, *, memory_bytes: int | None = None, patience: Patience | None = None) -> Runner:
+    async def start(
+        cls, folder: Path, scratch: Path, *, memory_bytes: int | None = None, patience: Patience | None = None
+    ) -> Runner:
         """Begin a process, and have it load the model of an artifact's folder.
 
-        Everything of the folder has been read when this returns: it may go then. Weights that are held expanded take
-        at most half of `memory_bytes` (default: what the machine has left).
+        Everything of the folder has been read when this returns: it may go then. Temporary files go below `scratch`.
+        Weights that are held expanded take at most half of `memory_bytes` (default: what the machine has left).
 
         Raises:
             RunnerDied, RunnerStalled: the process did not live to the end of it.
@@ -94,7 +95,7 @@ class Runner:
             MlxbuildError: the model cannot be loaded; of the class that the loading raised.
         """
         ours, theirs = socket.socketpair()
-        private_folder = Path(tempfile.mkdtemp(prefix="mlxbuild-runner-"))
+        private = Scratch.take(scratch)
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-m", "runtime.runner", str(theirs.fileno()), str(os.getpid())),
@@ -102,17 +103,17 @@ class Runner:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                env=least_environment(os.environ, private_folder),
+                env=least_environment(os.environ, private.folder),
                 start_new_session=True,  # an interrupt at the terminal is for the server, which ends its runners
             )
         except BaseException:
             ours.close()
-            shutil.rmtree(private_folder, ignore_errors=True)
+            private.give_back(in_order=True)
             raise
         finally:
             theirs.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        runner = cls(process, reader, writer, private_folder, patience or Patience())
+        runner = cls(process, reader, writer, private, patience or Patience())
         try:
             runner._send("load", str(folder), {"memory_bytes": memory_bytes})
             runner.loaded = await runner._ready
@@ -237,7 +238,7 @@ class Runner:
         await reading
         self._watching.cancel()
         self._end = self._ending(code, broken)
-        shutil.rmtree(self._private_folder, ignore_errors=True)
+        self._scratch.give_back(in_order=code == 0)
         if not self._ready.done():
             self._ready.set_exception(as_error(self._end))
         for answers in self._answers.values():

@@ -17,12 +17,6 @@ class RunnerStalled(EnvironmentFailure):
     code = "runner-stalled"
 
 
-class OutOfMemory(EnvironmentFailure):
-    """The memory that a model needs is not there."""
-
-    code = "out-of-memory"
-
-
 class ReaderTooSlow(InfrastructureError):
     """An answer was not read for so long that it was given up."""
 

@@ -22,6 +22,8 @@ from runtime.runner.outbox import Outbox
 from runtime.runner.work import Work
 
 BEAT_SECONDS = 1.0
+ENDED_AT_WORK = 3
+"""The exit code where files may be half written; see `scratch`."""
 
 
 def serve(connection: socket.socket) -> None:
@@ -45,7 +47,7 @@ def serve(connection: socket.socket) -> None:
                 work.cancel(number)
             case ["stop"]:
                 outbox.close()
-                os._exit(0)
+                os._exit(ENDED_AT_WORK if work is not None and work.vitals().working_seconds else 0)
             case None:
                 os._exit(1)
             case _:

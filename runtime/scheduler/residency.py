@@ -13,69 +13,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from registry.artifact.folder import model_folder
 from registry.digest import Digest
 from registry.reference import Reference
 from registry.store.layout import Store
-from runtime.model.memory import available_bytes
-from runtime.protocol.loaded import Holding
+from runtime.model.memory import OutOfMemory, available_bytes
 from runtime.runner.client import Runner
-from runtime.runner.errors import OutOfMemory, RunnerDied
+from runtime.runner.errors import RunnerDied
 from runtime.scheduler.errors import ModelTooLarge, NoRoom, ServerBusy, ServerStopping
-from runtime.scheduler.hold import blobs_held
 from runtime.scheduler.keep_alive import FOREVER, KeepAlive
 from runtime.scheduler.limits import Limits
+from runtime.scheduler.loading import Admit, Loading
 from runtime.scheduler.need import Need
-
-Admit = Callable[[Reference, Digest], Digest]
-"""Lets an artifact be run under a name, or raises; returns the artifact to run, which may be a completed one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The use of a loaded model, for one request."""
-
-    runner: Runner
-    digest: Digest
-    load_seconds: float
-    """Waiting and loading; next to nothing when it was there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resident:
-    """A model in memory."""
-
-    name: str
-    digest: Digest
-    size_bytes: int
-    """Of its weights as they are held, and its working memory."""
-    expires_at: datetime | None
-    """When it goes if nothing more is asked of it; None is never."""
-    context_length: int
-    holding: Holding
-    requests: int
-    """That it answers now."""
-
-
-@dataclass(eq=False)
-class _Place:
-    """The room that one model takes, from before it is loaded until its process has ended."""
-
-    digest: Digest
-    name: str
-    size_bytes: int
-    keep_alive: KeepAlive
-    admitted: set[str] = field(default_factory=set)
-    runner: Runner | None = None
-    users: int = 0
-    pinned: bool = False
-    leaving: bool = False
-    last_used: float = 0.0
-    expires: asyncio.TimerHandle | None = None
+from runtime.scheduler.place import Lease, Place, Resident
 
 
 @dataclass(eq=False)
@@ -83,7 +36,7 @@ class _Load:
     """A load under way, and how many requests wait for it."""
 
     digest: Digest
-    task: asyncio.Task[_Place] | None = None
+    task: asyncio.Task[Place] | None = None
     waiters: int = 0
     began: float = field(default_factory=time.monotonic)
 
@@ -91,20 +44,25 @@ class _Load:
 class Residency:
     """The models of one server. For one event loop."""
 
-    def __init__(self, store: Store, admit: Admit, limits: Limits | None = None) -> None:
-        """`admit` is called in a thread, before a model is loaded and for every other name it is asked for by."""
-        self.limits = limits or Limits()
-        self._store = store
-        self._admit = admit
+    def __init__(self, loading: Loading, limits: Limits) -> None:
+        self.limits = limits
+        self._loading = loading
+        self._tags = loading.store.tags
         self._budget_bytes = self.limits.memory_bytes or available_bytes() * 4 // 5
-        self._places: dict[Digest, _Place] = {}
-        self._taken: set[_Place] = set()
+        self._places: dict[Digest, Place] = {}
+        self._taken: set[Place] = set()
         self._names: dict[str, Digest] = {}
         self._loads: dict[Digest, _Load] = {}
         self._line: list[_Load] = []
         self._changed = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    @classmethod
+    def of(cls, store: Store, admit: Admit, limits: Limits | None = None) -> Residency:
+        """Models of a store; `admit` is asked before one is loaded, and for every further name of it."""
+        limits = limits or Limits()
+        return cls(Loading(store, admit, limits.patience), limits)
 
     @contextlib.asynccontextmanager
     async def lease(self, reference: str, *, keep_alive: KeepAlive | None = None) -> AsyncIterator[Lease]:
@@ -148,7 +106,7 @@ class Residency:
     def resident(self) -> list[Resident]:
         """Models that are loaded; the one that stays longest first."""
         places = [place for place in self._taken if place.runner is not None]
-        return sorted(map(_resident, places), key=lambda each: each.expires_at or _NEVER, reverse=True)
+        return sorted((place.told() for place in places), key=lambda each: each.expires_at or _NEVER, reverse=True)
 
     @property
     def waiting(self) -> int:
@@ -171,9 +129,9 @@ class Residency:
 
     # A request's way to a model.
 
-    async def _take(self, reference: Reference) -> _Place:
+    async def _take(self, reference: Reference) -> Place:
         """A place with a loaded model, of which one more use is counted."""
-        digest = self._store.tags.resolve(reference)
+        digest = self._tags.resolve(reference)
         self._name(reference, digest)
         place = self._places.get(digest)
         if place is None:
@@ -182,7 +140,7 @@ class Residency:
             self._use(place)
         if reference.store_name not in place.admitted:
             try:
-                await asyncio.to_thread(self._admit, reference, digest)
+                await self._loading.admit(reference, digest)
             except BaseException:
                 self._release(place)
                 raise
@@ -200,7 +158,7 @@ class Residency:
         if (place := self._places.get(before)) is not None:
             self._leave(place)
 
-    async def _wait(self, reference: Reference, digest: Digest) -> _Place:
+    async def _wait(self, reference: Reference, digest: Digest) -> Place:
         if self._closed:
             raise ServerStopping("the server is stopping")
         if self.waiting >= self.limits.max_queue:
@@ -223,14 +181,12 @@ class Residency:
                 self._forget(load)
             raise
 
-    def _use(self, place: _Place) -> None:
+    def _use(self, place: Place) -> None:
         place.users += 1
         place.last_used = time.monotonic()
-        if place.expires is not None:
-            place.expires.cancel()
-            place.expires = None
+        place.wake()
 
-    def _release(self, place: _Place) -> None:
+    def _release(self, place: Place) -> None:
         place.users -= 1
         place.last_used = time.monotonic()
         if place.users:
@@ -246,13 +202,11 @@ class Residency:
 
     # Loading.
 
-    async def _load(self, load: _Load, reference: Reference) -> _Place:
+    async def _load(self, load: _Load, reference: Reference) -> Place:
         try:
             self._line.append(load)
             try:
-                async with blobs_held(self._store.home):
-                    runnable = await asyncio.to_thread(self._admit, reference, load.digest)
-                    need = await asyncio.to_thread(Need.of, self._store, runnable)
+                need = await self._loading.need(reference, load.digest)
                 place = await self._room(load, reference, need)
             finally:
                 self._line.remove(load)
@@ -273,12 +227,12 @@ class Residency:
         finally:
             self._forget(load)
 
-    async def _started(self, place: _Place, reference: Reference, need: Need) -> Runner:
+    async def _started(self, place: Place, reference: Reference, need: Need) -> Runner:
         """The runner of a model; tried once more with nothing beside it when there is not enough memory."""
         try:
             return await self._start(place, reference, need)
         except (OutOfMemory, RunnerDied):
-            others = [each for each in self._staying() if each is not place and each.runner and not each.pinned]
+            others = [each for each in self._taken if each.may_go]
             if not others:
                 raise
             for each in others:
@@ -287,13 +241,10 @@ class Residency:
                 await self._change()
         return await self._start(place, reference, need)
 
-    async def _start(self, place: _Place, reference: Reference, need: Need) -> Runner:
-        async with blobs_held(self._store.home):
-            runnable = await asyncio.to_thread(self._admit, reference, place.digest)
-            folder = await asyncio.to_thread(model_folder, self._store, runnable)
-            others = sum(each.size_bytes for each in self._taken if each is not place)
-            memory_bytes = max(0, self._budget_bytes - others - need.working_bytes)
-            return await Runner.start(folder, memory_bytes=memory_bytes, patience=self.limits.patience)
+    async def _start(self, place: Place, reference: Reference, need: Need) -> Runner:
+        others = sum(each.size_bytes for each in self._taken if each is not place)
+        memory_bytes = max(0, self._budget_bytes - others - need.working_bytes)
+        return await self._loading.start(reference, place.digest, memory_bytes=memory_bytes)
 
     def _forget(self, load: _Load) -> None:
         if self._loads.get(load.digest) is load:
@@ -301,7 +252,7 @@ class Residency:
 
     # Room.
 
-    async def _room(self, load: _Load, reference: Reference, need: Need) -> _Place:
+    async def _room(self, load: _Load, reference: Reference, need: Need) -> Place:
         """A place that is taken from now on."""
         if need.total_bytes > self._budget_bytes:
             raise ModelTooLarge(
@@ -314,7 +265,7 @@ class Residency:
             if self._line[0] is load:
                 self._make_room(load, reference, need)
             await self._change()
-        place = _Place(load.digest, reference.store_name, need.total_bytes, self.limits.keep_alive)
+        place = Place(load.digest, reference.store_name, need.total_bytes, self.limits.keep_alive)
         self._taken.add(place)
         return place
 
@@ -322,7 +273,7 @@ class Residency:
         """Let go as many models as it takes, if they may go yet."""
         waited = time.monotonic() - load.began
         while not self._fits(need, staying := self._staying()):
-            loaded = [place for place in staying if place.runner is not None and not place.pinned]
+            loaded = [place for place in staying if place.may_go]
             idle = [place for place in loaded if not place.users]
             candidates = idle or (loaded if waited >= self.limits.fairness_seconds else [])
             if candidates:
@@ -336,10 +287,10 @@ class Residency:
                 )
             return
 
-    def _staying(self) -> list[_Place]:
+    def _staying(self) -> list[Place]:
         return [place for place in self._taken if not place.leaving]
 
-    def _fits(self, need: Need, beside: set[_Place] | list[_Place]) -> bool:
+    def _fits(self, need: Need, beside: set[Place] | list[Place]) -> bool:
         taken_bytes = sum(place.size_bytes for place in beside)
         return len(beside) < self.limits.max_loaded_models and taken_bytes + need.total_bytes <= self._budget_bytes
 
@@ -348,29 +299,27 @@ class Residency:
 
     # Going.
 
-    def _leave(self, place: _Place) -> None:
+    def _leave(self, place: Place) -> None:
         """No new requests; gone after the last one."""
         if place.leaving:
             return
         place.leaving = True
-        if place.expires is not None:
-            place.expires.cancel()
+        place.wake()
         if self._places.get(place.digest) is place:
             del self._places[place.digest]
         if not place.users:
             self._end(place)
 
-    def _end(self, place: _Place) -> None:
+    def _end(self, place: Place) -> None:
         if place.runner is not None:
             task = asyncio.create_task(place.runner.stop())
             self._endings.add(task)
             task.add_done_callback(self._endings.discard)
 
-    def _ended(self, place: _Place) -> None:
+    def _ended(self, place: Place) -> None:
         """The process is no more, by our will or not."""
         place.leaving = True
-        if place.expires is not None:
-            place.expires.cancel()
+        place.wake()
         if self._places.get(place.digest) is place:
             del self._places[place.digest]
         self._taken.discard(place)
@@ -385,15 +334,3 @@ class Residency:
 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
-
-
-def _resident(place: _Place) -> Resident:
-    assert place.runner is not None
-    seconds = None if place.pinned else place.keep_alive.seconds
-    if seconds is not None and place.expires is not None:
-        seconds = max(0.0, place.expires.when() - asyncio.get_running_loop().time())
-    expires_at = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
-    loaded = place.runner.loaded
-    return Resident(
-        place.name, place.digest, place.size_bytes, expires_at, loaded.context_length, loaded.holding, place.users
-    )

@@ -31,10 +31,15 @@ def folder(hello_store: Store) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runner(loop: asyncio.Runner, folder: Path) -> Iterator[Runner]:
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def runner(loop: asyncio.Runner, folder: Path, scratch: Path) -> Iterator[Runner]:
     os.environ["PLANTED_TOKEN"] = "secret"
     try:
-        runner = loop.run(Runner.start(folder))
+        runner = loop.run(Runner.start(folder, scratch))
     finally:
         del os.environ["PLANTED_TOKEN"]
     yield runner
@@ -98,9 +103,11 @@ def test_closing_an_answer_ends_the_work(loop: asyncio.Runner, runner: Runner) -
     assert loop.run(left()) < 20 * 400
 
 
-def test_a_killed_process_fails_its_requests_and_no_others(loop: asyncio.Runner, runner: Runner, folder: Path) -> None:
+def test_a_killed_process_fails_its_requests_and_no_others(
+    loop: asyncio.Runner, runner: Runner, folder: Path, scratch: Path
+) -> None:
     async def killed() -> None:
-        other = await Runner.start(folder)
+        other = await Runner.start(folder, scratch)
         answer = other.answer(LONG)
         await anext(answer)
         beside = asyncio.create_task(said(runner.answer(QUESTION)))
@@ -116,9 +123,9 @@ def test_a_killed_process_fails_its_requests_and_no_others(loop: asyncio.Runner,
     loop.run(killed())
 
 
-def test_a_process_that_hangs_is_ended(loop: asyncio.Runner, folder: Path) -> None:
+def test_a_process_that_hangs_is_ended(loop: asyncio.Runner, folder: Path, scratch: Path) -> None:
     async def hung() -> None:
-        other = await Runner.start(folder, patience=Patience(silent_seconds=2))
+        other = await Runner.start(folder, scratch, patience=Patience(silent_seconds=2))
         os.kill(other.process_id, signal.SIGSTOP)
         with pytest.raises(RunnerStalled, match="no sign of life"):
             await said(other.answer(QUESTION))
@@ -127,6 +134,6 @@ def test_a_process_that_hangs_is_ended(loop: asyncio.Runner, folder: Path) -> No
     loop.run(hung())
 
 
-def test_a_folder_that_is_no_model_is_a_clear_error(loop: asyncio.Runner, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_model_is_a_clear_error(loop: asyncio.Runner, tmp_path: Path, scratch: Path) -> None:
     with pytest.raises(MlxbuildError, match=r"facts\.json is missing"):
-        loop.run(Runner.start(tmp_path))
+        loop.run(Runner.start(tmp_path, scratch))

@@ -37,7 +37,7 @@ def admit(reference: Reference, digest: Digest) -> Digest:
 
 @asynccontextmanager
 async def residency(store: Store, limits: Limits | None = None) -> AsyncIterator[Residency]:
-    models = Residency(store, admit, limits)
+    models = Residency.of(store, admit, limits)
     try:
         yield models
     finally:
@@ -222,7 +222,7 @@ def test_nothing_is_loaded_that_is_not_admitted(hello_store: Store) -> None:
         return digest
 
     async def scenario() -> None:
-        models = Residency(hello_store, admit_few)
+        models = Residency.of(hello_store, admit_few)
         async with models.lease(INT4):
             pass
         with pytest.raises(UserError, match="not this one"):

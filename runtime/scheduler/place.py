@@ -1,0 +1,96 @@
+"""What is kept of each model in memory, and what of it is told. Which ones there are: `residency`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from registry.digest import Digest
+from runtime.protocol.loaded import Holding
+from runtime.runner.client import Runner
+from runtime.scheduler.keep_alive import KeepAlive
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The use of a loaded model, for one request."""
+
+    runner: Runner
+    digest: Digest
+    load_seconds: float
+    """Waiting and loading; next to nothing when it was there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model in memory."""
+
+    name: str
+    """The one it was loaded by."""
+    digest: Digest
+    size_bytes: int
+    """Of its weights as they are held, and its working memory."""
+    expires_at: datetime | None
+    """When it goes if nothing more is asked of it; None is never."""
+    context_length: int
+    holding: Holding
+    requests: int
+    """That are under way."""
+    runner: Runner
+    """For its statistics."""
+
+
+@dataclass(eq=False)
+class Place:
+    """The room that one model takes, from before it is loaded until its process has ended."""
+
+    digest: Digest
+    name: str
+    size_bytes: int
+    keep_alive: KeepAlive
+    admitted: set[str] = field(default_factory=set)
+    """Names under which it may be used."""
+    runner: Runner | None = None
+    """None while it is loaded."""
+    users: int = 0
+    pinned: bool = False
+    leaving: bool = False
+    """Takes no new requests, and goes after the last one."""
+    last_used: float = 0.0
+    expires: asyncio.TimerHandle | None = None
+
+    @property
+    def may_go(self) -> bool:
+        """Whether it could make room for another."""
+        return self.runner is not None and not self.pinned and not self.leaving
+
+    def wake(self) -> None:
+        """Wait no more."""
+        if self.expires is not None:
+            self.expires.cancel()
+            self.expires = None
+
+    def told(self) -> Resident:
+        """As others see it.
+
+        Raises:
+            RuntimeError: it is still being loaded.
+        """
+        if self.runner is None:
+            raise RuntimeError("the model is being loaded")
+        seconds = None if self.pinned else self.keep_alive.seconds
+        if seconds is not None and self.expires is not None:
+            seconds = max(0.0, self.expires.when() - asyncio.get_running_loop().time())
+        expires_at = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+        loaded = self.runner.loaded
+        return Resident(
+            self.name,
+            self.digest,
+            self.size_bytes,
+            expires_at,
+            loaded.context_length,
+            loaded.holding,
+            self.users,
+            self.runner,
+        )
