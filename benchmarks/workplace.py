@@ -53,14 +53,14 @@ class Home:
         """Build a recipe."""
         return self.run("create", "-f", recipe.path)
 
-    def last_actions(self) -> list[dict[str, Any]]:
-        """Every action of the last build with its outcome."""
-        actions: list[dict[str, Any]] = json.loads(self.run("log", "last", "--json").stdout)["actions"]
-        return actions
+    def last_run(self) -> dict[str, Any]:
+        """What the log keeps of the last build: its seconds, and every action with its outcome."""
+        run: dict[str, Any] = json.loads(self.run("log", "last", "--json").stdout)
+        return run
 
     def ran(self, *steps: str) -> list[str]:
         """The actions of some steps that ran in the last build."""
-        labels = [action["label"] for action in self.last_actions() if action["outcome"] == "ran"]
+        labels = [action["label"] for action in self.last_run()["actions"] if action["outcome"] == "ran"]
         return [label for label in labels if label.split("/")[1] in steps]
 
     def artifact_bytes(self, name: str) -> int:
