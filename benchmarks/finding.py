@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from registry.quantities import format_bytes
 
-Unit = Literal["s", "ms", "B", "B/s", "actions"]
+Unit = Literal["s", "ms", "B", "B/s", "actions", "tokens/s"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ def _quantity(value: float, unit: Unit) -> str:
             return format_bytes(round(value))
         case "B/s":
             return f"{format_bytes(round(value))}/s"
+        case "tokens/s":
+            return f"{value:.0f} tokens/s"
         case "actions":
             return f"{value:g} actions"
         case _:

@@ -1,0 +1,102 @@
+"""Opens streams at a server that speaks OpenAI's chat API, counts tokens, and notes when they came.
+
+It reads as little of each reply as it can, so that what is measured is the server and not this client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_SILENT_SECONDS = 120
+
+
+class StreamBroken(RuntimeError):
+    """A server answered with something else than a whole stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One answer."""
+
+    tokens: int
+    """As the server counts them."""
+    began: float
+    """By the clock of `time.perf_counter`, as all times here."""
+    arrivals: tuple[float, ...]
+    """When each part of the answer came."""
+    text: str
+
+    @property
+    def first_seconds(self) -> float:
+        """From the request to the first part."""
+        return self.arrivals[0] - self.began
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Streams that ran together."""
+
+    streams: tuple[Stream, ...]
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of all streams together."""
+        return sum(stream.tokens for stream in self.streams) / self.seconds
+
+
+def at_once(port: int, bodies: Sequence[Mapping[str, Any]], count: int) -> Load:
+    """Send all bodies, `count` of them at any time, and read the answers to their ends."""
+    return asyncio.run(_at_once(port, bodies, count))
+
+
+async def _at_once(port: int, bodies: Sequence[Mapping[str, Any]], count: int) -> Load:
+    waiting = list(bodies)[::-1]
+    done: list[Stream] = []
+
+    async def client() -> None:
+        while waiting:
+            done.append(await stream(port, waiting.pop()))
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(count)))
+    return Load(tuple(done), time.perf_counter() - began)
+
+
+async def stream(port: int, body: Mapping[str, Any]) -> Stream:
+    """One streamed chat completion.
+
+    Raises:
+        StreamBroken: it has no end, or is none.
+    """
+    content = json.dumps({**body, "stream": True, "stream_options": {"include_usage": True}}).encode()
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    )
+    began = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(head.encode() + content)
+        arrivals, texts, tokens = [], [], None
+        async with asyncio.timeout(_SILENT_SECONDS):
+            async for line in reader:
+                if line.startswith(b"data: {"):
+                    event = json.loads(line[6:])
+                    tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+                    delta = event["choices"][0].get("delta", {}) if event.get("choices") else {}
+                    if delta.get("content"):
+                        arrivals.append(time.perf_counter())
+                        texts.append(delta["content"])
+                elif line.startswith(b"data: [DONE]"):
+                    break
+        if tokens is None or not arrivals:
+            raise StreamBroken(f"an answer had no end: {''.join(texts)!r}")
+        return Stream(tokens, began, tuple(arrivals), "".join(texts))
+    finally:
+        writer.close()
