@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "test": "Run the gates that an artifact carries.",
     "run": "Answer a prompt with a built model.",
     "chat": "Talk with a built model.",
+    "serve": "Serve models over the Ollama, OpenAI and Anthropic APIs.",
     "list": "List the artifacts in the store, or the tags of a repository.",
     "show": "Show what is in an artifact.",
     "inspect": "Show an artifact of the store or of a registry without its weights.",

@@ -62,6 +62,12 @@ class ModelFacts:
     kv_bytes_per_token: int | None = None
     """Of an unquantized cache of two bytes a number; None where the architecture keeps another kind of state."""
 
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What can be asked of the model, in Ollama's words."""
+        known = {"completion": True, "tools": self.takes_tools, "thinking": self.think_start is not None}
+        return tuple(name for name, can in known.items() if can)
+
     def to_json(self) -> bytes:
         """Canonical JSON, with the schema's number."""
         digest = None if self.chat_template is None else str(self.chat_template)

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +144,7 @@ class Runner:
         else:
             self._on_end.append(tell)
 
-    async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[Event]:
+    async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncGenerator[Event, None]:
         """What the model says. Closing the iterator cancels the work.
 
         Raises:

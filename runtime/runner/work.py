@@ -111,13 +111,10 @@ class Work:
 
 def _load(model: LoadedModel) -> Loaded:
     facts = model.facts
-    capabilities = ["completion"]
-    capabilities += ["tools"] if facts.takes_tools else []
-    capabilities += ["thinking"] if facts.think_start else []
     # Everything that is read of the folder is read now: afterwards it may go.
     _ = model.tokenizer, model.template
     holding = model.weights.holding
-    return Loaded(facts.to_json().decode(), holding, facts.context_length or 0, tuple(capabilities))
+    return Loaded(facts.to_json().decode(), holding, facts.context_length or 0, facts.capabilities)
 
 
 def _answer(model: LoadedModel, request: Request) -> Iterable[Event]:

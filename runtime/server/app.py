@@ -11,10 +11,12 @@ from sanic import Request, Sanic
 from sanic.response import HTTPResponse
 from sanic.response import text as text_response
 
+from runtime.scheduler.errors import ServerStopping
 from runtime.server.api import Api, as_json
 from runtime.server.application import Application
-from runtime.server.failures import ServerStopping, failure_of
+from runtime.server.failures import failure_of
 from runtime.server.native.api import API as NATIVE
+from runtime.server.operations.metrics import Metrics
 from runtime.server.operations.observation import request_id, write_id
 from runtime.server.streams import is_stopping
 
@@ -42,7 +44,8 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.application = application
     app.ctx.is_stopping = False
     app.ctx.running = set()
-    app.ctx.observers = []
+    app.ctx.metrics = Metrics(application)
+    app.ctx.observers = [app.ctx.metrics.observe]
     app.register_middleware(write_id, "response")
     for api in apis:
         app.blueprint(api.routes())

@@ -11,6 +11,7 @@ from sanic import Request
 from registry.digest import Digest
 from registry.home import Home
 from registry.store.layout import Store
+from runtime.scheduler.residency import Residency
 from runtime.server.settings import ServerSettings
 
 
@@ -47,7 +48,7 @@ class Application:
     home: Home
     store: Store
     settings: ServerSettings
-    residency: Any
+    residency: Residency
     builder: Builder
     version: str
 

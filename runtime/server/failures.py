@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from sanic.exceptions import MethodNotAllowed, NotFound, SanicException
 
@@ -35,20 +34,15 @@ class NotSupported(UserError):
     code = "not-supported"
 
 
-class ServerStopping(MlxbuildError):
-    """The server is being stopped, and does not answer to the end."""
-
-    code = "server-stopping"
-    kind: ClassVar[Kind] = Kind.ENVIRONMENT
-    exit_code = 6
-
-
 _STATUS_OF_CODE = {
     "unknown-reference": 404,
     "request-too-large": 413,
     "request-too-slow": 408,
     "server-stopping": 503,
-    "queue-full": 503,
+    "server-busy": 503,
+    "no-room": 503,
+    "option-of-wrong-type": 500,
+    "format-of-wrong-kind": 500,
     "no-api-key": 401,
     "forbidden": 403,
     "rate-limited": 429,

@@ -9,8 +9,9 @@ from typing import Any, Self
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from runtime.scheduler.errors import ServerStopping
 from runtime.server.api import Manners
-from runtime.server.failures import ServerStopping, failure_of
+from runtime.server.failures import failure_of
 from runtime.server.operations.observation import request_id
 
 

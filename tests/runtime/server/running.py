@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,7 +53,11 @@ def running(app: Sanic[Any, Any], *, grace_seconds: float = 1.0) -> Iterator[Run
         app.ctx.observers.append(server.observed.append)
         started.append(server)
         asyncio.get_running_loop().call_soon(begun.set)
-        await serve(app, listening, stop, grace_seconds=grace_seconds)
+        try:
+            await serve(app, listening, stop, grace_seconds=grace_seconds)
+        finally:
+            if (residency := app.ctx.application.residency) is not None:
+                await residency.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), name="server", daemon=True)
     thread.start()
@@ -62,3 +67,12 @@ def running(app: Sanic[Any, Any], *, grace_seconds: float = 1.0) -> Iterator[Run
     finally:
         if thread.is_alive():
             started[0].stop()
+
+
+def soon(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that is brought about elsewhere."""
+    for _ in range(500):
+        if holds():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come to hold")

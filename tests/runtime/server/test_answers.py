@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -22,10 +22,10 @@ from runtime.server.api import Api, declare, json_line
 from runtime.server.app import create_app
 from runtime.server.application import Application
 from runtime.server.bodies import read_json
-from runtime.server.native.api import MANNERS
+from runtime.server.native.manners import MANNERS
 from runtime.server.settings import ServerSettings
 from runtime.server.streams import AnswerStream
-from tests.runtime.server.running import RunningServer, running
+from tests.runtime.server.running import RunningServer, running, soon
 
 cancelled = threading.Event()
 
@@ -118,7 +118,7 @@ def test_an_error_midway_is_the_last_line(client: httpx.Client, server: RunningS
         {"piece": 1},
         {"error": "it is not there any more", "code": "unknown-reference"},
     ]
-    _soon(lambda: server.observed[-1].route == "/midway")
+    soon(lambda: server.observed[-1].route == "/midway")
     assert server.observed[-1].error == "unknown-reference"
 
 
@@ -187,7 +187,7 @@ def test_a_client_that_goes_away_cancels(server: RunningServer, path: str) -> No
         else:
             time.sleep(0.1)
     assert cancelled.wait(timeout=30)
-    _soon(lambda: server.observed[-1].path == path)
+    soon(lambda: server.observed[-1].path == path)
     assert server.observed[-1].status == 499
 
 
@@ -202,18 +202,10 @@ def test_stopping_ends_every_answer_in_words(application: Application) -> None:
         threads = [threading.Thread(target=ask, args=(path,)) for path in ("/endless", "/silent")]
         for thread in threads:
             thread.start()
-        _soon(lambda: len(app.ctx.running) == 2)
+        soon(lambda: len(app.ctx.running) == 2)
         server.stop()
         for thread in threads:
             thread.join(timeout=30)
     error = {"error": "the server is being stopped", "code": "server-stopping"}
     assert [json.loads(line) for line in answers["/endless"].text.splitlines()] == [{"piece": 1}, error]
     assert (answers["/silent"].status_code, answers["/silent"].json()) == (503, error)
-
-
-def _soon(holds: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if holds():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it did not come to hold")

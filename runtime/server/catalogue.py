@@ -1,0 +1,120 @@
+"""What is told of the models in the store without loading them, for whichever API lists them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from registry.artifact.reader import Artifact
+from registry.digest import Digest
+from registry.errors import MlxbuildError
+from registry.home import Home
+from registry.store.layout import Store
+from runtime.model.facts import ModelFacts
+from runtime.model.files import DEFAULTS_FILE, FACTS_FILE
+from runtime.server.logger import log
+
+CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """One artifact of the store."""
+
+    artifact: Artifact
+    facts: ModelFacts | None
+    """None where another tool made it: they are found out when it is loaded."""
+    config: Mapping[str, Any]
+    """Its `config.json`."""
+    modified: datetime
+    """When its manifest came into the store, in the local time zone."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Config and files, each distinct blob once."""
+        return self.artifact.size_bytes - self.artifact.manifest.blob.size_bytes
+
+    @property
+    def family(self) -> str:
+        """Such as `llama`; empty where the artifact does not tell."""
+        return str(self._descriptor.get("family") or self.config.get("model_type") or "")
+
+    @property
+    def parameters(self) -> str:
+        """Such as `1.2B`."""
+        return str(self._settings.get("paramSize") or "")
+
+    @property
+    def quantization(self) -> str:
+        """Such as `mlx-affine-4bit-g64`, or the type of the numbers."""
+        return str(self._settings.get("quantization") or self._settings.get("precision") or "")
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """In Ollama's words."""
+        return ("completion",) if self.facts is None else self.facts.capabilities
+
+    @property
+    def context_length(self) -> int | None:
+        """In tokens."""
+        return None if self.facts is None else self.facts.context_length
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """`mlxbuild/defaults.json`."""
+        return _json_file(self.artifact, DEFAULTS_FILE)
+
+    @property
+    def _descriptor(self) -> Mapping[str, Any]:
+        return self.artifact.config.get("descriptor") or {}
+
+    @property
+    def _settings(self) -> Mapping[str, Any]:
+        return self.artifact.config.get("config") or {}
+
+
+def list_models(store: Store) -> list[tuple[str, ListedModel]]:
+    """Every name with its model, those that came last first. What cannot be read is left out, and logged.
+
+    Raises:
+        StoreFailure: the tags cannot be read.
+    """
+    return sorted(_readable(store), key=lambda item: (-item[1].modified.timestamp(), item[0]))
+
+
+def _readable(store: Store) -> Iterator[tuple[str, ListedModel]]:
+    for name, descriptor in store.tags.items():
+        try:
+            yield name, describe(store, descriptor.digest)
+        except MlxbuildError as error:
+            log.warning("model-not-listed", model=name, code=error.code, reason=error.message)
+
+
+def describe(store: Store, digest: Digest) -> ListedModel:
+    """What is told of one artifact.
+
+    Raises:
+        BlobMissing, BlobCorrupt, InvalidManifest, BrokenFacts: it cannot be read.
+    """
+    return _described(str(store.home.root), digest, store.path(digest).stat().st_mtime)
+
+
+@lru_cache(maxsize=1024)
+def _described(home: str, digest: Digest, modified_seconds: float) -> ListedModel:
+
+    artifact = Artifact.open(Store(Home(Path(home))), digest)
+    facts = ModelFacts.from_json(artifact.read(FACTS_FILE)) if artifact.file(FACTS_FILE) else None
+    modified = datetime.fromtimestamp(modified_seconds).astimezone()
+    return ListedModel(artifact, facts, _json_file(artifact, CONFIG_FILE), modified)
+
+
+def _json_file(artifact: Artifact, path: str) -> Mapping[str, Any]:
+    if artifact.file(path) is None:
+        return {}
+    document = json.loads(artifact.read(path))
+    return document if isinstance(document, dict) else {}

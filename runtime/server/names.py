@@ -1,0 +1,62 @@
+"""Which artifact of the store a client means. How people write references: `registry.reference`.
+
+Clients of Ollama leave out tags, and write names in any case. So: a name without a tag is its tag `latest`; where there
+is none, and all tags of the name are one artifact, it is that one. A name that is not found as it is written is looked
+for in any case. `variant@version` is the tag `variant-version`, as everywhere.
+"""
+
+from __future__ import annotations
+
+from registry.digest import Digest
+from registry.reference import DEFAULT_TAG, InvalidReference, Reference
+from registry.store.layout import Store
+from registry.store.tags import UnknownReference
+
+
+def parse_name(text: str) -> Reference:
+    """A name as a client writes it: the repository in lowercase, no spaces around.
+
+    Raises:
+        InvalidReference: it is none.
+    """
+    text = text.strip()
+    try:
+        return Reference.parse(text)
+    except InvalidReference:
+        folder, slash, last = text.rpartition("/")
+        name, colon, rest = last.partition(":")
+        lowered = f"{folder.lower()}{slash}{name.lower()}{colon}{rest}"
+        if lowered == text:
+            raise
+        return Reference.parse(lowered)
+
+
+def find_model(store: Store, text: str) -> tuple[Reference, Digest]:
+    """The artifact that a client means, by a reference that has a tag or a digest.
+
+    Raises:
+        InvalidReference: the text is no name.
+        UnknownReference: the store has no such artifact.
+    """
+    reference = parse_name(text)
+    if reference.digest is not None:
+        return reference, store.tags.resolve(reference)
+    wanted = reference.store_name
+    tags = {name: descriptor.digest for name, descriptor in store.tags.items()}
+    if wanted in tags:
+        return Reference.parse(wanted), tags[wanted]
+    alike = [name for name in tags if name.lower() == wanted.lower()]
+    if not alike and reference.tag is None:
+        alike = [name for name in tags if name.rpartition(":")[0] == reference.name]
+    if len({tags[name] for name in alike}) == 1:
+        return Reference.parse(alike[0]), tags[alike[0]]
+    try:
+        store.tags.resolve(reference)
+    except UnknownReference as error:
+        raise UnknownReference(f"model '{text}' not found", hint=error.hint) from None
+    raise AssertionError("unreachable: the tags were read twice")  # pragma: no cover
+
+
+def display_name(store_name: str) -> str:
+    """A name as lists show it, always with its tag."""
+    return store_name if ":" in store_name.rpartition("/")[2] else f"{store_name}:{DEFAULT_TAG}"

@@ -1,0 +1,66 @@
+"""`POST /api/chat`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pydantic import Field
+from sanic import Blueprint, Request
+from sanic.response import HTTPResponse
+
+from runtime.protocol.requests import ChatRequest
+from runtime.server.api import declare
+from runtime.server.asking import AskedModel, asked_model
+from runtime.server.bodies import checked, read_json
+from runtime.server.native.answers import in_message
+from runtime.server.native.asking import answer, load_or_unload, tell_prompt
+from runtime.server.native.failures import lacks, missing_model, names_told
+from runtime.server.native.messages import MessageBody, conversation
+from runtime.server.native.question import QuestionBody, Settled
+
+
+class ChatBody(QuestionBody):
+    """What `chat` takes."""
+
+    messages: list[MessageBody] = Field(default_factory=list)
+    tools: list[dict[str, Any]] = Field(default_factory=list)
+
+
+def add_to(blueprint: Blueprint) -> None:
+    """Declare the route."""
+    declare(blueprint, "POST", "/api/chat", _chat)
+
+
+async def _chat(request: Request) -> HTTPResponse | None:
+    begun = time.perf_counter()
+    body = checked(ChatBody, await read_json(request))
+    if not body.named:
+        raise missing_model("model is required")
+    settled = body.settled()
+    with names_told(body.named):
+        if not body.messages:
+            return await load_or_unload(request, body, settled.stays, in_message)
+        async with asked_model(request, body.named, settled.stays) as asked:
+            question = _question(body, settled, asked)
+            if body.debug_render_only:
+                return await tell_prompt(body, asked, question, in_message)
+            return await answer(request, body, asked, question, in_message, begun)
+
+
+def _question(body: ChatBody, settled: Settled, asked: AskedModel) -> ChatRequest:
+    if "completion" not in asked.capabilities:
+        raise lacks(body.named, "chat")
+    if any(message.images for message in body.messages):
+        raise lacks(asked.name, "vision")
+    if body.tools and "tools" not in asked.capabilities:
+        raise lacks(asked.name, "tools")
+    return ChatRequest(
+        messages=conversation(body.messages),
+        tools=tuple(body.tools),
+        think=body.thinking(asked.capabilities),
+        format=settled.format,
+        options=settled.options.options,
+        context_tokens=settled.options.context_tokens,
+        truncates=body.truncate,
+    )

@@ -1,0 +1,19 @@
+"""How the native API writes errors and streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.server.api import Manners, json_line
+from runtime.server.failures import HttpFailure
+
+
+def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:
+    """`error` is what Ollama's clients read; code and hint are ours."""
+    told = {"error": failure.message, "code": failure.code, "hint": failure.hint}
+    return {key: value for key, value in told.items() if value is not None}
+
+
+MANNERS = Manners(
+    error_body, lambda failure, request_id: json_line(error_body(failure, request_id)), "application/x-ndjson"
+)

@@ -1,0 +1,91 @@
+"""`GET /api/ps`, and `POST /api/stop`, which is our own: the models in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sanic import Blueprint, Request
+from sanic.response import HTTPResponse
+
+from registry.errors import MlxbuildError
+from registry.reference import Reference
+from registry.store.layout import Store
+from registry.store.tags import UnknownReference
+from runtime.scheduler.place import Resident
+from runtime.server.api import declare
+from runtime.server.application import Application, application_of
+from runtime.server.bodies import checked, read_json
+from runtime.server.catalogue import describe
+from runtime.server.failures import InvalidRequest
+from runtime.server.names import display_name, find_model, parse_name
+from runtime.server.native.asking import json_answer
+from runtime.server.native.body import ModelBody
+from runtime.server.native.failures import names_told
+from runtime.server.native.models import details
+
+_FOREVER = timedelta(days=292 * 365)
+"""How far away Ollama puts the end of what never ends."""
+
+
+def add_to(blueprint: Blueprint) -> None:
+    """Declare the routes."""
+    declare(blueprint, "GET HEAD", "/api/ps", _ps)
+    declare(blueprint, "POST", "/api/stop", _stop)
+
+
+async def _ps(request: Request) -> HTTPResponse:
+    application = application_of(request)
+    return json_answer({"models": [_entry(application.store, each) for each in application.residency.resident()]})
+
+
+def _entry(store: Store, resident: Resident) -> dict[str, Any]:
+    name = display_name(resident.name)
+    holding = resident.holding
+    is_on_gpu = holding.device == "gpu"
+    try:
+        told = details(describe(store, resident.digest))
+    except MlxbuildError:  # it was removed from the store, and lives on in memory
+        told = {}
+    return {
+        "name": name,
+        "model": name,
+        "size": resident.size_bytes,
+        "digest": resident.digest.hex,
+        "details": told,
+        "expires_at": (resident.expires_at or datetime.now(UTC) + _FOREVER).astimezone().isoformat(),
+        "size_vram": resident.size_bytes if is_on_gpu else 0,
+        "context_length": resident.context_length,
+        "holding": {
+            "device": holding.device,
+            "dtype": holding.dtype,
+            "dequantized": holding.dequantized,
+            "reason": holding.reason,
+            "blas": holding.blas,
+        },
+        "requests": resident.requests,
+        "forever": resident.expires_at is None,
+    }
+
+
+async def _stop(request: Request) -> HTTPResponse:
+    body = checked(ModelBody, await read_json(request))
+    if not body.named:
+        raise InvalidRequest("model is required")
+    application = application_of(request)
+    with names_told(body.named):
+        was_loaded = await application.residency.unload(str(_resident(application, body.named)))
+    return json_answer({"model": body.echoed, "unloaded": was_loaded})
+
+
+def _resident(application: Application, name: str) -> Reference:
+    """By digest, as it may have been loaded by another name; by name where the store has it no more."""
+    try:
+        reference, digest = find_model(application.store, name)
+    except UnknownReference:
+        reference = parse_name(name)
+        if all(resident.name != reference.store_name for resident in application.residency.resident()):
+            raise
+        return reference
+    return replace(reference, digest=digest)
