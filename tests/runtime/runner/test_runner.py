@@ -4,46 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from registry.artifact.folder import model_folder
-from registry.errors import MlxbuildError
-from registry.reference import Reference
-from registry.store.layout import Store
 from runtime.engine.options import InvalidOption
 from runtime.protocol.events import Chunk, Event
 from runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
-from runtime.runner.client import Patience, Runner
-from runtime.runner.errors import RunnerDied, RunnerStalled
+from runtime.runner.client import Runner
 
 QUESTION = ChatRequest(({"role": "user", "content": "What is mlxbuild?"},), think=False)
 LONG = CompletionRequest("mlxbuild is", options={"stops": ["never to be seen"], "max_tokens": 400})
-
-
-@pytest.fixture(scope="module")
-def folder(hello_store: Store) -> Path:
-    return model_folder(hello_store, hello_store.tags.resolve(Reference.parse("hello:int4@1.0")))
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("scratch")
-
-
-@pytest.fixture(scope="module")
-def runner(loop: asyncio.Runner, folder: Path, scratch: Path) -> Iterator[Runner]:
-    os.environ["PLANTED_TOKEN"] = "secret"
-    try:
-        runner = loop.run(Runner.start(folder, scratch))
-    finally:
-        del os.environ["PLANTED_TOKEN"]
-    yield runner
-    loop.run(runner.stop())
 
 
 async def said(events: AsyncIterator[Event]) -> str:
@@ -101,39 +74,3 @@ def test_closing_an_answer_ends_the_work(loop: asyncio.Runner, runner: Runner) -
         return now.answer_tokens - before
 
     assert loop.run(left()) < 20 * 400
-
-
-def test_a_killed_process_fails_its_requests_and_no_others(
-    loop: asyncio.Runner, runner: Runner, folder: Path, scratch: Path
-) -> None:
-    async def killed() -> None:
-        other = await Runner.start(folder, scratch)
-        answer = other.answer(LONG)
-        await anext(answer)
-        beside = asyncio.create_task(said(runner.answer(QUESTION)))
-        os.kill(other.process_id, signal.SIGKILL)
-        with pytest.raises(RunnerDied, match="SIGKILL"):
-            await said(answer)
-        with pytest.raises(RunnerDied):
-            await said(other.answer(QUESTION))
-        assert not other.alive
-        assert "mlxbuild is" in await beside
-        await other.stop()
-
-    loop.run(killed())
-
-
-def test_a_process_that_hangs_is_ended(loop: asyncio.Runner, folder: Path, scratch: Path) -> None:
-    async def hung() -> None:
-        other = await Runner.start(folder, scratch, patience=Patience(silent_seconds=2))
-        os.kill(other.process_id, signal.SIGSTOP)
-        with pytest.raises(RunnerStalled, match="no sign of life"):
-            await said(other.answer(QUESTION))
-        assert not psutil.pid_exists(other.process_id)
-
-    loop.run(hung())
-
-
-def test_a_folder_that_is_no_model_is_a_clear_error(loop: asyncio.Runner, tmp_path: Path, scratch: Path) -> None:
-    with pytest.raises(MlxbuildError, match=r"facts\.json is missing"):
-        loop.run(Runner.start(tmp_path, scratch))

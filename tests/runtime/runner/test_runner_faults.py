@@ -1,0 +1,206 @@
+"""What befalls runners: death, silence, nonsense, lost servers, clients that do not read, and clients that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from registry.errors import MlxbuildError
+from runtime.protocol.events import Chunk, Event
+from runtime.protocol.requests import ChatRequest, CompletionRequest
+from runtime.runner import client, frames
+from runtime.runner.client import Patience, Runner
+from runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
+
+QUESTION = ChatRequest(({"role": "user", "content": "What is mlxbuild?"},), think=False)
+LONG = CompletionRequest("mlxbuild is", options={"stops": ["never to be seen"], "max_tokens": 400})
+
+
+async def said(events: AsyncIterator[Event]) -> str:
+    return "".join([event.text async for event in events if isinstance(event, Chunk)])
+
+
+async def at_rest(runner: Runner) -> None:
+    """Wait until nothing is under way."""
+    while (now := runner.statistics()).requests_running or now.requests_waiting:
+        await asyncio.sleep(0.05)
+
+
+def gone(process_id: int) -> bool:
+    """Whether a process has ended, within a few seconds."""
+    for _ in range(200):
+        if not psutil.pid_exists(process_id) or psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_killed_process_fails_its_requests_and_no_others(
+    loop: asyncio.Runner, runner: Runner, folder: Path, scratch: Path
+) -> None:
+    async def killed() -> None:
+        other = await Runner.start(folder, scratch)
+        answer = other.answer(LONG)
+        await anext(answer)
+        beside = asyncio.create_task(said(runner.answer(QUESTION)))
+        os.kill(other.process_id, signal.SIGKILL)
+        with pytest.raises(RunnerDied, match="SIGKILL"):
+            await said(answer)
+        with pytest.raises(RunnerDied):
+            await said(other.answer(QUESTION))
+        assert not other.alive
+        assert "mlxbuild is" in await beside
+        await other.stop()
+
+    loop.run(killed())
+
+
+def test_a_process_that_hangs_is_ended(loop: asyncio.Runner, folder: Path, scratch: Path) -> None:
+    async def hung() -> None:
+        other = await Runner.start(folder, scratch, patience=Patience(silent_seconds=2))
+        os.kill(other.process_id, signal.SIGSTOP)
+        with pytest.raises(RunnerStalled, match="no sign of life"):
+            await said(other.answer(QUESTION))
+        assert not psutil.pid_exists(other.process_id)
+
+    loop.run(hung())
+
+
+def test_a_load_that_gets_nowhere_is_ended(loop: asyncio.Runner, folder: Path, scratch: Path, tmp_path: Path) -> None:
+    (tmp_path / "mlxbuild").mkdir()
+    os.mkfifo(tmp_path / "mlxbuild" / "facts.json")  # as a network disk that answers no more
+    patience = Patience(stall_seconds=2)
+    with pytest.raises(RunnerStalled, match="did not get on"):
+        loop.run(Runner.start(tmp_path, scratch, patience=patience))
+
+
+def test_a_folder_that_is_no_model_is_a_clear_error(loop: asyncio.Runner, tmp_path: Path, scratch: Path) -> None:
+    with pytest.raises(MlxbuildError, match=r"facts\.json is missing"):
+        loop.run(Runner.start(tmp_path, scratch))
+
+
+@pytest.mark.parametrize(
+    "said_at_first",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        struct.pack(">I", 2**32 - 1) + b"x",
+        struct.pack(">I", 5) + b"{}",
+        struct.pack(">I", 2) + b"{}",
+        struct.pack(">I", 9) + b'["what"]\n',
+        struct.pack(">I", 8) + b"[[[[[[[[",
+        b"\0",
+    ],
+)
+def test_a_process_that_is_told_nonsense_ends(said_at_first: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-m", "runtime.runner", str(theirs.fileno()), str(os.getpid())],
+        pass_fds=(theirs.fileno(),),
+        stderr=subprocess.DEVNULL,
+    )
+    theirs.close()
+    ours.sendall(said_at_first)
+    ours.shutdown(socket.SHUT_WR)
+    assert process.wait(30) != 0
+    ours.close()
+
+
+@pytest.mark.parametrize(
+    "nonsense", ["nonsense that is long enough", r"\000\000\000\002{}", r"\000\000\000\011[\"events\""]
+)
+def test_a_process_that_says_nonsense_is_ended(
+    loop: asyncio.Runner, folder: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nonsense: str
+) -> None:
+    program = tmp_path / "program"
+    # Called as `program -I -m runtime.runner DESCRIPTOR PARENT`.
+    program.write_text(
+        f"#!{sys.executable}\nimport os, sys, time\nos.write(int(sys.argv[4]), b'{nonsense}')\n"
+        "os.close(int(sys.argv[4]))\ntime.sleep(100)\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(RunnerDied, match="frame"):
+        loop.run(Runner.start(folder, scratch))
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_no_process_outlives_its_server(folder: Path, scratch: Path, stopped: bool) -> None:
+    script = """
+import asyncio, pathlib, sys
+from runtime.runner.client import Runner
+
+async def main():
+    runner = await Runner.start(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
+    print(runner.process_id, flush=True)
+    await asyncio.sleep(100)
+
+asyncio.run(main())
+"""
+    server = subprocess.Popen([sys.executable, "-c", script, folder, scratch], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    process_id = int(server.stdout.readline())
+    if stopped and sys.platform == "linux":
+        os.kill(process_id, signal.SIGSTOP)
+    server.kill()
+    server.wait()
+    server.stdout.close()
+    assert gone(process_id)
+
+
+def test_an_answer_that_nobody_reads_is_given_up_and_others_go_on(
+    loop: asyncio.Runner, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "UNREAD_EVENTS", 50)
+
+    async def unread() -> None:
+        answer = runner.answer(LONG)
+        await anext(answer)
+        assert "mlxbuild is" in await said(runner.answer(QUESTION))
+        await at_rest(runner)
+        with pytest.raises(ReaderTooSlow):
+            await said(answer)
+
+    loop.run(unread())
+
+
+def test_clients_that_leave_by_the_hundred_leave_no_work(loop: asyncio.Runner, runner: Runner) -> None:
+    async def left() -> None:
+        before = runner.statistics().answer_tokens
+        asking = [asyncio.create_task(said(runner.answer(LONG))) for _ in range(300)]
+        await asyncio.sleep(0.3)
+        for each in asking:
+            each.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert "mlxbuild is" in await said(runner.answer(QUESTION))
+        await at_rest(runner)
+        assert runner.statistics().answer_tokens - before < 100 * 400
+
+    loop.run(left())
+
+
+def test_what_cannot_be_sent_fails_alone(loop: asyncio.Runner, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def sent() -> None:
+        endless: list[object] = []
+        endless.append(endless)
+        with pytest.raises(ValueError, match="Circular"):
+            await said(runner.answer(CompletionRequest("x", options={"stops": endless})))
+        with monkeypatch.context() as patch:
+            patch.setattr(frames, "FRAME_LIMIT_BYTES", 1000)
+            with pytest.raises(frames.RequestTooLarge):
+                await said(runner.answer(CompletionRequest("x" * 1000)))
+        with pytest.raises(MlxbuildError):
+            await said(runner.answer(CompletionRequest("\ud800")))
+        assert "mlxbuild is" in await said(runner.answer(QUESTION))
+
+    loop.run(sent())
