@@ -1,0 +1,54 @@
+// What the official ollama client for JavaScript gets from our server; prints it as JSON. Arguments: the server's URL.
+import { Ollama } from 'ollama'
+
+const client = new Ollama({ host: process.argv[2] })
+const question = [{ role: 'user', content: 'What is a lock?' }]
+const told = {}
+
+told.chat = await client.chat({ model: 'hello', messages: question, think: false })
+
+told.pieces = []
+for await (const piece of await client.chat({ model: 'hello', messages: question, stream: true })) told.pieces.push(piece)
+
+const tools = [
+  {
+    type: 'function',
+    function: {
+      name: 'get_weather',
+      description: 'Get the current weather in a city',
+      parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+    },
+  },
+]
+const weather = [{ role: 'user', content: 'What is the weather in Oslo?' }]
+told.call = await client.chat({ model: 'hello', messages: weather, tools, think: false })
+weather.push(told.call.message)
+weather.push({ role: 'tool', tool_name: 'get_weather', content: '{"temperature": 21, "sky": "sunny"}' })
+told.result = await client.chat({ model: 'hello', messages: weather, tools, think: false })
+
+told.generate = await client.generate({ model: 'hello', prompt: 'What is a lock?', think: false })
+told.list = await client.list()
+told.show = await client.show({ model: 'hello' })
+told.ps = await client.ps()
+told.version = await client.version()
+told.copied = await client.copy({ source: 'hello', destination: 'hello:by-javascript' })
+told.deleted = await client.delete({ model: 'hello:by-javascript' })
+
+try {
+  await client.chat({ model: 'nobody', messages: question })
+} catch (error) {
+  told.error = { name: error.name, status: error.status_code, message: error.message }
+}
+
+const stream = await client.generate({ model: 'hello', prompt: 'What is the store?', stream: true })
+told.aborted = { pieces: 0 }
+try {
+  for await (const _piece of stream) {
+    told.aborted.pieces += 1
+    stream.abort()
+  }
+} catch (error) {
+  told.aborted.name = error.name
+}
+
+console.log(JSON.stringify(told))
