@@ -11,6 +11,7 @@ from sanic import Blueprint
 from sanic.response import HTTPResponse
 
 from runtime.server.failures import HttpFailure
+from runtime.server.openapi.operation import Operation
 
 Route = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
 """Answers a request; None where it wrote its answer itself."""
@@ -37,6 +38,9 @@ class Api:
     manners: Manners
     routes: Callable[[], Blueprint]
     """A new blueprint, its routes declared by `declare`."""
+    name: str = ""
+    operations: tuple[Operation, ...] = ()
+    """What the OpenAPI document tells of the routes."""
 
 
 def declare(blueprint: Blueprint, methods: str, path: str, route: Route) -> None:

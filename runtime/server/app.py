@@ -12,15 +12,18 @@ from sanic.response import HTTPResponse
 from sanic.response import text as text_response
 
 from runtime.scheduler.errors import ServerStopping
+from runtime.server.anthropic.api import API as ANTHROPIC
 from runtime.server.api import Api, as_json
 from runtime.server.application import Application
 from runtime.server.failures import failure_of
 from runtime.server.native.api import API as NATIVE
+from runtime.server.openai.api import API as OPENAI
+from runtime.server.openapi.api import API as OPENAPI
 from runtime.server.operations.metrics import Metrics
 from runtime.server.operations.observation import request_id, write_id
 from runtime.server.streams import is_stopping
 
-APIS: tuple[Api, ...] = (NATIVE,)
+APIS: tuple[Api, ...] = (NATIVE, OPENAI, ANTHROPIC, OPENAPI)
 _numbers = itertools.count(1)
 _FOREVER = 10 * 365 * 24 * 3600
 """Seconds that Sanic may wait for a handler: a long prompt takes its time, and our own limits hold."""
@@ -42,6 +45,7 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
         }
     )
     app.ctx.application = application
+    app.ctx.apis = apis
     app.ctx.is_stopping = False
     app.ctx.running = set()
     app.ctx.metrics = Metrics(application)

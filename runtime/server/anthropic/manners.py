@@ -1,0 +1,32 @@
+"""How Anthropic's API writes errors and streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.server.api import Manners, server_event
+from runtime.server.failures import HttpFailure
+
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def error_body(failure: HttpFailure, request_id: str) -> dict[str, Any]:
+    """The JSON of an error."""
+    kind = _TYPES.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
+    message = failure.message if failure.hint is None else f"{failure.message} ({failure.hint})"
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+
+
+MANNERS = Manners(
+    error_body,
+    lambda failure, request_id: server_event(error_body(failure, request_id), "error"),
+    "text/event-stream; charset=utf-8",
+)

@@ -1,0 +1,67 @@
+"""`POST /v1/messages` and its token count: bodies are read, the model asked, and its answer written."""
+
+from __future__ import annotations
+
+import contextlib
+
+from sanic import Request
+from sanic.response import HTTPResponse, json
+
+from runtime.protocol.events import Chunk, Progress
+from runtime.protocol.requests import PromptRequest
+from runtime.scheduler.keep_alive import KeepAlive
+from runtime.server.anthropic.body import MessagesBody, PromptBody
+from runtime.server.anthropic.manners import MANNERS
+from runtime.server.anthropic.reply import Event, MessageEvents
+from runtime.server.anthropic.request import chat_request
+from runtime.server.api import server_event
+from runtime.server.asking import asked_model
+from runtime.server.bodies import checked, read_json
+from runtime.server.streams import AnswerStream
+
+_PING = server_event({"type": "ping"}, "ping")
+
+
+async def messages(request: Request) -> HTTPResponse | None:
+    """Answer a conversation."""
+    body = checked(MessagesBody, await read_json(request))
+    question = chat_request(body)
+    told = MessageEvents(body)
+    keep_alive = None if body.keep_alive is None else KeepAlive.parse(body.keep_alive)
+    async with asked_model(request, body.model, keep_alive) as model:
+        if not body.stream:
+            async with contextlib.aclosing(model.answer(question)) as events:
+                async for event in events:
+                    if isinstance(event, Chunk):
+                        _ = list(told.add(event))
+            return json(told.message)
+        async with (
+            AnswerStream(request, MANNERS) as out,
+            contextlib.aclosing(model.answer(question)) as events,
+        ):
+            has_begun = False
+            async for event in events:
+                if not has_begun:
+                    has_begun = True
+                    prompt_tokens = event.total_tokens if isinstance(event, Progress) else 0
+                    for each in told.begin(prompt_tokens):
+                        await out.send(_written(each))
+                    await out.send(_PING)
+                elif isinstance(event, Progress):
+                    await out.send(_PING)
+                if isinstance(event, Chunk):
+                    for each in told.add(event):
+                        await out.send(_written(each))
+    return None
+
+
+async def count_tokens(request: Request) -> HTTPResponse:
+    """How long a conversation is, as the model sees it."""
+    body = checked(PromptBody, await read_json(request))
+    question = chat_request(body)
+    async with asked_model(request, body.model) as model:
+        return json({"input_tokens": (await model.prompt(PromptRequest(question))).tokens})
+
+
+def _written(event: Event) -> bytes:
+    return server_event(event, event["type"])

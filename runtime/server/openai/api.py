@@ -1,0 +1,28 @@
+"""OpenAI's API as a whole: its routes, and its manners."""
+
+from __future__ import annotations
+
+from sanic import Blueprint
+
+from runtime.server.api import Api, declare
+from runtime.server.openai.chat.route import chat_completions
+from runtime.server.openai.completions.route import completions
+from runtime.server.openai.embeddings.route import embeddings
+from runtime.server.openai.manners import MANNERS
+from runtime.server.openai.models import model, models
+from runtime.server.openai.operations import OPERATIONS
+from runtime.server.openai.responses.route import responses
+
+
+def _routes() -> Blueprint:
+    blueprint = Blueprint("openai")
+    declare(blueprint, "POST", "/v1/chat/completions", chat_completions)
+    declare(blueprint, "POST", "/v1/completions", completions)
+    declare(blueprint, "POST", "/v1/embeddings", embeddings)
+    declare(blueprint, "POST", "/v1/responses", responses)
+    declare(blueprint, "GET HEAD", "/v1/models", models)
+    declare(blueprint, "GET HEAD", "/v1/models/<name:path>", model)
+    return blueprint
+
+
+API = Api(("/v1",), MANNERS, _routes, "OpenAI", OPERATIONS)

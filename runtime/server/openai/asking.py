@@ -1,0 +1,41 @@
+"""What every route of OpenAI's API does with a body before its model is asked, and with a stream while it is silent."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from sanic import Request
+
+from runtime.protocol.events import Progress
+from runtime.protocol.requests import ChatRequest
+from runtime.scheduler.keep_alive import KeepAlive
+from runtime.server.asking import AskedModel, asked_model
+from runtime.server.failures import NotSupported
+
+
+def model_of(request: Request, name: str, keep_alive: float | str | None) -> AbstractAsyncContextManager[AskedModel]:
+    """The model that a body names."""
+    return asked_model(request, name, None if keep_alive is None else KeepAlive.parse(keep_alive))
+
+
+def check_thinking(model: AskedModel, name: str, question: ChatRequest) -> None:
+    """Whether the model can think, if it is to.
+
+    Raises:
+        NotSupported: it cannot.
+    """
+    if question.think and "thinking" not in model.capabilities:
+        raise NotSupported(f'"{name}" does not support thinking', where="reasoning_effort")
+
+
+def fingerprint(model: AskedModel) -> dict[str, Any]:
+    """Which artifact answers: the beginning of its digest."""
+    return {"system_fingerprint": f"fp_{model.lease.digest.hex[:12]}"}
+
+
+def sign_of_life(progress: Progress) -> bytes:
+    """A comment, which keeps clients and proxies waiting while a long prompt is read; nothing before it has begun."""
+    if not progress.done_tokens:
+        return b""
+    return b": %d of %d prompt tokens\n\n" % (progress.done_tokens, progress.total_tokens)

@@ -1,0 +1,54 @@
+"""`POST /v1/chat/completions`: the body is read, the model asked, and its answer written, whole or as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from sanic import Request
+from sanic.response import HTTPResponse, json
+
+from runtime.protocol.answers import Answer
+from runtime.protocol.events import Chunk, Progress
+from runtime.server.api import server_event
+from runtime.server.bodies import checked, read_json
+from runtime.server.choices import answers_of
+from runtime.server.openai.asking import check_thinking, fingerprint, model_of, sign_of_life
+from runtime.server.openai.chat.body import ChatBody
+from runtime.server.openai.chat.reply import chat_reply
+from runtime.server.openai.chat.request import chat_requests
+from runtime.server.openai.chat.stream import ChatStream
+from runtime.server.openai.manners import DONE, MANNERS
+from runtime.server.openai.replies import new_id
+from runtime.server.streams import AnswerStream
+
+
+async def chat_completions(request: Request) -> HTTPResponse | None:
+    """Answer a conversation."""
+    body = checked(ChatBody, await read_json(request))
+    questions = chat_requests(body)
+    async with model_of(request, body.model, body.keep_alive) as model:
+        check_thinking(model, body.model, questions[0])
+        head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": body.model, **fingerprint(model)}
+        with_scores = bool(body.logprobs)
+        if not body.stream:
+            answers = [Answer() for _ in questions]
+            async with contextlib.aclosing(answers_of(model, questions)) as events:
+                async for number, event in events:
+                    if isinstance(event, Chunk):
+                        answers[number].add(event)
+            return json(chat_reply(head, answers, with_scores=with_scores))
+        with_usage = bool(body.stream_options and body.stream_options.include_usage)
+        stream = ChatStream(head, len(questions), with_scores=with_scores, with_usage=with_usage)
+        async with AnswerStream(request, MANNERS) as out:
+            async with contextlib.aclosing(answers_of(model, questions)) as events:
+                async for number, event in events:
+                    if isinstance(event, Progress):
+                        await out.send(sign_of_life(event))
+                        continue
+                    for chunk in stream.chunks(number, event):
+                        await out.send(server_event(chunk))
+            for chunk in stream.usage():
+                await out.send(server_event(chunk))
+            await out.send(DONE)
+    return None

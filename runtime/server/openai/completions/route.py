@@ -1,0 +1,62 @@
+"""`POST /v1/completions`: the body is read, the model asked, and its answers written, whole or as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+
+from sanic import Request
+from sanic.response import HTTPResponse, json
+
+from runtime.protocol.events import Chunk, Progress
+from runtime.protocol.requests import CompletionRequest, PromptRequest
+from runtime.server.api import server_event
+from runtime.server.asking import AskedModel
+from runtime.server.bodies import checked, read_json
+from runtime.server.choices import answers_of
+from runtime.server.openai.asking import fingerprint, model_of, sign_of_life
+from runtime.server.openai.completions.body import CompletionBody, completion_requests
+from runtime.server.openai.completions.reply import Completions
+from runtime.server.openai.manners import DONE, MANNERS
+from runtime.server.openai.replies import new_id
+from runtime.server.streams import AnswerStream
+
+
+async def completions(request: Request) -> HTTPResponse | None:
+    """Continue texts."""
+    body = checked(CompletionBody, await read_json(request))
+    questions = completion_requests(body)
+    async with model_of(request, body.model, body.keep_alive) as model:
+        head = {"id": new_id("cmpl-"), "created": int(time.time()), "model": body.model, **fingerprint(model)}
+        echoes = await _prompts(model, questions) if body.echo else [""] * len(questions)
+        told = Completions(head, echoes, body.n or 1, with_scores=body.logprobs is not None)
+        if not body.stream:
+            async with contextlib.aclosing(answers_of(model, questions)) as events:
+                async for number, event in events:
+                    if isinstance(event, Chunk):
+                        told.add(number, event)
+            return json(told.reply())
+        with_usage = bool(body.stream_options and body.stream_options.include_usage)
+        async with AnswerStream(request, MANNERS) as out:
+            async with contextlib.aclosing(answers_of(model, questions)) as events:
+                async for number, event in events:
+                    if isinstance(event, Progress):
+                        await out.send(sign_of_life(event))
+                        continue
+                    for chunk in told.chunks(number, event, with_usage=with_usage):
+                        await out.send(server_event(chunk))
+            if with_usage:
+                await out.send(server_event(told.usage_chunk()))
+            await out.send(DONE)
+    return None
+
+
+async def _prompts(model: AskedModel, questions: Sequence[CompletionRequest]) -> list[str]:
+    """What the model is asked to continue, as text."""
+    return [
+        question.prompt
+        if isinstance(question.prompt, str)
+        else (await model.prompt(PromptRequest(CompletionRequest(question.prompt)))).text
+        for question in questions
+    ]

@@ -1,0 +1,17 @@
+"""`POST /v1/embeddings`: the body is read, the model asked, and its vectors written."""
+
+from __future__ import annotations
+
+from sanic import Request
+from sanic.response import HTTPResponse, json
+
+from runtime.server.bodies import checked, read_json
+from runtime.server.openai.asking import model_of
+from runtime.server.openai.embeddings.body import EmbeddingBody, embedding_reply, embedding_request
+
+
+async def embeddings(request: Request) -> HTTPResponse:
+    """Turn texts into vectors."""
+    body = checked(EmbeddingBody, await read_json(request))
+    async with model_of(request, body.model, body.keep_alive) as model:
+        return json(embedding_reply(body, await model.embed(embedding_request(body))))

@@ -1,0 +1,29 @@
+"""How OpenAI's API writes errors and streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.server.api import Manners, server_event
+from runtime.server.failures import HttpFailure
+
+DONE = b"data: [DONE]\n\n"
+"""How a stream ends that came to its end."""
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_CODES = {"unknown-reference": "model_not_found", "context-exceeded": "context_length_exceeded"}
+"""Those that clients look for; all others are the codes of docs/errors.md."""
+
+
+def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:
+    """The JSON of an error."""
+    kind = _TYPES.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
+    message = failure.message if failure.hint is None else f"{failure.message} ({failure.hint})"
+    code = _CODES.get(failure.code, failure.code)
+    return {"error": {"message": message, "type": kind, "param": failure.where, "code": code}}
+
+
+MANNERS = Manners(
+    error_body,
+    lambda failure, request_id: server_event(error_body(failure, request_id)),
+    "text/event-stream; charset=utf-8",
+)

@@ -1,0 +1,55 @@
+"""What the OpenAPI document tells of OpenAI's routes."""
+
+from __future__ import annotations
+
+from runtime.server.openai.chat.body import ChatBody
+from runtime.server.openai.completions.body import CompletionBody
+from runtime.server.openai.embeddings.body import EmbeddingBody
+from runtime.server.openai.responses.body import ResponseBody
+from runtime.server.openapi.operation import EVENTS, JSON, Operation, Reply, answers, fields
+
+_TEXT = {"type": "string"}
+_ERROR = fields(error=fields("message", "type", "param", "code"))
+_ASKING = (400, 404, 408, 413, 500, 503)
+_COMPLETION = fields("id", "object", "created", "model", "choices", "usage")
+_RESPONSE = fields("id", "object", "created_at", "model", "status", "output", "usage")
+_MODEL = fields("id", "object", "created", "owned_by")
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/chat/completions",
+        "Answer a conversation",
+        answers((JSON, _COMPLETION), (EVENTS, _TEXT), errors=_ERROR, statuses=_ASKING),
+        ChatBody,
+    ),
+    Operation(
+        "POST",
+        "/v1/completions",
+        "Continue texts",
+        answers((JSON, _COMPLETION), (EVENTS, _TEXT), errors=_ERROR, statuses=_ASKING),
+        CompletionBody,
+    ),
+    Operation(
+        "POST",
+        "/v1/embeddings",
+        "Turn texts into vectors",
+        answers((JSON, fields("object", "data", "model", "usage")), errors=_ERROR, statuses=_ASKING),
+        EmbeddingBody,
+    ),
+    Operation(
+        "POST",
+        "/v1/responses",
+        "Answer a conversation, item by item",
+        answers((JSON, _RESPONSE), (EVENTS, _TEXT), errors=_ERROR, statuses=_ASKING),
+        ResponseBody,
+    ),
+    Operation("GET", "/v1/models", "List the models", {200: Reply({JSON: fields("object", "data")})}),
+    Operation(
+        "GET",
+        "/v1/models/{model}",
+        "Tell of one model",
+        answers((JSON, _MODEL), errors=_ERROR, statuses=(400, 404, 500)),
+        parameters={"model": "The model's name; slashes may be written as they are."},
+    ),
+)

@@ -1,0 +1,32 @@
+"""The route by which the document is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sanic import Blueprint, Request
+from sanic.response import HTTPResponse, json
+
+from runtime.server.api import Api, declare
+from runtime.server.application import application_of
+from runtime.server.native.manners import MANNERS
+from runtime.server.openapi.document import document
+from runtime.server.openapi.operation import JSON, Operation, Reply, fields
+
+_DOCUMENT = Reply({JSON: fields("openapi", "info", "paths", "components")})
+OPERATIONS = (Operation("GET", "/openapi.json", "Tell of all routes", {200: _DOCUMENT}),)
+
+
+async def _document(request: Request) -> HTTPResponse:
+    apis: Sequence[Api] = request.app.ctx.apis
+    operations = {api.name: api.operations for api in apis if api.operations}
+    return json(document(operations, version=application_of(request).version))
+
+
+def _routes() -> Blueprint:
+    blueprint = Blueprint("openapi")
+    declare(blueprint, "GET HEAD", "/openapi.json", _document)
+    return blueprint
+
+
+API = Api(("/openapi.json",), MANNERS, _routes, "OpenAPI", OPERATIONS)
