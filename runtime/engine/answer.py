@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from runtime.engine.generate import Piece
 from runtime.engine.markers import MarkerSearch
 from runtime.engine.tool_calls import parse_tool_calls
 from runtime.model.facts import ModelFacts
@@ -43,20 +41,16 @@ class AnswerSplitter:
         """What a formed answer began with, until that tells which of the two it is."""
         self._space = ""
         self._call = ""
-        self._called = False
+        self.called = False
+        """Whether the answer has had a call of a tool."""
 
-    def split(self, pieces: Iterable[Piece]) -> Iterator[Chunk]:
-        """Chunks of all pieces; the reason `stop` becomes `tool_calls` when the model called a tool."""
-        for piece in pieces:
-            chunks = list(self._feed(piece.text))
-            if piece.ending is not None:
-                ending = piece.ending
-                yield from (*chunks, *self._finish())
-                called = self._called and ending.reason == "stop"
-                yield Chunk(ending=replace(ending, reason="tool_calls") if called else ending)
-                return
-            yield from chunks[:-1]
-            yield replace(chunks[-1] if chunks else Chunk(), token=piece.token, score=piece.score)
+    def feed(self, text: str) -> list[Chunk]:
+        """What more text brings."""
+        return list(self._feed(text))
+
+    def finish(self) -> list[Chunk]:
+        """What was held back, at the end of the answer."""
+        return list(self._finish())
 
     def _transitions(self) -> dict[str, State]:
         facts = self._facts
@@ -116,6 +110,6 @@ class AnswerSplitter:
         if calls is None:
             yield Chunk(text=f"{facts.tool_call_start}{written}{end}")
             return
-        self._called = self._called or bool(calls)
+        self.called = self.called or bool(calls)
         for call in calls:
             yield Chunk(tool_call=call)

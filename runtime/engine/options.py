@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from registry.errors import UserError
@@ -33,14 +33,24 @@ class Options:
     min_p: float = 0.0
     repeat_penalty: float = 1.0
     repeat_last_n: int = 64
-    """How many tokens back, prompt included, the penalty looks; -1 for all."""
+    """How many tokens back, prompt included, that penalty looks; -1 for all."""
+    presence_penalty: float = 0.0
+    """Taken from the logits of tokens that the answer has already."""
+    frequency_penalty: float = 0.0
+    """The same, once for each time that the answer has the token."""
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """Added to the logits of tokens, by id."""
     seed: int | None = None
     """None takes a new one each time."""
     max_tokens: int | None = None
     """None goes on until the context is full."""
     stops: tuple[str, ...] = ()
     logprobs: bool = False
-    """Whether pieces carry the log-probability of their token."""
+    """Whether chunks carry the log-probability of their token."""
+    top_logprobs: int = 0
+    """How many of the most likely tokens chunks carry beside it."""
+    kv_bits: int | None = None
+    """Keep keys and values in that many bits: longer contexts in the same memory, but such answers are not batched."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -50,9 +60,14 @@ class Options:
             "min_p": 0 <= self.min_p <= 1,
             "repeat_penalty": 0 < self.repeat_penalty <= 10,
             "repeat_last_n": self.repeat_last_n >= -1,
+            "presence_penalty": -2 <= self.presence_penalty <= 2,
+            "frequency_penalty": -2 <= self.frequency_penalty <= 2,
+            "logit_bias": all(token >= 0 and abs(bias) <= 100 for token, bias in self.logit_bias.items()),
             "seed": self.seed is None or 0 <= self.seed < 2**64,
             "max_tokens": self.max_tokens is None or self.max_tokens >= 1,
             "stops": all(self.stops),
+            "top_logprobs": 0 <= self.top_logprobs <= 20,
+            "kv_bits": self.kv_bits in (None, 2, 3, 4, 5, 6, 8),
         }
         for name, holds in checks.items():
             if not holds:
@@ -73,8 +88,10 @@ class Options:
         if "stops" in given:
             given["stops"] = (given["stops"],) if isinstance(given["stops"], str) else tuple(given["stops"])
         try:
+            if "logit_bias" in given:  # tokens are texts in JSON
+                given["logit_bias"] = {int(token): float(bias) for token, bias in given["logit_bias"].items()}
             return replace(self, **given)
-        except TypeError as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise InvalidOption(f"an option has a value of a wrong type: {error}") from None
 
 
@@ -86,7 +103,12 @@ _RANGES = {
     "min_p": "between 0 and 1",
     "repeat_penalty": "above 0, at most 10",
     "repeat_last_n": "-1 for all, or a number of tokens",
+    "presence_penalty": "between -2 and 2",
+    "frequency_penalty": "between -2 and 2",
+    "logit_bias": "token ids, each with a number between -100 and 100",
     "seed": "0 or more, below 2**64",
     "max_tokens": "1 or more",
     "stops": "texts that are not empty",
+    "top_logprobs": "between 0 and 20",
+    "kv_bits": "2, 3, 4, 5, 6 or 8",
 }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
-from runtime.engine.generate import PromptUnusable
+from runtime.engine.prepared import PromptUnusable
 from runtime.model.threads import leave_streams_in_order
 
 WINDOW_TOKENS = 512

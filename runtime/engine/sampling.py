@@ -1,66 +1,103 @@
-"""From log-probabilities to the next token. Its filters are mlx-lm's; its randomness is its own."""
+"""From logits to the next token of every row of a batch. What changes logits before that: `penalties`, `constraint`."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runtime.engine.options import Options
-from runtime.model.mlx_lm_package import submodule
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
 
-class Sampler:
-    """Chooses one token at a time for one answer. Two of one seed choose alike, whatever else runs beside them."""
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which tokens may be drawn, and how sharply. Rows of one filter are drawn together."""
 
-    def __init__(self, options: Options, prompt: Sequence[int]) -> None:
-        import mlx.core as mx
-
-        self._options = options
-        self._penalizes = options.repeat_penalty != 1.0 and options.repeat_last_n != 0
-        self._past = mx.array(list(prompt) if self._penalizes else [])
-        seed = secrets.randbits(63) if options.seed is None else options.seed
-        self._key = mx.random.key(seed)
-
-    def __call__(self, logits: mx.array) -> tuple[mx.array, mx.array]:
-        """The next token (shape [1]) and the log-probabilities it was chosen by, before filters (shape [1, V]).
-
-        `logits` has shape [1, V]. Nothing is evaluated here.
-        """
-        import mlx.core as mx
-
-        options = self._options
-        if self._penalizes:
-            logits = _discouraged(logits, self._past, options.repeat_penalty, options.repeat_last_n)
-        logprobs = logits - mx.logsumexp(logits, keepdims=True)
-        if options.temperature == 0:
-            token = mx.argmax(logprobs, axis=-1)
-        else:
-            self._key, key = mx.random.split(self._key)
-            token = mx.random.categorical(self._filtered(logprobs) * (1 / options.temperature), key=key)
-        if self._penalizes:
-            self._past = mx.concatenate([self._past, token])
-        return token, logprobs
-
-    def _filtered(self, logprobs: mx.array) -> mx.array:
-        options, filters = self._options, submodule("sample_utils")
-        if options.top_p < 1:
-            logprobs = filters.apply_top_p(logprobs, options.top_p)
-        if options.min_p > 0:
-            logprobs = filters.apply_min_p(logprobs, options.min_p)
-        if 0 < options.top_k < logprobs.shape[-1]:
-            logprobs = filters.apply_top_k(logprobs, options.top_k)
-        return logprobs
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
 
 
-def _discouraged(logits: mx.array, past: mx.array, penalty: float, last: int) -> mx.array:
-    """Divide positive and multiply negative logits of tokens that were there (arXiv:1909.05858)."""
+class RowSampler:
+    """Chooses the tokens of one answer. Two of one seed choose alike, whatever else is in their batch."""
+
+    def __init__(self, options: Options) -> None:
+        greedy = options.temperature == 0
+        self.filter = None if greedy else Filter(options.temperature, options.top_p, options.top_k, options.min_p)
+        """None takes the most likely token always."""
+        self._seed = (secrets.randbits(64) if options.seed is None else options.seed).to_bytes(8, "big")
+        self._drawn = 0
+
+    def go_to(self, place: int) -> None:
+        """The next token is the one at that place of the answer."""
+        self._drawn = place
+
+    def next_key(self) -> tuple[int, int]:
+        """Randomness for one more token: it depends on the seed and on the token's place in the answer alone."""
+        place = self._drawn.to_bytes(8, "big")
+        self._drawn += 1
+        digest = hashlib.blake2b(self._seed + place, digest_size=8).digest()
+        return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:], "big")
+
+
+def sample(logits: mx.array, samplers: Sequence[RowSampler]) -> mx.array:
+    """One token for each row of `logits` (shape [B, V]); shape [B]. Nothing is evaluated here."""
     import mlx.core as mx
 
-    tokens = past[None] if last < 0 else past[None, -last:]
-    chosen = mx.take_along_axis(logits, tokens, axis=-1)
-    chosen = mx.where(chosen < 0, chosen * penalty, chosen / penalty)
-    return mx.put_along_axis(logits, tokens, chosen, axis=-1)
+    groups: dict[Filter | None, list[int]] = {}
+    for row, sampler in enumerate(samplers):
+        groups.setdefault(sampler.filter, []).append(row)
+    chosen: list[mx.array] = []
+    for kind, rows in groups.items():
+        part = logits if len(groups) == 1 else logits[mx.array(rows)]
+        if kind is None:
+            chosen.append(mx.argmax(part, axis=-1))
+        else:
+            keys = mx.array([samplers[row].next_key() for row in rows], dtype=mx.uint32)
+            chosen.append(_drawn(part, kind, keys))
+    if len(chosen) == 1:
+        return chosen[0]
+    places = sorted(range(len(samplers)), key=[row for rows in groups.values() for row in rows].__getitem__)
+    return mx.concatenate(chosen)[mx.array(places)]
+
+
+def _drawn(logits: mx.array, kind: Filter, keys: mx.array) -> mx.array:
+    """By the largest of logit and noise (Gumbel's trick): the noise of a row comes from its own key alone."""
+    import mlx.core as mx
+
+    size = logits.shape[-1]
+    noise = mx.vmap(lambda key: mx.random.gumbel((size,), key=key))(keys)
+    return mx.argmax(_filtered(logits.astype(mx.float32), kind) * (1 / kind.temperature) + noise, axis=-1)
+
+
+def _filtered(logits: mx.array, kind: Filter) -> mx.array:
+    """Without the tokens that must not be drawn. Each filter judges the probabilities before temperature.
+
+    Those that one filter leaves are the most likely ones always, so together they are one threshold.
+    """
+    import mlx.core as mx
+
+    bounds: list[mx.array] = []
+    size = logits.shape[-1]
+    narrows = 0 < kind.top_k < size
+    if narrows or kind.top_p < 1:
+        highest = mx.topk(logits, kind.top_k, axis=-1) if narrows else logits
+        falling = -mx.sort(-highest, axis=-1)
+        last = mx.array([falling.shape[-1] - 1])
+        if kind.top_p < 1:
+            shares = mx.exp(falling - mx.logsumexp(logits, axis=-1, keepdims=True))
+            before = mx.cumsum(shares, axis=-1, inclusive=False)
+            last = mx.sum(before < kind.top_p, axis=-1, keepdims=True) - 1
+        bounds.append(mx.take_along_axis(falling, mx.broadcast_to(last, (len(logits), 1)), axis=-1))
+    if kind.min_p > 0:
+        bounds.append(mx.max(logits, axis=-1, keepdims=True) + math.log(kind.min_p))
+    for bound in bounds:
+        logits = mx.where(logits < bound, -math.inf, logits)
+    return logits

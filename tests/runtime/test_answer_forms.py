@@ -140,7 +140,7 @@ def test_a_stop_text_cuts_a_document_and_says_so(folders: dict[str, Path]) -> No
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_required_call_is_made_with_arguments_of_its_schema(folders: dict[str, Path], seed: int) -> None:
-    model = with_facts(folders["plain"], **CALLING)
+    model = with_facts(folders["plain"], **CALLING, think_start=None, think_end=None)
     options: dict[str, Any] = {"seed": seed, "temperature": 1.0, "max_tokens": 400}
     made, ending = answer(model.chat(USER, tools=TOOLS, tool_choice=ToolChoice("required"), **options))
     if ending.reason != "length":

@@ -14,10 +14,12 @@ from registry.artifact import modelpack
 from registry.artifact.files import ArtifactFile, FileRole
 from registry.digest import Digest
 from registry.store.layout import Store
+from runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
+from runtime.engine.defaults import Defaults
 from runtime.engine.options import InvalidOption
 from runtime.model.prompt import ChatTemplate, named
 from runtime.protocol.events import Chunk
-from runtime.session import Defaults, LoadedModel, NoChatTemplate, NotAnArtifactFolder, ToolsNotTaken
+from runtime.session import LoadedModel, NotAnArtifactFolder
 from tests.runtime.tiny_folders import write_model
 
 USER = {"role": "user", "content": "hello"}

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from registry.artifact.reader import Artifact
 from registry.store.layout import Store
-from runtime.engine.generate import PromptUnusable
+from runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
+from runtime.engine.prepared import PromptUnusable
 from runtime.model.prompt import InvalidConversation, TemplateBroken, TemplateEscapes, TemplateRefuses
-from runtime.session import LoadedModel, NoChatTemplate, ToolsNotTaken
+from runtime.session import LoadedModel
 from toolchain.gates import complete, contents, perplexity, size, template, tokens
 from toolchain.gates.result import GateResult
 from toolchain.spec.resolved import Gate

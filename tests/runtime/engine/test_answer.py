@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.engine.answer import AnswerSplitter
-from runtime.engine.generate import Piece
 from runtime.engine.tool_calls import parse_tool_calls
 from runtime.model.facts import ModelFacts
-from runtime.protocol.events import Chunk, Ending, ToolCall
+from runtime.protocol.events import ToolCall
 
 FACTS = ModelFacts(
     "qwen3",
@@ -32,32 +31,27 @@ CALL = ToolCall("get_weather", {"city": "Oslo"})
 
 def split(
     text: str, cuts: list[int] | None = None, facts: ModelFacts = FACTS, thinking: bool = False, formed: bool = False
-) -> tuple[str, str, list[ToolCall], str]:
-    """Text, thinking, calls and the reason of the ending."""
+) -> tuple[str, str, list[ToolCall], bool]:
+    """Text, thinking, calls and whether there were any."""
     places = sorted({min(cut, len(text)) for cut in cuts or []} | {0, len(text)})
-    pieces = [Piece(text[a:b], token=a) for a, b in itertools.pairwise(places)]
-    pieces.append(Piece("", ending=Ending("stop", 1, 0, len(pieces), 0.0, 0.0)))
-    chunks: list[Chunk] = list(AnswerSplitter(facts, thinking=thinking, formed=formed).split(pieces))
-    assert [chunk.token for chunk in chunks if chunk.token is not None] == places[:-1]
-    assert [chunk.ending is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
-    ending = chunks[-1].ending
-    assert ending is not None
+    splitter = AnswerSplitter(facts, thinking=thinking, formed=formed)
+    chunks = [chunk for a, b in itertools.pairwise(places) for chunk in splitter.feed(text[a:b])] + splitter.finish()
     calls = [chunk.tool_call for chunk in chunks if chunk.tool_call is not None]
-    return "".join(c.text for c in chunks), "".join(c.thinking for c in chunks), calls, ending.reason
+    return "".join(c.text for c in chunks), "".join(c.thinking for c in chunks), calls, splitter.called
 
 
 CASES = {
-    "text": ("Seven <b> is </b> 7.", ("Seven <b> is </b> 7.", "", [], "stop")),
-    "thinking": ("<think>\nHm, 7\n</think>\n\nSeven.", ("Seven.", "Hm, 7", [], "stop")),
-    "empty thinking": ("<think>\n\n</think>\n\nSeven.", ("Seven.", "", [], "stop")),
-    "call": (OSLO, ("", "", [CALL], "tool_calls")),
-    "text and two calls": (f"Both.\n{OSLO}\n{OSLO}", ("Both.\n", "", [CALL, CALL], "tool_calls")),
-    "thinking and call": (f"<think>a\n\nb</think>{OSLO}", ("", "a\n\nb", [CALL], "tool_calls")),
-    "call while thinking": (f"<think>so{OSLO}", ("", "so", [CALL], "tool_calls")),
-    "open call": (OSLO.removesuffix("</tool_call>"), ("", "", [CALL], "tool_calls")),
-    "open thinking": ("<think>what if", ("", "what if", [], "stop")),
-    "no call": ("<tool_call>{oops</tool_call> sorry", ("<tool_call>{oops</tool_call>sorry", "", [], "stop")),
-    "beginning of a marker at the end": ("a <thi", ("a <thi", "", [], "stop")),
+    "text": ("Seven <b> is </b> 7.", ("Seven <b> is </b> 7.", "", [], False)),
+    "thinking": ("<think>\nHm, 7\n</think>\n\nSeven.", ("Seven.", "Hm, 7", [], False)),
+    "empty thinking": ("<think>\n\n</think>\n\nSeven.", ("Seven.", "", [], False)),
+    "call": (OSLO, ("", "", [CALL], True)),
+    "text and two calls": (f"Both.\n{OSLO}\n{OSLO}", ("Both.\n", "", [CALL, CALL], True)),
+    "thinking and call": (f"<think>a\n\nb</think>{OSLO}", ("", "a\n\nb", [CALL], True)),
+    "call while thinking": (f"<think>so{OSLO}", ("", "so", [CALL], True)),
+    "open call": (OSLO.removesuffix("</tool_call>"), ("", "", [CALL], True)),
+    "open thinking": ("<think>what if", ("", "what if", [], False)),
+    "no call": ("<tool_call>{oops</tool_call> sorry", ("<tool_call>{oops</tool_call>sorry", "", [], False)),
+    "beginning of a marker at the end": ("a <thi", ("a <thi", "", [], False)),
 }
 
 
@@ -70,12 +64,12 @@ def test_the_parts_come_out_however_the_text_is_cut(name: str, cuts: list[int]) 
 
 DOCUMENT = '{"a": "<think>b</think>", "c": "<tool_call>{}</tool_call>"}'
 FORMED_CASES = {
-    "document": (DOCUMENT, (DOCUMENT, "", [], "stop")),
-    "list that begins like a marker": ("[1, 2]", ("[1, 2]", "", [], "stop")),
-    "thinking and document": (f"<think>\nb<tool_call></think>\n\n{DOCUMENT}", (DOCUMENT, "b<tool_call>", [], "stop")),
-    "two calls": (f"\n{OSLO}\n{OSLO}", ("", "", [CALL, CALL], "tool_calls")),
-    "thinking and call": (f"<think>a</think>\n{OSLO}", ("", "a", [CALL], "tool_calls")),
-    "cut in its first marker": ("<tool_ca", ("<tool_ca", "", [], "stop")),
+    "document": (DOCUMENT, (DOCUMENT, "", [], False)),
+    "list that begins like a marker": ("[1, 2]", ("[1, 2]", "", [], False)),
+    "thinking and document": (f"<think>\nb<tool_call></think>\n\n{DOCUMENT}", (DOCUMENT, "b<tool_call>", [], False)),
+    "two calls": (f"\n{OSLO}\n{OSLO}", ("", "", [CALL, CALL], True)),
+    "thinking and call": (f"<think>a</think>\n{OSLO}", ("", "a", [CALL], True)),
+    "cut in its first marker": ("<tool_ca", ("<tool_ca", "", [], False)),
 }
 
 
@@ -87,12 +81,12 @@ def test_markers_inside_a_document_are_its_text(name: str, cuts: list[int]) -> N
 
 
 def test_a_prompt_that_opened_the_thinking() -> None:
-    assert split("\nHm\n</think>\n\nYes", thinking=True) == ("Yes", "Hm", [], "stop")
+    assert split("\nHm\n</think>\n\nYes", thinking=True) == ("Yes", "Hm", [], False)
 
 
 def test_a_model_without_markers_says_everything() -> None:
     text = f"<think>a</think>{OSLO}"
-    assert split(text, facts=ModelFacts("llama", None, 10, None, (1,))) == (text, "", [], "stop")
+    assert split(text, facts=ModelFacts("llama", None, 10, None, (1,))) == (text, "", [], False)
 
 
 def test_a_form_without_end_marker_runs_to_the_end() -> None:
@@ -100,7 +94,7 @@ def test_a_form_without_end_marker_runs_to_the_end() -> None:
         "m", None, 9, None, (1,), tool_parser="mistral", tool_call_start="[TOOL_CALLS]", tool_call_end=""
     )
     text = 'Wait.[TOOL_CALLS]get_weather[ARGS]{"city": "Oslo"}'
-    assert split(text, [3, 8, 30], facts=mistral) == ("Wait.", "", [CALL], "tool_calls")
+    assert split(text, [3, 8, 30], facts=mistral) == ("Wait.", "", [CALL], True)
 
 
 @pytest.mark.parametrize("text", ["", "7", "[]{}", '{"arguments": {}}', '{"name": "f", "arguments": 7}', '{"name": 7}'])

@@ -7,12 +7,9 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from runtime.engine.generate import PromptUnusable
-from runtime.engine.options import InvalidOption, Options
-from runtime.engine.sampling import Sampler
+from runtime.engine.limits import Limits
+from runtime.engine.prepared import PromptUnusable
 from runtime.session import LoadedModel
 from tests.runtime.tiny_folders import write_model
 
@@ -39,10 +36,9 @@ def test_greedy_answers_are_those_of_mlx_lm(tmp_path: Path, model_type: str) -> 
     assert text(ours, max_tokens=48) == "".join(response.text for response in responses)
 
 
-def test_a_long_prompt_goes_through_in_parts(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_prompt_goes_through_in_parts(tiny: LoadedModel) -> None:
     whole = tokens(tiny, PROMPT * 8, max_tokens=12)
-    monkeypatch.setattr("runtime.engine.generate.PREFILL_TOKENS", 7)
-    assert tokens(LoadedModel(tiny.folder), PROMPT * 8, max_tokens=12) == whole
+    assert tokens(LoadedModel(tiny.folder, limits=Limits(part_tokens=7)), PROMPT * 8, max_tokens=12) == whole
 
 
 def test_a_longer_conversation_computes_only_what_is_new(tiny: LoadedModel) -> None:
@@ -95,7 +91,7 @@ def test_the_longest_answer_and_the_context_end_it(tiny: LoadedModel) -> None:
     *_, last = tiny.generate(long)
     assert last.ending is not None
     assert last.ending.prompt_tokens + last.ending.answer_tokens <= 512
-    with pytest.raises(PromptUnusable, match="context takes 512"):
+    with pytest.raises(PromptUnusable, match=r"maximum context length \(512 tokens\)"):
         tiny.generate("é" * 400)
     with pytest.raises(PromptUnusable, match="no tokens"):
         tiny.generate("")
@@ -129,80 +125,3 @@ def test_log_probabilities_are_those_of_the_tokens(tiny: LoadedModel) -> None:
         assert chunk.score is not None
         assert chunk.score.logprob == pytest.approx(expected, abs=1e-4)
         assert (chunk.score.token, chunk.score.text) == (chunk.token, tiny.tokenizer.decode([chunk.token]))
-
-
-LOGITS = mx.log(mx.array([[0.4, 0.3, 0.2, 0.06, 0.04]]))
-
-
-@pytest.mark.parametrize(
-    ("options", "possible"),
-    [
-        ({}, {0, 1, 2, 3, 4}),
-        ({"top_k": 2}, {0, 1}),
-        ({"top_k": 99}, {0, 1, 2, 3, 4}),
-        ({"top_p": 0.6}, {0, 1}),
-        ({"min_p": 0.4}, {0, 1, 2}),
-        ({"top_p": 0.95, "top_k": 3, "min_p": 0.6}, {0, 1}),
-    ],
-)
-def test_filters_leave_the_likely_tokens(options: dict[str, Any], possible: set[int]) -> None:
-    sampler = Sampler(Options(temperature=2.0, seed=1, **options), [0])
-    seen = {int(sampler(LOGITS)[0].item()) for _ in range(300)}  # type: ignore[arg-type]
-    assert seen == possible
-
-
-def test_repetition_is_discouraged_as_in_mlx_lm() -> None:
-    from mlx_lm.sample_utils import make_repetition_penalty
-
-    logits = mx.array([[1.0, -1.0, 0.5, 3.0, 2.0]])
-    past = [3, 1, 1, 4]
-    for last in (1, 2, 4, 64, -1):
-        _, logprobs = Sampler(Options(repeat_penalty=1.5, repeat_last_n=last), past)(logits)
-        size = len(past) if last < 0 else last
-        expected = make_repetition_penalty(1.5, size)(mx.array(past), mx.array(logits))
-        assert mx.allclose(logprobs, expected - mx.logsumexp(expected, keepdims=True))
-
-
-def test_the_penalty_sees_the_answer_too() -> None:
-    sampler = Sampler(Options(repeat_penalty=10.0), [0])
-    logits = mx.array([[0.1, 1.0, 0.9, 0.8, 0.7]])
-    assert [int(sampler(logits)[0].item()) for _ in range(4)] == [1, 2, 3, 4]  # type: ignore[arg-type]
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    options=st.fixed_dictionaries(
-        {},
-        optional={
-            "temperature": st.floats(0, 10),
-            "top_p": st.floats(0.01, 1),
-            "top_k": st.integers(0, 10**6),
-            "repeat_last_n": st.integers(-1, 100),
-            "stops": st.lists(st.text(min_size=1), max_size=2),
-        },
-    )
-)
-def test_options_change_only_what_is_given(options: dict[str, Any]) -> None:
-    changed = Options(seed=4).changed({**options, "max_tokens": None})
-    assert changed.seed == 4
-    assert changed.max_tokens is None
-    for name, value in options.items():
-        assert getattr(changed, name) == (tuple(value) if name == "stops" else value)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"temprature": 1}, "no option `temprature`"),
-        ({"temperature": -1}, "temperature cannot be -1"),
-        ({"top_p": 0}, "top_p cannot be 0"),
-        ({"top_k": "many"}, "wrong type"),
-        ({"max_tokens": 0}, "max_tokens cannot be 0"),
-        ({"stops": [""]}, "stops cannot be"),
-        ({"repeat_penalty": float("nan")}, "repeat_penalty cannot be nan"),
-    ],
-)
-def test_wrong_options_are_told(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidOption, match=message) as caught:
-        Options().changed(options)
-    assert caught.value.hint or "type" in message

@@ -7,7 +7,7 @@ import math
 import mlx.core as mx
 import pytest
 
-from runtime.engine.generate import PromptUnusable
+from runtime.engine.prepared import PromptUnusable
 from runtime.session import LoadedModel
 
 TEXT = "hello world, how are you? It is what it is."

@@ -1,0 +1,159 @@
+"""Rows that take the next step together: one pass of the model gives each a token. Prompts are read elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from runtime.engine.layers import Layers, extracted, filtered, merged
+from runtime.engine.row import Row
+from runtime.engine.sampling import sample
+from runtime.engine.scores import LazyScores
+from runtime.engine.writer import Scores
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+_STEPS_BETWEEN_CLEARINGS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A token that a row got."""
+
+    row: Row
+    token: int
+    scores: Scores | None
+
+
+class Batch:
+    """Rows with their layer caches. While tokens of one step are read, the next step is under way.
+
+    A single row keeps its caches as they are; several rows share caches in which the shorter ones are padded.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.rows: list[Row] = []
+        self._layers: Layers = []
+        self._is_merged = False
+        self._inputs: mx.array | None = None
+        """The tokens that go through the model next (shape [B]): of each row the last one."""
+        self._scores: LazyScores | None = None
+        """Of those tokens."""
+        self._steps = 0
+
+    def join(self, rows: Sequence[Row], layers: Layers, *, is_merged: bool) -> None:
+        """Take rows in whose layer caches all of the prompt is but its last token. The caches are the batch's then."""
+        import mlx.core as mx
+
+        last = mx.array([row.tokens[-1] for row in rows], dtype=mx.uint32)
+        if self.rows:
+            mine = self._layers if self._is_merged else merged([self._layers])
+            theirs = layers if is_merged else merged([layers])
+            for one, other in zip(mine, theirs, strict=True):
+                one.extend(other)
+            layers, is_merged = mine, True
+            last = mx.concatenate([cast("mx.array", self._inputs), last])
+        self._layers, self._is_merged, self._inputs = layers, is_merged, last
+        self.rows += rows
+
+    def step(self) -> list[Written]:
+        """Begin the step after the next and read the next: a token for each row that has not just joined."""
+        import mlx.core as mx
+
+        inputs, scores = cast("mx.array", self._inputs), self._scores
+        reading = [place for place, row in enumerate(self.rows) if not row.is_known]
+        if all(row.ends_with_next for row in self.rows):
+            values = cast("list[int]", inputs.tolist())
+        else:
+            values = self._begin(inputs)
+        self._steps += 1
+        if self._steps % _STEPS_BETWEEN_CLEARINGS == 0:
+            mx.clear_cache()
+        read = {} if scores is None else scores.read()
+        written = []
+        for place in reading:
+            row = self.rows[place]
+            row.tokens.append(values[place])
+            written.append(Written(row, values[place], read.get(place)))
+        return written
+
+    def _begin(self, inputs: mx.array) -> list[int]:
+        """Put the next step under way; returns what `inputs` are."""
+        import mlx.core as mx
+
+        logits = self._model(inputs[:, None], cache=self._layers)[:, -1, :]
+        values: list[int] | None = None
+        if any(row.prepared.constraint for row in self.rows):
+            mx.async_eval(logits)  # type: ignore[no-untyped-call]
+            values = cast("list[int]", inputs.tolist())
+        logits = self._changed(logits, values)
+        chosen = sample(logits, [row.sampler for row in self.rows])
+        for place, row in enumerate(self.rows):
+            row.cached_tokens += 1
+            if row.penalties is not None:
+                row.penalties.take(chosen[place : place + 1])
+        self._inputs, self._scores = chosen, LazyScores.of(self.rows, logits, chosen)
+        mx.async_eval(chosen, *(() if self._scores is None else self._scores.arrays))  # type: ignore[no-untyped-call]
+        return cast("list[int]", inputs.tolist()) if values is None else values
+
+    def _changed(self, logits: mx.array, inputs: list[int] | None) -> mx.array:
+        """Logits with those rows changed that have penalties or a constraint."""
+        import mlx.core as mx
+
+        places, parts = [], []
+        for place, row in enumerate(self.rows):
+            constraint = row.prepared.constraint
+            if row.penalties is None and constraint is None:
+                continue
+            part = logits[place : place + 1]
+            if row.penalties is not None:
+                part = row.penalties.applied(part)
+            if constraint is not None and inputs is not None:
+                part = _constrained(row, part, inputs[place])
+            places.append(place)
+            parts.append(part)
+        if not places:
+            return logits
+        if len(places) == len(self.rows):
+            return mx.concatenate(parts)
+        logits[mx.array(places)] = mx.concatenate(parts).astype(logits.dtype)
+        return logits
+
+    def leave(self, leaving: Sequence[Row], *, keeping: Sequence[Row] = ()) -> list[tuple[Row, Layers]]:
+        """Let rows go; returns the layer caches of those in `keeping`, with what has gone through the model of each."""
+        import mlx.core as mx
+
+        gone = {id(row) for row in leaving}
+        kept = []
+        for row in keeping:
+            kept.append((row, extracted(self._layers, self.rows.index(row)) if self._is_merged else self._layers))
+        places = [place for place, row in enumerate(self.rows) if id(row) not in gone]
+        self.rows = [self.rows[place] for place in places]
+        if not places:
+            self._layers, self._is_merged, self._inputs, self._scores = [], False, None, None
+            return kept
+        chosen = mx.array(places)
+        self._inputs = cast("mx.array", self._inputs)[chosen]
+        self._scores = None if self._scores is None else self._scores.of_rows(places)
+        if len(places) == 1:
+            self._layers, self._is_merged = extracted(self._layers, places[0]), False
+        else:
+            self._layers = filtered(self._layers, places)
+        return kept
+
+
+def _constrained(row: Row, logits: mx.array, last: int) -> mx.array:
+    """What the row's constraint leaves after its last token. If the constraint fails, it is the row's failure alone."""
+    constraint = row.prepared.constraint
+    if constraint is None or row.failure is not None:
+        return logits
+    try:
+        if not row.is_known and last not in row.prepared.stop_tokens:
+            constraint.advance(last)
+        return constraint.mask(logits)
+    except Exception as error:  # noqa: BLE001 - whatever it is, other rows go on
+        row.failure = error
+        return logits

@@ -1,0 +1,109 @@
+"""mlx-lm's layer caches: alone, as copies, and merged into a batch. Who keeps them for what lies elsewhere.
+
+A layer cache of one row is changed in place; its arrays are not: MLX writes into a copy as long as somebody else has
+the array. So `shared` copies cost nothing until one of them grows.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from runtime.model.mlx_lm_package import submodule
+
+Layers = list[Any]
+"""Of one row, or merged, of all rows of a batch."""
+
+
+def fresh(model: Any) -> Layers:
+    """Empty ones."""
+    layers: Layers = submodule("models.cache").make_prompt_cache(model)
+    return layers
+
+
+def shared(layers: Layers) -> Layers:
+    """Copies that share all arrays with the originals."""
+    return [_copied(layer) for layer in layers]
+
+
+def _copied(layer: Any) -> Any:
+    twin = copy.copy(layer)
+    if hasattr(layer, "caches"):
+        twin.caches = tuple(_copied(part) for part in layer.caches)
+    elif isinstance(getattr(layer, "cache", None), list):
+        twin.cache = list(layer.cache)
+    return twin
+
+
+def parts(layers: Layers) -> Iterator[Any]:
+    """The layer caches without those that only group others."""
+    for layer in layers:
+        yield from parts(list(layer.caches)) if hasattr(layer, "caches") else [layer]
+
+
+def can_merge(layers: Layers) -> bool:
+    """Whether several rows can be computed together."""
+    return all(hasattr(part, "merge") for part in parts(layers))
+
+
+def merged(rows: Sequence[Layers]) -> Layers:
+    """The caches of several rows as those of a batch."""
+    return [caches[0].merge(list(caches)) for caches in zip(*rows, strict=True)]
+
+
+def extracted(layers: Layers, row: int) -> Layers:
+    """The caches of one row, taken out of those of a batch."""
+    import mlx.core as mx
+
+    single = [layer.extract(row) for layer in layers]
+    mx.eval([layer.state for layer in single])
+    return single
+
+
+def filtered(layers: Layers, rows: Sequence[int]) -> Layers:
+    """The caches of a batch without the other rows; the given ones are used up."""
+    for layer in layers:
+        layer.filter(list(rows))
+    return layers
+
+
+def quantized(layers: Layers, bits: int, group_size: int) -> Layers:
+    """With keys and values in so many bits; such caches cannot be merged.
+
+    Raises:
+        NotImplementedError: mlx-lm has no such form of them.
+    """
+    if not all(type(layer).__name__ in ("KVCache", "QuantizedKVCache") for layer in layers):
+        raise NotImplementedError
+    return [
+        layer.to_quantized(group_size=group_size, bits=bits) if hasattr(layer, "to_quantized") else layer
+        for layer in layers
+    ]
+
+
+def can_rewind(layers: Layers) -> bool:
+    """Whether tokens can be taken back. Recurrent state cannot, nor a sliding window that has slid."""
+    return all(type(part).__name__ in _REWINDABLE and part.is_trimmable() for part in parts(layers))
+
+
+_REWINDABLE = ("KVCache", "QuantizedKVCache", "RotatingKVCache")
+"""Others say that they can be trimmed, and trim less than asked."""
+
+
+def always_rewinds(layers: Layers) -> bool:
+    """Whether tokens can be taken back however many there are."""
+    return all(type(part).__name__ in ("KVCache", "QuantizedKVCache") for part in parts(layers))
+
+
+def rewind(layers: Layers, tokens: int) -> None:
+    """Take the last tokens back."""
+    for part in parts(layers):
+        part.trim(tokens)
+        if type(part).__name__ == "KVCache" and part.keys is not None:  # so that what is taken back is not copied
+            part.keys, part.values = part.keys_and_values()
+
+
+def nbytes(layers: Layers) -> int:
+    """Memory that they hold."""
+    return sum(layer.nbytes for layer in layers)

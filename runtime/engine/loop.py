@@ -1,0 +1,209 @@
+"""The engine: one thread that owns all of MLX, and answers many requests at once, a step of all of them a tick."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, NewType, TypeVar
+
+from registry.errors import EnvironmentFailure, StepError
+from runtime.engine.limits import Limits
+from runtime.engine.prepared import Prepared
+from runtime.engine.row import Deliver, Row
+from runtime.engine.schedule import Schedule
+from runtime.engine.statistics import Statistics
+from runtime.model.memory import OutOfMemory, is_lack_of_memory
+from runtime.model.threads import leave_streams_in_order
+from runtime.model.tokenizer import Tokenizer
+from runtime.protocol.failures import as_failure
+
+Ticket = NewType("Ticket", int)
+Result = TypeVar("Result")
+
+
+class EngineFailed(StepError):
+    """A step of the computation failed, and all answers that were on their way with it."""
+
+    code = "engine-failed"
+
+
+class EngineEnded(EnvironmentFailure):
+    """The engine was closed, or failed twice in a row, and takes no more requests."""
+
+    code = "engine-ended"
+
+
+class Engine:
+    """Answers requests with one model. All methods may be called from any thread, and none of them waits for MLX.
+
+    A tick that fails ends every request on its way with a `Failure`; the engine goes on with fresh caches. A second
+    such tick in a row ends the engine. It also ends when nobody has it any more.
+    """
+
+    def __init__(self, model: Any, tokenizer: Tokenizer, limits: Limits) -> None:
+        """Start the thread for a model of mlx-lm whose arrays are evaluated. The limits are resolved ones."""
+        self._tokenizer = tokenizer
+        self._loop = _Loop(model, limits)
+        self._last_ticket = 0
+        self._lock = threading.Lock()
+        thread = threading.Thread(target=self._loop.work, name="engine", daemon=True)
+        self._close = weakref.finalize(self, _close, self._loop, thread)
+        thread.start()
+
+    def submit(self, prepared: Prepared, deliver: Deliver) -> Ticket:
+        """Answer a request. `deliver` gets its events, of each tick together, on the engine's thread.
+
+        The last event is a chunk with an ending, or a `Failure`. A `deliver` that raises cancels its request.
+
+        Raises:
+            EngineEnded: the engine takes no more requests.
+        """
+        row = Row(prepared, deliver, self._tokenizer)
+        with self._lock:
+            self._last_ticket += 1
+            ticket = Ticket(self._last_ticket)
+        self._loop.ask(lambda: self._loop.add(ticket, row))
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Compute no further for a request. Nothing is delivered after the tick that is on its way."""
+        loop = self._loop
+        if loop.ended is None:
+            loop.commands.put(lambda: loop.drop(ticket))
+
+    def run(self, work: Callable[[], Result]) -> Future[Result]:
+        """Have something computed on the engine's thread, between two ticks.
+
+        Raises:
+            EngineEnded: the engine takes no more requests.
+        """
+        future: Future[Result] = Future()
+
+        def command() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+                    future.set_exception(error)
+
+        self._loop.ask(command)
+        return future
+
+    def statistics(self) -> Statistics:
+        """What the engine has done and is doing."""
+        return self._loop.statistics()
+
+    @property
+    def ended(self) -> EngineEnded | None:
+        """Why the engine takes no more requests; None while it does."""
+        return self._loop.ended
+
+    def close(self) -> None:
+        """Fail what is on its way, and end the thread. May be called again."""
+        self._close()
+
+
+class _Loop:
+    """What runs on the engine's thread, with the way to it."""
+
+    def __init__(self, model: Any, limits: Limits) -> None:
+        self._model = model
+        self._limits = limits
+        self._schedule = Schedule(model, limits)
+        self._rows: dict[Ticket, Row] = {}
+        self._lock = threading.RLock()  # an engine may be collected while its thread is asked for something
+        self._failures = 0
+        self._failed_before = False
+        self._working_since: float | None = None
+        self.ended: EngineEnded | None = None
+        self.commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def ask(self, command: Callable[[], None]) -> None:
+        """Have something done between two ticks, for certain."""
+        with self._lock:
+            if self.ended is not None:
+                raise EngineEnded(self.ended.message)
+            self.commands.put(command)
+
+    def end(self, reason: EngineEnded) -> None:
+        """Take no more commands; those that were taken are done."""
+        with self._lock:
+            self.ended = self.ended or reason
+            self.commands.put(lambda: None)  # so that nobody waits for a command
+
+    def add(self, ticket: Ticket, row: Row) -> None:
+        self._rows[ticket] = row
+        self._schedule.add(row)
+
+    def drop(self, ticket: Ticket) -> None:
+        row = self._rows.pop(ticket, None)
+        if row is not None:
+            self._schedule.drop(row)
+
+    def statistics(self) -> Statistics:
+        return self._schedule.statistics(failures=self._failures, working_since=self._working_since)
+
+    def work(self) -> None:
+        leave_streams_in_order()
+        while self.ended is None:
+            self._take_commands()
+            if self.ended is None and self._rows:
+                self._tick()
+        while not self.commands.empty():
+            self.commands.get()()
+        self._fail_all(self.ended)
+        self._schedule = Schedule(self._model, self._limits)  # lets go of all caches
+
+    def _take_commands(self) -> None:
+        """Do what was asked meanwhile; wait for it when there is nothing else to do."""
+        if not self._rows and self.commands.empty():
+            self._schedule.rest()
+            self._working_since = None
+            command = self.commands.get()
+            self._working_since = time.monotonic()
+            self._do(command)
+        while not self.commands.empty():
+            self._do(self.commands.get())
+
+    def _do(self, command: Callable[[], None]) -> None:
+        try:
+            command()
+        except Exception as error:  # noqa: BLE001 - leaving a row computes, too
+            self._recover(error)
+
+    def _tick(self) -> None:
+        self._working_since = time.monotonic()
+        try:
+            done = self._schedule.tick()
+            self._failed_before = False
+        except Exception as error:  # noqa: BLE001 - whatever it is, the engine must not be lost silently
+            self._recover(error)
+            return
+        for row in done:
+            self._rows = {ticket: each for ticket, each in self._rows.items() if each is not row}
+
+    def _recover(self, error: Exception) -> None:
+        self._failures += 1
+        told = f"computing failed: {error or type(error).__name__}"
+        self._fail_all(OutOfMemory(told) if is_lack_of_memory(error) else EngineFailed(told, hint="try again"))
+        counts = self._schedule.counts
+        self._schedule = Schedule(self._model, self._limits)
+        self._schedule.counts = counts
+        if self._failed_before:
+            self.end(EngineEnded(f"computing failed twice in a row: {error or type(error).__name__}"))
+        self._failed_before = True
+
+    def _fail_all(self, error: Exception) -> None:
+        rows, self._rows = self._rows, {}
+        for row in rows.values():
+            row.tell([as_failure(error)])
+
+
+def _close(loop: _Loop, thread: threading.Thread) -> None:
+    loop.end(EngineEnded("the model was closed"))
+    if threading.current_thread() is not thread:
+        thread.join()

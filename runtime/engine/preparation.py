@@ -1,0 +1,166 @@
+"""From a request to what the engine takes: rendered, tokenized, with the options that hold. It computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from runtime.engine.answer import AnswerSplitter
+from runtime.engine.answer_form import Thinking, answer_grammar, needs_grammar, prompt_thinking
+from runtime.engine.constraint import Constraint
+from runtime.engine.conversation import Conversation
+from runtime.engine.defaults import Defaults
+from runtime.engine.grammar import GrammarVocabulary
+from runtime.engine.options import Options
+from runtime.engine.prefix_cache import common_beginning
+from runtime.engine.prepared import Prepared, PromptUnusable
+from runtime.model.facts import ModelFacts
+from runtime.model.prompt import ChatTemplate
+from runtime.model.tokenizer import Tokenizer
+from runtime.protocol.events import Prompt
+from runtime.protocol.requests import ChatRequest, CompletionRequest, ToolChoice
+
+
+class Preparation:
+    """Prepares requests for one model. For any thread: whoever asks prepares, so that no answer waits for it."""
+
+    def __init__(
+        self,
+        facts: ModelFacts,
+        defaults: Defaults,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        *,
+        needs_boundaries: Callable[[], bool],
+    ) -> None:
+        """`needs_boundaries`: whether the model's state cannot be taken back, so that checkpoints have to be kept."""
+        self._facts = facts
+        self._defaults = defaults
+        self._tokenizer = tokenizer
+        self._template = template
+        self._needs_boundaries = needs_boundaries
+
+    @cached_property
+    def _vocabulary(self) -> GrammarVocabulary:
+        return GrammarVocabulary(self._tokenizer, self._facts)
+
+    def prepare(self, request: ChatRequest | CompletionRequest) -> Prepared:
+        """Everything that can be wrong with a request is raised here, before anything of it is computed.
+
+        Raises:
+            NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken: of chats.
+            PromptUnusable: no tokens, or more than the context takes.
+            InvalidOption: an option has an unknown name or a value out of its range.
+            InvalidSchema, FormatNotSupported: the answer cannot be held to its form.
+        """
+        if isinstance(request, CompletionRequest):
+            prepared = self._prepared(request, self._completion_tokens(request), is_formed=request.format is not None)
+            return replace(prepared, constraint=self._constraint(request))
+        conversation = self._conversation(request)
+        rendered = self._rendered(conversation, request)
+        tokens = [*request.preceding_tokens, *self._tokenizer.encode(rendered)]
+        is_formed = request.format is not None or request.tool_choice.mode == "required"
+        thinking = prompt_thinking(self._facts, rendered, request.think)
+        return replace(
+            self._prepared(request, tokens, is_formed=is_formed),
+            splitter=AnswerSplitter(
+                self._facts, tools=conversation.tools or None, thinking=thinking == "open", formed=is_formed
+            ),
+            constraint=self._constraint(request, conversation.tools, thinking),
+            boundaries=self._boundaries(conversation, tokens, len(request.preceding_tokens)),
+        )
+
+    def prompt(self, request: ChatRequest | CompletionRequest) -> Prompt:
+        """What the request would give the model.
+
+        Raises:
+            NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken: of chats.
+        """
+        if isinstance(request, CompletionRequest):
+            tokens = self._completion_tokens(request)
+            text = request.prompt if isinstance(request.prompt, str) else self._tokenizer.decode(tokens)
+            return Prompt(text, len(tokens))
+        rendered = self._rendered(self._conversation(request), request)
+        before = self._tokenizer.decode(request.preceding_tokens) if request.preceding_tokens else ""
+        return Prompt(before + rendered, len(request.preceding_tokens) + len(self._tokenizer.encode(rendered)))
+
+    def _conversation(self, request: ChatRequest) -> Conversation:
+        return Conversation(request, self._facts, self._defaults, self._template)
+
+    def _rendered(self, conversation: Conversation, request: ChatRequest) -> str:
+        context = self._context(request)
+        if context is None or not request.truncates:
+            return conversation.render()
+        room = context - len(request.preceding_tokens)
+        return conversation.shortened(lambda rendered: len(self._tokenizer.encode(rendered)) < room)
+
+    def _completion_tokens(self, request: CompletionRequest) -> list[int]:
+        if isinstance(request.prompt, str):
+            return self._tokenizer.encode(request.prompt, add_special_tokens=True)
+        return list(request.prompt)
+
+    def _options(self, request: ChatRequest | CompletionRequest, *, is_formed: bool) -> Options:
+        options = self._defaults.options.changed(request.options)
+        if is_formed:  # the grammar ends it; only the caller may cut a document
+            return replace(options, stops=options.stops if request.options.get("stops") else ())
+        return replace(options, stops=tuple(dict.fromkeys((*options.stops, *self._facts.stop_texts))))
+
+    def _constraint(
+        self,
+        request: ChatRequest | CompletionRequest,
+        tools: Sequence[Mapping[str, Any]] = (),
+        thinking: Thinking = "off",
+    ) -> Constraint | None:
+        choice = request.tool_choice if isinstance(request, ChatRequest) else ToolChoice()
+        if not needs_grammar(request.format, tools, choice):
+            return None
+        grammar = answer_grammar(
+            self._facts,
+            self._vocabulary,
+            format=request.format,
+            tools=tools,
+            tool_choice=choice,
+            thinking=thinking,
+        )
+        return self._vocabulary.constrain(grammar)
+
+    def _prepared(
+        self, request: ChatRequest | CompletionRequest, tokens: Sequence[int], *, is_formed: bool
+    ) -> Prepared:
+        options = self._options(request, is_formed=is_formed)
+        if not tokens:
+            raise PromptUnusable("the prompt has no tokens")
+        rows = self._facts.vocabulary_size
+        if unknown := [token for token in (*tokens, *options.logit_bias) if not 0 <= token < rows]:
+            raise PromptUnusable(f"the model has no token {unknown[0]}", hint=f"its tokens are 0 to {rows - 1}")
+        context = self._context(request)
+        room = None if context is None else context - len(tokens)
+        if room is not None and room < 1:
+            raise PromptUnusable(
+                f"input length ({len(tokens)} tokens) exceeds the model's maximum context length ({context} tokens)",
+                hint="shorten the prompt",
+            )
+        limits = [limit for limit in (options.max_tokens, room) if limit is not None]
+        return Prepared(
+            tokens=tuple(tokens),
+            options=options,
+            stop_tokens=frozenset(self._facts.stop_token_ids),
+            limit=min(limits, default=None),
+            wants_tokens=request.wants_tokens,
+        )
+
+    def _context(self, request: ChatRequest | CompletionRequest) -> int | None:
+        sizes = [size for size in (request.context_tokens, self._facts.context_length) if size is not None]
+        return min(sizes, default=None)
+
+    def _boundaries(self, conversation: Conversation, tokens: Sequence[int], preceding: int) -> tuple[int, ...]:
+        """Where other requests may go on differently: at the last message's text, and where the answer is opened."""
+        if not self._needs_boundaries():
+            return ()
+        begun = self._tokenizer.encode(conversation.with_other_ending())
+        unopened = self._tokenizer.encode(conversation.render(opens_answer=False))
+        own = tuple(tokens[preceding:])
+        common = {common_beginning(own, tuple(other)) for other in (begun, unopened)}
+        return tuple(sorted(preceding + count for count in common if count))

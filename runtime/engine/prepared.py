@@ -1,0 +1,34 @@
+"""A request in the form that the engine takes: tokens, and how to write its answer. Who makes it: `preparation`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from registry.errors import UserError
+from runtime.engine.answer import AnswerSplitter
+from runtime.engine.constraint import Constraint
+from runtime.engine.options import Options
+
+
+class PromptUnusable(UserError):
+    """A prompt has no tokens, or more than the context takes."""
+
+    code = "prompt-unusable"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One request. Good for one answer."""
+
+    tokens: tuple[int, ...]
+    """At least one."""
+    options: Options = field(default_factory=Options)
+    stop_tokens: frozenset[int] = frozenset()
+    limit: int | None = None
+    """Answer tokens at most, as options and context allow; None where nothing bounds them."""
+    splitter: AnswerSplitter | None = None
+    """None leaves the text whole."""
+    constraint: Constraint | None = None
+    boundaries: tuple[int, ...] = ()
+    """Numbers of prompt tokens after which another request may go on differently; ascending."""
+    wants_tokens: bool = False

@@ -1,0 +1,237 @@
+"""What a tick does: a step of all running answers, then a part of a prompt; and who may begin, by memory."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry.errors import EnvironmentFailure, UserError
+from runtime.engine.batch import Batch
+from runtime.engine.footprint import Footprint
+from runtime.engine.limits import Limits
+from runtime.engine.pace import Pace
+from runtime.engine.prefill import Prefill
+from runtime.engine.prefix_cache import PrefixCache
+from runtime.engine.row import Row
+from runtime.engine.statistics import Statistics
+from runtime.protocol.events import Event, Progress
+from runtime.protocol.failures import as_failure
+
+_PART_TOKENS = 512
+EXPECTED_ANSWER_TOKENS = 1024
+"""What is reserved for an answer that may be longer. If it grows beyond, and memory is short, an answer has to wait."""
+
+
+class MemoryTooSmall(EnvironmentFailure):
+    """A prompt needs more memory than the layer caches may take."""
+
+    code = "memory-too-small"
+
+
+class CacheNotQuantizable(UserError):
+    """Keys and values of the model cannot be kept in fewer bits."""
+
+    code = "cache-not-quantizable"
+
+
+@dataclass
+class Counts:
+    """What was done since the engine's start."""
+
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    answer_tokens: int = 0
+    ticks: int = 0
+    postponed: int = 0
+
+
+class Schedule:
+    """The requests of an engine between submission and ending. For the engine's thread alone."""
+
+    def __init__(
+        self,
+        model: Any,
+        limits: Limits,
+    ) -> None:
+        """For a model of mlx-lm; nothing is computed yet. A cache without a limit may grow without one."""
+        self._model = model
+        self._rows = limits.rows
+        self._cache_bytes = limits.cache_bytes
+        self._prefixes = PrefixCache(model, limits.prefix_bytes or 0)
+        self._prefill = Prefill(model, self._prefixes)
+        self._batch = Batch(model)
+        self._alone = Batch(model)
+        """Of one row that cannot be computed together with others."""
+        self._waiting: deque[Row] = deque()
+        self._pace = Pace(limits.part_tokens or _PART_TOKENS)
+        self._footprint: Footprint | None = None
+        self._tick_seconds = 0.0
+        self.counts = Counts()
+
+    def add(self, row: Row) -> None:
+        """Take a request; it begins when there is room, after those that came before."""
+        self._waiting.append(row)
+
+    def drop(self, row: Row) -> None:
+        """Leave a request; what was computed for it is kept as a prefix."""
+        if row in self._waiting:
+            self._waiting.remove(row)
+        self._prefill.drop([row])
+        for batch in (self._batch, self._alone):
+            if row in batch.rows:
+                self._leave(batch, [row])
+
+    def tick(self) -> list[Row]:
+        """One step of everything; returns the rows that are done, and have been told so."""
+        begun = time.perf_counter()
+        self.counts.ticks += 1
+        done = self._admit()
+        was_running = bool(self._batch.rows or self._alone.rows)
+        for batch in (self._batch, self._alone):
+            if batch.rows:
+                done += self._step(batch)
+        read_tokens = self._read(answers_are_running=was_running) if self._prefill.rows else 0
+        self._tick_seconds = time.perf_counter() - begun
+        if was_running:
+            self._pace.ticked(self._tick_seconds, read_tokens)
+        return done
+
+    def rest(self) -> None:
+        """There is nothing to do for a while: give back what MLX holds for next time."""
+        import mlx.core as mx
+
+        mx.clear_cache()
+
+    def statistics(self, *, failures: int, working_since: float | None) -> Statistics:
+        """As things stand."""
+        running = [*self._batch.rows, *self._alone.rows, *self._prefill.rows]
+        return Statistics(
+            running=len(running),
+            waiting=len(self._waiting),
+            prompt_tokens=self.counts.prompt_tokens,
+            reused_tokens=self.counts.reused_tokens,
+            answer_tokens=self.counts.answer_tokens,
+            ticks=self.counts.ticks,
+            tick_seconds=self._tick_seconds,
+            working_since=working_since,
+            postponed=self.counts.postponed,
+            failures=failures,
+            cache_bytes=self._predicted_bytes(running),
+            prefixes=self._prefixes.figures(),
+        )
+
+    def _admit(self) -> list[Row]:
+        """Let those begin for whom there is room, in order; returns those that can never begin."""
+        refused: list[Row] = []
+        while self._waiting:
+            row = self._waiting[0]
+            reason = self._refusal(row)
+            if reason is not None:
+                row.tell([as_failure(reason)])
+                refused.append(row)
+            elif not self._has_room_for(row):
+                break
+            else:
+                self._prefill.begin(row, group_size=self._measured().group_size)
+                self.counts.prompt_tokens += len(row.prepared.tokens)
+                self.counts.reused_tokens += row.cached_tokens
+            self._waiting.popleft()
+        return refused
+
+    def _refusal(self, row: Row) -> MemoryTooSmall | CacheNotQuantizable | None:
+        footprint = self._measured()
+        if row.prepared.options.kv_bits is not None and footprint.group_size is None:
+            return CacheNotQuantizable("keys and values of this model cannot be quantized", hint="leave kv_bits out")
+        fitting = None if self._cache_bytes is None else footprint.tokens_in(self._cache_bytes)
+        if fitting is None:
+            return None
+        room = fitting - len(row.prepared.tokens)
+        if room < 1:
+            return MemoryTooSmall(
+                f"the prompt has {len(row.prepared.tokens)} tokens, and memory is there for {fitting}",
+                hint="shorten the prompt, or give the model more memory",
+            )
+        row.writer.limit = room if row.writer.limit is None else min(room, row.writer.limit)
+        return None
+
+    def _has_room_for(self, row: Row) -> bool:
+        running = [*self._batch.rows, *self._alone.rows, *self._prefill.rows]
+        if not running:
+            return True
+        if not self._batches(row) and any(not self._batches(other) for other in running):
+            return False
+        fits = self._cache_bytes is None or self._predicted_bytes([*running, row]) <= self._cache_bytes
+        return len(running) < self._rows and fits
+
+    def _predicted_bytes(self, rows: Sequence[Row]) -> int:
+        """What rows will take at most: those of a batch are as long as its longest."""
+        if not rows or self._footprint is None:
+            return 0
+        return len(rows) * self._footprint.bytes_for(max(map(_expected_tokens, rows)))
+
+    def _batches(self, row: Row) -> bool:
+        return not row.kind and self._measured().merges
+
+    def _step(self, batch: Batch) -> list[Row]:
+        for written in batch.step():
+            row = written.row
+            if row.failure is None:
+                try:
+                    events: Sequence[Event] = row.writer.add(written.token, written.scores)
+                    self.counts.answer_tokens += 1
+                    row.tell(events)
+                except Exception as error:  # noqa: BLE001 - whatever it is, other rows go on
+                    row.failure = error
+        done = [row for row in batch.rows if row.writer.reason is not None or row.failure is not None]
+        for row in done:
+            if row.failure is not None:
+                row.tell([as_failure(row.failure)])
+        if done:
+            self._leave(batch, done)
+        self._make_room(batch)
+        return done
+
+    def _leave(self, batch: Batch, rows: Sequence[Row]) -> None:
+        for row, layers in batch.leave(rows, keeping=rows):
+            self._prefixes.keep(row.tokens[: row.cached_tokens], layers, row.kind)
+
+    def _make_room(self, batch: Batch) -> None:
+        """When answers came to be longer than expected, and memory is short, have the youngest wait in its middle."""
+        while self._cache_bytes is not None and len(batch.rows) > 1:
+            longest = max(len(row.tokens) for row in batch.rows) + 1
+            if len(batch.rows) * self._measured().bytes_for(longest) <= self._cache_bytes:
+                return
+            youngest = batch.rows[-1]
+            self._leave(batch, [youngest])
+            self._waiting.appendleft(youngest)
+            self.counts.postponed += 1
+
+    def _read(self, *, answers_are_running: bool) -> int:
+        """Read a part of a prompt; returns how many tokens."""
+        limit = self._pace.part_tokens(answers_are_running=answers_are_running)
+        if not limit:
+            return 0
+        before = sum(row.cached_tokens for row in self._prefill.rows)
+        rows, read = self._prefill.advance(limit)
+        for row in rows:
+            row.tell([Progress(row.cached_tokens, len(row.prepared.tokens))])
+        after = sum(row.cached_tokens for row in {*rows, *self._prefill.rows})
+        if read is not None:
+            batch = self._batch if self._batches(read.rows[0]) else self._alone
+            batch.join(read.rows, read.layers, is_merged=read.is_merged)
+        return after - before
+
+    def _measured(self) -> Footprint:
+        self._footprint = self._footprint or Footprint.of(self._model)
+        return self._footprint
+
+
+def _expected_tokens(row: Row) -> int:
+    limit, asked = row.writer.limit, row.prepared.options.max_tokens
+    whole = EXPECTED_ANSWER_TOKENS if limit is None else limit
+    if asked is None:
+        whole = min(whole, EXPECTED_ANSWER_TOKENS)
+    return max(len(row.prepared.tokens) + whole, len(row.tokens) + 1)

@@ -1,0 +1,33 @@
+"""What an engine has done and is doing, as plain figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from runtime.engine.prefix_cache import PrefixFigures
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counts are since the engine's start."""
+
+    running: int = 0
+    """Requests whose prompts are being read or whose answers are being written."""
+    waiting: int = 0
+    """Requests that are still to begin."""
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    """How many of them were in the prefix cache."""
+    answer_tokens: int = 0
+    ticks: int = 0
+    tick_seconds: float = 0.0
+    """What the last tick took."""
+    working_since: float | None = None
+    """When the piece of work began that the engine is at, by `time.monotonic()`; None while it waits for some."""
+    postponed: int = 0
+    """How often an answer had to wait in its middle, for memory."""
+    failures: int = 0
+    """Ticks that failed."""
+    cache_bytes: int = 0
+    """What the layer caches of running requests take, by prediction."""
+    prefixes: PrefixFigures = field(default_factory=lambda: PrefixFigures(0, 0, 0, 0, 0))

@@ -1,0 +1,117 @@
+"""Tokens are drawn from what filters and penalties leave, and by the row's own seed alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.engine.options import Options
+from runtime.engine.penalties import Penalties
+from runtime.engine.sampling import RowSampler, sample
+
+LOGITS = mx.log(mx.array([[0.4, 0.3, 0.2, 0.06, 0.04]]))
+
+
+def draw(logits: mx.array, *samplers: RowSampler) -> list[int]:
+    return sample(logits, samplers).tolist()  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("options", "possible"),
+    [
+        ({}, {0, 1, 2, 3, 4}),
+        ({"top_k": 2}, {0, 1}),
+        ({"top_k": 99}, {0, 1, 2, 3, 4}),
+        ({"top_p": 0.6}, {0, 1}),
+        ({"min_p": 0.4}, {0, 1, 2}),
+        ({"top_p": 0.95, "top_k": 3, "min_p": 0.6}, {0, 1}),
+        ({"top_p": 0.65, "top_k": 3}, {0, 1}),
+        ({"top_p": 0.3}, {0}),
+    ],
+)
+def test_filters_leave_the_likely_tokens(options: dict[str, Any], possible: set[int]) -> None:
+    sampler = RowSampler(Options(temperature=2.0, seed=1, **options))
+    assert {draw(LOGITS, sampler)[0] for _ in range(300)} == possible
+
+
+def test_tokens_come_as_often_as_they_should() -> None:
+    samplers = [RowSampler(Options(temperature=1.0, seed=seed)) for seed in range(4000)]
+    drawn = draw(mx.broadcast_to(LOGITS, (len(samplers), 5)), *samplers)
+    shares = [drawn.count(token) / len(drawn) for token in range(5)]
+    assert shares == pytest.approx([0.4, 0.3, 0.2, 0.06, 0.04], abs=0.03)
+
+
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"temperature": 1.0},
+    {"temperature": 1.0, "top_k": 3},
+    {"temperature": 0.7, "top_p": 0.8, "top_k": 4},
+    {"temperature": 2.0, "min_p": 0.05},
+]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2**64 - 1)), min_size=1, max_size=9), st.integers(0, 99)
+)
+def test_a_row_draws_alike_whatever_is_beside_it(rows: list[tuple[dict[str, Any], int]], noise: int) -> None:
+    logits = mx.random.normal((len(rows), 64), key=mx.random.key(noise))
+    options = [Options(**kind, seed=seed) for kind, seed in rows]
+    together = [RowSampler(each) for each in options]
+    alone = [RowSampler(each) for each in options]
+    for _ in range(3):
+        expected = [draw(logits[row : row + 1], sampler)[0] for row, sampler in enumerate(alone)]
+        assert draw(logits, *together) == expected
+
+
+def test_a_seed_continues_at_any_place() -> None:
+    whole, part = (RowSampler(Options(temperature=1.0, seed=3)) for _ in range(2))
+    drawn = [draw(LOGITS, whole)[0] for _ in range(20)]
+    part.go_to(12)
+    assert [draw(LOGITS, part)[0] for _ in range(8)] == drawn[12:]
+
+
+def test_repetition_is_discouraged_as_in_mlx_lm() -> None:
+    from mlx_lm.sample_utils import make_repetition_penalty
+
+    logits = mx.array([[1.0, -1.0, 0.5, 3.0, 2.0]])
+    past = [3, 1, 1, 4]
+    for last in (1, 2, 4, 64, -1):
+        penalties = Penalties.of(Options(repeat_penalty=1.5, repeat_last_n=last), past)
+        assert penalties is not None
+        expected = make_repetition_penalty(1.5, len(past) if last < 0 else last)(mx.array(past), mx.array(logits))
+        assert mx.allclose(penalties.applied(logits), expected)
+
+
+def test_the_penalty_sees_the_answer_too() -> None:
+    penalties = Penalties.of(Options(repeat_penalty=10.0), [0])
+    assert penalties is not None
+    logits = mx.array([[0.1, 1.0, 0.9, 0.8, 0.7]])
+    chosen = []
+    for _ in range(4):
+        token = mx.argmax(penalties.applied(logits), axis=-1)
+        penalties.take(token)
+        chosen.append(token.item())
+    assert chosen == [1, 2, 3, 4]
+
+
+def test_presence_and_frequency_count_in_the_whole_answer_and_not_in_the_prompt() -> None:
+    logits = mx.zeros((1, 5))
+    prompt, answer = [4] * 3, [1] * 100 + [2, 3, 3]
+    options = Options(presence_penalty=0.5, frequency_penalty=0.25)
+    penalties = Penalties.of(options, [*prompt, *answer[:60]], answer_tokens=60)
+    assert penalties is not None
+    for token in answer[60:]:
+        penalties.take(mx.array([token], dtype=mx.uint32))
+    assert penalties.applied(logits).tolist() == [[0, -25.5, -0.75, -1.0, 0]]
+
+
+def test_biases_move_tokens() -> None:
+    penalties = Penalties.of(Options(logit_bias={2: 100, 0: -100}), [1])
+    assert penalties is not None
+    assert penalties.applied(mx.zeros((1, 4))).tolist() == [[-100, 0, 100, 0]]
+    assert Penalties.of(Options(), [1]) is None
