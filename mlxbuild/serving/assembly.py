@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlxbuild.serving.builder import ProcessBuilder
 from registry.digest import Digest
 from registry.home import Home
 from registry.reference import Reference
@@ -31,4 +32,4 @@ def assemble(home: Home, settings: ServerSettings, limits: Limits | None = None)
         return completed(store, digest)
 
     residency = Residency.of(store, admit_to_run, limits)
-    return Application(home, store, settings, residency, None, __version__)  # type: ignore[arg-type]
+    return Application(home, store, settings, residency, ProcessBuilder(store), __version__)

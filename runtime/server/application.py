@@ -10,35 +10,37 @@ from sanic import Request
 
 from registry.digest import Digest
 from registry.home import Home
+from registry.reference import Reference
 from registry.store.layout import Store
 from runtime.scheduler.residency import Residency
 from runtime.server.settings import ServerSettings
 
 
 @dataclass(frozen=True, slots=True)
-class BuildProgress:
-    """What a build is at."""
+class BuildOrder:
+    """What a client wants to have built."""
 
-    status: str
-    digest: str | None = None
-    total_bytes: int | None = None
-    completed_bytes: int | None = None
-
-
-Observe = Callable[[BuildProgress], None]
-"""Told of a build's progress, from any thread."""
-Checkpoint = Callable[[], None]
-"""Called often by a build; raises where it is to end."""
+    name: Reference | None
+    """What the artifact is to be called; None where the recipe says it."""
+    spec: str | None
+    """A ModelSpec, as YAML or JSON."""
+    fields: Mapping[str, Any]
+    """Without a ModelSpec: the fields of Ollama's `create`, checked for their types."""
+    files: Mapping[str, Digest]
+    """Blobs of the store, by the relative path that they have beside the recipe."""
+    adapters: Mapping[str, Digest]
+    """The same, of a LoRA adapter."""
 
 
 class Builder(Protocol):
-    """What makes artifacts. Both methods block, and are called in threads."""
+    """What makes artifacts."""
 
-    def from_spec(self, name: str | None, text: str, observe: Observe, checkpoint: Checkpoint) -> Digest:
-        """Build a ModelSpec, given as YAML, and name what it makes; `name` takes the place of the recipe's."""
+    def build(self, order: BuildOrder, observe: Callable[[str], None], checkpoint: Callable[[], None]) -> Digest:
+        """Build, and give the names; blocks. `observe` is told what it is at; `checkpoint` raises where it is to end.
 
-    def from_fields(self, name: str, fields: Mapping[str, Any], observe: Observe, checkpoint: Checkpoint) -> Digest:
-        """Build what the fields of Ollama's `create` ask for, and name it."""
+        Raises:
+            MlxbuildError: it cannot be built.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from toolchain.interchange.go_template import recognise
 from toolchain.interchange.modelfile import Directive
 from toolchain.spec.initial import slug
 
-_PARAMETERS: Final[dict[str, tuple[str, type]]] = {
+PARAMETERS: Final[dict[str, tuple[str, type]]] = {
     "temperature": ("temperature", float),
     "top_p": ("top_p", float),
     "min_p": ("min_p", float),
@@ -26,7 +26,7 @@ _PARAMETERS: Final[dict[str, tuple[str, type]]] = {
 }
 """PARAMETER to key of `defaults`."""
 
-_HUB = re.compile(r"(?:https://)?(?:hf\.co|huggingface\.co)/([\w.-]+/[\w.-]+)(?::([\w.-]+))?", re.ASCII)
+HUB_NAME = re.compile(r"(?:https://)?(?:hf\.co|huggingface\.co)/([\w.-]+/[\w.-]+)(?::([\w.-]+))?", re.ASCII)
 _LIBRARY: Final = (
     (r"qwen3:(0\.6|1\.7|4|8|14|32)b", "Qwen/Qwen3-{}B"),
     (r"qwen2\.5:(0\.5|1\.5|3|7|14|32|72)b(?:-instruct)?", "Qwen/Qwen2.5-{}B-Instruct"),
@@ -97,7 +97,7 @@ def _from(draft: Draft, directive: Directive, path: Path, in_store: Callable[[st
         draft.base = {"path": _written(local.parent, path)}
     elif local.is_file() or value.endswith((".gguf", ".bin")):
         draft.note(f"{where}: GGUF and pickled weights cannot be built from; name the safetensors they were made of.")
-    elif (match := _HUB.fullmatch(value)) is not None:
+    elif (match := HUB_NAME.fullmatch(value)) is not None:
         _from_hub(draft, match[1], match[2], where)
     elif value.startswith(("/", "~", "./", "../")):
         draft.note(f"{where}: there is no such file; write where the safetensors come from as base.")
@@ -168,10 +168,10 @@ def _parameter(draft: Draft, directive: Directive) -> None:
         if text not in stops:
             stops.append(text)
         return
-    if key not in _PARAMETERS:
+    if key not in PARAMETERS:
         draft.note(f"{where}: a recipe has no such parameter.")
         return
-    ours, form = _PARAMETERS[key]
+    ours, form = PARAMETERS[key]
     try:
         value: Any = form(text)
     except ValueError:

@@ -5,10 +5,21 @@ from __future__ import annotations
 from sanic import Blueprint
 
 from runtime.server.api import Api
-from runtime.server.native import chat, embeddings, generate, models, residents, show, small_routes
+from runtime.server.native import (
+    blobs,
+    chat,
+    create,
+    embeddings,
+    generate,
+    models,
+    residents,
+    show,
+    small_routes,
+    transfers,
+)
 from runtime.server.native.manners import MANNERS
 
-_GROUPS = (small_routes, generate, chat, embeddings, models, show, residents)
+_GROUPS = (small_routes, generate, chat, embeddings, models, show, residents, transfers, create, blobs)
 
 
 def _routes() -> Blueprint:

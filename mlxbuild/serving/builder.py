@@ -1,0 +1,193 @@
+"""Builds what clients of the server ask for, by `mlxbuild create` in a process of its own. What: `toolchain`."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from registry.artifact.modelpack import tag_descriptor
+from registry.artifact.reader import Artifact
+from registry.digest import Blob, Digest
+from registry.errors import Kind
+from registry.reference import Reference
+from registry.store.layout import Store
+from registry.store.tags import UnknownReference
+from runtime.model.files import DEFAULTS_FILE
+from runtime.protocol.events import Failure
+from runtime.protocol.failures import as_error
+from runtime.server.application import BuildOrder
+from runtime.server.names import find_model, parse_name
+
+_PROGRAM = "from mlxbuild.cli.main import main; main()"
+_ERROR = re.compile(r"error\[([a-z0-9-]+)\]: (.*)")
+_KINDS = {2: Kind.USER, 4: Kind.USER, 5: Kind.INFRASTRUCTURE, 6: Kind.ENVIRONMENT, 7: Kind.USER, 10: Kind.TRUST}
+_POLL_SECONDS = 0.2
+_LEFT_OUT = ("MLXBUILD_PROGRESS", "MLXBUILD_VERBOSE", "GITHUB_ACTIONS")
+
+Observe = Callable[[str], None]
+Checkpoint = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessBuilder:
+    """Builds into a store."""
+
+    store: Store
+
+    def build(self, order: BuildOrder, observe: Observe, checkpoint: Checkpoint) -> Digest:
+        """See `Builder.build`."""
+        work = self.store.home.cache / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="create-", dir=work))
+        try:
+            recipe = self._recipe(order, folder, observe, checkpoint)
+            (folder / "ModelSpec.yaml").write_text(recipe, encoding="utf-8")
+            digest = _create(self.store, folder, observe, checkpoint, has_gates=order.spec is not None)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if order.name is not None:
+            name = Reference(order.name.repository, order.name.tag, None, order.name.host).store_name
+            observe(f"writing manifest {name}")
+            self.store.tags.set({name: tag_descriptor(Blob(digest, self.store.size(digest)))})
+        return digest
+
+    def _recipe(self, order: BuildOrder, folder: Path, observe: Observe, checkpoint: Checkpoint) -> str:
+        from toolchain.interchange.from_create import ADAPTER_FOLDER, FILES_FOLDER, recipe_from_fields
+
+        if order.spec is not None:
+            self._lay_out(order.files, folder)
+            return order.spec
+        assert order.name is not None
+        self._lay_out(order.files, folder / FILES_FOLDER)
+        self._lay_out(order.adapters, folder / ADAPTER_FOLDER)
+        base: dict[str, str] = {"path": FILES_FOLDER}
+        parent: dict[str, Any] = {}
+        if not order.files:
+            base, parent = self._base(str(order.fields["from"]), observe, checkpoint)
+        name = order.name.repository.rpartition("/")[2]
+        drafted = recipe_from_fields(name, base, order.fields, parent=parent, has_adapter=bool(order.adapters))
+        for path, text in drafted.files.items():
+            (folder / path).write_text(text, encoding="utf-8")
+        for note in drafted.notes:
+            observe(f"warning: {note}")
+        return drafted.text
+
+    def _lay_out(self, files: Mapping[str, Digest], folder: Path) -> None:
+        """The blobs under their names; links, so that nothing is copied, and hard ones, so that they stay."""
+        for path, digest in files.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = self.store.path(digest)
+            try:
+                os.link(source, target)
+            except OSError:  # a filesystem without hard links
+                shutil.copyfile(source, target)
+
+    def _base(self, name: str, observe: Observe, checkpoint: Checkpoint) -> tuple[dict[str, str], dict[str, Any]]:
+        """Where a model comes from, as a recipe says it, and its defaults; pulled where the store has it not."""
+        from toolchain.interchange.from_modelfile import HUB_NAME
+
+        if (hub := HUB_NAME.fullmatch(name)) is not None:
+            return {"hf_repo": hub[1]}, {}
+        try:
+            reference, digest = find_model(self.store, name)
+        except UnknownReference:
+            digest = self._pulled(name, observe, checkpoint)
+            reference = parse_name(name)
+        artifact = Artifact.open(self.store, digest)
+        parent = json.loads(artifact.read(DEFAULTS_FILE)) if artifact.file(DEFAULTS_FILE) else {}
+        observe(f"using existing layer {digest}")
+        return {"from": str(reference)}, parent
+
+    def _pulled(self, name: str, observe: Observe, checkpoint: Checkpoint) -> Digest:
+        from registry.exchange.pull import pull
+        from registry.remote.settings import Settings
+        from registry.store.leases import shared
+
+        observe(f"pulling {name}")
+        with shared(self.store.home):
+            settings = Settings.load(self.store.home)
+            return pull(self.store, parse_name(name), settings=settings, observe=lambda event: checkpoint()).digest
+
+
+def _create(store: Store, folder: Path, observe: Observe, checkpoint: Checkpoint, *, has_gates: bool) -> Digest:
+    """Build a folder's recipe; the first artifact's digest."""
+    gates = "--gates" if has_gates else "--no-gates"
+    words = ["--home", str(store.home.root), "create", "-f", str(folder), gates, "--json", "--progress", "plain"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, *words],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name not in _LEFT_OUT},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # an interrupt at the terminal is for the server, which ends it
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    told: list[str] = []
+    reading = threading.Thread(target=_keep, args=(process.stderr, lines), daemon=True)
+    out: list[str] = []
+    printing = threading.Thread(target=_read, args=(process.stdout, out), daemon=True)
+    reading.start()
+    printing.start()
+    try:
+        while reading.is_alive() or not lines.empty():
+            checkpoint()
+            with suppress(queue.Empty):
+                told.append(lines.get(timeout=_POLL_SECONDS))
+                if not _is_error(told[-1]):
+                    observe(told[-1])
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        printing.join()
+        process.stdout.close()
+        process.stderr.close()
+    if code:
+        raise as_error(_failure(told, code, folder))
+    return Digest.parse(json.loads(out[0])["artifacts"][0]["digest"])
+
+
+def _read(stream: IO[str], out: list[str]) -> None:
+    out.append(stream.read())
+
+
+def _keep(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:
+    for line in stream:
+        if line.strip():
+            lines.put(line.rstrip())
+
+
+def _is_error(line: str) -> bool:
+    return line.startswith(("error[", "  --> ", "hint: "))
+
+
+def _failure(told: list[str], code: int, folder: Path) -> Failure:
+    """What the command said of its first error."""
+    first = next((index for index, line in enumerate(told) if _ERROR.match(line)), None)
+    kind = _KINDS.get(code, Kind.STEP).value
+    if first is None:
+        return Failure("build-failed", kind, told[-1] if told else f"the build ended with exit code {code}")
+    match = _ERROR.match(told[first])
+    assert match is not None
+    rest = told[first + 1 :]
+    where = next((line.removeprefix("  --> ") for line in rest[:1] if line.startswith("  --> ")), None)
+    hint = next((line.removeprefix("hint: ") for line in rest[:2] if line.startswith("hint: ")), None)
+    return Failure(match[1], kind, match[2], None if where is None else where.replace(f"{folder}/", ""), hint)

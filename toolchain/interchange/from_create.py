@@ -1,0 +1,138 @@
+"""Turns the fields of Ollama's `create` into a recipe. Where the weights lie: the caller's matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from registry.errors import UserError
+from toolchain.interchange.draft import Draft, spdx
+from toolchain.interchange.from_modelfile import PARAMETERS
+from toolchain.interchange.go_template import recognise
+from toolchain.spec.initial import slug
+from toolchain.spec.resolved import SCHEMA
+
+FILES_FOLDER, ADAPTER_FOLDER = "files", "adapter"
+_QUANTIZATIONS = {
+    **{name: name for name in ("int4", "int8", "mxfp4", "mxfp8", "nvfp4", "bf16")},
+    **{"q4": "int4", "q4_k": "int4", "q4_k_m": "int4", "q4_k_s": "int4", "q4_0": "int4", "q4_1": "int4"},
+    **{"q8": "int8", "q8_0": "int8", "f16": "fp16", "fp16": "fp16", "fp4": "nvfp4", "fp8": "mxfp8"},
+}
+"""What `quantize` may say to the name in a recipe."""
+_OTHERS = {
+    "renderer": "prompts are rendered by the artifact's own chat template",
+    "parser": "think tags and tool calls are found in the chat template when the artifact is built",
+    "requires": "it speaks of Ollama's version",
+    "draft_files": "there is no speculative decoding with a second model",
+    "draft_quantize": "there is no speculative decoding with a second model",
+    "info": "what a model is, is found in its files",
+}
+
+
+class NotCreatable(UserError):
+    """The fields of a `create` ask for something that no recipe can say."""
+
+    code = "not-creatable"
+
+
+@dataclass(frozen=True, slots=True)
+class DraftedRecipe:
+    """A recipe, and what belongs beside it."""
+
+    text: str
+    files: Mapping[str, str]
+    """Texts by relative path."""
+    notes: tuple[str, ...]
+    """What could not be carried, one sentence each."""
+
+
+def recipe_from_fields(
+    name: str, base: Mapping[str, Any], fields: Mapping[str, Any], *, parent: Mapping[str, Any], has_adapter: bool
+) -> DraftedRecipe:
+    """The recipe of a model that is to be called like that.
+
+    Args:
+        base: As a recipe names it.
+        fields: `system`, `template`, `parameters`, `messages`, `license`, `quantize`, ...: of sound types.
+        parent: The defaults of the artifact that it comes from; what the fields do not say is taken over.
+        has_adapter: Whether an adapter lies beside the recipe.
+
+    Raises:
+        NotCreatable: a template or a quantization that there is no equal for.
+    """
+    draft = Draft("the fields of a request")
+    draft.defaults = dict(parent.get("parameters") or {})
+    for key, value in (fields.get("parameters") or {}).items():
+        _set_parameter(draft, key, value)
+    licenses, files = _licenses(fields.get("license"))
+    recipe = {
+        "schema": SCHEMA,
+        "name": slug(name),
+        "version": "1.0",
+        "license": licenses,
+        "base": dict(base),
+        "quantization": _quantization(fields.get("quantize") or fields.get("quantization")),
+        "adapters": [{"path": ADAPTER_FOLDER}] if has_adapter else None,
+        "prompt_template": _template(fields.get("template")),
+        "system_prompt": fields.get("system") or parent.get("system_prompt"),
+        "messages": [_message(each) for each in fields.get("messages") or parent.get("messages") or ()],
+        "defaults": draft.defaults,
+    }
+    for key, reason in _OTHERS.items():
+        if fields.get(key):
+            draft.note(f"{key} is left out: {reason}")
+    text = yaml.safe_dump({key: value for key, value in recipe.items() if value}, sort_keys=False, allow_unicode=True)
+    return DraftedRecipe(text, files, tuple(draft.notes))
+
+
+def _set_parameter(draft: Draft, key: str, value: Any) -> None:
+    if key == "stop":
+        draft.defaults["stops"] = [value] if isinstance(value, str) else list(value)
+    elif key not in PARAMETERS:
+        draft.note(f"the parameter {key} is left out: a recipe has no such parameter")
+    elif not (key == "num_predict" and isinstance(value, int) and value < 0):  # without a limit, as here
+        ours, form = PARAMETERS[key]
+        is_whole = isinstance(value, int | float) and not isinstance(value, bool) and value == form(value)
+        draft.set_default(ours, form(value) if is_whole else value, f"the parameter {key}")
+
+
+def _licenses(written: str | Sequence[str] | None) -> tuple[dict[str, Any] | str | None, dict[str, str]]:
+    texts = [written] if isinstance(written, str) else list(written or ())
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        return None, {}
+    if len(texts) == 1 and spdx(texts[0]) == texts[0].strip():
+        return texts[0].strip(), {}
+    files = {f"LICENSE{'' if number == 0 else f'.{number}'}": text for number, text in enumerate(texts)}
+    return {"expression": spdx(texts[0]) or "LicenseRef-custom", "files": list(files)}, files
+
+
+def _quantization(wanted: str | None) -> str | None:
+    if not wanted:
+        return None
+    named = _QUANTIZATIONS.get(wanted.lower())
+    if named is None:
+        raise NotCreatable(f"there is no quantization `{wanted}`", hint=f"there are {', '.join(_QUANTIZATIONS)}")
+    return named
+
+
+def _template(text: str | None) -> dict[str, str] | None:
+    """A Jinja template as it is; one in Go's language if it is that of a common family."""
+    if not text:
+        return None
+    found = recognise(text)
+    if found.named is not None:
+        return {"named": found.named}
+    if "{{" in text and "{%" not in text and (".Prompt" in text or ".Messages" in text or ".System" in text):
+        raise NotCreatable(
+            "template error: a Go template that is none of the common ones cannot be carried",
+            hint="write it in Jinja, or leave it out to keep the base's own",
+        )
+    return {"inline": text}
+
+
+def _message(each: Mapping[str, Any]) -> dict[str, str]:
+    return {"role": str(each.get("role") or ""), "content": str(each.get("content") or "")}
