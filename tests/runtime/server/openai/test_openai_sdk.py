@@ -107,7 +107,7 @@ def test_errors_are_the_clients_own(client: openai.OpenAI) -> None:
         client.chat.completions.create(
             model=MODEL, messages=[{"role": "user", "content": "What? " * 3000}], stream=True
         )
-    with pytest.raises(openai.BadRequestError, match="(?i)embed"):
+    with pytest.raises(openai.BadRequestError, match=r"(?i)embed"):
         client.embeddings.create(model=MODEL, input="text")
     with pytest.raises(openai.BadRequestError, match="no response is kept"):
         client.responses.create(model=MODEL, input="x", previous_response_id="resp_1")
