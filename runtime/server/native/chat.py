@@ -15,7 +15,7 @@ from runtime.server.asking import AskedModel, asked_model
 from runtime.server.bodies import checked, read_json
 from runtime.server.native.answers import in_message
 from runtime.server.native.asking import answer, load_or_unload, tell_prompt
-from runtime.server.native.failures import lacks, missing_model, names_told
+from runtime.server.native.failures import cannot, lacks, missing_model, names_told
 from runtime.server.native.messages import MessageBody, conversation
 from runtime.server.native.question import QuestionBody, Settled
 
@@ -52,9 +52,9 @@ def _question(body: ChatBody, settled: Settled, asked: AskedModel) -> ChatReques
     if "completion" not in asked.capabilities:
         raise lacks(body.named, "chat")
     if any(message.images for message in body.messages):
-        raise lacks(asked.name, "vision")
+        raise cannot(asked.name, "vision")
     if body.tools and "tools" not in asked.capabilities:
-        raise lacks(asked.name, "tools")
+        raise cannot(asked.name, "tools")
     return ChatRequest(
         messages=conversation(body.messages),
         tools=tuple(body.tools),

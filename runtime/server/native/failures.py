@@ -46,3 +46,8 @@ def names_told(name: str, *, not_found: str | None = None, malformed: str = "inv
 def lacks(name: str, capability: str) -> NotSupported:
     """The error of a model that cannot do what is asked for."""
     return NotSupported(f'"{name}" does not support {capability}')
+
+
+def cannot(full_name: str, capability: str) -> NotSupported:
+    """The same, of what a request brings along: tools, images, a suffix."""
+    return NotSupported(f"{full_name} does not support {capability}")

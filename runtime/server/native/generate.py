@@ -15,7 +15,7 @@ from runtime.server.bodies import checked, read_json
 from runtime.server.failures import InvalidRequest, NotSupported
 from runtime.server.native.answers import in_response
 from runtime.server.native.asking import answer, load_or_unload, tell_prompt
-from runtime.server.native.failures import lacks, missing_model, names_told
+from runtime.server.native.failures import cannot, lacks, missing_model, names_told
 from runtime.server.native.question import QuestionBody, Settled
 
 
@@ -58,9 +58,9 @@ def _question(body: GenerateBody, settled: Settled, asked: AskedModel) -> ChatRe
     if "completion" not in asked.capabilities:
         raise lacks(body.named, "generate")
     if body.images:
-        raise lacks(asked.name, "vision")
+        raise cannot(asked.name, "vision")
     if body.suffix and "insert" not in asked.capabilities:
-        raise lacks(asked.name, "insert")
+        raise cannot(asked.name, "insert")
     think = body.thinking(asked.capabilities)
     has_template = asked.lease.runner.facts.chat_template is not None
     if body.raw or body.suffix or not has_template:

@@ -83,6 +83,18 @@ def test_a_call_comes_whole_in_a_stream(hello: httpx.Client) -> None:
     assert pieces[-1]["done_reason"] == "stop"
 
 
+def test_log_probabilities(hello: httpx.Client) -> None:
+    told = chat(hello, think=False, logprobs=True, top_logprobs=2, options={"num_predict": 5}).json()
+    assert "".join(each["token"] for each in told["logprobs"]) == told["message"]["content"]
+    for each in told["logprobs"]:
+        assert each["logprob"] <= 0
+        assert bytes(each["bytes"]).decode() == each["token"]
+        assert len(each["top_logprobs"]) == 2
+    pieces = lines(hello, "/api/chat", model="hello", messages=[LOCK], think=False, logprobs=True)
+    assert "".join(each["token"] for piece in pieces for each in piece.get("logprobs", ())) == LOCK_ANSWER
+    assert error(chat(hello, top_logprobs=21)) == (400, "top_logprobs must be between 0 and 20")
+
+
 def test_length_is_told(hello: httpx.Client) -> None:
     told = chat(hello, options={"num_predict": 3}).json()
     assert (told["done_reason"], told["eval_count"]) == ("length", 3)
@@ -158,3 +170,17 @@ def test_noise_and_any_case(hello: httpx.Client) -> None:
 def test_deprecated_and_unknown_options_are_passed_over(hello: httpx.Client) -> None:
     options = {"mirostat": 1, "low_vram": True, "num_gpu": 0, "brand_new": {}, "num_predict": 2, "num_ctx": 512}
     assert chat(hello, options=options).json()["eval_count"] == 2
+
+
+def test_a_seed_repeats(hello: httpx.Client) -> None:
+    def sampled(seed: int) -> str:
+        options = {"temperature": 1.5, "seed": seed, "num_predict": 20}
+        return str(chat(hello, think=False, options=options).json()["message"]["content"])
+
+    assert sampled(1) == sampled(1)
+    assert len({sampled(seed) for seed in range(4)}) > 1
+
+
+def test_stops(hello: httpx.Client) -> None:
+    told = chat(hello, think=False, options={"stop": ["pins"]}).json()
+    assert (told["message"]["content"], told["done_reason"]) == (LOCK_ANSWER.partition("pins")[0], "stop")
