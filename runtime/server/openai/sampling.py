@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from runtime.server.native.options import read_options
 from runtime.server.request_body import RequestBody
 
 TokenText = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
@@ -35,8 +36,12 @@ class SamplingBody(RequestBody):
     """Options of the native API; fields of their own win over them."""
 
     def sampling(self) -> dict[str, Any]:
-        """Those options of the engine that the common fields set."""
-        return given(
+        """Those options of the engine that the common fields set.
+
+        Raises:
+            OptionOfWrongType, NotSupported: what is wrong in `options`.
+        """
+        return dict(read_options(self.options or {}).options) | given(
             temperature=self.temperature,
             top_p=self.top_p or None,
             top_k=1 if self.top_p == 0 else self.top_k,  # only the most likely token is left
@@ -46,7 +51,7 @@ class SamplingBody(RequestBody):
 
     def context_tokens(self) -> int | None:
         """The context that was asked for."""
-        return self.num_ctx
+        return self.num_ctx or read_options(self.options or {}).context_tokens
 
 
 class PenaltiesBody(SamplingBody):

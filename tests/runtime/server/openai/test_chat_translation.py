@@ -69,6 +69,12 @@ def test_sampling_is_passed_on_under_the_engines_names() -> None:
     assert asked.context_tokens == 512
 
 
+def test_options_of_the_native_api_are_an_extension() -> None:
+    asked = request(options={"num_ctx": 256, "top_k": 4, "temperature": 0.1}, temperature=0.2)
+    assert asked.options == {"top_k": 4, "temperature": 0.2}
+    assert asked.context_tokens == 256
+
+
 def test_several_choices_have_seeds_that_count_up() -> None:
     assert [each.options.get("seed") for each in requests(n=3, seed=7)] == [7, 8, 9]
     assert [each.options.get("seed") for each in requests(n=2)] == [None, None]
