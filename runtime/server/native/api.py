@@ -18,6 +18,7 @@ from runtime.server.native import (
     transfers,
 )
 from runtime.server.native.manners import MANNERS
+from runtime.server.native.operations import OPERATIONS
 
 _GROUPS = (small_routes, generate, chat, embeddings, models, show, residents, transfers, create, blobs)
 
@@ -29,4 +30,4 @@ def _routes() -> Blueprint:
     return blueprint
 
 
-API = Api(("",), MANNERS, _routes)
+API = Api(("",), MANNERS, _routes, "Native", OPERATIONS)

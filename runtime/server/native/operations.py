@@ -1,0 +1,54 @@
+"""What the OpenAPI document tells of the native API's routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runtime.server.native.body import ModelBody
+from runtime.server.native.chat import ChatBody
+from runtime.server.native.embeddings import EmbedBody, EmbeddingsBody
+from runtime.server.native.generate import GenerateBody
+from runtime.server.native.models import CopyBody
+from runtime.server.native.show import ShowBody
+from runtime.server.openapi.operation import JSON, LINES, TEXT, Operation, Reply, Schema, answers, fields
+
+_ERROR = fields("error")
+_LINES: Schema = {"type": "string"}
+_ASKING = (400, 404, 408, 413, 500, 503)
+_NAMING = (400, 404, 408, 413, 500)
+
+
+def _asked(schema: Schema, *, streams: bool = True) -> Mapping[int, Reply]:
+    streamed = ((LINES, _LINES),) if streams else ()
+    return answers((JSON, schema), *streamed, errors=_ERROR, statuses=_ASKING)
+
+
+def _named(*contents: tuple[str, Schema]) -> Mapping[int, Reply]:
+    return answers(*contents, errors=_ERROR, statuses=_NAMING)
+
+
+def _told(schema: Schema, kind: str = JSON) -> Mapping[int, Reply]:
+    return {200: Reply({kind: schema})}
+
+
+OPERATIONS = (
+    Operation("GET", "/", "Tell that the server is there", _told({"type": "string"}, TEXT)),
+    Operation("GET", "/api/version", "Tell the version", _told(fields("version"))),
+    Operation("GET", "/api/status", "Tell that there is no cloud", _told(fields("cloud"))),
+    Operation("POST", "/api/generate", "Answer a prompt", _asked(fields("model", "created_at")), GenerateBody),
+    Operation("POST", "/api/chat", "Answer a conversation", _asked(fields("model", "created_at")), ChatBody),
+    Operation("POST", "/api/embed", "Turn texts into vectors", _asked(fields("embeddings"), streams=False), EmbedBody),
+    Operation(
+        "POST",
+        "/api/embeddings",
+        "Turn a text into a vector",
+        _asked(fields("embedding"), streams=False),
+        EmbeddingsBody,
+    ),
+    Operation("GET", "/api/tags", "List the models", _told(fields("models"))),
+    Operation("POST", "/api/show", "Tell of one model", _named((JSON, fields("details", "capabilities"))), ShowBody),
+    Operation("POST", "/api/copy", "Give a model another name", _named(), CopyBody),
+    Operation("DELETE", "/api/delete", "Take a name away", _named(), ModelBody),
+    Operation("GET", "/api/ps", "List the models in memory", _told(fields("models"))),
+    Operation("POST", "/api/stop", "Let a model go from memory", _named((JSON, {"type": "object"})), ModelBody),
+)
