@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.server.anthropic.body import MessagesBody, PromptBody
-from runtime.server.openapi.operation import EVENTS, JSON, Operation, answers, fields
+from runtime.server.openapi.operation import EVENT, EVENTS, JSON, Operation, answers, fields
 
 _ERROR = fields("type", "request_id", error=fields("type", "message"))
 _ASKING = (400, 404, 408, 413, 500, 503)
@@ -14,7 +14,7 @@ OPERATIONS = (
         "POST",
         "/v1/messages",
         "Answer a conversation",
-        answers((JSON, _MESSAGE), (EVENTS, {"type": "string"}), errors=_ERROR, statuses=_ASKING),
+        answers((JSON, _MESSAGE), (EVENTS, EVENT), errors=_ERROR, statuses=_ASKING),
         MessagesBody,
     ),
     Operation(

@@ -6,9 +6,8 @@ from runtime.server.openai.chat.body import ChatBody
 from runtime.server.openai.completions.body import CompletionBody
 from runtime.server.openai.embeddings.body import EmbeddingBody
 from runtime.server.openai.responses.body import ResponseBody
-from runtime.server.openapi.operation import EVENTS, JSON, Operation, Reply, answers, fields
+from runtime.server.openapi.operation import EVENT, EVENTS, JSON, Operation, Reply, answers, fields
 
-_TEXT = {"type": "string"}
 _ERROR = fields(error=fields("message", "type", "param", "code"))
 _ASKING = (400, 404, 408, 413, 500, 503)
 _COMPLETION = fields("id", "object", "created", "model", "choices", "usage")
@@ -20,14 +19,14 @@ OPERATIONS = (
         "POST",
         "/v1/chat/completions",
         "Answer a conversation",
-        answers((JSON, _COMPLETION), (EVENTS, _TEXT), errors=_ERROR, statuses=_ASKING),
+        answers((JSON, _COMPLETION), (EVENTS, EVENT), errors=_ERROR, statuses=_ASKING),
         ChatBody,
     ),
     Operation(
         "POST",
         "/v1/completions",
         "Continue texts",
-        answers((JSON, _COMPLETION), (EVENTS, _TEXT), errors=_ERROR, statuses=_ASKING),
+        answers((JSON, _COMPLETION), (EVENTS, EVENT), errors=_ERROR, statuses=_ASKING),
         CompletionBody,
     ),
     Operation(
@@ -41,7 +40,7 @@ OPERATIONS = (
         "POST",
         "/v1/responses",
         "Answer a conversation, item by item",
-        answers((JSON, _RESPONSE), (EVENTS, _TEXT), errors=_ERROR, statuses=_ASKING),
+        answers((JSON, _RESPONSE), (EVENTS, EVENT), errors=_ERROR, statuses=_ASKING),
         ResponseBody,
     ),
     Operation("GET", "/v1/models", "List the models", {200: Reply({JSON: fields("object", "data")})}),

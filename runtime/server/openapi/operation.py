@@ -14,6 +14,8 @@ EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
 TEXT = "text/plain"
 Schema = Mapping[str, Any]
+EVENT: Schema = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
+"""Of one server-sent event."""
 
 
 @dataclass(frozen=True, slots=True)
