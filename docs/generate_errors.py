@@ -6,6 +6,7 @@ import ast
 import importlib
 import pkgutil
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -75,7 +76,16 @@ def error_classes() -> set[type[MlxbuildError]]:
         package = importlib.import_module(floor)
         for module in pkgutil.walk_packages(package.__path__, f"{floor}."):
             importlib.import_module(module.name)
-    return {error for error in _below(MlxbuildError) if "code" in vars(error) and error.__module__ != "registry.errors"}
+    return {
+        error
+        for error in _below(MlxbuildError)
+        if "code" in vars(error) and error.__module__ != "registry.errors" and _is_declared(error)
+    }
+
+
+def _is_declared(error: type[MlxbuildError]) -> bool:
+    """Whether it stands in a module; some are made while a program runs, for errors of other processes."""
+    return getattr(sys.modules[error.__module__], error.__name__, None) is error
 
 
 def _below(error: type[MlxbuildError]) -> Iterator[type[MlxbuildError]]:

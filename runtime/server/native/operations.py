@@ -6,14 +6,19 @@ from collections.abc import Mapping
 
 from runtime.server.native.body import ModelBody
 from runtime.server.native.chat import ChatBody
+from runtime.server.native.create import CreateBody
 from runtime.server.native.embeddings import EmbedBody, EmbeddingsBody
 from runtime.server.native.generate import GenerateBody
 from runtime.server.native.models import CopyBody
 from runtime.server.native.show import ShowBody
+from runtime.server.native.transfers import TransferBody
 from runtime.server.openapi.operation import JSON, LINES, TEXT, Operation, Reply, Schema, answers, fields
 
 _ERROR = fields("error")
-_LINES: Schema = {"type": "string"}
+_LINES: Schema = {}
+_BYTES: Schema = {"type": "string", "format": "binary"}
+_PROGRESS = fields("status")
+_DIGEST = {"digest": "`sha256:`, and 64 hexadecimal digits."}
 _ASKING = (400, 404, 408, 413, 500, 503)
 _NAMING = (400, 404, 408, 413, 500)
 
@@ -25,6 +30,10 @@ def _asked(schema: Schema, *, streams: bool = True) -> Mapping[int, Reply]:
 
 def _named(*contents: tuple[str, Schema]) -> Mapping[int, Reply]:
     return answers(*contents, errors=_ERROR, statuses=_NAMING)
+
+
+def _moved() -> Mapping[int, Reply]:
+    return answers((JSON, _PROGRESS), (LINES, _LINES), errors=_ERROR, statuses=_ASKING)
 
 
 def _told(schema: Schema, kind: str = JSON) -> Mapping[int, Reply]:
@@ -49,6 +58,25 @@ OPERATIONS = (
     Operation("POST", "/api/show", "Tell of one model", _named((JSON, fields("details", "capabilities"))), ShowBody),
     Operation("POST", "/api/copy", "Give a model another name", _named(), CopyBody),
     Operation("DELETE", "/api/delete", "Take a name away", _named(), ModelBody),
+    Operation("POST", "/api/pull", "Fetch a model from a registry", _moved(), TransferBody),
+    Operation("POST", "/api/push", "Send a model to a registry", _moved(), TransferBody),
+    Operation("POST", "/api/create", "Build a model", _moved(), CreateBody),
+    Operation(
+        "POST",
+        "/api/blobs/{digest}",
+        "Bring the bytes of a file",
+        {**_named(), 201: Reply()},
+        _BYTES,
+        body_type="application/octet-stream",
+        parameters=_DIGEST,
+    ),
+    Operation(
+        "HEAD",
+        "/api/blobs/{digest}",
+        "Ask whether the bytes of a file are there",
+        {status: Reply() for status in (200, 400, 404)},
+        parameters=_DIGEST,
+    ),
     Operation("GET", "/api/ps", "List the models in memory", _told(fields("models"))),
     Operation("POST", "/api/stop", "Let a model go from memory", _named((JSON, {"type": "object"})), ModelBody),
 )

@@ -17,6 +17,9 @@ SCHEMA = schemathesis.openapi.from_dict(document({api.name: api.operations for a
 ROUTES = [operation.ok() for operation in SCHEMA.get_all_operations()]
 SHORT = {"max_tokens": 2, "max_completion_tokens": 2, "max_output_tokens": 2, "n": 1, "options": {"num_predict": 2}}
 """What keeps answers short, on whichever route; others pass it over."""
+MOVING = ("/api/pull", "/api/push", "/api/create")
+"""Sound requests to these would reach out to registries, or build."""
+READING = [route for route in ROUTES if any(kind.media_type == "application/json" for kind in route.body)]
 ASKING = [route for route in ROUTES if route.path.startswith("/v1/") and route.method == "post"]
 
 
@@ -39,7 +42,9 @@ bounded = settings(
 )
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: str(route.label))
+@pytest.mark.parametrize(
+    "route", [each for each in ROUTES if each.path not in MOVING], ids=lambda route: str(route.label)
+)
 def test_no_sound_request_surprises_the_server(hello_server: RunningServer, route: Any) -> None:
     @given(case=route.as_strategy(generation_mode=GenerationMode.POSITIVE))
     @bounded
@@ -61,7 +66,7 @@ def test_no_question_surprises_a_model(hello_server: RunningServer, route: Any) 
     ask()
 
 
-@pytest.mark.parametrize("route", [each for each in ROUTES if each.body], ids=lambda route: str(route.label))
+@pytest.mark.parametrize("route", READING, ids=lambda route: str(route.label))
 def test_no_malformed_request_surprises_the_server(hello_server: RunningServer, route: Any) -> None:
     @given(case=route.as_strategy(generation_mode=GenerationMode.NEGATIVE))
     @bounded
