@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,24 +16,37 @@ _TOKENS_BETWEEN_CHECKPOINTS = 2048
 
 
 @dataclass(slots=True)
-class Reading:
+class _Reading:
     """A prompt on its way into layer caches: all of it but the last token."""
 
     row: Row
-    layers: Layers
+    group_size: int | None
     waiting: list[int]
     """Tokens that are still to be read."""
+    layers: Layers | None = None
+    """None before it begins: until then others may read what it shares with them."""
     stops: list[int] = field(default_factory=list)
     """Counts of tokens at which a checkpoint is kept; ascending."""
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """Rows whose prompts are read, ready to join a batch."""
+class Ready:
+    """Rows whose prompts are read, with their layer caches: ready to join a batch."""
 
     rows: list[Row]
     layers: Layers
     is_merged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was read at once."""
+
+    rows: list[Row]
+    """Those that got further."""
+    tokens: int
+    """Padding included."""
+    ready: Ready | None = None
 
 
 class Prefill:
@@ -43,98 +55,108 @@ class Prefill:
     def __init__(self, model: Any, prefixes: PrefixCache) -> None:
         self._model = model
         self._prefixes = prefixes
-        self._readings: list[Reading] = []
+        self._readings: list[_Reading] = []
         self._turn = 0
-        self.seconds_per_token = 0.0
-        """Of the last part; 0 before the first."""
 
     @property
     def rows(self) -> list[Row]:
         """Rows whose prompts are not read yet, oldest first."""
         return [reading.row for reading in self._readings]
 
-    def begin(self, row: Row, *, group_size: int | None = None) -> None:
-        """Read the tokens of a row from now on, as far as the prefix cache does not have them.
+    def add(self, row: Row, *, group_size: int | None = None) -> None:
+        """Read the tokens of a row, as far as the prefix cache does not have them when its turn comes.
 
         `group_size` is that of quantized keys and values, for a row that asks for them.
         """
-        layers, reused = self._prefixes.take(row.tokens, row.kind)
-        if row.prepared.options.kv_bits is not None and group_size is not None and not reused:
-            layers = quantized(layers, row.prepared.options.kv_bits, group_size)
-        row.begin(reused)
-        stops: list[int] = []
-        if not always_rewinds(layers):
-            regular = range(_TOKENS_BETWEEN_CHECKPOINTS, len(row.tokens), _TOKENS_BETWEEN_CHECKPOINTS)
-            stops = sorted({*row.prepared.boundaries, *regular})
-        stops = [stop for stop in stops if reused < stop < len(row.tokens) - 1]
-        self._readings.append(Reading(row, layers, row.tokens[reused:-1], stops))
+        known = self._prefixes.knows(row.tokens, row.kind)
+        self._readings.append(_Reading(row, group_size, row.tokens[known:-1]))
 
     def drop(self, rows: Sequence[Row]) -> None:
         """Read no further for some rows; what was read of a prompt is kept in the prefix cache."""
         gone = {id(row) for row in rows}
         for reading in self._readings:
-            if id(reading.row) in gone:
-                self._keep(reading)
+            if id(reading.row) in gone and reading.layers is not None:
+                self._keep(reading.row, reading.layers)
         self._readings = [reading for reading in self._readings if id(reading.row) not in gone]
 
-    def advance(self, limit_tokens: int) -> tuple[list[Row], Read | None]:
-        """Read a part of at most that many tokens: the rows that got further, and those that are through."""
+    def advance(self, limit_tokens: int) -> Part:
+        """Read a part of at most that many tokens."""
         reading = self._next()
-        if len(reading.waiting) <= min(limit_tokens, SHORT_TOKENS) and can_merge(reading.layers):
+        layers = self._begun(reading)
+        if len(reading.waiting) <= min(limit_tokens, SHORT_TOKENS) and can_merge(layers):
             together = self._fitting(reading, limit_tokens)
             if len(together) > 1:
                 return self._read_together(together)
+        row = reading.row
+        count = self._read(reading, layers, limit_tokens) if reading.waiting else 0
         if reading.waiting:
-            self._read_part(reading, limit_tokens)
-        if reading.waiting:
-            return [reading.row], None
+            return Part([row], count)
         self._readings.remove(reading)
-        self._keep(reading)
-        return [reading.row], Read([reading.row], reading.layers, is_merged=False)
+        self._keep(row, layers)
+        return Part([row], count, Ready([row], layers, is_merged=False))
 
-    def _next(self) -> Reading:
+    def _next(self) -> _Reading:
         self._turn += 1
         oldest = self._readings[0]
         return oldest if self._turn % 2 else min(self._readings, key=lambda reading: len(reading.waiting))
 
-    def _fitting(self, first: Reading, limit_tokens: int) -> list[Reading]:
+    def _begun(self, reading: _Reading) -> Layers:
+        """Its layer caches; from the prefix cache when it begins."""
+        if reading.layers is not None:
+            return reading.layers
+        row = reading.row
+        layers, reused = self._prefixes.take(row.tokens, row.kind)
+        bits = row.prepared.options.kv_bits
+        if bits is not None and reading.group_size is not None and not reused:
+            layers = quantized(layers, bits, reading.group_size)
+        row.begin(reused)
+        reading.layers, reading.waiting = layers, row.tokens[reused:-1]
+        if not always_rewinds(layers):
+            regular = range(_TOKENS_BETWEEN_CHECKPOINTS, len(row.tokens), _TOKENS_BETWEEN_CHECKPOINTS)
+            stops = sorted({*row.prepared.boundaries, *regular})
+            reading.stops = [stop for stop in stops if reused < stop < len(row.tokens) - 1]
+        return layers
+
+    def _fitting(self, first: _Reading, limit_tokens: int) -> list[_Reading]:
         """Short prompts that, padded to the longest of them, are one part together."""
         together, longest = [first], len(first.waiting)
         for reading in self._readings:
-            if reading is first or len(reading.waiting) > SHORT_TOKENS or reading.stops or first.stops:
+            if first.stops or reading is first or len(reading.waiting) > SHORT_TOKENS:
                 continue
-            if max(longest, len(reading.waiting)) * (len(together) + 1) <= limit_tokens:
-                longest = max(longest, len(reading.waiting))
-                together.append(reading)
+            width = max(longest, len(reading.waiting))
+            if width * (len(together) + 1) > limit_tokens or not can_merge(self._begun(reading)) or reading.stops:
+                continue
+            longest = width
+            together.append(reading)
         return together
 
-    def _read_part(self, reading: Reading, limit_tokens: int) -> None:
+    def _read(self, reading: _Reading, layers: Layers, limit_tokens: int) -> int:
+        """Read a part of one prompt; returns its size."""
         import mlx.core as mx
 
         row = reading.row
         count = min(limit_tokens, len(reading.waiting))
         if reading.stops:
             count = min(count, reading.stops[0] - row.cached_tokens)
-        begun = time.perf_counter()
-        self._model(mx.array(reading.waiting[:count])[None], cache=reading.layers)
-        mx.eval([layer.state for layer in reading.layers])
-        self.seconds_per_token = (time.perf_counter() - begun) / count
+        self._model(mx.array(reading.waiting[:count])[None], cache=layers)
+        mx.eval([layer.state for layer in layers])
         mx.clear_cache()
         row.cached_tokens += count
         del reading.waiting[:count]
         if reading.stops and reading.stops[0] == row.cached_tokens:
             del reading.stops[0]
-            self._keep(reading)
+            self._keep(row, layers)
+        return count
 
-    def _read_together(self, readings: list[Reading]) -> tuple[list[Row], Read]:
+    def _read_together(self, readings: list[_Reading]) -> Part:
+        """Read several prompts to their ends, the shorter ones padded on the right."""
         import mlx.core as mx
 
         lengths = [len(reading.waiting) for reading in readings]
         longest = max(lengths)
-        layers = merged([reading.layers for reading in readings])
-        begun = time.perf_counter()
+        padding = [longest - length for length in lengths]
+        layers = merged([self._begun(reading) for reading in readings])
         if longest:
-            padding = [longest - length for length in lengths]
             if any(padding):
                 for layer in layers:
                     layer.prepare(lengths=lengths, right_padding=padding)
@@ -144,14 +166,12 @@ class Prefill:
                 for layer in layers:
                     layer.finalize()
             mx.eval([layer.state for layer in layers])
-            self.seconds_per_token = (time.perf_counter() - begun) / (longest * len(readings))
         rows = [reading.row for reading in readings]
         for row in rows:
             row.cached_tokens = len(row.tokens) - 1
         done = {id(row) for row in rows}
         self._readings = [reading for reading in self._readings if id(reading.row) not in done]
-        return rows, Read(rows, layers, is_merged=True)
+        return Part(rows, longest * len(rows), Ready(rows, layers, is_merged=True))
 
-    def _keep(self, reading: Reading) -> None:
-        row = reading.row
-        self._prefixes.keep(row.tokens[: row.cached_tokens], shared(reading.layers), row.kind)
+    def _keep(self, row: Row, layers: Layers) -> None:
+        self._prefixes.keep(row.tokens[: row.cached_tokens], shared(layers), row.kind)

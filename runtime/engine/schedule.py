@@ -51,11 +51,7 @@ class Counts:
 class Schedule:
     """The requests of an engine between submission and ending. For the engine's thread alone."""
 
-    def __init__(
-        self,
-        model: Any,
-        limits: Limits,
-    ) -> None:
+    def __init__(self, model: Any, limits: Limits) -> None:
         """For a model of mlx-lm; nothing is computed yet. A cache without a limit may grow without one."""
         self._model = model
         self._rows = limits.rows
@@ -135,9 +131,7 @@ class Schedule:
             elif not self._has_room_for(row):
                 break
             else:
-                self._prefill.begin(row, group_size=self._measured().group_size)
-                self.counts.prompt_tokens += len(row.prepared.tokens)
-                self.counts.reused_tokens += row.cached_tokens
+                self._prefill.add(row, group_size=self._measured().group_size)
             self._waiting.popleft()
         return refused
 
@@ -214,15 +208,16 @@ class Schedule:
         limit = self._pace.part_tokens(answers_are_running=answers_are_running)
         if not limit:
             return 0
-        before = sum(row.cached_tokens for row in self._prefill.rows)
-        rows, read = self._prefill.advance(limit)
-        for row in rows:
+        part = self._prefill.advance(limit)
+        for row in part.rows:
             row.tell([Progress(row.cached_tokens, len(row.prepared.tokens))])
-        after = sum(row.cached_tokens for row in {*rows, *self._prefill.rows})
-        if read is not None:
-            batch = self._batch if self._batches(read.rows[0]) else self._alone
-            batch.join(read.rows, read.layers, is_merged=read.is_merged)
-        return after - before
+        if part.ready is not None:
+            new = [row for row in part.ready.rows if not row.writer.answer_tokens]  # others come back after a wait
+            self.counts.prompt_tokens += sum(len(row.prepared.tokens) for row in new)
+            self.counts.reused_tokens += sum(row.writer.reused_tokens for row in new)
+            batch = self._batch if self._batches(part.ready.rows[0]) else self._alone
+            batch.join(part.ready.rows, part.ready.layers, is_merged=part.ready.is_merged)
+        return part.tokens
 
     def _measured(self) -> Footprint:
         self._footprint = self._footprint or Footprint.of(self._model)

@@ -34,7 +34,8 @@ class AnswerWriter:
         """Why the answer is over; None while it goes on."""
         self.limit = prepared.limit
         """How many tokens the answer may have."""
-        self._reused_tokens = 0
+        self.reused_tokens = 0
+        """How many tokens of the prompt the prefix cache had."""
 
     @property
     def answer_tokens(self) -> int:
@@ -44,7 +45,7 @@ class AnswerWriter:
     def begin(self, reused_tokens: int) -> None:
         """The prompt goes through the model from now on, without as many tokens as the prefix cache had."""
         self._begun = time.perf_counter()
-        self._reused_tokens = reused_tokens
+        self.reused_tokens = reused_tokens
 
     def add(self, token: int, scores: Scores | None = None) -> list[Chunk]:
         """What a token brings; with the last one, the ending."""
@@ -82,7 +83,7 @@ class AnswerWriter:
         ending = Ending(
             reason=reason,
             prompt_tokens=len(self._prepared.tokens),
-            reused_tokens=self._reused_tokens,
+            reused_tokens=self.reused_tokens,
             answer_tokens=self.answer_tokens,
             prompt_seconds=self._first - self._begun,
             answer_seconds=now - self._first,
