@@ -52,6 +52,7 @@ COMMANDS: dict[str, str] = {
     "gc": "Remove blobs that nothing needs.",
     "log": "Show earlier runs.",
     "cache": "Look at what the store and the cache hold.",
+    "config": "Look at the server's settings, and keep its API keys.",
     "doctor": "Check this machine and this home.",
     "schema": "Print the JSON Schema of ModelSpec.",
     "version": "Print the versions that decide results.",

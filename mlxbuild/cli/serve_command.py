@@ -7,26 +7,50 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.workspace import tell
+from registry.errors import UserError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+class NoApiKeys(UserError):
+    """Other machines could reach the server, and it has no keys to know them by."""
+
+    code = "no-api-keys"
+
+
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 11434,
+    host: Annotated[str | None, typer.Option(help="The address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one. Default: 11434.")] = None,
+    api_key: Annotated[
+        bool | None,
+        typer.Option("--api-key/--no-api-key", help="Ask for API keys. Default: unless the address is loopback."),
+    ] = None,
+    log: Annotated[str | None, typer.Option(help="Where the log goes: file or stderr. Default: file.")] = None,
 ) -> None:
-    """Serve the models of the store over the Ollama, OpenAI and Anthropic APIs, until it is interrupted."""
+    """Serve the models of the store over the Ollama, OpenAI and Anthropic APIs, until it is interrupted.
+
+    Settings are those of `serve` in config.yaml, of MLXBUILD_* and of OLLAMA_* variables: see `mlxbuild config show`.
+    """
     import asyncio
+    import os
 
-    from mlxbuild.serving.assembly import assemble
-    from mlxbuild.serving.process import run
+    from mlxbuild.configuration.resolve import configure
     from registry.home import Home
-    from runtime.server.serving import listen
-    from runtime.server.settings import ServerSettings
+    from runtime.server.listening import listen
+    from runtime.server.security.api_keys import KeyRing
 
-    listening = listen(host, port)
-    settings = ServerSettings(host, port)
+    home = Home.from_environment()
+    asked = {None: None, True: "always", False: "never"}[api_key]
+    configuration = configure(home, os.environ, {"host": host, "port": port, "api_keys": asked, "log": log})
+    if configuration.asks_for_key and not KeyRing(home).keys():
+        raise NoApiKeys(
+            f"a server on {configuration.form.host} asks for API keys, and there are none",
+            hint="make one with `mlxbuild config add-key NAME`, or let everybody in with --no-api-key",
+        )
+    listening = listen(configuration.form.host, configuration.form.port)
     address, bound, *_ = listening.getsockname()
     tell(f"listening on http://{f'[{address}]' if ':' in address else address}:{bound}")
-    asyncio.run(run(lambda: assemble(Home.from_environment(), settings), listening))
+    from mlxbuild.serving.process import run  # only now: it takes longer than a client would like to wait
+
+    asyncio.run(run(home, configuration, listening))

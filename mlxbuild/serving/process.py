@@ -1,4 +1,4 @@
-"""The process of a server: its signals, its files, its end."""
+"""The process of a server: its log, its signals, its files, what it loads first, its end."""
 
 from __future__ import annotations
 
@@ -8,36 +8,77 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
 
+from sanic import Sanic
+
+from mlxbuild.configuration.resolve import Configuration
+from mlxbuild.serving.assembly import assemble
+from registry.errors import MlxbuildError
+from registry.home import Home
+from runtime.scheduler.residency import Residency
 from runtime.server.app import create_app
-from runtime.server.application import Application
+from runtime.server.logger import log
+from runtime.server.names import find_model
+from runtime.server.operations.logs import FILE_NAME, log_to
 from runtime.server.serving import serve
 
+_FILES = 65_536
 
-async def run(assemble: Callable[[], Application], listening: socket.socket) -> None:
+
+async def run(home: Home, configuration: Configuration, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; a second one ends the process at once."""
+    form = configuration.form
+    destination = home.logs / FILE_NAME if form.log == "file" else None
+    log_to(destination, level=form.log_level, file_bytes=form.log_bytes, files=form.log_files)
     _raise_file_limit()
-    application = assemble()
+    application = assemble(home, configuration.server_settings(), configuration.limits())
+    app = create_app(application)
+    log.info(
+        "serving", address=listening.getsockname()[0], port=listening.getsockname()[1], version=application.version
+    )
     stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+        asyncio.get_running_loop().add_signal_handler(number, _end, stop)
+    preloading = asyncio.create_task(_preload(app, form.preload, form.pin))
     try:
-        await serve(create_app(application), listening, stop, grace_seconds=application.settings.grace_seconds)
+        await serve(app, listening, stop, grace_seconds=form.grace_seconds)
     finally:
+        preloading.cancel()
+        await asyncio.gather(preloading, return_exceptions=True)
         await application.residency.close()
+        log.info("stopped")
+
+
+def _end(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        os._exit(130)
+    stop.set()
+
+
+async def _preload(app: Sanic[Any, Any], names: Iterable[str], pinned: Iterable[str]) -> None:
+    """Load what the settings ask for; what cannot be is logged, and asked for again with the first request."""
+    app.ctx.preloading.update((*names, *pinned))
+    residency: Residency = app.ctx.application.residency
+    for name in (*names, *pinned):
+        try:
+            reference, _ = find_model(app.ctx.application.store, name)
+            if name in pinned:
+                await residency.pin(str(reference))
+            else:
+                async with residency.lease(str(reference)):
+                    pass
+        except MlxbuildError as error:
+            log.error("not-preloaded", model=name, code=error.code, reason=error.message)
+        finally:
+            app.ctx.preloading.discard(name)
 
 
 def _raise_file_limit() -> None:
     """As many connections as the system lets the process have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     if soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

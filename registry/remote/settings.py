@@ -15,6 +15,8 @@ from registry.reference import InvalidReference, Reference
 from registry.remote.errors import InvalidSettings
 
 FILE_NAME = "config.yaml"
+SERVE_KEY = "serve"
+"""The section of the server, which is read elsewhere."""
 _KEYS = ("default_registry", "mirrors", "insecure", "ca", "connect_seconds", "read_seconds", "attempts", "chunk_bytes")
 _CONNECT_SECONDS = 20.0
 _READ_SECONDS = 120.0
@@ -54,9 +56,9 @@ class Settings:
             InvalidSettings: with the key that is wrong.
         """
         file = home.root / FILE_NAME
-        document = _read(file)
+        document = read_settings(file)
         for key in document:
-            if key not in _KEYS:
+            if key not in (*_KEYS, SERVE_KEY):
                 near = get_close_matches(str(key), _KEYS, n=1)
                 raise InvalidSettings(
                     f"there is no setting `{key}`",
@@ -80,7 +82,12 @@ class Settings:
         )
 
 
-def _read(file: Path) -> dict[str, object]:
+def read_settings(file: Path) -> dict[str, object]:
+    """A config.yaml as it stands; empty where there is none.
+
+    Raises:
+        InvalidSettings: it is no map in YAML.
+    """
     try:
         document = yaml.safe_load(file.read_bytes())
     except FileNotFoundError:

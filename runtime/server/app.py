@@ -19,11 +19,14 @@ from runtime.server.failures import failure_of
 from runtime.server.native.api import API as NATIVE
 from runtime.server.openai.api import API as OPENAI
 from runtime.server.openapi.api import API as OPENAPI
+from runtime.server.operations.health import API as OPERATIONS
+from runtime.server.operations.logs import log_request
 from runtime.server.operations.metrics import Metrics
 from runtime.server.operations.observation import request_id, write_id
+from runtime.server.security.gate import Gate
 from runtime.server.streams import is_stopping
 
-APIS: tuple[Api, ...] = (NATIVE, OPENAI, ANTHROPIC, OPENAPI)
+APIS: tuple[Api, ...] = (NATIVE, OPENAI, ANTHROPIC, OPENAPI, OPERATIONS)
 _numbers = itertools.count(1)
 _FOREVER = 10 * 365 * 24 * 3600
 """Seconds that Sanic may wait for a handler: a long prompt takes its time, and our own limits hold."""
@@ -47,9 +50,13 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.application = application
     app.ctx.apis = apis
     app.ctx.is_stopping = False
+    app.ctx.preloading = set()
     app.ctx.running = set()
     app.ctx.metrics = Metrics(application)
-    app.ctx.observers = [app.ctx.metrics.observe]
+    app.ctx.observers = [app.ctx.metrics.observe, log_request]
+    gate = Gate(application)
+    app.register_middleware(gate.check, "request")
+    app.register_middleware(gate.tell_browser, "response")
     app.register_middleware(write_id, "response")
     for api in apis:
         app.blueprint(api.routes())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sanic import Request
@@ -31,6 +31,8 @@ class AskedModel:
     """In the store."""
     lease: Lease
     _metrics: Metrics
+    _context_length: int | None
+    """For questions that name none."""
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -44,6 +46,7 @@ class AskedModel:
             MlxbuildError: the request is refused, or fails.
         """
         asked = time.perf_counter()
+        question = self._bounded(question)
         has_begun = False
         async with contextlib.aclosing(self.lease.runner.answer(question)) as events:
             async for event in events:
@@ -55,6 +58,11 @@ class AskedModel:
                         self._metrics.answered(self.name, event.ending)
                 if isinstance(event, Chunk | Progress):
                     yield event
+
+    def _bounded(self, question: ChatRequest | CompletionRequest) -> ChatRequest | CompletionRequest:
+        if question.context_tokens is not None or self._context_length is None:
+            return question
+        return replace(question, context_tokens=self._context_length)
 
     async def embed(self, question: EmbeddingRequest) -> Embeddings:
         """Vectors of texts.
@@ -87,7 +95,8 @@ async def asked_model(request: Request, name: str, keep_alive: KeepAlive | None 
     application = application_of(request)
     reference, _ = find_model(application.store, name)
     metrics: Metrics = request.app.ctx.metrics
+    request.ctx.model = str(reference)
     async with application.residency.lease(str(reference), keep_alive=keep_alive) as lease:
         if lease.load_seconds > _LOADED_AT_ONCE_SECONDS:
             metrics.loaded(str(reference), lease.load_seconds)
-        yield AskedModel(str(reference), lease, metrics)
+        yield AskedModel(str(reference), lease, metrics, application.settings.context_length)

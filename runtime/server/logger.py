@@ -1,9 +1,14 @@
-"""The server's own log, until it is told where to write. Where that is and in what form: `operations`."""
+"""What the server's code logs through. Where that goes, and in what form: `operations.logs`."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import structlog
 
-log: Any = structlog.get_logger("mlxbuild.serve")
+log: Any = structlog.wrap_logger(
+    logging.getLogger("mlxbuild.serve"),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    processors=[structlog.stdlib.filter_by_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+)

@@ -10,46 +10,18 @@ from typing import Any
 from sanic import Sanic
 from sanic.server.async_server import AsyncioServer
 
-from registry.errors import EnvironmentFailure
+from runtime.server.listening import BACKLOG
 from runtime.server.operations.observation import ObservedProtocol
 
-_BACKLOG = 2048
 _POLL_SECONDS = 0.02
 _LAST_WORDS_SECONDS = 2.0
 """For streams that were cut off to write why."""
 
 
-class CannotListen(EnvironmentFailure):
-    """The address cannot be listened on."""
-
-    code = "cannot-listen"
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket at an address; port 0 takes a free one.
-
-    Raises:
-        CannotListen: another process has it, or there is no such address.
-    """
-    try:
-        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listening = socket.socket(address[0], socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address[4])
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        raise CannotListen(
-            f"cannot listen on {host}:{port}: {error.strerror or error}",
-            hint="is a server running there? choose another address with `--host` and `--port`, or OLLAMA_HOST",
-        ) from error
-    listening.setblocking(False)
-    return listening
-
-
 async def serve(app: Sanic[Any, Any], listening: socket.socket, stop: asyncio.Event, *, grace_seconds: float) -> None:
     """Serve until `stop` is set; then take no more, let what runs end, and tell what does not that it is over."""
     server = await app.create_server(
-        sock=listening, protocol=ObservedProtocol, backlog=_BACKLOG, return_asyncio_server=True
+        sock=listening, protocol=ObservedProtocol, backlog=BACKLOG, return_asyncio_server=True
     )
     assert server is not None
     await server.startup()  # type: ignore[no-untyped-call]

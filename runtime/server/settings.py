@@ -18,7 +18,11 @@ class ServerSettings:
     grace_seconds: float = 15.0
     """For running answers to end when the server is stopped."""
     origins: tuple[str, ...] = ()
-    """Allowed besides the built-in ones."""
+    """Websites that may use the server, besides local ones; may have `*` in them."""
+    hosts: tuple[str, ...] = ()
+    """Names by which a server on loopback is known, besides local ones."""
+    context_length: int | None = None
+    """Tokens of context for requests that name none; None for the model's own."""
     asks_for_key: bool = False
     """Whether every request needs an API key."""
     requests_per_minute: int | None = None

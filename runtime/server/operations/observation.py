@@ -34,6 +34,11 @@ class Observed:
     """The code of the error, also of one in the middle of a stream."""
     seconds: float
     client: str
+    """Its address."""
+    caller: str | None
+    """The name of its API key."""
+    model: str | None
+    """That it asked, as the store names it."""
 
 
 Observer = Callable[[Observed], None]
@@ -93,6 +98,8 @@ class ObservedProtocol(HttpProtocol):
             error=None if failure is None else failure.code,
             seconds=seconds,
             client=request.ip or "",
+            caller=getattr(request.ctx, "caller", None),
+            model=getattr(request.ctx, "model", None),
         )
         for observer in self.app.ctx.observers:
             observer(observed)

@@ -12,8 +12,9 @@ from typing import Any
 
 from sanic import Sanic
 
+from runtime.server.listening import listen
 from runtime.server.operations.observation import Observed
-from runtime.server.serving import listen, serve
+from runtime.server.serving import serve
 
 
 @dataclass
@@ -40,8 +41,8 @@ class RunningServer:
 
 
 @contextmanager
-def running(app: Sanic[Any, Any], *, grace_seconds: float = 1.0) -> Iterator[RunningServer]:
-    """Serve until the end of the `with` statement."""
+def running(app: Sanic[Any, Any], *, grace_seconds: float = 1.0, closes: bool = True) -> Iterator[RunningServer]:
+    """Serve until the end of the `with` statement; `closes` ends the models, too."""
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
     begun = threading.Event()
@@ -56,7 +57,7 @@ def running(app: Sanic[Any, Any], *, grace_seconds: float = 1.0) -> Iterator[Run
         try:
             await serve(app, listening, stop, grace_seconds=grace_seconds)
         finally:
-            if (residency := app.ctx.application.residency) is not None:
+            if closes and (residency := app.ctx.application.residency) is not None:
                 await residency.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), name="server", daemon=True)

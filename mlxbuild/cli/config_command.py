@@ -1,0 +1,80 @@
+"""`mlxbuild config`: the server's settings and its API keys."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from mlxbuild.cli.output import say, say_json, say_table
+from mlxbuild.cli.workspace import tell
+from registry.home import Home
+
+app = typer.Typer(
+    help="Look at the server's settings, and keep its API keys.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def _config() -> None:
+    """Look at the server's settings, and keep its API keys."""
+
+
+@app.command("show")
+def show(
+    origin: Annotated[bool, typer.Option("--origin", help="Tell where each value comes from.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the settings that `mlxbuild serve` would have now: config.yaml, and the environment over it."""
+    from mlxbuild.configuration.resolve import configure
+
+    configuration = configure(Home.from_environment(), os.environ)
+    values: dict[str, Any] = configuration.form.model_dump(mode="json")
+    if as_json:
+        told = {key: {"value": value, "origin": configuration.origins[key]} for key, value in values.items()}
+        say_json(told if origin else values)
+        return
+    rows = [(key, _written(value), configuration.origins[key]) for key, value in values.items()]
+    headings = ("SETTING", "VALUE", "ORIGIN")
+    say_table(headings if origin else headings[:2], rows if origin else [row[:2] for row in rows])
+
+
+def _written(value: Any) -> str:
+    return ", ".join(value) or "-" if isinstance(value, list) else str(value)
+
+
+@app.command("add-key")
+def add_key(name: Annotated[str, typer.Argument(help="Whose key it is; names are shown in the log.")]) -> None:
+    """Make an API key and print it, once: only its hash is kept."""
+    from runtime.server.security.api_keys import KeyRing
+
+    say(KeyRing(Home.from_environment()).add(name))
+    tell("keep it: it cannot be shown again")
+
+
+@app.command("keys")
+def keys(as_json: Json = False) -> None:
+    """List the API keys by name."""
+    from runtime.server.security.api_keys import KeyRing
+
+    known = KeyRing(Home.from_environment()).keys()
+    if as_json:
+        say_json([{"name": key.name, "created_at": key.created_at} for key in known])
+    elif known:
+        say_table(("NAME", "CREATED"), [(key.name, key.created_at) for key in known])
+    else:
+        say("no API keys: `mlxbuild config add-key NAME` makes one")
+
+
+@app.command("remove-key")
+def remove_key(name: Annotated[str, typer.Argument(help="Whose key goes.")]) -> None:
+    """Forget an API key; a running server refuses it from then on."""
+    from runtime.server.security.api_keys import KeyRing
+
+    KeyRing(Home.from_environment()).remove(name)
+    say(f"removed {name}")

@@ -1,0 +1,1 @@
+"""What the server's settings are and where each of them comes from. What they do: the rooms that take them."""

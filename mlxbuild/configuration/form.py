@@ -1,0 +1,96 @@
+"""The section `serve` of config.yaml, key by key, with its defaults and the forms that values may have."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from registry.errors import MlxbuildError
+from runtime.scheduler.keep_alive import FIVE_MINUTES, KeepAlive
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]i?)?B?", re.IGNORECASE)
+_SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def _listed(value: Any) -> Any:
+    """The environment writes lists with commas between."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _bytes(value: Any) -> Any:
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return value if match is None else int(float(match[1]) * _SCALES[(match[2] or "").lower()])
+
+
+def _keep_alive(value: Any) -> KeepAlive:
+    try:
+        return value if isinstance(value, KeepAlive) else KeepAlive.from_setting(str(value))
+    except MlxbuildError as error:
+        raise ValueError(error.message) from None
+
+
+def _seconds(value: Any) -> float:
+    """A duration; none, or a negative one, is without end."""
+    seconds = _keep_alive(value).seconds
+    return seconds if seconds else math.inf
+
+
+def _written(value: KeepAlive) -> str:
+    return "forever" if value.seconds is None else f"{value.seconds:g}s"
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
+Stay = Annotated[KeepAlive, BeforeValidator(_keep_alive), PlainSerializer(_written)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class ServeForm(BaseModel):
+    """How a server behaves. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    host: str = "127.0.0.1"
+    """The address to listen on. Any but loopback asks for API keys."""
+    port: int = Field(11434, ge=0, le=65535)
+    """0 takes a free one."""
+    api_keys: Literal["auto", "always", "never"] = "auto"
+    """Whether requests need a key: `auto` asks for one wherever other machines can reach the server."""
+    origins: Texts = ()
+    """Websites that may use the server, besides local ones; `*` stands for anything."""
+    hosts: Texts = ()
+    """Names by which a server on loopback is known, besides local ones."""
+    requests_per_minute: int = Field(0, ge=0)
+    """Of one key, or one address; 0 is without bound."""
+    body_limit: Size = 100_000_000
+    """Bytes of one request, blobs excepted."""
+    body_seconds: Seconds = 60.0
+    """For a request's body to arrive."""
+    grace_seconds: Annotated[float, Field(ge=0)] = 15.0
+    """For running answers to end when the server is stopped."""
+    keep_alive: Stay = FIVE_MINUTES
+    """How long a model stays in memory after its last request; negative is forever."""
+    load_timeout: Annotated[float, BeforeValidator(_seconds)] = 300.0
+    """How long a load may stand still; 0 is without bound."""
+    max_loaded_models: int = Field(0, ge=0)
+    """Models in memory at once; 0 is three."""
+    max_queue: int = Field(512, ge=1)
+    """Requests that may wait for loads."""
+    memory: Size = 0
+    """Bytes for all models together; 0 takes four fifths of what the machine has left."""
+    context_length: int = Field(0, ge=0)
+    """Tokens of context for requests that name none; 0 is the model's own."""
+    preload: Texts = ()
+    """Models that are loaded when the server begins."""
+    pin: Texts = ()
+    """Models that are loaded then, and never let go."""
+    log: Literal["file", "stderr"] = "file"
+    """`logs/serve.jsonl` in the home, or stderr."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_bytes: Size = 20_000_000
+    """After which a new log file begins."""
+    log_files: int = Field(5, ge=0, le=1000)
+    """Earlier ones that are kept."""

@@ -1,0 +1,115 @@
+"""Puts the server's settings together: defaults, config.yaml, environment, options, the later over the earlier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from mlxbuild.configuration.environment import from_environment
+from mlxbuild.configuration.form import ServeForm
+from registry.home import Home
+from registry.remote.errors import InvalidSettings
+from registry.remote.settings import FILE_NAME, SERVE_KEY, read_settings
+from runtime.runner.client import Patience
+from runtime.scheduler.limits import Limits
+from runtime.server.security.hosts import is_loopback
+from runtime.server.settings import ServerSettings
+
+DEFAULT_ORIGIN = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings of a server, each with where it comes from: `default`, a variable, an option, or file and line."""
+
+    form: ServeForm
+    origins: Mapping[str, str]
+
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether requests need an API key."""
+        return self.form.api_keys == "always" or (self.form.api_keys == "auto" and not is_loopback(self.form.host))
+
+    def server_settings(self) -> ServerSettings:
+        """For the server."""
+        form = self.form
+        return ServerSettings(
+            host=form.host,
+            port=form.port,
+            body_limit_bytes=form.body_limit,
+            body_seconds=form.body_seconds,
+            grace_seconds=form.grace_seconds,
+            origins=form.origins,
+            hosts=form.hosts,
+            asks_for_key=self.asks_for_key,
+            requests_per_minute=form.requests_per_minute or None,
+            context_length=form.context_length or None,
+        )
+
+    def limits(self) -> Limits:
+        """For the models in memory."""
+        form = self.form
+        return Limits(
+            max_loaded_models=form.max_loaded_models or Limits().max_loaded_models,
+            memory_bytes=form.memory or None,
+            max_queue=form.max_queue,
+            keep_alive=form.keep_alive,
+            patience=Patience(stall_seconds=form.load_timeout),
+        )
+
+
+def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, Any] | None = None) -> Configuration:
+    """The settings of a home's server; `options` that are None are not given.
+
+    Raises:
+        InvalidSettings: with the value that is wrong, and where it comes from.
+    """
+    file = home.root / FILE_NAME
+    found: dict[str, tuple[Any, str]] = {}
+    section = read_settings(file).get(SERVE_KEY) or {}
+    if not isinstance(section, dict):
+        raise InvalidSettings(f"`{SERVE_KEY}` is not a map of settings", where=str(file))
+    lines = _lines(file)
+    for key, value in section.items():
+        where = f"{file}:{lines[key]}" if key in lines else str(file)
+        if key not in ServeForm.model_fields:
+            raise _unknown(str(key), where)
+        found[key] = (value, where)
+    found |= from_environment(environment)
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    found |= {key: (value, f"--{key.replace('_', '-')}") for key, value in given.items()}
+    try:
+        form = ServeForm.model_validate({key: value for key, (value, _) in found.items()})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = str(first["loc"][0])
+        value, where = found[key]
+        raise InvalidSettings(f"`{key}` cannot be {value!r}: {first['msg']}", where=where) from None
+    origins = {key: found[key][1] if key in found else DEFAULT_ORIGIN for key in ServeForm.model_fields}
+    return Configuration(form, origins)
+
+
+def _unknown(key: str, where: str) -> InvalidSettings:
+    near = get_close_matches(key, ServeForm.model_fields, n=1)
+    known = f"the settings are {', '.join(ServeForm.model_fields)}"
+    return InvalidSettings(
+        f"there is no setting `{SERVE_KEY}.{key}`", where=where, hint=f"did you mean `{near[0]}`?" if near else known
+    )
+
+
+def _lines(file: Path) -> dict[str, int]:
+    """The line of each key of the section."""
+    try:
+        document = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    for key, value in document.value if isinstance(document, yaml.MappingNode) else ():
+        if key.value == SERVE_KEY and isinstance(value, yaml.MappingNode):
+            return {str(entry.value): entry.start_mark.line + 1 for entry, _ in value.value}
+    return {}

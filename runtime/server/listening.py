@@ -1,0 +1,36 @@
+"""The socket that a server listens on; bound before anything heavy is loaded, so that nobody is turned away."""
+
+from __future__ import annotations
+
+import socket
+
+from registry.errors import EnvironmentFailure
+
+BACKLOG = 2048
+
+
+class CannotListen(EnvironmentFailure):
+    """The address cannot be listened on."""
+
+    code = "cannot-listen"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at an address; port 0 takes a free one.
+
+    Raises:
+        CannotListen: another process has it, or there is no such address.
+    """
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(address[0], socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address[4])
+        listening.listen(BACKLOG)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            hint="is a server running there? choose another address with `--host` and `--port`, or OLLAMA_HOST",
+        ) from error
+    listening.setblocking(False)
+    return listening

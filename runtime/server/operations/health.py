@@ -1,0 +1,52 @@
+"""`/api/health`, which is our own: whether the server lives, and with `?ready` whether it takes requests."""
+
+from __future__ import annotations
+
+import time
+
+from sanic import Blueprint, Request
+from sanic.response import HTTPResponse, json, raw
+
+from registry.errors import MlxbuildError
+from runtime.server.api import Api, declare
+from runtime.server.application import application_of
+from runtime.server.native.manners import MANNERS
+from runtime.server.operations.metrics import CONTENT_TYPE, Metrics
+
+_begun = time.monotonic()
+
+
+async def _health(request: Request) -> HTTPResponse:
+    if "ready" not in request.args and not request.query_string.startswith("ready"):
+        return json({"status": "ok", "uptime_seconds": round(time.monotonic() - _begun, 1)})
+    reason = _not_ready(request)
+    told = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
+    return json(told, status=200 if reason is None else 503)
+
+
+def _not_ready(request: Request) -> str | None:
+    """Why requests would fail now."""
+    if request.app.ctx.is_stopping:
+        return "the server is being stopped"
+    if missing := request.app.ctx.preloading:
+        return f"{', '.join(sorted(missing))} is being loaded"
+    try:
+        application_of(request).store.tags.items()
+    except MlxbuildError as error:
+        return error.message
+    return None
+
+
+async def _metrics(request: Request) -> HTTPResponse:
+    metrics: Metrics = request.app.ctx.metrics
+    return raw(metrics.page(), content_type=CONTENT_TYPE)
+
+
+def _routes() -> Blueprint:
+    blueprint = Blueprint("operations")
+    declare(blueprint, "GET HEAD", "/api/health", _health)
+    declare(blueprint, "GET HEAD", "/metrics", _metrics)
+    return blueprint
+
+
+API = Api(("/api/health", "/metrics"), MANNERS, _routes)

@@ -1,0 +1,126 @@
+"""API keys: made once, kept as hashes in the home, compared in constant time. No keys for signatures."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from registry.errors import UserError
+from registry.home import Home
+from registry.store.durable import replace_file
+
+FILE_NAME = "api-keys.json"
+_PREFIX = "mlxb_"
+_RANDOM_BYTES = 32
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+class InvalidKeyName(UserError):
+    """A name of an API key is taken, unknown, or none."""
+
+    code = "invalid-key-name"
+
+
+class BrokenKeyFile(UserError):
+    """The file of API keys is not what mlxbuild writes."""
+
+    code = "broken-key-file"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key, without what makes it one."""
+
+    name: str
+    sha256: str
+    """Hexadecimal, of the whole key: with 256 random bits in it, it needs no slower hash."""
+    created_at: str
+
+
+class KeyRing:
+    """The keys of a home. Changes of the file count at once."""
+
+    def __init__(self, home: Home) -> None:
+        self._file = home.root / FILE_NAME
+        self._temporary = home.cache / "tmp"
+        self._seen: tuple[int, int] | None = None
+        self._keys: tuple[ApiKey, ...] = ()
+
+    def keys(self) -> tuple[ApiKey, ...]:
+        """All keys.
+
+        Raises:
+            BrokenKeyFile: the file cannot be read.
+        """
+        try:
+            status = self._file.stat()
+        except FileNotFoundError:
+            self._seen, self._keys = None, ()
+            return ()
+        seen = (status.st_mtime_ns, status.st_size)
+        if seen != self._seen:
+            self._keys = _read(self._file)
+            self._seen = seen
+        return self._keys
+
+    def name_of(self, key: str) -> str | None:
+        """Whose key it is; None for one that is not known. Takes as long whichever it is."""
+        digest = _hash(key)
+        found = None
+        for each in self.keys():
+            if hmac.compare_digest(each.sha256, digest):
+                found = each.name
+        return found
+
+    def add(self, name: str) -> str:
+        """Make a key; it is returned, and nowhere kept.
+
+        Raises:
+            InvalidKeyName: it is none, or taken.
+        """
+        if _NAME.fullmatch(name) is None:
+            raise InvalidKeyName(f"`{name}` is no name for a key", hint="use letters, digits, `.`, `_`, `@` and `-`")
+        keys = self.keys()
+        if any(each.name == name for each in keys):
+            raise InvalidKeyName(f"there is a key of the name `{name}` already", hint="remove it first")
+        key = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self._write((*keys, ApiKey(name, _hash(key), now)))
+        return key
+
+    def remove(self, name: str) -> None:
+        """Forget a key; requests with it are refused from now on.
+
+        Raises:
+            InvalidKeyName: there is none of that name.
+        """
+        keys = self.keys()
+        kept = tuple(each for each in keys if each.name != name)
+        if len(kept) == len(keys):
+            raise InvalidKeyName(f"there is no key `{name}`", hint="`mlxbuild config keys` lists them")
+        self._write(kept)
+
+    def _write(self, keys: tuple[ApiKey, ...]) -> None:
+        entries = [{"name": key.name, "sha256": key.sha256, "created_at": key.created_at} for key in keys]
+        self._temporary.mkdir(parents=True, exist_ok=True)
+        replace_file(self._file, json.dumps(entries, indent=2).encode() + b"\n", temporary_folder=self._temporary)
+        self._file.chmod(0o600)
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read(file: Path) -> tuple[ApiKey, ...]:
+    try:
+        entries: Any = json.loads(file.read_bytes())
+        return tuple(ApiKey(str(each["name"]), str(each["sha256"]), str(each["created_at"])) for each in entries)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BrokenKeyFile(f"the file of API keys cannot be read: {error}", where=str(file)) from None

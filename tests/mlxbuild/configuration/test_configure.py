@@ -1,0 +1,117 @@
+"""Where the server's settings come from, and which of them win."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mlxbuild.configuration.environment import split_address
+from mlxbuild.configuration.resolve import configure
+from registry.home import Home
+from registry.remote.errors import InvalidSettings
+from registry.remote.settings import Settings
+
+
+def write(home: Home, text: str) -> None:
+    home.root.mkdir(parents=True, exist_ok=True)
+    (home.root / "config.yaml").write_text(text)
+
+
+def test_defaults(home: Home) -> None:
+    configuration = configure(home, {})
+    settings, limits = configuration.server_settings(), configuration.limits()
+    assert (settings.host, settings.port, settings.asks_for_key) == ("127.0.0.1", 11434, False)
+    assert (limits.max_loaded_models, limits.max_queue, limits.keep_alive.seconds) == (3, 512, 300.0)
+    assert set(configuration.origins.values()) == {"default"}
+
+
+def test_options_before_ours_before_ollamas_before_the_file(home: Home) -> None:
+    write(home, "serve:\n  max_queue: 1\n  keep_alive: 1m\n  port: 1\n  grace_seconds: 2\n")
+    environment = {
+        "OLLAMA_MAX_QUEUE": "2",
+        "OLLAMA_KEEP_ALIVE": "120",
+        "MLXBUILD_KEEP_ALIVE": "3m",
+        "OLLAMA_HOST": ":2",
+    }
+    configuration = configure(home, environment, {"port": 3, "host": None})
+    form, origins = configuration.form, configuration.origins
+    assert (form.max_queue, origins["max_queue"]) == (2, "OLLAMA_MAX_QUEUE")
+    assert (form.keep_alive.seconds, origins["keep_alive"]) == (180.0, "MLXBUILD_KEEP_ALIVE")
+    assert (form.port, origins["port"]) == (3, "--port")
+    assert (form.host, origins["host"]) == ("127.0.0.1", "OLLAMA_HOST")
+    assert (form.grace_seconds, origins["grace_seconds"]) == (2.0, f"{home.root / 'config.yaml'}:5")
+
+
+@pytest.mark.parametrize(
+    ("written", "host", "port"),
+    [
+        ("0.0.0.0", "0.0.0.0", None),
+        ("0.0.0.0:80", "0.0.0.0", 80),
+        (":5000", "127.0.0.1", 5000),
+        ("http://example.local", "example.local", 80),
+        ("https://example.local", "example.local", 443),
+        ("https://example.local:7/path", "example.local", 7),
+        ("[::1]:8080", "::1", 8080),
+        ("::1", "::1", None),
+        ("127.0.0.1:none", "127.0.0.1", None),
+        ("127.0.0.1:99999", "127.0.0.1", None),
+    ],
+)
+def test_addresses(written: str, host: str, port: int | None) -> None:
+    assert split_address(written) == (host, port)
+
+
+def test_ollamas_variables(home: Home) -> None:
+    environment = {
+        "OLLAMA_HOST": "' 0.0.0.0:8080 '",
+        "OLLAMA_ORIGINS": "https://a.example, https://b.example",
+        "OLLAMA_LOAD_TIMEOUT": "0",
+        "OLLAMA_KEEP_ALIVE": "-1",
+        "OLLAMA_CONTEXT_LENGTH": "4096",
+        "OLLAMA_MAX_LOADED_MODELS": "0",
+        "OLLAMA_DEBUG": "1",
+        "OLLAMA_NUM_PARALLEL": "7",
+    }
+    configuration = configure(home, environment)
+    settings, limits = configuration.server_settings(), configuration.limits()
+    assert (settings.host, settings.port, settings.asks_for_key) == ("0.0.0.0", 8080, True)
+    assert settings.origins == ("https://a.example", "https://b.example")
+    assert settings.context_length == 4096
+    assert limits.keep_alive.seconds is None
+    assert limits.patience.stall_seconds == math.inf
+    assert limits.max_loaded_models == 3
+    assert configuration.form.log_level == "debug"
+
+
+def test_sizes_lists_and_keys(home: Home) -> None:
+    write(home, "serve: {memory: 8GiB, body_limit: 10MB, pin: [hello], preload: 'a, b', api_keys: always}\n")
+    form = configure(home, {}).form
+    assert (form.memory, form.body_limit) == (8 * 2**30, 10_000_000)
+    assert (form.pin, form.preload) == (("hello",), ("a", "b"))
+    assert configure(home, {}).asks_for_key
+    assert not configure(home, {"MLXBUILD_API_KEYS": "never", "OLLAMA_HOST": "0.0.0.0"}).asks_for_key
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "message", "where"),
+    [
+        ("serve: {prot: 1}", {}, "there is no setting `serve.prot`", "config.yaml:1"),
+        ("serve:\n  port: x\n", {}, "`port` cannot be 'x'", "config.yaml:2"),
+        ("serve: 5", {}, "is not a map", "config.yaml"),
+        ("", {"OLLAMA_KEEP_ALIVE": "soon"}, "`keep_alive` cannot be 'soon'", "OLLAMA_KEEP_ALIVE"),
+        ("", {"MLXBUILD_LOG": "paper"}, "`log` cannot be 'paper'", "MLXBUILD_LOG"),
+        ("serve: {memory: much}", {}, "`memory` cannot be 'much'", "config.yaml:1"),
+    ],
+)
+def test_mistakes(home: Home, text: str, environment: dict[str, str], message: str, where: str) -> None:
+    write(home, text)
+    with pytest.raises(InvalidSettings) as wrong:
+        configure(home, environment)
+    assert message in wrong.value.message
+    assert str(wrong.value.where).endswith(where)
+
+
+def test_the_section_leaves_registries_alone(home: Home) -> None:
+    write(home, "default_registry: ghcr.io/acme\nserve: {port: 1}\n")
+    assert Settings.load(home).default_registry == "ghcr.io/acme"

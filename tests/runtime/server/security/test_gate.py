@@ -1,0 +1,179 @@
+"""Who gets in: hosts, websites, keys, rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from runtime.server.app import create_app
+from runtime.server.application import Application
+from runtime.server.security.api_keys import BrokenKeyFile, InvalidKeyName, KeyRing
+from runtime.server.security.hosts import is_local_host
+from runtime.server.security.origins import Origins
+from runtime.server.security.rates import RateLimit
+from runtime.server.settings import ServerSettings
+from tests.runtime.server.running import running
+
+
+@pytest.mark.parametrize(
+    ("header", "is_local"),
+    [
+        ("", True),
+        ("localhost", True),
+        ("localhost:11434", True),
+        ("LOCALHOST.", True),
+        ("127.0.0.1:80", True),
+        ("[::1]:11434", True),
+        ("::1", True),
+        ("192.168.1.7", True),
+        ("10.0.0.1:5", True),
+        ("0.0.0.0", True),
+        ("box.local:11434", True),
+        ("host.docker.internal:11434", True),
+        ("a.localhost", True),
+        ("evil.example", False),
+        ("evil.example:11434", False),
+        ("localhost.evil.example", False),
+        ("8.8.8.8", False),
+        ("127.0.0.1.evil.example", False),
+        ("notlocal", False),
+        ("my.name", True),
+    ],
+)
+def test_hosts(header: str, is_local: bool) -> None:
+    assert is_local_host(header, {"my.name"}) is is_local
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_allowed"),
+    [
+        ("http://localhost", True),
+        ("https://localhost:3000", True),
+        ("http://127.0.0.1:8080", True),
+        ("http://[::1]:8080", True),
+        ("http://0.0.0.0", True),
+        ("app://obsidian.md", True),
+        ("vscode-webview://abc", True),
+        ("chrome-extension://abc", True),
+        ("https://evil.example", False),
+        ("http://localhost.evil.example", False),
+        ("http://localhost:3000@evil.example", False),
+        ("null", False),
+        ("", False),
+        ("https://a.trusted.example", True),
+        ("https://trusted.example", False),
+    ],
+)
+def test_origins(origin: str, is_allowed: bool) -> None:
+    assert Origins(["https://*.trusted.example"]).admit(origin) is is_allowed
+    assert Origins(["*"]).admit(origin)
+
+
+def test_a_bucket_fills_again() -> None:
+    now = 0.0
+    limit = RateLimit(2, clock=lambda: now)
+    assert [limit.wait_seconds("a") for _ in range(3)] == [0.0, 0.0, 30.0]
+    assert limit.wait_seconds("b") == 0.0
+    now = 31.0
+    assert limit.wait_seconds("a") == 0.0
+    assert limit.wait_seconds("a") > 0
+
+
+def test_keys_are_kept_as_hashes(hello_application: Application) -> None:
+    ring = KeyRing(hello_application.home)
+    key = ring.add("alice")
+    file = hello_application.home.root / "api-keys.json"
+    assert key not in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert ring.name_of(key) == KeyRing(hello_application.home).name_of(key) == "alice"
+    assert ring.name_of(key + "x") is None
+    assert ring.name_of("") is None
+    with pytest.raises(InvalidKeyName, match="already"):
+        ring.add("alice")
+    with pytest.raises(InvalidKeyName, match="no name"):
+        ring.add("a b")
+    ring.remove("alice")
+    assert ring.name_of(key) is None
+    with pytest.raises(InvalidKeyName, match="no key"):
+        ring.remove("alice")
+    file.write_text("{")
+    with pytest.raises(BrokenKeyFile):
+        ring.keys()
+    file.unlink()
+
+
+@pytest.fixture(scope="module")
+def guarded(hello_application: Application) -> Iterator[tuple[httpx.Client, str]]:
+    """A server that asks for keys and counts requests, and a key."""
+    key = KeyRing(hello_application.home).add("tests")
+    settings = ServerSettings(asks_for_key=True, requests_per_minute=100, origins=("https://trusted.example",))
+    app = create_app(replace(hello_application, settings=settings))
+    with running(app, closes=False) as server, httpx.Client(base_url=server.url) as client:
+        yield client, key
+
+
+def test_a_key_lets_in(guarded: tuple[httpx.Client, str]) -> None:
+    client, key = guarded
+    assert client.get("/api/tags", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    assert client.get("/api/tags", headers={"x-api-key": key}).status_code == 200
+    assert client.get("/api/health").status_code == 200
+    assert client.head("/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic dGVzdA=="}, {"x-api-key": "wrong"}]
+)
+def test_no_key_no_answer(guarded: tuple[httpx.Client, str], headers: dict[str, str]) -> None:
+    client, _ = guarded
+    for path in ("/api/tags", "/metrics", "/v1/models", "/api/health?ready", "/nowhere"):
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == (200 if path == "/api/health?ready" else 401), path
+    refused = client.get("/v1/models", headers=headers).json()
+    assert "API key" in refused["error"]["message"]
+    assert client.post("/api/chat", content=b"{}" * 1000, headers=headers).json()["code"] == "no-api-key"
+
+
+def test_too_many_requests(guarded: tuple[httpx.Client, str], hello_application: Application) -> None:
+    client, _ = guarded
+    key = KeyRing(hello_application.home).add("busy")
+    answers = [client.get("/api/version", headers={"x-api-key": key}) for _ in range(110)]
+    statuses = [answer.status_code for answer in answers]
+    assert statuses[:100] == [200] * 100
+    assert statuses[-1] == 429
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+
+
+def test_other_websites_are_refused(hello: httpx.Client) -> None:
+    refused = hello.get("/api/tags", headers={"Origin": "https://evil.example"})
+    assert refused.status_code == 403
+    assert "access-control-allow-origin" not in refused.headers
+    allowed = hello.get("/api/tags", headers={"Origin": "http://localhost:3000"})
+    assert allowed.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert allowed.headers["vary"] == "Origin"
+
+
+def test_a_rebound_name_is_refused(hello: httpx.Client) -> None:
+    for host in ("evil.example", "evil.example:11434"):
+        assert hello.get("/api/tags", headers={"Host": host}).status_code == 403
+    assert hello.get("/api/tags", headers={"Host": "localhost"}).status_code == 200
+
+
+def test_a_preflight(guarded: tuple[httpx.Client, str]) -> None:
+    client, _ = guarded
+    asked = {
+        "Origin": "https://trusted.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type, x-stainless-lang",
+    }
+    answer = client.options("/api/chat", headers=asked)
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == "https://trusted.example"
+    assert "x-stainless-lang" in answer.headers["access-control-allow-headers"]
+    assert "POST" in answer.headers["access-control-allow-methods"]
+    assert answer.headers["access-control-max-age"] == "43200"
+    refused = client.options("/api/chat", headers=asked | {"Origin": "https://evil.example"})
+    assert refused.status_code == 403
+    assert "access-control-allow-origin" not in refused.headers
