@@ -188,7 +188,7 @@ class Runner:
         self._stopping = True
         with suppress(ProcessLookupError):
             self._process.kill()
-        await self._living
+        await asyncio.shield(self._living)  # it has to be done, whoever waits for it
 
     async def _one(self, request: Request, kind: type[Answer]) -> Answer:
         number, answers = self._ask(request)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 
 from registry.home import Home
 from registry.store.leases import shared
 from runtime.scheduler.checkpoint import Checkpoint, GivenUp
+
+_waiting = ThreadPoolExecutor(max_workers=64, thread_name_prefix="lease")
+"""Threads of their own: a collection may take long, and nothing else may wait for it."""
 
 
 @contextlib.asynccontextmanager
@@ -16,7 +21,8 @@ async def blobs_held(home: Home) -> AsyncIterator[None]:
     """Keep garbage collection away; waits, without blocking others, until one that runs has ended."""
     checkpoint = Checkpoint()
     stack = contextlib.ExitStack()
-    taking = asyncio.create_task(asyncio.to_thread(stack.enter_context, shared(home, checkpoint=checkpoint)))
+    take = functools.partial(stack.enter_context, shared(home, checkpoint=checkpoint))
+    taking = asyncio.get_running_loop().run_in_executor(_waiting, take)
     try:
         await asyncio.shield(taking)
         yield

@@ -36,8 +36,11 @@ class _Load:
     """A load under way, and how many requests wait for it."""
 
     digest: Digest
-    task: asyncio.Task[Place] | None = None
+    task: asyncio.Task[Place] = field(init=False)
     waiters: int = 0
+    admitted: set[str] = field(default_factory=set)
+    unloads: bool = False
+    """Whether it was asked meanwhile that the model should go."""
     began: float = field(default_factory=time.monotonic)
 
 
@@ -56,6 +59,7 @@ class Residency:
         self._line: list[_Load] = []
         self._changed = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
+        self._entering = 0
         self._closed = False
 
     @classmethod
@@ -95,9 +99,16 @@ class Residency:
         """Let a model go after its last request; returns when it has gone. False if it was not there."""
         parsed = Reference.parse(reference)
         digest = parsed.digest or self._names.get(parsed.store_name)
-        place = self._places.get(digest) if digest is not None else None
-        if place is None:
+        if digest is None:
             return False
+        if (load := self._loads.get(digest)) is not None:
+            load.unloads = True
+            await asyncio.wait([load.task])
+            place = None if load.task.cancelled() or load.task.exception() else load.task.result()
+        else:
+            place = self._places.get(digest)
+        if place is None:
+            return load is not None
         self._leave(place)
         while place in self._taken:
             await self._change()
@@ -111,12 +122,12 @@ class Residency:
     @property
     def waiting(self) -> int:
         """Requests that wait for a load."""
-        return sum(load.waiters for load in self._loads.values())
+        return self._entering + sum(load.waiters for load in self._loads.values())
 
     async def close(self) -> None:
         """End every runner; requests that are still answered fail."""
         self._closed = True
-        loads = [load.task for load in self._loads.values() if load.task is not None]
+        loads = [load.task for load in self._loads.values()]
         for task in loads:
             task.cancel()
         await asyncio.gather(*loads, return_exceptions=True)
@@ -135,16 +146,15 @@ class Residency:
         self._name(reference, digest)
         place = self._places.get(digest)
         if place is None:
-            place = await self._wait(reference, digest)
-        else:
-            self._use(place)
-        if reference.store_name not in place.admitted:
+            return await self._wait(reference, digest)
+        self._use(place)
+        if str(reference) not in place.admitted:
             try:
                 await self._loading.admit(reference, digest)
             except BaseException:
                 self._release(place)
                 raise
-            place.admitted.add(reference.store_name)
+            place.admitted.add(str(reference))
         return place
 
     def _name(self, reference: Reference, digest: Digest) -> None:
@@ -163,22 +173,40 @@ class Residency:
             raise ServerStopping("the server is stopping")
         if self.waiting >= self.limits.max_queue:
             raise ServerBusy("server busy, please try again.  maximum pending requests exceeded")
+        self._entering += 1
+        try:
+            # Before it joins others: their names may be admitted where this one is not.
+            await self._loading.admit(reference, digest)
+        finally:
+            self._entering -= 1
+        if (place := self._places.get(digest)) is not None:
+            self._use(place)
+            place.admitted.add(str(reference))
+            return place
         load = self._loads.get(digest)
         if load is None:
             load = self._loads[digest] = _Load(digest)
             load.task = asyncio.create_task(self._load(load, reference))
-        assert load.task is not None
+        load.admitted.add(str(reference))
+        return await self._share(load)
+
+    async def _share(self, load: _Load) -> Place:
+        """Wait for a load with others; a use of its place is this one's."""
         load.waiters += 1
         try:
             return await asyncio.shield(load.task)
-        except BaseException:
+        except BaseException as error:
             load.waiters -= 1
-            if load.task.done():
-                if not load.task.cancelled() and load.task.exception() is None:
-                    self._release(load.task.result())
-            elif not load.waiters:
-                load.task.cancel()
-                self._forget(load)
+            if not load.task.done():
+                if not load.waiters:
+                    load.task.cancel()
+                    self._forget(load)
+            elif load.task.cancelled():
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling():
+                    raise ServerStopping("the server is stopping") from None
+            elif load.task.exception() is None:
+                self._release(load.task.result())
             raise
 
     def _use(self, place: Place) -> None:
@@ -204,9 +232,9 @@ class Residency:
 
     async def _load(self, load: _Load, reference: Reference) -> Place:
         try:
+            need = await self._loading.need(reference, load.digest)
             self._line.append(load)
             try:
-                need = await self._loading.need(reference, load.digest)
                 place = await self._room(load, reference, need)
             finally:
                 self._line.remove(load)
@@ -218,11 +246,13 @@ class Residency:
                 self._wake()
                 raise
             place.size_bytes = place.runner.loaded.holding.size_bytes + need.working_bytes
-            place.admitted.add(reference.store_name)
+            place.admitted = load.admitted
             place.users = load.waiters
             place.last_used = time.monotonic()
             self._places[load.digest] = place
             place.runner.on_end(lambda: self._ended(place))
+            if load.unloads:
+                self._leave(place)
             return place
         finally:
             self._forget(load)
@@ -261,13 +291,17 @@ class Residency:
                 hint="raise the server's memory limit, or take a smaller variant",
             )
         asyncio.get_running_loop().call_later(self.limits.fairness_seconds, self._wake)
-        while not (self._line[0] is load and self._fits(need, self._taken) and not self._has(load.digest)):
-            if self._line[0] is load:
+        while not (self._is_first(load) and self._fits(need, self._taken)):
+            if self._is_first(load):
                 self._make_room(load, reference, need)
             await self._change()
         place = Place(load.digest, reference.store_name, need.total_bytes, self.limits.keep_alive)
         self._taken.add(place)
         return place
+
+    def _is_first(self, load: _Load) -> bool:
+        """Whether it is its turn. One whose model is still going away is passed by: there are never two of it."""
+        return load is next((each for each in self._line if not self._has(each.digest)), None)
 
     def _make_room(self, load: _Load, reference: Reference, need: Need) -> None:
         """Let go as many models as it takes, if they may go yet."""

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -15,45 +12,14 @@ import pytest
 from registry.digest import Digest
 from registry.errors import UserError
 from registry.reference import Reference
-from registry.store import leases
 from registry.store.layout import Store
-from registry.store.tags import Descriptor, UnknownReference
-from runtime.protocol.events import Chunk
-from runtime.protocol.requests import CompletionRequest
-from runtime.runner.client import Runner
+from registry.store.tags import UnknownReference
 from runtime.runner.errors import RunnerDied
-from runtime.scheduler.errors import ModelTooLarge, ServerBusy
+from runtime.scheduler.errors import ModelTooLarge, NoRoom, ServerBusy
 from runtime.scheduler.keep_alive import FOREVER, KeepAlive
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.residency import Residency
-
-INT4, INT8, FULL = "hello:int4@1.0", "hello:int8@1.0", "hello:none@1.0"
-
-
-def admit(reference: Reference, digest: Digest) -> Digest:
-    """Anything."""
-    return digest
-
-
-@asynccontextmanager
-async def residency(store: Store, limits: Limits | None = None) -> AsyncIterator[Residency]:
-    models = Residency.of(store, admit, limits)
-    try:
-        yield models
-    finally:
-        await models.close()
-        assert models.resident() == []
-        assert models.waiting == 0
-
-
-async def answer(runner: Runner, tokens: int = 3) -> None:
-    *_, last = [event async for event in runner.answer(CompletionRequest("hello", options={"max_tokens": tokens}))]
-    assert isinstance(last, Chunk)
-    assert last.ending is not None
-
-
-def names(models: Residency) -> set[str]:
-    return {resident.name for resident in models.resident()}
+from tests.runtime.scheduler.models import FULL, INT4, INT8, answer, digest_of, names, residency, tag
 
 
 def test_requests_for_one_model_share_one_load(hello_store: Store) -> None:
@@ -67,7 +33,7 @@ def test_requests_for_one_model_share_one_load(hello_store: Store) -> None:
             processes = await asyncio.gather(*(ask(models) for _ in range(20)))
             assert len(set(processes)) == 1
             (resident,) = models.resident()
-            assert resident.digest == hello_store.tags.resolve(Reference.parse(INT4))
+            assert resident.digest == digest_of(hello_store, INT4)
             assert resident.expires_at is not None
             assert 290 < (resident.expires_at - datetime.now(UTC)).total_seconds() < 300
             async with models.lease(INT4) as lease:
@@ -187,23 +153,19 @@ def test_a_load_that_nobody_waits_for_any_more_is_given_up(hello_store: Store) -
 
 
 def test_two_names_of_one_artifact_share_it_and_a_moved_name_lets_the_old_one_go(hello_store: Store) -> None:
-    def tag(name: str, digest: Digest) -> None:
-        media_type = "application/vnd.oci.image.manifest.v1+json"
-        hello_store.tags.set({name: Descriptor(digest, hello_store.size(digest), media_type)})
-
-    int4, int8 = (hello_store.tags.resolve(Reference.parse(name)) for name in (INT4, INT8))
-    tag("moving:latest", int4)
-    tag("other:latest", int4)
+    int4, int8 = digest_of(hello_store, INT4), digest_of(hello_store, INT8)
+    tag(hello_store, "moving:latest", int4)
+    tag(hello_store, "other:latest", int4)
 
     async def scenario() -> None:
         async with residency(hello_store) as models:
             async with models.lease("moving") as first, models.lease("other") as second:
                 assert first.runner is second.runner
-            tag("moving:latest", int8)
+            tag(hello_store, "moving:latest", int8)
             async with models.lease("moving") as moved:
                 assert moved.digest == int8
                 assert {resident.digest for resident in models.resident()} == {int4, int8}
-            tag("other:latest", int8)
+            tag(hello_store, "other:latest", int8)
             async with models.lease("other") as second:
                 assert second.runner is moved.runner
             while len(models.resident()) > 1:
@@ -248,16 +210,33 @@ def test_what_is_above_the_memory_budget_is_a_clear_error(hello_store: Store) ->
     asyncio.run(scenario())
 
 
-def test_collection_waits_for_a_load_but_not_for_a_loaded_model(hello_store: Store) -> None:
+def test_a_pinned_model_stays(hello_store: Store) -> None:
     async def scenario() -> None:
-        async with residency(hello_store) as models, models.lease(INT4):
-            began = time.monotonic()
-            with leases.exclusive(hello_store.home):
-                loading = asyncio.create_task(models.lease(INT8).__aenter__())
-                await asyncio.sleep(0.2)
-                assert names(models) == {"hello:int4-1.0"}
-            assert time.monotonic() - began < 30
-            await loading
-            assert len(models.resident()) == 2
+        async with residency(hello_store, Limits(max_loaded_models=1, fairness_seconds=0)) as models:
+            await models.pin(INT4)
+            async with models.lease(INT4, keep_alive=KeepAlive(0)):
+                pass
+            with pytest.raises(NoRoom):
+                async with models.lease(INT8):
+                    pytest.fail("there is no room")
+            (resident,) = models.resident()
+            assert resident.expires_at is None
+
+    asyncio.run(scenario())
+
+
+def test_a_model_that_is_unloaded_while_it_loads_goes_after_its_request(hello_store: Store) -> None:
+    async def ask(models: Residency) -> None:
+        async with models.lease(INT4) as lease:
+            await answer(lease.runner)
+
+    async def scenario() -> None:
+        async with residency(hello_store) as models:
+            asking = asyncio.create_task(ask(models))
+            await asyncio.sleep(0.1)
+            assert models.resident() == []
+            assert await models.unload(INT4)
+            await asking
+            assert models.resident() == []
 
     asyncio.run(scenario())
