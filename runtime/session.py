@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from registry.errors import UserError
 from registry.store.layout import Store
 from runtime.engine.conversation import Conversation
 from runtime.engine.defaults import Defaults
+from runtime.engine.embedding import embed, in_batches
+from runtime.engine.embedding_inputs import Input, InputUnusable, rows_of
 from runtime.engine.layers import always_rewinds, fresh
 from runtime.engine.limits import Limits
 from runtime.engine.loop import Engine
@@ -23,12 +25,12 @@ from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
 from runtime.engine.preparation import Preparation
 from runtime.engine.prepared import Prepared
 from runtime.engine.streams import AsyncStream, Stream
-from runtime.model.facts import ModelFacts
+from runtime.model.facts import LAST_STATE, ModelFacts
 from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TEMPLATE_FILE
 from runtime.model.load import Weights, load_weights
 from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.events import Chunk, Prompt
+from runtime.protocol.events import Chunk, Embeddings, Prompt
 from runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, Message, PromptRequest, ToolChoice
 
 
@@ -203,6 +205,40 @@ class LoadedModel:
         """
         tokens, model = self.tokenize(text), self.weights.model
         return self.engine.run(lambda: perplexity(model, tokens, window=window)).result()
+
+    def embed(
+        self,
+        inputs: Sequence[Input],
+        *,
+        dimensions: int | None = None,
+        truncates: bool = True,
+        normalizes: bool = True,
+        prompt: str | None = None,
+    ) -> Embeddings:
+        """One vector for each text, or row of token ids; answers that are being written go on between batches.
+
+        A model that was not made to embed does it by its last token. `dimensions` keeps the first numbers of each
+        vector. `prompt` names what the model puts before texts of that kind, such as `query`.
+
+        Raises:
+            InputUnusable: an input has no tokens, or is too long and not to be cut; or there is no such prompt.
+            NotEmbedding: the architecture shows no states, or has fewer dimensions.
+            EmbeddingNotFinite: the model made no numbers of a text.
+        """
+        facts = self.facts.embedding or LAST_STATE
+        lengths = [length for length in (self.facts.context_length, facts.longest) if length is not None]
+        rows = rows_of(
+            self.tokenizer, facts, inputs, longest=min(lengths, default=None), truncates=truncates, prompt=prompt
+        )
+        if unknown := [token for row in rows for token in row if not 0 <= token < self.facts.vocabulary_size]:
+            raise InputUnusable(f"the model has no token {unknown[0]}")
+        engine, model = self.engine, self.weights.model
+        vectors: dict[int, tuple[float, ...]] = {}
+        for batch in in_batches(rows):
+            work = partial(embed, model, [rows[place] for place in batch], facts, normalizes=normalizes)
+            made = engine.run(partial(work, dimensions=dimensions)).result()
+            vectors.update(zip(batch, made, strict=True))
+        return Embeddings(tuple(vectors[place] for place in range(len(rows))), sum(map(len, rows)))
 
     @cached_property
     def _preparation(self) -> Preparation:

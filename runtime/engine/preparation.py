@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from registry.errors import UserError
 from runtime.engine.answer import AnswerSplitter
 from runtime.engine.answer_form import Thinking, answer_grammar, needs_grammar, prompt_thinking
 from runtime.engine.constraint import Constraint
@@ -21,6 +22,12 @@ from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
 from runtime.protocol.events import Prompt
 from runtime.protocol.requests import ChatRequest, CompletionRequest, ToolChoice
+
+
+class OnlyEmbeds(UserError):
+    """An answer was asked of a model that writes nothing."""
+
+    code = "only-embeds"
 
 
 class Preparation:
@@ -50,11 +57,14 @@ class Preparation:
         """Everything that can be wrong with a request is raised here, before anything of it is computed.
 
         Raises:
+            OnlyEmbeds: the model writes nothing.
             NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken: of chats.
             PromptUnusable: no tokens, or more than the context takes.
             InvalidOption: an option has an unknown name or a value out of its range.
             InvalidSchema, FormatNotSupported: the answer cannot be held to its form.
         """
+        if self._facts.embedding is not None and self._facts.embedding.is_encoder:
+            raise OnlyEmbeds("the model only turns texts into vectors", hint="ask it for embeddings")
         if isinstance(request, CompletionRequest):
             prepared = self._prepared(request, self._completion_tokens(request), is_formed=request.format is not None)
             return replace(prepared, constraint=self._constraint(request))

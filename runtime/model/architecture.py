@@ -1,13 +1,15 @@
-"""From a model's configuration to the mlx-lm classes that compute it. Weights are loaded elsewhere."""
+"""From a model's configuration to the classes that compute it, mlx-lm's or our own. Weights are loaded elsewhere."""
 
 from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from registry.errors import UserError
+from runtime.model import encoders
 from runtime.model.mlx_lm_package import definitions, package_folder, submodule
 
 
@@ -18,14 +20,17 @@ class UnsupportedArchitecture(UserError):
 
 
 def model_classes(config: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
-    """The `Model` and `ModelArgs` classes that mlx-lm has for a `config.json`, without importing transformers.
+    """The `Model` and `ModelArgs` classes for a `config.json`, without importing transformers.
 
-    Follows `mlx_lm.utils._get_classes`, renamed model types included.
+    Encoders are our own; for all else it follows `mlx_lm.utils._get_classes`, renamed model types included.
 
     Raises:
         UnsupportedArchitecture: no `model_type`, or one that mlx-lm does not know.
     """
     name = module_name(config)
+    if is_encoder(config):
+        module = importlib.import_module(f"runtime.model.encoders.{name}")
+        return module.Model, module.ModelArgs
     try:
         module = submodule(f"models.{name}")
         return module.Model, module.ModelArgs
@@ -38,8 +43,13 @@ def model_classes(config: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
         ) from None
 
 
+def is_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` is that of a model which reads in both directions and writes nothing."""
+    return str(config.get("model_type")) in encoders.FILES
+
+
 def module_name(config: Mapping[str, Any]) -> str:
-    """The module below `mlx_lm.models` for a `config.json`. Imports nothing of mlx or mlx-lm.
+    """The module below `mlx_lm.models`, or of an encoder, for a `config.json`. Imports nothing of mlx or mlx-lm.
 
     Raises:
         UnsupportedArchitecture: no `model_type`, or one that mlx-lm does not know.
@@ -50,6 +60,8 @@ def module_name(config: Mapping[str, Any]) -> str:
             "config.json names no model_type",
             hint="give a language model in the Hugging Face layout",
         )
+    if model_type in encoders.FILES:
+        return encoders.FILES[model_type]
     renamed, renamed_by_architecture = _renamings()
     architectures = config.get("architectures") or ()
     for architecture in (architectures,) if isinstance(architectures, str) else architectures:
@@ -64,7 +76,7 @@ def module_name(config: Mapping[str, Any]) -> str:
 
 
 def _unsupported(model_type: str) -> UnsupportedArchitecture:
-    near = difflib.get_close_matches(model_type, sorted(_modules() | set(_renamings()[0])), n=3)
+    near = difflib.get_close_matches(model_type, sorted(_modules() | set(_renamings()[0]) | set(encoders.FILES)), n=3)
     hint = f"did you mean {', '.join(near)}?" if near else "a newer mlx-lm may know it"
     return UnsupportedArchitecture(f"mlx-lm does not support model_type `{model_type}`", hint=hint)
 

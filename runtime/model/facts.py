@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from registry import canonical_json
 from registry.digest import Digest, InvalidDigest
@@ -19,6 +19,28 @@ class BrokenFacts(UserError):
     """`mlxbuild/facts.json` is not what this version reads."""
 
     code = "broken-facts"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingFacts:
+    """How a model turns a text into one vector."""
+
+    pooling: Literal["mean", "cls", "last"]
+    """The mean of all tokens' states, or the state of the first or the last one."""
+    is_encoder: bool = False
+    """Whether it reads in both directions; such a model writes nothing."""
+    normalizes: bool = False
+    """Whether its vectors have length 1 always, asked for or not."""
+    longest: int | None = None
+    """How many tokens it was trained to read, special ones included; None for the whole context."""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Texts to put before an input, by what it is for: `query`, `document`, ..."""
+    default_prompt: str | None = None
+    """The name of the one that is put before inputs for which none is named."""
+
+
+LAST_STATE = EmbeddingFacts("last")
+"""How a model embeds that was not made to: by the last token, the only one that has seen all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +83,24 @@ class ModelFacts:
     """Whether encoding a raw prompt with special tokens puts `bos_token` before it."""
     kv_bytes_per_token: int | None = None
     """Of an unquantized cache of two bytes a number; None where the architecture keeps another kind of state."""
+    embedding: EmbeddingFacts | None = None
+    """Of a model that was made to embed; it is used for nothing else."""
 
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What can be asked of the model, in Ollama's words."""
+        if self.embedding is not None:
+            return ("embedding",)
         known = {"completion": True, "tools": self.takes_tools, "thinking": self.think_start is not None}
         return tuple(name for name, can in known.items() if can)
 
     def to_json(self) -> bytes:
         """Canonical JSON, with the schema's number."""
         digest = None if self.chat_template is None else str(self.chat_template)
-        return canonical_json.encode({**asdict(self), "chat_template": digest, "schema": SCHEMA})
+        document = {**asdict(self), "chat_template": digest, "schema": SCHEMA}
+        if self.embedding is None:
+            del document["embedding"]
+        return canonical_json.encode(document)
 
     @classmethod
     def from_json(cls, data: bytes) -> ModelFacts:
@@ -95,6 +124,11 @@ class ModelFacts:
                 known[name] = tuple(known.get(name, ()))
             if known.get("chat_template") is not None:
                 known["chat_template"] = Digest.parse(known["chat_template"])
+            if known.get("embedding") is not None:
+                names = {field.name for field in fields(EmbeddingFacts)}
+                known["embedding"] = EmbeddingFacts(
+                    **{name: value for name, value in known["embedding"].items() if name in names}
+                )
             return cls(**known)
-        except (ValueError, TypeError, KeyError, InvalidDigest) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, InvalidDigest) as error:
             raise BrokenFacts(f"the facts cannot be read: {error}", where=FACTS_FILE) from None

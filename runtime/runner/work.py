@@ -15,7 +15,7 @@ from registry.errors import MlxbuildError, UserError
 from runtime.protocol.events import Chunk, Event, Prompt
 from runtime.protocol.failures import as_failure
 from runtime.protocol.loaded import Loaded, Vitals
-from runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest, Request
+from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
 from runtime.runner.outbox import Outbox
 from runtime.session import LoadedModel
 
@@ -128,6 +128,15 @@ def _answer(model: LoadedModel, request: Request) -> Iterable[Event]:
         case CompletionRequest(prompt=str(prompt)):
             _refuse(request)
             return model.generate(prompt, **request.options)
+        case EmbeddingRequest():
+            return [
+                model.embed(
+                    request.inputs,
+                    dimensions=request.dimensions,
+                    truncates=request.truncates,
+                    normalizes=request.normalizes,
+                )
+            ]
         case PromptRequest(of=ChatRequest() as of):
             text = model.prompt(of.messages, tools=of.tools, system=of.system)
             return [Prompt(text, len(model.tokenize(text, raw=False)))]

@@ -61,12 +61,13 @@ def write_model(
     dtype: mx.Dtype = mx.float32,
     template: str | None = None,
     defaults: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A whole folder; the same arguments give the same weights."""
+    """A whole folder; the same arguments give the same weights. `more` is added to its configuration."""
     (folder / "mlxbuild").mkdir(parents=True)
     write_tokenizer(folder)
     vocabulary_size = Tokenizer.open(folder).vocabulary_size
-    config: dict[str, Any] = {"model_type": model_type, "vocab_size": vocabulary_size, **CONFIG}
+    config: dict[str, Any] = {"model_type": model_type, "vocab_size": vocabulary_size, **CONFIG, **(more or {})}
     mx.random.seed(11)
     model_class, arguments_class = model_classes(config)
     model = model_class(arguments_class.from_dict(config))

@@ -186,7 +186,10 @@ class _Compiler:
         chosen = self._defaults["parameters"]
         defaults = {key: chosen[key] for key in ("stops", "context") if key in chosen}
         template = {"kind": self._spec.prompt_template.kind, "value": self._spec.prompt_template.value}
-        return Node(self._label("template"), "template", {"template": template, "defaults": defaults}, inputs, after)
+        parameters: dict[str, Any] = {"template": template, "defaults": defaults}
+        if self._spec.pooling is not None:
+            parameters["pooling"] = self._spec.pooling
+        return Node(self._label("template"), "template", parameters, inputs, after)
 
     def _pack(self, blocks: tuple[Node, ...]) -> Node:
         spec, base = self._spec, self._variant.base

@@ -13,12 +13,13 @@ SIDE_FILES = (
     "*.json",
     "*.jinja",
     "additional_chat_templates/*.jinja",
+    "1_Pooling/config.json",
     "tokenizer.model",
     "*.tiktoken",
     "*.txt",
     "LICENSE*",
 )
-"""What stands beside the weights: configuration, tokenizer, templates, licences."""
+"""What stands beside the weights: configuration, tokenizer, templates, how texts become vectors, licences."""
 
 ARTIFACT_FILES = ("mlxbuild/defaults.json", "mlxbuild/facts.json")
 """What an artifact has besides."""

@@ -51,6 +51,7 @@ def canonical(spec: ResolvedSpec) -> dict[str, Any]:
         "messages": [dict(message) for message in spec.messages],
         "gates": [{"kind": it.kind, "name": it.name, "parameters": dict(it.parameters)} for it in spec.gates],
         "annotations": dict(spec.annotations),
+        **({} if spec.pooling is None else {"pooling": spec.pooling}),
     }
 
 
@@ -139,6 +140,7 @@ def _spec(document: Mapping[str, Any], recipe: Path) -> ResolvedSpec:
         gates=tuple(Gate(it["kind"], it["name"], dict(it["parameters"])) for it in document["gates"]),
         annotations=dict(document["annotations"]),
         license_files=tuple((name, text) for name, text in document["license_files"]),
+        pooling=document.get("pooling"),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from runtime.model.architecture import is_encoder
 from toolchain.spec.resolved import SCHEMA, FolderSource, HubSource
 from toolchain.spec.written.chat import DefaultsForm
 from toolchain.spec.written.recipe import License, Name
@@ -17,6 +18,7 @@ SCHEMA_FILE = "modelspec.v1.schema.json"
 """What the first line points editors to; `mlxbuild schema` writes it."""
 
 _PLAIN = re.compile(r"(?:[A-Za-z_]|\.\.?/)[A-Za-z0-9_./-]*")
+_COMPLETE = '  # - complete: {messages: [{role: user, content: "What is 2+2?"}], expect: {contains: "4"}}'
 _GENERATION = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -54,9 +56,7 @@ def initial_recipe(
         "",
         *_quantization(config),
         "",
-        *_template(tokenizer_config),
-        "",
-        *_defaults(config, generation_config or {}),
+        *(_pooling() if is_encoder(config) else _answers(tokenizer_config, config, generation_config or {})),
         "",
         "# One artifact per point of a matrix; `mlxbuild create` builds them all.",
         "# variants:",
@@ -65,10 +65,23 @@ def initial_recipe(
         "# What must hold before the artifact gets its name.",
         "tests:",
         "  - contents: {require: [config.json, tokenizer.json], forbid: ['*.py', '*.bin']}",
-        '  # - complete: {messages: [{role: user, content: "What is 2+2?"}], expect: {contains: "4"}}',
+        *(() if is_encoder(config) else (_COMPLETE,)),
         "  # - size: {max: 450MiB}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _answers(
+    tokenizer_config: Mapping[str, Any] | None, config: Mapping[str, Any], generation: Mapping[str, Any]
+) -> Iterator[str]:
+    yield from _template(tokenizer_config)
+    yield ""
+    yield from _defaults(config, generation)
+
+
+def _pooling() -> Iterator[str]:
+    yield "# How texts become vectors is read from 1_Pooling/config.json and modules.json; without them it is the mean."
+    yield "# pooling: mean  # or cls, last"
 
 
 def slug(text: str) -> str:

@@ -89,6 +89,7 @@ def resolve(
         gates=_gates(form.tests or (), folder),
         annotations=dict(sorted((form.annotations or {}).items())),
         license_files=license_files,
+        pooling=form.pooling,
         origins=origins,
     )
 

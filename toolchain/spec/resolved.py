@@ -127,6 +127,8 @@ class ResolvedSpec:
     annotations: Mapping[str, str]
     license_files: tuple[tuple[str, str], ...] = ()
     """(file name, text)."""
+    pooling: Literal["mean", "cls", "last"] | None = None
+    """How texts become vectors; None leaves it to the base."""
     origins: Mapping[str, Location] | None = field(default=None, compare=False, repr=False)
     """Dotted key to where its value was written; no part of what the spec means."""
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from registry.digest import Digest
-from runtime.model.facts import ModelFacts
+from runtime.model.architecture import is_encoder
+from runtime.model.facts import EmbeddingFacts, ModelFacts
 from runtime.model.mlx_lm_package import definitions, submodule
 from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
 from toolchain.steps import golden
+from toolchain.steps.embedding_facts import positions_of
 
 _SPECIAL_TOKENS = (
     "bos_token",
@@ -37,6 +39,7 @@ def find_facts(
     tokenizer: Tokenizer,
     template: ChatTemplate | None,
     defaults: Mapping[str, Any],
+    embedding: EmbeddingFacts | None = None,
     strict: bool = False,
 ) -> ModelFacts:
     """All facts. `defaults` may set `stops` and `context`.
@@ -59,7 +62,8 @@ def find_facts(
         stop_texts=tuple(dict.fromkeys((*defaults.get("stops", ()), *ending.stop_texts))),
         special_tokens=dict(special_tokens),
         tokenizer_adds_bos=_adds_bos(tokenizer, special_tokens.get("bos_token")),
-        kv_bytes_per_token=_kv_bytes(text_config),
+        kv_bytes_per_token=None if is_encoder(config) else _kv_bytes(text_config),
+        embedding=embedding,
         **(_template_facts(template, tokenizer, tokenizer_config, strict) if template is not None else {}),
     )
 
@@ -172,7 +176,7 @@ def _configured_stops(
 
 
 def _context(text_config: Mapping[str, Any], defaults: Mapping[str, Any]) -> int | None:
-    sizes = (defaults.get("context"), *(text_config.get(key) for key in _CONTEXT_KEYS))
+    sizes = (defaults.get("context"), positions_of(text_config), *(text_config.get(key) for key in _CONTEXT_KEYS))
     return next((size for size in sizes if isinstance(size, int)), None)
 
 

@@ -14,10 +14,11 @@ from registry.errors import UserError
 from runtime.model.files import TEMPLATE_FILE, TOKENIZER_FILE
 from runtime.model.tokenizer import Tokenizer
 from toolchain.graph.action import ActionRecord, input_digest
+from toolchain.steps.embedding_facts import EMBEDDING_FILES, find_embedding
 from toolchain.steps.port import StepContext
 from toolchain.steps.tokenizer import TOKENIZER_FILES
 
-TEMPLATE_FILES = (*TOKENIZER_FILES, TEMPLATE_FILE, "chat_template.json", "generation_config.json")
+TEMPLATE_FILES = (*TOKENIZER_FILES, TEMPLATE_FILE, "chat_template.json", "generation_config.json", *EMBEDDING_FILES)
 """The files of a source that decide its template and facts, besides config.json."""
 _CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 """What `strftime_now` reads while templates are tried: nothing of the result may depend on the day."""
@@ -30,8 +31,9 @@ class UnreadableConfiguration(UserError):
 
 
 class TemplateStep:
-    """Parameters: `template` (kind and value) and `defaults` (stops, context). Inputs: `config.json` and those of
-    `TEMPLATE_FILES` that there are. Outputs: `facts`, and `chat_template` when the model has one.
+    """Parameters: `template` (kind and value), `defaults` (stops, context), `pooling` where the recipe sets it. Inputs:
+    `config.json` and those of `TEMPLATE_FILES` that there are. Outputs: `facts`, and `chat_template` when the model
+    has one.
     """
 
     kind = "template"
@@ -44,6 +46,7 @@ class TemplateStep:
         Raises:
             TemplateBroken, TemplateEscapes, TemplateRefuses: the template cannot be used, with its line.
             UnknownTemplate: no named template has that name.
+            UnknownPooling: the model embeds in a way that is not known here.
             UnreadableConfiguration, TokenizerUnreadable: a file of the source is damaged.
         """
         from runtime.model.prompt import ChatTemplate
@@ -54,8 +57,11 @@ class TemplateStep:
         special_tokens = named_special_tokens(tokenizer_config, _json(files, "special_tokens_map.json"))
         text = _template_text(record.parameters["template"], files, tokenizer_config)
         template = None if text is None else ChatTemplate(text, special_tokens, clock=lambda: _CLOCK)
+        config = _json(files, "config.json")
+        documents = {name: _parsed(files[name], name) for name in EMBEDDING_FILES if name in files}
         facts = find_facts(
-            config=_json(files, "config.json"),
+            config=config,
+            embedding=find_embedding(config, documents, record.parameters.get("pooling")),
             generation_config=_json(files, "generation_config.json"),
             tokenizer_config=tokenizer_config,
             special_tokens=special_tokens,
@@ -101,13 +107,17 @@ def _tokenizer(files: Mapping[str, Path]) -> Tokenizer:
         return Tokenizer.open(Path(folder))
 
 
+def _parsed(file: Path, name: str) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as error:
+        raise UnreadableConfiguration(f"{name} is not JSON: {error}", where=name) from None
+
+
 def _json(files: Mapping[str, Path], name: str) -> dict[str, Any]:
     if name not in files:
         return {}
-    try:
-        document = json.loads(files[name].read_bytes())
-    except ValueError as error:
-        raise UnreadableConfiguration(f"{name} is not JSON: {error}", where=name) from None
+    document = _parsed(files[name], name)
     if not isinstance(document, dict):
         raise UnreadableConfiguration(f"{name} is not a JSON object", where=name)
     return document

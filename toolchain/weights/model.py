@@ -100,6 +100,8 @@ def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UnusableModel: the tensors are not those of such a model.
     """
+    if "embed_tokens.weight" in weights and hasattr(model, "model"):  # a body that was saved without its head
+        weights = {f"model.{name}": array for name, array in weights.items()}
     if not hasattr(model, "sanitize"):
         return weights
     try:

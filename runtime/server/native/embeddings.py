@@ -97,7 +97,7 @@ async def _embeddings(request: Request) -> HTTPResponse:
         async with asked_model(request, body.named, stays) as asked:
             if not body.prompt:
                 return json_answer({"embedding": []})
-            embeddings = await asked.embed(EmbeddingRequest((body.prompt,)))
+            embeddings = await asked.embed(EmbeddingRequest((body.prompt,), normalizes=False))
     return json_answer({"embedding": embeddings.vectors[0]})
 
 

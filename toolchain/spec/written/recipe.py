@@ -90,6 +90,9 @@ class ModelSpec(Form):
     prompt_template: PromptTemplateForm | None = Field(None, description="Chat template; default inherit.")
     system_prompt: TextOrFile | None = Field(None, description="Text, or {file: ...}.")
     messages: Items[MessageForm] | None = Field(None, description="Messages that precede every chat.")
+    pooling: Literal["mean", "cls", "last"] | None = Field(
+        None, description="How texts become vectors; default as the base says. Makes a model that only embeds."
+    )
     defaults: DefaultsForm | None = Field(None, description="Sampling parameters.")
     variants: VariantsForm | None = Field(None, description="Matrix of variants; default one.")
     tests: Items[AnyGate] | None = Field(None, description="Gates that must pass before a tag moves.")

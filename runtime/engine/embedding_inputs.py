@@ -1,0 +1,65 @@
+"""What is to be embedded, as tokens: with the model's prompt before it, and no longer than the model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from registry.errors import UserError
+from runtime.model.facts import EmbeddingFacts
+from runtime.model.tokenizer import Tokenizer
+
+Input = str | Sequence[int]
+"""A text, or token ids as they are."""
+
+
+class InputUnusable(UserError):
+    """A text that is to be embedded has no tokens, or more than the model reads."""
+
+    code = "input-unusable"
+
+
+def rows_of(
+    tokenizer: Tokenizer,
+    facts: EmbeddingFacts,
+    inputs: Sequence[Input],
+    *,
+    longest: int | None,
+    truncates: bool,
+    prompt: str | None = None,
+) -> list[list[int]]:
+    """Token ids of each input. A text gets the prompt of that name before it, or the model's default one.
+
+    Texts are cut so that the special tokens at their end stay.
+
+    Raises:
+        InputUnusable: an input has no tokens, or more than `longest` where none is to be cut; or there is no such
+            prompt.
+    """
+    name = facts.default_prompt if prompt is None else prompt
+    if name is not None and name not in facts.prompts:
+        known = ", ".join(facts.prompts) or "none"
+        raise InputUnusable(f"the model has no prompt `{name}`", hint=f"its prompts are: {known}")
+    before = "" if name is None else facts.prompts[name]
+    rows = []
+    for number, given in enumerate(inputs, 1):
+        row = tokenizer.encode(before + given, add_special_tokens=True) if isinstance(given, str) else list(given)
+        if not row:
+            raise InputUnusable(f"input {number} has no tokens")
+        if longest is not None and len(row) > longest:
+            if not truncates:
+                raise InputUnusable(
+                    f"input {number} has {len(row)} tokens, and the model reads {longest}",
+                    hint="shorten it, or let it be cut",
+                )
+            row = _cut(row, tokenizer.encode(before + given) if isinstance(given, str) else row, longest)
+        rows.append(row)
+    return rows
+
+
+def _cut(row: list[int], text: list[int], longest: int) -> list[int]:
+    """The row without the end of its text. `text` is the row without special tokens around it."""
+    around = len(row) - len(text)
+    begin = next((place for place in range(around + 1) if row[place : place + len(text)] == text), None)
+    if begin is None or longest <= around:
+        return row[:longest]
+    return row[:begin] + text[: longest - around] + row[begin + len(text) :]

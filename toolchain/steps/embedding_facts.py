@@ -1,0 +1,98 @@
+"""Finds out how a model embeds texts, from the files that sentence-transformers writes. Doing it: the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from registry.errors import UserError
+from runtime.model.architecture import is_encoder
+from runtime.model.facts import EmbeddingFacts
+
+MODULES_FILE = "modules.json"
+POOLING_FILE = "1_Pooling/config.json"
+PROMPTS_FILE = "config_sentence_transformers.json"
+LENGTH_FILE = "sentence_bert_config.json"
+EMBEDDING_FILES = (MODULES_FILE, POOLING_FILE, PROMPTS_FILE, LENGTH_FILE)
+"""The files of a source that decide how it embeds, besides config.json."""
+
+Pooling = Literal["mean", "cls", "last"]
+_BY_SWITCH: Mapping[str, Pooling] = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "last",
+}
+_BY_NAME: Mapping[str, Pooling] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
+_STEPS_KNOWN = ("Transformer", "Pooling", "Normalize")
+_OF_ROBERTA = ("roberta", "xlm-roberta")
+
+
+class UnknownPooling(UserError):
+    """A model makes its vectors in a way that is not known here."""
+
+    code = "unknown-pooling"
+
+
+def find_embedding(
+    config: Mapping[str, Any], documents: Mapping[str, Any], chosen: Pooling | None = None
+) -> EmbeddingFacts | None:
+    """How the model embeds; None for one that was made to write.
+
+    `documents` are those of `EMBEDDING_FILES` that there are, as parsed JSON; `chosen` is the recipe's own pooling.
+
+    Raises:
+        UnknownPooling: the model takes the maximum, several states at once, or layers after pooling.
+    """
+    encoder = is_encoder(config)
+    if not (encoder or chosen or MODULES_FILE in documents or POOLING_FILE in documents):
+        return None
+    steps = _steps(documents.get(MODULES_FILE))
+    for step in steps:
+        if step not in _STEPS_KNOWN:
+            raise UnknownPooling(f"the model's vectors go through a module `{step}`", where=MODULES_FILE)
+    prompts = _object(documents.get(PROMPTS_FILE))
+    texts = {name: text for name, text in _object(prompts.get("prompts")).items() if isinstance(text, str)}
+    default = prompts.get("default_prompt_name")
+    longest = _object(documents.get(LENGTH_FILE)).get("max_seq_length")
+    return EmbeddingFacts(
+        pooling=chosen or _pooling(documents.get(POOLING_FILE)) or ("mean" if encoder else "last"),
+        is_encoder=encoder,
+        normalizes="Normalize" in steps,
+        longest=longest if isinstance(longest, int) and longest > 0 else None,
+        prompts=texts,
+        default_prompt=default if default in texts else None,
+    )
+
+
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a RoBERTa reads, as its first positions are not used; None for all other models."""
+    positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id") or 0
+    is_roberta = str(config.get("model_type")) in _OF_ROBERTA
+    return positions - padding - 1 if is_roberta and isinstance(positions, int) and isinstance(padding, int) else None
+
+
+def _steps(modules: Any) -> list[str]:
+    listed = modules if isinstance(modules, Sequence) and not isinstance(modules, str) else ()
+    types = (module.get("type") for module in listed if isinstance(module, Mapping))
+    return [kind.rpartition(".")[2] for kind in types if isinstance(kind, str)]
+
+
+def _pooling(document: Any) -> Pooling | None:
+    if document is None:
+        return None
+    settings = _object(document)
+    wanted = [name for name, on in settings.items() if name.startswith("pooling_mode_") and on is True]
+    named = settings.get("pooling_mode")
+    found = _BY_NAME.get(cast(str, named)) if named is not None else _BY_SWITCH.get(wanted[0] if wanted else "")
+    if found is None or len(wanted) > 1:
+        told = named or ", ".join(wanted) or "nothing"
+        raise UnknownPooling(
+            f"the model's pooling is {told}",
+            where=POOLING_FILE,
+            hint="known are mean, cls and last; set one of them as the recipe's `pooling` if it is meant",
+        )
+    return found
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
