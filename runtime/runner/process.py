@@ -6,6 +6,7 @@ the socket closes the process ends at once, whatever it does.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
 import threading
@@ -28,6 +29,7 @@ ENDED_AT_WORK = 3
 
 def serve(connection: socket.socket) -> None:
     """Load the model that the first message names, then answer until the socket closes or `stop` comes."""
+    faulthandler.enable()
     prefer_openblas()  # before anything loads MLX
     outbox = Outbox(connection)
     work: Work | None = None

@@ -253,6 +253,7 @@ class Residency:
             place.runner.on_end(lambda: self._ended(place))
             if load.unloads:
                 self._leave(place)
+            self._wake()  # it may have to go again
             return place
         finally:
             self._forget(load)

@@ -53,7 +53,8 @@ def test_the_least_recently_used_idle_model_goes_for_another(hello_store: Store)
     asyncio.run(scenario())
 
 
-def test_a_busy_model_is_waited_for_but_not_for_ever(hello_store: Store) -> None:
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_a_busy_model_is_waited_for_but_not_for_ever(hello_store: Store, is_loaded: bool) -> None:
     async def hot(models: Residency, until: asyncio.Event) -> None:
         while not until.is_set():
             async with models.lease(INT4) as lease:
@@ -63,7 +64,9 @@ def test_a_busy_model_is_waited_for_but_not_for_ever(hello_store: Store) -> None
         async with residency(hello_store, Limits(max_loaded_models=1, fairness_seconds=0.2)) as models:
             loaded = asyncio.Event()
             busy = [asyncio.create_task(hot(models, loaded)) for _ in range(3)]
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.05)
+            while is_loaded and not models.resident():
+                await asyncio.sleep(0.05)
             async with models.lease(INT8) as lease:
                 loaded.set()
                 await answer(lease.runner)
