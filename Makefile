@@ -12,7 +12,7 @@ help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
 	@echo "make test          lint, types, architecture and all tests"
 	@echo "make test-aarch64  build the example on an emulated aarch64 and compare digests"
-	@echo "make interop       hold signatures against the real cosign, built from its Go module"
+	@echo "make interop       every registry command at two registries, with the real oras, cosign, modctl and skopeo"
 	@echo "make benchmark     measure against what a user would pick instead"
 	@echo "make generated     write the JSON Schema and the generated pages anew"
 
@@ -41,7 +41,8 @@ test-aarch64: setup
 	tests/aarch64/run
 
 interop: setup
-	tests/interop/cosign.sh
+	tests/interop/tools.sh
+	MLXBUILD_REQUIRE_REAL_PARTS=1 $(BIN)/pytest tests/interop
 
 benchmark: setup
 	$(BIN)/python -m benchmarks

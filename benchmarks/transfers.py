@@ -1,10 +1,12 @@
-"""Push and pull at a registry on this machine, beside oras-py and skopeo, and what moves after small changes."""
+"""Push and pull at a registry on this machine, beside oras-py and skopeo; what moves after small changes, and what a
+killed pull keeps; a build that a remote cache serves, beside a pull."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from benchmarks.finding import Finding
 from benchmarks.measurement import Cost, middle, run, side_by_side
 from benchmarks.random_model import TEMPLATE
+from benchmarks.relay import Relay
 from benchmarks.workplace import Home, Recipe, fresh_folder, fresh_home, locked_recipe
 from tests.registries import docker_registry
 
@@ -34,6 +37,8 @@ def measure(runs: int) -> Iterator[Finding]:
         home.create(recipe)
         repositories = (f"{registry.host}/bench/{number}" for number in count())
         yield from _whole(home, repositories, folder, runs)
+        yield _killed(home, registry.host, next(repositories))
+        yield _from_cache(home, recipe, repositories, runs)
         yield from _changes(home, recipe, next(repositories))
 
 
@@ -54,6 +59,37 @@ def _whole(home: Home, repositories: Iterator[str], folder: Path, runs: int) -> 
     pulls, peers = side_by_side(runs, lambda: _pull(there), lambda: _skopeo(there, folder / "layout"))
     yield _finding("pull, verified: wall", pulls, 1.0, peers, "skopeo into a layout")
     yield Finding("pull: peak memory", "B", max(cost.peak_bytes for cost in pulls), 150e6)
+
+
+def _killed(home: Home, host: str, there: str) -> Finding:
+    """A pull is killed when half of the artifact came, and done again."""
+    home.run("push", "bench", there)
+    whole = home.artifact_bytes("bench")
+    with fresh_home() as second, Relay(host) as relay:
+        name = f"{there.replace(host, relay.host)}:latest"
+        process = second.start("pull", name)
+        while relay.passed_bytes < whole / 2:
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+        fetched = relay.passed_bytes
+        moved = json.loads(second.run("pull", name, "--json").stdout)["moved_bytes"]
+    return Finding("pull killed at half: kept", "B", whole - moved, 0.9, fetched, "what had come", at_least=True)
+
+
+def _from_cache(home: Home, recipe: Recipe, repositories: Iterator[str], runs: int) -> Finding:
+    """Everything is in the cache, and nothing in the home."""
+    cache, there = next(repositories), next(repositories)
+    home.run("push", "bench", there)
+    with fresh_home() as first:
+        first.create(recipe, "--cache-to", cache)
+
+    def build() -> Cost:
+        with fresh_home() as second:
+            return second.create(recipe, "--frozen", "--cache-from", cache, "--expect-cached")
+
+    builds, pulls = side_by_side(runs, build, lambda: _pull(there))
+    return _finding("create, all from a remote cache: wall", builds, 1.2, pulls, "pull")
 
 
 def _changes(home: Home, recipe: Recipe, there: str) -> Iterator[Finding]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,9 +51,15 @@ class Home:
         environment = {**OFFLINE, "MLXBUILD_HOME": str(self.folder)}
         return run([MLXBUILD, *arguments], folder=FOLDER, environment=environment)
 
-    def create(self, recipe: Recipe) -> Cost:
+    def start(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        """Begin one command of mlxbuild, unmeasured."""
+        environment = {**os.environ, **OFFLINE, "MLXBUILD_HOME": str(self.folder)}
+        silent = subprocess.DEVNULL
+        return subprocess.Popen([MLXBUILD, *arguments], cwd=FOLDER, env=environment, stdout=silent, stderr=silent)
+
+    def create(self, recipe: Recipe, *options: str) -> Cost:
         """Build a recipe."""
-        return self.run("create", "-f", recipe.path)
+        return self.run("create", "-f", recipe.path, *options)
 
     def last_run(self) -> dict[str, Any]:
         """What the log keeps of the last build: its seconds, and every action with its outcome."""

@@ -6,10 +6,10 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import oras.provider
 import requests
 from requests.adapters import HTTPAdapter
 
@@ -54,13 +54,7 @@ class Transport:
         self.endpoint = endpoint
         self.settings = settings
         self._verify: bool | str = str(endpoint.ca) if endpoint.ca is not None else True
-        # oras-py's session takes no cookies: with one, some registries think that they talk to a browser.
-        client = oras.provider.Registry(endpoint.address, endpoint.scheme == "http", self._verify)
-        self._session: requests.Session = client.session
-        self._session.auth = _unchanged  # else requests would send what ~/.netrc says over our tokens
-        # Redirects are followed here; requests would prepare them in any case, and fail on addresses that are none.
-        self._session.get_redirect_target = _nowhere
-        self._session.headers.update({"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"})
+        self._session = _Session()
         for prefix in ("https://", "http://"):
             self._session.mount(prefix, _Adapter(pool_maxsize=_MOST_CONNECTIONS))
         self._authorizer = Authorizer(
@@ -271,6 +265,21 @@ class Transport:
         return _origin(url) == _origin(self.endpoint.origin)
 
 
+class _Session(requests.Session):
+    """As oras-py's, whose import would take as long as ten requests: without cookies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # With a cookie, some registries think that they talk to a browser.
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.auth = _unchanged  # else requests would send what ~/.netrc says over our tokens
+        self.headers.update({"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"})
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: redirects are followed above; requests would prepare them in any case, and fail on bad addresses."""
+        return None
+
+
 class _Adapter(HTTPAdapter):
     """Bodies go out in pieces that fill the connection."""
 
@@ -286,10 +295,6 @@ def _pass_over(response: requests.Response) -> None:
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-
-def _nowhere(_response: requests.Response) -> None:
-    return None
 
 
 def _origin(url: str) -> tuple[str, str, int]:

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 _lock = threading.RLock()
+_parsing = threading.Lock()
 
 
 def submodule(name: str) -> ModuleType:
@@ -67,7 +68,7 @@ def utils() -> ModuleType:
         return sys.modules["mlx_lm.utils"]
     submodule("models")  # so that imports inside its functions find their package
     file = package_folder() / "utils.py"
-    kept = [statement for statement in ast.parse(file.read_text()).body if _is_light(statement)]
+    kept = [statement for statement in _statements(file) if _is_light(statement)]
     module = ModuleType("mlx_lm.utils")
     module.__package__ = "mlx_lm"
     flags = annotations.compiler_flag
@@ -102,7 +103,8 @@ def definitions(module: str, *names: str) -> dict[str, Any]:
 @functools.cache
 def _statements(file: Path) -> tuple[ast.stmt, ...]:
     """Of a module; kept, since one build asks for several of its functions one by one."""
-    return tuple(ast.parse(file.read_text()).body)
+    with _parsing:  # CPython 3.11 counts depth over all threads that parse, and gives up when they meet
+        return tuple(ast.parse(file.read_text()).body)
 
 
 @functools.cache

@@ -197,18 +197,21 @@ class TestManifests:
         with pytest.raises(TransferCorrupt):
             remote.get_manifest("v1")
 
-    def test_a_list_of_referrers_is_only_an_index(self, remote: Remote, proxy: FaultProxy) -> None:
-        digest = Digest.of_bytes(b"{}")
-        proxy.faults.append(Fault("GET", "/referrers/", status=303, headers={"Location": "http://example.invalid/"}))
-        assert remote.referrers(digest) is None
-        proxy.faults.append(
-            Fault("GET", "/referrers/", status=200, body=b"<html>", headers={"Content-Type": "text/html"})
-        )
-        assert remote.referrers(digest) is None
-        page = {"Content-Type": manifests.OCI_INDEX, "Link": f'</v2/{NAME}/referrers/{digest}?n=2>; rel="next"'}
-        last = {"Content-Type": manifests.OCI_INDEX}
+    def test_a_list_of_referrers_is_only_an_index(self, open_remote: Open, proxy: FaultProxy) -> None:
+        digest, index = Digest.of_bytes(b"{}"), {"Content-Type": manifests.OCI_INDEX}
+        page = {**index, "Link": f'</v2/{NAME}/referrers/{digest}?n=2>; rel="next"'}
+        for fault in (
+            Fault("GET", "/referrers/", status=303, headers={"Location": "http://example.invalid/"}),
+            Fault("GET", "/referrers/", status=200, body=b"<html>", headers={"Content-Type": "text/html"}),
+        ):
+            remote = open_remote(f"{proxy.host}/{NAME}")
+            proxy.faults.append(fault)
+            asked = len(proxy.seen)
+            assert remote.referrers(digest) is None
+            assert remote.referrers(digest) is None
+            assert len(proxy.seen) == asked + 1, "a registry without such lists is not asked again"
         proxy.faults += [
             Fault("GET", "/referrers/", status=200, body=b"1", headers=page),
-            Fault("GET", "/referrers/", status=200, body=b"2", headers=last),
+            Fault("GET", "/referrers/", status=200, body=b"2", headers=index),
         ]
-        assert remote.referrers(digest) == (b"1", b"2")
+        assert open_remote(f"{proxy.host}/{NAME}").referrers(digest) == (b"1", b"2")

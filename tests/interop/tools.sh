@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Builds the tools of others that are named (default: oras and cosign) from their Go modules, each once, into a cache
+# folder. zot and modctl are taken from there or from PATH: put the programs of their releases into one of them.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+bin="${MLXBUILD_INTEROP_CACHE:-$PWD/.cache/interop}/bin"
+modules="
+oras   oras.land/oras/cmd/oras@v1.3.6
+cosign github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
+"
+for name in "${@:-oras cosign}"; do
+  for tool in $name; do
+    if [ -x "$bin/$tool" ]; then continue; fi
+    module="$(awk -v tool="$tool" '$1 == tool { print $2 }' <<<"$modules")"
+    echo "building $tool from $module" >&2
+    GOFLAGS=-mod=mod GOBIN="$bin" go install -trimpath -ldflags='-s -w' "$module"
+  done
+done
