@@ -62,17 +62,19 @@ def test_verify_evidence_and_policy(hello: Example, second: CommandLine, registr
     fine(second("verify", f"{name}:int4", "--key", key, "--offline"))
 
 
-def test_copy_and_mount(hello: Example, second: CommandLine, registry: RegistryProcess, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", sorted(REGISTRIES))
+def test_copy_and_mount(
+    hello: Example, second: CommandLine, registry: RegistryProcess, kind: str, tmp_path: Path
+) -> None:
     """Between repositories without a byte, to both kinds of registry with all evidence."""
     source = f"{registry.host}/copy/hello:int4"
     fine(hello.mlxbuild("push", "hello:int4", source))
     beside = json.loads(fine(second("copy", source, f"{registry.host}/copy/beside:1", "--json")))
     assert (beside["moved_bytes"], len(beside["referrers"])) == (0, 4)
-    for kind, start in REGISTRIES.items():
-        with start(tmp_path / kind) as other:
-            target = f"{other.host}/copied/hello:int4"
-            fine(second("copy", source, target))
-            fine(second("verify", target, "--key", hello.key()))
+    with REGISTRIES[kind](tmp_path / "other") as other:
+        target = f"{other.host}/copied/hello:int4"
+        fine(second("copy", source, target))
+        fine(second("verify", target, "--key", hello.key()))
 
 
 def test_archives_and_folders(hello: Example, second: CommandLine, registry: RegistryProcess, tmp_path: Path) -> None:
