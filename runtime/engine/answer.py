@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from runtime.engine.markers import MarkerSearch
-from runtime.engine.tool_calls import parse_tool_calls
+from runtime.engine.tool_calls import is_inside_text, parse_tool_calls
 from runtime.model.facts import ModelFacts
 from runtime.protocol.events import Chunk
 
@@ -76,6 +76,9 @@ class AnswerSplitter:
             yield from self._told(before)
             if marker is None:
                 return
+            if self._state == "tool" and is_inside_text(self._facts.tool_parser, self._call):
+                self._call, text = self._call + marker, ""
+                continue
             entered = self._transitions()[marker]
             if self._state == "tool":
                 yield from self._calls(marker)

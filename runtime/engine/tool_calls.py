@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.model.mlx_lm_package import submodule
 from runtime.protocol.events import ToolCall
+
+_JSON_ARGUMENTS = ("json_tools", "kimi_k2")
+_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 
 
 def parse_tool_calls(parser: str, text: str, tools: Sequence[Mapping[str, Any]] | None) -> tuple[ToolCall, ...] | None:
@@ -22,9 +26,15 @@ def parse_tool_calls(parser: str, text: str, tools: Sequence[Mapping[str, Any]] 
         return None
 
 
+def is_inside_text(parser: str | None, written: str) -> bool:
+    """Whether a call, as far as it is written, ends inside a text of its arguments: no marker ends it there."""
+    return parser in _JSON_ARGUMENTS and len(_QUOTE.findall(written)) % 2 == 1
+
+
 def _call(parsed: Mapping[str, Any]) -> ToolCall:
     arguments = parsed.get("arguments", parsed.get("parameters", {}))
     arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
     if not isinstance(arguments, dict) or not isinstance(parsed["name"], str):
         raise TypeError("not a call")
+    json.dumps(arguments, allow_nan=False)  # nobody could send on what is no JSON
     return ToolCall(parsed["name"], arguments)

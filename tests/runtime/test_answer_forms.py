@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from runtime.engine.grammar import FormLost
 from runtime.engine.json_schema import FormatNotSupported, InvalidSchema
 from runtime.model.facts import ModelFacts
 from runtime.protocol.answers import Answer
@@ -28,6 +30,7 @@ PERSON = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
+LIST = {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 4}
 CITY = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}}, "required": ["city"]}
 CLOSED = {**CITY, "additionalProperties": False}
 
@@ -110,23 +113,26 @@ def test_a_thought_that_the_prompt_opened_must_end_before_the_document(folders: 
     assert made.thinking
 
 
+def at_once(ask: Callable[[int], Iterator[Chunk]], count: int) -> list[tuple[Answer, Ending]]:
+    """The answers to several requests in one batch."""
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(lambda number: answer(ask(number)), range(count)))
+
+
 def test_any_object_is_an_object(folders: dict[str, Path]) -> None:
     model = with_facts(folders["plain"], think_start=None, think_end=None)
-    ends = 0
-    for seed in range(8):
-        made, ending = answer(model.chat(USER, format=AnswerFormat(), temperature=1.5, seed=seed, max_tokens=400))
-        if ending.reason == "stop":
-            assert isinstance(json.loads(made.text), dict)
-            ends += 1
-    assert ends
+    options = {"temperature": 1.5, "max_tokens": 300}
+    made = at_once(lambda seed: model.chat(USER, format=AnswerFormat(), seed=seed, **options), 8)
+    ended = [json.loads(whole.text) for whole, ending in made if ending.reason == "stop"]
+    assert ended
+    assert all(isinstance(document, dict) for document in ended)
 
 
 def test_greedy_answers_and_raw_prompts_have_their_format_too(folders: dict[str, Path]) -> None:
     model = LoadedModel(folders["plain"])
-    schema = {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 4}
-    made, ending = answer(model.generate("hello", format=AnswerFormat(schema), max_tokens=100, repeat_penalty=1.3))
+    made, ending = answer(model.generate("hello", format=AnswerFormat(LIST), max_tokens=100, repeat_penalty=1.3))
     assert ending.reason == "stop"
-    jsonschema.validate(json.loads(made.text), schema)
+    jsonschema.validate(json.loads(made.text), LIST)
 
 
 def test_a_stop_text_cuts_a_document_and_says_so(folders: dict[str, Path]) -> None:
@@ -158,29 +164,28 @@ def test_a_required_call_is_made_with_arguments_of_its_schema(folders: dict[str,
 
 def test_one_call_only_where_several_are_not_allowed(folders: dict[str, Path]) -> None:
     model = with_facts(folders["plain"], **CALLING, think_start=None, think_end=None)
-    called = 0
-    for seed in range(12):
+
+    def ask(seed: int) -> Iterator[Chunk]:
         choice = ToolChoice("required" if seed % 2 else "auto", allows_several=False)
-        made, _ = answer(
-            model.chat(USER, tools=TOOLS[:1], tool_choice=choice, temperature=1.5, seed=seed, max_tokens=150)
-        )
-        assert len(made.tool_calls) <= 1
-        called += len(made.tool_calls)
-    assert called >= 6
+        return model.chat(USER, tools=TOOLS[:1], tool_choice=choice, temperature=1.5, seed=seed, max_tokens=150)
+
+    made = at_once(ask, 12)
+    assert all(len(whole.tool_calls) <= 1 for whole, _ in made)
+    assert sum(len(whole.tool_calls) for whole, _ in made) >= 6
 
 
 def test_with_tools_and_a_format_the_answer_is_a_call_or_has_the_format(folders: dict[str, Path]) -> None:
     model = with_facts(folders["plain"], **CALLING, think_start=None, think_end=None)
-    kinds = set[str]()
-    for seed in range(12):
-        options: dict[str, Any] = {"seed": seed, "temperature": 2.0, "max_tokens": 300}
-        made, ending = answer(model.chat(USER, tools=TOOLS[:1], format=AnswerFormat(PERSON), **options))
-        kinds.add(ending.reason)
+    options = {"temperature": 2.0, "max_tokens": 250}
+    made = at_once(
+        lambda seed: model.chat(USER, tools=TOOLS[:1], format=AnswerFormat(PERSON), seed=seed, **options), 12
+    )
+    for whole, ending in made:
         if ending.reason == "stop":
-            jsonschema.validate(json.loads(made.text), PERSON)
+            jsonschema.validate(json.loads(whole.text), PERSON)
         elif ending.reason == "tool_calls":
-            assert made.text == ""
-    assert {"stop", "tool_calls"} <= kinds
+            assert whole.text == ""
+    assert {"stop", "tool_calls"} <= {ending.reason for _, ending in made}
 
 
 @pytest.mark.parametrize(
@@ -205,6 +210,48 @@ def test_other_forms_of_calls_are_written_as_they_are_read(
         assert ending.reason == "tool_calls"
         for call in made.tool_calls:
             jsonschema.validate(dict(call.arguments), CLOSED)
+
+
+def test_answers_of_every_kind_share_a_batch_and_stay_what_they_are_alone(folders: dict[str, Path]) -> None:
+    model = with_facts(folders["plain"], **CALLING, think_start=None, think_end=None)
+    free = [{"seed": seed, "temperature": 1.0, "max_tokens": 60} for seed in range(3)]
+    alone = [answer(model.chat(USER, **options))[0].text for options in free]
+
+    def ask(number: int) -> tuple[str, Any]:
+        options: dict[str, Any] = {"seed": number, "temperature": 1.0, "max_tokens": 250}
+        match number % 4:
+            case 0:
+                return "free", answer(model.chat(USER, **free[number // 4]))
+            case 1:
+                return "format", answer(model.chat(USER, format=AnswerFormat(PERSON), **options))
+            case 2:
+                return "list", answer(model.generate("x", format=AnswerFormat(LIST), **options))
+            case _:
+                required = ToolChoice("required", "weather")
+                return "call", answer(model.chat(USER, tools=TOOLS, tool_choice=required, **options))
+
+    with ThreadPoolExecutor(12) as threads:
+        made = list(threads.map(ask, range(12)))
+    assert [answer.text for kind, (answer, _) in made if kind == "free"] == alone
+    for kind, (whole, ending) in made:
+        if kind == "format":
+            assert ending.reason == "length" or not jsonschema.validate(json.loads(whole.text), PERSON)
+        elif kind == "list":
+            jsonschema.validate(json.loads(whole.text), LIST)
+        elif kind == "call":
+            assert [call.name for call in whole.tool_calls] == ["weather"]
+
+
+def test_a_constraint_that_fails_ends_its_own_answer_only(folders: dict[str, Path]) -> None:
+    model = with_facts(folders["plain"], think_start=None, think_end=None)
+    stuck = {"type": "string", "pattern": "^\x01$"}  # can only be written by an escape that is not let through
+    dead_end = AnswerFormat({"type": "object", "properties": {"a": stuck}, "required": ["a"]})
+    with ThreadPoolExecutor(2) as threads:
+        lost = threads.submit(lambda: answer(model.chat(USER, format=dead_end, max_tokens=200)))
+        other = threads.submit(lambda: answer(model.chat(USER, format=AnswerFormat(CLOSED), max_tokens=200)))
+        jsonschema.validate(json.loads(other.result()[0].text), CLOSED)
+        with pytest.raises(FormLost, match="cannot go on in its form"):
+            lost.result()
 
 
 def test_a_tool_choice_of_none_calls_nothing(folders: dict[str, Path]) -> None:

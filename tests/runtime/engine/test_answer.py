@@ -47,6 +47,14 @@ CASES = {
     "call": (OSLO, ("", "", [CALL], True)),
     "text and two calls": (f"Both.\n{OSLO}\n{OSLO}", ("Both.\n", "", [CALL, CALL], True)),
     "thinking and call": (f"<think>a\n\nb</think>{OSLO}", ("", "a\n\nb", [CALL], True)),
+    "marker in an argument": (
+        OSLO.replace("Oslo", 'a </tool_call> \\" </tool_call>\\\\') + "\nDone",
+        ("Done", "", [ToolCall("get_weather", {"city": 'a </tool_call> " </tool_call>\\'})], True),
+    ),
+    "numbers that JSON has not": (
+        OSLO.replace('"Oslo"', "NaN"),
+        (OSLO.replace('"Oslo"', "NaN"), "", [], False),
+    ),
     "call while thinking": (f"<think>so{OSLO}", ("", "so", [CALL], True)),
     "open call": (OSLO.removesuffix("</tool_call>"), ("", "", [CALL], True)),
     "open thinking": ("<think>what if", ("", "what if", [], False)),
