@@ -77,6 +77,11 @@ class LoadedModel:
         file = self.folder / TEMPLATE_FILE
         return ChatTemplate(file.read_text(encoding="utf-8"), self.facts.special_tokens) if file.is_file() else None
 
+    @property
+    def has_template(self) -> bool:
+        """Whether it can chat, or only continue a text."""
+        return self.template is not None
+
     def at(self, clock: Callable[[], datetime]) -> LoadedModel:
         """This model with another clock for templates that write the date. Weights and engine are shared."""
         other = copy.copy(self)

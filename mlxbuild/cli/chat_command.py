@@ -4,49 +4,65 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from mlxbuild.cli.conversation import (
+from mlxbuild.cli.conversation import Model, open_model, print_answer
+from mlxbuild.cli.question import (
+    Effort,
+    Embedded,
+    Format,
+    KeepAlive,
+    LevelledThinking,
     MaxTokens,
     Seed,
     System,
     Temperature,
     Think,
     Verbose,
-    open_model,
+    answer_format,
     options,
-    print_answer,
+    refuse_images,
+    thinking,
 )
 from mlxbuild.cli.workspace import tell
-
-if TYPE_CHECKING:
-    from runtime.session import LoadedModel
+from runtime.protocol.requests import AnswerFormat
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _HELP = "/clear starts anew · /bye or Ctrl-D ends · Ctrl-C stops an answer"
 
 
-@app.command()
+@app.command(cls=LevelledThinking)
 def chat(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
     system: System = None,
     think: Think = None,
+    effort: Effort = None,
+    form: Format = None,
     temperature: Temperature = None,
     seed: Seed = None,
     max_tokens: MaxTokens = None,
+    keepalive: KeepAlive = None,
+    embedded: Embedded = False,
     verbose: Verbose = False,
 ) -> None:
     """Talk with a model; it remembers the conversation until you leave."""
-    with open_model(name) as model:
-        chosen = options(temperature, seed, max_tokens)
-        converse(model, system=system, think=think, chosen=chosen, verbose=verbose)
+    chosen = options(temperature, seed, max_tokens)
+    wanted, wish = answer_format(form), thinking(think, effort)
+    with open_model(name, embedded=embedded, keep_alive=keepalive) as model:
+        converse(model, system=system, think=wish, form=wanted, chosen=chosen, verbose=verbose)
 
 
 def converse(
-    model: LoadedModel, *, system: str | None, think: bool | None, chosen: dict[str, Any], verbose: bool
+    model: Model,
+    *,
+    system: str | None,
+    think: bool | str | None,
+    form: AnswerFormat | None,
+    chosen: dict[str, Any],
+    verbose: bool,
 ) -> None:
     """Take turns until the person has enough. Lines that come through a pipe are turns, too."""
     is_person = sys.stdin.isatty()
@@ -63,9 +79,10 @@ def converse(
         elif line in ("/help", "/?") or (is_person and line.startswith("/") and " " not in line):
             tell(_HELP)
         elif line:
+            refuse_images(line)
             conversation.append({"role": "user", "content": line})
             try:
-                chunks = model.chat(conversation, system=system, think=think, **chosen)
+                chunks = model.chat(conversation, system=system, think=think, format=form, **chosen)
                 answer = print_answer(chunks, verbose=verbose)
             except KeyboardInterrupt:
                 conversation.pop()

@@ -1,33 +1,27 @@
-"""What `run` and `chat` share: opening a model, sampling options, and printing an answer as it comes."""
+"""What `run` and `chat` share: opening a model, here or at a server, and printing an answer as it comes."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mlxbuild.cli.workspace import find, open_store, tell
+from registry.errors import UserError
+from registry.home import Home
 from registry.quantities import format_seconds
+from registry.store.tags import UnknownReference
 from registry.trust.policy import admit
 from runtime.model.blas import prefer_openblas
+from runtime.protocol.requests import AnswerFormat, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from mlxbuild.serving.client import ServedModel
     from runtime.protocol.events import Chunk, Ending, ToolCall
-    from runtime.session import LoadedModel
-
-System = Annotated[str | None, typer.Option("--system", help="A system prompt in place of the model's own.")]
-Think = Annotated[bool | None, typer.Option("--think/--no-think", help="Let the model think first, if it can.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Print counts and speeds at the end.")]
-Temperature = Annotated[float | None, typer.Option(help="0 is greedy.")]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
-MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Tokens at most.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +33,42 @@ class Answer:
     tool_calls: tuple[ToolCall, ...]
 
 
+class Model(Protocol):
+    """A model that can be talked with, here or at a server."""
+
+    @property
+    def has_template(self) -> bool:
+        """Whether it can chat, or only continue a text."""
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        think: bool | str | None = None,
+        system: str | None = None,
+        format: AnswerFormat | None = None,  # noqa: A002
+        **options: Any,
+    ) -> Iterator[Chunk]:
+        """Answer a conversation."""
+
+    def generate(self, prompt: str, *, format: AnswerFormat | None = None, **options: Any) -> Iterator[Chunk]:  # noqa: A002
+        """Continue a raw text."""
+
+
 @contextmanager
-def open_model(name: str) -> Iterator[LoadedModel]:
-    """The model of a name; its blobs are held in place as long as it is in use.
+def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = None) -> Iterator[Model]:
+    """The model of a name: at a running server that has the same, else in this process.
 
     Raises:
         UnknownReference: nothing in the store has that name.
         Untrusted: the trust policy asks for a signature that it does not have.
         NotRunnable: another tool made it, and it holds nothing to run.
     """
-    with open_store() as store:
+    served = None if embedded else _served(name, keep_alive)
+    if served is not None:
+        yield served
+        return
+    with open_store() as store:  # its blobs are held in place as long as it is in use
         reference, digest = find(store, name)
         admit(store, reference, digest, tell=tell)
         prefer_openblas()  # before anything loads MLX
@@ -58,10 +78,29 @@ def open_model(name: str) -> Iterator[LoadedModel]:
         yield LoadedModel.open(store, completed(store, digest))
 
 
-def options(temperature: float | None, seed: int | None, max_tokens: int | None) -> dict[str, Any]:
-    """The options that were given; the model's own defaults hold for the rest."""
-    given = {"temperature": temperature, "seed": seed, "max_tokens": max_tokens}
-    return {name: value for name, value in given.items() if value is not None}
+def _served(name: str, keep_alive: str | None) -> ServedModel | None:
+    """The model at a running server. Where this home has another of that name, the server's is not what is meant."""
+    from mlxbuild.configuration.address import is_listening, server_address
+
+    home = Home.from_environment()
+    if not is_listening(*server_address(home, os.environ)):
+        return None  # the usual case: nothing more is loaded for it
+    from mlxbuild.serving.client import ServedModel, Server
+
+    server = Server.find(home)
+    if server is None:
+        return None
+    try:
+        shown = server.post("/api/show", model=name)
+    except UserError:
+        return None
+    try:
+        with open_store() as store:
+            if find(store, name)[1].hex != shown.get("digest"):
+                return None
+    except UnknownReference:
+        pass
+    return ServedModel(server, name, bool(shown.get("template")), keep_alive)
 
 
 def print_answer(chunks: Iterable[Chunk], *, verbose: bool) -> Answer:

@@ -10,16 +10,23 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.chat_command import converse
-from mlxbuild.cli.conversation import (
+from mlxbuild.cli.conversation import open_model, print_answer
+from mlxbuild.cli.question import (
+    Effort,
+    Embedded,
+    Format,
+    KeepAlive,
+    LevelledThinking,
     MaxTokens,
     Seed,
     System,
     Temperature,
     Think,
     Verbose,
-    open_model,
+    answer_format,
     options,
-    print_answer,
+    refuse_images,
+    thinking,
 )
 from registry.errors import UserError
 
@@ -32,33 +39,43 @@ class NoPrompt(UserError):
     code = "no-prompt"
 
 
-@app.command()
+@app.command(cls=LevelledThinking)
 def run(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
     prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; what comes on stdin is added to it.")] = None,
     system: System = None,
     think: Think = None,
+    effort: Effort = None,
+    form: Format = None,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a template.")] = False,
     temperature: Temperature = None,
     seed: Seed = None,
     max_tokens: MaxTokens = None,
+    keepalive: KeepAlive = None,
+    embedded: Embedded = False,
     verbose: Verbose = False,
 ) -> None:
-    """Answer a prompt; the text streams to stdout. Without a prompt, on a terminal, this is `chat`."""
+    """Answer a prompt; the text streams to stdout. Without a prompt, on a terminal, this is `chat`.
+
+    A running server answers, if it has the same model; else it is loaded in this process.
+    """
     asked = "\n\n".join(part for part in (" ".join(prompt or ()), _piped()) if part)
     chosen = options(temperature, seed, max_tokens)
     if not asked and not sys.stdin.isatty():
         raise NoPrompt(
             "there is no prompt", hint='write one after the name, or send one: `echo "Hi" | mlxbuild run NAME`'
         )
-    with open_model(name) as model:
+    refuse_images(asked)
+    wanted, wish = answer_format(form), thinking(think, effort)
+    with open_model(name, embedded=embedded, keep_alive=keepalive) as model:
         if not asked:
-            converse(model, system=system, think=think, chosen=chosen, verbose=verbose)
-        elif raw or model.template is None:
-            print_answer(model.generate(asked, **chosen), verbose=verbose)
+            converse(model, system=system, think=wish, form=wanted, chosen=chosen, verbose=verbose)
+        elif raw or not model.has_template:
+            print_answer(model.generate(asked, format=wanted, **chosen), verbose=verbose)
         else:
             message = {"role": "user", "content": asked}
-            print_answer(model.chat([message], system=system, think=think, **chosen), verbose=verbose)
+            chunks = model.chat([message], system=system, think=wish, format=wanted, **chosen)
+            print_answer(chunks, verbose=verbose)
 
 
 def _piped() -> str:

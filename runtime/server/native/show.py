@@ -67,8 +67,9 @@ def _shown(application: Application, body: ShowBody) -> dict[str, Any]:
         "tensors": list(tensors(model.artifact)) if body.verbose else [],
         "capabilities": list(model.capabilities),
         "modified_at": model.modified.isoformat(),
+        "digest": digest.hex,
     }
-    always = ("details", "model_info", "capabilities", "modified_at", "modelfile", "parameters", "template")
+    always = ("digest", "details", "model_info", "capabilities", "modified_at", "modelfile", "parameters", "template")
     return {key: value for key, value in told.items() if value or key in always}
 
 

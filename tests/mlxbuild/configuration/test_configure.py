@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mlxbuild.configuration.environment import split_address
+from mlxbuild.configuration.address import server_address, split_address
 from mlxbuild.configuration.resolve import configure
 from registry.home import Home
 from registry.remote.errors import InvalidSettings
@@ -115,3 +115,19 @@ def test_mistakes(home: Home, text: str, environment: dict[str, str], message: s
 def test_the_section_leaves_registries_alone(home: Home) -> None:
     write(home, "default_registry: ghcr.io/acme\nserve: {port: 1}\n")
     assert Settings.load(home).default_registry == "ghcr.io/acme"
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "address"),
+    [
+        ("", {}, ("127.0.0.1", 11434)),
+        ("serve: {host: 0.0.0.0, port: 5}", {}, ("127.0.0.1", 5)),
+        ("serve: {port: 5}", {"OLLAMA_HOST": "box.local"}, ("box.local", 11434)),
+        ("", {"OLLAMA_HOST": "box.local:6", "MLXBUILD_HOST": "[::]:7"}, ("::1", 7)),
+        ("", {"MLXBUILD_PORT": "8"}, ("127.0.0.1", 8)),
+        ("serve: []", {"OLLAMA_HOST": "https://box.local"}, ("box.local", 443)),
+    ],
+)
+def test_where_clients_look(home: Home, text: str, environment: dict[str, str], address: tuple[str, int]) -> None:
+    write(home, text)
+    assert server_address(home, environment) == address

@@ -1,0 +1,126 @@
+"""`mlxbuild bench`: how fast a model answers, alone and for many at once."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlxbuild.cli.output import say, say_json, say_table
+from mlxbuild.cli.workspace import tell
+from registry.errors import UserError
+from registry.home import Home
+
+if TYPE_CHECKING:
+    from runtime.runner.client import Runner
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class InvalidStreams(UserError):
+    """A list of stream counts is none."""
+
+    code = "invalid-streams"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured with so many streams at once."""
+
+    streams: int
+    tokens_per_second: float
+    """Of all streams together, from the first question to the last token."""
+    first_token_seconds: float
+    """The median."""
+    slowest_first_token_seconds: float
+    tokens: int
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="Name of an artifact.")],
+    streams: Annotated[str, typer.Option(help="How many answers at once; several counts with commas.")] = "1,4,16",
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens of an answer.")] = 128,
+    prompt_words: Annotated[int, typer.Option("--prompt-words", min=1, help="Words of a prompt.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure tokens per second and the time to the first token, in a process of its own as a server has it."""
+    import asyncio
+
+    counts = _counts(streams)
+    figures = asyncio.run(_measure(name, counts, tokens, prompt_words))
+    if as_json:
+        say_json([{field: getattr(each, field) for field in each.__slots__} for each in figures])
+        return
+    say_table(
+        ("STREAMS", "TOKENS/S", "FIRST TOKEN", "SLOWEST", "TOKENS"),
+        [
+            (
+                str(each.streams),
+                f"{each.tokens_per_second:.1f}",
+                f"{each.first_token_seconds * 1000:.0f} ms",
+                f"{each.slowest_first_token_seconds * 1000:.0f} ms",
+                str(each.tokens),
+            )
+            for each in figures
+        ],
+    )
+    say("answers are sampled with seeds, and no prompt is like another")
+
+
+def _counts(written: str) -> list[int]:
+    try:
+        counts = [int(part) for part in written.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or not all(1 <= count <= 1024 for count in counts):
+        raise InvalidStreams(f"`{written}` is no list of stream counts", hint="write 1,4,16")
+    return counts
+
+
+async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int) -> list[Figures]:
+    from mlxbuild.serving.assembly import assemble
+    from runtime.server.names import find_model
+    from runtime.server.settings import ServerSettings
+
+    application = assemble(Home.from_environment(), ServerSettings())
+    try:
+        reference, _ = find_model(application.store, name)
+        async with application.residency.lease(str(reference)) as lease:
+            holding = lease.runner.loaded.holding
+            tell(f"loaded in {lease.load_seconds:.2f} s; {holding.device}, {holding.dtype}, {holding.reason}")
+            await _run(lease.runner, 1, tokens, prompt_words, first_seed=0)  # what is compiled once is not measured
+            return [
+                await _run(lease.runner, count, tokens, prompt_words, first_seed=1000 * number)
+                for number, count in enumerate(counts, 1)
+            ]
+    finally:
+        await application.residency.close()
+
+
+async def _run(runner: Runner, streams: int, tokens: int, prompt_words: int, *, first_seed: int) -> Figures:
+    """Ask so many questions at once."""
+    import asyncio
+    import time
+
+    from runtime.protocol.events import Chunk
+    from runtime.protocol.requests import CompletionRequest
+
+    async def ask(seed: int) -> tuple[float, int]:
+        prompt = " ".join(f"word{seed}-{number}" for number in range(prompt_words))
+        options = {"max_tokens": tokens, "temperature": 1.0, "seed": seed}
+        asked, first, count = time.perf_counter(), 0.0, 0
+        async for event in runner.answer(CompletionRequest(prompt, options=options)):
+            if isinstance(event, Chunk) and event.token is not None:
+                first = first or time.perf_counter() - asked
+                count += 1
+        return first, count
+
+    begun = time.perf_counter()
+    told = await asyncio.gather(*(ask(first_seed + number) for number in range(streams)))
+    seconds = time.perf_counter() - begun
+    firsts = [first for first, _ in told]
+    total = sum(count for _, count in told)
+    return Figures(streams, total / seconds, statistics.median(firsts), max(firsts), total)

@@ -1,0 +1,55 @@
+"""`mlxbuild ps`: the models that a server has in memory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from mlxbuild.cli.output import say, say_json, say_table
+from registry.home import Home
+from registry.quantities import format_bytes, format_seconds
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the models that the running server has in memory, how they are held, and until when."""
+    from mlxbuild.serving.client import Server
+
+    models = Server.require(Home.from_environment()).get("/api/ps")["models"]
+    if as_json:
+        say_json(models)
+    elif models:
+        say_table(
+            ("NAME", "DIGEST", "SIZE", "HELD", "CONTEXT", "REQUESTS", "UNTIL"),
+            [
+                (
+                    model["name"],
+                    model["digest"][:12],
+                    format_bytes(model["size"]),
+                    _held(model["holding"]),
+                    str(model["context_length"] or "-"),
+                    str(model["requests"]),
+                    _until(model),
+                )
+                for model in models
+            ],
+        )
+    else:
+        say("no models are in memory")
+
+
+def _held(holding: dict[str, Any]) -> str:
+    """Such as `cpu, float32 (dequantized), openblas`."""
+    form = f"{holding['dtype']} (dequantized)" if holding["dequantized"] else holding["dtype"]
+    return ", ".join(part for part in (holding["device"], form, holding["blas"]) if part)
+
+
+def _until(model: dict[str, Any]) -> str:
+    if model["forever"]:
+        return "forever"
+    left = datetime.fromisoformat(model["expires_at"]) - datetime.now(UTC)
+    return f"in {format_seconds(max(0.0, left.total_seconds()))}"

@@ -1,0 +1,112 @@
+"""What a question has on the command line: its options, and what they come to. Asking it: `conversation`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from registry.errors import UserError
+from runtime.protocol.requests import AnswerFormat
+
+System = Annotated[str | None, typer.Option("--system", help="A system prompt in place of the model's own.")]
+Think = Annotated[
+    bool | None,
+    typer.Option("--think/--no-think", help="Let the model think first, if it can. --think=LEVEL, too."),
+]
+Effort = Annotated[str | None, typer.Option("--effort", help="How hard to think: low, medium, high or max.")]
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="FORM", help="json, or a JSON Schema: the text or a file of it.")
+]
+KeepAlive = Annotated[
+    str | None, typer.Option("--keepalive", metavar="TIME", help="How long a server keeps the model, such as 5m.")
+]
+Embedded = Annotated[bool, typer.Option("--embedded", help="Run it in this process, though a server runs.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Print counts and speeds at the end.")]
+Temperature = Annotated[float | None, typer.Option(help="0 is greedy.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Tokens at most.")]
+
+_EFFORTS = ("low", "medium", "high", "max")
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+
+
+class ImagesNotTaken(UserError):
+    """A prompt names a picture, and models here take text alone."""
+
+    code = "images-not-taken"
+
+
+class UnknownEffort(UserError):
+    """There is no such level of thinking."""
+
+    code = "unknown-effort"
+
+
+class UnreadableFormat(UserError):
+    """A format is neither `json` nor a JSON Schema."""
+
+    code = "unreadable-format"
+
+
+class LevelledThinking(TyperCommand):
+    """A command whose `--think` may have a level: `--think=high` is `--effort high`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Rewrite it where it stands."""
+        rewritten = [f"--effort={arg[8:]}" if arg.startswith("--think=") else arg for arg in args]
+        return super().parse_args(ctx, rewritten)
+
+
+def thinking(think: bool | None, effort: str | None) -> bool | str | None:
+    """Whether to think, or how hard.
+
+    Raises:
+        UnknownEffort: there is no such level.
+    """
+    if effort is None:
+        return think
+    if effort in ("true", "false"):
+        return effort == "true"
+    if effort not in _EFFORTS:
+        raise UnknownEffort(f"`{effort}` is no level of thinking", hint=f"levels are {', '.join(_EFFORTS)}")
+    return effort
+
+
+def answer_format(written: str | None) -> AnswerFormat | None:
+    """The form that `--format` asks for.
+
+    Raises:
+        UnreadableFormat: it is neither `json` nor a JSON Schema.
+    """
+    if written is None:
+        return None
+    if written == "json":
+        return AnswerFormat()
+    try:
+        text = written if written.lstrip().startswith("{") else Path(written).read_text(encoding="utf-8")
+        schema = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise UnreadableFormat(f"the format cannot be read: {error}", hint="write json, a schema, or a file") from None
+    if not isinstance(schema, dict):
+        raise UnreadableFormat("a JSON Schema is an object", hint="write json, a schema, or a file")
+    return AnswerFormat(schema)
+
+
+def refuse_images(prompt: str) -> None:
+    """Raises:
+    ImagesNotTaken: a word of the prompt is the path of a picture.
+    """
+    for word in prompt.split():
+        path = word.strip("'\"")
+        if path.lower().endswith(_IMAGES) and Path(path).is_file():
+            raise ImagesNotTaken(f"`{path}` is a picture, and models take text alone here")
+
+
+def options(temperature: float | None, seed: int | None, max_tokens: int | None) -> dict[str, Any]:
+    """The options that were given; the model's own defaults hold for the rest."""
+    given = {"temperature": temperature, "seed": seed, "max_tokens": max_tokens}
+    return {name: value for name, value in given.items() if value is not None}

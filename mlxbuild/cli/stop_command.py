@@ -1,0 +1,23 @@
+"""`mlxbuild stop`: a model leaves a server's memory."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mlxbuild.cli.output import say
+from registry.home import Home
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def stop(names: Annotated[list[str], typer.Argument(help="Names of models, as `mlxbuild ps` lists them.")]) -> None:
+    """Let models go from the running server's memory, after the requests that they answer."""
+    from mlxbuild.serving.client import Server
+
+    server = Server.require(Home.from_environment())
+    for name in names:
+        was_loaded = server.post("/api/stop", model=name)["unloaded"]
+        say(f"stopped {name}" if was_loaded else f"{name} was not in memory")

@@ -1,0 +1,74 @@
+"""Where the server is, by the same settings that tell it where to listen. Light: every `mlxbuild run` asks for it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from registry.home import Home
+
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
+HOST_VARIABLES = ("MLXBUILD_HOST", "OLLAMA_HOST")
+PORT_VARIABLE = "MLXBUILD_PORT"
+_SCHEME_PORTS = {"http": 80, "https": 443}
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_CONNECT_SECONDS = 2.0
+
+
+def server_address(home: Home, environment: Mapping[str, str]) -> tuple[str, int]:
+    """Host and port to ask at. What is wrong in the settings is left to those who read all of them."""
+    host, port = _from_file(home)
+    if (written := host_written(environment)) is not None:
+        host, port = split_address(written[0])
+    if (text := cleaned(environment.get(PORT_VARIABLE))).isdigit():
+        port = int(text)
+    return _EVERYWHERE.get(host, host), port or DEFAULT_PORT
+
+
+def is_listening(host: str, port: int) -> bool:
+    """Whether anybody listens there."""
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def host_written(environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """The address that the environment says, and the variable that says it."""
+    return next(((value, name) for name in HOST_VARIABLES if (value := cleaned(environment.get(name)))), None)
+
+
+def split_address(written: str) -> tuple[str, int | None]:
+    """Host and port of `[scheme://]host[:port][/path]`; None where no port is said or it is none.
+
+    Contract: a scheme without a port means its own port, and a port that is none the default one.
+    """
+    scheme, separator, rest = written.partition("://")
+    if not separator:
+        scheme, rest = "", written
+    address = rest.partition("/")[0]
+    if address.count(":") > 1 and not address.startswith("["):
+        address = f"[{address}]"
+    try:
+        parts = urlsplit(f"//{address}")
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(f"//{address.rpartition(':')[0]}"), None
+    return parts.hostname or DEFAULT_HOST, port if port is not None else _SCHEME_PORTS.get(scheme.lower())
+
+
+def cleaned(value: str | None) -> str:
+    """Without the spaces and quotes that service files leave around."""
+    return (value or "").strip().strip("\"'").strip()
+
+
+def _from_file(home: Home) -> tuple[str, int | None]:
+    from registry.remote.settings import FILE_NAME, SERVE_KEY, read_settings
+
+    section = read_settings(home.root / FILE_NAME).get(SERVE_KEY)
+    if not isinstance(section, dict):
+        return DEFAULT_HOST, None
+    host, port = section.get("host"), section.get("port")
+    return host if isinstance(host, str) else DEFAULT_HOST, port if isinstance(port, int) else None

@@ -1,0 +1,188 @@
+"""The command line's way to a running server, over the native API. What it answers: `runtime.server.native`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from mlxbuild.configuration.address import is_listening, server_address
+from registry.errors import InfrastructureError
+from registry.home import Home
+from runtime.protocol.events import Chunk, Ending, Failure, ToolCall
+from runtime.protocol.failures import as_error
+from runtime.protocol.requests import AnswerFormat, Message
+
+_CONNECT_SECONDS = 2.0
+_KEY_VARIABLES = ("MLXBUILD_API_KEY", "OLLAMA_API_KEY")
+_OPTION_NAMES = {"max_tokens": "num_predict", "stops": "stop"}
+
+
+class NoServer(InfrastructureError):
+    """No mlxbuild server answers where one was looked for."""
+
+    code = "no-server"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers."""
+
+    url: str
+    headers: Mapping[str, str]
+
+    @classmethod
+    def find(cls, home: Home, environment: Mapping[str, str] = os.environ) -> Server | None:
+        """The server where the settings say that it listens; None where none of ours answers."""
+        host, port = server_address(home, environment)
+        if not is_listening(host, port):
+            return None
+        key = next((environment[name] for name in _KEY_VARIABLES if environment.get(name)), None)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        server = cls(f"http://{f'[{host}]' if ':' in host else host}:{port}", headers)
+        try:
+            answer = requests.get(f"{server.url}/api/version", timeout=_CONNECT_SECONDS)
+            is_ours = answer.status_code == 200 and "mlxbuild" in answer.json()
+        except (requests.RequestException, ValueError, AttributeError):
+            return None
+        return server if is_ours else None
+
+    @classmethod
+    def require(cls, home: Home) -> Server:
+        """The same.
+
+        Raises:
+            NoServer: none answers.
+        """
+        server = cls.find(home)
+        if server is None:
+            host, port = server_address(home, os.environ)
+            raise NoServer(f"no mlxbuild server answers on {host}:{port}", hint="start one: `mlxbuild serve`")
+        return server
+
+    def get(self, path: str) -> dict[str, Any]:
+        """One JSON object.
+
+        Raises:
+            MlxbuildError: as the server tells it.
+        """
+        return self._ask("GET", path, None)
+
+    def post(self, path: str, **fields: Any) -> dict[str, Any]:
+        """The same, for a question."""
+        return self._ask("POST", path, {"stream": False, **fields})
+
+    def stream(self, path: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        """The objects of a stream, as they come.
+
+        Raises:
+            MlxbuildError: as the server tells it, before or in the midst of it.
+        """
+        with closing(self._send("POST", path, fields)) as answer:
+            try:
+                for line in answer.raw:
+                    told = json.loads(line)
+                    _raise_told(told, 200)
+                    yield told
+            except (requests.RequestException, HTTPError, ValueError) as error:
+                raise NoServer(f"the answer broke off: {error}") from None
+
+    def _ask(self, method: str, path: str, fields: Mapping[str, Any] | None) -> dict[str, Any]:
+        with closing(self._send(method, path, fields)) as answer:
+            told: dict[str, Any] = answer.json() if answer.content else {}
+        return told
+
+    def _send(self, method: str, path: str, fields: Mapping[str, Any] | None) -> requests.Response:
+        try:
+            patience = (_CONNECT_SECONDS, None)  # an answer may take its time
+            url, headers = f"{self.url}{path}", dict(self.headers)
+            answer = requests.request(method, url, json=fields, headers=headers, stream=True, timeout=patience)
+            if answer.status_code >= 400:
+                with closing(answer):
+                    told = answer.json() if "json" in answer.headers.get("content-type", "") else {"error": answer.text}
+                    _raise_told(told, answer.status_code)
+        except requests.RequestException as error:
+            raise NoServer(f"the server does not answer: {error}") from None
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model that a server answers with; the same questions as of a `LoadedModel`."""
+
+    server: Server
+    name: str
+    has_template: bool
+    keep_alive: str | None = None
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        think: bool | str | None = None,
+        system: str | None = None,
+        format: AnswerFormat | None = None,  # noqa: A002
+        **options: Any,
+    ) -> Iterator[Chunk]:
+        """Answer a conversation; see `LoadedModel.chat`."""
+        opening = [] if system is None else [{"role": "system", "content": system}]
+        fields = self._fields(format, options) | {"messages": [*opening, *map(_written, messages)]}
+        if think is not None:
+            fields["think"] = think
+        return _chunks(self.server.stream("/api/chat", **fields))
+
+    def generate(self, prompt: str, *, format: AnswerFormat | None = None, **options: Any) -> Iterator[Chunk]:  # noqa: A002
+        """Continue a raw text; see `LoadedModel.generate`."""
+        fields = self._fields(format, options) | {"prompt": prompt, "raw": True}
+        return _chunks(self.server.stream("/api/generate", **fields))
+
+    def _fields(self, wanted: AnswerFormat | None, options: Mapping[str, Any]) -> dict[str, Any]:
+        fields: dict[str, Any] = {"model": self.name}
+        if options:
+            fields["options"] = {_OPTION_NAMES.get(name, name): value for name, value in options.items()}
+        if wanted is not None:
+            fields["format"] = "json" if wanted.schema is None else wanted.schema
+        if self.keep_alive is not None:
+            fields["keep_alive"] = self.keep_alive
+        return fields
+
+
+def _written(message: Message) -> dict[str, Any]:
+    return {("thinking" if key == "reasoning_content" else key): value for key, value in message.items()}
+
+
+def _chunks(told: Iterator[dict[str, Any]]) -> Iterator[Chunk]:
+    for each in told:
+        message = each.get("message") or {"content": each.get("response", "")}
+        calls = [call["function"] for call in message.get("tool_calls") or ()]
+        yield Chunk(message.get("content") or "", message.get("thinking") or "", ending=_ending(each))
+        yield from (Chunk(tool_call=ToolCall(call["name"], call["arguments"])) for call in calls)
+
+
+def _ending(told: Mapping[str, Any]) -> Ending | None:
+    if not told.get("done"):
+        return None
+    return Ending(
+        reason="length" if told.get("done_reason") == "length" else "stop",
+        prompt_tokens=told.get("prompt_eval_count", 0),
+        reused_tokens=0,
+        answer_tokens=told.get("eval_count", 0),
+        prompt_seconds=told.get("prompt_eval_duration", 0) / 1e9,
+        answer_seconds=told.get("eval_duration", 0) / 1e9,
+    )
+
+
+def _raise_told(told: Any, status: int) -> None:
+    """The error in an answer, if there is one, as the error that it was."""
+    message = told.get("error") if isinstance(told, dict) else None
+    if message is None and status < 400:
+        return
+    kind = "user" if 400 <= status < 500 or status == 200 else "infrastructure"
+    known = told if isinstance(told, dict) else {}
+    raise as_error(Failure(known.get("code") or "no-server", kind, str(message or status), None, known.get("hint")))

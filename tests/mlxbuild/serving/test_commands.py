@@ -1,0 +1,145 @@
+"""The commands that speak with a server, and those that start and configure it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from registry.home import Home
+from tests.mlxbuild.serving.conftest import PROGRAM, ServeProcess, serving
+
+ANSWER = "A lock is a file beside the spec that pins every source by its digest."
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(served: ServeProcess) -> Command:
+    """Runs `mlxbuild` where that server is found."""
+
+    def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLXBUILD_", "OLLAMA_"))}
+        environment = kept | {"MLXBUILD_HOME": str(served.home.root), "OLLAMA_HOST": served.url} | more
+        return subprocess.run([PROGRAM, *words], env=environment, capture_output=True, text=True, timeout=120, input="")
+
+    return run
+
+
+def test_run_asks_the_server(command: Command) -> None:
+    command("stop", "hello")
+    done = command("run", "hello", "What is a lock?", "--no-think", "--keepalive", "1h", "--verbose")
+    assert (done.returncode, done.stdout.strip()) == (0, ANSWER), done.stderr
+    assert "tokens/s" in done.stderr
+    (model,) = [each for each in json.loads(command("ps", "--json").stdout) if each["name"].startswith("hello:")]
+    assert model["holding"]["device"] in ("cpu", "gpu")
+    listed = command("ps").stdout
+    assert "hello:" in listed
+    assert "in 59 min" in listed
+    assert command("stop", "hello").stdout == "stopped hello\n"
+    assert command("stop", "hello").stdout == "hello was not in memory\n"
+    assert command("ps").stdout == "no models are in memory\n"
+
+
+def test_run_does_without_a_server(command: Command) -> None:
+    for more in ({"OLLAMA_HOST": "127.0.0.1:1"}, {}):
+        words = ("run", "hello", "What is a lock?", "--no-think", *(() if more else ("--embedded",)))
+        done = command(*words, **more)
+        assert (done.returncode, done.stdout.strip()) == (0, ANSWER), done.stderr
+    assert command("ps").stdout == "no models are in memory\n"
+    missing = command("ps", OLLAMA_HOST="127.0.0.1:1")
+    assert missing.returncode == 5
+    assert "no mlxbuild server answers on 127.0.0.1:1" in missing.stderr
+
+
+def test_chat_asks_the_server(command: Command, served: ServeProcess) -> None:
+    environment = os.environ | {"MLXBUILD_HOME": str(served.home.root), "OLLAMA_HOST": served.url}
+    done = subprocess.run(
+        [PROGRAM, "chat", "hello", "--no-think"],
+        env=environment,
+        input="What is a lock?\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == ANSWER
+    assert "hello:" in command("ps").stdout
+
+
+def test_what_cannot_be_asked(command: Command, tmp_path_factory: pytest.TempPathFactory) -> None:
+    picture = tmp_path_factory.mktemp("pictures") / "cat.png"
+    picture.write_bytes(b"\x89PNG")
+    for words, code in (
+        (("run", "hello", f"What is {picture}"), "images-not-taken"),
+        (("run", "hello", "Hi", "--think=much"), "unknown-effort"),
+        (("run", "hello", "Hi", "--format", "xml"), "unreadable-format"),
+        (("run", "hello", "Hi", "--format", "[1]"), "unreadable-format"),
+        (("run", "nobody", "Hi"), "unknown-reference"),
+        (("run", "hello", "Hi", "--keepalive", "5"), "invalid-keep-alive"),
+        (("bench", "hello", "--streams", "none"), "invalid-streams"),
+    ):
+        done = command(*words)
+        assert (done.returncode, f"error[{code}]" in done.stderr) == (2, True), done.stderr
+
+
+def test_bench(command: Command) -> None:
+    done = command("bench", "hello", "--streams", "1,2", "--tokens", "8", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [each["streams"] for each in json.loads(done.stdout)] == [1, 2]
+    assert all(each["tokens_per_second"] > 0 < each["first_token_seconds"] for each in json.loads(done.stdout))
+    assert "TOKENS/S" in command("bench", "hello", "--streams", "1", "--tokens", "8").stdout
+
+
+def test_the_configuration_is_told(command: Command) -> None:
+    told = json.loads(command("config", "show", "--origin", "--json", MLXBUILD_MAX_QUEUE="7").stdout)
+    assert told["max_queue"] == {"value": 7, "origin": "MLXBUILD_MAX_QUEUE"}
+    assert told["host"]["origin"] == "OLLAMA_HOST"
+    assert told["keep_alive"] == {"value": "300s", "origin": "default"}
+    assert "MLXBUILD_MAX_QUEUE" in command("config", "show", "--origin", MLXBUILD_MAX_QUEUE="7").stdout
+
+
+def test_other_addresses_need_keys(command: Command, built_home: Home) -> None:
+    refused = command("serve", "--host", "0.0.0.0", "--port", "0")
+    assert refused.returncode == 2
+    assert "error[no-api-keys]" in refused.stderr
+    key = command("config", "add-key", "tests").stdout.strip()
+    try:
+        assert "tests" in command("config", "keys").stdout
+        with serving(built_home, "--host", "0.0.0.0") as server:
+            url = server.url.replace("0.0.0.0", "127.0.0.1")
+            assert httpx.get(f"{url}/api/tags").status_code == 401
+            assert httpx.get(f"{url}/api/tags", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+            asked = command("ps", OLLAMA_HOST=url, MLXBUILD_API_KEY=key)
+            assert asked.stdout == "no models are in memory\n"
+            assert "error[no-api-key]" in command("ps", OLLAMA_HOST=url).stderr
+            assert key not in (built_home.logs / "serve.jsonl").read_text()
+    finally:
+        command("config", "remove-key", "tests")
+    with serving(built_home, "--host", "0.0.0.0", "--no-api-key") as server:
+        assert httpx.get(f"{server.url.replace('0.0.0.0', '127.0.0.1')}/api/tags").status_code == 200
+
+
+def test_an_address_that_is_taken(command: Command, served: ServeProcess) -> None:
+    taken = command("serve", "--port", served.url.rpartition(":")[2])
+    assert taken.returncode == 6
+    assert "error[cannot-listen]" in taken.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(built_home: Home, number: int) -> None:
+    with serving(built_home, environment={"MLXBUILD_GRACE_SECONDS": "0.1", "MLXBUILD_PRELOAD": "hello"}) as server:
+        long = {"model": "hello", "prompt": "What is a lock?", "options": {"temperature": 1.5, "num_predict": 2000}}
+        with httpx.stream("POST", f"{server.url}/api/generate", json={**long, "raw": True}, timeout=60) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            server.process.send_signal(number)
+            *_, last = lines
+        told = json.loads(last)
+        assert told.get("done") or told["code"] == "server-stopping"
+        assert server.process.wait(timeout=30) == 0
+    log = [json.loads(line) for line in (built_home.logs / "serve.jsonl").read_text().splitlines()]
+    assert log[-1]["event"] == "stopped"
