@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from registry.artifact.folder import model_folder
 from registry.digest import Digest
@@ -21,6 +21,7 @@ from runtime.engine.embedding_inputs import Input, InputUnusable, rows_of
 from runtime.engine.layers import always_rewinds, fresh
 from runtime.engine.limits import Limits
 from runtime.engine.loop import Engine
+from runtime.engine.options import InvalidOption
 from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
 from runtime.engine.preparation import Preparation
 from runtime.engine.prepared import Prepared
@@ -32,6 +33,11 @@ from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
 from runtime.protocol.events import Chunk, Embeddings, Prompt
 from runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, Message, PromptRequest, ToolChoice
+
+Format = AnswerFormat | Mapping[str, Any] | Literal["json"] | None
+"""The form of an answer: a JSON Schema, or any JSON object."""
+TOOL_CHOICES = ("auto", "none", "required")
+"""Any other text names the one tool that has to be called."""
 
 
 class NotAnArtifactFolder(UserError):
@@ -123,17 +129,18 @@ class LoadedModel:
         messages: Sequence[Message],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: ToolChoice | None = None,
+        tool_choice: ToolChoice | str | None = None,
         think: bool | str | None = None,
         system: str | None = None,
-        format: AnswerFormat | None = None,  # noqa: A002
+        format: Format = None,  # noqa: A002
         **options: Any,
     ) -> Iterator[Chunk]:
         """Answer a conversation: text, thinking and tool calls as they come, the ending last.
 
         `options` are those of `Options`; what is not given is the artifact's default. `system` replaces its system
         prompt. A model that cannot switch its thinking ignores `think`. An answer that ends with `stop`, and not by a
-        stop text, has the `format`; one with tools may be calls instead. Leaving the iterator ends the computing.
+        stop text, has the `format`; one with tools may be calls instead. `tool_choice` is `auto`, `none`, `required` or
+        the name of the tool that has to be called. Leaving the iterator ends the computing.
 
         Raises:
             NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken, PromptUnusable,
@@ -147,34 +154,34 @@ class LoadedModel:
         messages: Sequence[Message],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: ToolChoice | None = None,
+        tool_choice: ToolChoice | str | None = None,
         think: bool | str | None = None,
         system: str | None = None,
-        format: AnswerFormat | None = None,  # noqa: A002
+        format: Format = None,  # noqa: A002
         **options: Any,
     ) -> AsyncIterator[Chunk]:
         """As `chat`, for `async for`."""
         request = _chat(messages, tools, tool_choice, think, system, format, options)
         return _chunks_async(AsyncStream(self.engine, self.prepare(request)))
 
-    def generate(self, prompt: str, *, format: AnswerFormat | None = None, **options: Any) -> Iterator[Chunk]:  # noqa: A002
+    def generate(self, prompt: str, *, format: Format = None, **options: Any) -> Iterator[Chunk]:  # noqa: A002
         """Continue a raw text, without template; nothing is split out of it.
 
         Raises:
             PromptUnusable, InvalidOption, InvalidSchema, FormatNotSupported: before the first chunk.
             FormLost: the answer could not be held to its form any longer.
         """
-        return _chunks(self.answer(CompletionRequest(prompt, format=format, options=options)))
+        return _chunks(self.answer(CompletionRequest(prompt, format=_format(format), options=options)))
 
     def generate_async(
         self,
         prompt: str,
         *,
-        format: AnswerFormat | None = None,  # noqa: A002
+        format: Format = None,  # noqa: A002
         **options: Any,
     ) -> AsyncIterator[Chunk]:
         """As `generate`, for `async for`."""
-        request = CompletionRequest(prompt, format=format, options=options)
+        request = CompletionRequest(prompt, format=_format(format), options=options)
         return _chunks_async(AsyncStream(self.engine, self.prepare(request)))
 
     def prompt(
@@ -289,21 +296,37 @@ class _Computing:
 def _chat(
     messages: Sequence[Message],
     tools: Sequence[Mapping[str, Any]] | None,
-    tool_choice: ToolChoice | None,
+    tool_choice: ToolChoice | str | None,
     think: bool | str | None,
     system: str | None,
-    format: AnswerFormat | None,  # noqa: A002
+    format: Format,  # noqa: A002
     options: Mapping[str, Any],
 ) -> ChatRequest:
     return ChatRequest(
         messages=tuple(messages),
         tools=tuple(tools or ()),
-        tool_choice=tool_choice or ToolChoice(),
+        tool_choice=_tool_choice(tool_choice),
         think=think,
         system=system,
-        format=format,
+        format=_format(format),
         options=options,
     )
+
+
+def _format(written: Format) -> AnswerFormat | None:
+    if written is None or isinstance(written, AnswerFormat):
+        return written
+    if isinstance(written, Mapping):
+        return AnswerFormat(written)
+    if written == "json":
+        return AnswerFormat()
+    raise InvalidOption(f"`format` cannot be {written!r}", hint='"json", or a JSON Schema as a map')
+
+
+def _tool_choice(written: ToolChoice | str | None) -> ToolChoice:
+    if isinstance(written, str):
+        return ToolChoice(written) if written in TOOL_CHOICES else ToolChoice("required", written)
+    return written or ToolChoice()
 
 
 def _chunks(stream: Stream) -> Iterator[Chunk]:

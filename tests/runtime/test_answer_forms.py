@@ -13,6 +13,7 @@ import pytest
 
 from runtime.engine.grammar import FormLost
 from runtime.engine.json_schema import FormatNotSupported, InvalidSchema
+from runtime.engine.options import InvalidOption
 from runtime.model.facts import ModelFacts
 from runtime.protocol.answers import Answer
 from runtime.protocol.events import Chunk, Ending
@@ -252,6 +253,19 @@ def test_a_constraint_that_fails_ends_its_own_answer_only(folders: dict[str, Pat
         jsonschema.validate(json.loads(other.result()[0].text), CLOSED)
         with pytest.raises(FormLost, match="cannot go on in its form"):
             lost.result()
+
+
+def test_forms_are_written_as_plain_data_too(folders: dict[str, Path]) -> None:
+    model = with_facts(folders["plain"], **CALLING, think_start=None, think_end=None)
+    made, _ = answer(model.chat(USER, format=CLOSED, max_tokens=300))
+    jsonschema.validate(json.loads(made.text), CLOSED)
+    made, _ = answer(model.generate("x", format=CLOSED, max_tokens=300))
+    jsonschema.validate(json.loads(made.text), CLOSED)
+    made, ending = answer(model.chat(USER, tools=TOOLS, tool_choice="weather", max_tokens=200))
+    assert ([call.name for call in made.tool_calls], ending.reason) == (["weather"], "tool_calls")
+    wrong: Any = "yaml"
+    with pytest.raises(InvalidOption, match="`format` cannot be 'yaml'"):
+        model.chat(USER, format=wrong)
 
 
 def test_a_tool_choice_of_none_calls_nothing(folders: dict[str, Path]) -> None:
