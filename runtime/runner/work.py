@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import MlxbuildError, UserError
-from runtime.protocol.events import Chunk, Event, Prompt
+from runtime.protocol.events import Chunk, Event
 from runtime.protocol.failures import as_failure
 from runtime.protocol.loaded import Loaded, Vitals
 from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
@@ -119,15 +119,8 @@ def _load(model: LoadedModel) -> Loaded:
 
 def _answer(model: LoadedModel, request: Request) -> Iterable[Event]:
     match request:
-        case ChatRequest():
-            think = None if request.think is None else bool(request.think)
-            _refuse(request)
-            return model.chat(
-                request.messages, tools=request.tools, think=think, system=request.system, **request.options
-            )
-        case CompletionRequest(prompt=str(prompt)):
-            _refuse(request)
-            return model.generate(prompt, **request.options)
+        case ChatRequest() | CompletionRequest():
+            return model.answer(request)
         case EmbeddingRequest():
             return [
                 model.embed(
@@ -137,18 +130,10 @@ def _answer(model: LoadedModel, request: Request) -> Iterable[Event]:
                     normalizes=request.normalizes,
                 )
             ]
-        case PromptRequest(of=ChatRequest() as of):
-            text = model.prompt(of.messages, tools=of.tools, system=of.system)
-            return [Prompt(text, len(model.tokenize(text, raw=False)))]
-        case PromptRequest(of=CompletionRequest(prompt=str(prompt))):
-            return [Prompt(prompt, len(model.tokenize(prompt)))]
+        case PromptRequest():
+            return [model.prompt_of(request)]
         case _:
             raise NotOffered(f"a {type(request).__name__} like this is not answered by this model")
-
-
-def _refuse(request: ChatRequest | CompletionRequest) -> None:
-    if request.format is not None:
-        raise NotOffered("answers in a given form are not offered by this model")
 
 
 def _effort() -> int:

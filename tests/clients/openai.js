@@ -38,7 +38,8 @@ const runner = client.chat.completions.runTools({
 told.answer = await runner.finalContent()
 told.called = called
 
-const schema = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
+const properties = { city: { enum: ['Oslo', 'Rome'] } }
+const schema = { type: 'object', properties, required: ['city'], additionalProperties: false }
 const form = { type: 'json_schema', json_schema: { name: 'place', schema, strict: true } }
 told.formed = await client.chat.completions.create({ ...chat, response_format: form, max_tokens: 200 })
 

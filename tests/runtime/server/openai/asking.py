@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel
@@ -29,6 +29,6 @@ def asking_for_rome() -> list[Any]:
 class City(BaseModel):
     """What answers in a form tell."""
 
-    city: str
+    city: Literal["Oslo", "Rome"]
     population: int
     capital: bool
