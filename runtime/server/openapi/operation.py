@@ -13,6 +13,7 @@ JSON = "application/json"
 EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
 TEXT = "text/plain"
+_NOT_ALLOWED = (401, 403, 429)
 Schema = Mapping[str, Any]
 EVENT: Schema = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
 """Of one server-sent event."""
@@ -47,6 +48,6 @@ def fields(*names: str, **schemas: Schema) -> Schema:
 
 
 def answers(*contents: tuple[str, Schema], errors: Schema, statuses: tuple[int, ...]) -> dict[int, Reply]:
-    """A good reply, and errors of one form under some statuses."""
-    failures = {status: Reply({JSON: errors}) for status in statuses}
+    """A good reply, and errors of one form under some statuses, and under those of who may not ask."""
+    failures = {status: Reply({JSON: errors}) for status in sorted({*statuses, *_NOT_ALLOWED})}
     return {HTTPStatus.OK.value: Reply(dict(contents)), **failures}

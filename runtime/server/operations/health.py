@@ -11,6 +11,7 @@ from registry.errors import MlxbuildError
 from runtime.server.api import Api, declare
 from runtime.server.application import application_of
 from runtime.server.native.manners import MANNERS
+from runtime.server.openapi.operation import JSON, TEXT, Operation, Reply, fields
 from runtime.server.operations.metrics import CONTENT_TYPE, Metrics
 
 _begun = time.monotonic()
@@ -49,4 +50,18 @@ def _routes() -> Blueprint:
     return blueprint
 
 
-API = Api(("/api/health", "/metrics"), MANNERS, _routes)
+_STATUS = Reply({JSON: fields("status")})
+_OPERATIONS = (
+    Operation(
+        "GET",
+        "/api/health",
+        "Tell whether the server lives, with `?ready` whether it takes requests",
+        {
+            200: _STATUS,
+            503: _STATUS,
+        },
+    ),
+    Operation("GET", "/metrics", "Tell Prometheus what was done", {200: Reply({TEXT: {"type": "string"}})}),
+)
+
+API = Api(("/api/health", "/metrics"), MANNERS, _routes, "Operations", _OPERATIONS)
