@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the tools of others that are named (default: oras and cosign) from their Go modules, each once, into a cache
+# Builds the tools of others that are named (default: all three) from their Go modules, each once, into a cache
 # folder. zot and modctl are taken from there or from PATH: put the programs of their releases into one of them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -7,8 +7,9 @@ bin="${MLXBUILD_INTEROP_CACHE:-$PWD/.cache/interop}/bin"
 modules="
 oras   oras.land/oras/cmd/oras@v1.3.6
 cosign github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
+ollama github.com/ollama/ollama@v0.32.15
 "
-for name in "${@:-oras cosign}"; do
+for name in "${@:-oras cosign ollama}"; do
   for tool in $name; do
     if [ -x "$bin/$tool" ]; then continue; fi
     module="$(awk -v tool="$tool" '$1 == tool { print $2 }' <<<"$modules")"

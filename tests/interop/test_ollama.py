@@ -1,0 +1,114 @@
+"""The `ollama` command itself, unmodified, against `mlxbuild serve`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.conftest import EXAMPLE, Example
+from tests.mlxbuild.serving.conftest import ServeProcess, serving
+from tests.real_tools import find
+from tests.registries import docker_registry
+
+QUESTION = "What is a lock?"
+ANSWER = "pins every source by its digest"
+_ESCAPES = re.compile(r"\x1b\[[?0-9;]*[a-zA-Z]")
+
+Ollama = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def server(hello: Example) -> Iterator[ServeProcess]:
+    """A server over the example."""
+    with serving(hello.mlxbuild.home) as server:
+        yield server
+
+
+@pytest.fixture
+def ollama(server: ServeProcess, tmp_path: Path) -> Ollama:
+    """Runs the command to its end; what it showed, without what it draws with. With `refused`, it has to fail."""
+
+    def run(*words: str, refused: bool = False) -> str:
+        done = subprocess.run(
+            [find("ollama"), *words],
+            cwd=tmp_path,
+            env=os.environ | {"OLLAMA_HOST": server.url, "HOME": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
+        )
+        told = _ESCAPES.sub("", done.stdout)
+        assert (done.returncode != 0) == refused, f"ollama {' '.join(words)}:\n{told}"
+        return told
+
+    return run
+
+
+def test_list_and_show(ollama: Ollama, hello: Example) -> None:
+    listed = {line.split()[0]: line.split()[1] for line in ollama("list").splitlines()[1:]}
+    assert listed["hello:latest"] == listed["hello:int4-1.0"] == hello.digests["int4"].partition(":")[2][:12]
+    shown = ollama("show", "hello")
+    for words in ("qwen3", "completion", "tools", "thinking", "2048"):
+        assert words in shown
+    assert re.search(r"num_predict +200", ollama("show", "hello", "--parameters"))
+    assert "<|im_start|>" in ollama("show", "hello", "--template")
+
+
+def test_run(ollama: Ollama) -> None:
+    told = ollama("run", "hello", QUESTION)
+    assert "Thinking..." in told
+    assert ANSWER in told
+    told = ollama("run", "hello", "--think=false", "--verbose", QUESTION)
+    assert "Thinking..." not in told
+    assert re.search(r"eval rate: +[\d.]+ tokens/s", told)
+    assert "not found" in ollama("show", "nobody", refused=True)
+
+
+def test_ps_and_stop(ollama: Ollama) -> None:
+    ollama("run", "hello:int8", "--keepalive", "1h", QUESTION)
+    (line,) = [line for line in ollama("ps").splitlines() if line.startswith("hello:int8")]
+    assert " 2048 " in line
+    assert "from now" in line
+    ollama("stop", "hello:int8")
+    assert "hello:int8" not in ollama("ps")
+    assert "couldn't find model" in ollama("stop", "nobody", refused=True)
+
+
+def test_cp_and_rm(ollama: Ollama) -> None:
+    assert "copied 'hello' to 'hello:second'" in ollama("cp", "hello", "hello:second")
+    assert "deleted 'hello:second'" in ollama("rm", "hello:second")
+    assert "model 'hello:second' not found" in ollama("rm", "hello:second", refused=True)
+
+
+def test_create_from_a_model(ollama: Ollama, tmp_path: Path) -> None:
+    (tmp_path / "Modelfile").write_text("FROM hello\nSYSTEM Be brief.\nPARAMETER num_predict 7\n")
+    assert "success" in ollama("create", "brief")
+    assert re.search(r"num_predict +7", ollama("show", "brief", "--parameters"))
+    assert "Be brief." in ollama("show", "brief", "--system")
+
+
+def test_create_from_a_folder(ollama: Ollama, tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLE / "model", tmp_path / "model")
+    (tmp_path / "Modelfile").write_text("FROM ./model\n")
+    assert "success" in ollama("create", "uploaded")
+    assert ANSWER in ollama("run", "uploaded", "--think=false", QUESTION)
+
+
+def test_push_and_pull(ollama: Ollama, tmp_path: Path) -> None:
+    with docker_registry(tmp_path / "registry") as registry:
+        name = f"{registry.host}/acme/hello:int4-1.0"
+        ollama("cp", "hello", name)
+        assert "success" in ollama("push", "--insecure", name)
+        ollama("rm", name)
+        assert "success" in ollama("pull", "--insecure", name)
+        assert ANSWER in ollama("run", name, "--think=false", QUESTION)
+        assert ollama("pull", "--insecure", f"{registry.host}/acme/nothing:1", refused=True)
+        ollama("rm", name)
