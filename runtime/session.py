@@ -49,8 +49,10 @@ class NotAnArtifactFolder(UserError):
 class LoadedModel:
     """One model. Weights are read when they are first needed. For any number of threads, and answers, at once."""
 
-    def __init__(self, folder: Path, *, limits: Limits | None = None) -> None:
+    def __init__(self, folder: Path, *, limits: Limits | None = None, memory_bytes: int | None = None) -> None:
         """Open a folder in the form of an artifact.
+
+        Weights that are held expanded take at most half of `memory_bytes` (default: what the machine has left).
 
         Raises:
             NotAnArtifactFolder: it has no facts.
@@ -60,7 +62,7 @@ class LoadedModel:
         self.facts = ModelFacts.from_json(_read(folder, FACTS_FILE))
         defaults = folder / DEFAULTS_FILE
         self.defaults = Defaults.from_json(defaults.read_bytes()) if defaults.is_file() else Defaults()
-        self._computing = _Computing(folder, limits or Limits())
+        self._computing = _Computing(folder, limits or Limits(), memory_bytes)
 
     @classmethod
     def open(cls, store: Store, digest: Digest, *, limits: Limits | None = None) -> LoadedModel:
@@ -267,9 +269,10 @@ class LoadedModel:
 class _Computing:
     """Weights and engine of a folder, each made when it is first asked for."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, memory_bytes: int | None) -> None:
         self._folder = folder
         self._limits = limits
+        self._memory_bytes = memory_bytes
         self._lock = threading.RLock()
         self._weights: Weights | None = None
         self._engine: Engine | None = None
@@ -277,7 +280,7 @@ class _Computing:
     @property
     def weights(self) -> Weights:
         with self._lock:
-            self._weights = self._weights or load_weights(self._folder)
+            self._weights = self._weights or load_weights(self._folder, memory_bytes=self._memory_bytes)
             return self._weights
 
     def engine(self, tokenizer: Tokenizer) -> Engine:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 from runtime.engine.loop import Engine
 from runtime.engine.prepared import Prepared
-from runtime.protocol.events import Chunk, Event, Failure
+from runtime.protocol.events import Event, Failure, is_last
 from runtime.protocol.failures import as_error
 
 
@@ -91,11 +91,6 @@ class AsyncStream(AsyncIterator[Event]):
     def __del__(self) -> None:
         if hasattr(self, "_ticket") and not self._is_over:
             self._engine.cancel(self._ticket)
-
-
-def is_last(event: Event) -> bool:
-    """Whether nothing comes after it."""
-    return isinstance(event, Failure) or (isinstance(event, Chunk) and event.ending is not None)
 
 
 def _put(loop: asyncio.AbstractEventLoop, told: asyncio.Queue[Sequence[Event]], events: Sequence[Event]) -> None:

@@ -109,3 +109,8 @@ class Failure:
 
 
 Event = Progress | Chunk | Embeddings | Prompt | Failure
+
+
+def is_last(event: Event) -> bool:
+    """Whether nothing comes after it."""
+    return not isinstance(event, Progress) and not (isinstance(event, Chunk) and event.ending is None)

@@ -32,7 +32,7 @@ class Loaded:
     context_length: int
     """In tokens."""
     capabilities: tuple[str, ...]
-    """`completion`, `tools`, `thinking`, `insert`, `embedding`, in Ollama's words."""
+    """In Ollama's words; see `ModelFacts.capabilities`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +50,16 @@ class Vitals:
     answer_tokens: int = 0
     memory_bytes: int = 0
     """What MLX holds: weights, caches and what is being computed."""
+    cache_bytes: int = 0
+    """What the layer caches of running requests take, by prediction."""
+    prefix_bytes: int = 0
+    """What the prefix cache holds."""
+    prefix_hits: int = 0
+    prefix_misses: int = 0
+    ticks: int = 0
     tick_seconds: float = 0.0
     """The last tick of the engine."""
+    postponed: int = 0
+    """How often an answer had to wait in its middle, for memory."""
+    failures: int = 0
+    """Ticks that failed, with all requests that were running."""

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from runtime.model.facts import ModelFacts
 from runtime.protocol import plain
-from runtime.protocol.events import Chunk, Embeddings, Event, Failure, Progress, Prompt
+from runtime.protocol.events import Embeddings, Event, Failure, Prompt, is_last
 from runtime.protocol.failures import as_error, as_failure
 from runtime.protocol.loaded import Loaded, Vitals
 from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
@@ -82,12 +82,19 @@ class Runner:
 
     @classmethod
     async def start(
-        cls, folder: Path, scratch: Path, *, memory_bytes: int | None = None, patience: Patience | None = None
+        cls,
+        folder: Path,
+        scratch: Path,
+        *,
+        memory_bytes: int | None = None,
+        rows: int | None = None,
+        patience: Patience | None = None,
     ) -> Runner:
         """Begin a process, and have it load the model of an artifact's folder.
 
         Everything of the folder has been read when this returns: it may go then. Temporary files go below `scratch`.
-        Weights that are held expanded take at most half of `memory_bytes` (default: what the machine has left).
+        Weights that are held expanded take at most half of `memory_bytes` (default: what the machine has left). At
+        most `rows` requests are computed at once (default: the engine's); others wait in the process.
 
         Raises:
             RunnerDied, RunnerStalled: the process did not live to the end of it.
@@ -115,7 +122,7 @@ class Runner:
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         runner = cls(process, reader, writer, private, patience or Patience())
         try:
-            runner._send("load", str(folder), {"memory_bytes": memory_bytes})
+            runner._send("load", str(folder), {"memory_bytes": memory_bytes, "rows": rows})
             runner.loaded = await runner._ready
             runner.facts = ModelFacts.from_json(runner.loaded.facts.encode())
         except BaseException:
@@ -158,7 +165,7 @@ class Runner:
             await self._writer.drain()
             while not ended:
                 event = await answers.get()
-                ended = _ends(event)
+                ended = is_last(event)
                 if isinstance(event, Failure):
                     raise as_error(event)
                 yield event
@@ -315,7 +322,3 @@ class Runner:
             return as_failure(RunnerDied("the model was unloaded"))
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return as_failure(RunnerDied(f"the model's process ended {how}", hint=hint))
-
-
-def _ends(event: Event) -> bool:
-    return not isinstance(event, Progress) and not (isinstance(event, Chunk) and event.ending is None)

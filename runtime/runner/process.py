@@ -72,3 +72,6 @@ def _beat(work: Work, outbox: Outbox) -> None:
     while True:
         time.sleep(BEAT_SECONDS)
         outbox.say("beat", work.vitals())
+        if work.is_over:
+            outbox.close()
+            os._exit(ENDED_AT_WORK)

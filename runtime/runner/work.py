@@ -1,18 +1,24 @@
-"""The computing side of a runner: one thread loads the model, then answers request after request."""
+"""The computing side of a runner: has the model loaded, requests prepared, and the engine answer them, all at once.
+
+Preparing (templates, tokens, grammars) and embedding happen in threads of their own, so that neither the engine nor the
+reading of what else is asked waits for them.
+"""
 
 from __future__ import annotations
 
-import queue
 import resource
 import threading
 import time
 import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from registry.errors import MlxbuildError, UserError
-from runtime.protocol.events import Chunk, Event
+from registry.errors import MlxbuildError
+from runtime.engine.limits import Limits
+from runtime.engine.loop import Ticket
+from runtime.protocol.events import Event, Failure, is_last
 from runtime.protocol.failures import as_failure
 from runtime.protocol.loaded import Loaded, Vitals
 from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
@@ -20,120 +26,130 @@ from runtime.runner.outbox import Outbox
 from runtime.session import LoadedModel
 
 
-class NotOffered(UserError):
-    """A request asks for what the model, or this version, does not do. It is refused, never left out."""
-
-    code = "not-offered"
-
-
-@dataclass
-class _Counts:
-    prompt_tokens: int = 0
-    reused_tokens: int = 0
-    answer_tokens: int = 0
-
-
 class Work:
     """One model at work. All methods may be called from any thread, and none waits."""
 
-    def __init__(self, folder: Path, outbox: Outbox, *, memory_bytes: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, outbox: Outbox, *, memory_bytes: int | None = None, rows: int | None = None
+    ) -> None:
+        """Begin to load; the outbox is told how it went."""
         self._folder = folder
         self._outbox = outbox
         self._memory_bytes = memory_bytes
-        self._asked: queue.SimpleQueue[tuple[int, Request]] = queue.SimpleQueue()
-        self._cancelled: set[int] = set()
-        self._waiting: set[int] = set()
-        self._running: int | None = None
-        self._since: float | None = time.monotonic()
-        self._counts = _Counts()
-        threading.Thread(target=self._work, name="engine", daemon=True).start()
+        self._limits = Limits() if rows is None else Limits(rows=rows)
+        self._model: LoadedModel | None = None
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._asked: dict[int, Ticket | None] = {}
+        """Requests that are not over; None before the engine has them."""
+        self._preparing = ThreadPoolExecutor(2, "preparing")
+        self._embedding = ThreadPoolExecutor(2, "embedding")
+        self._preparing.submit(self._load)
 
     def ask(self, number: int, request: Request) -> None:
         """Have a request answered; what is said goes to the outbox under its number."""
-        self._waiting.add(number)
-        self._asked.put((number, request))
+        with self._lock:
+            self._asked[number] = None
+        threads = self._embedding if isinstance(request, EmbeddingRequest) else self._preparing
+        threads.submit(self._answer, number, request)
 
     def cancel(self, number: int) -> None:
         """Leave a request; nothing more is said of it."""
-        if number in self._waiting or number == self._running:
-            self._cancelled.add(number)
+        with self._lock:
+            ticket = self._asked.pop(number, None)
+        if ticket is not None and self._model is not None:
+            self._model.engine.cancel(ticket)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the engine has ended, and nothing can be answered any more."""
+        return self._model is not None and self._model.engine.ended is not None
 
     def vitals(self) -> Vitals:
         """A sign of life."""
-        since = self._since
+        model = self._model
+        if model is None:
+            return Vitals(working_seconds=time.monotonic() - self._began, effort=_effort())
+        import mlx.core as mx
+
+        figures = model.engine.statistics()
+        since = figures.working_since
         return Vitals(
             working_seconds=0.0 if since is None else time.monotonic() - since,
             effort=_effort(),
-            requests_running=int(self._running is not None),
-            requests_waiting=len(self._waiting),
-            prompt_tokens=self._counts.prompt_tokens,
-            reused_tokens=self._counts.reused_tokens,
-            answer_tokens=self._counts.answer_tokens,
+            requests_running=figures.running,
+            requests_waiting=max(0, len(self._asked) - figures.running),
+            prompt_tokens=figures.prompt_tokens,
+            reused_tokens=figures.reused_tokens,
+            answer_tokens=figures.answer_tokens,
+            memory_bytes=mx.get_active_memory(),
+            cache_bytes=figures.cache_bytes,
+            prefix_bytes=figures.prefixes.size_bytes,
+            prefix_hits=figures.prefixes.hits,
+            prefix_misses=figures.prefixes.misses,
+            ticks=figures.ticks,
+            tick_seconds=figures.tick_seconds,
+            postponed=figures.postponed,
+            failures=figures.failures,
         )
 
-    def _work(self) -> None:
+    def _load(self) -> None:
         try:
-            model = LoadedModel(self._folder)
-            loaded = _load(model)
+            model = LoadedModel(self._folder, limits=self._limits, memory_bytes=self._memory_bytes)
+            # Everything that is read of the folder is read now: afterwards it may go.
+            _ = model.template, model.engine
+            facts = model.facts
+            loaded = Loaded(
+                facts.to_json().decode(), model.weights.holding, facts.context_length or 0, facts.capabilities
+            )
         except BaseException as error:  # noqa: BLE001  # whatever it is, the front has to know
-            if not isinstance(error, MlxbuildError):
-                traceback.print_exc()
-            self._outbox.say("failed", as_failure(error))
+            self._outbox.say("failed", _failure(error))
             return
+        self._model = model
         self._outbox.say("ready", loaded)
-        while True:
-            self._since = None
-            number, request = self._asked.get()
-            self._since = time.monotonic()
-            self._running = number
-            self._waiting.discard(number)
-            try:
-                self._answer(number, _answer(model, request))
-            except Exception as error:  # noqa: BLE001  # the request fails, the runner goes on
-                if not isinstance(error, MlxbuildError):
-                    traceback.print_exc()
-                self._outbox.tell([(number, as_failure(error))])
-            self._running = None
-            self._cancelled.discard(number)
 
-    def _answer(self, number: int, events: Iterable[Event]) -> None:
-        for event in () if number in self._cancelled else events:
-            if number in self._cancelled:
-                return
-            self._since = time.monotonic()
-            self._outbox.tell([(number, event)])
-            if isinstance(event, Chunk):
-                self._counts.answer_tokens += event.token is not None
-                if event.ending is not None:
-                    self._counts.prompt_tokens += event.ending.prompt_tokens
-                    self._counts.reused_tokens += event.ending.reused_tokens
+    def _answer(self, number: int, request: Request) -> None:
+        with self._lock:
+            if number not in self._asked:
+                return  # cancelled meanwhile
+        try:
+            self._begin(number, request)
+        except BaseException as error:  # noqa: BLE001  # the request fails, the runner goes on
+            self._tell(number, [_failure(error)])
 
-
-def _load(model: LoadedModel) -> Loaded:
-    facts = model.facts
-    # Everything that is read of the folder is read now: afterwards it may go.
-    _ = model.tokenizer, model.template
-    holding = model.weights.holding
-    return Loaded(facts.to_json().decode(), holding, facts.context_length or 0, facts.capabilities)
-
-
-def _answer(model: LoadedModel, request: Request) -> Iterable[Event]:
-    match request:
-        case ChatRequest() | CompletionRequest():
-            return model.answer(request)
-        case EmbeddingRequest():
-            return [
-                model.embed(
+    def _begin(self, number: int, request: Request) -> None:
+        model = self._model
+        assert model is not None  # nobody asks before it is ready
+        match request:
+            case ChatRequest() | CompletionRequest():
+                prepared = model.prepare(request)
+                with self._lock:  # which `_tell` waits for
+                    if number in self._asked:
+                        self._asked[number] = model.engine.submit(prepared, partial(self._tell, number))
+            case EmbeddingRequest():
+                vectors = model.embed(
                     request.inputs,
                     dimensions=request.dimensions,
                     truncates=request.truncates,
                     normalizes=request.normalizes,
                 )
-            ]
-        case PromptRequest():
-            return [model.prompt_of(request)]
-        case _:
-            raise NotOffered(f"a {type(request).__name__} like this is not answered by this model")
+                self._tell(number, [vectors])
+            case PromptRequest():
+                self._tell(number, [model.prompt_of(request)])
+
+    def _tell(self, number: int, events: Sequence[Event]) -> None:
+        with self._lock:
+            if number not in self._asked:
+                return
+            if is_last(events[-1]):
+                del self._asked[number]
+        self._outbox.tell([(number, event) for event in events])
+
+
+def _failure(error: BaseException) -> Failure:
+    if not isinstance(error, MlxbuildError):
+        traceback.print_exception(error)
+    return as_failure(error)
 
 
 def _effort() -> int:
