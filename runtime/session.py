@@ -23,7 +23,7 @@ from runtime.engine.limits import Limits
 from runtime.engine.loop import Engine
 from runtime.engine.options import InvalidOption
 from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
-from runtime.engine.preparation import Preparation
+from runtime.engine.preparation import OnlyEmbeds, Preparation
 from runtime.engine.prepared import Prepared
 from runtime.engine.streams import AsyncStream, Stream
 from runtime.model.facts import LAST_STATE, ModelFacts
@@ -216,7 +216,10 @@ class LoadedModel:
 
         Raises:
             PromptUnusable: the text has fewer than two tokens.
+            OnlyEmbeds: the model writes nothing.
         """
+        if self.facts.embedding is not None and self.facts.embedding.is_encoder:
+            raise OnlyEmbeds("a model that only turns texts into vectors has no perplexity")
         tokens, model = self.tokenize(text), self.weights.model
         return self.engine.run(lambda: perplexity(model, tokens, window=window)).result()
 

@@ -30,12 +30,14 @@ class EmbeddingNotFinite(StepError):
 
 
 def in_batches(rows: Sequence[Sequence[int]], tokens_at_once: int = TOKENS_AT_ONCE) -> Iterator[list[int]]:
-    """Places of rows that are computed together: those of like length, so that little is padding."""
+    """Places of rows that are computed together: none is less than half as long as another, or padding would rule."""
     batch: list[int] = []
+    longest = 0
     for place in sorted(range(len(rows)), key=lambda place: -len(rows[place])):
-        if batch and (len(batch) + 1) * len(rows[batch[0]]) > tokens_at_once:
+        if batch and (2 * len(rows[place]) < longest or (len(batch) + 1) * longest > tokens_at_once):
             yield batch
             batch = []
+        longest = longest if batch else len(rows[place])
         batch.append(place)
     if batch:
         yield batch

@@ -11,6 +11,7 @@ from jsonschema.exceptions import SchemaError
 from jsonschema.validators import Draft202012Validator, validator_for
 
 from registry.errors import UserError
+from runtime.engine.schema_endings import Endings
 
 _WHITESPACE = r"(\r?\n[ \t]{0,40})|([ \t]{1,4})"
 """Between two parts: a new line with its indentation, or a few spaces. Some models would write it without end."""
@@ -42,10 +43,12 @@ def grammar_of(schema: Mapping[str, Any]) -> str:
 
     Raises:
         InvalidSchema: it breaks the rules of its own draft (2020-12 where it names none).
-        FormatNotSupported: it nests too deeply, or counts properties whose names are free.
+        FormatNotSupported: it nests too deeply, needs itself without end, or counts properties whose names are free.
     """
     try:
         _check(schema)
+        if not Endings(schema).has(schema):
+            raise FormatNotSupported("no document of this schema ever ends: it needs itself within itself")
         if any(_counts_free_names(part) for part in _parts(schema)):
             raise FormatNotSupported(
                 "`minProperties` cannot be held where names of properties are free: they may repeat",

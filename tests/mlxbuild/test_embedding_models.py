@@ -123,6 +123,18 @@ def test_a_recipe_for_an_embedding_model_begins_with_init(builder: Callable[...,
     assert mlxbuild("create", "--progress", "none").code == 0
 
 
+def test_gates_of_models_that_write_do_not_hold(builder: Callable[..., CommandLine]) -> None:
+    mlxbuild = builder("bert")
+    recipe = RECIPE + "  - perplexity: {dataset: eval.txt, max: 9}\n  - complete: {prompt: t5, expect: {contains: t}}\n"
+    (mlxbuild.folder / "ModelSpec.yaml").write_text(recipe)
+    (mlxbuild.folder / "eval.txt").write_text("t5 t6 t7")
+    done = mlxbuild("create", "--progress", "none")
+    assert done.code == 4
+    assert "error[only-embeds]: a model that only turns texts into vectors has no perplexity" in done.err
+    assert "error[only-embeds]: the model only turns texts into vectors" in done.err
+    assert mlxbuild("list", "--json").out == "[]\n"
+
+
 def _another_pooling(model: Path) -> None:
     (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
 

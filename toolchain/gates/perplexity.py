@@ -9,6 +9,7 @@ from typing import Any
 
 from registry.errors import StepError
 from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
+from runtime.model.architecture import is_encoder
 from runtime.model.load import load_weights
 from runtime.model.tokenizer import Tokenizer
 from runtime.session import LoadedModel
@@ -60,10 +61,13 @@ def measure_perplexity(folder: Path, text: str, *, window: int = WINDOW_TOKENS) 
     Raises:
         UnsupportedArchitecture, WeightsUnreadable, TokenizerUnreadable: it cannot be loaded.
         PromptUnusable: the text has fewer than two tokens.
-        BaseNotMeasured: its figures are no numbers.
+        BaseNotMeasured: its figures are no numbers, or it writes nothing.
     """
     tokens = Tokenizer.open(folder).encode(text, add_special_tokens=True)
-    value = _rounded(perplexity(load_weights(folder).model, tokens, window=window))
+    weights = load_weights(folder)
+    if is_encoder(weights.config):
+        raise BaseNotMeasured("a model that only turns texts into vectors has no perplexity")
+    value = _rounded(perplexity(weights.model, tokens, window=window))
     if not math.isfinite(value):
         raise BaseNotMeasured("the perplexity of the base is not a finite number: its weights are unusable")
     return value

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from registry.artifact.reader import Artifact
 from registry.store.layout import Store
 from runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
+from runtime.engine.preparation import OnlyEmbeds
 from runtime.engine.prepared import PromptUnusable
 from runtime.model.prompt import InvalidConversation, TemplateBroken, TemplateEscapes, TemplateRefuses
 from runtime.session import LoadedModel
@@ -20,6 +21,7 @@ _OF_THE_ARTIFACT = (
     TemplateRefuses,
     InvalidConversation,
     NoChatTemplate,
+    OnlyEmbeds,
     PromptUnusable,
     ToolsNotTaken,
 )

@@ -59,8 +59,9 @@ def test_vectors_are_those_of_transformers_alone_and_together(models: dict[str, 
 
 def test_rows_of_like_length_go_together_within_the_budget() -> None:
     rows = [[1] * length for length in (3, 900, 5, 20, 21, 4, 900)]
-    assert list(in_batches(rows, 1000)) == [[1], [6], [4, 3, 2, 5, 0]]
-    assert list(in_batches(rows, 10_000)) == [[1, 6, 4, 3, 2, 5, 0]]
+    assert list(in_batches(rows, 1000)) == [[1], [6], [4, 3], [2, 5, 0]]
+    assert list(in_batches(rows, 10_000)) == [[1, 6], [4, 3], [2, 5, 0]]
+    assert list(in_batches([[1]] * 5, 2)) == [[0, 1], [2, 3], [4]]
     assert list(in_batches([], 10)) == []
 
 

@@ -146,6 +146,22 @@ HONOURED: dict[str, dict[str, Any]] = {
     "any object": {"type": "object"},
     "recursive": RECURSIVE,
     "itself": {"type": "object", "properties": {"next": {"$ref": "#"}}, "additionalProperties": False},
+    "may stop at any depth": {
+        "$defs": {
+            "a": {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "properties": {"b": {"$ref": "#/$defs/a"}},
+                        "required": ["b"],
+                        "additionalProperties": False,
+                    },
+                    {"type": "null"},
+                ]
+            }
+        },
+        "$ref": "#/$defs/a",
+    },
     "told apart": {
         "oneOf": [
             {"type": "object", "properties": {"kind": {"const": kind}, "size": size}, "required": ["kind", "size"]}
@@ -200,7 +216,20 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "nowhere": ({"$ref": "#/$defs/missing"}, "does not exist"),
     "counted free names": ({"type": "object", "minProperties": 2}, "minProperties"),
     "unknown draft": ({"$schema": "https://example.org/mine", "type": "integer"}, "not present"),
-    "endless": ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "nothing fits"),
+    "needs itself": (
+        {
+            "$defs": {"a": {"type": "object", "properties": {"b": {"$ref": "#/$defs/a"}}, "required": ["b"]}},
+            "type": "object",
+            "properties": {"a": {"$ref": "#/$defs/a"}},
+            "required": ["a"],
+        },
+        "ever ends",
+    ),
+    "needs one of itself": (
+        {"type": "array", "minItems": 1, "items": {"anyOf": [{"$ref": "#"}, {"allOf": [{"$ref": "#"}]}]}},
+        "ever ends",
+    ),
+    "endless": ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "ever ends"),
 }
 
 
