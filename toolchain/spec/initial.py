@@ -118,7 +118,7 @@ def _quantization(config: Mapping[str, Any]) -> Iterator[str]:
         return
     yield "# none, fp16, bf16, int8, int4, mxfp4, mxfp8, nvfp4, or a map:"
     yield '#   {bits: 4, group_size: 64, recipe: mixed_4_6, overrides: {"lm_head": int8}}'
-    yield "quantization: int4"
+    yield "quantization: int8" if is_encoder(config) else "quantization: int4"
 
 
 def _template(tokenizer_config: Mapping[str, Any] | None) -> Iterator[str]:
