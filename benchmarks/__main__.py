@@ -20,6 +20,7 @@ _QUESTIONS = {
     "transfers": "push and pull at a registry beside oras-py and skopeo",
     "action_overhead": "what the scheduler adds to an action",
     "serving": "serve beside mlx_lm.server: tokens per second",
+    "runner_overhead": "what a model's own process adds to its answers",
     "verify_speed": "verify beside the machine's sha256",
 }
 """Questions that run in this process come last: a child begins with the memory of its parent."""

@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from registry.digest import Digest, InvalidDigest
@@ -114,7 +115,11 @@ class TagTable:
         Raises:
             StoreFailure: index.json cannot be read.
         """
-        return sorted(_tagged(self._read()["manifests"]), key=lambda item: item[0])
+        try:
+            found = self._path.stat()
+        except OSError:
+            return self._items(None)
+        return self._items((found.st_ino, found.st_size, found.st_mtime_ns))
 
     def add_unnamed(self, descriptors: Iterable[Descriptor]) -> None:
         """List manifests without giving them a name: signatures and the like, which belong to another manifest.
@@ -150,6 +155,14 @@ class TagTable:
         gone = {str(digest) for digest in digests}
         self._update(lambda entries: [entry for entry in entries if entry.get("digest") not in gone])
 
+    def _items(self, stamp: tuple[int, int, int] | None) -> list[tuple[str, Descriptor]]:
+        """Servers ask for every request: a file that is the same one still is not read again."""
+        known = _known.get(self._path)
+        if known is None or stamp is None or known[0] != stamp:
+            items = sorted(_tagged(self._read()["manifests"]), key=lambda item: item[0])
+            known = _known[self._path] = (stamp, items)
+        return list(known[1])
+
     def _update(self, change: Callable[[list[Entry]], list[Entry]]) -> None:
         with exclusive_file(self._lock):
             index = self._read()
@@ -183,6 +196,10 @@ class TagTable:
     def _write(self, index: dict[str, Any]) -> None:
         data = json.dumps(index, indent=2, ensure_ascii=False).encode() + b"\n"
         replace_file(self._path, data, temporary_folder=self._temporary)
+
+
+_known: dict[Path, tuple[tuple[int, int, int] | None, list[tuple[str, Descriptor]]]] = {}
+"""By the table's path: what it held as which file. A change makes another file of it, or another time."""
 
 
 def _empty() -> dict[str, Any]:

@@ -19,6 +19,8 @@ class Limits:
     """Requests that wait for a model to be loaded; further ones are refused."""
     keep_alive: KeepAlive = FIVE_MINUTES
     """For requests that name none."""
+    rows: int | None = None
+    """How many requests of one model are computed at once, at most; None leaves that to the engine."""
     fairness_seconds: float = 5.0
     """How long a model that waits for room lets busy ones go on taking new requests."""
     patience: Patience = field(default_factory=Patience)

@@ -13,9 +13,10 @@ from registry.digest import Digest
 from registry.home import Home
 from registry.reference import Reference
 from registry.store.layout import Store
-from runtime.runner.client import Patience, Runner
+from runtime.runner.client import Runner
 from runtime.scheduler.checkpoint import Checkpoint
 from runtime.scheduler.hold import blobs_held
+from runtime.scheduler.limits import Limits
 from runtime.scheduler.need import Need
 from runtime.scheduler.soundness import Soundness
 
@@ -29,10 +30,10 @@ It is called in a thread.
 class Loading:
     """Loads models of one store, for one event loop."""
 
-    def __init__(self, store: Store, admit: Admit, patience: Patience) -> None:
+    def __init__(self, store: Store, admit: Admit, limits: Limits) -> None:
         self.store = store
         self._admit = admit
-        self._patience = patience
+        self._limits = limits
         self._soundness = Soundness(store)
         self._scratch = _scratch(store.home)
 
@@ -63,7 +64,13 @@ class Loading:
             folder = await asyncio.to_thread(model_folder, self.store, runnable)
             hashing = asyncio.create_task(self._require_sound(runnable))
             starting = asyncio.create_task(
-                Runner.start(folder, self._scratch, memory_bytes=memory_bytes, patience=self._patience)
+                Runner.start(
+                    folder,
+                    self._scratch,
+                    memory_bytes=memory_bytes,
+                    rows=self._limits.rows,
+                    patience=self._limits.patience,
+                )
             )
             try:
                 # In this order: what is damaged may also fail to load, with a less telling error.

@@ -24,7 +24,7 @@ from runtime.model.memory import OutOfMemory, available_bytes
 from runtime.runner.client import Runner
 from runtime.runner.errors import RunnerDied
 from runtime.scheduler.errors import ModelTooLarge, NoRoom, ServerBusy, ServerStopping
-from runtime.scheduler.keep_alive import FOREVER, KeepAlive
+from runtime.scheduler.keep_alive import KeepAlive
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.loading import Admit, Loading
 from runtime.scheduler.need import Need
@@ -55,6 +55,7 @@ class Residency:
         self._places: dict[Digest, Place] = {}
         self._taken: set[Place] = set()
         self._names: dict[str, Digest] = {}
+        self._pinned: set[str] = set()
         self._loads: dict[Digest, _Load] = {}
         self._line: list[_Load] = []
         self._changed = asyncio.Event()
@@ -66,7 +67,7 @@ class Residency:
     def of(cls, store: Store, admit: Admit, limits: Limits | None = None) -> Residency:
         """Models of a store; `admit` is asked before one is loaded, and for every further name of it."""
         limits = limits or Limits()
-        return cls(Loading(store, admit, limits.patience), limits)
+        return cls(Loading(store, admit, limits), limits)
 
     @contextlib.asynccontextmanager
     async def lease(self, reference: str, *, keep_alive: KeepAlive | None = None) -> AsyncIterator[Lease]:
@@ -81,8 +82,10 @@ class Residency:
             MlxbuildError: it is not admitted, or cannot be loaded.
         """
         began = time.perf_counter()
-        place = await self._take(Reference.parse(reference))
+        parsed = Reference.parse(reference)
+        place = await self._take(parsed)
         try:
+            place.pinned = place.pinned or str(parsed) in self._pinned
             if keep_alive is not None:
                 place.keep_alive = keep_alive
             assert place.runner is not None
@@ -91,9 +94,10 @@ class Residency:
             self._release(place)
 
     async def pin(self, reference: str) -> None:
-        """Load a model, and never let it go for others or for age."""
-        async with self.lease(reference, keep_alive=FOREVER) as lease:
-            self._places[lease.digest].pinned = True
+        """Load a model, and never let what has this name go for others or for age; only `unload` does that."""
+        self._pinned.add(str(Reference.parse(reference)))
+        async with self.lease(reference):
+            pass
 
     async def unload(self, reference: str) -> bool:
         """Let a model go after its last request; returns when it has gone. False if it was not there."""

@@ -18,7 +18,7 @@ from registry.store.errors import BlobCorrupt, BlobMissing
 from registry.store.layout import Store
 from registry.store.tags import UnknownReference
 from runtime.model.memory import OutOfMemory
-from runtime.runner.client import Patience, Runner
+from runtime.runner.client import Runner
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.loading import Loading
 from runtime.scheduler.residency import Residency
@@ -110,7 +110,7 @@ class ShortOfMemory(Loading):
     """Loads really, but as long as another model is there only with an error, as a full machine would."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store, admit, Patience())
+        super().__init__(store, admit, Limits())
         self.runners: list[Runner] = []
 
     async def start(self, reference: Reference, digest: Digest, *, memory_bytes: int) -> Runner:

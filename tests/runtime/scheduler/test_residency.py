@@ -224,6 +224,13 @@ def test_a_pinned_model_stays(hello_store: Store) -> None:
                     pytest.fail("there is no room")
             (resident,) = models.resident()
             assert resident.expires_at is None
+            os.kill(resident.runner.process_id, signal.SIGKILL)
+            while models.resident():
+                await asyncio.sleep(0.02)
+            async with models.lease(INT4, keep_alive=KeepAlive(0)):
+                pass
+            assert names(models) == {"hello:int4-1.0"}
+            assert await models.unload(INT4)
 
     asyncio.run(scenario())
 

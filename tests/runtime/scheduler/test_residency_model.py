@@ -25,7 +25,7 @@ from registry.home import Home
 from registry.reference import Reference
 from registry.store.layout import Store
 from runtime.protocol.loaded import Holding, Loaded
-from runtime.runner.client import Patience, Runner
+from runtime.runner.client import Runner
 from runtime.runner.errors import RunnerDied
 from runtime.scheduler.errors import ServerBusy
 from runtime.scheduler.keep_alive import FOREVER, KeepAlive
@@ -79,7 +79,7 @@ class Pool(Loading):
     """Loads sleepers, and remembers them; some loads fail."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store, admit, Patience())
+        super().__init__(store, admit, LIMITS)
         self.sleepers: list[Sleeper] = []
         self.fails = False
 
