@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from sanic import Request
 from runtime.server.failures import InvalidRequest, RequestTooLarge, RequestTooSlow
 
 Body = TypeVar("Body", bound=BaseModel)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> bytes:
@@ -48,6 +50,8 @@ async def read_json(request: Request) -> dict[str, Any]:
         raise InvalidRequest("missing request body")
     try:
         document = json.loads(data)
+        if _SURROGATE.search(data):
+            document = _whole(document)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
@@ -91,6 +95,17 @@ def _steps(location: Sequence[int | str], document: Any, is_missing: bool) -> li
 def _telling(kind: str) -> int:
     """How much one of several errors in the same place says: a type may be one of several that were tried."""
     return 0 if kind.endswith("_type") else 1 if kind == "missing" else 2
+
+
+def _whole(value: Any) -> Any:
+    """With U+FFFD in the place of half characters, which JSON can write and no text can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(each) for key, each in value.items()}
+    return value
 
 
 def _kind(value: object) -> str:

@@ -15,6 +15,8 @@ class ServerSettings:
     """Of one request, except for blobs."""
     body_seconds: float = 60.0
     """For the whole body of a request to arrive."""
+    reader_seconds: float = 300.0
+    """For a client to take in what was sent, before it is given up."""
     grace_seconds: float = 15.0
     """For running answers to end when the server is stopped."""
     origins: tuple[str, ...] = ()

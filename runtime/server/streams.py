@@ -11,8 +11,13 @@ from sanic.response import HTTPResponse
 
 from runtime.scheduler.errors import ServerStopping
 from runtime.server.api import Manners
+from runtime.server.application import application_of
 from runtime.server.failures import failure_of
 from runtime.server.operations.observation import request_id
+
+
+class ReaderGone(Exception):
+    """A client takes nothing in any more, and its connection was ended."""
 
 
 class AnswerStream:
@@ -32,7 +37,16 @@ class AnswerStream:
         if self._response is None:
             headers = {"Cache-Control": "no-cache"}
             self._response = await self._request.respond(content_type=self._manners.stream_type, headers=headers)
-        await self._response.send(piece)
+        try:
+            async with asyncio.timeout(application_of(self._request).settings.reader_seconds):
+                await self._response.send(piece)
+        except TimeoutError:
+            self._give_up()
+            raise ReaderGone from None
+
+    def _give_up(self) -> None:
+        transport: asyncio.Transport = self._request.transport  # type: ignore[assignment]
+        transport.abort()
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,6 +62,8 @@ class AnswerStream:
                 raise error
         if self._response is None:
             return False
+        if isinstance(error, ReaderGone):
+            return True
         if error is not None:
             if not isinstance(error, Exception):
                 return False

@@ -209,3 +209,8 @@ def test_stopping_ends_every_answer_in_words(application: Application) -> None:
     error = {"error": "the server is being stopped", "code": "server-stopping"}
     assert [json.loads(line) for line in answers["/endless"].text.splitlines()] == [{"piece": 1}, error]
     assert (answers["/silent"].status_code, answers["/silent"].json()) == (503, error)
+
+
+def test_half_characters_are_replaced(client: httpx.Client) -> None:
+    answer = client.post("/echo", content=rb'{"a": ["\ud800 and \ud83d\ude00"], "\udfff": 1}')
+    assert answer.json() == {"a": ["\ufffd and \U0001f600"], "\ufffd": 1}
