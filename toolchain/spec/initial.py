@@ -18,6 +18,8 @@ SCHEMA_FILE = "modelspec.v1.schema.json"
 """What the first line points editors to; `mlxbuild schema` writes it."""
 
 _PLAIN = re.compile(r"(?:[A-Za-z_]|\.\.?/)[A-Za-z0-9_./-]*")
+_NO_TEXTS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+"""Words that YAML reads as something else."""
 _COMPLETE = '  # - complete: {messages: [{role: user, content: "What is 2+2?"}], expect: {contains: "4"}}'
 _GENERATION = {
     "temperature": "temperature",
@@ -106,7 +108,7 @@ def _base(base: HubSource | FolderSource) -> Iterator[str]:
 
 def _license(expression: str | None) -> Iterator[str]:
     if expression is not None and _fits(License, expression):
-        yield f"license: {expression}"
+        yield f"license: {_text(expression)}"
     else:
         yield "# license: Apache-2.0  # an SPDX expression"
 
@@ -157,9 +159,7 @@ def _architecture(config: Mapping[str, Any]) -> str:
 def _text(value: str) -> str:
     """The text as a YAML scalar: plain where that is safe, else quoted as JSON, which YAML reads alike."""
     return (
-        value
-        if _PLAIN.fullmatch(value) and value not in ("true", "false", "null")
-        else json.dumps(value, ensure_ascii=False)
+        value if _PLAIN.fullmatch(value) and value.lower() not in _NO_TEXTS else json.dumps(value, ensure_ascii=False)
     )
 
 
