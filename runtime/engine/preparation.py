@@ -16,7 +16,7 @@ from runtime.engine.defaults import Defaults
 from runtime.engine.grammar import GrammarVocabulary
 from runtime.engine.options import Options
 from runtime.engine.prefix_cache import common_beginning
-from runtime.engine.prepared import Prepared, PromptUnusable
+from runtime.engine.prepared import ContextExceeded, Prepared, PromptUnusable
 from runtime.model.facts import ModelFacts
 from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
@@ -59,7 +59,8 @@ class Preparation:
         Raises:
             OnlyEmbeds: the model writes nothing.
             NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken: of chats.
-            PromptUnusable: no tokens, or more than the context takes.
+            PromptUnusable: no tokens, or some that the model does not know.
+            ContextExceeded: more tokens than the context takes.
             InvalidOption: an option has an unknown name or a value out of its range.
             InvalidSchema, FormatNotSupported: the answer cannot be held to its form.
         """
@@ -148,7 +149,7 @@ class Preparation:
         context = self._context(request)
         room = None if context is None else context - len(tokens)
         if room is not None and room < 1:
-            raise PromptUnusable(
+            raise ContextExceeded(
                 f"input length ({len(tokens)} tokens) exceeds the model's maximum context length ({context} tokens)",
                 hint="shorten the prompt",
             )

@@ -11,9 +11,15 @@ from runtime.engine.options import Options
 
 
 class PromptUnusable(UserError):
-    """A prompt has no tokens, or more than the context takes."""
+    """A prompt has no tokens, or some that the model does not know."""
 
     code = "prompt-unusable"
+
+
+class ContextExceeded(PromptUnusable):
+    """A prompt has more tokens than the context takes."""
+
+    code = "context-exceeded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import mlx.core as mx
 
 
+_LEAST_TEMPERATURE = 1e-5
+"""Below it there is only one token to draw, and logits would leave the range of their numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which tokens may be drawn, and how sharply. Rows of one filter are drawn together."""
@@ -29,7 +33,7 @@ class RowSampler:
     """Chooses the tokens of one answer. Two of one seed choose alike, whatever else is in their batch."""
 
     def __init__(self, options: Options) -> None:
-        greedy = options.temperature == 0
+        greedy = options.temperature < _LEAST_TEMPERATURE
         self.filter = None if greedy else Filter(options.temperature, options.top_p, options.top_k, options.min_p)
         """None takes the most likely token always."""
         self._seed = (secrets.randbits(64) if options.seed is None else options.seed).to_bytes(8, "big")

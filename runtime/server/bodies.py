@@ -14,7 +14,7 @@ from sanic import Request
 from runtime.server.failures import InvalidRequest, RequestTooLarge, RequestTooSlow
 
 Body = TypeVar("Body", bound=BaseModel)
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> bytes:
@@ -49,14 +49,22 @@ async def read_json(request: Request) -> dict[str, Any]:
     if not data.strip():
         raise InvalidRequest("missing request body")
     try:
-        document = json.loads(data)
-        if _SURROGATE.search(data):
-            document = _whole(document)
+        document = parse_json(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise InvalidRequest(f"the body is not a JSON object but {_kind(document)}")
     return document
+
+
+def parse_json(text: str) -> Any:
+    """JSON in which every text is one: half characters become U+FFFD.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON, or too deep.
+    """
+    document = json.loads(text)
+    return _whole(document) if _SURROGATE.search(text) else document
 
 
 def checked(model: type[Body], document: dict[str, Any]) -> Body:

@@ -17,6 +17,7 @@ from runtime.server.anthropic.request import chat_request
 from runtime.server.api import server_event
 from runtime.server.asking import asked_model
 from runtime.server.bodies import checked, read_json
+from runtime.server.capabilities import require
 from runtime.server.streams import AnswerStream
 
 _PING = server_event({"type": "ping"}, "ping")
@@ -29,6 +30,7 @@ async def messages(request: Request) -> HTTPResponse | None:
     told = MessageEvents(body)
     keep_alive = None if body.keep_alive is None else KeepAlive.parse(body.keep_alive)
     async with asked_model(request, body.model, keep_alive) as model:
+        require(model, body.model, "completion", called="chat")
         if not body.stream:
             async with contextlib.aclosing(model.answer(question)) as events:
                 async for event in events:

@@ -11,7 +11,7 @@ from runtime.protocol.events import Progress
 from runtime.protocol.requests import ChatRequest
 from runtime.scheduler.keep_alive import KeepAlive
 from runtime.server.asking import AskedModel, asked_model
-from runtime.server.failures import NotSupported
+from runtime.server.capabilities import require
 
 
 def model_of(request: Request, name: str, keep_alive: float | str | None) -> AbstractAsyncContextManager[AskedModel]:
@@ -19,14 +19,15 @@ def model_of(request: Request, name: str, keep_alive: float | str | None) -> Abs
     return asked_model(request, name, None if keep_alive is None else KeepAlive.parse(keep_alive))
 
 
-def check_thinking(model: AskedModel, name: str, question: ChatRequest) -> None:
-    """Whether the model can think, if it is to.
+def check_abilities(model: AskedModel, name: str, question: ChatRequest) -> None:
+    """Whether the model can answer conversations, and think if it is to.
 
     Raises:
         NotSupported: it cannot.
     """
-    if question.think and "thinking" not in model.capabilities:
-        raise NotSupported(f'"{name}" does not support thinking', where="reasoning_effort")
+    require(model, name, "completion", called="chat")
+    if question.think:
+        require(model, name, "thinking", where="reasoning_effort")
 
 
 def fingerprint(model: AskedModel) -> dict[str, Any]:

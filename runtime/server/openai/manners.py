@@ -12,6 +12,8 @@ DONE = b"data: [DONE]\n\n"
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _CODES = {"unknown-reference": "model_not_found", "context-exceeded": "context_length_exceeded"}
 """Those that clients look for; all others are the codes of docs/errors.md."""
+_CODES_OF_FIELDS = ("invalid-request", "not-supported")
+"""The errors whose place is a field of the request."""
 
 
 def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:
@@ -19,7 +21,8 @@ def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:
     kind = _TYPES.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
     message = failure.message if failure.hint is None else f"{failure.message} ({failure.hint})"
     code = _CODES.get(failure.code, failure.code)
-    return {"error": {"message": message, "type": kind, "param": failure.where, "code": code}}
+    param = failure.where if failure.code in _CODES_OF_FIELDS else None
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 MANNERS = Manners(

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from runtime.server.native.options import read_options
+from runtime.server.failures import InvalidRequest
+from runtime.server.native.failures import OptionOfWrongType
+from runtime.server.native.options import NativeOptions, read_options
 from runtime.server.request_body import RequestBody
 
 TokenText = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
@@ -39,9 +41,9 @@ class SamplingBody(RequestBody):
         """Those options of the engine that the common fields set.
 
         Raises:
-            OptionOfWrongType, NotSupported: what is wrong in `options`.
+            InvalidRequest, NotSupported: what is wrong in `options`.
         """
-        return dict(read_options(self.options or {}).options) | given(
+        return dict(self._native().options) | given(
             temperature=self.temperature,
             top_p=self.top_p or None,
             top_k=1 if self.top_p == 0 else self.top_k,  # only the most likely token is left
@@ -51,7 +53,13 @@ class SamplingBody(RequestBody):
 
     def context_tokens(self) -> int | None:
         """The context that was asked for."""
-        return self.num_ctx or read_options(self.options or {}).context_tokens
+        return self.num_ctx or self._native().context_tokens
+
+    def _native(self) -> NativeOptions:
+        try:
+            return read_options(self.options or {})
+        except OptionOfWrongType as error:
+            raise InvalidRequest(error.message, where="options") from None
 
 
 class PenaltiesBody(SamplingBody):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from runtime.protocol.requests import Message
+from runtime.server.bodies import parse_json
 from runtime.server.failures import InvalidRequest, NotSupported
 from runtime.server.request_body import RequestBody
 
@@ -135,7 +135,7 @@ def parsed_arguments(text: str, place: str) -> dict[str, Any]:
         InvalidRequest: they are no JSON object.
     """
     try:
-        arguments = json.loads(text or "{}")
+        arguments = parse_json(text or "{}")
     except (ValueError, RecursionError):
         raise InvalidRequest("the arguments of a tool call are not JSON", where=place) from None
     if not isinstance(arguments, dict):

@@ -13,7 +13,7 @@ from runtime.protocol.events import Chunk, Progress
 from runtime.server.api import server_event
 from runtime.server.bodies import checked, read_json
 from runtime.server.choices import answers_of
-from runtime.server.openai.asking import check_thinking, fingerprint, model_of, sign_of_life
+from runtime.server.openai.asking import check_abilities, fingerprint, model_of, sign_of_life
 from runtime.server.openai.chat.body import ChatBody
 from runtime.server.openai.chat.reply import chat_reply
 from runtime.server.openai.chat.request import chat_requests
@@ -28,7 +28,7 @@ async def chat_completions(request: Request) -> HTTPResponse | None:
     body = checked(ChatBody, await read_json(request))
     questions = chat_requests(body)
     async with model_of(request, body.model, body.keep_alive) as model:
-        check_thinking(model, body.model, questions[0])
+        check_abilities(model, body.model, questions[0])
         head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": body.model, **fingerprint(model)}
         with_scores = bool(body.logprobs)
         if not body.stream:

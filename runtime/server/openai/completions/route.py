@@ -14,6 +14,7 @@ from runtime.protocol.requests import CompletionRequest, PromptRequest
 from runtime.server.api import server_event
 from runtime.server.asking import AskedModel
 from runtime.server.bodies import checked, read_json
+from runtime.server.capabilities import require
 from runtime.server.choices import answers_of
 from runtime.server.openai.asking import fingerprint, model_of, sign_of_life
 from runtime.server.openai.completions.body import CompletionBody, completion_requests
@@ -28,6 +29,9 @@ async def completions(request: Request) -> HTTPResponse | None:
     body = checked(CompletionBody, await read_json(request))
     questions = completion_requests(body)
     async with model_of(request, body.model, body.keep_alive) as model:
+        require(model, body.model, "completion")
+        if body.suffix:
+            require(model, body.model, "insert", where="suffix")
         head = {"id": new_id("cmpl-"), "created": int(time.time()), "model": body.model, **fingerprint(model)}
         echoes = await _prompts(model, questions) if body.echo else [""] * len(questions)
         told = Completions(head, echoes, body.n or 1, with_scores=body.logprobs is not None)

@@ -12,7 +12,7 @@ from runtime.protocol.events import Chunk, Progress
 from runtime.server.api import Manners, server_event
 from runtime.server.bodies import checked, read_json
 from runtime.server.failures import HttpFailure
-from runtime.server.openai.asking import check_thinking, model_of, sign_of_life
+from runtime.server.openai.asking import check_abilities, model_of, sign_of_life
 from runtime.server.openai.manners import MANNERS
 from runtime.server.openai.replies import new_id
 from runtime.server.openai.responses.body import ResponseBody, response_request
@@ -26,7 +26,7 @@ async def responses(request: Request) -> HTTPResponse | None:
     question = response_request(body)
     told = ResponseEvents(body, new_id("resp_"))
     async with model_of(request, body.model, body.keep_alive) as model:
-        check_thinking(model, body.model, question)
+        check_abilities(model, body.model, question)
         if not body.stream:
             async with contextlib.aclosing(model.answer(question)) as events:
                 async for event in events:

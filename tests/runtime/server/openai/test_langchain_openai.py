@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import SecretStr
 
 from tests.runtime.server.openai.asking import ANSWER, MODEL, RESULT
@@ -45,6 +45,20 @@ def test_a_chat_whole_and_streamed(chat: ChatOpenAI) -> None:
     parts = list(chat.stream("What is a lock?", stream_usage=True))
     assert len(parts) > 5
     assert "".join(part.text for part in parts) == ANSWER
+
+
+def test_texts_become_vectors(hello_server: RunningServer) -> None:
+    embeddings = OpenAIEmbeddings(
+        model=MODEL,
+        base_url=f"{hello_server.url}/v1",
+        api_key=SecretStr("unused"),
+        check_embedding_ctx_length=False,  # else it sends the tokens of another model
+    )
+    vectors = embeddings.embed_documents(["What is a lock?", "Who are you?"])
+    assert [len(vector) for vector in vectors] == [128, 128]
+    assert embeddings.embed_query("What is a lock?") == pytest.approx(vectors[0], abs=1e-4)
+    embeddings.client._client.close()
+    asyncio.run(embeddings.async_client._client.close())
 
 
 def test_a_tool_is_called_and_its_result_told(chat: ChatOpenAI) -> None:

@@ -101,6 +101,12 @@ def test_texts_become_vectors_of_length_one(client: openai.OpenAI) -> None:
         assert math.hypot(*item.embedding) == pytest.approx(1, abs=1e-5)
         assert len(item.embedding) == 8
     assert made.usage.prompt_tokens > 4
+    plain = client.embeddings.create(model=MODEL, input="What is a lock?", dimensions=8, encoding_format="float")
+    assert plain.data[0].embedding == pytest.approx(made.data[0].embedding, abs=1e-5)
+    tokens = client.embeddings.create(model=MODEL, input=[[1, 2, 3], [4]])
+    assert tokens.usage.prompt_tokens == 4
+    with pytest.raises(openai.BadRequestError, match="2048"):
+        client.embeddings.create(model=MODEL, input="What? " * 3000)
 
 
 def test_errors_are_the_clients_own(client: openai.OpenAI) -> None:

@@ -1,0 +1,130 @@
+"""A runner dies in the middle of an answer: every client is told in its own words, and the next answer is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+
+from runtime.server.application import Application
+from tests.runtime.server.running import RunningServer
+
+MODEL = "hello:int8@1.0"
+QUESTION = "What is a lock?"
+LONG: Any = {
+    "type": "object",
+    "properties": {"text": {"const": "on and on " * 120}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+"""A form that takes a model some time to fill."""
+
+
+@pytest.fixture
+def kill(hello_server: RunningServer, hello_application: Application) -> Any:
+    """Ends the process that holds the model."""
+
+    async def process_id() -> int:
+        async with hello_application.residency.lease(MODEL) as lease:
+            return lease.runner.process_id
+
+    def kill() -> None:
+        asked = asyncio.run_coroutine_threadsafe(process_id(), hello_server.loop)
+        os.kill(asked.result(60), signal.SIGKILL)
+
+    return kill
+
+
+@pytest.fixture
+def openai_client(hello_server: RunningServer) -> Iterator[openai.OpenAI]:
+    """OpenAI's."""
+    with openai.OpenAI(base_url=f"{hello_server.url}/v1", api_key="unused", max_retries=0, timeout=60) as client:
+        yield client
+
+
+def test_a_chat_breaks_off_with_an_error(openai_client: openai.OpenAI, kill: Any) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "long", "schema": LONG}}
+    settings: Any = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "reasoning_effort": "none"}
+    with openai_client.chat.completions.create(**settings, response_format=form, stream=True) as stream:
+        assert next(stream).choices[0].delta.content
+        kill()
+        with pytest.raises(openai.APIError) as caught:
+            list(stream)
+    assert caught.value.code == "runner-died"
+    assert openai_client.chat.completions.create(**settings).choices[0].finish_reason == "stop"
+
+
+def test_one_of_several_choices_takes_the_others_with_it(openai_client: openai.OpenAI, kill: Any) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "long", "schema": LONG}}
+    with openai_client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": QUESTION}],
+        reasoning_effort="none",
+        response_format=form,
+        n=3,
+        stream=True,
+    ) as stream:
+        next(stream)
+        kill()
+        with pytest.raises(openai.APIError):
+            list(stream)
+
+
+def test_a_response_breaks_off_with_an_error(openai_client: openai.OpenAI, kill: Any) -> None:
+    text: Any = {"format": {"type": "json_schema", "name": "long", "schema": LONG}}
+    with openai_client.responses.create(
+        model=MODEL, input=QUESTION, reasoning={"effort": "none"}, text=text, stream=True
+    ) as stream:
+        events: list[Any] = []
+        for event in stream:
+            events.append(event)
+            if len(events) == 5:
+                kill()
+    assert events[4].type == "response.output_text.delta"
+    assert [event.type for event in events[-2:]] == ["error", "response.failed"]
+    assert events[-2].code == "runner-died"
+    assert events[-1].response.status == "failed"
+    assert events[-1].response.error is not None
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+
+
+def test_a_message_breaks_off_with_an_error(hello_server: RunningServer, kill: Any) -> None:
+    settings: Any = {"model": MODEL, "max_tokens": 1500, "messages": [{"role": "user", "content": QUESTION}]}
+    form: Any = {"format": {"type": "json_schema", "schema": LONG}}
+    with anthropic.Anthropic(base_url=hello_server.url, api_key="unused", max_retries=0, timeout=60) as client:
+        with client.messages.create(**settings, output_config=form, stream=True) as stream:
+            for event in stream:
+                if event.type == "content_block_delta":
+                    break
+            kill()
+            with pytest.raises(anthropic.APIStatusError) as caught:
+                list(stream)
+        body: Any = caught.value.body
+        assert body["error"]["type"] == "api_error"
+        assert body["request_id"].startswith("req_")
+        assert client.messages.create(**settings).stop_reason == "end_turn"
+
+
+@pytest.mark.parametrize(
+    ("path", "sign"),
+    [
+        ("chat/completions", r": \d+ of \d+ prompt tokens\n"),
+        ("messages", r'event: ping\ndata: {"type":"ping"}\n'),
+    ],
+)
+def test_a_long_prompt_is_accompanied_by_signs_of_life(hello_server: RunningServer, path: str, sign: str) -> None:
+    def signs(words: int) -> int:
+        text = " ".join(f"{path} {number}?" for number in range(words))
+        body = {"model": MODEL, "max_tokens": 2, "messages": [{"role": "user", "content": text}], "stream": True}
+        told = httpx.post(f"{hello_server.url}/v1/{path}", json=body, timeout=60).text
+        return len(re.findall(sign, told))
+
+    assert signs(150) > signs(1)
