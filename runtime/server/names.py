@@ -7,7 +7,7 @@ for in any case. `variant@version` is the tag `variant-version`, as everywhere.
 
 from __future__ import annotations
 
-from registry.digest import Digest
+from registry.digest import Digest, InvalidDigest
 from registry.reference import DEFAULT_TAG, InvalidReference, Reference
 from registry.store.layout import Store
 from registry.store.tags import UnknownReference
@@ -22,6 +22,8 @@ def parse_name(text: str) -> Reference:
     text = text.strip()
     try:
         return Reference.parse(text)
+    except InvalidDigest as error:
+        raise InvalidReference(error.message, hint=error.hint) from None
     except InvalidReference:
         folder, slash, last = text.rpartition("/")
         name, colon, rest = last.partition(":")

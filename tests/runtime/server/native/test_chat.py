@@ -184,3 +184,30 @@ def test_a_seed_repeats(hello: httpx.Client) -> None:
 def test_stops(hello: httpx.Client) -> None:
     told = chat(hello, think=False, options={"stop": ["pins"]}).json()
     assert (told["message"]["content"], told["done_reason"]) == (LOCK_ANSWER.partition("pins")[0], "stop")
+
+
+def test_answers_keep_to_a_form(hello: httpx.Client) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 8},
+            "count": {"type": "integer", "minimum": 0, "maximum": 99},
+        },
+        "required": ["name", "count"],
+        "additionalProperties": False,
+    }
+    told = chat(hello, format=schema, think=False, options={"num_predict": 200}).json()
+    assert set(json.loads(told["message"]["content"])) == {"name", "count"}
+    thought = chat(hello, format=schema, options={"num_predict": 200}).json()["message"]
+    assert thought["thinking"]
+    assert set(json.loads(thought["content"])) == {"name", "count"}
+    refused = chat(hello, format={"type": "nothing"})
+    assert refused.status_code == 400
+
+
+def test_a_prompt_longer_than_the_context(hello: httpx.Client) -> None:
+    long = {"role": "user", "content": "word " * 3000}
+    assert chat(hello, messages=[long, LOCK], think=False).json()["message"]["content"] == LOCK_ANSWER
+    status, told = error(chat(hello, messages=[long, LOCK], truncate=False))
+    assert status == 400
+    assert "2048" in told

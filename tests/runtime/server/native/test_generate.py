@@ -49,7 +49,9 @@ def test_an_empty_prompt_loads_and_unloads(hello: httpx.Client) -> None:
         ({"raw": True, "context": [1]}, 400, "raw mode does not support template, system, or context"),
         ({"suffix": "x"}, 400, "hello:latest does not support insert"),
         ({"images": ["AAAA"]}, 400, "hello:latest does not support vision"),
+        ({"template": "{% if %}"}, 400, "template"),
         ({"context": ["x"]}, 400, "context"),
+        ({"context": [10**9]}, 400, ""),
         ({"format": 5}, 500, "invalid format"),
         ({"options": {"seed": 1.5, "top_p": []}}, 500, 'option "top_p" must be of type float32'),
         ({"options": {"typical_p": 0.5}}, 400, "typical_p is not supported"),
@@ -59,3 +61,28 @@ def test_an_empty_prompt_loads_and_unloads(hello: httpx.Client) -> None:
 def test_refusals(hello: httpx.Client, fields: dict[str, Any], status: int, message: str) -> None:
     told_status, told = error(generate(hello, **fields))
     assert (told_status, message in told) == (status, True), told
+
+
+def test_one_object(hello: httpx.Client) -> None:
+    told = generate(hello, think=False).json()
+    assert told["response"] == LOCK_ANSWER
+    assert "thinking" not in told
+    assert (told["done"], told["done_reason"]) == (True, "stop")
+    assert all(isinstance(token, int) for token in told["context"])
+    assert len(told["context"]) >= told["prompt_eval_count"] + told["eval_count"] - 1
+
+
+def test_a_context_goes_before_the_prompt(hello: httpx.Client) -> None:
+    first = generate(hello, think=False).json()
+    second = generate(hello, prompt="What is the store?", context=first["context"], think=False).json()
+    assert second["prompt_eval_count"] > len(first["context"])
+    assert second["context"][: len(first["context"])] == first["context"]
+
+
+def test_system_and_template(hello: httpx.Client) -> None:
+    told = generate(hello, system="Be brief.", _debug_render_only=True).json()
+    assert "<|im_start|>system\nBe brief.<|im_end|>" in told["_debug_info"]["rendered_template"]
+    template = "{% for message in messages %}<<{{ message.content }}>>{% endfor %}"
+    told = generate(hello, template=template, _debug_render_only=True).json()
+    assert told["_debug_info"]["rendered_template"] == "<<What is a lock?>>"
+    assert (told["response"], told["done"]) == ("", False)
