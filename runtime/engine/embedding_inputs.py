@@ -48,7 +48,8 @@ def rows_of(
         if longest is not None and len(row) > longest:
             if not truncates:
                 raise InputUnusable(
-                    f"input {number} has {len(row)} tokens, and the model reads {longest}",
+                    f"the input length exceeds the context length: input {number} has {len(row)} tokens, and the model "
+                    f"reads {longest}",
                     hint="shorten it, or let it be cut",
                 )
             row = _cut(row, tokenizer.encode(before + given) if isinstance(given, str) else row, longest)

@@ -80,10 +80,10 @@ class EmbeddingRequest:
     """Texts, or token ids."""
     dimensions: int | None = None
     """Keep the first numbers of each vector only, normalised again."""
-    normalizes: bool = True
-    """Whether vectors are given length 1; some models do that themselves, whatever is asked."""
     truncates: bool = True
     """Cut texts that are longer than the context, instead of refusing them."""
+    normalizes: bool = True
+    """Whether vectors are given length 1; some models do that themselves, whatever is asked."""
 
 
 @dataclass(frozen=True, slots=True)
