@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 import signal
-import socket
-import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,9 +20,8 @@ from runtime.protocol.failures import as_error, as_failure
 from runtime.protocol.loaded import Loaded, Vitals
 from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
 from runtime.runner import frames
-from runtime.runner.environment import least_environment
 from runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
-from runtime.runner.scratch import Scratch
+from runtime.runner.spawn import Spawned, spawn
 
 UNREAD_EVENTS = 8192
 """How many events an answer may be ahead of its reader before it is given up."""
@@ -55,17 +51,9 @@ class Runner:
     loaded: Loaded
     facts: ModelFacts
 
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        scratch: Scratch,
-        patience: Patience,
-    ) -> None:
-        self._process = process
-        self._writer = writer
-        self._scratch = scratch
+    def __init__(self, spawned: Spawned, patience: Patience) -> None:
+        self._spawned = spawned
+        self._writer = spawned.writer
         self._patience = patience
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Queue[Event]] = {}
@@ -78,7 +66,7 @@ class Runner:
         self._on_end: list[Callable[[], None]] = []
         self._vitals = Vitals()
         self._watching = asyncio.create_task(self._watch())
-        self._living = asyncio.create_task(self._live(reader))
+        self._living = asyncio.create_task(self._live())
 
     @classmethod
     async def start(
@@ -101,26 +89,7 @@ class Runner:
             OutOfMemory: there is not enough memory.
             MlxbuildError: the model cannot be loaded; of the class that the loading raised.
         """
-        ours, theirs = socket.socketpair()
-        private = Scratch.take(scratch)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-m", "runtime.runner", str(theirs.fileno()), str(os.getpid())),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=least_environment(os.environ, private.folder),
-                start_new_session=True,  # an interrupt at the terminal is for the server, which ends its runners
-            )
-        except BaseException:
-            ours.close()
-            private.give_back(in_order=True)
-            raise
-        finally:
-            theirs.close()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        runner = cls(process, reader, writer, private, patience or Patience())
+        runner = cls(await spawn(scratch), patience or Patience())
         try:
             runner._send("load", str(folder), {"memory_bytes": memory_bytes, "rows": rows})
             runner.loaded = await runner._ready
@@ -138,7 +107,7 @@ class Runner:
     @property
     def process_id(self) -> int:
         """Of the operating system."""
-        return self._process.pid
+        return self._spawned.process.pid
 
     def statistics(self) -> Vitals:
         """What has been done so far, at most a second old."""
@@ -159,20 +128,12 @@ class Runner:
             ReaderTooSlow: the iterator was not asked for so long that the answer was given up.
             MlxbuildError: the request is refused, or failed; of the class that the model raised.
         """
-        number, answers = self._ask(request)
-        ended = False
-        try:
-            await self._writer.drain()
-            while not ended:
-                event = await answers.get()
-                ended = is_last(event)
-                if isinstance(event, Failure):
-                    raise as_error(event)
+        async with self._asked(request) as hear:
+            while True:
+                event = await hear()
                 yield event
-        finally:
-            del self._answers[number]
-            if not ended:
-                self._send("cancel", number)
+                if is_last(event):
+                    return
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         """Vectors of texts; raises as `answer` does."""
@@ -193,59 +154,65 @@ class Runner:
     async def kill(self) -> None:
         """End the process at once."""
         self._stopping = True
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        self._spawned.kill()
         await asyncio.shield(self._living)  # it has to be done, whoever waits for it
 
     async def _one(self, request: Request, kind: type[Answer]) -> Answer:
-        number, answers = self._ask(request)
-        ended = False
-        try:
-            await self._writer.drain()
-            event = await answers.get()
-            ended = True
-        finally:
-            del self._answers[number]
-            if not ended:
-                self._send("cancel", number)
-        if isinstance(event, Failure):
-            raise as_error(event)
+        async with self._asked(request) as hear:
+            event = await hear()
         if not isinstance(event, kind):
             raise frames.MalformedFrame(f"a runner answered with a {type(event).__name__}")
         return event
 
-    def _ask(self, request: Request) -> tuple[int, asyncio.Queue[Event]]:
+    @asynccontextmanager
+    async def _asked(self, request: Request) -> AsyncIterator[Callable[[], Awaitable[Event]]]:
+        """Ask, and hear one event after the other; failures are raised. What is left before its end is cancelled."""
         if self._end is not None:
             raise as_error(self._end)
         number = next(self._numbers)
-        frame = frames.encode(["ask", number, request])
+        self._writer.write(frames.encode(["ask", number, request]))
         answers = self._answers[number] = asyncio.Queue()
-        self._writer.write(frame)
-        return number, answers
+        is_over = False
+
+        async def hear() -> Event:
+            nonlocal is_over
+            event = await answers.get()
+            is_over = is_last(event)
+            if isinstance(event, Failure):
+                raise as_error(event)
+            return event
+
+        try:
+            with suppress(ConnectionError):  # its end is heard of as that of all others
+                await self._writer.drain()
+            yield hear
+        finally:
+            del self._answers[number]
+            if not is_over:
+                self._send("cancel", number)
 
     def _send(self, *message: Any) -> None:
         if self._end is None:
             self._writer.write(frames.encode(list(message)))
 
-    async def _live(self, reader: asyncio.StreamReader) -> None:
+    async def _live(self) -> None:
         """From the first sign of life to the end of the process, and what has to be done then."""
         reading = asyncio.create_task(self._keep_lines())
         broken: str | None = None
         try:
-            while (message := await frames.receive(reader)) is not None:
+            while (message := await frames.receive(self._spawned.reader)) is not None:
                 self._heard = True
                 self._take(message)
         except (OSError, frames.MalformedFrame, ValueError, TypeError, KeyError) as error:
             broken = str(error)
+            self._spawned.kill()
         self._writer.close()
-        if broken is not None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-        code = await self._process.wait()
-        await reading
+        code = await self._spawned.ended(self._patience.stop_seconds)
+        await asyncio.wait((reading,), timeout=1)  # others may hold its output open
+        reading.cancel()
         self._watching.cancel()
         self._end = self._ending(code, broken)
-        self._scratch.give_back(in_order=code == 0)
+        self._spawned.scratch.give_back(in_order=code == 0)
         if not self._ready.done():
             self._ready.set_exception(as_error(self._end))
         for answers in self._answers.values():
@@ -280,14 +247,13 @@ class Runner:
 
     async def _keep_lines(self) -> None:
         """Whatever the process and its libraries print: for the log, and the last of it for the error."""
-        assert self._process.stdout is not None
         rest = b""
-        while part := await self._process.stdout.read(_LINE_BYTES):
+        while part := await self._spawned.output.read(_LINE_BYTES):
             *lines, rest = (rest + part).split(b"\n")
             for line in (*lines, *([rest] if len(rest) > _LINE_BYTES else [])):
                 text = line.decode(errors="replace").rstrip()
                 self._lines.append(text)
-                log.info("runner %d: %s", self._process.pid, text)
+                log.info("runner %d: %s", self._spawned.process.pid, text)
             rest = b"" if len(rest) > _LINE_BYTES else rest
 
     async def _watch(self) -> None:
@@ -307,9 +273,8 @@ class Runner:
             elif min(without_effort, vitals.working_seconds) >= self._patience.stall_seconds:
                 self._stalled = f"it did not get on for {vitals.working_seconds:.0f} seconds"
             if self._stalled is not None:
-                log.error("runner %d is ended: %s", self._process.pid, self._stalled)
-                with suppress(ProcessLookupError):
-                    self._process.kill()
+                log.error("runner %d is ended: %s", self._spawned.process.pid, self._stalled)
+                self._spawned.kill()
                 return
 
     def _ending(self, code: int, broken: str | None) -> Failure:

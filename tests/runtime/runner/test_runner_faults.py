@@ -71,8 +71,11 @@ def test_a_process_that_hangs_is_ended(loop: asyncio.Runner, folder: Path, scrat
     async def hung() -> None:
         other = await Runner.start(folder, scratch, patience=Patience(silent_seconds=2))
         os.kill(other.process_id, signal.SIGSTOP)
+        large = asyncio.create_task(said(other.answer(CompletionRequest("x" * 10_000_000))))  # more than is taken in
         with pytest.raises(RunnerStalled, match="no sign of life"):
             await said(other.answer(QUESTION))
+        with pytest.raises(RunnerStalled):
+            await large
         assert not psutil.pid_exists(other.process_id)
 
     loop.run(hung())

@@ -1,0 +1,72 @@
+"""Begins and ends the process of a runner. What is said to it: `client`; what it does with that: `process`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.runner.environment import least_environment
+from runtime.runner.scratch import Scratch
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A process that waits for its first message."""
+
+    process: asyncio.subprocess.Process
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    scratch: Scratch
+
+    @property
+    def output(self) -> asyncio.StreamReader:
+        """Whatever it and its libraries print."""
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def kill(self) -> None:
+        """End it at once, with the compilers that it may have started."""
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    async def ended(self, seconds: float) -> int:
+        """Its exit code, once it has ended; it is killed if that takes longer."""
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(self.process.wait(), seconds)
+        self.kill()
+        return await self.process.wait()
+
+
+async def spawn(scratch_root: Path) -> Spawned:
+    """A fresh interpreter of our own code, with the least environment; never a fork, which MLX does not survive.
+
+    Raises:
+        OSError: there is no process to be had.
+    """
+    scratch = Scratch.take(scratch_root)
+    ours, theirs = socket.socketpair()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-m", "runtime.runner", str(theirs.fileno()), str(os.getpid())),
+            pass_fds=(theirs.fileno(),),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=least_environment(os.environ, scratch.folder),
+            start_new_session=True,  # an interrupt at the terminal is for the server, which ends its runners
+        )
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+    except BaseException:
+        ours.close()  # which ends a process that was begun
+        scratch.give_back(in_order=False)
+        raise
+    finally:
+        theirs.close()
+    return Spawned(process, reader, writer, scratch)
