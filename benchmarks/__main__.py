@@ -21,6 +21,7 @@ _QUESTIONS = {
     "action_overhead": "what the scheduler adds to an action",
     "serving": "serve beside mlx_lm.server: tokens per second",
     "runner_overhead": "what a model's own process adds to its answers",
+    "engine": "the engine beside mlx_lm's bare loop: tokens per second, waiting times, a cold run",
     "verify_speed": "verify beside the machine's sha256",
 }
 """Questions that run in this process come last: a child begins with the memory of its parent."""

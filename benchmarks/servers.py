@@ -19,7 +19,7 @@ from benchmarks.workplace import MLXBUILD, OFFLINE, Home
 
 _PATIENCE_SECONDS = 60
 _LOOK_SECONDS = 0.005
-_OPENBLAS = "libopenblas.so.0"
+OPENBLAS = "libopenblas.so.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def mlx_lm(folder: Path, *options: str) -> Iterator[Server]:
     """`mlx_lm.server` over a folder, with the matrix library that ours takes where there is one."""
     port = _free_port()
     command = [sys.executable, "-m", "mlx_lm", "server", "--model", folder, "--port", str(port), *options]
-    with _running([*command, "--log-level", "ERROR"], port, "/health", {"LD_PRELOAD": _OPENBLAS}) as server:
+    with _running([*command, "--log-level", "ERROR"], port, "/health", {"LD_PRELOAD": OPENBLAS}) as server:
         yield server
 
 

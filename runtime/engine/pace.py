@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
-_SHARE = 0.9
-"""Seconds of reading for each second that the running answers take for a step."""
+_MOST_STEPS = 1.5
+"""As long as so many steps of the running answers may a part take that is read between two of them."""
 _SMALLEST_TOKENS = 8
-_SMOOTHING = 0.25
+_SMOOTHING = 0.3
 _PARTS_BETWEEN_LOOKS = 64
 """As many parts are read before it is measured again how long a step takes by itself."""
 
 
 class Pace:
-    """Keeps parts of prompts in proportion to the steps between them, so that running answers stay fluent."""
+    """Keeps parts of prompts in proportion to the steps between them, so that running answers stay fluent.
+
+    Sizes are powers of two: few sizes are few shapes to compute with.
+    """
 
     def __init__(self, most_tokens: int) -> None:
         self._most_tokens = most_tokens
         self._step_seconds: float | None = None
-        self._token_seconds: float | None = None
+        self._part_seconds: dict[int, float] = {}
+        """By size."""
+        self._tokens = _SMALLEST_TOKENS
         self._parts = 0
 
     def ticked(self, seconds: float, read_tokens: int) -> None:
         """Answers took a step, and after it so many tokens of prompts were read, in as many seconds together."""
         if not read_tokens:
             self._step_seconds = _smoothed(self._step_seconds, seconds)
-        else:
-            reading = max(seconds - (self._step_seconds or 0.0), 0.1 * seconds)
-            self._token_seconds = _smoothed(self._token_seconds, reading / read_tokens)
+        elif self._step_seconds is not None and read_tokens > self._tokens // 2:
+            reading = max(seconds - self._step_seconds, 0.0)
+            self._part_seconds[self._tokens] = _smoothed(self._part_seconds.get(self._tokens), reading)
 
     def part_tokens(self, *, answers_are_running: bool) -> int:
-        """How many tokens to read next, at most; 0 to leave one step alone.
-
-        A power of two: few sizes are few shapes to compute with.
-        """
+        """How many tokens to read next, at most; 0 to leave one step alone."""
         if not answers_are_running:
             return self._most_tokens
         self._parts += 1
         if self._step_seconds is None or self._parts % _PARTS_BETWEEN_LOOKS == 0:
             return 0
-        if self._token_seconds is None:
-            return _SMALLEST_TOKENS
-        fitting = int(_SHARE * self._step_seconds / self._token_seconds)
-        return max(_SMALLEST_TOKENS, min(self._most_tokens, 1 << (max(fitting, 1).bit_length() - 1)))
+        taken = self._part_seconds.get(self._tokens)
+        if taken is not None:
+            bound = _MOST_STEPS * self._step_seconds
+            if taken > bound:
+                self._tokens = max(self._tokens // 2, _SMALLEST_TOKENS)
+            elif self._foreseen_seconds(taken) <= bound:
+                self._tokens = min(self._tokens * 2, self._most_tokens)
+        return self._tokens
+
+    def _foreseen_seconds(self, taken: float) -> float:
+        """What a part of twice the size will take. Some of that does not depend on the size, as two sizes tell."""
+        smaller = self._part_seconds.get(self._tokens // 2)
+        return taken if smaller is None else taken + 2 * max(taken - smaller, 0.0)
 
 
 def _smoothed(before: float | None, now: float) -> float:
