@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
 from runtime.protocol.events import Chunk, Ending, ToolCall
 from runtime.server.anthropic.body import MessagesBody
+from runtime.server.ids import new_id
 
 Event = dict[str, Any]
 
@@ -19,7 +19,7 @@ class MessageEvents:
     def __init__(self, body: MessagesBody) -> None:
         """Nothing has come yet."""
         self.message: dict[str, Any] = {
-            "id": f"msg_{secrets.token_hex(12)}",
+            "id": new_id("msg_"),
             "type": "message",
             "role": "assistant",
             "model": body.model,
@@ -95,7 +95,7 @@ class MessageEvents:
         self._kind, self._parts = None, []
 
     def _call(self, call: ToolCall) -> Iterator[Event]:
-        block = {"type": "tool_use", "id": f"toolu_{secrets.token_hex(12)}", "name": call.name}
+        block = {"type": "tool_use", "id": new_id("toolu_"), "name": call.name}
         yield {"type": "content_block_start", "index": self._index(), "content_block": {**block, "input": {}}}
         text = json.dumps(call.arguments, ensure_ascii=False)
         yield self._delta({"type": "input_json_delta", "partial_json": text})

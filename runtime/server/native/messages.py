@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +11,8 @@ from pydantic import Field
 from runtime.protocol.events import ToolCall
 from runtime.protocol.requests import Message
 from runtime.server.failures import InvalidRequest
+from runtime.server.ids import call_id
 from runtime.server.native.body import NativeBody
-
-_ID_LETTERS = string.ascii_lowercase + string.digits
 
 
 class FunctionBody(NativeBody):
@@ -86,7 +83,7 @@ def written_calls(calls: Iterable[ToolCall], first_index: int) -> list[dict[str,
     """Calls as answers carry them; `arguments` is an object."""
     return [
         {
-            "id": "call_" + "".join(secrets.choice(_ID_LETTERS) for _ in range(8)),
+            "id": call_id(),
             "function": {"index": index, "name": call.name, "arguments": dict(call.arguments)},
         }
         for index, call in enumerate(calls, first_index)

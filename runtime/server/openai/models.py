@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,6 +10,7 @@ from sanic import Request
 from sanic.response import HTTPResponse, json
 
 from registry.reference import Reference
+from runtime.server.anthropic.models import VERSION_HEADER, model_reply, models_reply
 from runtime.server.application import application_of
 from runtime.server.catalogue import ListedModel, describe, list_models
 from runtime.server.names import find_model
@@ -18,11 +20,11 @@ _NOBODY = "library"
 
 
 async def models(request: Request) -> HTTPResponse:
-    """All models, those that came last first."""
-    listed = [
-        _model(name, Reference.parse(name), described) for name, described in list_models(application_of(request).store)
-    ]
-    return json({"object": "list", "data": listed})
+    """All models, those that came last first; in Anthropic's form for its clients, which ask by the same path."""
+    listed = await asyncio.to_thread(list_models, application_of(request).store)
+    if VERSION_HEADER in request.headers:
+        return json(models_reply(listed))
+    return json({"object": "list", "data": [_model(name, Reference.parse(name), each) for name, each in listed]})
 
 
 async def model(request: Request, name: str) -> HTTPResponse:
@@ -30,7 +32,10 @@ async def model(request: Request, name: str) -> HTTPResponse:
     store = application_of(request).store
     name = unquote(name)
     reference, digest = find_model(store, name)
-    return json(_model(name, reference, describe(store, digest)))
+    described = await asyncio.to_thread(describe, store, digest)
+    if VERSION_HEADER in request.headers:
+        return json(model_reply(name, described))
+    return json(_model(name, reference, described))
 
 
 def _model(name: str, reference: Reference, described: ListedModel) -> dict[str, Any]:

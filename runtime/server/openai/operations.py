@@ -12,7 +12,7 @@ _ERROR = fields(error=fields("message", "type", "param", "code"))
 _ASKING = (400, 404, 408, 413, 500, 503)
 _COMPLETION = fields("id", "object", "created", "model", "choices", "usage")
 _RESPONSE = fields("id", "object", "created_at", "model", "status", "output", "usage")
-_MODEL = fields("id", "object", "created", "owned_by")
+_MODEL = fields("id")
 
 OPERATIONS = (
     Operation(
@@ -43,7 +43,7 @@ OPERATIONS = (
         answers((JSON, _RESPONSE), (EVENTS, EVENT), errors=_ERROR, statuses=_ASKING),
         ResponseBody,
     ),
-    Operation("GET", "/v1/models", "List the models", {200: Reply({JSON: fields("object", "data")})}),
+    Operation("GET", "/v1/models", "List the models", {200: Reply({JSON: fields("data")})}),
     Operation(
         "GET",
         "/v1/models/{model}",

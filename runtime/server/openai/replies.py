@@ -1,27 +1,14 @@
-"""What replies of several of OpenAI's routes have in common: ids, usage, calls and log-probabilities."""
+"""What replies of several of OpenAI's routes have in common: usage, calls and log-probabilities."""
 
 from __future__ import annotations
 
 import json
-import secrets
-import string
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runtime.protocol.answers import ScoredToken
 from runtime.protocol.events import Ending, TokenScore, ToolCall
-
-_LETTERS = string.ascii_lowercase + string.digits
-
-
-def new_id(prefix: str) -> str:
-    """An id that nobody else has."""
-    return f"{prefix}{secrets.token_hex(12)}"
-
-
-def call_id() -> str:
-    """The id of a tool call, in the form that the native API gives it too."""
-    return "call_" + "".join(secrets.choice(_LETTERS) for _ in range(8))
+from runtime.server.ids import call_id
 
 
 def arguments_text(call: ToolCall) -> str:

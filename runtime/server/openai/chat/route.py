@@ -13,13 +13,13 @@ from runtime.protocol.events import Chunk, Progress
 from runtime.server.api import server_event
 from runtime.server.bodies import checked, read_json
 from runtime.server.choices import answers_of
+from runtime.server.ids import new_id
 from runtime.server.openai.asking import check_abilities, fingerprint, model_of, sign_of_life
 from runtime.server.openai.chat.body import ChatBody
 from runtime.server.openai.chat.reply import chat_reply
 from runtime.server.openai.chat.request import chat_requests
 from runtime.server.openai.chat.stream import ChatStream
 from runtime.server.openai.manners import DONE, MANNERS
-from runtime.server.openai.replies import new_id
 from runtime.server.streams import AnswerStream
 
 

@@ -16,11 +16,11 @@ from runtime.server.asking import AskedModel
 from runtime.server.bodies import checked, read_json
 from runtime.server.capabilities import require
 from runtime.server.choices import answers_of
+from runtime.server.ids import new_id
 from runtime.server.openai.asking import fingerprint, model_of, sign_of_life
 from runtime.server.openai.completions.body import CompletionBody, completion_requests
 from runtime.server.openai.completions.reply import Completions
 from runtime.server.openai.manners import DONE, MANNERS
-from runtime.server.openai.replies import new_id
 from runtime.server.streams import AnswerStream
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from runtime.protocol.answers import Answer
 from runtime.protocol.events import Chunk, Ending, ToolCall
 from runtime.server.failures import HttpFailure
-from runtime.server.openai.replies import arguments_text, call_id, new_id, score_reply
+from runtime.server.ids import call_id, new_id
+from runtime.server.openai.replies import arguments_text, score_reply
 from runtime.server.openai.responses.body import ResponseBody
 
 Event = dict[str, Any]

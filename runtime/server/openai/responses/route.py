@@ -12,9 +12,9 @@ from runtime.protocol.events import Chunk, Progress
 from runtime.server.api import Manners, server_event
 from runtime.server.bodies import checked, read_json
 from runtime.server.failures import HttpFailure
+from runtime.server.ids import new_id
 from runtime.server.openai.asking import check_abilities, model_of, sign_of_life
 from runtime.server.openai.manners import MANNERS
-from runtime.server.openai.replies import new_id
 from runtime.server.openai.responses.body import ResponseBody, response_request
 from runtime.server.openai.responses.reply import Event, ResponseEvents
 from runtime.server.streams import AnswerStream

@@ -160,3 +160,11 @@ def test_the_stream_has_anthropics_events(hello_server: RunningServer) -> None:
     names = re.findall(r"^event: (.*)$", answer.text, re.MULTILINE)
     assert names[:2] == ["message_start", "ping"]
     assert names[-2:] == ["message_delta", "message_stop"]
+
+
+def test_models(client: anthropic.Anthropic) -> None:
+    assert "hello:latest" in {model.id for model in client.models.list()}
+    one = client.models.retrieve(MODEL)
+    assert (one.id, one.type) == (MODEL, "model")
+    with pytest.raises(anthropic.NotFoundError):
+        client.models.retrieve("unknown")
