@@ -28,6 +28,8 @@ UNREAD_EVENTS = 8192
 _LAST_LINES = 20
 _CHECK_SECONDS = 1.0
 _LINE_BYTES = 4096
+_DYING_SECONDS = 0.5
+"""In which a process has ended whose last words were cut by its death."""
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -203,11 +205,15 @@ class Runner:
             while (message := await frames.receive(self._spawned.reader)) is not None:
                 self._heard = True
                 self._take(message)
-        except (OSError, frames.MalformedFrame, ValueError, TypeError, KeyError) as error:
+        except OSError:
+            pass  # as at the end of what it says
+        except (frames.MalformedFrame, ValueError, TypeError, KeyError) as error:
             broken = str(error)
-            self._spawned.kill()
         self._writer.close()
-        code = await self._spawned.ended(self._patience.stop_seconds)
+        if await self._spawned.ends_within(_DYING_SECONDS if broken else self._patience.stop_seconds):
+            broken = None  # nothing was wrong but that it ended
+        self._spawned.kill()
+        code = await self._spawned.process.wait()
         await asyncio.wait((reading,), timeout=1)  # others may hold its output open
         reading.cancel()
         self._watching.cancel()
