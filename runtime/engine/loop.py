@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NewType, TypeVar
 
 from registry.errors import EnvironmentFailure, StepError
@@ -44,10 +45,13 @@ class Engine:
     such tick in a row ends the engine. It also ends when nobody has it any more.
     """
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, limits: Limits) -> None:
-        """Start the thread for a model of mlx-lm whose arrays are evaluated. The limits are resolved ones."""
+    def __init__(self, model: Any, tokenizer: Tokenizer, limits: Limits, *, draft: Any = None) -> None:
+        """Start the thread for a model of mlx-lm whose arrays are evaluated. The limits are resolved ones.
+
+        `draft` is a smaller model with the same tokens: it makes an answer faster that is the only one.
+        """
         self._tokenizer = tokenizer
-        self._loop = _Loop(model, limits)
+        self._loop = _Loop(model, limits, draft)
         self._last_ticket = 0
         self._lock = threading.Lock()
         thread = threading.Thread(target=self._loop.work, name="engine", daemon=True)
@@ -110,10 +114,9 @@ class Engine:
 class _Loop:
     """What runs on the engine's thread, with the way to it."""
 
-    def __init__(self, model: Any, limits: Limits) -> None:
-        self._model = model
-        self._limits = limits
-        self._schedule = Schedule(model, limits)
+    def __init__(self, model: Any, limits: Limits, draft: Any) -> None:
+        self._new_schedule = partial(Schedule, model, limits, draft)
+        self._schedule = self._new_schedule()
         self._rows: dict[Ticket, Row] = {}
         self._lock = threading.RLock()  # an engine may be collected while its thread is asked for something
         self._failures = 0
@@ -156,7 +159,7 @@ class _Loop:
         while not self.commands.empty():
             self.commands.get()()
         self._fail_all(self.ended)
-        self._schedule = Schedule(self._model, self._limits)  # lets go of all caches
+        self._schedule = self._new_schedule()  # lets go of all caches
 
     def _take_commands(self) -> None:
         """Do what was asked meanwhile; wait for it when there is nothing else to do."""
@@ -191,7 +194,7 @@ class _Loop:
         told = f"computing failed: {error or type(error).__name__}"
         self._fail_all(OutOfMemory(told) if is_lack_of_memory(error) else EngineFailed(told, hint="try again"))
         counts = self._schedule.counts
-        self._schedule = Schedule(self._model, self._limits)
+        self._schedule = self._new_schedule()
         self._schedule.counts = counts
         if self._failed_before:
             self.end(EngineEnded(f"computing failed twice in a row: {error or type(error).__name__}"))

@@ -51,6 +51,9 @@ class Options:
     """How many of the most likely tokens chunks carry beside it."""
     kv_bits: int | None = None
     """Keep keys and values in that many bits: longer contexts in the same memory, but such answers are not batched."""
+    draft_tokens: int = 4
+    """How many tokens a draft model proposes at once, where there is one and the answer is computed alone; 0 for none.
+    """
 
     def __post_init__(self) -> None:
         checks = {
@@ -67,6 +70,7 @@ class Options:
             "max_tokens": self.max_tokens is None or self.max_tokens >= 1,
             "stops": all(self.stops),
             "top_logprobs": 0 <= self.top_logprobs <= 20,
+            "draft_tokens": 0 <= self.draft_tokens <= 16,
             "kv_bits": self.kv_bits in (None, 2, 3, 4, 5, 6, 8),
         }
         for name, holds in checks.items():
@@ -110,5 +114,6 @@ _RANGES = {
     "max_tokens": "1 or more",
     "stops": "texts that are not empty",
     "top_logprobs": "between 0 and 20",
+    "draft_tokens": "between 0 and 16",
     "kv_bits": "2, 3, 4, 5, 6 or 8",
 }

@@ -20,6 +20,7 @@ class _Reading:
     """A prompt on its way into layer caches: all of it but the last token."""
 
     row: Row
+    model: Any
     group_size: int | None
     waiting: list[int]
     """Tokens that are still to be read."""
@@ -63,13 +64,14 @@ class Prefill:
         """Rows whose prompts are not read yet, oldest first."""
         return [reading.row for reading in self._readings]
 
-    def add(self, row: Row, *, group_size: int | None = None) -> None:
+    def add(self, row: Row, *, model: Any = None, group_size: int | None = None) -> None:
         """Read the tokens of a row, as far as the prefix cache does not have them when its turn comes.
 
-        `group_size` is that of quantized keys and values, for a row that asks for them.
+        `model` is another than the usual one, for a row of another kind. `group_size` is that of quantized keys and
+        values, for a row that asks for them.
         """
         known = self._prefixes.knows(row.tokens, row.kind)
-        self._readings.append(_Reading(row, group_size, row.tokens[known:-1]))
+        self._readings.append(_Reading(row, model or self._model, group_size, row.tokens[known:-1]))
 
     def drop(self, rows: Sequence[Row]) -> None:
         """Read no further for some rows; what was read of a prompt is kept in the prefix cache."""
@@ -83,7 +85,7 @@ class Prefill:
         """Read a part of at most that many tokens."""
         reading = self._next()
         layers = self._begun(reading)
-        if len(reading.waiting) <= min(limit_tokens, SHORT_TOKENS) and can_merge(layers):
+        if len(reading.waiting) <= min(limit_tokens, SHORT_TOKENS) and self._merges(reading):
             together = self._fitting(reading, limit_tokens)
             if len(together) > 1:
                 return self._read_together(together)
@@ -105,7 +107,7 @@ class Prefill:
         if reading.layers is not None:
             return reading.layers
         row = reading.row
-        layers, reused = self._prefixes.take(row.tokens, row.kind)
+        layers, reused = self._prefixes.take(row.tokens, row.kind, model=reading.model)
         bits = row.prepared.options.kv_bits
         if bits is not None and reading.group_size is not None and not reused:
             layers = quantized(layers, bits, reading.group_size)
@@ -124,11 +126,15 @@ class Prefill:
             if first.stops or reading is first or len(reading.waiting) > SHORT_TOKENS:
                 continue
             width = max(longest, len(reading.waiting))
-            if width * (len(together) + 1) > limit_tokens or not can_merge(self._begun(reading)) or reading.stops:
+            if width * (len(together) + 1) > limit_tokens or not self._merges(reading) or reading.stops:
                 continue
             longest = width
             together.append(reading)
         return together
+
+    def _merges(self, reading: _Reading) -> bool:
+        layers = self._begun(reading)
+        return not reading.row.kind and can_merge(layers)
 
     def _read(self, reading: _Reading, layers: Layers, limit_tokens: int) -> int:
         """Read a part of one prompt; returns its size."""
@@ -138,7 +144,7 @@ class Prefill:
         count = min(limit_tokens, len(reading.waiting))
         if reading.stops:
             count = min(count, reading.stops[0] - row.cached_tokens)
-        self._model(mx.array(reading.waiting[:count])[None], cache=layers)
+        reading.model(mx.array(reading.waiting[:count])[None], cache=layers)
         mx.eval([layer.state for layer in layers])
         mx.clear_cache()
         row.cached_tokens += count

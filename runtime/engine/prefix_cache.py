@@ -48,10 +48,11 @@ class PrefixCache:
         """As they stand."""
         return PrefixFigures(len(self._entries), self._size_bytes, self._hits, self._misses, self._evicted)
 
-    def take(self, prompt: Sequence[int], kind: str = "") -> tuple[Layers, int]:
+    def take(self, prompt: Sequence[int], kind: str = "", *, model: Any = None) -> tuple[Layers, int]:
         """Layer caches for a prompt, and how many of its tokens are in them: at least one is left to compute.
 
-        They are the caller's to change. Nothing is copied before that. `kind` keeps caches of another form apart.
+        They are the caller's to change. Nothing is copied before that. `kind` keeps caches of another form apart, and
+        `model` makes such when there are none.
         """
         wanted = tuple(prompt[:-1])
         found: tuple[str, tuple[int, ...]] | None = None
@@ -64,7 +65,7 @@ class PrefixCache:
                 found, longest = key, common
         if found is None:
             self._misses += 1
-            return fresh(self._model), 0
+            return fresh(model or self._model), 0
         self._hits += 1
         self._entries.move_to_end(found)
         entry = self._entries[found]

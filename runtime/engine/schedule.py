@@ -13,14 +13,17 @@ from runtime.engine.batch import Batch
 from runtime.engine.footprint import Footprint
 from runtime.engine.limits import Limits
 from runtime.engine.pace import Pace
+from runtime.engine.penalties import Penalties
 from runtime.engine.prefill import Prefill
 from runtime.engine.prefix_cache import PrefixCache
 from runtime.engine.row import Row
+from runtime.engine.speculation import ModelPair, Speculation
 from runtime.engine.statistics import Statistics
 from runtime.protocol.events import Event, Progress
 from runtime.protocol.failures import as_failure
 
 _PART_TOKENS = 512
+_DRAFTED = "drafted"
 EXPECTED_ANSWER_TOKENS = 1024
 """What is reserved for an answer that may be longer. If it grows beyond, and memory is short, an answer has to wait."""
 
@@ -51,8 +54,11 @@ class Counts:
 class Schedule:
     """The requests of an engine between submission and ending. For the engine's thread alone."""
 
-    def __init__(self, model: Any, limits: Limits) -> None:
-        """For a model of mlx-lm; nothing is computed yet. A cache without a limit may grow without one."""
+    def __init__(self, model: Any, limits: Limits, draft: Any = None) -> None:
+        """For a model of mlx-lm, and a smaller one that drafts for it; nothing is computed yet.
+
+        A cache without a limit may grow without one.
+        """
         self._model = model
         self._rows = limits.rows
         self._cache_bytes = limits.cache_bytes
@@ -61,6 +67,9 @@ class Schedule:
         self._batch = Batch(model)
         self._alone = Batch(model)
         """Of one row that cannot be computed together with others."""
+        self._pair = None if draft is None else ModelPair(model, draft)
+        self._speculation = None if self._pair is None else Speculation(self._pair)
+        """Of one row that came when nothing else was to do."""
         self._waiting: deque[Row] = deque()
         self._pace = Pace(limits.part_tokens or _PART_TOKENS)
         self._footprint: Footprint | None = None
@@ -76,7 +85,7 @@ class Schedule:
         if row in self._waiting:
             self._waiting.remove(row)
         self._prefill.drop([row])
-        for batch in (self._batch, self._alone):
+        for batch in self._batches():
             if row in batch.rows:
                 self._leave(batch, [row])
 
@@ -85,8 +94,8 @@ class Schedule:
         begun = time.perf_counter()
         self.counts.ticks += 1
         done = self._admit()
-        was_running = bool(self._batch.rows or self._alone.rows)
-        for batch in (self._batch, self._alone):
+        was_running = any(batch.rows for batch in self._batches())
+        for batch in self._batches():
             if batch.rows:
                 done += self._step(batch)
         read_tokens = self._read(answers_are_running=was_running) if self._prefill.rows else 0
@@ -103,7 +112,7 @@ class Schedule:
 
     def statistics(self, *, failures: int, working_since: float | None) -> Statistics:
         """As things stand."""
-        running = [*self._batch.rows, *self._alone.rows, *self._prefill.rows]
+        running = self._running()
         return Statistics(
             running=len(running),
             waiting=len(self._waiting),
@@ -131,7 +140,9 @@ class Schedule:
             elif not self._has_room_for(row):
                 break
             else:
-                self._prefill.add(row, group_size=self._measured().group_size)
+                self._choose_kind(row)
+                model = self._pair if row.kind == _DRAFTED else None
+                self._prefill.add(row, model=model, group_size=self._measured().group_size)
             self._waiting.popleft()
         return refused
 
@@ -152,10 +163,10 @@ class Schedule:
         return None
 
     def _has_room_for(self, row: Row) -> bool:
-        running = [*self._batch.rows, *self._alone.rows, *self._prefill.rows]
+        running = self._running()
         if not running:
             return True
-        if not self._batches(row) and any(not self._batches(other) for other in running):
+        if not self._merges(row) and any(not self._merges(other) for other in running):
             return False
         fits = self._cache_bytes is None or self._predicted_bytes([*running, row]) <= self._cache_bytes
         return len(running) < self._rows and fits
@@ -166,13 +177,29 @@ class Schedule:
             return 0
         return len(rows) * self._footprint.bytes_for(max(map(_expected_tokens, rows)))
 
-    def _batches(self, row: Row) -> bool:
+    def _choose_kind(self, row: Row) -> None:
+        """Have an answer drafted when it is the only one; what was drafted once goes on so when it comes back."""
+        options = row.prepared.options
+        is_steered = row.prepared.constraint is not None or Penalties.of(options, row.tokens) is not None
+        if self._pair is None or row.kind or is_steered or not options.draft_tokens or self._running():
+            return
+        if self._pair.can_speculate:
+            row.kind = _DRAFTED
+
+    def _running(self) -> list[Row]:
+        return [*(row for batch in self._batches() for row in batch.rows), *self._prefill.rows]
+
+    def _batches(self) -> list[Batch | Speculation]:
+        batches: list[Batch | Speculation] = [self._batch, self._alone]
+        return batches if self._speculation is None else [*batches, self._speculation]
+
+    def _merges(self, row: Row) -> bool:
         return not row.kind and self._measured().merges
 
-    def _step(self, batch: Batch) -> list[Row]:
+    def _step(self, batch: Batch | Speculation) -> list[Row]:
         for written in batch.step():
             row = written.row
-            if row.failure is None:
+            if row.failure is None and row.writer.reason is None:
                 try:
                     events: Sequence[Event] = row.writer.add(written.token, written.scores)
                     self.counts.answer_tokens += 1
@@ -188,11 +215,11 @@ class Schedule:
         self._make_room(batch)
         return done
 
-    def _leave(self, batch: Batch, rows: Sequence[Row]) -> None:
+    def _leave(self, batch: Batch | Speculation, rows: Sequence[Row]) -> None:
         for row, layers in batch.leave(rows, keeping=rows):
             self._prefixes.keep(row.tokens[: row.cached_tokens], layers, row.kind)
 
-    def _make_room(self, batch: Batch) -> None:
+    def _make_room(self, batch: Batch | Speculation) -> None:
         """When answers came to be longer than expected, and memory is short, have the youngest wait in its middle."""
         while self._cache_bytes is not None and len(batch.rows) > 1:
             longest = max(len(row.tokens) for row in batch.rows) + 1
@@ -215,9 +242,13 @@ class Schedule:
             new = [row for row in part.ready.rows if not row.writer.answer_tokens]  # others come back after a wait
             self.counts.prompt_tokens += sum(len(row.prepared.tokens) for row in new)
             self.counts.reused_tokens += sum(row.writer.reused_tokens for row in new)
-            batch = self._batch if self._batches(part.ready.rows[0]) else self._alone
-            batch.join(part.ready.rows, part.ready.layers, is_merged=part.ready.is_merged)
+            self._batch_of(part.ready.rows[0]).join(part.ready.rows, part.ready.layers, is_merged=part.ready.is_merged)
         return part.tokens
+
+    def _batch_of(self, row: Row) -> Batch | Speculation:
+        if row.kind == _DRAFTED and self._speculation is not None:
+            return self._speculation
+        return self._batch if self._merges(row) else self._alone
 
     def _measured(self) -> Footprint:
         self._footprint = self._footprint or Footprint.of(self._model)

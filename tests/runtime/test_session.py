@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from datetime import UTC, datetime
@@ -16,9 +17,12 @@ from registry.digest import Digest
 from registry.store.layout import Store
 from runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
 from runtime.engine.defaults import Defaults
+from runtime.engine.loop import EngineEnded
 from runtime.engine.options import InvalidOption
+from runtime.engine.prepared import PromptUnusable
 from runtime.model.prompt import ChatTemplate, named
 from runtime.protocol.events import Chunk
+from runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
 from runtime.session import LoadedModel, NotAnArtifactFolder
 from tests.runtime.tiny_folders import write_model
 
@@ -214,3 +218,120 @@ def test_the_example_calls_a_tool_and_uses_its_result(hello: LoadedModel) -> Non
     answer = text(hello.chat(messages, tools=[WEATHER], think=False, max_tokens=200))
     assert "4" in answer
     assert "Oslo" in answer
+
+
+def test_answers_come_at_once_to_threads_and_coroutines(tiny: LoadedModel) -> None:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    prompts = [f"hello {number}" for number in range(6)]
+    expected = [text(tiny.generate(prompt, max_tokens=12)) for prompt in prompts]
+
+    async def gather() -> list[str]:
+        async def one(prompt: str) -> str:
+            return "".join([chunk.text async for chunk in tiny.generate_async(prompt, max_tokens=12)])
+
+        return await asyncio.gather(*map(one, prompts))
+
+    with ThreadPoolExecutor(6) as pool:
+        threads = [pool.submit(lambda prompt: text(tiny.generate(prompt, max_tokens=12)), prompt) for prompt in prompts]
+        assert asyncio.run(gather()) == expected
+        assert [each.result() for each in threads] == expected
+
+
+def test_a_coroutine_that_leaves_ends_the_computing(tiny: LoadedModel) -> None:
+    import asyncio
+
+    async def leave() -> None:
+        async for chunk in tiny.chat_async([USER]):
+            if chunk.token is not None:
+                break
+        task = asyncio.create_task(anext(tiny.generate_async("hello world " * 30)))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(leave())
+    for stream in (tiny.answer(CompletionRequest("hello")), tiny.answer(CompletionRequest("world"))):
+        next(stream)
+        stream.close()
+        assert list(stream) == []
+    gc.collect()
+    figures = tiny.engine.run(tiny.engine.statistics).result()
+    assert (figures.running, figures.waiting) == (0, 0)
+
+
+def test_a_closed_model_says_so_and_loads_again(tiny: LoadedModel) -> None:
+    expected = text(tiny.generate("hello", max_tokens=5))
+    stream = tiny.generate("hello")
+    tiny.close()
+    with pytest.raises(EngineEnded):
+        list(stream)
+    assert text(tiny.generate("hello", max_tokens=5)) == expected
+
+
+def test_a_draft_of_the_same_tokens_changes_no_answer(tiny: LoadedModel, tmp_path: Path) -> None:
+    expected = text(tiny.generate("hello", max_tokens=20))
+    drafted = LoadedModel(tiny.folder, draft=LoadedModel(write_model(tmp_path / "draft", "llama")))
+    assert text(drafted.generate("hello", max_tokens=20)) == expected
+
+
+def test_an_earlier_exchange_goes_on_by_its_tokens(tiny: LoadedModel) -> None:
+    first = ChatRequest((USER,), options={"max_tokens": 8}, wants_tokens=True)
+    *_, last = (event for event in tiny.answer(first) if isinstance(event, Chunk))
+    assert last.ending is not None
+    assert last.ending.tokens is not None
+    assert len(last.ending.tokens) == last.ending.prompt_tokens + 8
+    second = ChatRequest((USER,), preceding_tokens=last.ending.tokens, options={"max_tokens": 2})
+    *_, last_of_second = (event for event in tiny.answer(second) if isinstance(event, Chunk))
+    assert last_of_second.ending is not None
+    assert last_of_second.ending.prompt_tokens == len(last.ending.tokens) + last.ending.prompt_tokens
+    assert last_of_second.ending.reused_tokens >= len(last.ending.tokens) - 1
+    prompt = tiny.prompt_of(PromptRequest(second))
+    assert prompt.tokens == last_of_second.ending.prompt_tokens
+    assert prompt.text.endswith(tiny.prompt([USER]))
+
+
+def test_the_oldest_messages_make_room_and_system_and_last_stay(tiny: LoadedModel) -> None:
+    system = {"role": "system", "content": "Be kind."}
+    turns = [
+        {"role": role, "content": f"{role} {number} " + "x" * 20}
+        for number in range(40)
+        for role in ("user", "assistant")
+    ]
+    last = {"role": "user", "content": "and now?"}
+    request = ChatRequest((system, *turns, last), options={"max_tokens": 4})
+    prompt = tiny.prompt_of(PromptRequest(request))
+    assert 350 < prompt.tokens < 512
+    assert "Be kind." in prompt.text
+    assert "and now?" in prompt.text
+    assert "assistant 39" in prompt.text
+    assert "user 0 " not in prompt.text
+    *_, end = tiny.answer(request)
+    assert isinstance(end, Chunk)
+    assert end.ending is not None
+    assert end.ending.prompt_tokens == prompt.tokens
+    with pytest.raises(PromptUnusable, match="input length"):
+        tiny.prepare(ChatRequest((system, *turns, last), truncates=False))
+    with pytest.raises(PromptUnusable, match="input length"):
+        tiny.prepare(ChatRequest((system, {"role": "user", "content": "é" * 500})))
+    smaller = tiny.prompt_of(PromptRequest(ChatRequest((system, *turns, last), context_tokens=200)))
+    assert 100 < smaller.tokens < 200
+
+
+def test_python_needs_no_server(tiny_folder: Path) -> None:
+    from tests.runtime.model.test_architecture import fresh_python
+
+    code = f"""
+import sys
+from pathlib import Path
+import mlxbuild
+from runtime.session import LoadedModel
+model = LoadedModel(Path({str(tiny_folder)!r}))
+list(model.chat([{{"role": "user", "content": "x"}}], max_tokens=2))
+loaded = {{name.split(".")[0] for name in sys.modules}}
+assert "mlx" in loaded and not loaded & {{"sanic", "transformers", "llguidance"}}, loaded
+print("done")
+"""
+    assert fresh_python(code) == "done\n"

@@ -91,12 +91,14 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     },
 }
 KINDS = tuple(_OWN)
+_WIDE = {"model_type": "qwen3", **_COMMON, "head_dim": 64}
+"""Heads as large as they have to be to be quantized."""
 
 
 @functools.cache
 def random_model(kind: str) -> Any:
     """In float32, evaluated; the same one each time."""
-    config = {"model_type": kind, **_COMMON, **_OWN[kind]}
+    config = _WIDE if kind == "wide" else {"model_type": kind, **_COMMON, **_OWN[kind]}
     model_class, arguments_class = model_classes(config)
     mx.random.seed(5)
     model = model_class(arguments_class.from_dict(config))

@@ -1,0 +1,111 @@
+"""A small model drafts tokens, and the large one checks them all at once: for a row that has the machine for itself.
+
+The answer is the one that the large model gives by itself: each of its tokens is chosen from its own logits, with the
+randomness of its place. A draft that chooses alike, by the same randomness, only makes it known earlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from runtime.engine.batch import Written
+from runtime.engine.layers import Layers, always_rewinds, fresh, rewind
+from runtime.engine.row import Row
+from runtime.engine.sampling import sample
+from runtime.engine.scores import LazyScores
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+
+class ModelPair:
+    """A model and its draft, as one that reads prompts into the layer caches of both."""
+
+    def __init__(self, model: Any, draft: Any) -> None:
+        self.model = model
+        self.draft = draft
+        self.layers = [*model.layers, *draft.layers]
+        self._count = len(fresh(model))
+
+    def make_cache(self) -> Layers:
+        """As mlx-lm asks for it: the model's layer caches, then the draft's."""
+        return [*fresh(self.model), *fresh(self.draft)]
+
+    def parted(self, layers: Layers) -> tuple[Layers, Layers]:
+        """Those of the model, and those of the draft."""
+        return layers[: self._count], layers[self._count :]
+
+    def __call__(self, tokens: mx.array, cache: Layers) -> None:
+        """Read tokens; nobody asks for logits of a prompt."""
+        own, drafts = self.parted(cache)
+        self.model(tokens, cache=own)
+        self.draft(tokens, cache=drafts)
+
+    @property
+    def can_speculate(self) -> bool:
+        """Whether drafts that turn out wrong can be taken back."""
+        return always_rewinds(self.make_cache())
+
+
+class Speculation:
+    """The place of one row; it has the form of a `Batch`."""
+
+    def __init__(self, pair: ModelPair) -> None:
+        self._pair = pair
+        self.rows: list[Row] = []
+        self._layers: Layers = []
+
+    def join(self, rows: Sequence[Row], layers: Layers, *, is_merged: bool) -> None:
+        """Take the only row, in whose layer caches all of the prompt is but its last token."""
+        (row,) = rows
+        self.rows, self._layers = [row], layers
+
+    def step(self) -> list[Written]:
+        """Draft, check, and take what is right: at least one token."""
+        import mlx.core as mx
+
+        (row,) = self.rows
+        own, drafts = self._pair.parted(self._layers)
+        place = row.writer.answer_tokens
+        left = None if row.writer.limit is None else row.writer.limit - place
+        count = min(row.prepared.options.draft_tokens, (left or 1 << 30) - 1)
+        last = mx.array([row.tokens[-1]], dtype=mx.uint32)
+        drafted = self._drafted(row, last, count, place, drafts)
+        logits = self._pair.model(mx.concatenate([last, *drafted])[None], cache=own)[0]
+        row.sampler.go_to(place)
+        chosen = mx.concatenate([sample(logits[each : each + 1], [row.sampler]) for each in range(count + 1)])
+        scores = LazyScores.of([row] * (count + 1), logits, chosen)
+        mx.eval(chosen, *drafted, *(() if scores is None else scores.arrays))
+        tokens = cast("list[int]", chosen.tolist())
+        proposed = [int(cast(int, token.item())) for token in drafted]
+        right = next((each for each in range(count) if tokens[each] != proposed[each]), count)
+        rewind(own, count - right)
+        if right == count and count:  # the last one drafted has not been through the draft itself
+            self._pair.draft(drafted[-1][None], cache=drafts)
+        elif count:
+            rewind(drafts, count - right - 1)
+        else:
+            self._pair.draft(last[None], cache=drafts)
+        row.tokens += tokens[: right + 1]
+        row.cached_tokens += right + 1
+        read = {} if scores is None else scores.read()
+        return [Written(row, tokens[each], read.get(each)) for each in range(right + 1)]
+
+    def _drafted(self, row: Row, last: mx.array, count: int, place: int, layers: Layers) -> list[mx.array]:
+        import mlx.core as mx
+
+        drafted: list[mx.array] = []
+        row.sampler.go_to(place)
+        for _ in range(count):
+            logits = self._pair.draft(last[None], cache=layers)[:, -1, :]
+            last = sample(logits, [row.sampler]).astype(mx.uint32)
+            mx.async_eval(last)  # type: ignore[no-untyped-call]
+            drafted.append(last)
+        return drafted
+
+    def leave(self, leaving: Sequence[Row], *, keeping: Sequence[Row] = ()) -> list[tuple[Row, Layers]]:
+        """Let the row go, with the layer caches of both models."""
+        kept = [(row, self._layers) for row in keeping]
+        self.rows, self._layers = [row for row in self.rows if row not in leaving], []
+        return kept

@@ -1,0 +1,98 @@
+"""What cannot be batched is computed alone, beside the batch: drafted answers, quantized keys and values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.engine.loop import Engine
+from tests.runtime.engine.asking import PLENTY, TOKENIZER, answers, ask, engine_of, prepared, words
+from tests.runtime.engine.random_models import random_model
+
+
+class Perturbed:
+    """A draft that is often right: the model itself, with a little noise that each token brings."""
+
+    def __init__(self, model: Any, strength: float) -> None:
+        self._model = model
+        self._strength = strength
+        self.layers = model.layers
+
+    def __call__(self, tokens: mx.array, cache: Any) -> mx.array:
+        logits: mx.array = self._model(tokens, cache=cache)
+        noise = mx.sin(mx.arange(logits.shape[-1]) * (1 + tokens[..., None] % 17))
+        return logits + self._strength * noise
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    strength=st.sampled_from([0.0, 0.5, 50.0]),
+    options=st.sampled_from([{}, {"temperature": 1.0, "seed": 3}, {"temperature": 0.7, "top_k": 20, "seed": 9}]),
+    draft_tokens=st.integers(1, 6),
+    length=st.integers(1, 80),
+    limit=st.integers(1, 40),
+)
+def test_a_drafted_answer_is_the_model_s_own(
+    strength: float, options: dict[str, Any], draft_tokens: int, length: int, limit: int
+) -> None:
+    model = random_model("qwen3")
+    request = prepared(words(length, length), limit, draft_tokens=draft_tokens, logprobs=True, **options)
+    with engine_of(model) as engine:
+        (expected,) = answers(engine, request)
+    engine = Engine(model, TOKENIZER, PLENTY, draft=Perturbed(model, strength))
+    for _ in range(2):  # the second time with all of it in the prefix cache
+        (asked,) = answers(engine, request)
+        assert asked.tokens == expected.tokens
+        assert asked.ending.answer_tokens == limit
+    ticks = engine.statistics().ticks
+    engine.close()
+    if strength == 0:
+        assert ticks <= 2 * (3 + -(-limit // (draft_tokens + 1)))
+
+
+def test_others_are_batched_while_an_answer_is_drafted() -> None:
+    model = random_model("qwen3")
+    requests = [prepared(words(seed, 9 * seed), 30) for seed in range(1, 5)]
+    with engine_of(model) as engine:
+        expected = [asked.tokens for asked in answers(engine, *requests)]
+    engine = Engine(model, TOKENIZER, PLENTY, draft=Perturbed(model, 0.5))
+    assert [asked.tokens for asked in answers(engine, *requests)] == expected
+    (left,) = ask(engine, prepared(words(1, 9), None))
+    while not left.tokens:
+        pass
+    engine.cancel(left.ticket)
+    assert answers(engine, requests[1])[0].tokens == expected[1]
+    engine.close()
+
+
+def test_a_draft_for_a_model_that_cannot_be_rewound_is_not_used() -> None:
+    model = random_model("lfm2")
+    with engine_of(model) as engine:
+        expected = answers(engine, prepared(words(1, 30)))[0].tokens
+    engine = Engine(model, TOKENIZER, PLENTY, draft=random_model("qwen3"))
+    assert answers(engine, prepared(words(1, 30)))[0].tokens == expected
+    engine.close()
+
+
+def test_quantized_keys_and_values_are_nearly_the_same_and_wait_for_nobody() -> None:
+    requests = [prepared(words(seed, 70), 12) for seed in (1, 2)]
+    exact = [prepared(words(seed, 70), 12, kv_bits=8, logprobs=True) for seed in (1, 2)]
+    with engine_of(random_model("wide")) as engine:
+        plain = [asked.tokens for asked in answers(engine, *requests)]
+        quantized = answers(engine, exact[0], requests[1], exact[1], requests[0])
+        assert [quantized[3].tokens, quantized[1].tokens] == plain
+        again = answers(engine, exact[0])[0]
+        assert again.tokens == quantized[0].tokens
+        assert again.ending.reused_tokens == 69
+    assert [quantized[0].tokens[:3], quantized[2].tokens[:3]] == [tokens[:3] for tokens in plain]
+
+
+@pytest.mark.parametrize("kind", ["lfm2", "gemma3_text", "qwen3"])
+def test_keys_and_values_that_cannot_be_quantized_are_refused(kind: str) -> None:
+    with engine_of(random_model(kind)) as engine:
+        (asked,) = answers(engine, prepared(words(1, 9), kv_bits=4))
+    assert asked.failure.code == "cache-not-quantizable"
