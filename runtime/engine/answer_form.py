@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from runtime.engine import json_schema
-from runtime.engine.grammar import GrammarVocabulary, literal
+from runtime.engine.call_bodies import document, text_until
+from runtime.engine.grammar import GrammarVocabulary
 from runtime.engine.json_schema import FormatNotSupported
 from runtime.engine.tool_forms import call_forms, function_of
 from runtime.model.facts import ModelFacts
@@ -45,9 +45,7 @@ def answer_grammar(
         if format is None:
             answers.append("ANYTHING?")
         else:
-            schema = json_schema.grammar_of(_schema(format))
-            vocabulary.check_document(schema)
-            rules.append(f"document: %json {schema}")
+            rules.append(document(vocabulary, "document", _schema(format)))
             answers.append("document")
     if callable_tools:
         one, forms = call_forms(facts, vocabulary, callable_tools, forced=choice.mode == "required")
@@ -109,11 +107,8 @@ def _thought(facts: ModelFacts, vocabulary: GrammarVocabulary, thinking: Thinkin
     """Rules, and the expression that stands before the answer."""
     if thinking == "off" or not facts.think_start or not facts.think_end:
         return [], ""
-    end = vocabulary.marker(facts.think_end)
-    if end.startswith("<["):
-        rules = [f"thought: ANYTHING? {end}"]
-    else:
-        rules = ["thought: thought_text", f"thought_text[suffix={literal(facts.think_end)}]: /(.|\\n)*/"]
+    text, *rules = text_until(vocabulary, "thought_text", facts.think_end)
+    rules.insert(0, f"thought: {text}")
     if thinking == "open":
         return rules, "thought"
     return rules, f"(SPACE? {vocabulary.marker(facts.think_start)} thought)?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ from runtime.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import mlx.core as mx
+
+
+_EXCERPT = re.compile(r"\n<state>|\n +\d+ \| ")
+_PLACE = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
 
 
 class FormLost(StepError):
@@ -48,9 +53,12 @@ class GrammarVocabulary:
 
     def marker(self, text: str) -> str:
         """A text with control tokens in it, as an expression of a Lark grammar."""
+        tokens = self._tokenizer.encode(text)
+        if self._control.isdisjoint(tokens):
+            return literal(text) if text else ""
         parts: list[str] = []
         plain: list[int] = []
-        for token in [*self._tokenizer.encode(text), None]:
+        for token in [*tokens, None]:
             if token is not None and token not in self._control:
                 plain.append(token)
                 continue
@@ -148,4 +156,8 @@ class _Tokens:
 
 
 def _reason(message: str) -> str:
-    return message.strip().split("\n<state>")[0].splitlines()[0] if message.strip() else "no token fits"
+    """llguidance's own words, without the lines of a grammar that nobody else has seen."""
+    told = " ".join(_EXCERPT.split(message, maxsplit=1)[0].split())
+    if "coerce_one_of" in told:
+        return "the parts of a `oneOf` may overlap; `anyOf` may"
+    return _PLACE.sub("", told)[:300] or "no token fits"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.engine import json_schema
-from runtime.engine.grammar import GrammarVocabulary, literal
+from runtime.engine.call_bodies import BODIES
+from runtime.engine.grammar import GrammarVocabulary
 from runtime.engine.json_schema import FormatNotSupported
 from runtime.model.facts import ModelFacts
-
-_PLAIN_NAME = re.compile(r"[\w-]+", re.ASCII)
 
 
 def function_of(tool: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -38,59 +34,26 @@ def call_forms(
     start = vocabulary.marker(facts.tool_call_start)
     end = vocabulary.marker(facts.tool_call_end) if facts.tool_call_end else ""
     if not forced and not start.startswith("<["):
-        raise FormatNotSupported("the model's tool calls begin with no token of their own, so they cannot be counted")
-    body = _BODIES.get(facts.tool_parser)
+        raise FormatNotSupported(
+            "the model's tool calls begin with no token of their own: nothing tells them from text"
+        )
+    body = BODIES.get(facts.tool_parser)
     if body is None:
         if forced:
             raise FormatNotSupported(
                 f"tool calls cannot be forced on this model: the form `{facts.tool_parser}` has no grammar",
-                hint=f"there are grammars for {', '.join(sorted(_BODIES))}; else leave the choice to the model",
+                hint=f"there are grammars for {', '.join(BODIES)}; else leave the choice to the model",
             )
         if not end.startswith("<["):
             raise FormatNotSupported(f"tool calls of the form `{facts.tool_parser}` have no grammar")
         return "call", [f"call: {start} ANYTHING {end}"]
-    rules = [f"call: {start} SPACE? ({' | '.join(f'call_{n}' for n in range(len(functions)))}) SPACE? {end}"]
-    for number, function in enumerate(functions):
-        rules.append(f"call_{number}: {body(vocabulary, str(function.get('name')), f'arguments_{number}')}")
-        schema = json_schema.grammar_of(_parameters(function))
-        vocabulary.check_document(schema)
-        rules.append(f"arguments_{number}: %json {schema}")
+    names = [f"call_{number}" for number in range(len(functions))]
+    rules = [f"call: {start} ({' | '.join(names)}) {end}"]
+    for rule, function in zip(names, functions, strict=True):
+        rules += body(vocabulary, rule, str(function.get("name")), _parameters(function))
     return "call", rules
 
 
 def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
     parameters = function.get("parameters") or {}
     return {"type": "object", **parameters} if isinstance(parameters, Mapping) else {"type": "object"}
-
-
-def _json_tools(vocabulary: GrammarVocabulary, name: str, arguments: str) -> str:
-    quoted = json.dumps(name, ensure_ascii=False)
-    tokens = ["{", '"name"', ":", quoted, ",", '"arguments"', ":"]
-    return " SPACE? ".join([*map(literal, tokens), arguments, literal("}")])
-
-
-def _mistral(vocabulary: GrammarVocabulary, name: str, arguments: str) -> str:
-    return f"{literal(_plain(name))} {vocabulary.marker('[ARGS]')} {arguments}"
-
-
-def _kimi_k2(vocabulary: GrammarVocabulary, name: str, arguments: str) -> str:
-    marker = vocabulary.marker
-    number = r"/[0-9]{1,3}/"
-    return (
-        f"{marker('<|tool_call_begin|>')} {literal(f'functions.{_plain(name)}:')} {number}"
-        f" {marker('<|tool_call_argument_begin|>')} {arguments} {marker('<|tool_call_end|>')}"
-    )
-
-
-def _plain(name: str) -> str:
-    if not _PLAIN_NAME.fullmatch(name):
-        raise FormatNotSupported(f"a tool named {name!r} cannot be called in this model's form")
-    return name
-
-
-_BODIES: Mapping[str, Callable[[GrammarVocabulary, str, str], str]] = {
-    "json_tools": _json_tools,
-    "mistral": _mistral,
-    "kimi_k2": _kimi_k2,
-}
-"""By mlx-lm's parser: what is between the markers of one call."""
