@@ -14,6 +14,7 @@ import httpx
 import openai
 import pytest
 
+from runtime.protocol.loaded import Vitals
 from runtime.server.application import Application
 from tests.runtime.server.running import RunningServer
 
@@ -111,6 +112,34 @@ def test_a_message_breaks_off_with_an_error(hello_server: RunningServer, kill: A
         assert body["error"]["type"] == "api_error"
         assert body["request_id"].startswith("req_")
         assert client.messages.create(**settings).stop_reason == "end_turn"
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_nothing_is_computed_for_a_client_that_is_gone(
+    hello_server: RunningServer, hello_application: Application, *, streams: bool
+) -> None:
+    async def told() -> Vitals:
+        async with hello_application.residency.lease(MODEL) as lease:
+            await asyncio.sleep(2.5)  # it is told every second
+            return lease.runner.statistics()
+
+    def vitals() -> Vitals:
+        return asyncio.run_coroutine_threadsafe(told(), hello_server.loop).result(60)
+
+    before = vitals().answer_tokens
+    schema = {**LONG, "properties": {"text": {"const": "on and on " * 350}}}
+    form = {"type": "json_schema", "json_schema": {"name": "long", "schema": schema}}
+    body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "response_format": form, "n": 3}
+    url = f"{hello_server.url}/v1/chat/completions"
+    if streams:
+        with httpx.stream("POST", url, json={**body, "stream": True}, timeout=60) as answer:
+            next(answer.iter_raw())
+    else:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(url, json=body, timeout=0.2)
+    after = vitals()
+    assert after.requests_running == 0
+    assert after.answer_tokens - before < 3 * 1000
 
 
 @pytest.mark.parametrize(
