@@ -28,6 +28,7 @@ from runtime.engine.prepared import Prepared
 from runtime.engine.streams import AsyncStream, Stream
 from runtime.model.facts import LAST_STATE, ModelFacts
 from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TEMPLATE_FILE
+from runtime.model.infill import Infill
 from runtime.model.load import Weights, load_weights
 from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
@@ -101,6 +102,12 @@ class LoadedModel:
         """How conversations become prompts; None for a model that only continues text."""
         file = self.folder / TEMPLATE_FILE
         return ChatTemplate(file.read_text(encoding="utf-8"), self.facts.special_tokens) if file.is_file() else None
+
+    @cached_property
+    def capabilities(self) -> tuple[str, ...]:
+        """What can be asked of the model, in Ollama's words; the facts know all but whether it fills gaps."""
+        known = self.facts.capabilities
+        return (*known, "insert") if "completion" in known and Infill.of(self.tokenizer) is not None else known
 
     @property
     def has_template(self) -> bool:

@@ -18,6 +18,7 @@ from runtime.engine.options import Options
 from runtime.engine.prefix_cache import common_beginning
 from runtime.engine.prepared import ContextExceeded, Prepared, PromptUnusable
 from runtime.model.facts import ModelFacts
+from runtime.model.infill import Infill
 from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
 from runtime.protocol.events import Prompt
@@ -28,6 +29,12 @@ class OnlyEmbeds(UserError):
     """An answer was asked of a model that writes nothing."""
 
     code = "only-embeds"
+
+
+class NoInfill(UserError):
+    """A gap between two texts was to be filled by a model that has no tokens for that."""
+
+    code = "no-infill"
 
 
 class Preparation:
@@ -59,6 +66,7 @@ class Preparation:
         Raises:
             OnlyEmbeds: the model writes nothing.
             NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken: of chats.
+            NoInfill: there is a suffix, and the model was not trained to fill gaps.
             PromptUnusable: no tokens, or some that the model does not know.
             ContextExceeded: more tokens than the context takes.
             InvalidOption: an option has an unknown name or a value out of its range.
@@ -108,6 +116,12 @@ class Preparation:
         return conversation.shortened(lambda rendered: len(self._tokenizer.encode(rendered)) < room)
 
     def _completion_tokens(self, request: CompletionRequest) -> list[int]:
+        if request.suffix:
+            infill = Infill.of(self._tokenizer)
+            if infill is None:
+                raise NoInfill("the model cannot fill a gap between two texts", hint="leave the suffix out")
+            before = request.prompt if isinstance(request.prompt, str) else self._tokenizer.decode(request.prompt)
+            return infill.tokens(self._tokenizer, before, request.suffix)
         if isinstance(request.prompt, str):
             return self._tokenizer.encode(request.prompt, add_special_tokens=True)
         return list(request.prompt)

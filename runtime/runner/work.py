@@ -100,7 +100,7 @@ class Work:
             _ = model.template, model.engine
             facts = model.facts
             loaded = Loaded(
-                facts.to_json().decode(), model.weights.holding, facts.context_length or 0, facts.capabilities
+                facts.to_json().decode(), model.weights.holding, facts.context_length or 0, model.capabilities
             )
         except BaseException as error:  # noqa: BLE001  # whatever it is, the front has to know
             self._outbox.say("failed", _failure(error))

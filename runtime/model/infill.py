@@ -1,0 +1,37 @@
+"""Filling a gap between two texts, for models that were trained to: by the control tokens that they have for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runtime.model.tokenizer import Tokenizer
+
+_KNOWN = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    ("▁<PRE>", "▁<SUF>", "▁<MID>"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Infill:
+    """The tokens before the text that precedes the gap, before the text that follows it, and before what fills it."""
+
+    prefix: int
+    suffix: int
+    middle: int
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Infill | None:
+        """Those of a tokenizer; None where it has none that are known."""
+        for names in _KNOWN:
+            tokens = [token for name in names if (token := tokenizer.token_id(name)) is not None]
+            if len(tokens) == len(names):
+                return cls(*tokens)
+        return None
+
+    def tokens(self, tokenizer: Tokenizer, before: str, after: str) -> list[int]:
+        """The prompt for what comes between two texts."""
+        return [self.prefix, *tokenizer.encode(before), self.suffix, *tokenizer.encode(after), self.middle]

@@ -1,0 +1,36 @@
+"""Gaps are filled by the control tokens that a model has for it, or the request is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime.engine.preparation import NoInfill
+from runtime.model.infill import Infill
+from runtime.model.tokenizer import Tokenizer
+from runtime.protocol.requests import CompletionRequest
+from runtime.session import LoadedModel
+from tests.runtime.tiny_folders import byte_tokenizer
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+        ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+        ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    ],
+)
+def test_the_texts_stand_around_the_gap(names: tuple[str, str, str]) -> None:
+    backend = byte_tokenizer()
+    backend.add_special_tokens(list(names))
+    tokenizer = Tokenizer(backend)
+    infill = Infill.of(tokenizer)
+    assert infill is not None
+    tokens = infill.tokens(tokenizer, "def f(", "return x")
+    assert tokenizer.decode(tokens) == f"{names[0]}def f({names[1]}return x{names[2]}"
+
+
+def test_a_model_without_such_tokens_refuses(tiny: LoadedModel) -> None:
+    assert "insert" not in tiny.capabilities
+    with pytest.raises(NoInfill):
+        tiny.prepare(CompletionRequest("def f(", suffix="return x"))
