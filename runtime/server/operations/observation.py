@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sanic import Request
 from sanic.response import BaseHTTPResponse
 from sanic.server.protocols.http_protocol import HttpProtocol
@@ -70,6 +71,7 @@ class ObservedProtocol(HttpProtocol):
 
     async def _handle(self, request: Request) -> None:
         begun = time.perf_counter()
+        structlog.contextvars.bind_contextvars(request_id=request_id(request))  # for whatever is logged on its way
         running: set[asyncio.Task[Any]] = self.app.ctx.running
         task = asyncio.current_task()
         if task is not None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -214,3 +215,11 @@ def test_stopping_ends_every_answer_in_words(application: Application) -> None:
 def test_half_characters_are_replaced(client: httpx.Client) -> None:
     answer = client.post("/echo", content=rb'{"a": ["\ud800 and \ud83d\ude00"], "\udfff": 1}')
     assert answer.json() == {"a": ["\ufffd and \U0001f600"], "\ufffd": 1}
+
+
+def test_a_bug_is_logged_with_its_request(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    client.get("/bug", headers={"X-Request-Id": "mine-3"})
+    (record,) = [each for each in caplog.records if each.name == "mlxbuild.serve"]
+    event: Any = record.msg
+    assert (event["event"], event["request_id"]) == ("bug", "mine-3")
+    assert isinstance(event["exc_info"], ZeroDivisionError)
