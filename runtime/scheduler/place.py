@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -65,8 +66,19 @@ class Place:
         """Whether it could make room for another."""
         return self.runner is not None and not self.pinned and not self.leaving
 
-    def wake(self) -> None:
-        """Wait no more."""
+    def use(self, users: int = 1) -> None:
+        """Some more requests have it; it does not wait to go any more."""
+        self.users += users
+        self.last_used = time.monotonic()
+        self.stay()
+
+    def leave_alone(self) -> None:
+        """One request less has it."""
+        self.users -= 1
+        self.last_used = time.monotonic()
+
+    def stay(self) -> None:
+        """Do not go when the time has come."""
         if self.expires is not None:
             self.expires.cancel()
             self.expires = None

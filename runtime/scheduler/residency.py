@@ -1,8 +1,7 @@
-"""Which models are in memory: loads them when they are asked for, keeps them for a while, and lets them go for others.
+"""Which models are in memory: loads them when they are asked for, and keeps them for a while.
 
-A model that is loaded answers at once, whatever waits. Loads wait in one line by age; the first of it may let models
-go: idle ones, the least recently used first, and after a while busy ones too, which then take no new requests and go
-when their last one has ended. So no model waits for ever behind one that is never idle.
+A model that is loaded answers at once, whatever waits. Requests for one that is not share its load. Who has to go for
+it is the matter of `room`.
 
 Blobs are held in the store only while a model is being loaded. A loaded one needs them no more, and garbage collection
 runs beside it.
@@ -20,15 +19,18 @@ from datetime import UTC, datetime
 from registry.digest import Digest
 from registry.reference import Reference
 from registry.store.layout import Store
-from runtime.model.memory import OutOfMemory, available_bytes
+from runtime.model.memory import OutOfMemory
 from runtime.runner.client import Runner
 from runtime.runner.errors import RunnerDied
-from runtime.scheduler.errors import ModelTooLarge, NoRoom, ServerBusy, ServerStopping
+from runtime.scheduler.errors import ServerBusy, ServerStopping
 from runtime.scheduler.keep_alive import KeepAlive
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.loading import Admit, Loading
 from runtime.scheduler.need import Need
 from runtime.scheduler.place import Lease, Place, Resident
+from runtime.scheduler.room import Claim, Room
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(eq=False)
@@ -39,9 +41,9 @@ class _Load:
     task: asyncio.Task[Place] = field(init=False)
     waiters: int = 0
     admitted: set[str] = field(default_factory=set)
+    """Names under which the model may be used."""
     unloads: bool = False
     """Whether it was asked meanwhile that the model should go."""
-    began: float = field(default_factory=time.monotonic)
 
 
 class Residency:
@@ -50,16 +52,11 @@ class Residency:
     def __init__(self, loading: Loading, limits: Limits) -> None:
         self.limits = limits
         self._loading = loading
-        self._tags = loading.store.tags
-        self._budget_bytes = self.limits.memory_bytes or available_bytes() * 4 // 5
-        self._places: dict[Digest, Place] = {}
-        self._taken: set[Place] = set()
+        self._room = Room(limits)
         self._names: dict[str, Digest] = {}
+        """What each name meant when it was last asked for."""
         self._pinned: set[str] = set()
         self._loads: dict[Digest, _Load] = {}
-        self._line: list[_Load] = []
-        self._changed = asyncio.Event()
-        self._endings: set[asyncio.Task[None]] = set()
         self._entering = 0
         self._closed = False
 
@@ -110,18 +107,17 @@ class Residency:
             await asyncio.wait([load.task])
             place = None if load.task.cancelled() or load.task.exception() else load.task.result()
         else:
-            place = self._places.get(digest)
+            place = self._room.usable(digest)
         if place is None:
             return load is not None
-        self._leave(place)
-        while place in self._taken:
-            await self._change()
+        self._room.leave(place)
+        await self._room.gone(place)
         return True
 
     def resident(self) -> list[Resident]:
         """Models that are loaded; the one that stays longest first."""
-        places = [place for place in self._taken if place.runner is not None]
-        return sorted((place.told() for place in places), key=lambda each: each.expires_at or _NEVER, reverse=True)
+        told = [place.told() for place in self._room.loaded]
+        return sorted(told, key=lambda each: each.expires_at or _NEVER, reverse=True)
 
     @property
     def waiting(self) -> int:
@@ -135,23 +131,18 @@ class Residency:
         for task in loads:
             task.cancel()
         await asyncio.gather(*loads, return_exceptions=True)
-        places = list(self._taken)
-        for place in places:
-            self._leave(place)
-            if place.users:
-                self._end(place)
-        await asyncio.gather(*self._endings)
+        await self._room.close()
 
     # A request's way to a model.
 
     async def _take(self, reference: Reference) -> Place:
         """A place with a loaded model, of which one more use is counted."""
-        digest = self._tags.resolve(reference)
+        digest = self._loading.store.tags.resolve(reference)
         self._name(reference, digest)
-        place = self._places.get(digest)
+        place = self._room.usable(digest)
         if place is None:
             return await self._wait(reference, digest)
-        self._use(place)
+        place.use()
         if str(reference) not in place.admitted:
             try:
                 await self._loading.admit(reference, digest)
@@ -169,12 +160,10 @@ class Residency:
         self._names[reference.store_name] = digest
         if before is None or before in self._names.values():
             return
-        if (place := self._places.get(before)) is not None:
-            self._leave(place)
+        if (place := self._room.usable(before)) is not None:
+            self._room.leave(place)
 
     async def _wait(self, reference: Reference, digest: Digest) -> Place:
-        if self._closed:
-            raise ServerStopping("the server is stopping")
         if self.waiting >= self.limits.max_queue:
             raise ServerBusy("server busy, please try again.  maximum pending requests exceeded")
         self._entering += 1
@@ -183,8 +172,10 @@ class Residency:
             await self._loading.admit(reference, digest)
         finally:
             self._entering -= 1
-        if (place := self._places.get(digest)) is not None:
-            self._use(place)
+        if self._closed:
+            raise ServerStopping("the server is stopping")
+        if (place := self._room.usable(digest)) is not None:
+            place.use()
             place.admitted.add(str(reference))
             return place
         load = self._loads.get(digest)
@@ -213,51 +204,28 @@ class Residency:
                 self._release(load.task.result())
             raise
 
-    def _use(self, place: Place) -> None:
-        place.users += 1
-        place.last_used = time.monotonic()
-        place.wake()
-
     def _release(self, place: Place) -> None:
-        place.users -= 1
-        place.last_used = time.monotonic()
-        if place.users:
-            return
-        if place.leaving:
-            self._end(place)
-        elif place.keep_alive.seconds == 0 and not place.pinned:
-            self._leave(place)
-        elif place.keep_alive.seconds is not None and not place.pinned:
-            loop = asyncio.get_running_loop()
-            place.expires = loop.call_later(place.keep_alive.seconds, self._leave, place)
-        self._wake()
+        place.leave_alone()
+        if not place.users:
+            self._room.rest(place)
 
-    # Loading.
+    # A model's way into memory.
 
     async def _load(self, load: _Load, reference: Reference) -> Place:
         try:
             need = await self._loading.need(reference, load.digest)
-            self._line.append(load)
+            place = await self._room.take(Claim(load.digest, reference.store_name, need))
             try:
-                place = await self._room(load, reference, need)
-            finally:
-                self._line.remove(load)
-                self._wake()
-            try:
-                place.runner = await self._started(place, reference, need)
+                runner = await self._started(place, reference, need)
             except BaseException:
-                self._taken.discard(place)
-                self._wake()
+                self._room.give_back(place)
                 raise
-            place.size_bytes = place.runner.loaded.holding.size_bytes + need.working_bytes
+            place.size_bytes = runner.loaded.holding.size_bytes + need.working_bytes
             place.admitted = load.admitted
-            place.users = load.waiters
-            place.last_used = time.monotonic()
-            self._places[load.digest] = place
-            place.runner.on_end(lambda: self._ended(place))
+            place.use(load.waiters)
+            self._room.fill(place, runner)
             if load.unloads:
-                self._leave(place)
-            self._wake()  # it may have to go again
+                self._room.leave(place)
             return place
         finally:
             self._forget(load)
@@ -267,109 +235,14 @@ class Residency:
         try:
             return await self._start(place, reference, need)
         except (OutOfMemory, RunnerDied):
-            others = [each for each in self._taken if each.may_go]
-            if not others:
+            if not await self._room.clear():
                 raise
-            for each in others:
-                self._leave(each)
-            while any(each in self._taken for each in others):
-                await self._change()
         return await self._start(place, reference, need)
 
     async def _start(self, place: Place, reference: Reference, need: Need) -> Runner:
-        others = sum(each.size_bytes for each in self._taken if each is not place)
-        memory_bytes = max(0, self._budget_bytes - others - need.working_bytes)
+        memory_bytes = max(0, self._room.bytes_for(place) - need.working_bytes)
         return await self._loading.start(reference, place.digest, memory_bytes=memory_bytes)
 
     def _forget(self, load: _Load) -> None:
         if self._loads.get(load.digest) is load:
             del self._loads[load.digest]
-
-    # Room.
-
-    async def _room(self, load: _Load, reference: Reference, need: Need) -> Place:
-        """A place that is taken from now on."""
-        if need.total_bytes > self._budget_bytes:
-            raise ModelTooLarge(
-                f"the model needs {need.total_bytes} bytes of memory, and models may take {self._budget_bytes}",
-                where=str(reference),
-                hint="raise the server's memory limit, or take a smaller variant",
-            )
-        asyncio.get_running_loop().call_later(self.limits.fairness_seconds, self._wake)
-        while not (self._is_first(load) and self._fits(need, self._taken)):
-            if self._is_first(load):
-                self._make_room(load, reference, need)
-            await self._change()
-        place = Place(load.digest, reference.store_name, need.total_bytes, self.limits.keep_alive)
-        self._taken.add(place)
-        return place
-
-    def _is_first(self, load: _Load) -> bool:
-        """Whether it is its turn. One whose model is still going away is passed by: there are never two of it."""
-        return load is next((each for each in self._line if not self._has(each.digest)), None)
-
-    def _make_room(self, load: _Load, reference: Reference, need: Need) -> None:
-        """Let go as many models as it takes, if they may go yet."""
-        waited = time.monotonic() - load.began
-        while not self._fits(need, staying := self._staying()):
-            loaded = [place for place in staying if place.may_go]
-            idle = [place for place in loaded if not place.users]
-            candidates = idle or (loaded if waited >= self.limits.fairness_seconds else [])
-            if candidates:
-                self._leave(min(candidates, key=lambda place: place.last_used))
-                continue
-            if all(place.pinned for place in staying):
-                raise NoRoom(
-                    "every place for a model is taken by a pinned one",
-                    where=str(reference),
-                    hint="pin fewer models, or raise the limits on models and memory",
-                )
-            return
-
-    def _staying(self) -> list[Place]:
-        return [place for place in self._taken if not place.leaving]
-
-    def _fits(self, need: Need, beside: set[Place] | list[Place]) -> bool:
-        taken_bytes = sum(place.size_bytes for place in beside)
-        return len(beside) < self.limits.max_loaded_models and taken_bytes + need.total_bytes <= self._budget_bytes
-
-    def _has(self, digest: Digest) -> bool:
-        return any(place.digest == digest for place in self._taken)
-
-    # Going.
-
-    def _leave(self, place: Place) -> None:
-        """No new requests; gone after the last one."""
-        if place.leaving:
-            return
-        place.leaving = True
-        place.wake()
-        if self._places.get(place.digest) is place:
-            del self._places[place.digest]
-        if not place.users:
-            self._end(place)
-
-    def _end(self, place: Place) -> None:
-        if place.runner is not None:
-            task = asyncio.create_task(place.runner.stop())
-            self._endings.add(task)
-            task.add_done_callback(self._endings.discard)
-
-    def _ended(self, place: Place) -> None:
-        """The process is no more, by our will or not."""
-        place.leaving = True
-        place.wake()
-        if self._places.get(place.digest) is place:
-            del self._places[place.digest]
-        self._taken.discard(place)
-        self._wake()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def _change(self) -> None:
-        await self._changed.wait()
-
-
-_NEVER = datetime.max.replace(tzinfo=UTC)
