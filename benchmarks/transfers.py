@@ -43,7 +43,7 @@ def measure(runs: int) -> Iterator[Finding]:
 
 
 def _whole(home: Home, repositories: Iterator[str], folder: Path, runs: int) -> Iterator[Finding]:
-    files = [home.folder / "store/blobs/sha256" / name for name in _weights(home)]
+    files = [home.folder / "store/blobs/sha256" / name for name in _files(home)]
     pushes, peers = side_by_side(
         runs,
         lambda: home.run("push", "bench", next(repositories)),
@@ -113,9 +113,10 @@ def _changes(home: Home, recipe: Recipe, there: str) -> Iterator[Finding]:
         yield Finding("other bits for two of 24 blocks: bytes pulled", "B", down, 0.1, whole, "all")
 
 
-def _weights(home: Home) -> list[str]:
+def _files(home: Home) -> list[str]:
+    """All that we push, so that oras-py pushes the same."""
     files = json.loads(home.run("show", "bench", "--json").stdout)["files"]
-    return [file["digest"].removeprefix("sha256:") for file in files if file["role"] == "weight"]
+    return [file["digest"].removeprefix("sha256:") for file in files]
 
 
 def _pull(name: str) -> Cost:

@@ -152,6 +152,15 @@ class Remote:
         """
         return download.fetch(self._transport, blob, store, progress)
 
+    def read_blob(self, blob: Blob) -> bytes:
+        """The content of a small blob, which comes into no store.
+
+        Raises:
+            RemoteBlobUnknown: the repository does not hold it.
+            TransferCorrupt: other bytes came.
+        """
+        return download.read(self._transport, blob)
+
     def upload_blob(self, blob: Blob, store: Store, progress: Advance | None = None) -> int:
         """Bring a blob of the store into the repository; returns how many bytes were sent, 0 if it was there already.
 

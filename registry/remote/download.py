@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from registry.digest import Blob
+from registry.digest import Blob, Digest
 from registry.remote.errors import RegistryFailure, RegistryUnreachable, TransferCorrupt
 from registry.remote.partial import PIECE_BYTES, Partial
 from registry.remote.transport import Transport
@@ -31,6 +31,14 @@ def fetch(transport: Transport, blob: Blob, store: Store, progress: Callable[[in
             store.adopt(partial.path, blob)
             lock.unlink(missing_ok=True)
             return partial.received_bytes
+
+
+def read(transport: Transport, blob: Blob) -> bytes:
+    """See `Remote.read_blob`."""
+    answer = transport.request("GET", f"blobs/{blob.digest}", limit_bytes=blob.size_bytes)
+    if answer.truncated or Digest.of_bytes(answer.body) != blob.digest:
+        raise TransferCorrupt(f"the bytes that came for {blob.digest} have another digest", where=answer.where)
+    return answer.body
 
 
 def _complete(transport: Transport, partial: Partial) -> None:

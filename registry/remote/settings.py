@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-import yaml
-
 from registry.home import Home
 from registry.reference import InvalidReference, Reference
 from registry.remote.errors import InvalidSettings
@@ -89,9 +87,13 @@ def read_settings(file: Path) -> dict[str, object]:
         InvalidSettings: it is no map in YAML.
     """
     try:
-        document = yaml.safe_load(file.read_bytes())
+        written = file.read_bytes()
     except FileNotFoundError:
         return {}
+    import yaml  # not loaded by homes without a configuration
+
+    try:
+        document = yaml.safe_load(written)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"it is not YAML: {error}", where=str(file)) from error
     if document is None:

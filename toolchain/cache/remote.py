@@ -24,6 +24,7 @@ from toolchain.graph.lookup import stamp_of
 ACTION = "application/vnd.mlxbuild.action.v1"
 RECORD = "application/vnd.mlxbuild.action.record.v1+json"
 OUTPUT = "application/vnd.mlxbuild.action.output.v1"
+_RECORD_LIMIT_BYTES = 16 * 1024 * 1024
 _SECONDS = "dev.mlxbuild.action.seconds"
 
 
@@ -44,8 +45,9 @@ class RemoteTraces:
         try:
             manifest = json.loads(self._remote.get_manifest(_tag(key)).data)
             config = _blob(manifest["config"])
-            self._remote.download_blob(config, self._store)
-            record = record_from_json(json.loads(self._store.read(config.digest)))
+            if config.size_bytes > _RECORD_LIMIT_BYTES:
+                return None
+            record = record_from_json(json.loads(self._remote.read_blob(config)))
             if key_of(record) != key:
                 return None
             outputs = {layer["annotations"][media_types.TITLE]: _blob(layer) for layer in manifest["layers"]}

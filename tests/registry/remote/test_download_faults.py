@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob
+from registry.digest import Blob, Digest
 from registry.remote.client import Remote
-from registry.remote.errors import (
-    RegistryFailure,
-    RegistryUnreachable,
-    TransferCorrupt,
-)
+from registry.remote.errors import RegistryFailure, RegistryUnreachable, RemoteBlobUnknown, TransferCorrupt
 from registry.store.layout import Store
 from tests.registry.remote.conftest import CONTENT, HALF
 from tests.registry.remote.fault_proxy import Fault, FaultProxy
@@ -178,3 +174,13 @@ def test_endless_bytes_end(remote: Remote, proxy: FaultProxy, there: Blob, store
     with pytest.raises((TransferCorrupt, RegistryFailure)):
         remote.download_blob(there, store)
     assert not store.has(there.digest)
+
+
+def test_a_blob_that_is_only_read_is_checked_too(remote: Remote, proxy: FaultProxy, there: Blob) -> None:
+    assert remote.read_blob(there) == CONTENT
+    for wrong in (Fault("GET", "/blobs/", corrupt=HALF), Fault("GET", "/blobs/", status=200, body=CONTENT + b"more")):
+        proxy.faults.append(wrong)
+        with pytest.raises(TransferCorrupt):
+            remote.read_blob(there)
+    with pytest.raises(RemoteBlobUnknown):
+        remote.read_blob(Blob(Digest.of_bytes(b"absent"), 6))
