@@ -58,3 +58,22 @@ def test_a_cache_that_cannot_be_reached_is_a_warning(mlxbuild: CommandLine) -> N
     done = mlxbuild("create", "--cache-from", "127.0.0.1:9/acme/cache", "--cache-to", "127.0.0.1:9/acme/cache")
     assert done.code == 0, done.err
     assert done.err.count("warning: the remote cache cannot be used") >= 1
+
+
+def test_a_push_mounts_what_the_cache_holds(mlxbuild: CommandLine, registry: RegistryProcess) -> None:
+    cache = f"{registry.host}/acme/cache"
+    assert mlxbuild("create", "--cache-to", cache).code == 0
+    pushed = mlxbuild("push", "tiny:int4", f"{registry.host}/acme/tiny", "--mount-from", "acme/cache", "--json")
+    (told,) = json.loads(pushed.out)
+    assert (told["moved_bytes"], told["mounted_bytes"] > 0) == (0, True), pushed.err
+
+
+def test_nothing_of_this_machine_or_its_secrets_reaches_the_cache(
+    mlxbuild: CommandLine, registry: RegistryProcess
+) -> None:
+    secrets = {"HF_TOKEN": "hf_very-secret", "MLXBUILD_KEY_PASSWORD": "also-secret"}
+    assert mlxbuild("create", "--cache-to", f"{registry.host}/acme/cache", env=secrets).code == 0
+    stored = [path.read_bytes() for path in registry.blobs.rglob("data")]
+    assert any(b"mlxbuild" in content for content in stored)
+    hidden = [*secrets.values(), str(mlxbuild.home.root), str(mlxbuild.folder)]
+    assert [text for text in hidden if any(text.encode() in content for content in stored)] == []

@@ -14,7 +14,7 @@ from toolchain.events.model import Warned
 from toolchain.events.stream import EventStream
 from toolchain.execute.port import ActionEvent, Answered
 
-_AT_ONCE = 4
+_AT_ONCE = 8  # most of an answer is waiting
 
 
 class RemoteLane:
