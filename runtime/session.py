@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from registry.errors import UserError
 from registry.store.layout import Store
 from runtime.engine.conversation import Conversation
 from runtime.engine.defaults import Defaults
-from runtime.engine.embedding import embed, in_batches
+from runtime.engine.embedding import TOKENS_AT_ONCE, TOKENS_BETWEEN_TICKS, embed, in_batches
 from runtime.engine.embedding_inputs import Input, InputUnusable, rows_of
 from runtime.engine.layers import always_rewinds, fresh
 from runtime.engine.limits import Limits
@@ -255,13 +256,16 @@ class LoadedModel:
         truncates: bool = True,
         normalizes: bool = True,
         prompt: str | None = None,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> Embeddings:
         """One vector for each text, or row of token ids; answers that are being written go on between batches.
 
         A model that was not made to embed does it by its last token. `dimensions` keeps the first numbers of each
-        vector. `prompt` names what the model puts before texts of that kind, such as `query`.
+        vector. `prompt` names what the model puts before texts of that kind, such as `query`. `is_wanted` is asked
+        between batches; the rest is not computed when it says no.
 
         Raises:
+            CancelledError: it was not wanted any longer.
             InputUnusable: an input has no tokens, or is too long and not to be cut; or there is no such prompt.
             NotEmbedding: the architecture shows no states, or has fewer dimensions.
             EmbeddingNotFinite: the model made no numbers of a text.
@@ -275,7 +279,9 @@ class LoadedModel:
             raise InputUnusable(f"the model has no token {unknown[0]}")
         engine, model = self.engine, self.weights.model
         vectors: dict[int, tuple[float, ...]] = {}
-        for batch in in_batches(rows):
+        for batch in in_batches(rows, TOKENS_AT_ONCE if facts.is_encoder else TOKENS_BETWEEN_TICKS):
+            if not is_wanted():
+                raise CancelledError
             work = partial(embed, model, [rows[place] for place in batch], facts, normalizes=normalizes)
             made = engine.run(partial(work, dimensions=dimensions)).result()
             vectors.update(zip(batch, made, strict=True))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 TOKENS_AT_ONCE = 8192
 """Padding included; a single longer text goes alone."""
+TOKENS_BETWEEN_TICKS = 1024
+"""The same for a model that also writes: its running answers wait so long."""
 Vector = tuple[float, ...]
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -114,6 +114,8 @@ class Work:
                 return  # cancelled meanwhile
         try:
             self._begin(number, request)
+        except CancelledError:
+            pass  # and so nobody is told
         except BaseException as error:  # noqa: BLE001  # the request fails, the runner goes on
             self._tell(number, [_failure(error)])
 
@@ -132,6 +134,7 @@ class Work:
                     dimensions=request.dimensions,
                     truncates=request.truncates,
                     normalizes=request.normalizes,
+                    is_wanted=lambda: number in self._asked,
                 )
                 self._tell(number, [vectors])
             case PromptRequest():

@@ -41,11 +41,16 @@ def find_embedding(
     `documents` are those of `EMBEDDING_FILES` that there are, as parsed JSON; `chosen` is the recipe's own pooling.
 
     Raises:
-        UnknownPooling: the model takes the maximum, several states at once, or layers after pooling.
+        UnknownPooling: the model takes the maximum, several states at once, or layers after pooling; or it looks
+            ahead where the code for its architecture does not, or the other way round.
     """
     encoder = is_encoder(config)
     if not (encoder or chosen or MODULES_FILE in documents or POOLING_FILE in documents):
         return None
+    if bool(config.get("is_decoder")) if encoder else _reads_both_ways(config):
+        raise UnknownPooling(
+            "the model reads in another direction than its architecture here does", where="config.json"
+        )
     steps = _steps(documents.get(MODULES_FILE))
     for step in steps:
         if step not in _STEPS_KNOWN:
@@ -62,6 +67,11 @@ def find_embedding(
         prompts=texts,
         default_prompt=default if default in texts else None,
     )
+
+
+def _reads_both_ways(config: Mapping[str, Any]) -> bool:
+    """Whether a decoder was trained on to see what comes later, as its code in mlx-lm cannot."""
+    return bool(config.get("use_bidirectional_attention")) or config.get("is_causal") is False
 
 
 def positions_of(config: Mapping[str, Any]) -> int | None:

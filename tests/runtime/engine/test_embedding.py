@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from runtime.engine.embedding import EmbeddingNotFinite, NotEmbedding, embed, in_batches
 from runtime.model.facts import LAST_STATE, EmbeddingFacts
 from runtime.model.load import load_weights
+from runtime.session import LoadedModel
 from tests.runtime.tiny_folders import write_model
 
 MODELS = Path(__file__).parents[1] / "reference_models"
@@ -87,6 +89,26 @@ def test_a_model_that_writes_embeds_by_its_last_token(tmp_path: Path, model_type
     for row, vector in zip(rows, together, strict=True):
         close([vector], embed(model, [row], LAST_STATE))
         assert math.hypot(*vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_texts_are_embedded_between_answers_until_nobody_wants_them(tiny: LoadedModel) -> None:
+    texts = [f"hello world {number} " * 9 for number in range(60)]
+    alone = "".join(chunk.text for chunk in tiny.generate("hello", max_tokens=60))
+    answer = tiny.generate("hello", max_tokens=60)
+    begun = next(answer).text
+    vectors = tiny.embed(texts).vectors
+    assert begun + "".join(chunk.text for chunk in answer) == alone
+    close([vectors[7]], tiny.embed([texts[7]]).vectors)
+    asked: list[bool] = []
+
+    def is_wanted() -> bool:
+        asked.append(len(asked) < 2)
+        return asked[-1]
+
+    with pytest.raises(CancelledError):
+        tiny.embed(texts, is_wanted=is_wanted)
+    assert asked == [True, True, False]
+    assert tiny.embed([]).vectors == ()
 
 
 def test_what_is_no_number_is_an_error(tmp_path: Path) -> None:

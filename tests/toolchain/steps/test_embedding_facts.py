@@ -78,6 +78,19 @@ def test_what_is_not_known_is_refused(documents: Any, told: str) -> None:
         find_embedding(BERT, documents)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "gemma3_text", "use_bidirectional_attention": True},
+        {"model_type": "qwen2", "is_causal": False},
+        {"model_type": "bert", "is_decoder": True},
+    ],
+)
+def test_a_model_that_looks_where_its_code_does_not_is_refused(config: Any) -> None:
+    with pytest.raises(UnknownPooling, match="another direction"):
+        find_embedding(config, {MODULES_FILE: modules("Transformer", "Pooling")})
+
+
 def test_positions_that_roberta_does_not_use_are_none() -> None:
     assert positions_of({"model_type": "xlm-roberta", "max_position_embeddings": 514, "pad_token_id": 1}) == 512
     assert positions_of({"model_type": "bert", "max_position_embeddings": 512}) is None
