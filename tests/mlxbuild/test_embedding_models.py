@@ -111,6 +111,26 @@ def test_an_embedding_model_is_built_and_embeds(
     model.close()
 
 
+def test_what_is_built_on_an_embedding_model_embeds_alike(builder: Callable[..., CommandLine]) -> None:
+    mlxbuild = builder("bert", "cls_token")
+    assert mlxbuild("create", "--progress", "none").code == 0
+    files = {file["path"] for file in json.loads(mlxbuild("show", "tiny:none", "--json").out)["files"]}
+    assert {"modules.json", "1_Pooling/config.json"} <= files
+    recipe = 'name: next\nversion: "1.0"\nbase: {from: "tiny:none"}\n'
+    (mlxbuild.folder / "ModelSpec.yaml").write_text(recipe)
+    (mlxbuild.folder / "ModelSpec.lock").unlink()
+    done = mlxbuild("create", "--progress", "none")
+    assert done.code == 0, done.err
+    first, second = opened(mlxbuild, "tiny:none"), opened(mlxbuild, "next:none")
+    assert second.facts.embedding == first.facts.embedding
+    assert second.embed(["t5 t6"]) == first.embed(["t5 t6"])
+    (mlxbuild.folder / "ModelSpec.yaml").write_text(recipe + "pooling: mean\n")
+    assert mlxbuild("create", "--progress", "none").code == 0
+    third = opened(mlxbuild, "next:none")
+    assert third.facts.embedding is not None
+    assert third.facts.embedding.pooling == "mean"
+
+
 def test_a_recipe_for_an_embedding_model_begins_with_init(builder: Callable[..., CommandLine]) -> None:
     mlxbuild = builder("bert")
     (mlxbuild.folder / "ModelSpec.yaml").unlink()

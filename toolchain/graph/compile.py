@@ -21,6 +21,7 @@ from toolchain.lock.model import Lock, LockedFile, LockedSource
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.spec.canonical import canonical
 from toolchain.spec.resolved import Gate, ResolvedSpec
+from toolchain.steps.embedding_facts import EMBEDDING_FILES
 from toolchain.steps.pack import BLOCK_INPUT, LICENSE_INPUT
 from toolchain.steps.template import TEMPLATE_FILES
 from toolchain.steps.tokenizer import TOKENIZER_FILES
@@ -174,8 +175,8 @@ class _Compiler:
 
     def _tokenizer(self) -> Node:
         inputs, after = self._small_files((self._variant.tokenizer,), TOKENIZER_FILES)
-        generation, more = self._small_files((self._variant.base,), ("generation_config.json",))
-        return Node(self._label("tokenizer"), "tokenizer", {}, inputs | generation, after + more)
+        others, more = self._small_files((self._variant.base,), ("generation_config.json", *EMBEDDING_FILES))
+        return Node(self._label("tokenizer"), "tokenizer", {}, inputs | others, after + more)
 
     def _template(self) -> Node:
         sources = (self._variant.tokenizer, self._variant.base)
