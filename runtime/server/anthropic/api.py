@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from sanic import Blueprint
+from sanic import Blueprint, Request
+from sanic.response import BaseHTTPResponse
 
 from runtime.server.anthropic.manners import MANNERS
 from runtime.server.anthropic.operations import OPERATIONS
 from runtime.server.anthropic.routes import count_tokens, messages
 from runtime.server.api import Api, declare
+from runtime.server.operations.observation import request_id
+
+
+async def _write_id(request: Request, response: BaseHTTPResponse) -> None:
+    """Anthropic's own name of the header, beside the one that all answers have."""
+    response.headers["request-id"] = request_id(request)
 
 
 def _routes() -> Blueprint:
     blueprint = Blueprint("anthropic")
+    blueprint.on_response(_write_id)  # type: ignore[no-untyped-call]
     declare(blueprint, "POST", "/v1/messages", messages)
     declare(blueprint, "POST", "/v1/messages/count_tokens", count_tokens)
     return blueprint

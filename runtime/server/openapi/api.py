@@ -20,7 +20,9 @@ OPERATIONS = (Operation("GET", "/openapi.json", "Tell of all routes", {200: _DOC
 async def _document(request: Request) -> HTTPResponse:
     apis: Sequence[Api] = request.app.ctx.apis
     operations = {api.name: api.operations for api in apis if api.operations}
-    return json(document(operations, version=application_of(request).version))
+    application = application_of(request)
+    asks_for_key = application.settings.asks_for_key
+    return json(document(operations, version=application.version, asks_for_key=asks_for_key))
 
 
 def _routes() -> Blueprint:

@@ -14,10 +14,16 @@ from runtime.server.openapi.operation import Operation, Reply
 
 _LONG_NAME = re.compile(r"\bruntime__server__(\w+)")
 _VERSION = "3.1.0"
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
 _SCHEMAS = "#/components/schemas/{model}"
 
 
-def document(operations: Mapping[str, Iterable[Operation]], *, version: str) -> dict[str, Any]:
+def document(
+    operations: Mapping[str, Iterable[Operation]], *, version: str, asks_for_key: bool = False
+) -> dict[str, Any]:
     """The document of all operations; the keys become their tags."""
     tagged = [(tag, operation) for tag, each in operations.items() for operation in each]
     bodies = {operation.body for _, operation in tagged if isinstance(operation.body, type)}
@@ -32,7 +38,8 @@ def document(operations: Mapping[str, Iterable[Operation]], *, version: str) -> 
             "openapi": _VERSION,
             "info": {"title": "mlxbuild", "version": version, "description": "Models, served with MLX."},
             "paths": paths,
-            "components": {"schemas": definitions.get("$defs", {})},
+            "components": {"schemas": definitions.get("$defs", {}), "securitySchemes": _KEYS if asks_for_key else {}},
+            "security": [{name: []} for name in _KEYS] if asks_for_key else [],
         }
     )
 

@@ -42,6 +42,7 @@ def test_a_message(client: anthropic.Anthropic) -> None:
     counted = client.messages.count_tokens(model=MODEL, messages=LOCK)
     assert message.usage.input_tokens == counted.input_tokens
     assert message.usage.output_tokens > 10
+    assert (message._request_id or "").startswith("req_")
 
 
 def test_a_message_is_streamed_as_it_comes(client: anthropic.Anthropic) -> None:
@@ -143,7 +144,8 @@ def test_errors_are_the_clients_own(client: anthropic.Anthropic) -> None:
         client.messages.create(model="unknown", max_tokens=10, messages=LOCK)
     body: Any = missing.value.body
     assert body["error"]["type"] == "not_found_error"
-    assert body["request_id"]
+    assert missing.value.request_id == body["request_id"]
+    assert body["request_id"].startswith("req_")
     image: Any = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
     with pytest.raises(anthropic.BadRequestError, match="images"):
         client.messages.create(model=MODEL, max_tokens=10, messages=[{"role": "user", "content": [image]}])

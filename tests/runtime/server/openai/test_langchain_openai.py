@@ -12,7 +12,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import SecretStr
 
-from tests.runtime.server.openai.asking import ANSWER, MODEL, RESULT
+from tests.runtime.server.openai.asking import ANSWER, MODEL, RESULT, City
 from tests.runtime.server.running import RunningServer
 
 
@@ -45,6 +45,13 @@ def test_a_chat_whole_and_streamed(chat: ChatOpenAI) -> None:
     parts = list(chat.stream("What is a lock?", stream_usage=True))
     assert len(parts) > 5
     assert "".join(part.text for part in parts) == ANSWER
+
+
+def test_an_answer_has_the_form_that_was_asked_for(chat: ChatOpenAI) -> None:
+    for method in ("json_schema", "function_calling"):
+        assert isinstance(
+            chat.with_structured_output(City, method=method, strict=True).invoke("Tell me of Rome."), City
+        )
 
 
 def test_texts_become_vectors(hello_server: RunningServer) -> None:
