@@ -23,7 +23,7 @@ from runtime.server.operations.health import API as OPERATIONS
 from runtime.server.operations.logs import log_request
 from runtime.server.operations.metrics import Metrics
 from runtime.server.operations.observation import request_id, write_id
-from runtime.server.security.gate import Gate
+from runtime.server.security.access import AccessCheck
 from runtime.server.streams import is_stopping
 
 APIS: tuple[Api, ...] = (NATIVE, OPENAI, ANTHROPIC, OPENAPI, OPERATIONS)
@@ -54,9 +54,9 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.running = set()
     app.ctx.metrics = Metrics(application)
     app.ctx.observers = [app.ctx.metrics.observe, log_request]
-    gate = Gate(application)
-    app.register_middleware(gate.check, "request")
-    app.register_middleware(gate.tell_browser, "response")
+    access = AccessCheck(application)
+    app.register_middleware(access.check, "request")
+    app.register_middleware(access.tell_browser, "response")
     app.register_middleware(write_id, "response")
     for api in apis:
         app.blueprint(api.routes())

@@ -27,6 +27,15 @@ weather.push({ role: 'tool', tool_name: 'get_weather', content: '{"temperature":
 told.result = await client.chat({ model: 'hello', messages: weather, tools, think: false })
 
 told.generate = await client.generate({ model: 'hello', prompt: 'What is a lock?', think: false })
+const format = {
+  type: 'object',
+  properties: { count: { type: 'integer', minimum: 0, maximum: 9 } },
+  required: ['count'],
+  additionalProperties: false,
+}
+told.formed = await client.chat({ model: 'hello', messages: question, format, think: false })
+told.embedded = await client.embed({ model: 'hello', input: ['one', 'two'], dimensions: 8 })
+
 told.list = await client.list()
 told.show = await client.show({ model: 'hello' })
 told.ps = await client.ps()

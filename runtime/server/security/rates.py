@@ -1,4 +1,4 @@
-"""How many requests a minute one caller may make. Who a caller is: the gate's matter."""
+"""How many requests a minute one caller may make. Who a caller is: told by `access`."""
 
 from __future__ import annotations
 

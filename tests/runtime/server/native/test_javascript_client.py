@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -36,6 +37,14 @@ def test_tools(told: Any) -> None:
 
 def test_generate(told: Any) -> None:
     assert told["generate"]["response"] == LOCK_ANSWER
+
+
+def test_structured_output(told: Any) -> None:
+    assert 0 <= json.loads(told["formed"]["message"]["content"])["count"] <= 9
+
+
+def test_embeddings(told: Any) -> None:
+    assert [len(vector) for vector in told["embedded"]["embeddings"]] == [8, 8]
 
 
 def test_models(told: Any) -> None:

@@ -1,4 +1,4 @@
-"""The gate that every request passes before its route: host, origin, key, rate."""
+"""What every request passes before its route: the checks of host, origin, key and rate."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ OPEN_PATHS = frozenset({"/", "/api/version", "/api/health"})
 """What tells only that a server is there; asked without a key by probes and clients."""
 
 
-class Gate:
-    """The gate of one server."""
+class AccessCheck:
+    """The checks of one server."""
 
     def __init__(self, application: Application) -> None:
         settings = application.settings

@@ -1,0 +1,115 @@
+"""Builds that are asked for over the API: whole recipes, and clients that do not wait."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import httpx
+import ollama
+import psutil
+import pytest
+
+from tests.mlxbuild.serving.conftest import ROOT, ServeProcess
+from tests.mlxbuild.serving.test_faults import soon
+
+MODEL = ROOT / "examples" / "hello" / "model"
+QUESTION = {"role": "user", "content": "What is a lock?"}
+RECIPE: dict[str, Any] = {
+    "name": "told",
+    "version": "2.0",
+    "base": {"path": "model"},
+    "system_prompt": "Be brief.",
+    "variants": {"quantization": ["int8", "none"]},
+    "tests": [{"complete": {"messages": [QUESTION], "expect": {"contains": "pins"}}}],
+}
+
+
+@pytest.fixture(scope="module")
+def files(served: ServeProcess) -> dict[str, str]:
+    """The example's files as blobs of the server."""
+    with ollama.Client(served.url) as client:
+        return {f"model/{path.name}": client.create_blob(path) for path in MODEL.iterdir()}
+
+
+def create(raw: httpx.Client, **fields: Any) -> list[dict[str, Any]]:
+    answer = raw.post("/api/create", json=fields)
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def names(raw: httpx.Client) -> dict[str, str]:
+    return {model["name"]: model["digest"] for model in raw.get("/api/tags").json()["models"]}
+
+
+def test_a_recipe_is_built_and_its_gates_run(raw: httpx.Client, files: dict[str, str]) -> None:
+    told = create(raw, modelspec=RECIPE, files=files, model="first-of-them")
+    assert told[-1] == {"status": "success"}
+    assert any("pass" in each["status"] for each in told)
+    listed = names(raw)
+    assert {"told:int8-2.0", "told:none-2.0", "told:int8", "told:latest"} <= set(listed)
+    assert listed["first-of-them:latest"] == listed["told:int8-2.0"]
+    assert raw.post("/api/show", json={"model": "told"}).json()["system"] == "Be brief."
+
+
+def test_a_recipe_as_yaml(raw: httpx.Client, files: dict[str, str]) -> None:
+    text = 'name: written\nversion: "1.0"\nbase: {path: model}\n'
+    assert create(raw, modelspec=text, files=files)[-1] == {"status": "success"}
+    assert "written:latest" in names(raw)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        ({"nmae": "x"}, 400, "nmae"),
+        ({"base": {"path": "/etc"}}, 400, "/etc"),
+        ({"base": {"path": "../../.."}}, 400, ""),
+        ({"system_prompt": {"file": "/etc/hostname"}}, 400, ""),
+    ],
+)
+def test_recipes_that_are_refused(
+    raw: httpx.Client, files: dict[str, str], change: dict[str, Any], status: int, message: str
+) -> None:
+    answer = raw.post("/api/create", json={"modelspec": RECIPE | change, "files": files, "stream": False})
+    assert answer.status_code == status, answer.text
+    assert message in answer.json()["error"]
+    assert str(ROOT) not in answer.text
+    streamed = create(raw, modelspec=RECIPE | change, files=files)
+    assert "error" in streamed[-1]
+
+
+def test_a_gate_that_fails_moves_no_name(raw: httpx.Client, files: dict[str, str]) -> None:
+    gate = {"complete": {"prompt": "What is a lock?", "expect": {"contains": "no such words"}}}
+    answer = raw.post(
+        "/api/create",
+        json={"modelspec": RECIPE | {"name": "failing", "tests": [gate]}, "files": files, "stream": False},
+    )
+    assert answer.status_code == 400, answer.text
+    assert "failing:latest" not in names(raw)
+
+
+def test_what_cannot_be_carried_is_told(raw: httpx.Client) -> None:
+    told = create(raw, model="warned", **{"from": "hello"}, parameters={"mirostat": 1}, renderer="qwen3-coder")
+    statuses = [each["status"] for each in told]
+    assert any("mirostat is left out" in status for status in statuses)
+    assert any("renderer is left out" in status for status in statuses)
+    assert statuses[-1] == "success"
+
+
+def test_a_client_that_leaves_ends_the_build(
+    raw: httpx.Client, served: ServeProcess, files: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def building() -> list[psutil.Process]:
+        children = psutil.Process(served.process.pid).children()
+        return [child for child in children if "create" in child.cmdline()]
+
+    recipe = RECIPE | {"name": "abandoned", "variants": {"quantization": ["int4", "mxfp4", "nvfp4", "mxfp8", "int8"]}}
+    with httpx.Client(base_url=served.url) as client:
+        with client.stream("POST", "/api/create", json={"modelspec": recipe, "files": files}) as answer:
+            next(answer.iter_lines())
+            assert building()
+    soon(lambda: not building())
+    time.sleep(0.1)
+    assert "abandoned:latest" not in names(raw)
+    assert not list((served.home.cache / "work").glob("create-*"))
