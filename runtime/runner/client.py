@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import signal
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -19,13 +20,15 @@ from runtime.protocol.events import Embeddings, Event, Failure, Prompt, is_last
 from runtime.protocol.failures import as_error, as_failure
 from runtime.protocol.loaded import Loaded, Vitals
 from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
-from runtime.runner import frames
+from runtime.runner import frames, stacks
 from runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
 from runtime.runner.spawn import Spawned, spawn
 
 UNREAD_EVENTS = 8192
 """How many events an answer may be ahead of its reader before it is given up."""
-_LAST_LINES = 20
+_LAST_LINES = 200
+_TELLING = re.compile("error|terminat|abort|what", re.IGNORECASE)
+"""In a line that says why a process ended, before stacks and the like."""
 _CHECK_SECONDS = 1.0
 _LINE_BYTES = 4096
 _DYING_SECONDS = 0.5
@@ -279,12 +282,15 @@ class Runner:
             elif min(without_effort, vitals.working_seconds) >= self._patience.stall_seconds:
                 self._stalled = f"it did not get on for {vitals.working_seconds:.0f} seconds"
             if self._stalled is not None:
-                log.error("runner %d is ended: %s", self._spawned.process.pid, self._stalled)
+                log.error("runner %d is ended: %s; its threads are at:", self._spawned.process.pid, self._stalled)
+                self._spawned.signal(stacks.SIGNAL)
+                await asyncio.sleep(_DYING_SECONDS)
                 self._spawned.kill()
                 return
 
     def _ending(self, code: int, broken: str | None) -> Failure:
-        hint = f"its last words: {self._lines[-1]}" if self._lines else None
+        words = next(filter(_TELLING.search, self._lines), self._lines[-1] if self._lines else None)
+        hint = None if words is None else f"its last words: {words}"
         if self._stalled is not None:
             return as_failure(RunnerStalled(f"the model's process was ended: {self._stalled}", hint=hint))
         if broken is not None:

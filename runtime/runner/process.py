@@ -6,7 +6,6 @@ the socket closes the process ends at once, whatever it does.
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import socket
 import threading
@@ -20,6 +19,7 @@ from runtime.protocol import plain
 from runtime.protocol.failures import as_failure
 from runtime.runner import frames
 from runtime.runner.outbox import Outbox
+from runtime.runner.stacks import tell_when_asked
 from runtime.runner.work import Work
 
 BEAT_SECONDS = 1.0
@@ -29,7 +29,7 @@ ENDED_AT_WORK = 3
 
 def serve(connection: socket.socket) -> None:
     """Load the model that the first message names, then answer until the socket closes or `stop` comes."""
-    faulthandler.enable()
+    tell_when_asked()
     prefer_openblas()  # before anything loads MLX
     outbox = Outbox(connection)
     work: Work | None = None

@@ -30,6 +30,11 @@ class Spawned:
         assert self.process.stdout is not None
         return self.process.stdout
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is still there."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
     def kill(self) -> None:
         """End it at once, with the compilers that it may have started."""
         if self.process.returncode is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -67,6 +68,17 @@ def test_a_killed_process_fails_its_requests_and_no_others(
     loop.run(killed())
 
 
+def test_a_crash_is_told_by_what_was_said_of_it(loop: asyncio.Runner, folder: Path, scratch: Path) -> None:
+    async def crashed() -> None:
+        other = await Runner.start(folder, scratch)
+        os.kill(other.process_id, signal.SIGSEGV)
+        with pytest.raises(RunnerDied, match="SIGSEGV") as raised:
+            await said(other.answer(LONG))
+        assert raised.value.hint == "its last words: Fatal Python error: Segmentation fault"
+
+    loop.run(crashed())
+
+
 def test_a_process_that_hangs_is_ended(loop: asyncio.Runner, folder: Path, scratch: Path) -> None:
     async def hung() -> None:
         other = await Runner.start(folder, scratch, patience=Patience(silent_seconds=2))
@@ -81,12 +93,16 @@ def test_a_process_that_hangs_is_ended(loop: asyncio.Runner, folder: Path, scrat
     loop.run(hung())
 
 
-def test_a_load_that_gets_nowhere_is_ended(loop: asyncio.Runner, folder: Path, scratch: Path, tmp_path: Path) -> None:
+def test_a_load_that_gets_nowhere_is_ended_and_its_place_told(
+    loop: asyncio.Runner, scratch: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     (tmp_path / "mlxbuild").mkdir()
     os.mkfifo(tmp_path / "mlxbuild" / "facts.json")  # as a network disk that answers no more
     patience = Patience(stall_seconds=2)
     with pytest.raises(RunnerStalled, match="did not get on"):
         loop.run(Runner.start(tmp_path, scratch, patience=patience))
+    assert "in read_bytes" in caplog.text
 
 
 def test_a_folder_that_is_no_model_is_a_clear_error(loop: asyncio.Runner, tmp_path: Path, scratch: Path) -> None:
