@@ -9,6 +9,9 @@ from typing import Any
 
 from runtime.engine.layers import Layers, can_rewind, fresh, nbytes, rewind, shared
 
+_MOST_ENTRIES = 256
+"""All of them are looked at for each prompt."""
+
 
 @dataclass(frozen=True, slots=True)
 class PrefixFigures:
@@ -43,6 +46,11 @@ class PrefixCache:
         self._entries: OrderedDict[tuple[str, tuple[int, ...]], _Entry] = OrderedDict()
         """Least recently used first."""
         self._size_bytes = self._hits = self._misses = self._evicted = 0
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it may keep anything at all."""
+        return self._budget_bytes > 0
 
     def figures(self) -> PrefixFigures:
         """As they stand."""
@@ -103,7 +111,7 @@ class PrefixCache:
                 self._remove(other)
         self._entries[key] = _Entry(key[1], layers, size)
         self._size_bytes += size
-        while self._size_bytes > self._budget_bytes:
+        while self._size_bytes > self._budget_bytes or len(self._entries) > _MOST_ENTRIES:
             self._remove(next(iter(self._entries)))
             self._evicted += 1
 

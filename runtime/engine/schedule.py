@@ -93,7 +93,7 @@ class Schedule:
         """One step of everything; returns the rows that are done, and have been told so."""
         begun = time.perf_counter()
         self.counts.ticks += 1
-        done = self._admit()
+        done = [*self._admit(), *self._given_up()]
         was_running = any(batch.rows for batch in self._batches())
         for batch in self._batches():
             if batch.rows:
@@ -131,20 +131,27 @@ class Schedule:
     def _admit(self) -> list[Row]:
         """Let those begin for whom there is room, in order; returns those that can never begin."""
         refused: list[Row] = []
-        while self._waiting:
-            row = self._waiting[0]
+        for row in tuple(self._waiting):
             reason = self._refusal(row)
             if reason is not None:
                 row.tell([as_failure(reason)])
                 refused.append(row)
+            elif not self._merges(row) and not all(map(self._merges, self._running())):
+                continue  # its place is taken; those behind it may have another
             elif not self._has_room_for(row):
                 break
             else:
                 self._choose_kind(row)
                 model = self._pair if row.kind == _DRAFTED else None
                 self._prefill.add(row, model=model, group_size=self._measured().group_size)
-            self._waiting.popleft()
+            self._waiting.remove(row)
         return refused
+
+    def _given_up(self) -> list[Row]:
+        """Rows whose prompts nobody needs read any more, because telling of it failed."""
+        rows = [row for row in self._prefill.rows if row.failure is not None]
+        self._prefill.drop(rows)
+        return rows
 
     def _refusal(self, row: Row) -> MemoryTooSmall | CacheNotQuantizable | None:
         footprint = self._measured()
@@ -164,12 +171,8 @@ class Schedule:
 
     def _has_room_for(self, row: Row) -> bool:
         running = self._running()
-        if not running:
-            return True
-        if not self._merges(row) and any(not self._merges(other) for other in running):
-            return False
         fits = self._cache_bytes is None or self._predicted_bytes([*running, row]) <= self._cache_bytes
-        return len(running) < self._rows and fits
+        return not running or (len(running) < self._rows and fits)
 
     def _predicted_bytes(self, rows: Sequence[Row]) -> int:
         """What rows will take at most: those of a batch are as long as its longest."""
@@ -197,15 +200,17 @@ class Schedule:
         return not row.kind and self._measured().merges
 
     def _step(self, batch: Batch | Speculation) -> list[Row]:
+        events: dict[Row, list[Event]] = {}
         for written in batch.step():
             row = written.row
             if row.failure is None and row.writer.reason is None:
                 try:
-                    events: Sequence[Event] = row.writer.add(written.token, written.scores)
+                    events.setdefault(row, []).extend(row.writer.add(written.token, written.scores))
                     self.counts.answer_tokens += 1
-                    row.tell(events)
                 except Exception as error:  # noqa: BLE001 - whatever it is, other rows go on
                     row.failure = error
+        for row, told in events.items():
+            row.tell(told)
         done = [row for row in batch.rows if row.writer.reason is not None or row.failure is not None]
         for row in done:
             if row.failure is not None:
@@ -216,7 +221,7 @@ class Schedule:
         return done
 
     def _leave(self, batch: Batch | Speculation, rows: Sequence[Row]) -> None:
-        for row, layers in batch.leave(rows, keeping=rows):
+        for row, layers in batch.leave(rows, keeping=rows if self._prefixes.is_used else ()):
             self._prefixes.keep(row.tokens[: row.cached_tokens], layers, row.kind)
 
     def _make_room(self, batch: Batch | Speculation) -> None:
@@ -256,8 +261,5 @@ class Schedule:
 
 
 def _expected_tokens(row: Row) -> int:
-    limit, asked = row.writer.limit, row.prepared.options.max_tokens
-    whole = EXPECTED_ANSWER_TOKENS if limit is None else limit
-    if asked is None:
-        whole = min(whole, EXPECTED_ANSWER_TOKENS)
-    return max(len(row.prepared.tokens) + whole, len(row.tokens) + 1)
+    limit = EXPECTED_ANSWER_TOKENS if row.writer.limit is None else min(row.writer.limit, EXPECTED_ANSWER_TOKENS)
+    return max(len(row.prepared.tokens) + limit, len(row.tokens) + 1)
