@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from runtime.protocol.requests import Message
-from runtime.server.failures import NotSupported
 from runtime.server.request_body import RequestBody
+from runtime.server.text_only import not_taken
 
 
 class TextBlock(RequestBody):
@@ -47,6 +47,7 @@ class ToolUseBlock(RequestBody):
     input: dict[str, Any]
 
 
+_MEDIA = {"image": "images", "document": "documents", "search_result": "search results"}
 ResultBlock = Annotated[TextBlock | MediaBlock, Field(discriminator="type")]
 
 
@@ -100,7 +101,7 @@ def _turn(role: str, blocks: Sequence[AnyBlock], place: str, names: dict[str, st
             case TextBlock():
                 texts.append(block)
             case MediaBlock():
-                raise _not_taken(block, f"{place}[{number}]")
+                raise not_taken(_MEDIA[block.type], f"{place}[{number}]")
             case ThinkingBlock():
                 thoughts.append(block.thinking)
             case ToolUseBlock():
@@ -124,7 +125,7 @@ def _result(block: ToolResultBlock, place: str, names: Mapping[str, str]) -> Mes
     if not isinstance(content, str):
         for number, part in enumerate(content):
             if isinstance(part, MediaBlock):
-                raise _not_taken(part, f"{place}[{number}]")
+                raise not_taken(_MEDIA[part.type], f"{place}[{number}]")
         content = _joined([part for part in content if isinstance(part, TextBlock)])
     if block.is_error:
         content = f"Error: {content}"
@@ -135,8 +136,3 @@ def _result(block: ToolResultBlock, place: str, names: Mapping[str, str]) -> Mes
 
 def _joined(texts: Sequence[TextBlock]) -> str:
     return "\n".join(block.text for block in texts)
-
-
-def _not_taken(block: MediaBlock, place: str) -> NotSupported:
-    kind = {"image": "images", "document": "documents", "search_result": "search results"}[block.type]
-    return NotSupported(f"this server does not take {kind}", where=place, hint="send text only")

@@ -14,9 +14,8 @@ from runtime.server.anthropic.body import (
     PromptBody,
     ThinkingAdaptive,
     ThinkingOff,
-    Tool,
 )
-from runtime.server.failures import InvalidRequest
+from runtime.server.tool_choice import TemplateTool, chosen, template_tool
 
 _LEVELS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max"}
 
@@ -64,30 +63,14 @@ def _thinking(body: PromptBody) -> bool | str | None:
             return True if effort is None else _LEVELS[effort]
 
 
-def _tools(body: PromptBody) -> tuple[tuple[dict[str, Any], ...], ToolChoice]:
-    tools = body.tools or []
-    names = [tool.name for tool in tools]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise InvalidRequest(f"two tools are named `{name}`", where=f"tools[{number}]")
+def _tools(body: PromptBody) -> tuple[tuple[TemplateTool, ...], ToolChoice]:
+    tools = [template_tool(tool.name, tool.description, tool.input_schema) for tool in body.tools or ()]
     match body.tool_choice:
-        case NoChoice():
-            return (), ToolChoice("none")
-        case NamedChoice() as named:
-            if named.name not in names:
-                raise InvalidRequest(f"no tool is named `{named.name}`", where="tool_choice.name")
-            choice = ToolChoice("required", named.name, not named.disable_parallel_tool_use)
-        case AutoChoice(type="any") as wanted:
-            if not tools:
-                raise InvalidRequest("a call is required, and there are no tools", where="tool_choice")
-            choice = ToolChoice("required", None, not wanted.disable_parallel_tool_use)
-        case AutoChoice() as free:
-            choice = ToolChoice("auto", None, not free.disable_parallel_tool_use)
         case None:
-            choice = ToolChoice()
-    return tuple(_schema(tool) for tool in tools), choice
-
-
-def _schema(tool: Tool) -> dict[str, Any]:
-    described = {} if tool.description is None else {"description": tool.description}
-    return {"type": "function", "function": {"name": tool.name, **described, "parameters": tool.input_schema}}
+            return chosen(tools)
+        case NoChoice():
+            return chosen(tools, mode="none")
+        case NamedChoice(name=name, disable_parallel_tool_use=is_single):
+            return chosen(tools, mode="required", name=name, allows_several=not is_single)
+        case AutoChoice(type=kind, disable_parallel_tool_use=is_single):
+            return chosen(tools, mode="required" if kind == "any" else "auto", allows_several=not is_single)

@@ -12,6 +12,7 @@ from runtime.protocol.requests import ChatRequest
 from runtime.scheduler.keep_alive import KeepAlive
 from runtime.server.asking import AskedModel, asked_model
 from runtime.server.capabilities import require
+from runtime.server.streams import AnswerStream
 
 
 def model_of(request: Request, name: str, keep_alive: float | str | None) -> AbstractAsyncContextManager[AskedModel]:
@@ -35,8 +36,10 @@ def fingerprint(model: AskedModel) -> dict[str, Any]:
     return {"system_fingerprint": f"fp_{model.lease.digest.hex[:12]}"}
 
 
-def sign_of_life(progress: Progress) -> bytes:
-    """A comment, which keeps clients and proxies waiting while a long prompt is read; nothing before it has begun."""
-    if not progress.done_tokens:
-        return b""
-    return b": %d of %d prompt tokens\n\n" % (progress.done_tokens, progress.total_tokens)
+async def tell_progress(stream: AnswerStream, progress: Progress) -> None:
+    """Write a comment, which keeps clients and proxies waiting while a long prompt is read.
+
+    Before anything is read there is none: until then an error can still have its own status.
+    """
+    if progress.done_tokens:
+        await stream.send(b": %d of %d prompt tokens\n\n" % (progress.done_tokens, progress.total_tokens))

@@ -10,8 +10,9 @@ from runtime.server.openai.chat.messages import AnyMessage
 from runtime.server.openai.effort import Effort, Reasoning
 from runtime.server.openai.formats import JsonFormat, JsonSchema, TextFormat
 from runtime.server.openai.sampling import PenaltiesBody, StreamOptions
-from runtime.server.openai.tools import Allowed, Function, Mode, NamedFunction
+from runtime.server.openai.tools import Allowed, Function, NamedFunction
 from runtime.server.request_body import RequestBody, refused
+from runtime.server.tool_choice import Mode
 
 
 class Tool(RequestBody):

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from runtime.protocol.requests import Message
 from runtime.server.bodies import parse_json
-from runtime.server.failures import InvalidRequest, NotSupported
+from runtime.server.failures import InvalidRequest
 from runtime.server.request_body import RequestBody
+from runtime.server.text_only import not_taken
 
 
 class TextPart(RequestBody):
@@ -34,6 +35,7 @@ class MediaPart(RequestBody):
 
 
 AnyPart = Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]
+_MEDIA = {"image_url": "images", "input_audio": "sound", "file": "files"}
 Content = str | list[AnyPart]
 
 
@@ -156,8 +158,7 @@ def _part_text(part: AnyPart, place: str) -> str:
         case RefusalPart():
             return part.refusal
         case MediaPart():
-            kind = {"image_url": "images", "input_audio": "sound", "file": "files"}[part.type]
-            raise NotSupported(f"this server does not take {kind}", where=place, hint="send text only")
+            raise not_taken(_MEDIA[part.type], place)
 
 
 def _without_none(**fields: Any) -> Mapping[str, Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
 from runtime.server.openai.chat.body import AllowedToolsChoice, ChatBody, NamedTool, SchemaFormat
 from runtime.server.openai.chat.messages import conversation
 from runtime.server.openai.effort import thinking
 from runtime.server.openai.formats import JsonFormat
 from runtime.server.openai.sampling import given, with_seed
-from runtime.server.openai.tools import chosen
+from runtime.server.tool_choice import TemplateTool, chosen
 
 
 def chat_requests(body: ChatBody) -> list[ChatRequest]:
@@ -52,14 +50,14 @@ def _format(body: ChatBody) -> AnswerFormat | None:
             return None
 
 
-def _tools(body: ChatBody) -> tuple[tuple[dict[str, Any], ...], ToolChoice]:
-    functions = [tool.function for tool in body.tools or ()]
+def _tools(body: ChatBody) -> tuple[tuple[TemplateTool, ...], ToolChoice]:
+    tools = [tool.function.as_template_tool() for tool in body.tools or ()]
     several = body.parallel_tool_calls is not False
     match body.tool_choice:
         case NamedTool(function=function):
-            return chosen(functions, mode="required", name=function.name, allows_several=several)
+            return chosen(tools, mode="required", name=function.name, allows_several=several)
         case AllowedToolsChoice(allowed_tools=allowed):
             names = [each.tool_name("tool_choice") for each in allowed.tools]
-            return chosen(functions, mode=allowed.mode, allowed=names, allows_several=several)
+            return chosen(tools, mode=allowed.mode, allowed=names, allows_several=several)
         case mode:
-            return chosen(functions, mode=mode or "auto", allows_several=several)
+            return chosen(tools, mode=mode or "auto", allows_several=several)

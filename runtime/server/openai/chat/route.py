@@ -14,7 +14,7 @@ from runtime.server.api import server_event
 from runtime.server.bodies import checked, read_json
 from runtime.server.choices import answers_of
 from runtime.server.ids import new_id
-from runtime.server.openai.asking import check_abilities, fingerprint, model_of, sign_of_life
+from runtime.server.openai.asking import check_abilities, fingerprint, model_of, tell_progress
 from runtime.server.openai.chat.body import ChatBody
 from runtime.server.openai.chat.reply import chat_reply
 from runtime.server.openai.chat.request import chat_requests
@@ -44,7 +44,7 @@ async def chat_completions(request: Request) -> HTTPResponse | None:
             async with contextlib.aclosing(answers_of(model, questions)) as events:
                 async for number, event in events:
                     if isinstance(event, Progress):
-                        await out.send(sign_of_life(event))
+                        await tell_progress(out, event)
                         continue
                     for chunk in stream.chunks(number, event):
                         await out.send(server_event(chunk))

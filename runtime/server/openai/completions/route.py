@@ -17,7 +17,7 @@ from runtime.server.bodies import checked, read_json
 from runtime.server.capabilities import require
 from runtime.server.choices import answers_of
 from runtime.server.ids import new_id
-from runtime.server.openai.asking import fingerprint, model_of, sign_of_life
+from runtime.server.openai.asking import fingerprint, model_of, tell_progress
 from runtime.server.openai.completions.body import CompletionBody, completion_requests
 from runtime.server.openai.completions.reply import Completions
 from runtime.server.openai.manners import DONE, MANNERS
@@ -46,7 +46,7 @@ async def completions(request: Request) -> HTTPResponse | None:
             async with contextlib.aclosing(answers_of(model, questions)) as events:
                 async for number, event in events:
                     if isinstance(event, Progress):
-                        await out.send(sign_of_life(event))
+                        await tell_progress(out, event)
                         continue
                     for chunk in told.chunks(number, event, with_usage=with_usage):
                         await out.send(server_event(chunk))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,8 +11,9 @@ from runtime.server.openai.effort import Effort, thinking
 from runtime.server.openai.formats import JsonFormat, JsonSchema, TextFormat
 from runtime.server.openai.responses.items import AnyItem, conversation
 from runtime.server.openai.sampling import SamplingBody, given
-from runtime.server.openai.tools import Allowed, Function, FunctionName, Mode, chosen
+from runtime.server.openai.tools import Allowed, Function, FunctionName
 from runtime.server.request_body import RequestBody, refused
+from runtime.server.tool_choice import Mode, TemplateTool, chosen
 
 SCORES = "message.output_text.logprobs"
 
@@ -124,14 +125,14 @@ def _format(body: ResponseBody) -> AnswerFormat | None:
             return None
 
 
-def _tools(body: ResponseBody) -> tuple[tuple[dict[str, Any], ...], ToolChoice]:
-    functions = body.tools or ()
+def _tools(body: ResponseBody) -> tuple[tuple[TemplateTool, ...], ToolChoice]:
+    tools = [tool.as_template_tool() for tool in body.tools or ()]
     several = body.parallel_tool_calls is not False
     match body.tool_choice:
         case FunctionChoice(name=name):
-            return chosen(functions, mode="required", name=name, allows_several=several)
-        case AllowedToolsChoice(mode=mode, tools=allowed):
-            names = [each.tool_name("tool_choice") for each in allowed]
-            return chosen(functions, mode=mode, allowed=names, allows_several=several)
+            return chosen(tools, mode="required", name=name, allows_several=several)
+        case AllowedToolsChoice(mode=mode, tools=some):
+            names = [each.tool_name("tool_choice") for each in some]
+            return chosen(tools, mode=mode, allowed=names, allows_several=several)
         case mode:
-            return chosen(functions, mode=mode or "auto", allows_several=several)
+            return chosen(tools, mode=mode or "auto", allows_several=several)

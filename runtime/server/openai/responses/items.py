@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from runtime.protocol.requests import Message
-from runtime.server.failures import NotSupported
 from runtime.server.openai.chat.messages import parsed_arguments
 from runtime.server.request_body import RequestBody
+from runtime.server.text_only import not_taken
 
 
 class TextPart(RequestBody):
@@ -34,6 +34,7 @@ class MediaPart(RequestBody):
 
 
 AnyPart = Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]
+_MEDIA = {"input_image": "images", "input_audio": "sound", "input_file": "files"}
 Content = str | list[AnyPart]
 
 
@@ -155,5 +156,4 @@ def _part_text(part: AnyPart, place: str) -> str:
         case RefusalPart():
             return part.refusal
         case MediaPart():
-            kind = {"input_image": "images", "input_audio": "sound", "input_file": "files"}[part.type]
-            raise NotSupported(f"this server does not take {kind}", where=place, hint="send text only")
+            raise not_taken(_MEDIA[part.type], place)

@@ -13,7 +13,7 @@ from runtime.server.api import Manners, server_event
 from runtime.server.bodies import checked, read_json
 from runtime.server.failures import HttpFailure
 from runtime.server.ids import new_id
-from runtime.server.openai.asking import check_abilities, model_of, sign_of_life
+from runtime.server.openai.asking import check_abilities, model_of, tell_progress
 from runtime.server.openai.manners import MANNERS
 from runtime.server.openai.responses.body import ResponseBody, response_request
 from runtime.server.openai.responses.reply import Event, ResponseEvents
@@ -44,7 +44,7 @@ async def responses(request: Request) -> HTTPResponse | None:
                     for each in told.begin():
                         await out.send(_written(each))
                 if isinstance(event, Progress):
-                    await out.send(sign_of_life(event))
+                    await tell_progress(out, event)
                     continue
                 for each in told.add(event):
                     await out.send(_written(each))
