@@ -17,6 +17,7 @@ from registry.digest import Digest
 from registry.store.layout import Store
 from runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
 from runtime.engine.defaults import Defaults
+from runtime.engine.limits import Limits
 from runtime.engine.loop import EngineEnded
 from runtime.engine.options import InvalidOption
 from runtime.engine.prepared import PromptUnusable
@@ -24,6 +25,7 @@ from runtime.model.prompt import ChatTemplate, named
 from runtime.protocol.events import Chunk
 from runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
 from runtime.session import LoadedModel, NotAnArtifactFolder
+from tests.runtime.engine.random_models import OWN_CONFIG
 from tests.runtime.tiny_folders import write_model
 
 USER = {"role": "user", "content": "hello"}
@@ -335,3 +337,27 @@ assert "mlx" in loaded and not loaded & {{"sanic", "transformers", "llguidance"}
 print("done")
 """
     assert fresh_python(code) == "done\n"
+
+
+def test_a_model_that_cannot_be_rewound_keeps_checkpoints_of_conversations(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "lfm2", more={**OWN_CONFIG["lfm2"], "block_dim": 64})
+    model = LoadedModel(folder)
+    system = {"role": "system", "content": "Be kind, and say where the nearest library is. " * 3}
+
+    def ask(*messages: Any) -> tuple[str, int]:
+        *chunks, last = model.chat([system, *messages], max_tokens=8)
+        assert last.ending is not None
+        return text(chunks), last.ending.reused_tokens
+
+    def length(*messages: Any) -> int:
+        return len(model.tokenize(model.prompt([system, *messages]), raw=False))
+
+    first, second = {"role": "user", "content": "hello"}, {"role": "user", "content": "are you there?"}
+    answer, reused = ask(first)
+    assert reused == 0
+    assert ask(second)[1] >= length({"role": "user", "content": ""}) - 16, "the system prompt was read once"
+    follow_up = [first, {"role": "assistant", "content": answer}, second]
+    told, reused = ask(*follow_up)
+    assert reused >= length(first) - 16, "the first exchange was read once"
+    cold = LoadedModel(folder, limits=Limits(prefix_bytes=0))
+    assert told == text(cold.chat([system, *follow_up], max_tokens=8))

@@ -27,7 +27,7 @@ _COMMON: Mapping[str, Any] = {
     "rope_theta": 10000.0,
     "tie_word_embeddings": False,
 }
-_OWN: Mapping[str, Mapping[str, Any]] = {
+OWN_CONFIG: Mapping[str, Mapping[str, Any]] = {
     "qwen3": {},
     "gemma3_text": {
         "num_hidden_layers": 3,
@@ -90,7 +90,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
         "use_qk_norm": True,
     },
 }
-KINDS = tuple(_OWN)
+KINDS = tuple(OWN_CONFIG)
 _WIDE = {"model_type": "qwen3", **_COMMON, "head_dim": 64}
 """Heads as large as they have to be to be quantized."""
 
@@ -98,7 +98,7 @@ _WIDE = {"model_type": "qwen3", **_COMMON, "head_dim": 64}
 @functools.cache
 def random_model(kind: str) -> Any:
     """In float32, evaluated; the same one each time."""
-    config = _WIDE if kind == "wide" else {"model_type": kind, **_COMMON, **_OWN[kind]}
+    config = _WIDE if kind == "wide" else {"model_type": kind, **_COMMON, **OWN_CONFIG[kind]}
     model_class, arguments_class = model_classes(config)
     mx.random.seed(5)
     model = model_class(arguments_class.from_dict(config))
