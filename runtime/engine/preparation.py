@@ -99,7 +99,8 @@ class Preparation:
         """
         if isinstance(request, CompletionRequest):
             tokens = self._completion_tokens(request)
-            text = request.prompt if isinstance(request.prompt, str) else self._tokenizer.decode(tokens)
+            is_plain = isinstance(request.prompt, str) and not request.suffix
+            text = str(request.prompt) if is_plain else self._tokenizer.decode(tokens)
             return Prompt(text, len(tokens))
         rendered = self._rendered(self._conversation(request), request)
         before = self._tokenizer.decode(request.preceding_tokens) if request.preceding_tokens else ""

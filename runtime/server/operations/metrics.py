@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from runtime.protocol.events import Ending
@@ -23,6 +23,7 @@ class Metrics:
     def __init__(self, application: Application) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Models(application))
+        ProcessCollector(registry=self.registry)
         given: dict[str, Any] = {"namespace": "mlxbuild", "registry": self.registry}
         self._requests = Counter("requests", "Requests that ended", ("method", "route", "status"), **given)
         self._request_seconds = Histogram(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import subprocess
 import time
 from typing import Any
 
@@ -11,7 +14,7 @@ import ollama
 import psutil
 import pytest
 
-from tests.mlxbuild.serving.conftest import ROOT, ServeProcess
+from tests.mlxbuild.serving.conftest import PROGRAM, ROOT, ServeProcess
 from tests.mlxbuild.serving.test_faults import soon
 
 MODEL = ROOT / "examples" / "hello" / "model"
@@ -37,6 +40,12 @@ def create(raw: httpx.Client, **fields: Any) -> list[dict[str, Any]]:
     answer = raw.post("/api/create", json=fields)
     assert answer.status_code == 200, answer.text
     return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def post_blob(raw: httpx.Client, content: bytes) -> str:
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    assert raw.post(f"/api/blobs/{digest}", content=content).status_code in (200, 201)
+    return digest
 
 
 def names(raw: httpx.Client) -> dict[str, str]:
@@ -113,3 +122,62 @@ def test_a_client_that_leaves_ends_the_build(
     time.sleep(0.1)
     assert "abandoned:latest" not in names(raw)
     assert not list((served.home.cache / "work").glob("create-*"))
+
+
+def test_what_a_model_cannot_do_is_refused(raw: httpx.Client, files: dict[str, str]) -> None:
+    text = (MODEL / "tokenizer.json").read_text().replace("<think>", "<note>").replace("</think>", "</note>")
+    plain = files | {"model/tokenizer.json": post_blob(raw, text.encode())}
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    create(
+        raw, model="plain", files={path.removeprefix("model/"): blob for path, blob in plain.items()}, template=template
+    )
+    assert raw.post("/api/show", json={"model": "plain"}).json()["capabilities"] == ["completion"]
+
+    def told(path: str, **fields: Any) -> tuple[int, str | None]:
+        answer = raw.post(path, json={"model": "plain", "stream": False, "options": {"num_predict": 2}, **fields})
+        return answer.status_code, answer.json().get("error")
+
+    for path, question in (("/api/chat", {"messages": [QUESTION]}), ("/api/generate", {"prompt": "What"})):
+        for think in (True, "high"):
+            assert told(path, **question, think=think) == (400, '"plain" does not support thinking')
+        assert told(path, **question, think=False) == told(path, **question) == (200, None)
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+    refused = (400, "plain:latest does not support tools")
+    assert told("/api/chat", messages=[QUESTION], tools=[tool]) == refused
+    assert create(raw, model="go", **{"from": "hello"}, template="{{ .Prompt }}")[-1]["error"].startswith(
+        "template error: "
+    )
+
+
+def test_a_model_with_tokens_for_it_fills_gaps(raw: httpx.Client, served: ServeProcess, files: dict[str, str]) -> None:
+    tokenizer = json.loads((MODEL / "tokenizer.json").read_text())
+    vocabulary, added = tokenizer["model"]["vocab"], tokenizer["added_tokens"]
+    last = sorted(vocabulary, key=vocabulary.__getitem__)[-3:]
+    for token, name in zip(last, ("prefix", "suffix", "middle"), strict=True):
+        added.append({**added[0], "id": vocabulary.pop(token), "content": f"<|fim_{name}|>"})
+    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:-3]
+    changed = {"tokenizer.json": post_blob(raw, json.dumps(tokenizer).encode())}
+    create(raw, model="gaps", files={path.removeprefix("model/"): blob for path, blob in files.items()} | changed)
+    with ollama.Client(served.url) as client:
+        told = client.generate("gaps", "A lock", suffix=" by its digest.", options={"num_predict": 3})
+    assert told.eval_count
+    assert told.eval_count <= 3
+    asked = {"model": "gaps", "prompt": "A lock", "suffix": " x", "_debug_render_only": True}
+    prompt = raw.post("/api/generate", json=asked).json()["_debug_info"]["rendered_template"]
+    assert prompt == "<|fim_prefix|>A lock<|fim_suffix|> x<|fim_middle|>"
+
+
+def test_the_trust_policy_decides_over_what_is_loaded(raw: httpx.Client, served: ServeProcess) -> None:
+    raw.post("/api/copy", json={"source": "hello", "destination": "guarded"})
+    policy = served.home.root / "policy.yaml"
+    environment = os.environ | {"MLXBUILD_HOME": str(served.home.root)}
+    subprocess.run([PROGRAM, "keygen", "acme"], env=environment, check=True, capture_output=True)
+    policy.write_text(json.dumps([{"pattern": "guarded", "mode": "enforce", "keys": ["keys/acme.pub"]}]))
+    try:
+        answer = raw.post("/api/chat", json={"model": "guarded", "messages": [QUESTION]})
+        assert (answer.status_code, answer.json()["code"]) == (403, "untrusted")
+        other = raw.post("/v1/chat/completions", json={"model": "guarded", "messages": [QUESTION]})
+        assert other.status_code == 403
+        assert raw.post("/api/chat", json={"model": "hello", "messages": [QUESTION]}).status_code == 200
+    finally:
+        policy.unlink()

@@ -1,0 +1,51 @@
+"""Which status errors have over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.errors import MlxbuildError
+from registry.remote.errors import RegistryFailure
+from registry.store.errors import DiskFull
+from registry.store.tags import UnknownReference
+from registry.trust.errors import Untrusted
+from runtime.model.memory import OutOfMemory
+from runtime.runner.errors import RunnerDied
+from runtime.scheduler.errors import ModelTooLarge, NoRoom, ServerBusy, ServerStopping
+from runtime.server.failures import InvalidRequest, NotSupported, RequestTooLarge, RequestTooSlow, failure_of
+from runtime.server.native.failures import FormatOfWrongKind, OptionOfWrongType
+from runtime.server.security.failures import Forbidden, NoApiKey, RateLimited
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (InvalidRequest, 400),
+        (NotSupported, 400),
+        (NoApiKey, 401),
+        (Forbidden, 403),
+        (Untrusted, 403),
+        (UnknownReference, 404),
+        (RequestTooSlow, 408),
+        (RequestTooLarge, 413),
+        (RateLimited, 429),
+        (RunnerDied, 500),
+        (OutOfMemory, 500),
+        (ModelTooLarge, 500),
+        (DiskFull, 500),
+        (OptionOfWrongType, 500),
+        (FormatOfWrongKind, 500),
+        (RegistryFailure, 502),
+        (ServerBusy, 503),
+        (ServerStopping, 503),
+        (NoRoom, 503),
+    ],
+)
+def test_statuses(kind: type[MlxbuildError], status: int) -> None:
+    failure = failure_of(kind("what happened", hint="what to do"))
+    assert (failure.status, failure.message, failure.code, failure.hint) == (
+        status,
+        "what happened",
+        kind.code,
+        "what to do",
+    )
