@@ -41,7 +41,7 @@ class Batch:
         self._inputs: mx.array | None = None
         """The tokens that go through the model next (shape [B]): of each row the last one."""
         self._scores: LazyScores | None = None
-        """Of those tokens."""
+        """Of those tokens; rows that have joined since have none, and stand at the end."""
         self._steps = 0
 
     def join(self, rows: Sequence[Row], layers: Layers, *, is_merged: bool) -> None:

@@ -96,3 +96,14 @@ def test_keys_and_values_that_cannot_be_quantized_are_refused(kind: str) -> None
     with engine_of(random_model(kind)) as engine:
         (asked,) = answers(engine, prepared(words(1, 9), kv_bits=4))
     assert asked.failure.code == "cache-not-quantizable"
+
+
+def test_those_behind_a_request_whose_place_is_taken_need_not_wait() -> None:
+    with engine_of(random_model("wide")) as engine:
+        taking, waiting = ask(engine, *[prepared(words(seed, 9), None, kv_bits=8) for seed in (1, 2)])
+        answers(engine, prepared(words(3, 9)))
+        assert not waiting.events
+        engine.cancel(taking.ticket)
+        while not waiting.tokens:
+            pass
+        engine.cancel(waiting.ticket)
