@@ -69,7 +69,7 @@ class GrammarVocabulary:
                 parts.append(f"<[{token}]>")
         return " ".join(parts)
 
-    def constrain(self, grammar: str) -> Constraint:
+    def constrain(self, grammar: str) -> GrammarConstraint:
         """Compile a Lark grammar for one answer. May take long; holds no lock.
 
         Raises:
@@ -80,7 +80,7 @@ class GrammarVocabulary:
         matcher = LLMatcher(self._backend, LLMatcher.grammar_from_lark(grammar), log_level=0)
         if matcher.is_error():
             raise FormatNotSupported(f"the answer cannot be held to this form: {_reason(matcher.get_error())}")
-        return Constraint(matcher)
+        return GrammarConstraint(matcher)
 
     def check_document(self, schema: str) -> None:
         """Whether a schema in llguidance's form can be held to, and a document can begin.
@@ -94,8 +94,8 @@ class GrammarVocabulary:
             raise FormatNotSupported("nothing fits the schema", hint="does it refer to itself without end?") from None
 
 
-class Constraint:
-    """What one answer may still be. For one thread at a time."""
+class GrammarConstraint:
+    """What one answer may still be: the `Constraint` of a grammar. For one thread at a time."""
 
     def __init__(self, matcher: Any) -> None:
         self._matcher = matcher

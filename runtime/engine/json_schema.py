@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jsonschema.exceptions import SchemaError
-from jsonschema.validators import Draft202012Validator, validator_for
+from jsonschema.validators import (
+    Draft4Validator,
+    Draft6Validator,
+    Draft7Validator,
+    Draft201909Validator,
+    Draft202012Validator,
+)
 
 from registry.errors import UserError
-from runtime.engine.schema_endings import Endings
+from runtime.engine.schema_endings import has_ending
 
+LONGEST_SCHEMA = 200_000
+"""In characters: checking and compiling that much takes about a second."""
 _WHITESPACE = r"(\r?\n[ \t]{0,40})|([ \t]{1,4})"
 """Between two parts: a new line with its indentation, or a few spaces. Some models would write it without end."""
 _OPTIONS = {
@@ -21,6 +28,10 @@ _OPTIONS = {
     "lenient": False,
     "json_allowed_escapes": 'nrtbf"\\',  # a key written as \uXXXX would be taken for another one
     "json_allow_general_unicode_escapes": False,
+}
+_DRAFTS = {
+    str(draft.META_SCHEMA.get("$id", draft.META_SCHEMA.get("id"))).rstrip("#"): draft
+    for draft in (Draft4Validator, Draft6Validator, Draft7Validator, Draft201909Validator)
 }
 _VALUES = frozenset({"const", "enum", "default", "examples"})
 """Keywords whose values are no schemas."""
@@ -43,28 +54,30 @@ def grammar_of(schema: Mapping[str, Any]) -> str:
 
     Raises:
         InvalidSchema: it breaks the rules of its own draft (2020-12 where it names none).
-        FormatNotSupported: it nests too deeply, needs itself without end, or counts properties whose names are free.
+        FormatNotSupported: it is too large, nests too deeply, needs itself without end, or counts properties whose
+            names are free.
     """
     try:
+        text = json.dumps({**schema, "x-guidance": _OPTIONS}, ensure_ascii=False)
+        if len(text) > LONGEST_SCHEMA:
+            raise FormatNotSupported(f"the schema has {len(text):,} characters, above {LONGEST_SCHEMA:,}")
         _check(schema)
-        if not Endings(schema).has(schema):
+        if not has_ending(schema):
             raise FormatNotSupported("no document of this schema ever ends: it needs itself within itself")
         if any(_counts_free_names(part) for part in _parts(schema)):
             raise FormatNotSupported(
                 "`minProperties` cannot be held where names of properties are free: they may repeat",
                 hint="name the properties and require them",
             )
-        return json.dumps({**schema, "x-guidance": _OPTIONS}, ensure_ascii=False)
+        return text
     except RecursionError:
         raise FormatNotSupported("the schema nests too deeply") from None
 
 
 def _check(schema: Mapping[str, Any]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # an unknown `$schema` is taken as 2020-12
-        validator = validator_for(schema, default=Draft202012Validator)
+    draft = _DRAFTS.get(str(schema.get("$schema")).rstrip("#"), Draft202012Validator)
     try:
-        validator.check_schema(dict(schema))
+        draft.check_schema(dict(schema))
     except SchemaError as error:
         place = "/".join(str(part) for part in error.absolute_path)
         raise InvalidSchema(f"the JSON Schema is not valid: {error.message}", where=f"#/{place}") from None

@@ -2,63 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-_REFERENCE = "#/"
+
+def has_ending(schema: Mapping[str, Any]) -> bool:
+    """Whether some document of the schema is finite. Where it does not know, it says yes."""
+    return _Endings(schema).of(schema)
 
 
-class Endings:
-    """Asks of one schema's parts whether they have finite documents. Where it does not know, it says yes."""
+class _Endings:
+    """Finds the references that have an ending, beginning with those that need no other one."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
-        self._root = root
-        self._pending: list[str] = []
         self._ended: set[str] = set()
+        waiting = {reference: _resolved(root, reference) for reference in _local_references(root)}
+        while found := {reference for reference, part in waiting.items() if self.of(part)}:
+            self._ended |= found
+            waiting = {reference: part for reference, part in waiting.items() if reference not in found}
 
-    def has(self, part: Any) -> bool:
-        """Whether a part of the schema has one, if no reference that is being followed is followed again."""
+    def of(self, part: Any) -> bool:
         if not isinstance(part, Mapping):
             return part is not False
         if "const" in part or "enum" in part:
             return True
         return (
-            self._reference_ends(part.get("$ref"))
-            and all(self.has(one) for one in part.get("allOf", ()))
-            and all(not part.get(kind) or any(map(self.has, part[kind])) for kind in ("anyOf", "oneOf"))
-            and any(self._type_ends(part, kind) for kind in _types(part))
+            self._of_reference(part.get("$ref"))
+            and all(self.of(one) for one in part.get("allOf", ()))
+            and all(not part.get(kind) or any(map(self.of, part[kind])) for kind in ("anyOf", "oneOf"))
+            and any(self._of_type(part, kind) for kind in _types(part))
         )
 
-    def _reference_ends(self, reference: Any) -> bool:
-        if not isinstance(reference, str) or not (reference == "#" or reference.startswith(_REFERENCE)):
-            return True
-        if reference in self._ended:
-            return True
-        if reference in self._pending:
-            return False
-        self._pending.append(reference)
-        ends = self.has(self._resolved(reference))
-        self._pending.pop()
-        if ends:
-            self._ended.add(reference)
-        return ends
+    def _of_reference(self, reference: Any) -> bool:
+        return not _is_local(reference) or reference in self._ended
 
-    def _resolved(self, reference: str) -> Any:
-        part: Any = self._root
-        for name in reference.split("/")[1:]:
-            key = name.replace("~1", "/").replace("~0", "~")
-            part = part.get(key, True) if isinstance(part, Mapping) else True
-        return part
-
-    def _type_ends(self, part: Mapping[str, Any], kind: str) -> bool:
+    def _of_type(self, part: Mapping[str, Any], kind: str) -> bool:
         if kind == "object":
             properties = part.get("properties", {})
-            return all(self.has(properties.get(name, True)) for name in part.get("required", ()))
+            return all(self.of(properties.get(name, True)) for name in part.get("required", ()))
         if kind == "array":
             least = int(part.get("minItems", 0))
             first = list(part.get("prefixItems", ()))[:least]
-            return all(map(self.has, first)) and (len(first) == least or self.has(part.get("items", True)))
+            return all(map(self.of, first)) and (len(first) == least or self.of(part.get("items", True)))
         return True
+
+
+def _is_local(reference: Any) -> bool:
+    return isinstance(reference, str) and (reference == "#" or reference.startswith("#/"))
+
+
+def _local_references(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        reference = value.get("$ref")
+        if isinstance(reference, str) and _is_local(reference):
+            yield reference
+        for item in value.values():
+            yield from _local_references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _local_references(item)
+
+
+def _resolved(root: Mapping[str, Any], reference: str) -> Any:
+    part: Any = root
+    for name in reference.split("/")[1:]:
+        key = name.replace("~1", "/").replace("~0", "~")
+        part = part.get(key, True) if isinstance(part, Mapping) else True
+    return part
 
 
 def _types(part: Mapping[str, Any]) -> tuple[str, ...]:

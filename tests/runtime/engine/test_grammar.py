@@ -229,6 +229,22 @@ REFUSED: dict[str, tuple[Any, str]] = {
         {"type": "array", "minItems": 1, "items": {"anyOf": [{"$ref": "#"}, {"allOf": [{"$ref": "#"}]}]}},
         "ever ends",
     ),
+    "too large": ({"enum": [f"value {number}" for number in range(20_000)]}, "characters, above 200,000"),
+    "many ways into itself": (
+        {
+            "$defs": {
+                f"d{n}": {
+                    "anyOf": [
+                        {"type": "array", "minItems": 1, "items": {"$ref": f"#/$defs/d{m % 40}"}}
+                        for m in (n + 1, n + 7, n + 11)
+                    ]
+                }
+                for n in range(40)
+            },
+            "$ref": "#/$defs/d0",
+        },
+        "ever ends",
+    ),
     "endless": ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "ever ends"),
 }
 
