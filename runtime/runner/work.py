@@ -107,6 +107,7 @@ class Work:
             return
         self._model = model
         self._outbox.say("ready", loaded)
+        self._outbox.say("beat", self.vitals())
 
     def _answer(self, number: int, request: Request) -> None:
         with self._lock:

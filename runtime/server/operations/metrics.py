@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from runtime.protocol.events import Ending
+from runtime.protocol.loaded import Vitals
+from runtime.scheduler.place import Resident
 from runtime.server.application import Application
 from runtime.server.operations.observation import Observed
 
@@ -73,6 +75,21 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+_FIGURES: tuple[tuple[str, str, Callable[[Resident, Vitals], float]], ...] = (
+    ("bytes", "Memory that is counted for a model", lambda resident, _: resident.size_bytes),
+    ("requests", "Requests that a model answers", lambda resident, _: resident.requests),
+    ("waiting_requests", "Requests of them that do not run yet", lambda _, vitals: vitals.requests_waiting),
+    ("memory_bytes", "Memory that MLX holds for a model", lambda _, vitals: vitals.memory_bytes),
+    ("cache_bytes", "Keys and values of running requests", lambda _, vitals: vitals.cache_bytes),
+    ("prefix_bytes", "Keys and values that are kept for prompts to come", lambda _, vitals: vitals.prefix_bytes),
+    ("prefix_hits", "Prompts whose beginning was kept, since the load", lambda _, vitals: vitals.prefix_hits),
+    ("prefix_misses", "Prompts of which nothing was kept, since the load", lambda _, vitals: vitals.prefix_misses),
+    ("tick_seconds", "The last step of all running requests", lambda _, vitals: vitals.tick_seconds),
+    ("failed_ticks", "Steps that failed, since the load", lambda _, vitals: vitals.failures),
+)
+"""Name, meaning, and how it is found."""
+
+
 class _Models:
     """What is so at the moment of a scrape."""
 
@@ -82,10 +99,9 @@ class _Models:
     def collect(self) -> Iterable[Metric]:
         """One gauge for each figure."""
         yield GaugeMetricFamily("mlxbuild_queue_requests", "Requests that wait for a load", self._residency.waiting)
-        size = GaugeMetricFamily("mlxbuild_model_bytes", "Memory of a model", labels=["model"])
-        requests = GaugeMetricFamily("mlxbuild_model_requests", "Requests that a model answers", labels=["model"])
-        for resident in self._residency.resident():
-            size.add_metric([resident.name], resident.size_bytes)
-            requests.add_metric([resident.name], resident.requests)
-        yield size
-        yield requests
+        residents = self._residency.resident()
+        for name, meaning, figure in _FIGURES:
+            gauge = GaugeMetricFamily(f"mlxbuild_model_{name}", meaning, labels=["model"])
+            for resident in residents:
+                gauge.add_metric([resident.name], figure(resident, resident.runner.statistics()))
+            yield gauge

@@ -47,6 +47,8 @@ def test_metrics(hello: httpx.Client) -> None:
     assert value("model_loads_total", model="hello:latest") >= 1
     assert value("queue_requests") == 0
     assert value("model_bytes", model="hello:latest") > 1_000_000
+    assert value("model_memory_bytes", model="hello:latest") > 1_000_000
+    assert value("model_failed_ticks", model="hello:latest") == 0
 
 
 @pytest.fixture
