@@ -34,14 +34,11 @@ def test_content_types_keys_and_unknown_fields_do_not_matter(hello: httpx.Client
         assert answer.headers["x-request-id"]
 
 
-@pytest.mark.parametrize(
-    ("content", "status"),
-    [(b"", 400), (b"{", 400), (b"[]", 400), (b'{"model": 5, "messages": []}', 400), (b'{"messages": []}', 400)],
-)
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"model": 5, "messages": []}', b'{"messages": []}'])
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"])
-def test_what_is_no_request_is_refused(hello: httpx.Client, path: str, content: bytes, status: int) -> None:
+def test_what_is_no_request_is_refused(hello: httpx.Client, path: str, content: bytes) -> None:
     answer = hello.post(path, content=content)
-    assert answer.status_code == status
+    assert answer.status_code == 400
     told = answer.json()
     assert told["error"]["type"] == "invalid_request_error"
     assert told["error"]["message"]
@@ -98,9 +95,8 @@ def test_calls_come_whole_with_arguments_as_text(hello: httpx.Client) -> None:
     assert json.loads(call["function"]["arguments"]) == {"city": "Rome"}
     assert (told["finish_reason"], told["message"]["content"]) == ("tool_calls", None)
     chunks = events(hello.post(CHAT, json={**body, "stream": True}))[:-1]
-    calls = [
-        chunk["choices"][0]["delta"]["tool_calls"] for chunk in chunks if "tool_calls" in chunk["choices"][0]["delta"]
-    ]
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    calls = [delta["tool_calls"] for delta in deltas if "tool_calls" in delta]
     assert [(each["index"], each["function"]["name"]) for (each,) in calls] == [(0, "get_weather")]
 
 
