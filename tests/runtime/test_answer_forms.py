@@ -10,6 +10,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from runtime.engine.grammar import FormLost
 from runtime.engine.json_schema import FormatNotSupported, InvalidSchema
@@ -19,6 +21,7 @@ from runtime.protocol.answers import Answer
 from runtime.protocol.events import Chunk, Ending
 from runtime.protocol.requests import AnswerFormat, ToolChoice
 from runtime.session import LoadedModel
+from tests.runtime.engine.test_grammar import SCHEMAS, with_reference
 from tests.runtime.tiny_folders import write_model
 
 USER = [{"role": "user", "content": "hello"}]
@@ -127,6 +130,25 @@ def test_any_object_is_an_object(folders: dict[str, Path]) -> None:
     ended = [json.loads(whole.text) for whole, ending in made if ending.reason == "stop"]
     assert ended
     assert all(isinstance(document, dict) for document in ended)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(SCHEMAS | SCHEMAS.map(with_reference), min_size=6, max_size=6))
+def test_any_schema_is_held_or_refused_in_a_batch(folders: dict[str, Path], schemas: list[Any]) -> None:
+    model = with_facts(folders["plain"], **THINKING)
+
+    def ask(number: int) -> Answer | None:
+        options: dict[str, Any] = {"seed": number, "temperature": 1.0, "max_tokens": 120}
+        try:
+            return answer(model.generate("x", format=schemas[number], **options))[0]
+        except (FormatNotSupported, FormLost):
+            return None
+
+    with ThreadPoolExecutor(len(schemas)) as threads:
+        answers = list(threads.map(ask, range(len(schemas))))
+    for schema, made in zip(schemas, answers, strict=True):
+        if made is not None and made.ending is not None and made.ending.reason == "stop":
+            jsonschema.validate(json.loads(made.text), schema, cls=jsonschema.Draft202012Validator)
 
 
 def test_greedy_answers_and_raw_prompts_have_their_format_too(folders: dict[str, Path]) -> None:
