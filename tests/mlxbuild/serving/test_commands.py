@@ -30,6 +30,13 @@ def command(served: ServeProcess) -> Command:
     return run
 
 
+@pytest.fixture(autouse=True)
+def _nothing_in_memory(served: ServeProcess) -> None:
+    """Whatever other tests have loaded."""
+    for model in httpx.get(f"{served.url}/api/ps").json()["models"]:
+        httpx.post(f"{served.url}/api/stop", json={"model": model["name"]}, timeout=60)
+
+
 def test_run_asks_the_server(command: Command) -> None:
     command("stop", "hello")
     done = command("run", "hello", "What is a lock?", "--no-think", "--keepalive", "1h", "--verbose")

@@ -42,6 +42,11 @@ def create(raw: httpx.Client, **fields: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
+def flat(files: dict[str, str]) -> dict[str, str]:
+    """The same without their folder."""
+    return {path.removeprefix("model/"): blob for path, blob in files.items()}
+
+
 def post_blob(raw: httpx.Client, content: bytes) -> str:
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     assert raw.post(f"/api/blobs/{digest}", content=content).status_code in (200, 201)
@@ -128,9 +133,7 @@ def test_what_a_model_cannot_do_is_refused(raw: httpx.Client, files: dict[str, s
     text = (MODEL / "tokenizer.json").read_text().replace("<think>", "<note>").replace("</think>", "</note>")
     plain = files | {"model/tokenizer.json": post_blob(raw, text.encode())}
     template = "{% for message in messages %}{{ message.content }}{% endfor %}"
-    create(
-        raw, model="plain", files={path.removeprefix("model/"): blob for path, blob in plain.items()}, template=template
-    )
+    create(raw, model="plain", files=flat(plain), template=template)
     assert raw.post("/api/show", json={"model": "plain"}).json()["capabilities"] == ["completion"]
 
     def told(path: str, **fields: Any) -> tuple[int, str | None]:
@@ -157,7 +160,7 @@ def test_a_model_with_tokens_for_it_fills_gaps(raw: httpx.Client, served: ServeP
         added.append({**added[0], "id": vocabulary.pop(token), "content": f"<|fim_{name}|>"})
     tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:-3]
     changed = {"tokenizer.json": post_blob(raw, json.dumps(tokenizer).encode())}
-    create(raw, model="gaps", files={path.removeprefix("model/"): blob for path, blob in files.items()} | changed)
+    create(raw, model="gaps", files=flat(files) | changed)
     with ollama.Client(served.url) as client:
         told = client.generate("gaps", "A lock", suffix=" by its digest.", options={"num_predict": 3})
     assert told.eval_count
