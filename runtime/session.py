@@ -67,8 +67,9 @@ class LoadedModel:
     ) -> None:
         """Open a folder in the form of an artifact.
 
-        `draft` is a smaller model with the same tokens, which makes single answers faster. Weights that are held
-        expanded take at most half of `memory_bytes` (default: what the machine has left).
+        `draft` is a smaller model with the same tokens, which makes single answers faster. `memory_bytes` is what
+        the model may take (default: what the machine has left): weights that are held expanded at most half of it, and
+        caches a part of what they leave.
 
         Raises:
             NotAnArtifactFolder: it has no facts.
@@ -321,7 +322,9 @@ class _Computing:
         with self._lock:
             if self._engine is None:
                 draft = None if self._draft is None else self._draft.weights.model
-                self._engine = Engine(self.weights.model, tokenizer, self._limits.resolved(), draft=draft)
+                weights, most = self.weights, self._memory_bytes
+                left = None if most is None else max(0, most - weights.holding.size_bytes)
+                self._engine = Engine(weights.model, tokenizer, self._limits.resolved(left), draft=draft)
             return self._engine
 
     def close(self) -> None:

@@ -22,12 +22,17 @@ class Limits:
     prefix_bytes: int | None = None
     """What the prefix cache may take: by default an eighth of the memory that is left, up to 8 GiB. 0 keeps nothing."""
 
-    def resolved(self) -> Limits:
-        """With a number for each None. Call it when the weights are in memory."""
+    def resolved(self, most_bytes: int | None = None) -> Limits:
+        """With a number for each None. Call it when the weights are in memory.
+
+        `most_bytes` is what may be taken beside them, where that is less than the machine has left.
+        """
         import mlx.core as mx
 
         on_cpu = mx.default_device() == mx.cpu
         left = available_bytes() if on_cpu else _device_bytes()
+        if most_bytes is not None:
+            left = min(left, most_bytes)
         return replace(
             self,
             # A processor has no use for larger parts, and is free between them.

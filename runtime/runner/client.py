@@ -86,8 +86,8 @@ class Runner:
         """Begin a process, and have it load the model of an artifact's folder.
 
         Everything of the folder has been read when this returns: it may go then. Temporary files go below `scratch`.
-        Weights that are held expanded take at most half of `memory_bytes` (default: what the machine has left). At
-        most `rows` requests are computed at once (default: the engine's); others wait in the process.
+        Weights and caches keep within `memory_bytes` (default: what the machine has left). At most `rows` requests are
+        computed at once (default: the engine's); others wait in the process.
 
         Raises:
             RunnerDied, RunnerStalled: the process did not live to the end of it.

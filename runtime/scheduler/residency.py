@@ -26,7 +26,7 @@ from runtime.scheduler.errors import ServerBusy, ServerStopping
 from runtime.scheduler.keep_alive import KeepAlive
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.loading import Admit, Loading
-from runtime.scheduler.need import Need
+from runtime.scheduler.need import PROCESS_BYTES
 from runtime.scheduler.place import Lease, Place, Resident
 from runtime.scheduler.room import Claim, Room
 
@@ -216,7 +216,7 @@ class Residency:
             need = await self._loading.need(reference, load.digest)
             place = await self._room.take(Claim(load.digest, reference.store_name, need))
             try:
-                runner = await self._started(place, reference, need)
+                runner = await self._started(place, reference)
             except BaseException:
                 self._room.give_back(place)
                 raise
@@ -230,17 +230,17 @@ class Residency:
         finally:
             self._forget(load)
 
-    async def _started(self, place: Place, reference: Reference, need: Need) -> Runner:
+    async def _started(self, place: Place, reference: Reference) -> Runner:
         """The runner of a model; tried once more with nothing beside it when there is not enough memory."""
         try:
-            return await self._start(place, reference, need)
+            return await self._start(place, reference)
         except (OutOfMemory, RunnerDied):
             if not await self._room.clear():
                 raise
-        return await self._start(place, reference, need)
+        return await self._start(place, reference)
 
-    async def _start(self, place: Place, reference: Reference, need: Need) -> Runner:
-        memory_bytes = max(0, self._room.bytes_for(place) - need.working_bytes)
+    async def _start(self, place: Place, reference: Reference) -> Runner:
+        memory_bytes = max(0, self._room.bytes_for(place) - PROCESS_BYTES)
         return await self._loading.start(reference, place.digest, memory_bytes=memory_bytes)
 
     def _forget(self, load: _Load) -> None:

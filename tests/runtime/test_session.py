@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from registry.artifact import modelpack
 from registry.artifact.files import ArtifactFile, FileRole
 from registry.digest import Digest
+from registry.errors import MlxbuildError
 from registry.store.layout import Store
 from runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
 from runtime.engine.defaults import Defaults
@@ -361,3 +363,11 @@ def test_a_model_that_cannot_be_rewound_keeps_checkpoints_of_conversations(tmp_p
     assert reused >= length(first) - 16, "the first exchange was read once"
     cold = LoadedModel(folder, limits=Limits(prefix_bytes=0))
     assert told == text(cold.chat([system, *follow_up], max_tokens=8))
+
+
+def test_what_a_model_may_take_bounds_its_form_and_its_caches(tiny_folder: Path) -> None:
+    size_bytes = LoadedModel(tiny_folder).weights.holding.size_bytes
+    with closing(LoadedModel(tiny_folder, memory_bytes=size_bytes + 100_000_000)) as roomy:
+        assert text(roomy.generate("hello", max_tokens=3))
+    with closing(LoadedModel(tiny_folder, memory_bytes=size_bytes)) as narrow, pytest.raises(MlxbuildError):
+        list(narrow.generate("hello", max_tokens=3))
