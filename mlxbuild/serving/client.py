@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -18,6 +19,7 @@ from registry.home import Home
 from runtime.protocol.events import Chunk, Ending, Failure, ToolCall
 from runtime.protocol.failures import as_error
 from runtime.protocol.requests import AnswerFormat, Message
+from runtime.server.security.hosts import is_loopback
 
 _CONNECT_SECONDS = 2.0
 _KEY_VARIABLES = ("MLXBUILD_API_KEY", "OLLAMA_API_KEY")
@@ -47,7 +49,8 @@ class Server:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         server = cls(f"http://{f'[{host}]' if ':' in host else host}:{port}", headers)
         try:
-            answer = requests.get(f"{server.url}/api/version", timeout=_CONNECT_SECONDS)
+            with _session(host) as session:
+                answer = session.get(f"{server.url}/api/version", timeout=_CONNECT_SECONDS)
             is_ours = answer.status_code == 200 and "mlxbuild" in answer.json()
         except (requests.RequestException, ValueError, AttributeError):
             return None
@@ -102,7 +105,8 @@ class Server:
         try:
             patience = (_CONNECT_SECONDS, None)  # an answer may take its time
             url, headers = f"{self.url}{path}", dict(self.headers)
-            answer = requests.request(method, url, json=fields, headers=headers, stream=True, timeout=patience)
+            session = _session(urlsplit(url).hostname or "")
+            answer = session.request(method, url, json=fields, headers=headers, stream=True, timeout=patience)
             if answer.status_code >= 400:
                 with closing(answer):
                     told = answer.json() if "json" in answer.headers.get("content-type", "") else {"error": answer.text}
@@ -110,6 +114,13 @@ class Server:
         except requests.RequestException as error:
             raise NoServer(f"the server does not answer: {error}") from None
         return answer
+
+
+def _session(host: str) -> requests.Session:
+    """What asks; this machine is never asked through a proxy."""
+    session = requests.Session()
+    session.trust_env = not is_loopback(host)
+    return session
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class AnswerStream:
     async def send(self, piece: bytes) -> None:
         """Write a piece, and wait while the client has enough unread ones."""
         if self._response is None:
-            headers = {"Cache-Control": "no-cache"}
+            headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies hand pieces on as they come
             self._response = await self._request.respond(content_type=self._manners.stream_type, headers=headers)
         try:
             async with asyncio.timeout(application_of(self._request).settings.reader_seconds):
