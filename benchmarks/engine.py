@@ -6,7 +6,7 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -15,11 +15,24 @@ from typing import Any
 from benchmarks.finding import Finding
 from benchmarks.measurement import Cost, middle, run, side_by_side
 from benchmarks.servers import OPENBLAS
-from benchmarks.workplace import OFFLINE, Home, fresh_home, locked_recipe
+from benchmarks.workplace import OFFLINE, Home, fresh_home
 
 _HELLO = Path(__file__).parent.parent / "examples" / "hello"
-_ANSWER_TOKENS = 128
-_LAYERS = 2
+_ANSWER_TOKENS = 96
+_RANDOM: Mapping[str, Any] = {
+    "model_type": "qwen3",
+    "hidden_size": 512,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "vocab_size": 1024,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1e6,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 8192,
+}
 _RUNNING = 4
 _USUAL_TOKENS = 24
 
@@ -31,8 +44,6 @@ def measure(runs: int) -> Iterator[Finding]:
         for variant in ("none", "int4"):
             yield from _throughput(home, variant, runs)
         yield from _cold_start(home, runs)
-    with locked_recipe(_LAYERS, quantization="none") as recipe, fresh_home() as home:
-        home.create(recipe)
         yield from _waiting(home, runs)
 
 
@@ -42,15 +53,17 @@ def _throughput(home: Home, variant: str, runs: int) -> Iterator[Finding]:
     base = model.tokenize(text)
     for streams in (1, 8, 16):
         prompts = [base[: 20 + number] for number in range(streams)]
-        ours, peers = side_by_side(runs, partial(_engine_speed, model, prompts), partial(_bare_speed, model, prompts))
+        ours, peers = side_by_side(
+            runs, partial(_engine_speed, model.engine, prompts), partial(_bare_speed, model, prompts)
+        )
         what = f"engine, hello:{variant}, {streams} streams: speed"
         yield Finding(what, "tokens/s", median(ours), 0.95, median(peers), "bare BatchGenerator", at_least=True)
     prompts = [base[: 20 + number] for number in range(8)]
     drawing = {"temperature": 0.8, "top_p": 0.9, "top_k": 40}
     seeded, unseeded = side_by_side(
         runs,
-        lambda: _engine_speed(model, prompts, **drawing, seed=1),
-        lambda: _engine_speed(model, prompts, **drawing),
+        lambda: _engine_speed(model.engine, prompts, **drawing, seed=1),
+        lambda: _engine_speed(model.engine, prompts, **drawing),
     )
     what = f"engine, hello:{variant}, 8 streams with seeds: speed"
     yield Finding(what, "tokens/s", median(seeded), 0.95, median(unseeded), "without seeds", at_least=True)
@@ -58,19 +71,33 @@ def _throughput(home: Home, variant: str, runs: int) -> Iterator[Finding]:
 
 
 def _waiting(home: Home, runs: int) -> Iterator[Finding]:
-    model = _open(home, "bench")
-    prompt = model.tokenize("the same two thousand bytes " * 80)[:2000]
+    engine = _random_engine(_open(home, "hello:none").tokenizer)
+    prompt = [place % 900 + 7 for place in range(2000)]
     cold, warm = [], []
     for number in range(runs + 1):
         beginning = [number, *prompt[1:]]
-        cold.append(_first_token_seconds(model, [*beginning, 1, 2]))
-        warm.append(_first_token_seconds(model, [*beginning, 3, 4]))
+        cold.append(_first_token_seconds(engine, [*beginning, 1, 2]))
+        warm.append(_first_token_seconds(engine, [*beginning, 3, 4]))
     what = "engine: first token after a prefix of 2,000 tokens that was there before"
     yield Finding(what, "s", median(warm[1:]), 0.15, median(cold[1:]), "cold")
-    gaps = [_gaps(model, number) for number in range(runs + 1)][1:]
+    gaps = [_gaps(engine, number) for number in range(runs + 1)][1:]
     what = "engine: longest gap of running answers while a prompt of 4,000 tokens is read"
     yield Finding(what, "s", median(long for long, _ in gaps), 3.0, median(usual for _, usual in gaps), "usual gap")
-    model.close()
+    engine.close()
+
+
+def _random_engine(tokenizer: Any) -> Any:
+    """An engine over a random model with a long context, in float32."""
+    import mlx.core as mx
+
+    from runtime.engine.limits import Limits
+    from runtime.engine.loop import Engine
+    from runtime.model.architecture import model_classes
+
+    model_class, arguments_class = model_classes(_RANDOM)
+    model = model_class(arguments_class.from_dict(_RANDOM))
+    mx.eval(model.parameters())
+    return Engine(model, tokenizer, Limits().resolved())
 
 
 def _cold_start(home: Home, runs: int) -> Iterator[Finding]:
@@ -91,16 +118,19 @@ def _wall(cost: Cost) -> float:
 
 
 def _open(home: Home, name: str) -> Any:
+    """A model without a prefix cache: no side may know a prompt from before."""
     from registry import home as places
     from registry.reference import Reference
     from registry.store.layout import Store
+    from runtime.engine.limits import Limits
     from runtime.session import LoadedModel
 
     store = Store.open(places.Home(home.folder))
-    return LoadedModel.open(store, store.tags.resolve(Reference.parse(name)))
+    digest = store.tags.resolve(Reference.parse(name))
+    return LoadedModel.open(store, digest, limits=Limits(prefix_bytes=0))
 
 
-def _submit(model: Any, tokens: Sequence[int], count: int, take: Callable[[float, bool], None], **options: Any) -> Any:
+def _submit(engine: Any, tokens: Sequence[int], count: int, take: Callable[[float, bool], None], **options: Any) -> Any:
     """Ask for so many tokens, whatever they are; `take` gets the time of each, and then that of the end.
 
     Returns the ticket.
@@ -116,15 +146,15 @@ def _submit(model: Any, tokens: Sequence[int], count: int, take: Callable[[float
             elif getattr(event, "token", None) is not None:
                 take(now, False)
 
-    return model.engine.submit(Prepared(tuple(tokens), Options(max_tokens=count, **options), limit=count), deliver)
+    return engine.submit(Prepared(tuple(tokens), Options(max_tokens=count, **options), limit=count), deliver)
 
 
-def _engine_speed(model: Any, prompts: Sequence[Sequence[int]], **options: Any) -> float:
+def _engine_speed(engine: Any, prompts: Sequence[Sequence[int]], **options: Any) -> float:
     """Tokens a second, prompts included in the time. Text, too, is made of them."""
     over = threading.Semaphore(0)
     begun = time.perf_counter()
     for prompt in prompts:
-        _submit(model, prompt, _ANSWER_TOKENS, lambda _, last: over.release() if last else None, **options)
+        _submit(engine, prompt, _ANSWER_TOKENS, lambda _, last: over.release() if last else None, **options)
     for _ in prompts:
         over.acquire()
     return len(prompts) * _ANSWER_TOKENS / (time.perf_counter() - begun)
@@ -145,7 +175,7 @@ def _bare_speed(model: Any, prompts: Sequence[Sequence[int]]) -> float:
     return count / (time.perf_counter() - begun)
 
 
-def _first_token_seconds(model: Any, tokens: Sequence[int]) -> float:
+def _first_token_seconds(engine: Any, tokens: Sequence[int]) -> float:
     begun, times, over = time.perf_counter(), [], threading.Event()
 
     def take(now: float, last: bool) -> None:
@@ -153,24 +183,24 @@ def _first_token_seconds(model: Any, tokens: Sequence[int]) -> float:
         if last:
             over.set()
 
-    _submit(model, tokens, 2, take)
+    _submit(engine, tokens, 2, take)
     over.wait()
     return times[0] - begun
 
 
-def _gaps(model: Any, number: int) -> tuple[float, float]:
+def _gaps(engine: Any, number: int) -> tuple[float, float]:
     """The longest gap between two tokens of running answers while a long prompt is read, and the usual one before."""
     times: list[float] = []
     loaded = threading.Event()
-    tickets = [_submit(model, [7, number], 3000, lambda now, _: times.append(now))]
-    tickets += [_submit(model, [stream, number], 3000, lambda *_: None) for stream in range(1, _RUNNING)]
+    tickets = [_submit(engine, [7, number], 3000, lambda now, _: times.append(now))]
+    tickets += [_submit(engine, [stream, number], 3000, lambda *_: None) for stream in range(1, _RUNNING)]
     while len(times) < _USUAL_TOKENS:
         time.sleep(0.01)
     begun = len(times)
-    _submit(model, [number, 9] * 2000, 1, lambda *_: loaded.set())
+    _submit(engine, [number, 9] * 2000, 1, lambda *_: loaded.set())
     loaded.wait()
     ended = len(times)
     for ticket in tickets:
-        model.engine.cancel(ticket)
+        engine.cancel(ticket)
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     return max(gaps[begun - 1 : ended]), median(gaps[5 : begun - 1])
