@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _MOST_STEPS = 1.5
 """As long as so many steps of the running answers may a part take that is read between two of them."""
+_FIRST_TOKENS = 32
 _SMALLEST_TOKENS = 8
 _SMOOTHING = 0.3
 _PARTS_BETWEEN_LOOKS = 64
@@ -21,7 +22,7 @@ class Pace:
         self._step_seconds: float | None = None
         self._part_seconds: dict[int, float] = {}
         """By size."""
-        self._tokens = _SMALLEST_TOKENS
+        self._tokens = min(_FIRST_TOKENS, most_tokens)
         self._parts = 0
 
     def ticked(self, seconds: float, read_tokens: int) -> None:
@@ -37,7 +38,10 @@ class Pace:
         if not answers_are_running:
             return self._most_tokens
         self._parts += 1
-        if self._step_seconds is None or self._parts % _PARTS_BETWEEN_LOOKS == 0:
+        if self._step_seconds is None:
+            return 0
+        if self._parts % _PARTS_BETWEEN_LOOKS == 0:
+            self._part_seconds.pop(self._tokens * 2, None)  # it may have been bad luck
             return 0
         taken = self._part_seconds.get(self._tokens)
         if taken is not None:
@@ -50,7 +54,9 @@ class Pace:
 
     def _foreseen_seconds(self, taken: float) -> float:
         """What a part of twice the size will take. Some of that does not depend on the size, as two sizes tell."""
-        smaller = self._part_seconds.get(self._tokens // 2)
+        smaller, larger = (self._part_seconds.get(size) for size in (self._tokens // 2, self._tokens * 2))
+        if larger is not None:
+            return larger
         return taken if smaller is None else taken + 2 * max(taken - smaller, 0.0)
 
 
