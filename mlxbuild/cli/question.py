@@ -97,8 +97,10 @@ def answer_format(written: str | None) -> AnswerFormat | None:
 
 
 def refuse_images(prompt: str) -> None:
-    """Raises:
-    ImagesNotTaken: a word of the prompt is the path of a picture.
+    """Refuse a prompt that names a picture.
+
+    Raises:
+        ImagesNotTaken: a word of it is the path of one.
     """
     for word in prompt.split():
         path = word.strip("'\"")

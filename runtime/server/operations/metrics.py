@@ -32,8 +32,8 @@ class Metrics:
             "request_seconds", "From a request's head to the last byte", ("route",), buckets=_SECONDS, **given
         )
         self._errors = Counter("errors", "Errors that were told, by code", ("code",), **given)
-        self._loads = Counter("model_loads", "Models that were loaded for a request", ("model",), **given)
-        self._load_seconds = Histogram("model_load_seconds", "Waiting and loading", buckets=_SECONDS, **given)
+        self._loads = Counter("model_loads", "Requests that waited for a model to be loaded", ("model",), **given)
+        self._load_seconds = Histogram("model_load_seconds", "How long they waited", buckets=_SECONDS, **given)
         self._first_token_seconds = Histogram(
             "first_token_seconds", "From the question to the first token", ("model",), buckets=_SECONDS, **given
         )

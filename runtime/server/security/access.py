@@ -41,7 +41,7 @@ class AccessCheck:
             raise Forbidden(
                 "the Host header names another machine", hint="add the name to `hosts` in the server's settings"
             )
-        if origin is not None and not self._origins.admit(origin) and not _is_same(origin, host):
+        if origin is not None and not self._admits(origin, host):
             raise Forbidden(
                 "the website is not allowed to use this server", hint="add its origin to `origins`, or OLLAMA_ORIGINS"
             )
@@ -56,11 +56,16 @@ class AccessCheck:
     async def tell_browser(self, request: Request, response: BaseHTTPResponse) -> None:
         """Response middleware: the headers that let a website read the answer."""
         origin = request.headers.get("origin")
-        if origin is not None and (self._origins.admit(origin) or _is_same(origin, request.headers.get("host", ""))):
+        if origin is not None and self._admits(origin, request.headers.get("host", "")):
             requested = request.headers.get("access-control-request-headers", "")
             response.headers.update(headers(origin, requested if request.method == "OPTIONS" else None))
         if (seconds := getattr(request.ctx, "retry_after", None)) is not None:
             response.headers["Retry-After"] = str(seconds)
+
+    def _admits(self, origin: str, host: str) -> bool:
+        """Whether a website may ask: an admitted one, or a page of this very server, under a name that is its own."""
+        is_own_page = origin.partition("://")[2].lower() == host.lower() != ""
+        return self._origins.admit(origin) or (is_own_page and is_local_host(host, self._hosts))
 
     def _caller(self, request: Request) -> str:
         """Who asks: the name of a key, or an address."""
@@ -83,8 +88,3 @@ def _key(request: Request) -> str | None:
         return token.strip()
     given: str | None = request.headers.get("x-api-key")
     return given
-
-
-def _is_same(origin: str, host: str) -> bool:
-    """Whether a page of this very server asks."""
-    return origin.partition("://")[2].lower() == host.lower() != ""

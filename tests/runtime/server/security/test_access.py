@@ -177,3 +177,18 @@ def test_a_preflight(guarded: tuple[httpx.Client, str]) -> None:
     refused = client.options("/api/chat", headers=asked | {"Origin": "https://evil.example"})
     assert refused.status_code == 403
     assert "access-control-allow-origin" not in refused.headers
+
+
+def test_a_page_of_the_server_itself_may_ask(hello_application: Application) -> None:
+    everywhere = ServerSettings(host="0.0.0.0", hosts=("my.name",))
+    app = create_app(replace(hello_application, settings=everywhere))
+
+    def status(origin: str, host: str) -> int:
+        return client.get("/api/tags", headers={"Origin": origin, "Host": host}).status_code
+
+    with running(app, closes=False) as server, httpx.Client(base_url=server.url) as client:
+        assert status("http://192.168.1.7:11434", "192.168.1.7:11434") == 200
+        assert status("https://my.name", "my.name") == 200
+        assert status("http://rebound.example", "rebound.example") == 403
+        assert status("http://192.168.1.8", "192.168.1.7") == 403
+        assert client.get("/api/tags", headers={"Host": "any.example"}).status_code == 200
