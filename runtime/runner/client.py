@@ -27,8 +27,8 @@ from runtime.runner.spawn import Spawned, spawn
 UNREAD_EVENTS = 8192
 """How many events an answer may be ahead of its reader before it is given up."""
 _LAST_LINES = 200
-_TELLING = re.compile("error|terminat|abort|what", re.IGNORECASE)
-"""In a line that says why a process ended, before stacks and the like."""
+_TELLING = re.compile(r"Fatal Python error|terminat|what\(\)|\w+Error: ")
+"""In lines that say why a process ended, between stacks and the like."""
 _CHECK_SECONDS = 1.0
 _LINE_BYTES = 4096
 _DYING_SECONDS = 0.5
@@ -289,8 +289,8 @@ class Runner:
                 return
 
     def _ending(self, code: int, broken: str | None) -> Failure:
-        words = next(filter(_TELLING.search, self._lines), self._lines[-1] if self._lines else None)
-        hint = None if words is None else f"its last words: {words}"
+        words = "; ".join(line.strip() for line in [*filter(_TELLING.search, self._lines)][-3:])
+        hint = f"its last words: {words}" if words else None
         if self._stalled is not None:
             return as_failure(RunnerStalled(f"the model's process was ended: {self._stalled}", hint=hint))
         if broken is not None:

@@ -14,6 +14,7 @@ from runtime.engine.options import InvalidOption
 from runtime.protocol.events import Chunk, Event
 from runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
 from runtime.runner.client import Runner
+from tests.runtime.model.test_architecture import fresh_python
 
 QUESTION = ChatRequest(({"role": "user", "content": "What is mlxbuild?"},), think=False)
 LONG = CompletionRequest("mlxbuild is", options={"stops": ["never to be seen"], "max_tokens": 400})
@@ -74,3 +75,12 @@ def test_closing_an_answer_ends_the_work(loop: asyncio.Runner, runner: Runner) -
         return now.answer_tokens - before
 
     assert loop.run(left()) < 20 * 400
+
+
+def test_the_front_loads_nothing_that_computes() -> None:
+    script = """
+import sys
+import runtime.runner.client, runtime.scheduler.residency
+print([name for name in ("mlx", "mlx.core", "mlx_lm", "transformers", "tokenizers", "numpy") if name in sys.modules])
+"""
+    assert fresh_python(script).strip() == "[]"
