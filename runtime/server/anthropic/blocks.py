@@ -127,7 +127,7 @@ def _result(block: ToolResultBlock, place: str, names: Mapping[str, str]) -> Mes
             if isinstance(part, MediaBlock):
                 raise not_taken(_MEDIA[part.type], f"{place}[{number}]")
         content = _joined([part for part in content if isinstance(part, TextBlock)])
-    if block.is_error:
+    if block.is_error and not content.lower().startswith("error"):
         content = f"Error: {content}"
     message = {"role": "tool", "content": content, "tool_call_id": block.tool_use_id}
     name = names.get(block.tool_use_id)

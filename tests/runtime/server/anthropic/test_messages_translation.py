@@ -34,6 +34,13 @@ def test_a_silent_request_sets_the_bound_alone_and_does_not_think() -> None:
     assert chat_request(counted) == ChatRequest((USER,), think=False, truncates=False)
 
 
+@pytest.mark.parametrize(("told", "given"), [("no such city", "Error: no such city"), ("Error: gone", "Error: gone")])
+def test_failures_of_tools_are_told_as_such(told: str, given: str) -> None:
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": told, "is_error": True}
+    asked = request(messages=[{"role": "user", "content": [result]}])
+    assert asked.messages == ({"role": "tool", "content": given, "tool_call_id": "t1"},)
+
+
 def test_results_of_tools_come_before_the_users_text() -> None:
     asked = request(
         system=[
