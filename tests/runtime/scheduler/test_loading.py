@@ -137,3 +137,35 @@ def test_a_load_without_memory_is_tried_again_with_nothing_beside_it(hello_store
         await models.close()
 
     asyncio.run(scenario())
+
+
+class LeavingAtTheEnd(Loading):
+    """Loads really, and has the one who waits leave in the moment in which that is done."""
+
+    waiter: asyncio.Task[None] | None = None
+
+    async def start(self, reference: Reference, digest: Digest, *, memory_bytes: int) -> Runner:
+        """The runner, which nobody wants any more."""
+        runner = await super().start(reference, digest, memory_bytes=memory_bytes)
+        if self.waiter is not None:
+            asyncio.get_running_loop().call_soon(self.waiter.cancel)
+        return runner
+
+
+def test_who_leaves_as_his_model_is_ready_holds_nothing(hello_store: Store) -> None:
+    async def ask(models: Residency) -> None:
+        async with models.lease(INT4):
+            pytest.fail("he had left")
+
+    async def scenario() -> None:
+        loading = LeavingAtTheEnd(hello_store, admit, Limits())
+        models = Residency(loading, Limits())
+        loading.waiter = asyncio.create_task(ask(models))
+        await asyncio.gather(loading.waiter, return_exceptions=True)
+        assert loading.waiter.cancelled()
+        (resident,) = models.resident()
+        assert resident.requests == 0
+        assert await asyncio.wait_for(models.unload(INT4), 20)
+        await models.close()
+
+    asyncio.run(scenario())
