@@ -85,14 +85,16 @@ class LoadedModel:
         self._computing = _Computing(folder, limits or Limits(), memory_bytes, draft)
 
     @classmethod
-    def open(cls, store: Store, digest: Digest, *, limits: Limits | None = None) -> LoadedModel:
+    def open(
+        cls, store: Store, digest: Digest, *, limits: Limits | None = None, draft: LoadedModel | None = None
+    ) -> LoadedModel:
         """The model of an artifact, read through links into the store; nothing is copied.
 
         Raises:
             BlobMissing: the store does not hold all of it.
             NotAnArtifactFolder, BrokenFacts: it is not one that mlxbuild made.
         """
-        return cls(model_folder(store, digest), limits=limits)
+        return cls(model_folder(store, digest), limits=limits, draft=draft)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

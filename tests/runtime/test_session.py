@@ -371,3 +371,17 @@ def test_what_a_model_may_take_bounds_its_form_and_its_caches(tiny_folder: Path)
         assert text(roomy.generate("hello", max_tokens=3))
     with closing(LoadedModel(tiny_folder, memory_bytes=size_bytes)) as narrow, pytest.raises(MlxbuildError):
         list(narrow.generate("hello", max_tokens=3))
+
+
+def test_the_small_form_of_a_model_drafts_for_the_large_one(
+    hello_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlxbuild
+
+    monkeypatch.setenv("MLXBUILD_HOME", str(hello_store.home.root))
+    question = [{"role": "user", "content": "What is mlxbuild?"}]
+    chosen: dict[str, Any] = {"think": False, "max_tokens": 60, "temperature": 0.7, "seed": 5}
+    plain, drafted = mlxbuild.load("hello:none@1.0"), mlxbuild.load("hello:none@1.0", draft="hello:int4@1.0")
+    assert text(drafted.chat(question, **chosen)) == text(plain.chat(question, **chosen))
+    steps = [model.engine.run(model.engine.statistics).result().ticks for model in (drafted, plain)]
+    assert steps[0] < 0.7 * steps[1]
