@@ -20,7 +20,7 @@ from typing import IO, Any
 from registry.artifact.modelpack import tag_descriptor
 from registry.artifact.reader import Artifact
 from registry.digest import Blob, Digest
-from registry.errors import Kind
+from registry.errors import Kind, UserError
 from registry.reference import Reference
 from registry.store.layout import Store
 from registry.store.tags import UnknownReference
@@ -40,6 +40,12 @@ Observe = Callable[[str], None]
 Checkpoint = Callable[[], None]
 
 
+class UnusableFiles(UserError):
+    """The files of a `create` cannot lie beside each other, or have names that no disk takes."""
+
+    code = "unusable-files"
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessBuilder:
     """Builds into a store."""
@@ -52,7 +58,9 @@ class ProcessBuilder:
         work.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="create-", dir=work))
         try:
+            (folder / ".git").mkdir()  # a fence: what recipes name must lie in this folder, whatever is around it
             recipe = self._recipe(order, folder, observe, checkpoint)
+            (folder / "ModelSpec.yaml").unlink(missing_ok=True)
             (folder / "ModelSpec.yaml").write_text(recipe, encoding="utf-8")
             digest = _create(self.store, folder, observe, checkpoint, has_gates=order.spec is not None)
         finally:
@@ -88,12 +96,13 @@ class ProcessBuilder:
         """The blobs under their names; links, so that nothing is copied, and hard ones, so that they stay."""
         for path, digest in files.items():
             target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
             source = self.store.path(digest)
             try:
-                os.link(source, target)
-            except OSError:  # a filesystem without hard links
-                shutil.copyfile(source, target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)  # never written through: it may be a blob by another name
+                _link_or_copy(source, target)
+            except OSError as error:
+                raise UnusableFiles(f"`{path[:80]}` cannot be laid out: {error.strerror}") from None
 
     def _base(self, name: str, observe: Observe, checkpoint: Checkpoint) -> tuple[dict[str, str], dict[str, Any]]:
         """Where a model comes from, as a recipe says it, and its defaults; pulled where the store has it not."""
@@ -120,6 +129,13 @@ class ProcessBuilder:
         with shared(self.store.home):
             settings = Settings.load(self.store.home)
             return pull(self.store, parse_name(name), settings=settings, observe=lambda event: checkpoint()).digest
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a filesystem without hard links
+        shutil.copyfile(source, target)
 
 
 def _create(store: Store, folder: Path, observe: Observe, checkpoint: Checkpoint, *, has_gates: bool) -> Digest:

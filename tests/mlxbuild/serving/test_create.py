@@ -14,6 +14,7 @@ import ollama
 import psutil
 import pytest
 
+from registry.digest import Digest
 from tests.mlxbuild.serving.conftest import PROGRAM, ROOT, ServeProcess
 from tests.mlxbuild.serving.test_faults import soon
 
@@ -91,6 +92,31 @@ def test_recipes_that_are_refused(
     assert str(ROOT) not in answer.text
     streamed = create(raw, modelspec=RECIPE | change, files=files)
     assert "error" in streamed[-1]
+
+
+def test_a_recipe_reads_nothing_of_the_repository_around_the_home(raw: httpx.Client, served: ServeProcess) -> None:
+    around = served.home.root.parent
+    (around / ".git").mkdir()
+    (around / "secret.txt").write_text("a secret")
+    up = "../../../../secret.txt"
+    recipe = RECIPE | {"name": "nosy", "base": {"from": "hello"}, "tests": []}
+    for change in ({"system_prompt": {"file": up}}, {"prompt_template": {"file": up}}, {"base": {"path": "../../.."}}):
+        answer = raw.post("/api/create", json={"modelspec": recipe | change, "stream": False})
+        assert answer.status_code == 400, answer.text
+        assert "a secret" not in answer.text
+    (around / ".git").rmdir()
+
+
+def test_files_never_write_into_the_store(raw: httpx.Client, served: ServeProcess, files: dict[str, str]) -> None:
+    one, other = post_blob(raw, b"one"), post_blob(raw, b"other")
+    names = {"x": one, "./x": other, "ModelSpec.yaml": one, "x/y": other}
+    for some in (dict(list(names.items())[:3]), names):
+        answer = raw.post("/api/create", json={"modelspec": RECIPE, "files": files | some, "stream": False})
+        assert answer.status_code == (400 if "x/y" in some else 200), answer.text
+    long = {"n" * 300: one}
+    assert raw.post("/api/create", json={"modelspec": RECIPE, "files": long, "stream": False}).status_code == 400
+    for digest, content in ((one, b"one"), (other, b"other")):
+        assert served.store.read(Digest.parse(digest)) == content
 
 
 def test_a_gate_that_fails_moves_no_name(raw: httpx.Client, files: dict[str, str]) -> None:
