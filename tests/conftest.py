@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from registry.home import Home
 from registry.store.layout import Store
 from tests import real_tools
 from tests.hub_server import LocalHub
+
+# A busy machine is no mistake: how long an example takes is never asserted.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture
