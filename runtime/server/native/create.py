@@ -120,6 +120,8 @@ def _blobs(application: Application, files: Mapping[str, str]) -> dict[str, Dige
         parts = PurePosixPath(path).parts
         if not path or path.startswith(("/", "\\")) or ".." in parts or "\0" in path or ":" in parts[0]:
             raise InvalidRequest("file path must be relative", hint=f"`{path[:80]}` is not")
+        if ".git" in map(str.lower, parts):
+            raise InvalidRequest("a `.git` among the files is nothing to build from")
         if path.lower().endswith((".gguf", ".bin", ".pt", ".pth")):
             raise NotSupported(
                 f"`{path[:80]}` cannot be built from", hint="send the safetensors, config.json and tokenizer.json"
