@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from registry.quantities import format_bytes
 
-Unit = Literal["s", "ms", "B", "B/s", "actions", "tokens/s"]
+Unit = Literal["s", "ms", "B", "B/s", "actions", "answers", "tokens/s"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _quantity(value: float, unit: Unit) -> str:
             return f"{format_bytes(round(value))}/s"
         case "tokens/s":
             return f"{value:.0f} tokens/s"
-        case "actions":
-            return f"{value:g} actions"
+        case "actions" | "answers":
+            return f"{value:g} {unit}"
         case _:
             return f"{value:.3f} {unit}" if unit == "s" else f"{value:.2f} {unit}"
