@@ -107,7 +107,7 @@ class Runner:
     @property
     def alive(self) -> bool:
         """Whether requests can be answered."""
-        return self._end is None and not self._stopping
+        return self._end is None and not self._stopping and not self._writer.is_closing()
 
     @property
     def process_id(self) -> int:

@@ -1,4 +1,4 @@
-"""Frames over a socket: four bytes of length (big-endian), then that much JSON. What is in them: `messages`."""
+"""Frames over a socket: four bytes of length (big-endian), then that much JSON. What they say: `client`, `process`."""
 
 from __future__ import annotations
 

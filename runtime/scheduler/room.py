@@ -52,7 +52,9 @@ class Room:
     def usable(self, digest: Digest) -> Place | None:
         """The place of an artifact that takes requests."""
         place = self._places.get(digest)
-        return place if place is not None and place.runner is not None and not place.leaving else None
+        if place is None or place.runner is None or place.leaving or not place.runner.alive:
+            return None
+        return place
 
     async def take(self, claim: Claim) -> Place:
         """A place to load a model into, which is taken from now on; waits for one.

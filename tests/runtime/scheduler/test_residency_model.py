@@ -63,6 +63,10 @@ class Sleeper:
     kill = stop
 
     @property
+    def alive(self) -> bool:
+        return self._ending is None
+
+    @property
     def lives(self) -> bool:
         return self.process.poll() is None
 
