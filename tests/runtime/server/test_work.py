@@ -1,0 +1,98 @@
+"""Long work in threads: its progress, its result, its errors, and its end when nobody waits any more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import Any
+
+import pytest
+
+from runtime.server.work import Abandoned, Work, in_thread
+
+
+def test_progress_then_the_result() -> None:
+    news: list[dict[str, Any]] = []
+
+    def do() -> str:
+        news.append({"status": "begun"})
+        return "done"
+
+    def told() -> list[dict[str, Any]]:
+        taken = list(news)
+        news.clear()
+        return taken
+
+    async def scenario() -> None:
+        work = Work(do, told)
+        assert [each async for each in work.progress()] == [{"status": "begun"}]
+        assert work.result == "done"
+
+    asyncio.run(scenario())
+
+
+def test_its_error_is_the_iterators() -> None:
+    def do() -> None:
+        raise ZeroDivisionError("oh")
+
+    async def scenario() -> None:
+        async for _ in Work(do, list).progress():
+            raise AssertionError("there was nothing to tell")
+
+    with pytest.raises(ZeroDivisionError, match="oh"):
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("how", ["closed", "cancelled"])
+def test_nobody_waits_any_more(how: str) -> None:
+    ended, begun = threading.Event(), threading.Event()
+
+    def do() -> None:
+        begun.set()
+        try:
+            while True:
+                work.checkpoint()
+                ended.wait(0.01)
+        except Abandoned:
+            ended.set()
+            raise
+
+    work: Work[None] = Work(do, lambda: [{"status": "working"}])
+
+    async def follow() -> None:
+        async with contextlib.aclosing(work.progress()) as progress:
+            async for _ in progress:
+                if how == "closed":
+                    return
+
+    async def scenario() -> None:
+        following = asyncio.create_task(follow())
+        await asyncio.to_thread(begun.wait, 30)
+        if how == "cancelled":
+            following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        assert await asyncio.to_thread(ended.wait, 30)
+
+    asyncio.run(scenario())
+
+
+def test_a_cancellation_waits_for_what_is_short() -> None:
+    may_end, ended = threading.Event(), threading.Event()
+
+    def do() -> None:
+        may_end.wait(30)
+        ended.set()
+
+    async def scenario() -> None:
+        doing = asyncio.create_task(in_thread(do))
+        await asyncio.sleep(0.05)
+        doing.cancel()
+        await asyncio.sleep(0.05)
+        assert not doing.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await doing
+        assert ended.is_set()
+
+    asyncio.run(scenario())
