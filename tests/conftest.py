@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ from registry.home import Home
 from registry.store.layout import Store
 from tests import real_tools
 from tests.hub_server import LocalHub
+
+# MLX compiles kernels for a CPU into one folder of all processes, where those that test at once would meet each other's
+# half-written files. What it computes is the same without.
+os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
 
 # A busy machine is no mistake: how long an example takes is never asserted.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

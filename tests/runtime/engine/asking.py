@@ -51,6 +51,8 @@ class Asked:
 
     @property
     def tokens(self) -> list[int]:
+        failed = self.events[-1] if self.events and isinstance(self.events[-1], Failure) else None
+        assert failed is None, failed
         return [event.token for event in self.events if isinstance(event, Chunk) and event.token is not None]
 
     @property
