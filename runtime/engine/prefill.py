@@ -146,7 +146,8 @@ class Prefill:
             count = min(count, reading.stops[0] - row.cached_tokens)
         reading.model(mx.array(reading.waiting[:count])[None], cache=layers)
         mx.eval([layer.state for layer in layers])
-        mx.clear_cache()
+        if count > SHORT_TOKENS:  # small parts come between steps, which would have to get their memory anew
+            mx.clear_cache()
         row.cached_tokens += count
         del reading.waiting[:count]
         if reading.stops and reading.stops[0] == row.cached_tokens:
