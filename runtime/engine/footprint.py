@@ -26,6 +26,8 @@ class Footprint:
     """Whether several rows can be computed together."""
     group_size: int | None
     """In which groups keys and values can be quantized; None where they cannot."""
+    weights_bytes: int
+    """What the model itself takes; each step reads all of it."""
 
     @classmethod
     def of(cls, model: Any) -> Footprint:
@@ -50,7 +52,13 @@ class Footprint:
             else:
                 bound = getattr(part, "max_size", getattr(part, "chunk_size", None))
                 growing[bound] = growing.get(bound, 0) + part.nbytes // keys.shape[2]
-        return cls(tuple((size, bound) for bound, size in growing.items()), constant_bytes, merges, group_size)
+        return cls(
+            tuple((size, bound) for bound, size in growing.items()),
+            constant_bytes,
+            merges,
+            group_size,
+            _weights_bytes(model),
+        )
 
     def bytes_for(self, tokens: int) -> int:
         """Memory for as many tokens."""
@@ -68,3 +76,10 @@ class Footprint:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.bytes_for(middle) <= size_bytes else (low, middle - 1)
         return low
+
+
+def _weights_bytes(model: Any) -> int:
+    from mlx.utils import tree_flatten
+
+    leaves: Any = tree_flatten(model.parameters()) if hasattr(model, "parameters") else []
+    return sum(array.nbytes for _, array in leaves)

@@ -64,7 +64,8 @@ class Schedule:
         self._cache_bytes = limits.cache_bytes
         self._prefixes = PrefixCache(model, limits.prefix_bytes or 0)
         self._prefill = Prefill(model, self._prefixes)
-        self._batch = Batch(model)
+        self._shared: list[Batch] = []
+        """Rows of about one length each: the shorter ones of a batch are padded to its longest."""
         self._alone = Batch(model)
         """Of one row that cannot be computed together with others."""
         self._pair = None if draft is None else ModelPair(model, draft)
@@ -193,7 +194,8 @@ class Schedule:
         return [*(row for batch in self._batches() for row in batch.rows), *self._prefill.rows]
 
     def _batches(self) -> list[Batch | Speculation]:
-        batches: list[Batch | Speculation] = [self._batch, self._alone]
+        self._shared = [batch for batch in self._shared if batch.rows]
+        batches: list[Batch | Speculation] = [*self._shared, self._alone]
         return batches if self._speculation is None else [*batches, self._speculation]
 
     def _merges(self, row: Row) -> bool:
@@ -227,8 +229,7 @@ class Schedule:
     def _make_room(self, batch: Batch | Speculation) -> None:
         """When answers came to be longer than expected, and memory is short, have the youngest wait in its middle."""
         while self._cache_bytes is not None and len(batch.rows) > 1:
-            longest = max(len(row.tokens) for row in batch.rows) + 1
-            if len(batch.rows) * self._measured().bytes_for(longest) <= self._cache_bytes:
+            if sum(self._bytes_of(other.rows) for other in self._batches()) <= self._cache_bytes:
                 return
             youngest = batch.rows[-1]
             self._leave(batch, [youngest])
@@ -247,13 +248,28 @@ class Schedule:
             new = [row for row in part.ready.rows if not row.writer.answer_tokens]  # others come back after a wait
             self.counts.prompt_tokens += sum(len(row.prepared.tokens) for row in new)
             self.counts.reused_tokens += sum(row.writer.reused_tokens for row in new)
-            self._batch_of(part.ready.rows[0]).join(part.ready.rows, part.ready.layers, is_merged=part.ready.is_merged)
+            self._batch_for(part.ready.rows).join(part.ready.rows, part.ready.layers, is_merged=part.ready.is_merged)
         return part.tokens
 
-    def _batch_of(self, row: Row) -> Batch | Speculation:
-        if row.kind == _DRAFTED and self._speculation is not None:
+    def _batch_for(self, rows: Sequence[Row]) -> Batch | Speculation:
+        """The batch that rows are to join: one of their own where padding costs more than reading the weights again."""
+        if rows[0].kind == _DRAFTED and self._speculation is not None:
             return self._speculation
-        return self._batch if self._merges(row) else self._alone
+        if not self._merges(rows[0]):
+            return self._alone
+
+        def padding_bytes(batch: Batch) -> int:
+            return self._bytes_of([*batch.rows, *rows]) - self._bytes_of(batch.rows) - self._bytes_of(rows)
+
+        best = min(self._shared, key=padding_bytes, default=None)
+        if best is None or padding_bytes(best) > self._measured().weights_bytes:
+            best = Batch(self._model)
+            self._shared.append(best)
+        return best
+
+    def _bytes_of(self, rows: Sequence[Row]) -> int:
+        """What the layer caches of rows take, padded to the longest."""
+        return len(rows) * self._measured().bytes_for(max(len(row.tokens) for row in rows)) if rows else 0
 
     def _measured(self) -> Footprint:
         self._footprint = self._footprint or Footprint.of(self._model)

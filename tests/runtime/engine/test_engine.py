@@ -118,3 +118,11 @@ def test_progress_is_told_while_a_prompt_is_read() -> None:
         (asked,) = answers(engine, prepared(words(1, 200), 2))
     assert [each.done_tokens for each in asked.progress] == [64, 128, 192, 199]
     assert {each.total_tokens for each in asked.progress} == {200}
+
+
+def test_a_long_row_beside_short_ones_has_a_batch_of_its_own_and_the_same_answer() -> None:
+    requests = [prepared(words(1, 1500), 20), *[prepared(words(seed, 9), 30) for seed in (2, 3, 4)]]
+    with engine_of(random_model("qwen3"), NO_PREFIXES) as engine:
+        expected = [answers(engine, request)[0].tokens for request in requests]
+        assert [asked.tokens for asked in answers(engine, *requests)] == expected
+        assert [asked.tokens for asked in answers(engine, *reversed(requests))] == expected[::-1]
