@@ -70,7 +70,7 @@ def run(command: Sequence[str | Path], *, folder: Path | None = None, environmen
     process = subprocess.Popen(
         arguments,
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**_people_have(os.environ), **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -96,6 +96,11 @@ def run(command: Sequence[str | Path], *, folder: Path | None = None, environmen
         None if written_before is None or written_after is None else written_after - written_before,
         stdout,
     )
+
+
+def _people_have(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what keeps Python from remembering compiled modules: every start would compile them anew."""
+    return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def side_by_side(runs: int, ours: Callable[[], Ours], peers: Callable[[], Peers]) -> tuple[list[Ours], list[Peers]]:

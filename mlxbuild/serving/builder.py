@@ -34,7 +34,8 @@ _PROGRAM = "from mlxbuild.cli.main import main; main()"
 _ERROR = re.compile(r"error\[([a-z0-9-]+)\]: (.*)")
 _KINDS = {2: Kind.USER, 4: Kind.USER, 5: Kind.INFRASTRUCTURE, 6: Kind.ENVIRONMENT, 7: Kind.USER, 10: Kind.TRUST}
 _POLL_SECONDS = 0.2
-_LEFT_OUT = ("MLXBUILD_PROGRESS", "MLXBUILD_VERBOSE", "GITHUB_ACTIONS")
+_LEFT_OUT = ("MLXBUILD_PROGRESS", "MLXBUILD_VERBOSE", "GITHUB_ACTIONS", "CI")
+"""Manners for people and pipelines; a recipe that comes over HTTP has no lock yet, and in CI none would be made."""
 
 Observe = Callable[[str], None]
 Checkpoint = Callable[[], None]

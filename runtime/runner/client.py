@@ -215,6 +215,8 @@ class Runner:
         self._writer.close()
         if await self._spawned.ends_within(_DYING_SECONDS if broken else self._patience.stop_seconds):
             broken = None  # nothing was wrong but that it ended
+        elif broken is None and not self._stopping:
+            broken = "it closed its connection"
         self._spawned.kill()
         code = await self._spawned.process.wait()
         await asyncio.wait((reading,), timeout=1)  # others may hold its output open

@@ -150,7 +150,8 @@ def test_a_process_that_says_nonsense_is_ended(
     )
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(RunnerDied, match="frame"):
+    # It may be gone before it has read what it was asked, and then its words are lost on the way.
+    with pytest.raises(RunnerDied, match=r"was ended: .*(frame|closed its connection)"):
         loop.run(Runner.start(folder, scratch))
 
 
