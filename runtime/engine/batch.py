@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from runtime.engine.layers import Layers, extracted, filtered, merged
+from runtime.engine.layers import Layers, extracted, filtered, grow_by, merged
 from runtime.engine.row import Row
 from runtime.engine.sampling import sample
 from runtime.engine.scores import LazyScores
@@ -44,8 +44,11 @@ class Batch:
         """Of those tokens; rows that have joined since have none, and stand at the end."""
         self._steps = 0
 
-    def join(self, rows: Sequence[Row], layers: Layers, *, is_merged: bool) -> None:
-        """Take rows in whose layer caches all of the prompt is but its last token. The caches are the batch's then."""
+    def join(self, rows: Sequence[Row], layers: Layers, *, is_merged: bool, expected_tokens: int = 0) -> None:
+        """Take rows in whose layer caches all of the prompt is but its last token. The caches are the batch's then.
+
+        Caches of several rows make room for `expected_tokens` at once: each growth is a stall for all of them.
+        """
         import mlx.core as mx
 
         last = mx.array([row.tokens[-1] for row in rows], dtype=mx.uint32)
@@ -56,6 +59,8 @@ class Batch:
                 one.extend(other)
             layers, is_merged = mine, True
             last = mx.concatenate([cast("mx.array", self._inputs), last])
+        if is_merged:
+            grow_by(layers, expected_tokens)
         self._layers, self._is_merged, self._inputs = layers, is_merged, last
         self.rows += rows
 

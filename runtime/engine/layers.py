@@ -15,11 +15,21 @@ from runtime.model.mlx_lm_package import submodule
 Layers = list[Any]
 """Of one row, or merged, of all rows of a batch."""
 
+_USUAL_STEP_TOKENS = 256
+"""As mlx-lm's caches grow by themselves."""
+
 
 def fresh(model: Any) -> Layers:
     """Empty ones."""
     layers: Layers = submodule("models.cache").make_prompt_cache(model)
     return layers
+
+
+def grow_by(layers: Layers, tokens: int) -> None:
+    """Have layers make room for so many tokens when they grow next; each growth copies all that is there."""
+    for part in parts(layers):
+        if type(part).__name__ in ("KVCache", "BatchKVCache"):
+            part.step = max(_USUAL_STEP_TOKENS, -(-tokens // _USUAL_STEP_TOKENS) * _USUAL_STEP_TOKENS)
 
 
 def shared(layers: Layers) -> Layers:

@@ -5,10 +5,12 @@ from __future__ import annotations
 _MOST_STEPS = 1.5
 """As long as so many steps of the running answers may a part take that is read between two of them."""
 _FIRST_TOKENS = 32
-_SMALLEST_TOKENS = 8
+_SMALLEST_TOKENS = 4
 _SMOOTHING = 0.3
 _PARTS_BETWEEN_LOOKS = 64
 """As many parts are read before it is measured again how long a step takes by itself."""
+_PARTS_BETWEEN_TRIALS = 256
+"""As many parts are read before a size that took too long is tried again."""
 
 
 class Pace:
@@ -28,20 +30,26 @@ class Pace:
     def ticked(self, seconds: float, read_tokens: int) -> None:
         """Answers took a step, and after it so many tokens of prompts were read, in as many seconds together."""
         if not read_tokens:
-            self._step_seconds = _smoothed(self._step_seconds, seconds)
+            before = self._step_seconds  # now and then a step takes long, as when caches grow: that is not the usual
+            self._step_seconds = _smoothed(before, seconds if before is None else min(seconds, _MOST_STEPS * before))
         elif self._step_seconds is not None and read_tokens > self._tokens // 2:
             reading = max(seconds - self._step_seconds, 0.0)
             self._part_seconds[self._tokens] = _smoothed(self._part_seconds.get(self._tokens), reading)
 
-    def part_tokens(self, *, answers_are_running: bool) -> int:
-        """How many tokens to read next, at most; 0 to leave one step alone."""
-        if not answers_are_running:
+    def part_tokens(self, *, step_seconds: float | None) -> int:
+        """How many tokens to read next, at most; 0 to leave one step alone.
+
+        `step_seconds` is what the step just before took; None where no answers are running. After a slow one, as when
+        caches have grown, nothing is read: both together would be a stall.
+        """
+        if step_seconds is None:
             return self._most_tokens
-        self._parts += 1
-        if self._step_seconds is None:
+        if self._step_seconds is None or step_seconds > _MOST_STEPS * self._step_seconds:
             return 0
+        self._parts += 1
+        if self._parts % _PARTS_BETWEEN_TRIALS == 0:
+            self._part_seconds.pop(self._tokens * 2, None)  # it may have been bad luck, or a longer prompt
         if self._parts % _PARTS_BETWEEN_LOOKS == 0:
-            self._part_seconds.pop(self._tokens * 2, None)  # it may have been bad luck
             return 0
         taken = self._part_seconds.get(self._tokens)
         if taken is not None:

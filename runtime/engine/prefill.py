@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.engine.layers import Layers, always_rewinds, can_merge, merged, quantized, shared
+from runtime.engine.layers import Layers, always_rewinds, can_merge, grow_by, merged, quantized, shared
 from runtime.engine.prefix_cache import PrefixCache
 from runtime.engine.row import Row
 
@@ -94,6 +94,7 @@ class Prefill:
         if reading.waiting:
             return Part([row], count)
         self._readings.remove(reading)
+        grow_by(layers, 0)
         self._keep(row, layers)
         return Part([row], count, Ready([row], layers, is_merged=False))
 
@@ -113,6 +114,7 @@ class Prefill:
             layers = quantized(layers, bits, reading.group_size)
         row.begin(reused)
         reading.layers, reading.waiting = layers, row.tokens[reused:-1]
+        grow_by(layers, len(reading.waiting))
         if not always_rewinds(layers):
             regular = range(_TOKENS_BETWEEN_CHECKPOINTS, len(row.tokens), _TOKENS_BETWEEN_CHECKPOINTS)
             stops = sorted({*row.prepared.boundaries, *regular})

@@ -14,7 +14,7 @@ from runtime.engine.footprint import Footprint
 from runtime.engine.limits import Limits
 from runtime.engine.pace import Pace
 from runtime.engine.penalties import Penalties
-from runtime.engine.prefill import Prefill
+from runtime.engine.prefill import Prefill, Ready
 from runtime.engine.prefix_cache import PrefixCache
 from runtime.engine.row import Row
 from runtime.engine.speculation import ModelPair, Speculation
@@ -99,7 +99,8 @@ class Schedule:
         for batch in self._batches():
             if batch.rows:
                 done += self._step(batch)
-        read_tokens = self._read(answers_are_running=was_running) if self._prefill.rows else 0
+        step_seconds = time.perf_counter() - begun if was_running else None
+        read_tokens = self._read(step_seconds) if self._prefill.rows else 0
         self._tick_seconds = time.perf_counter() - begun
         if was_running:
             self._pace.ticked(self._tick_seconds, read_tokens)
@@ -236,9 +237,9 @@ class Schedule:
             self._waiting.appendleft(youngest)
             self.counts.postponed += 1
 
-    def _read(self, *, answers_are_running: bool) -> int:
-        """Read a part of a prompt; returns how many tokens."""
-        limit = self._pace.part_tokens(answers_are_running=answers_are_running)
+    def _read(self, step_seconds: float | None) -> int:
+        """Read a part of a prompt, after a step of running answers if there are any; returns how many tokens."""
+        limit = self._pace.part_tokens(step_seconds=step_seconds)
         if not limit:
             return 0
         part = self._prefill.advance(limit)
@@ -248,8 +249,16 @@ class Schedule:
             new = [row for row in part.ready.rows if not row.writer.answer_tokens]  # others come back after a wait
             self.counts.prompt_tokens += sum(len(row.prepared.tokens) for row in new)
             self.counts.reused_tokens += sum(row.writer.reused_tokens for row in new)
-            self._batch_for(part.ready.rows).join(part.ready.rows, part.ready.layers, is_merged=part.ready.is_merged)
+            self._join(part.ready)
         return part.tokens
+
+    def _join(self, ready: Ready) -> None:
+        batch = self._batch_for(ready.rows)
+        if isinstance(batch, Batch):
+            expected = max(map(_expected_answer_tokens, ready.rows))
+            batch.join(ready.rows, ready.layers, is_merged=ready.is_merged, expected_tokens=expected)
+        else:
+            batch.join(ready.rows, ready.layers, is_merged=ready.is_merged)
 
     def _batch_for(self, rows: Sequence[Row]) -> Batch | Speculation:
         """The batch that rows are to join: one of their own where padding costs more than reading the weights again."""
@@ -277,5 +286,8 @@ class Schedule:
 
 
 def _expected_tokens(row: Row) -> int:
-    limit = EXPECTED_ANSWER_TOKENS if row.writer.limit is None else min(row.writer.limit, EXPECTED_ANSWER_TOKENS)
-    return max(len(row.prepared.tokens) + limit, len(row.tokens) + 1)
+    return max(len(row.prepared.tokens) + _expected_answer_tokens(row), len(row.tokens) + 1)
+
+
+def _expected_answer_tokens(row: Row) -> int:
+    return EXPECTED_ANSWER_TOKENS if row.writer.limit is None else min(row.writer.limit, EXPECTED_ANSWER_TOKENS)
