@@ -81,10 +81,12 @@ async def _writes_to_anthropic(person: _Person) -> str:
 async def _leaves(person: _Person) -> str:
     body = {"model": person.model, "messages": [{"role": "user", "content": "Tell me a story."}], "stream": True}
     async with person.client.stream("POST", "/api/chat", json=body) as reply:
-        async for _ in reply.aiter_lines():
-            if person.chance.random() < 0.2:
+        lines = []
+        async for line in reply.aiter_lines():
+            lines.append(line)
+            if reply.status_code == 200 and person.chance.random() < 0.2:
                 return "left"
-    return f"{reply.status_code}"
+    return _outcome(reply.status_code, "".join(lines))
 
 
 async def _calls(person: _Person) -> str:
@@ -129,7 +131,7 @@ _ACTS: dict[Act, int] = {
 async def _ask(person: _Person, path: str, body: dict[str, Any]) -> str:
     reply = await person.client.post(path, json={"stream": False, **body})
     json.loads(reply.content)
-    return str(reply.status_code)
+    return _outcome(reply.status_code, reply.text)
 
 
 async def _read(person: _Person, path: str, body: dict[str, Any], end: str) -> str:
@@ -137,7 +139,12 @@ async def _read(person: _Person, path: str, body: dict[str, Any], end: str) -> s
         text = "".join([line async for line in reply.aiter_lines()])
     if reply.status_code == 200 and end not in text:
         return "an error in the stream" if "error" in text else "NO END"
-    return str(reply.status_code)
+    return _outcome(reply.status_code, text)
+
+
+def _outcome(status: int, text: str) -> str:
+    """The status; but a request whose runner was killed has to be told so, and is no failure inside."""
+    return "its runner was killed" if status == 500 and signal.SIGKILL.name in text else str(status)
 
 
 async def _live(person: _Person, until: float, seen: Counter[str]) -> None:
