@@ -33,11 +33,13 @@ class Options:
     min_p: float = 0.0
     repeat_penalty: float = 1.0
     repeat_last_n: int = 64
-    """How many tokens back, prompt included, that penalty looks; -1 for all."""
+    """How many tokens back, prompt included, that penalty looks; -1 for all, 0 for none."""
     presence_penalty: float = 0.0
     """Taken from the logits of tokens that the answer has already."""
     frequency_penalty: float = 0.0
     """The same, once for each time that the answer has the token."""
+    counts_recent: bool = False
+    """Whether those two look at the last `repeat_last_n` tokens, prompt included, instead of the whole answer."""
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     """Added to the logits of tokens, by id."""
     seed: int | None = None
@@ -106,7 +108,7 @@ _RANGES = {
     "top_k": "0 or more",
     "min_p": "between 0 and 1",
     "repeat_penalty": "above 0, at most 10",
-    "repeat_last_n": "-1 for all, or a number of tokens",
+    "repeat_last_n": "-1 for all, 0 for none, or a number of tokens",
     "presence_penalty": "between -2 and 2",
     "frequency_penalty": "between -2 and 2",
     "logit_bias": "token ids, each with a number between -100 and 100",

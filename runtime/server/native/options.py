@@ -64,9 +64,6 @@ def _translated(typed: Mapping[str, Any]) -> dict[str, Any]:
         options["top_k"] = max(0, typed["top_k"])
     if options.get("top_p") == 0.0:  # only the most likely token is left
         options |= {"top_p": 1.0, "top_k": 1}
-    if options.get("repeat_last_n") == 0:  # no token is looked back at
-        options["repeat_penalty"] = 1.0
-        del options["repeat_last_n"]
     if typed.get("seed", -1) >= 0:
         options["seed"] = typed["seed"]
     if typed.get("num_predict", -1) > 0:

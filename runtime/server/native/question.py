@@ -82,7 +82,7 @@ class QuestionBody(ModelBody):
         if not 0 <= self.top_logprobs <= _MOST_ALTERNATIVES:
             raise InvalidRequest(f"top_logprobs must be between 0 and {_MOST_ALTERNATIVES}")
         read = read_options(self.options)
-        if not self.logprobs:
-            return read
-        scores = {"logprobs": True, "top_logprobs": self.top_logprobs}
-        return NativeOptions({**read.options, **scores}, read.context_tokens)
+        own: dict[str, Any] = {"counts_recent": True}
+        if self.logprobs:
+            own |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        return NativeOptions({**read.options, **own}, read.context_tokens)

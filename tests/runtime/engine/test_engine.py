@@ -49,6 +49,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"temperature": 1.0, "min_p": 0.05, "repeat_penalty": 1.2},
     {"repeat_penalty": 1.5, "repeat_last_n": 8},
     {"presence_penalty": 1.0, "frequency_penalty": 0.5},
+    {"presence_penalty": 1.0, "frequency_penalty": 0.5, "counts_recent": True, "repeat_last_n": 8},
     {"logit_bias": {9: 30}},
     {"temperature": 1.0, "logprobs": True, "top_logprobs": 3},
 ]

@@ -110,6 +110,24 @@ def test_presence_and_frequency_count_in_the_whole_answer_and_not_in_the_prompt(
     assert penalties.applied(logits).tolist() == [[0, -25.5, -0.75, -1.0, 0]]
 
 
+def test_presence_and_frequency_can_count_in_the_recent_tokens_with_the_prompt() -> None:
+    logits = mx.zeros((1, 5))
+    tokens = [4, 1, 1, 2]  # the answer is the last one
+
+    def told(last: int, *more: int) -> list[float]:
+        options = Options(presence_penalty=0.5, frequency_penalty=0.25, repeat_last_n=last, counts_recent=True)
+        penalties = Penalties.of(options, tokens, answer_tokens=1)
+        assert penalties is not None
+        for token in more:
+            penalties.take(mx.array([token], dtype=mx.uint32))
+        return penalties.applied(logits).tolist()[0]  # type: ignore[no-any-return,index]
+
+    assert told(-1) == [0, -1.0, -0.75, 0, -0.75]
+    assert told(3) == [0, -1.0, -0.75, 0, 0]
+    assert told(3, 3, 3) == [0, 0, -0.75, -1.0, 0]
+    assert Penalties.of(Options(presence_penalty=1, repeat_last_n=0, counts_recent=True), tokens) is None
+
+
 def test_biases_move_tokens() -> None:
     penalties = Penalties.of(Options(logit_bias={2: 100, 0: -100}), [1])
     assert penalties is not None

@@ -100,6 +100,23 @@ def test_length_is_told(hello: httpx.Client) -> None:
     assert (told["done_reason"], told["eval_count"]) == ("length", 3)
 
 
+def test_all_penalties_look_at_the_last_tokens_and_the_prompt(hello: httpx.Client) -> None:
+    """OpenAI's API, to which `options` are an extension, counts in the answer whatever they say."""
+    messages = [{"role": "system", "content": "file digest " * 40}, LOCK]
+
+    def text(last: int) -> str:
+        options = {"num_predict": 40, "frequency_penalty": 1, "repeat_last_n": last}
+        return str(chat(hello, messages=messages, think=False, options=options).json()["message"]["content"])
+
+    assert text(0) == text(1) == text(4) == LOCK_ANSWER
+    assert "file" not in text(-1)
+    openai = {"model": "hello", "messages": messages, "max_tokens": 40, "reasoning_effort": "none"}
+    told = hello.post(
+        "/v1/chat/completions", json={**openai, "frequency_penalty": 1, "options": {"repeat_last_n": -1}}
+    ).json()
+    assert told["choices"][0]["message"]["content"] == LOCK_ANSWER
+
+
 def test_an_empty_conversation_loads_and_unloads(hello: httpx.Client) -> None:
     def resident() -> list[str]:
         return [model["digest"] for model in hello.get("/api/ps").json()["models"]]
