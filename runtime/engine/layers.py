@@ -1,7 +1,7 @@
 """mlx-lm's layer caches: alone, as copies, and merged into a batch. Who keeps them for what lies elsewhere.
 
-A layer cache of one row is changed in place; its arrays are not: MLX writes into a copy as long as somebody else has
-the array. So `shared` copies cost nothing until one of them grows.
+A layer cache of one row is changed in place, and MLX writes into a copy as long as another array has the same memory.
+So `shared` copies cost nothing until one of them grows.
 """
 
 from __future__ import annotations
@@ -33,17 +33,24 @@ def grow_by(layers: Layers, tokens: int) -> None:
 
 
 def shared(layers: Layers) -> Layers:
-    """Copies that share all arrays with the originals."""
+    """Copies that share all memory with the originals, and that no change of the originals changes."""
     return [_copied(layer) for layer in layers]
 
 
 def _copied(layer: Any) -> Any:
     twin = copy.copy(layer)
-    if hasattr(layer, "caches"):
-        twin.caches = tuple(_copied(part) for part in layer.caches)
-    elif isinstance(getattr(layer, "cache", None), list):
-        twin.cache = list(layer.cache)
+    for name, value in vars(layer).items():
+        setattr(twin, name, tuple(map(_copied, value)) if name == "caches" else _apart(value))
     return twin
+
+
+def _apart(value: Any) -> Any:
+    """Arrays of their own over the same memory: setting items of an array is seen by all who have that very object."""
+    import mlx.core as mx
+
+    if isinstance(value, mx.array):
+        return value[...]
+    return type(value)(map(_apart, value)) if type(value) in (list, tuple) else value
 
 
 def parts(layers: Layers) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from runtime.engine.layers import Layers, can_rewind, fresh, nbytes, shared
 from runtime.engine.limits import Limits
 from runtime.engine.prefix_cache import PrefixCache, common_beginning
-from tests.runtime.engine.asking import Asked, answers, engine_of, prepared, words
+from tests.runtime.engine.asking import Asked, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import KINDS, WINDOW, random_model
 
 WORDS = tuple(words(1, 600))
@@ -156,11 +156,15 @@ def _with_boundary(engine: Any, conversation: list[int], boundary: int) -> Asked
 def test_what_is_kept_costs_nothing_until_it_is_changed() -> None:
     model = random_model("qwen3")
     layers = read(model, WORDS)
-    twin = shared(layers)
-    assert all(one.keys is other.keys for one, other in zip(layers, twin, strict=True))
+    held_bytes = mx.get_active_memory()
+    twin = read(model, (), shared(layers))
+    assert mx.get_active_memory() - held_bytes < nbytes(layers) // 10
     read(model, [9, 9], twin)
-    assert layers[0].offset == len(WORDS)
-    assert next_logits(model, layers, [8]) == pytest.approx(next_logits(model, fresh(model), [*WORDS, 8]), abs=1e-3)
+    read(model, [7, 7], layers)
+    assert layers[0].offset == twin[0].offset == len(WORDS) + 2
+    for changed, tokens in ((layers, [7, 7]), (twin, [9, 9])):
+        expected = next_logits(model, fresh(model), [*WORDS, *tokens, 8])
+        assert next_logits(model, changed, [8]) == pytest.approx(expected, abs=1e-3)
 
 
 def test_requests_at_once_with_one_beginning_read_it_once() -> None:
@@ -169,3 +173,32 @@ def test_requests_at_once_with_one_beginning_read_it_once() -> None:
     with engine_of(random_model("qwen3"), limits) as engine:
         asked = answers(engine, *[prepared([*beginning, *words(seed, 3)]) for seed in range(4)])
     assert sum(one.ending.reused_tokens >= len(beginning) for one in asked) == 3
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "gemma3_text"])
+def test_a_prompt_that_goes_on_from_a_running_one_changes_nothing_of_it(kind: str) -> None:
+    model = random_model(kind)
+    first, longer = words(1, 20), [*words(1, 20), *words(9, 20)]
+    with engine_of(model) as engine:
+        expected = [
+            asked.tokens for asked in (*answers(engine, prepared(first, 200)), *answers(engine, prepared(longer)))
+        ]
+    with engine_of(model) as engine:
+        (running,) = ask(engine, prepared(first, 200))
+        while len(running.tokens) < 5:
+            pass
+        (other,) = answers(engine, prepared(longer))
+        assert other.ending.reused_tokens == 19
+        assert [running.wait().tokens, other.tokens] == expected
+
+
+def test_a_prompt_that_goes_another_way_leaves_quantized_keys_and_values_as_they_are() -> None:
+    model, beginning = random_model("wide"), words(1, 70)
+    with engine_of(model) as engine:
+        (answer,) = answers(engine, prepared(beginning, 40, kv_bits=8))
+        onward = prepared([*beginning, *answer.tokens], 20, kv_bits=8)
+        answers(engine, prepared([*beginning, *words(9, 30)], 20, kv_bits=8))
+        (asked,) = answers(engine, onward)
+        assert asked.ending.reused_tokens == 109
+    with engine_of(model) as engine:
+        assert answers(engine, onward)[0].tokens == asked.tokens
