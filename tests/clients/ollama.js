@@ -33,7 +33,11 @@ const format = {
   required: ['count'],
   additionalProperties: false,
 }
-told.formed = await client.chat({ model: 'hello', messages: question, format, think: false })
+const thought = await client.chat({ model: 'hello', messages: question, format })
+const counted = { content: '' }
+const completing = { model: 'hello', prompt: 'Count.', format, think: false, stream: true }
+for await (const piece of await client.generate(completing)) counted.content += piece.response
+told.formed = [thought.message, counted]
 told.embedded = await client.embed({ model: 'hello', input: ['one', 'two'], dimensions: 8 })
 
 told.list = await client.list()
@@ -43,13 +47,17 @@ told.version = await client.version()
 told.copied = await client.copy({ source: 'hello', destination: 'hello:by-javascript' })
 told.deleted = await client.delete({ model: 'hello:by-javascript' })
 
-try {
-  await client.chat({ model: 'nobody', messages: question })
-} catch (error) {
-  told.error = { name: error.name, status: error.status_code, message: error.message }
+told.errors = []
+for (const wrong of [{ model: 'nobody' }, { format: { not: {} } }]) {
+  try {
+    await client.chat({ model: 'hello', messages: question, ...wrong })
+  } catch (error) {
+    told.errors.push({ name: error.name, status: error.status_code, message: error.message })
+  }
 }
 
-const stream = await client.generate({ model: 'hello', prompt: 'What is the store?', stream: true })
+const long = { type: 'array', minItems: 500 }
+const stream = await client.generate({ model: 'hello', prompt: 'Count.', format: long, think: false, stream: true })
 told.aborted = { pieces: 0 }
 try {
   for await (const _piece of stream) {

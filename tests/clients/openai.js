@@ -43,6 +43,8 @@ const schema = { type: 'object', properties, required: ['city'], additionalPrope
 const form = { type: 'json_schema', json_schema: { name: 'place', schema, strict: true } }
 told.formed = await client.chat.completions.create({ ...chat, response_format: form, max_tokens: 200 })
 
+told.embedded = await client.embeddings.create({ model: 'hello', input: ['one', 'two'], dimensions: 8 })
+
 told.response = await client.responses.create({ model: 'hello', input: 'What is a lock?', reasoning: { effort: 'none' } })
 told.events = []
 const streamed = await client.responses.create({ model: 'hello', input: 'What is a lock?', stream: true })
@@ -57,6 +59,12 @@ try {
   await client.chat.completions.create({ ...chat, model: 'nobody' })
 } catch (error) {
   told.error = { kind: error.constructor.name, status: error.status, code: error.code }
+}
+
+const long = { type: 'json_schema', json_schema: { name: 'long', schema: { type: 'array', minItems: 500 } } }
+for await (const chunk of await client.chat.completions.create({ ...chat, response_format: long, stream: true })) {
+  told.left = chunk.id
+  break // which aborts the request
 }
 
 console.log(JSON.stringify(told))

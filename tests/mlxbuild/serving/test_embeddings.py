@@ -124,6 +124,12 @@ def test_langchain_asks_for_a_form(chat: ChatOllama) -> None:
     assert 0 <= told["count"] <= 9  # type: ignore[index]
 
 
+def test_langchain_tells_errors(chat: ChatOllama) -> None:
+    with pytest.raises(ollama.ResponseError, match="model 'nobody' not found") as missing:
+        chat.model_copy(update={"model": "nobody"}).invoke("What is a lock?")
+    assert missing.value.status_code == 404
+
+
 def test_langchain_completes_and_embeds(served: ServeProcess, embedder: str) -> None:
     completing = OllamaLLM(model="hello", base_url=served.url, reasoning=False)
     assert completing.invoke("What is a lock?") == ANSWER

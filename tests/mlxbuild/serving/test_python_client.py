@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ollama
 import pytest
+from pydantic import BaseModel, ConfigDict, Field
 
 from tests.mlxbuild.serving.conftest import ROOT, ServeProcess
 from tests.registries import docker_registry
@@ -60,6 +61,32 @@ def test_tools_with_a_python_function(client: ollama.Client) -> None:
         assert call.function.name == "get_weather"
         messages += [told.message, {"role": "tool", "tool_name": "get_weather", "content": get_weather("Oslo")}]
     assert "Oslo" in (client.chat("hello", messages, tools=[get_weather], think=False).message.content or "")
+
+
+class Counted(BaseModel):
+    """What answers in a form tell."""
+
+    model_config = ConfigDict(extra="forbid")
+    city: Literal["Oslo", "Rome"]
+    count: int = Field(ge=0, le=9)
+
+
+@pytest.mark.parametrize("thinks", [True, False])
+def test_structured_output(client: ollama.Client, *, thinks: bool) -> None:
+    form, question = Counted.model_json_schema(), QUESTION[0]["content"]
+    told = client.chat("hello", QUESTION, format=form, think=thinks)
+    Counted.model_validate_json(told.message.content or "")
+    assert bool(told.message.thinking) is thinks
+    pieces = list(client.chat("hello", QUESTION, format=form, think=thinks, stream=True))
+    assert "".join(piece.message.content or "" for piece in pieces) == told.message.content
+    Counted.model_validate_json(client.generate("hello", question, format=form, think=thinks).response)
+    assert isinstance(json.loads(client.generate("hello", question, format="json", think=thinks).response), dict)
+
+
+def test_structured_output_that_cannot_be_held_is_refused(client: ollama.Client) -> None:
+    with pytest.raises(ollama.ResponseError, match="Unimplemented keys") as refused:
+        client.chat("hello", QUESTION, format={"not": {}})
+    assert refused.value.status_code == 400
 
 
 def test_list_show_ps_and_stop(client: ollama.Client, served: ServeProcess) -> None:

@@ -1,4 +1,4 @@
-"""The official ollama client for JavaScript, unmodified, under Node."""
+"""The official ollama client for JavaScript, unmodified, under Node: all that an answer can be."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from runtime.server.operations.observation import CLIENT_GONE
 from tests.clients import node
 from tests.runtime.server.native.asking import LOCK_ANSWER
-from tests.runtime.server.running import RunningServer
+from tests.runtime.server.running import RunningServer, soon
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,9 @@ def test_generate(told: Any) -> None:
 
 
 def test_structured_output(told: Any) -> None:
-    assert 0 <= json.loads(told["formed"]["message"]["content"])["count"] <= 9
+    assert told["formed"][0]["thinking"]
+    for formed in told["formed"]:
+        assert 0 <= json.loads(formed["content"])["count"] <= 9
 
 
 def test_embeddings(told: Any) -> None:
@@ -56,8 +59,12 @@ def test_models(told: Any) -> None:
 
 
 def test_errors(told: Any) -> None:
-    assert told["error"] == {"name": "ResponseError", "status": 404, "message": "model 'nobody' not found"}
+    missing, refused = told["errors"]
+    assert missing == {"name": "ResponseError", "status": 404, "message": "model 'nobody' not found"}
+    assert (refused["name"], refused["status"]) == ("ResponseError", 400)
+    assert "Unimplemented keys" in refused["message"]
 
 
-def test_abort(told: Any) -> None:
+def test_abort(told: Any, hello_server: RunningServer) -> None:
     assert told["aborted"]["name"] == "AbortError"
+    soon(lambda: CLIENT_GONE in [each.status for each in hello_server.observed if each.route == "/api/generate"])

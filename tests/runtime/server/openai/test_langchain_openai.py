@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
@@ -76,3 +77,11 @@ def test_a_tool_is_called_and_its_result_told(chat: ChatOpenAI) -> None:
     assert (call["name"], call["args"]) == ("get_weather", {"city": "Rome"})
     result = ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"])
     assert "sunny in Rome" in bound.invoke([*messages, asked, result]).text
+
+
+def test_errors_are_the_clients_own(chat: ChatOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        chat.model_copy(update={"model_name": "nobody"}).invoke("What is a lock?")
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError, match="context"):
+        list(chat.stream("What? " * 3000))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 
+from runtime.server.operations.observation import CLIENT_GONE
 from tests.clients import node
 from tests.runtime.server.openai.asking import ANSWER, TOLD
-from tests.runtime.server.running import RunningServer
+from tests.runtime.server.running import RunningServer, soon
 
 
 def test_the_javascript_client_gets_all_it_asks_for(hello_server: RunningServer) -> None:
@@ -19,6 +20,7 @@ def test_the_javascript_client_gets_all_it_asks_for(hello_server: RunningServer)
     assert told["called"] == ["Rome"]
     assert re.fullmatch(TOLD, told["answer"])
     assert json.loads(told["formed"]["choices"][0]["message"]["content"]).keys() >= {"city"}
+    assert [len(item["embedding"]) for item in told["embedded"]["data"]] == [8, 8]
     assert told["response"]["output_text"] == ANSWER
     assert told["events"][0] == "response.created"
     assert told["events"][-1] == "response.completed"
@@ -26,3 +28,5 @@ def test_the_javascript_client_gets_all_it_asks_for(hello_server: RunningServer)
     assert "hello:latest" in told["models"]
     assert told["model"]["id"] == "hello"
     assert told["error"] == {"kind": "NotFoundError", "status": 404, "code": "model_not_found"}
+    assert told["left"].startswith("chatcmpl-")
+    soon(lambda: hello_server.observed[-1].status == CLIENT_GONE)
