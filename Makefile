@@ -12,7 +12,7 @@ help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
 	@echo "make test          lint, types, architecture and all tests"
 	@echo "make test-aarch64  build the example on an emulated aarch64 and compare digests"
-	@echo "make interop       every registry command at two registries, with the real oras, cosign, modctl and skopeo; the ollama command at our server"
+	@echo "make interop       every registry command at three registries, with the real oras, cosign, modctl and skopeo; the ollama command at our server"
 	@echo "make benchmark     measure against what a user would pick instead"
 	@echo "make generated     write the JSON Schema and the generated pages anew"
 

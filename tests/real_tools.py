@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-_SOURCES = dict.fromkeys(("oras", "cosign"), "`make interop` builds it") | dict.fromkeys(
+_SOURCES = dict.fromkeys(("oras", "cosign", "referrers-registry"), "`make interop` builds it") | dict.fromkeys(
     ("zot", "modctl"), "put the program of one of its releases on PATH, or into .cache/interop/bin"
 )
 

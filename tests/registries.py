@@ -27,6 +27,8 @@ class RegistryProcess:
     folder: Path
     scheme: str
     ca: Path | None = None
+    lists_referrers: bool = False
+    """Whether it has the referrers API."""
 
     @property
     def blobs(self) -> Path:
@@ -95,7 +97,16 @@ def zot(folder: Path, *, htpasswd: bool = False, tls: bool = False) -> Iterator[
     configuration = folder / "config.json"
     configuration.write_text(json.dumps({"storage": storage, "http": http, "log": {"level": "error"}}))
     with _running([program, "serve", str(configuration)], f"127.0.0.1:{port}", folder / "log"):
-        yield RegistryProcess(f"127.0.0.1:{port}", folder / "data", "https" if tls else "http", ca)
+        yield RegistryProcess(f"127.0.0.1:{port}", folder / "data", "https" if tls else "http", ca, True)
+
+
+@contextmanager
+def go_containerregistry(folder: Path) -> Iterator[RegistryProcess]:
+    """Run the registry of go-containerregistry, open and plain. It has the referrers API, and says so in no header."""
+    program, host = find("referrers-registry"), f"127.0.0.1:{free_port()}"
+    (folder / "data").mkdir(parents=True)
+    with _running([program, host, str(folder / "data")], host, folder / "log"):
+        yield RegistryProcess(host, folder / "data", "http", lists_referrers=True)
 
 
 def _passwords(folder: Path) -> Path:

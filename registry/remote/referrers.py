@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -87,12 +87,13 @@ def list_referrers(remote: Remote, subject: Digest, leave_out: LeaveOut | None =
 def attach(remote: Remote, subject: Digest, referrers: Sequence[RemoteReferrer]) -> None:
     """Put manifests that refer to `subject`, whose blobs are there, and see that they are listed as its referrers.
 
-    Where the registry keeps no list, the tag `sha256-<hex>` does: it is read, gets the entries, and is written; what
-    others wrote there stays. Writers may overtake each other, so the tag is read again, and written again if need be.
+    A registry says that it lists one by a header, or, where that is missing, by its list. Where it keeps none, the tag
+    `sha256-<hex>` does: it is read, gets the entries, and is written; what others wrote there stays. Writers may
+    overtake each other, so the tag is read again, and written again if need be.
 
     Raises:
         InvalidManifest: a manifest refers to something else.
-        InvalidReferrersList: the tag names something else than an index; it stays as it is.
+        InvalidReferrersList: what should list them, be it the tag, is no index; it stays as it is.
         RegistryFailure: one could not be put or listed.
     """
     unlisted = []
@@ -101,6 +102,9 @@ def attach(remote: Remote, subject: Digest, referrers: Sequence[RemoteReferrer])
             raise InvalidManifest(f"it does not refer to {subject}", where=str(referrer.raw.digest))
         if not remote.put_manifest(referrer.raw.data, referrer.raw.media_type, referrer.raw.digest).subject_accepted:
             unlisted.append(_entry(referrer))
+    if unlisted and (pages := remote.referrers(subject)) is not None:
+        listed = {str(digest) for page in pages for digest in _digests(_index(page, remote.name))}
+        unlisted = [entry for entry in unlisted if entry["digest"] not in listed]
     if unlisted:
         with exclusive_file(remote.home.cache / "locks" / "referrers" / subject.hex):
             _list(remote, subject, unlisted)
@@ -142,11 +146,14 @@ def _listed(remote: Remote, subject: Digest) -> tuple[Digest, ...]:
         documents = [_read(remote, fallback_tag(subject))]
     else:
         documents = [_index(page, f"{remote.name} referrers of {subject}") for page in pages]
-    found: dict[Digest, None] = {}
-    for entry in (entry for document in documents for entry in document["manifests"]):
-        with suppress(InvalidDigest):
-            found[Digest.parse(str(entry.get("digest")))] = None
+    found = dict.fromkeys(digest for document in documents for digest in _digests(document))
     return tuple(digest for digest in found if digest.algorithm == "sha256")
+
+
+def _digests(index: dict[str, Any]) -> Iterator[Digest]:
+    for entry in index["manifests"]:
+        with suppress(InvalidDigest):
+            yield Digest.parse(str(entry.get("digest")))
 
 
 def _index(data: bytes, where: str) -> dict[str, Any]:

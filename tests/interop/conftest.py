@@ -1,4 +1,4 @@
-"""What the tests against tools of others share: the tools, both registries, and the example, built and signed."""
+"""What the tests against tools of others share: the tools, the registries, and the example, built and signed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from registry.digest import Digest
 from registry.home import Home
 from tests.mlxbuild.conftest import CommandLine
 from tests.real_tools import find
-from tests.registries import RegistryProcess, docker_registry, zot
+from tests.registries import RegistryProcess, docker_registry, go_containerregistry, zot
 
 _CHECKOUT = Path(__file__).parent.parent.parent
 EXAMPLE = _CHECKOUT / "examples" / "hello"
 _BIN = Path(os.environ.get("MLXBUILD_INTEROP_CACHE", _CHECKOUT / ".cache" / "interop")) / "bin"
-REGISTRIES = {"docker-registry": docker_registry, "zot": zot}
-"""Without the referrers API, and with it."""
+CLOSABLE = {"docker-registry": docker_registry, "zot": zot}
+"""Registries that can be encrypted and ask for a password, without the referrers API and with it."""
+REGISTRIES = {**CLOSABLE, "go-containerregistry": go_containerregistry}
 ASKED = ("What is a lock?", "--no-think", "--max-tokens", "8", "--temperature", "0")
 """For `run`: a question whose answer has text from the first token on."""
 

@@ -8,10 +8,11 @@ import sys
 import tarfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 from registry.home import Home
-from tests.interop.conftest import ASKED, EXAMPLE, REGISTRIES, Example
+from tests.interop.conftest import ASKED, CLOSABLE, EXAMPLE, REGISTRIES, Example
 from tests.mlxbuild.conftest import CommandLine, Outcome
 from tests.registries import PASSWORD, USER, RegistryProcess
 
@@ -62,11 +63,28 @@ def test_verify_evidence_and_policy(hello: Example, second: CommandLine, registr
     fine(second("verify", f"{name}:int4", "--key", key, "--offline"))
 
 
+def test_evidence_is_listed_by_the_registry_or_by_a_tag(hello: Example, registry: RegistryProcess) -> None:
+    """Asked of the registry itself: a tag stands in for the referrers API only where there is none."""
+    name, digest = "listed/hello", hello.digests["int4"]
+    fine(hello.mlxbuild("push", "hello:int4", f"{registry.host}/{name}:int4", "--sign", "acme"))
+    evidence = json.loads(fine(hello.mlxbuild("evidence", f"{registry.host}/{name}:int4", "--json")))["evidence"]
+    address = f"http://{registry.host}/v2/{name}"
+    api = httpx.get(f"{address}/referrers/{digest}")
+    assert (api.status_code == 200) == registry.lists_referrers
+    tags = set(httpx.get(f"{address}/tags/list").json()["tags"])
+    assert tags == {"int4"} if registry.lists_referrers else {"int4", digest.replace(":", "-")}
+    accepted = {"Accept": "application/vnd.oci.image.index.v1+json"}
+    tagged = httpx.get(f"{address}/manifests/{digest.replace(':', '-')}", headers=accepted)
+    index = (api if registry.lists_referrers else tagged).json()
+    assert {each["digest"] for each in index["manifests"]} >= {each["digest"] for each in evidence}
+    assert len(evidence) >= 4
+
+
 @pytest.mark.parametrize("kind", sorted(REGISTRIES))
 def test_copy_and_mount(
     hello: Example, second: CommandLine, registry: RegistryProcess, kind: str, tmp_path: Path
 ) -> None:
-    """Between repositories without a byte, to both kinds of registry with all evidence."""
+    """Between repositories without a byte, to each kind of registry with all evidence."""
     source = f"{registry.host}/copy/hello:int4"
     fine(hello.mlxbuild("push", "hello:int4", source))
     beside = json.loads(fine(second("copy", source, f"{registry.host}/copy/beside:1", "--json")))
@@ -112,10 +130,10 @@ def test_a_build_from_the_cache_of_another_machine(
     assert second("search", "cached/hello", "--registry", registry.host, "--no-hub").out.startswith("nothing has")
 
 
-@pytest.mark.parametrize("kind", sorted(REGISTRIES))
+@pytest.mark.parametrize("kind", sorted(CLOSABLE))
 def test_a_closed_and_encrypted_registry(kind: str, hello: Example, tmp_path: Path) -> None:
     mlxbuild = hello.mlxbuild
-    with REGISTRIES[kind](tmp_path / "closed", htpasswd=True, tls=True) as closed:
+    with CLOSABLE[kind](tmp_path / "closed", htpasswd=True, tls=True) as closed:
         name, trusted = f"{closed.host}/acme/hello:int4", {"MLXBUILD_REGISTRY_CA": str(closed.ca)}
         plain = mlxbuild("push", "hello:int4", name)
         assert (plain.code, "speaks https" in plain.err) == (5, True), plain.err
