@@ -10,7 +10,7 @@ from typing import Any
 
 from registry.errors import UserError
 from runtime.model import encoders
-from runtime.model.mlx_lm_package import definitions, package_folder, submodule
+from runtime.model.mlx_lm_package import package_folder, submodule, tables
 
 
 class UnsupportedArchitecture(UserError):
@@ -88,5 +88,5 @@ def _modules() -> frozenset[str]:
 
 @functools.cache
 def _renamings() -> tuple[dict[str, str], dict[tuple[str, str], str]]:
-    tables = definitions("utils", "MODEL_REMAPPING", "MODEL_ARCHITECTURE_REMAPPING")
-    return tables["MODEL_REMAPPING"], tables["MODEL_ARCHITECTURE_REMAPPING"]
+    found = tables("utils", "MODEL_REMAPPING", "MODEL_ARCHITECTURE_REMAPPING")
+    return found["MODEL_REMAPPING"], found["MODEL_ARCHITECTURE_REMAPPING"]

@@ -14,11 +14,11 @@ import importlib.util
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, cast
 
 _lock = threading.RLock()
 _parsing = threading.Lock()
@@ -82,8 +82,8 @@ def _is_light(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Import | ast.Assign | ast.AnnAssign | ast.FunctionDef | ast.ClassDef)
 
 
-def definitions(module: str, *names: str) -> dict[str, Any]:
-    """Top-level tables and self-contained functions of `mlx_lm.<module>`, taken from its source.
+def tables(module: str, *names: str) -> dict[str, Any]:
+    """Top-level tables of `mlx_lm.<module>`, taken from its source.
 
     For modules whose import would bring transformers in. Nothing else of the module is executed.
 
@@ -95,16 +95,43 @@ def definitions(module: str, *names: str) -> dict[str, Any]:
     wanted = [statement for statement in _statements(file) if _defines(statement, names)]
     found: dict[str, Any] = {}
     exec(compile(ast.Module(wanted, []), str(file), "exec"), found)
-    if missing := [name for name in names if name not in found]:
-        raise LookupError(f"mlx_lm.{module} does not define {', '.join(missing)}")
+    _require(module, names, found)
     return found
 
 
-@functools.cache
+def functions(module: str, *names: str) -> dict[str, FunctionType]:
+    """Functions of `mlx_lm.<module>` that use nothing but each other and take no defaults.
+
+    For modules whose import would bring transformers in. They come from the module as Python compiled it when it was
+    installed: parsing the source of a long module takes more time than a small build has.
+
+    Raises:
+        ModuleNotFoundError: mlx-lm is not installed.
+        LookupError: the module does not define one of the names.
+    """
+    found: dict[str, Any] = {}
+    for constant in _compiled(module).co_consts:
+        if isinstance(constant, CodeType) and constant.co_name in names:
+            found[constant.co_name] = FunctionType(constant, found)
+    _require(module, names, found)
+    return found
+
+
+def _require(module: str, names: tuple[str, ...], found: Container[str]) -> None:
+    if missing := [name for name in names if name not in found]:
+        raise LookupError(f"mlx_lm.{module} does not define {', '.join(missing)}")
+
+
 def _statements(file: Path) -> tuple[ast.stmt, ...]:
-    """Of a module; kept, since one build asks for several of its functions one by one."""
     with _parsing:  # CPython 3.11 counts depth over all threads that parse, and gives up when they meet
         return tuple(ast.parse(file.read_text()).body)
+
+
+def _compiled(module: str) -> CodeType:
+    name = f"mlx_lm.{module}"
+    loader = importlib.machinery.SourceFileLoader(name, str(package_folder() / f"{module}.py"))
+    with _parsing:
+        return cast(CodeType, loader.get_code(name))
 
 
 @functools.cache
@@ -121,8 +148,6 @@ def package_folder() -> Path:
 
 
 def _defines(statement: ast.stmt, names: tuple[str, ...]) -> bool:
-    if isinstance(statement, ast.FunctionDef):
-        return statement.name in names
     targets = statement.targets if isinstance(statement, ast.Assign) else []
     return any(isinstance(target, ast.Name) and target.id in names for target in targets)
 

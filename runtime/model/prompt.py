@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from jinja2 import meta, nodes
@@ -18,7 +18,9 @@ from jinja2.exceptions import SecurityError
 from registry.errors import Location, UserError
 from runtime.model.files import TEMPLATE_FILE
 from runtime.model.sandbox import ChatEnvironment, Refusal, limited_rendering
-from runtime.protocol.requests import Message
+
+if TYPE_CHECKING:
+    from runtime.protocol.requests import Message
 
 _FOLDER = Path(__file__).parent / "templates"
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")

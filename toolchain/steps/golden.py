@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.model.prompt import ChatTemplate, TemplateBroken, TemplateRefuses, with_arguments
-from runtime.protocol.requests import Message
+
+if TYPE_CHECKING:
+    from runtime.protocol.requests import Message
 
 TOOL: Mapping[str, Any] = {
     "type": "function",

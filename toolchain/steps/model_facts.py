@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from registry.digest import Digest
 from runtime.model.architecture import is_encoder
 from runtime.model.facts import EmbeddingFacts, ModelFacts
-from runtime.model.mlx_lm_package import definitions, submodule
+from runtime.model.mlx_lm_package import functions, submodule
 from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
 from toolchain.steps import golden
@@ -102,8 +103,9 @@ def _template_facts(
     arguments = golden.tool_arguments(template, strict=strict)
     switch = _thinking_switch(template)
     rewritten = golden.first_rewritten(template, switch, arguments)
-    think_start, think_end = _think_markers(template, tokenizer)
-    parser = _tool_parser(template, tokenizer, tokenizer_config)
+    view = _MlxLmView(template, tokenizer)
+    think_start, think_end = _think_markers(view)
+    parser = _tool_parser(view, tokenizer_config)
     markers = submodule(f"tool_parsers.{parser}") if parser else None
     return {
         "chat_template": Digest.of_bytes(template.text.encode()),
@@ -126,30 +128,34 @@ class _MlxLmView:
     def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
         self.chat_template = template.text
         self._tokenizer = tokenizer
+        self._vocabulary = tokenizer.vocabulary()
 
     def get_vocab(self) -> dict[str, int]:
-        return self._tokenizer.vocabulary()
+        return self._vocabulary
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
 
-def _tool_parser(template: ChatTemplate, tokenizer: Tokenizer, tokenizer_config: Mapping[str, Any]) -> str | None:
+def _tool_parser(view: _MlxLmView, tokenizer_config: Mapping[str, Any]) -> str | None:
     """mlx-lm's name of the parser, by its own rules, taken without importing transformers."""
     written = tokenizer_config.get("tool_parser_type")
     if isinstance(written, str):
         return written
-    infer = definitions("tokenizer_utils", "_infer_tool_parser", "_is_xtml_vocab")["_infer_tool_parser"]
-    found: str | None = infer(_MlxLmView(template, tokenizer))
+    found: str | None = _inferences()["_infer_tool_parser"](view)
     return found
 
 
-def _think_markers(template: ChatTemplate, tokenizer: Tokenizer) -> tuple[str | None, str | None]:
-    infer = definitions("tokenizer_utils", "_infer_thinking", "_is_xtml_vocab")["_infer_thinking"]
-    start, end, *_ = infer(_MlxLmView(template, tokenizer))
-    if start is None and "<think>" in template.text and "</think>" in template.text:
+def _think_markers(view: _MlxLmView) -> tuple[str | None, str | None]:
+    start, end, *_ = _inferences()["_infer_thinking"](view)
+    if start is None and "<think>" in view.chat_template and "</think>" in view.chat_template:
         return "<think>", "</think>"
     return start, end
+
+
+@functools.cache
+def _inferences() -> Mapping[str, Callable[[_MlxLmView], Any]]:
+    return functions("tokenizer_utils", "_infer_tool_parser", "_infer_thinking", "_is_xtml_vocab")
 
 
 def _thinking_switch(template: ChatTemplate) -> str | None:

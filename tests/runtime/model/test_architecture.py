@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from runtime.model.architecture import UnsupportedArchitecture, model_classes, module_name
-from runtime.model.mlx_lm_package import definitions
+from runtime.model.mlx_lm_package import functions, tables
 
 CONFIGS = [
     {"model_type": "llama"},
@@ -114,4 +114,27 @@ print("done")
 
 def test_a_name_that_mlx_lm_no_longer_has_is_told() -> None:
     with pytest.raises(LookupError, match="no_such_table"):
-        definitions("utils", "MODEL_REMAPPING", "no_such_table")
+        tables("utils", "MODEL_REMAPPING", "no_such_table")
+
+
+def test_functions_of_a_module_are_those_that_it_has_when_it_is_imported() -> None:
+    code = """
+from runtime.model.mlx_lm_package import functions
+from types import SimpleNamespace
+import sys
+names = ("_infer_thinking", "_infer_tool_parser", "_is_xtml_vocab")
+taken = functions("tokenizer_utils", *names)
+assert not {"transformers", "mlx_lm"} & sys.modules.keys()
+from mlx_lm import tokenizer_utils
+assert [taken[name].__code__ for name in names] == [getattr(tokenizer_utils, name).__code__ for name in names]
+vocabulary = {"<|open|>": 0, "<|close|>": 1, "<|sep|>": 2, "<|end_of_msg|>": 3}
+view = SimpleNamespace(chat_template=None, get_vocab=lambda: vocabulary, encode=lambda text, add_special_tokens: [7])
+assert [taken[name](view) for name in names[:2]] == [getattr(tokenizer_utils, name)(view) for name in names[:2]]
+print("done")
+"""
+    assert fresh_python(code) == "done\n"
+
+
+def test_a_function_that_mlx_lm_no_longer_has_is_told() -> None:
+    with pytest.raises(LookupError, match="no_such_function"):
+        functions("tokenizer_utils", "_infer_thinking", "no_such_function")
