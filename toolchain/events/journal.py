@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
-from importlib.metadata import version
+from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from toolchain.events.model import (
     RunStarted,
     Warned,
 )
+from toolchain.installed import installed_version
 
 _KEPT_RUNS = 200
 
@@ -35,7 +34,7 @@ def new_run_name() -> str:
     """A name for a run that sorts by time."""
     now = time.time_ns()
     second = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9))
-    return f"{second}.{now // 10**6 % 1000:03d}-{secrets.token_hex(2)}"
+    return f"{second}.{now // 10**6 % 1000:03d}-{os.urandom(2).hex()}"
 
 
 class Journal:
@@ -64,7 +63,7 @@ class Journal:
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = (self.folder / "events.jsonl").open("w", encoding="utf-8")
-        plain = {name: value for name, value in asdict(event).items() if value is not None}
+        plain = {field.name: value for field in fields(event) if (value := getattr(event, field.name)) is not None}
         row = {"at": round(time.time() - self._started, 4), "event": type(event).__name__, **plain}
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._sum_up(event, plain)
@@ -101,7 +100,8 @@ def _builder() -> dict[str, str]:
     """What a provenance tells of program and machine; nothing that names the machine or its user."""
     system = os.uname()
     python = ".".join(str(part) for part in sys.version_info[:3])
-    return {"mlxbuild": version("mlxbuild"), "python": python, "system": system.sysname, "machine": system.machine}
+    program = installed_version("mlxbuild")
+    return {"mlxbuild": program, "python": python, "system": system.sysname, "machine": system.machine}
 
 
 def runs(home: Home) -> tuple[Path, ...]:

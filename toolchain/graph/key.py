@@ -7,8 +7,6 @@ when they are equal. Nothing that is not in the record can change it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 from blake3 import blake3
@@ -16,6 +14,7 @@ from blake3 import blake3
 from registry import canonical_json
 from registry.digest import Blob, Digest
 from toolchain.graph.action import ActionRecord, Node, OutputsOf
+from toolchain.installed import installed_version
 
 _DOMAIN = b"mlxbuild-action-v1\0"
 
@@ -73,13 +72,7 @@ def resolve(
         implementation=implementation,
         parameters=node.parameters,
         inputs=inputs,
-        tools={tool: tool_version(tool) for tool in tools},
+        tools={tool: installed_version(tool) for tool in tools},
         platform=platform or {},
         salt=salt,
     )
-
-
-@cache
-def tool_version(distribution: str) -> str:
-    """The installed version of a distribution that may change a step's bytes."""
-    return version(distribution)
