@@ -161,8 +161,9 @@ def _source(source: LockedSource) -> str:
     )
     tables: dict[str, list[str]] = {}
     for tensor in sorted(source.tensors, key=lambda tensor: (tensor.file, tensor.name)):
-        row = [tensor.dtype, list(tensor.shape), tensor.begin, tensor.size_bytes]
-        tables.setdefault(tensor.file, []).append(f"{_json(tensor.name)}: {_json(row)}")
+        shape = ", ".join(map(str, tensor.shape))
+        row = f"[{_json(tensor.dtype)}, [{shape}], {tensor.begin}, {tensor.size_bytes}]"
+        tables.setdefault(tensor.file, []).append(f"{_json(tensor.name)}: {row}")
     tensors = (f"{_json(file)}: {_block('{', '}', rows, 8)}" for file, rows in tables.items())
     lines += [f'"files": {_block("{", "}", files, 6)}', f'"tensors": {_block("{", "}", tensors, 6)}']
     return _block("{", "}", lines, 4)
@@ -173,8 +174,7 @@ def _block(begin: str, end: str, lines: Iterable[str], indent: int) -> str:
     return f"{begin}\n{inner}\n{' ' * indent}{end}" if inner else begin + end
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # one encoder: a lock has thousands of rows
 
 
 def _read_source(entry: dict[str, Any]) -> LockedSource:
