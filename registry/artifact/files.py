@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from registry.errors import TrustError
 
 LONGEST_COMPONENT_BYTES = 255
 LONGEST_PATH_BYTES = 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Unicode's categories Cc and Cs."""
 
 
 class UnsafePath(TrustError):
@@ -68,7 +71,7 @@ def unsafe(path: str) -> str | None:
         return "is absolute"
     if "\\" in path or ":" in path:
         return "holds a backslash or a colon, which some systems read as a drive or a folder"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in path):
+    if _CONTROL.search(path):
         return "holds a control character"
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):
@@ -89,13 +92,16 @@ def collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
         else:
             seen[folded] = path
     for folded, path in seen.items():
-        for end in (position for position, character in enumerate(folded) if character == "/"):
-            if (folder := seen.get(folded[:end])) is not None:
+        parts = folded.split("/")
+        for depth in range(1, len(parts)):
+            if (folder := seen.get("/".join(parts[:depth]))) is not None:
                 found.append((folder, path))
     return found
 
 
 def _folded(path: str) -> str:
+    if path.isascii():
+        return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,7 +64,7 @@ def _points(path: Path, target: str) -> bool:
 
 
 def _make(folder: Path, links: Mapping[str, str], temporary_folder: Path) -> None:
-    draft = temporary_folder / f"{os.getpid()}-{secrets.token_hex(8)}"
+    draft = temporary_folder / f"{os.getpid()}-{os.urandom(8).hex()}"
     draft.mkdir(parents=True)
     try:
         for path, target in links.items():
@@ -101,6 +100,6 @@ def _mend(folder: Path, links: Mapping[str, str], temporary_folder: Path) -> Non
         if link.is_dir() and not link.is_symlink():
             shutil.rmtree(link)
         link.parent.mkdir(parents=True, exist_ok=True)
-        fresh = temporary_folder / f"{os.getpid()}-{secrets.token_hex(8)}"
+        fresh = temporary_folder / f"{os.getpid()}-{os.urandom(8).hex()}"
         fresh.symlink_to(target)
         fresh.replace(link)

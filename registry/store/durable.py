@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path | str) -> Iterator[None]:
     """Turn an `OSError` from work on `path` into an error that a person can act on.
 
     Raises:
@@ -28,7 +27,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise _named(error, path) from error
 
 
-def _named(error: OSError, path: Path) -> StoreFailure:
+def _named(error: OSError, path: Path | str) -> StoreFailure:
     reason = error.strerror or str(error)
     where = str(path)
     if error.errno in _FULL:
@@ -51,7 +50,7 @@ def _named(error: OSError, path: Path) -> StoreFailure:
 def create_temporary(folder: Path, *, mode: int) -> tuple[int, Path]:
     """A new file in `folder` (made if missing): its descriptor, open for writing, and its path."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    path = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
+    path = folder / f"{os.getpid()}-{os.urandom(8).hex()}"
     try:
         return os.open(path, flags, mode), path
     except FileNotFoundError:

@@ -38,7 +38,8 @@ class Store:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.tags = TagTable(home)
-        self._blobs = home.store / "blobs" / "sha256"
+        self._algorithms = f"{home.store}/blobs"
+        self._blobs = Path(self._algorithms, "sha256")
         self._temporary = home.cache / "tmp"
 
     @classmethod
@@ -91,8 +92,16 @@ class Store:
         Raises:
             BlobMissing: the store does not hold it.
         """
+        return self.status(digest).st_size
+
+    def status(self, digest: Digest) -> os.stat_result:
+        """What the filesystem knows of the blob's file.
+
+        Raises:
+            BlobMissing: the store does not hold it.
+        """
         try:
-            return os.stat(self._location(digest)).st_size  # noqa: PTH116
+            return os.stat(self._location(digest))  # noqa: PTH116
         except FileNotFoundError:
             raise BlobMissing(digest) from None
 
@@ -117,7 +126,7 @@ class Store:
         """
         location = self._location(digest)
         try:
-            with disk_errors(Path(location)), open(location, "rb", buffering=0) as file:  # noqa: PTH123
+            with disk_errors(location), open(location, "rb", buffering=0) as file:  # noqa: PTH123
                 size_bytes = os.fstat(file.fileno()).st_size
                 if size_bytes > limit_bytes:
                     raise BlobTooLarge(f"{digest} has {size_bytes} bytes, more than {limit_bytes}", where=location)
@@ -169,7 +178,7 @@ class Store:
         location = self._location(digest)
         hasher = hashlib.sha256()
         try:
-            with disk_errors(Path(location)), open(location, "rb", buffering=0) as file:  # noqa: PTH123
+            with disk_errors(location), open(location, "rb", buffering=0) as file:  # noqa: PTH123
                 buffer = memoryview(bytearray(min(_BUFFER_BYTES, os.fstat(file.fileno()).st_size + 1)))
                 while count := file.readinto(buffer):
                     hasher.update(buffer[:count])
@@ -211,11 +220,11 @@ class Store:
             StoreReadOnly, StoreFailure: it cannot be deleted.
         """
         location = self._location(digest)
-        with disk_errors(Path(location)), suppress(FileNotFoundError):
+        with disk_errors(location), suppress(FileNotFoundError):
             os.unlink(location)  # noqa: PTH108
 
     def _location(self, digest: Digest) -> str:
-        return f"{self.home.store}/blobs/{digest.algorithm}/{digest.hex}"
+        return f"{self._algorithms}/{digest.algorithm}/{digest.hex}"
 
 
 def _missing_or(error: StoreFailure, digest: Digest) -> EnvironmentFailure:

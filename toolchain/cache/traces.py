@@ -45,7 +45,8 @@ class TraceStore:
     def find(self, key: Digest) -> Trace | None:
         """The trace of a key, or None. Whether its outputs still exist is for the caller to ask."""
         try:
-            return _parse(key, json.loads(self._path(key).read_bytes()))
+            with open(self._location(key), "rb", buffering=0) as file:  # noqa: PTH123  # builds look for hundreds
+                return _parse(key, json.loads(file.readall()))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -69,7 +70,7 @@ class TraceStore:
     def touch(self, key: Digest) -> None:
         """Note that a trace was of use just now."""
         try:
-            os.utime(self._path(key))
+            os.utime(self._location(key))
         except OSError:
             return
 
@@ -86,8 +87,11 @@ class TraceStore:
         """Forget a trace."""
         self._path(key).unlink(missing_ok=True)
 
+    def _location(self, key: Digest) -> str:
+        return f"{self._root}/{key.hex[:2]}/{key.hex}.json"
+
     def _path(self, key: Digest) -> Path:
-        return self._root / key.hex[:2] / f"{key.hex}.json"
+        return Path(self._location(key))
 
     def _write(self, path: Path, trace: Trace) -> None:
         content = canonical_json.encode(

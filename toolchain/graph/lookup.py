@@ -88,7 +88,7 @@ class Lookup:
 def stamp_of(store: Store, blob: Blob) -> int | None:
     """When a blob's file was last written, in nanoseconds; None where it is missing or has another size."""
     try:
-        status = store.path(blob.digest).stat()
-    except (BlobMissing, FileNotFoundError):
+        status = store.status(blob.digest)
+    except BlobMissing:
         return None
     return status.st_mtime_ns if status.st_size == blob.size_bytes else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +27,14 @@ def test_refuses_paths_that_are_not_files_below_a_folder(path: str) -> None:
     with pytest.raises(UnsafePath) as caught:
         ArtifactFile(path, FileRole.DOC, BLOB)
     assert caught.value.exit_code == 10
+
+
+def test_control_characters_are_those_that_unicode_calls_so() -> None:
+    characters = [chr(code) for code in range(0x11000)]  # all that Unicode has of Cc and Cs, and more than that
+    refused = {character for character in characters if unsafe(f"a{character}b") is not None}
+    assert refused == {character for character in characters if unicodedata.category(character) in ("Cc", "Cs")} | set(
+        "\\:"
+    )
 
 
 @pytest.mark.parametrize(
