@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +19,6 @@ from registry.digest import Blob, Digest
 from registry.errors import Kind, MlxbuildError, StepError
 from registry.reference import Reference
 from registry.store.layout import Store
-from runtime.model.blas import prefer_openblas
 from toolchain.cache.history import History
 from toolchain.cache.traces import TraceStore
 from toolchain.events.model import ArtifactBuilt, Failed, GateReported, RunFinished, RunStarted
@@ -126,6 +124,8 @@ def create(
         order=_order(options.shuffle),
     )
     if any(goal.gates for goal in goals):
+        from runtime.model.blas import prefer_openblas
+
         prefer_openblas()  # before anything loads MLX
     try:
         result = scheduler.run()
@@ -199,6 +199,8 @@ def tags_of(spec: ResolvedSpec, *, is_default: bool) -> tuple[str, ...]:
 def _order(seed: int | None) -> Callable[[list[str]], list[str]]:
     if seed is None:
         return list
+    import random
+
     source = random.Random(seed)
     return lambda labels: source.sample(labels, len(labels))
 

@@ -9,7 +9,6 @@ import gc
 import importlib
 import os
 import sys
-import traceback
 from typing import Any
 
 import typer
@@ -182,5 +181,7 @@ def _annotate(error: MlxbuildError) -> None:
 
 def _verbosely(code: int) -> int:
     if os.environ.get("MLXBUILD_VERBOSE"):
+        import traceback
+
         traceback.print_exc()
     return code

@@ -13,8 +13,8 @@ from typing import Any
 
 from registry import canonical_json
 from registry.artifact.files import ArtifactFile, FileRole
+from registry.artifact.manifest import read
 from registry.artifact.modelpack import ArtifactDescription, Capabilities, build
-from registry.artifact.reader import Artifact
 from registry.digest import Blob, Digest
 from registry.errors import UserError
 from registry.store.layout import Store
@@ -80,10 +80,9 @@ class PackStep:
         ]
         description = _describe(record, json.loads(config), model_facts, parameters)
         manifest = build(store, description, files)
-        packed = Artifact.open(store, manifest.digest)
         # Whatever only this step wrote is an output, so that a lost one is noticed and written again.
         small = {file.path: file.blob for file in files if file.role is not FileRole.WEIGHT}
-        return {"manifest": manifest, "manifest-config": packed.manifest.config.blob, **small}
+        return {"manifest": manifest, "manifest-config": read(store, manifest.digest).config.blob, **small}
 
 
 def _blocks(record: ActionRecord) -> Iterator[tuple[str, Mapping[str, str]]]:
