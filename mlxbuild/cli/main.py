@@ -5,7 +5,6 @@ Commands are imported only when they are called or listed, and heavy libraries o
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import sys
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
+from mlxbuild import garbage
 from registry.errors import Kind, MlxbuildError, UserError
 
 COMMANDS: dict[str, str] = {
@@ -123,7 +123,7 @@ def _root(
 
 def main() -> None:
     """Run the command line and end the process with the exit code of what happened."""
-    gc.set_threshold(100_000)  # starting up makes many objects and no garbage; looking for it took a tenth of the time
+    garbage.look_rarely()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # no other package has a say in how recipes are read
     sys.exit(run(sys.argv[1:]))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sanic import Sanic
 
+from mlxbuild import garbage
 from mlxbuild.configuration.resolve import Configuration
 from mlxbuild.serving.assembly import assemble
 from registry.errors import MlxbuildError
@@ -41,6 +42,7 @@ async def run(home: Home, configuration: Configuration, listening: socket.socket
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _end, stop)
+    garbage.look_as_usual()
     preloading = asyncio.create_task(_preload(app, form.preload, form.pin))
     try:
         await serve(app, listening, stop, grace_seconds=form.grace_seconds)

@@ -84,6 +84,21 @@ def test_a_thousand_connections(address: tuple[str, int], raw: httpx.Client) -> 
         assert told.json()["message"]["content"] == ANSWER
 
 
+def test_connections_that_have_ended_take_no_memory(address: tuple[str, int], served: ServeProcess) -> None:
+    process = psutil.Process(served.process.pid)
+
+    def connect(times: int) -> None:
+        for _ in range(times):
+            with socket.create_connection(address, timeout=30) as connection:
+                connection.sendall(request("/api/chat", b"nonsense"))
+                assert connection.recv(4096).startswith(b"HTTP/1.1 400")
+
+    connect(500)
+    before = process.memory_info().rss
+    connect(1500)
+    assert process.memory_info().rss - before < 3 * 2**20  # that many leave twice as much behind if nobody looks
+
+
 def test_half_sent_requests_do_not_hold_up_others(address: tuple[str, int], raw: httpx.Client) -> None:
     body = json.dumps({"model": "hello", "messages": QUESTION}).encode()
     with ExitStack() as stack:
