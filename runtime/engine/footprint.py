@@ -5,7 +5,8 @@ Who may take how much is decided elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runtime.engine.layers import can_merge, fresh, parts
@@ -26,6 +27,8 @@ class Footprint:
     """Whether several rows can be computed together."""
     group_size: int | None
     """In which groups keys and values can be quantized; None where they cannot."""
+    number_bytes: int
+    """What one number of keys and values takes."""
     weights_bytes: int
     """What the model itself takes; each step reads all of it."""
 
@@ -40,6 +43,7 @@ class Footprint:
         growing: dict[int | None, int] = {}
         constant_bytes = 0
         group_size: int | None = 64
+        number_bytes = 1
         for part in parts(layers):
             keys = getattr(part, "keys", None)
             if type(part).__name__ != "KVCache":
@@ -52,13 +56,24 @@ class Footprint:
             else:
                 bound = getattr(part, "max_size", getattr(part, "chunk_size", None))
                 growing[bound] = growing.get(bound, 0) + part.nbytes // keys.shape[2]
+                number_bytes = keys.dtype.size
         return cls(
             tuple((size, bound) for bound, size in growing.items()),
             constant_bytes,
             merges,
             group_size,
+            number_bytes,
             _weights_bytes(model),
         )
+
+    def in_bits(self, bits: int) -> Footprint:
+        """With keys and values in so many bits: each group of numbers has a scale and a bias beside them."""
+        if self.group_size is None:
+            return self
+        bits_each = 8 * self.number_bytes
+        quantized = bits + 2 * bits_each / self.group_size
+        growing = tuple((math.ceil(size * quantized / bits_each), bound) for size, bound in self.growing)
+        return replace(self, growing=growing)
 
     def bytes_for(self, tokens: int) -> int:
         """Memory for as many tokens."""

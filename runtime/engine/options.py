@@ -9,6 +9,8 @@ from typing import Any
 
 from registry.errors import UserError
 
+MOST_DRAFT_TOKENS = 16
+
 
 class InvalidOption(UserError):
     """An option has an unknown name or a value out of its range."""
@@ -52,7 +54,10 @@ class Options:
     top_logprobs: int = 0
     """How many of the most likely tokens chunks carry beside it."""
     kv_bits: int | None = None
-    """Keep keys and values in that many bits: longer contexts in the same memory, but such answers are not batched."""
+    """Keep keys and values in that many bits: longer contexts in the same memory, but such answers are not batched.
+
+    0 keeps them as they are; None does too, unless the model was loaded with another default.
+    """
     draft_tokens: int = 4
     """How many tokens a draft model proposes at once, where there is one and the answer is computed alone; 0 for none.
     """
@@ -72,8 +77,8 @@ class Options:
             "max_tokens": self.max_tokens is None or self.max_tokens >= 1,
             "stops": all(self.stops),
             "top_logprobs": 0 <= self.top_logprobs <= 20,
-            "draft_tokens": 0 <= self.draft_tokens <= 16,
-            "kv_bits": self.kv_bits in (None, 2, 3, 4, 5, 6, 8),
+            "draft_tokens": 0 <= self.draft_tokens <= MOST_DRAFT_TOKENS,
+            "kv_bits": self.kv_bits in (None, 0, 2, 3, 4, 5, 6, 8),
         }
         for name, holds in checks.items():
             if not holds:
@@ -116,6 +121,6 @@ _RANGES = {
     "max_tokens": "1 or more",
     "stops": "texts that are not empty",
     "top_logprobs": "between 0 and 20",
-    "draft_tokens": "between 0 and 16",
-    "kv_bits": "2, 3, 4, 5, 6 or 8",
+    "draft_tokens": f"between 0 and {MOST_DRAFT_TOKENS}",
+    "kv_bits": "2, 3, 4, 5, 6 or 8; 0 for none",
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.engine.layers import Layers, always_rewinds, can_merge, grow_by, merged, quantized, shared
+from runtime.engine.layers import Layers, always_rewinds, can_merge, fresh, grow_by, merged, quantized, shared
 from runtime.engine.prefix_cache import PrefixCache
 from runtime.engine.row import Row
 
@@ -110,8 +110,9 @@ class Prefill:
         row = reading.row
         layers, reused = self._prefixes.take(row.tokens, row.kind, model=reading.model)
         bits = row.prepared.options.kv_bits
-        if bits is not None and reading.group_size is not None and not reused:
-            layers = quantized(layers, bits, reading.group_size)
+        if bits and reading.group_size is not None and not reused:
+            own = len(fresh(self._model))  # behind them are those of a draft, which are small
+            layers = [*quantized(layers[:own], bits, reading.group_size), *layers[own:]]
         row.begin(reused)
         reading.layers, reading.waiting = layers, row.tokens[reused:-1]
         grow_by(layers, len(reading.waiting))

@@ -99,9 +99,11 @@ class PrefixCache:
 
         An entry that is greater than the whole budget is not kept.
         """
+        if not tokens:
+            return
         key = (kind, tuple(tokens))
         size = nbytes(layers)
-        if not tokens or size > self._budget_bytes:
+        if size > self._budget_bytes:
             return
         if key in self._entries:
             self._entries.move_to_end(key)

@@ -31,9 +31,8 @@ class Row:
         """What keeps this row, and no other, from going on."""
         self.cached_tokens = 0
         """How many of them have gone, or are going, through the model into the layer caches."""
-        bits = prepared.options.kv_bits
-        self.kind = "" if bits is None else f"{bits} bits"
-        """Rows and prefixes of one kind have layer caches of one form."""
+        self.is_drafted = False
+        """Whether a smaller model drafts the answer."""
 
     def tell(self, events: Sequence[Event]) -> None:
         """Have events delivered; if that fails, nobody wants the answer any more."""
@@ -41,6 +40,12 @@ class Row:
             self.deliver(events)
         except Exception as error:  # noqa: BLE001 - whatever it is, other rows go on
             self.failure = error
+
+    @property
+    def kind(self) -> str:
+        """Rows and prefixes of one kind have layer caches of one form; only those of kind "" are computed together."""
+        bits = self.prepared.options.kv_bits
+        return " ".join(filter(None, ("drafted" if self.is_drafted else "", f"{bits} bits" if bits else "")))
 
     @property
     def is_known(self) -> bool:

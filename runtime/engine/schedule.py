@@ -10,7 +10,7 @@ from typing import Any
 
 from registry.errors import EnvironmentFailure, UserError
 from runtime.engine.batch import Batch
-from runtime.engine.footprint import Footprint
+from runtime.engine.demand import Demand, expected_answer_tokens
 from runtime.engine.limits import Limits
 from runtime.engine.pace import Pace
 from runtime.engine.penalties import Penalties
@@ -23,9 +23,6 @@ from runtime.protocol.events import Event, Progress
 from runtime.protocol.failures import as_failure
 
 _PART_TOKENS = 512
-_DRAFTED = "drafted"
-EXPECTED_ANSWER_TOKENS = 1024
-"""What is reserved for an answer that may be longer. If it grows beyond, and memory is short, an answer has to wait."""
 
 
 class MemoryTooSmall(EnvironmentFailure):
@@ -47,6 +44,8 @@ class Counts:
     prompt_tokens: int = 0
     reused_tokens: int = 0
     answer_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     ticks: int = 0
     postponed: int = 0
 
@@ -69,11 +68,11 @@ class Schedule:
         self._alone = Batch(model)
         """Of one row that cannot be computed together with others."""
         self._pair = None if draft is None else ModelPair(model, draft)
-        self._speculation = None if self._pair is None else Speculation(self._pair)
+        self._speculation = None if self._pair is None else Speculation(self._pair, self._count_drafted)
         """Of one row that came when nothing else was to do."""
         self._waiting: deque[Row] = deque()
         self._pace = Pace(limits.part_tokens or _PART_TOKENS)
-        self._footprint: Footprint | None = None
+        self._demand = Demand(model, draft)
         self._tick_seconds = 0.0
         self.counts = Counts()
 
@@ -121,12 +120,14 @@ class Schedule:
             prompt_tokens=self.counts.prompt_tokens,
             reused_tokens=self.counts.reused_tokens,
             answer_tokens=self.counts.answer_tokens,
+            drafted_tokens=self.counts.drafted_tokens,
+            accepted_tokens=self.counts.accepted_tokens,
             ticks=self.counts.ticks,
             tick_seconds=self._tick_seconds,
             working_since=working_since,
             postponed=self.counts.postponed,
             failures=failures,
-            cache_bytes=self._predicted_bytes(running),
+            cache_bytes=self._demand.expected_bytes(running),
             prefixes=self._prefixes.figures(),
         )
 
@@ -144,8 +145,8 @@ class Schedule:
                 break
             else:
                 self._choose_kind(row)
-                model = self._pair if row.kind == _DRAFTED else None
-                self._prefill.add(row, model=model, group_size=self._measured().group_size)
+                model = self._pair if row.is_drafted else None
+                self._prefill.add(row, model=model, group_size=self._demand.footprint.group_size)
             self._waiting.remove(row)
         return refused
 
@@ -156,10 +157,9 @@ class Schedule:
         return rows
 
     def _refusal(self, row: Row) -> MemoryTooSmall | CacheNotQuantizable | None:
-        footprint = self._measured()
-        if row.prepared.options.kv_bits is not None and footprint.group_size is None:
+        if row.prepared.options.kv_bits and self._demand.footprint.group_size is None:
             return CacheNotQuantizable("keys and values of this model cannot be quantized", hint="leave kv_bits out")
-        fitting = None if self._cache_bytes is None else footprint.tokens_in(self._cache_bytes)
+        fitting = None if self._cache_bytes is None else self._demand.tokens_in(self._cache_bytes, row)
         if fitting is None:
             return None
         room = fitting - len(row.prepared.tokens)
@@ -173,23 +173,25 @@ class Schedule:
 
     def _has_room_for(self, row: Row) -> bool:
         running = self._running()
-        fits = self._cache_bytes is None or self._predicted_bytes([*running, row]) <= self._cache_bytes
+        fits = self._cache_bytes is None or self._demand.expected_bytes([*running, row]) <= self._cache_bytes
         return not running or (len(running) < self._rows and fits)
 
-    def _predicted_bytes(self, rows: Sequence[Row]) -> int:
-        """What rows will take at most: those of a batch are as long as its longest."""
-        if not rows or self._footprint is None:
-            return 0
-        return len(rows) * self._footprint.bytes_for(max(map(_expected_tokens, rows)))
-
     def _choose_kind(self, row: Row) -> None:
-        """Have an answer drafted when it is the only one; what was drafted once goes on so when it comes back."""
+        """Have an answer drafted when it is the only one, and memory is there for the caches of both models.
+
+        What was drafted once goes on so when it comes back.
+        """
         options = row.prepared.options
         is_steered = row.prepared.constraint is not None or Penalties.of(options, row.tokens) is not None
-        if self._pair is None or row.kind or is_steered or not options.draft_tokens or self._running():
+        if self._pair is None or row.is_drafted or is_steered or not options.draft_tokens or self._running():
             return
-        if self._pair.can_speculate:
-            row.kind = _DRAFTED
+        needed_bytes = self._demand.expected_bytes([row]) + self._demand.draft_bytes(row)
+        fits = self._cache_bytes is None or needed_bytes <= self._cache_bytes
+        row.is_drafted = fits and self._pair.can_speculate
+
+    def _count_drafted(self, drafted: int, accepted: int) -> None:
+        self.counts.drafted_tokens += drafted
+        self.counts.accepted_tokens += accepted
 
     def _running(self) -> list[Row]:
         return [*(row for batch in self._batches() for row in batch.rows), *self._prefill.rows]
@@ -200,7 +202,7 @@ class Schedule:
         return batches if self._speculation is None else [*batches, self._speculation]
 
     def _merges(self, row: Row) -> bool:
-        return not row.kind and self._measured().merges
+        return not row.kind and self._demand.footprint.merges
 
     def _step(self, batch: Batch | Speculation) -> list[Row]:
         events: dict[Row, list[Event]] = {}
@@ -230,7 +232,7 @@ class Schedule:
     def _make_room(self, batch: Batch | Speculation) -> None:
         """When answers came to be longer than expected, and memory is short, have the youngest wait in its middle."""
         while self._cache_bytes is not None and len(batch.rows) > 1:
-            if sum(self._bytes_of(other.rows) for other in self._batches()) <= self._cache_bytes:
+            if sum(self._demand.taken_bytes(other.rows) for other in self._batches()) <= self._cache_bytes:
                 return
             youngest = batch.rows[-1]
             self._leave(batch, [youngest])
@@ -255,39 +257,24 @@ class Schedule:
     def _join(self, ready: Ready) -> None:
         batch = self._batch_for(ready.rows)
         if isinstance(batch, Batch):
-            expected = max(map(_expected_answer_tokens, ready.rows))
+            expected = max(map(expected_answer_tokens, ready.rows))
             batch.join(ready.rows, ready.layers, is_merged=ready.is_merged, expected_tokens=expected)
         else:
             batch.join(ready.rows, ready.layers, is_merged=ready.is_merged)
 
     def _batch_for(self, rows: Sequence[Row]) -> Batch | Speculation:
         """The batch that rows are to join: one of their own where padding costs more than reading the weights again."""
-        if rows[0].kind == _DRAFTED and self._speculation is not None:
+        if rows[0].is_drafted and self._speculation is not None:
             return self._speculation
         if not self._merges(rows[0]):
             return self._alone
 
         def padding_bytes(batch: Batch) -> int:
-            return self._bytes_of([*batch.rows, *rows]) - self._bytes_of(batch.rows) - self._bytes_of(rows)
+            taken = self._demand.taken_bytes
+            return taken([*batch.rows, *rows]) - taken(batch.rows) - taken(rows)
 
         best = min(self._shared, key=padding_bytes, default=None)
-        if best is None or padding_bytes(best) > self._measured().weights_bytes:
+        if best is None or padding_bytes(best) > self._demand.footprint.weights_bytes:
             best = Batch(self._model)
             self._shared.append(best)
         return best
-
-    def _bytes_of(self, rows: Sequence[Row]) -> int:
-        """What the layer caches of rows take, padded to the longest."""
-        return len(rows) * self._measured().bytes_for(max(len(row.tokens) for row in rows)) if rows else 0
-
-    def _measured(self) -> Footprint:
-        self._footprint = self._footprint or Footprint.of(self._model)
-        return self._footprint
-
-
-def _expected_tokens(row: Row) -> int:
-    return max(len(row.prepared.tokens) + _expected_answer_tokens(row), len(row.tokens) + 1)
-
-
-def _expected_answer_tokens(row: Row) -> int:
-    return EXPECTED_ANSWER_TOKENS if row.writer.limit is None else min(row.writer.limit, EXPECTED_ANSWER_TOKENS)

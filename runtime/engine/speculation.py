@@ -6,7 +6,8 @@ randomness of its place. A draft that chooses alike, by the same randomness, onl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from runtime.engine.batch import Written
@@ -26,7 +27,11 @@ class ModelPair:
         self.model = model
         self.draft = draft
         self.layers = [*model.layers, *draft.layers]
-        self._count = len(fresh(model))
+
+    @cached_property
+    def _count(self) -> int:
+        """How many layer caches are the model's own."""
+        return len(fresh(self.model))
 
     def make_cache(self) -> Layers:
         """As mlx-lm asks for it: the model's layer caches, then the draft's."""
@@ -51,8 +56,10 @@ class ModelPair:
 class Speculation:
     """The place of one row; it has the form of a `Batch`."""
 
-    def __init__(self, pair: ModelPair) -> None:
+    def __init__(self, pair: ModelPair, count_drafted: Callable[[int, int], None]) -> None:
+        """`count_drafted` is told of each step how many tokens were drafted, and how many of them were right."""
         self._pair = pair
+        self._count_drafted = count_drafted
         self.rows: list[Row] = []
         self._layers: Layers = []
 
@@ -80,6 +87,7 @@ class Speculation:
         tokens = cast("list[int]", chosen.tolist())
         proposed = [int(cast(int, token.item())) for token in drafted]
         right = next((each for each in range(count) if tokens[each] != proposed[each]), count)
+        self._count_drafted(count, right)
         rewind(own, count - right)
         if right == count and count:  # the last one drafted has not been through the draft itself
             self._pair.draft(drafted[-1][None], cache=drafts)

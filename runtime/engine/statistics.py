@@ -19,6 +19,10 @@ class Statistics:
     reused_tokens: int = 0
     """How many of them were in the prefix cache."""
     answer_tokens: int = 0
+    drafted_tokens: int = 0
+    """Tokens that a draft proposed."""
+    accepted_tokens: int = 0
+    """Those of them that the model took."""
     ticks: int = 0
     tick_seconds: float = 0.0
     """What the last tick took."""

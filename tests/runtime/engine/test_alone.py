@@ -33,14 +33,16 @@ class Perturbed:
     strength=st.sampled_from([0.0, 0.5, 50.0]),
     options=st.sampled_from([{}, {"temperature": 1.0, "seed": 3}, {"temperature": 0.7, "top_k": 20, "seed": 9}]),
     draft_tokens=st.integers(1, 6),
+    kv_bits=st.sampled_from([None, 8, 4]),
     length=st.integers(1, 80),
     limit=st.integers(1, 40),
 )
 def test_a_drafted_answer_is_the_model_s_own(
-    strength: float, options: dict[str, Any], draft_tokens: int, length: int, limit: int
+    strength: float, options: dict[str, Any], draft_tokens: int, kv_bits: int | None, length: int, limit: int
 ) -> None:
-    model = random_model("qwen3")
-    request = prepared(words(length, length), limit, draft_tokens=draft_tokens, logprobs=True, **options)
+    model = random_model("wide")
+    options = {"draft_tokens": draft_tokens, "kv_bits": kv_bits, "logprobs": True, **options}
+    request = prepared(words(length, length), limit, **options)
     with engine_of(model) as engine:
         (expected,) = answers(engine, request)
     engine = Engine(model, TOKENIZER, PLENTY, draft=Perturbed(model, strength))
@@ -48,10 +50,12 @@ def test_a_drafted_answer_is_the_model_s_own(
         (asked,) = answers(engine, request)
         assert asked.tokens == expected.tokens
         assert asked.ending.answer_tokens == limit
-    ticks = engine.statistics().ticks
+    done = engine.statistics()
     engine.close()
-    if strength == 0:
-        assert ticks <= 2 * (3 + -(-limit // (draft_tokens + 1)))
+    assert done.accepted_tokens <= done.drafted_tokens
+    if strength == 0 and kv_bits is None:
+        assert done.accepted_tokens == done.drafted_tokens
+        assert done.ticks <= 2 * (3 + -(-limit // (draft_tokens + 1)))
 
 
 def test_others_are_batched_while_an_answer_is_drafted() -> None:

@@ -201,7 +201,7 @@ def test_a_prompt_that_can_never_fit_is_refused_and_an_answer_ends_where_memory_
 
 
 def test_answers_that_outgrow_memory_wait_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.engine.schedule.EXPECTED_ANSWER_TOKENS", 8)
+    monkeypatch.setattr("runtime.engine.demand.EXPECTED_ANSWER_TOKENS", 8)
     model = random_model("qwen3")
     bytes_for_512_tokens = 2 * 2 * 2 * 16 * 4 * 512
     requests = [
