@@ -19,7 +19,7 @@ def load(reference: str, *, draft: str | None = None) -> LoadedModel:
 
     Raises:
         UnknownReference: no artifact of that name is in the store.
-        DraftUnusable: the draft has other tokens.
+        DraftUnusable: the draft has other tokens, or only embeds.
         MlxbuildError: the model cannot be loaded.
     """
     from registry.home import Home

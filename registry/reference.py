@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from registry.digest import Digest
 from registry.errors import UserError
@@ -83,6 +84,14 @@ class Reference:
     def store_name(self) -> str:
         """`name:tag`, the key in the store's index.json; without a tag it is `latest`."""
         return f"{self.name}:{self.tag or DEFAULT_TAG}"
+
+    def matches(self, pattern: str) -> bool:
+        """Whether a pattern means this name, with or without its tag: `*` stands for anything, `/` too.
+
+        `variant@version` in a pattern is the tag `variant-version`, as in a name.
+        """
+        pattern = pattern.replace("@", "-")
+        return fnmatchcase(self.name, pattern) or fnmatchcase(self.store_name, pattern)
 
     def __str__(self) -> str:
         tag = "" if self.tag is None else f":{self.tag}"

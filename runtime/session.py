@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from datetime import datetime
@@ -15,10 +14,12 @@ from registry.artifact.folder import model_folder
 from registry.digest import Digest
 from registry.errors import UserError
 from registry.store.layout import Store
+from runtime.engine.computing import Computing
 from runtime.engine.conversation import Conversation
 from runtime.engine.defaults import Defaults
 from runtime.engine.embedding import TOKENS_AT_ONCE, TOKENS_BETWEEN_TICKS, embed, in_batches
 from runtime.engine.embedding_inputs import Input, InputUnusable, rows_of
+from runtime.engine.footprint import Footprint
 from runtime.engine.layers import always_rewinds, fresh
 from runtime.engine.limits import Limits
 from runtime.engine.loop import Engine
@@ -27,10 +28,11 @@ from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
 from runtime.engine.preparation import OnlyEmbeds, Preparation
 from runtime.engine.prepared import Prepared
 from runtime.engine.streams import AsyncStream, Stream
+from runtime.model.drafting import require_same_tokens, require_writing
 from runtime.model.facts import LAST_STATE, ModelFacts
 from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TEMPLATE_FILE
 from runtime.model.infill import Infill
-from runtime.model.load import Weights, load_weights
+from runtime.model.load import Weights
 from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
 from runtime.protocol.events import Chunk, Embeddings, Prompt
@@ -48,12 +50,6 @@ class NotAnArtifactFolder(UserError):
     code = "not-an-artifact-folder"
 
 
-class DraftUnusable(UserError):
-    """A model cannot draft for another one."""
-
-    code = "draft-unusable"
-
-
 class LoadedModel:
     """One model. Weights are read when they are first needed. For any number of threads, and answers, at once."""
 
@@ -64,25 +60,31 @@ class LoadedModel:
         limits: Limits | None = None,
         memory_bytes: int | None = None,
         draft: LoadedModel | None = None,
+        kv_bits: int | None = None,
     ) -> None:
         """Open a folder in the form of an artifact.
 
         `draft` is a smaller model with the same tokens, which makes single answers faster. `memory_bytes` is what
-        the model may take (default: what the machine has left): weights that are held expanded at most half of it, and
-        caches a part of what they leave.
+        both may take (default: what the machine has left): weights that are held expanded at most half of it, and
+        caches a part of what they leave. `kv_bits` holds for requests that say nothing, where the model's keys and
+        values can be kept so.
 
         Raises:
             NotAnArtifactFolder: it has no facts.
             BrokenFacts, TemplateBroken, TokenizerUnreadable: what it has cannot be used.
-            DraftUnusable: the draft has other tokens.
+            DraftUnusable: the draft has other tokens, or only embeds.
         """
         self.folder = folder
         self.facts = ModelFacts.from_json(_read(folder, FACTS_FILE))
         defaults = folder / DEFAULTS_FILE
         self.defaults = Defaults.from_json(defaults.read_bytes()) if defaults.is_file() else Defaults()
-        if draft is not None and draft.tokenizer.vocabulary() != self.tokenizer.vocabulary():
-            raise DraftUnusable("the draft model has other tokens than the model", where=str(draft.folder))
-        self._computing = _Computing(folder, limits or Limits(), memory_bytes, draft)
+        if draft is not None:
+            require_writing(draft.facts, str(draft.folder))
+            require_same_tokens(draft.tokenizer, self.tokenizer, str(draft.folder))
+        self._kv_bits = kv_bits
+        self._computing: Computing = Computing(
+            folder, limits or Limits(), memory_bytes, None if draft is None else draft._computing
+        )
 
     @classmethod
     def open(
@@ -136,6 +138,14 @@ class LoadedModel:
     def engine(self) -> Engine:
         """What computes all answers of this model."""
         return self._computing.engine(self.tokenizer)
+
+    @cached_property
+    def kv_bits(self) -> int | None:
+        """In how many bits keys and values are kept where a request says nothing; None as they are."""
+        if not self._kv_bits or (self.facts.embedding is not None and self.facts.embedding.is_encoder):
+            return None
+        model = self.weights.model
+        return self._kv_bits if self.engine.run(lambda: Footprint.of(model)).result().group_size else None
 
     def close(self) -> None:
         """End what is on its way, and let go of the weights. Also done when nobody has the model any more."""
@@ -299,41 +309,8 @@ class LoadedModel:
             self.tokenizer,
             self.template,
             needs_boundaries=lambda: not always_rewinds(fresh(computing.weights.model)),
+            kv_bits=lambda: self.kv_bits,
         )
-
-
-class _Computing:
-    """Weights and engine of a folder, each made when it is first asked for."""
-
-    def __init__(self, folder: Path, limits: Limits, memory_bytes: int | None, draft: LoadedModel | None) -> None:
-        self._folder = folder
-        self._draft = draft
-        self._limits = limits
-        self._memory_bytes = memory_bytes
-        self._lock = threading.RLock()
-        self._weights: Weights | None = None
-        self._engine: Engine | None = None
-
-    @property
-    def weights(self) -> Weights:
-        with self._lock:
-            self._weights = self._weights or load_weights(self._folder, memory_bytes=self._memory_bytes)
-            return self._weights
-
-    def engine(self, tokenizer: Tokenizer) -> Engine:
-        with self._lock:
-            if self._engine is None:
-                draft = None if self._draft is None else self._draft.weights.model
-                weights, most = self.weights, self._memory_bytes
-                left = None if most is None else max(0, most - weights.holding.size_bytes)
-                self._engine = Engine(weights.model, tokenizer, self._limits.resolved(left), draft=draft)
-            return self._engine
-
-    def close(self) -> None:
-        with self._lock:
-            if self._engine is not None:
-                self._engine.close()
-            self._engine = self._weights = None
 
 
 def _chat(

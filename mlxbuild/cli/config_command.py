@@ -45,6 +45,8 @@ def show(
 
 
 def _written(value: Any) -> str:
+    if isinstance(value, dict):
+        value = [f"{key}={each}" for key, each in value.items()]
     return ", ".join(value) or "-" if isinstance(value, list) else str(value)
 
 

@@ -24,13 +24,14 @@ def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
         say_json(models)
     elif models:
         say_table(
-            ("NAME", "DIGEST", "SIZE", "HELD", "CONTEXT", "REQUESTS", "UNTIL"),
+            ("NAME", "DIGEST", "SIZE", "HELD", "DRAFT", "CONTEXT", "REQUESTS", "UNTIL"),
             [
                 (
                     model["name"],
                     model["digest"][:12],
                     format_bytes(model["size"]),
-                    _held(model["holding"]),
+                    _held(model["holding"], model["kv_bits"]),
+                    "-" if model["draft"] is None else model["draft"]["name"],
                     str(model["context_length"] or "-"),
                     str(model["requests"]),
                     _until(model),
@@ -42,10 +43,11 @@ def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
         say("no models are in memory")
 
 
-def _held(holding: dict[str, Any]) -> str:
-    """Such as `cpu, float32 (dequantized), openblas`."""
+def _held(holding: dict[str, Any], kv_bits: int | None) -> str:
+    """Such as `cpu, float32 (dequantized), openblas, 8-bit context`."""
     form = f"{holding['dtype']} (dequantized)" if holding["dequantized"] else holding["dtype"]
-    return ", ".join(part for part in (holding["device"], form, holding["blas"]) if part)
+    context = f"{kv_bits}-bit context" if kv_bits else None
+    return ", ".join(part for part in (holding["device"], form, holding["blas"], context) if part)
 
 
 def _until(model: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ _OLLAMAS = {
     "max_loaded_models": "OLLAMA_MAX_LOADED_MODELS",
     "max_queue": "OLLAMA_MAX_QUEUE",
     "context_length": "OLLAMA_CONTEXT_LENGTH",
+    "kv_bits": "OLLAMA_KV_CACHE_TYPE",
     "origins": "OLLAMA_ORIGINS",
 }
 _DEBUG = "OLLAMA_DEBUG"

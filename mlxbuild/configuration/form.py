@@ -6,9 +6,10 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from registry.errors import MlxbuildError
+from registry.reference import Reference
 from runtime.scheduler.keep_alive import FIVE_MINUTES, KeepAlive
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]i?)?B?", re.IGNORECASE)
@@ -32,6 +33,34 @@ def _keep_alive(value: Any) -> KeepAlive:
         raise ValueError(error.message) from None
 
 
+def _mapped(value: Any) -> Any:
+    """The environment writes maps as `key=value` with commas between."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in _listed(value)]
+    mapped = {key.strip(): name.strip() for key, _, name in pairs}
+    if len(mapped) < len(pairs) or not all(key and name for key, name in mapped.items()):
+        raise ValueError("write model=draft, with commas between, each model once")
+    return mapped
+
+
+def _named(drafts: dict[str, str]) -> dict[str, str]:
+    for name in drafts.values():
+        try:
+            Reference.parse(name)
+        except MlxbuildError as error:
+            raise ValueError(error.message) from None
+    return drafts
+
+
+def _bits(value: Any) -> int:
+    """A number, or Ollama's word for the type of the numbers."""
+    word = str(value).strip().lower()
+    if word not in _BITS_OF_WORD:
+        raise ValueError(f"write one of {', '.join(_BITS_OF_WORD)}")
+    return _BITS_OF_WORD[word]
+
+
 def _seconds(value: Any) -> float:
     """A duration; none, or a negative one, is without end."""
     seconds = _keep_alive(value).seconds
@@ -42,9 +71,13 @@ def _written(value: KeepAlive) -> str:
     return "forever" if value.seconds is None else f"{value.seconds:g}s"
 
 
+_BITS_OF_WORD = {"8": 8, "4": 4, "0": 0, "none": 0, "q8_0": 8, "q4_0": 4, "f16": 0}
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
 Stay = Annotated[KeepAlive, BeforeValidator(_keep_alive), PlainSerializer(_written)]
+Drafts = Annotated[dict[str, str], BeforeValidator(_mapped), AfterValidator(_named)]
+Bits = Annotated[int, BeforeValidator(_bits)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -83,6 +116,10 @@ class ServeForm(BaseModel):
     """Bytes for all models together; 0 takes four fifths of what the machine has left."""
     context_length: int = Field(0, ge=0)
     """Tokens of context for requests that name none; 0 is the model's own."""
+    kv_bits: Bits = 0
+    """Bits of each number that is kept of a context, for requests that say nothing: 4, 8, or 0 for the model's own."""
+    drafts: Drafts = Field(default_factory=dict)
+    """What drafts for which models: a name or a pattern of names, and the name of a smaller model."""
     preload: Texts = ()
     """Models that are loaded when the server begins."""
     pin: Texts = ()

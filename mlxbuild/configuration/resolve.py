@@ -17,6 +17,7 @@ from registry.home import Home
 from registry.remote.errors import InvalidSettings
 from registry.remote.settings import FILE_NAME, SERVE_KEY, read_settings
 from runtime.runner.client import Patience
+from runtime.scheduler.drafts import Drafts
 from runtime.scheduler.limits import Limits
 from runtime.server.security.hosts import is_loopback
 from runtime.server.settings import ServerSettings
@@ -60,8 +61,13 @@ class Configuration:
             memory_bytes=form.memory or None,
             max_queue=form.max_queue,
             keep_alive=form.keep_alive,
+            kv_bits=form.kv_bits or None,
             patience=Patience(stall_seconds=form.load_timeout),
         )
+
+    def drafts(self) -> Drafts:
+        """For the models that are loaded."""
+        return Drafts(self.form.drafts, self.origins["drafts"])
 
 
 def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, Any] | None = None) -> Configuration:

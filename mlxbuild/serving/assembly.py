@@ -8,6 +8,7 @@ from registry.home import Home
 from registry.reference import Reference
 from registry.store.layout import Store
 from registry.trust.policy import admit
+from runtime.scheduler.drafts import Drafts
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.residency import Residency
 from runtime.server.application import Application
@@ -15,7 +16,9 @@ from runtime.server.logger import log
 from runtime.server.settings import ServerSettings
 
 
-def assemble(home: Home, settings: ServerSettings, limits: Limits | None = None) -> Application:
+def assemble(
+    home: Home, settings: ServerSettings, limits: Limits | None = None, drafts: Drafts | None = None
+) -> Application:
     """A server over a home's store. Call it where the event loop runs.
 
     Raises:
@@ -31,5 +34,5 @@ def assemble(home: Home, settings: ServerSettings, limits: Limits | None = None)
 
         return completed(store, digest)
 
-    residency = Residency.of(store, admit_to_run, limits)
+    residency = Residency.of(store, admit_to_run, limits, drafts=drafts)
     return Application(home, store, settings, residency, ProcessBuilder(store), __version__)

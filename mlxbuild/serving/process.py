@@ -34,7 +34,7 @@ async def run(home: Home, configuration: Configuration, listening: socket.socket
     destination = home.logs / FILE_NAME if form.log == "file" else None
     log_to(destination, level=form.log_level, file_bytes=form.log_bytes, files=form.log_files)
     _raise_file_limit()
-    application = assemble(home, configuration.server_settings(), configuration.limits())
+    application = assemble(home, configuration.server_settings(), configuration.limits(), configuration.drafts())
     app = create_app(application)
     log.info(
         "serving", address=listening.getsockname()[0], port=listening.getsockname()[1], version=application.version

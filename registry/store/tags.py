@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,19 @@ class TagTable:
         except OSError:
             return self._items(None)
         return self._items((found.st_ino, found.st_size, found.st_mtime_ns))
+
+    def names_of(self, digest: Digest) -> list[Reference]:
+        """Every name of a manifest, but for those of other tools that are no references.
+
+        Raises:
+            StoreFailure: index.json cannot be read.
+        """
+        names: list[Reference] = []
+        for name, tagged in self.items():
+            if tagged.digest == digest:
+                with suppress(InvalidReference):
+                    names.append(Reference.parse(name))
+        return names
 
     def add_unnamed(self, descriptors: Iterable[Descriptor]) -> None:
         """List manifests without giving them a name: signatures and the like, which belong to another manifest.

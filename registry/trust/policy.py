@@ -9,17 +9,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from registry.digest import Digest
 from registry.home import Home
-from registry.reference import InvalidReference, Reference
+from registry.reference import Reference
 from registry.store.layout import Store
 from registry.trust.errors import InvalidPolicy, Untrusted
 from registry.trust.evidence import Evidence
@@ -47,7 +45,7 @@ class Rule:
 
     def matches(self, reference: Reference) -> bool:
         """Whether a name, with or without its tag, is meant."""
-        return fnmatchcase(reference.name, self.pattern) or fnmatchcase(reference.store_name, self.pattern)
+        return reference.matches(self.pattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +108,11 @@ def admit(
     policy = read_policy(store.home)
     names = [reference]
     if policy.rules and reference.digest is not None:
-        names += _names(store, digest)
+        names += store.tags.names_of(digest)
     rules = {rule.pattern: rule for name in names if (rule := policy.rule(name)) is not None}
     for rule in rules.values():
         if rule.mode is not Mode.OFF:
             _hold_to(rule, (store, *([arrived] if arrived else [])), reference, digest, policy.where, tell)
-
-
-def _names(store: Store, digest: Digest) -> Iterator[Reference]:
-    for name, tagged in store.tags.items():
-        if tagged.digest == digest:
-            with suppress(InvalidReference):  # another tool's name
-                yield Reference.parse(name)
 
 
 def _hold_to(

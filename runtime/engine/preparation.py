@@ -48,13 +48,20 @@ class Preparation:
         template: ChatTemplate | None,
         *,
         needs_boundaries: Callable[[], bool],
+        kv_bits: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """`needs_boundaries`: whether the model's state cannot be taken back, so that checkpoints have to be kept."""
+        """What only a loaded model knows is asked when it is needed.
+
+        Args:
+            needs_boundaries: Whether the model's state cannot be taken back, so that checkpoints have to be kept.
+            kv_bits: What holds where neither the request nor the artifact says anything.
+        """
         self._facts = facts
         self._defaults = defaults
         self._tokenizer = tokenizer
         self._template = template
         self._needs_boundaries = needs_boundaries
+        self._kv_bits = kv_bits
 
     @cached_property
     def _vocabulary(self) -> GrammarVocabulary:
@@ -129,6 +136,8 @@ class Preparation:
 
     def _options(self, request: ChatRequest | CompletionRequest, *, is_formed: bool) -> Options:
         options = self._defaults.options.changed(request.options)
+        if options.kv_bits is None:
+            options = replace(options, kv_bits=self._kv_bits())
         if is_formed:  # the grammar ends it; only the caller may cut a document
             return replace(options, stops=options.stops if request.options.get("stops") else ())
         return replace(options, stops=tuple(dict.fromkeys((*options.stops, *self._facts.stop_texts))))

@@ -50,7 +50,7 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
     from runtime.model.architecture import model_classes
 
     leave_streams_in_order()
-    require_bytes(sum(file.stat().st_size for file in folder.glob("model*.safetensors")), "the weights take")
+    require_bytes(weights_bytes(folder), "the weights take")
     try:
         model, config = utils().load_model(folder, lazy=True, get_model_classes=model_classes)
         room = (available_bytes() if memory_bytes is None else memory_bytes) // 2
@@ -64,6 +64,11 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
             f"the weights cannot be loaded: {error}", where=str(folder), hint="`mlxbuild verify` finds damaged files"
         ) from None
     return Weights(model, config, _holding(model, dequantized, reason))
+
+
+def weights_bytes(folder: Path) -> int:
+    """What the weights of a folder take as they are stored."""
+    return sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
 
 
 def _take_form(model: Any, room_bytes: int) -> tuple[bool, str]:

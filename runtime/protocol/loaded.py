@@ -33,6 +33,15 @@ class Loaded:
     """In tokens."""
     capabilities: tuple[str, ...]
     """In Ollama's words; see `ModelFacts.capabilities`."""
+    draft: Holding | None = None
+    """Of the model that drafts for it, where there is one."""
+    kv_bits: int | None = None
+    """In how many bits keys and values are kept where a request says nothing; None as they are."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all weights."""
+        return self.holding.size_bytes + (0 if self.draft is None else self.draft.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,10 @@ class Vitals:
     prompt_tokens: int = 0
     reused_tokens: int = 0
     answer_tokens: int = 0
+    drafted_tokens: int = 0
+    """That a draft proposed."""
+    accepted_tokens: int = 0
+    """Those of them that the model took."""
     memory_bytes: int = 0
     """What MLX holds: weights, caches and what is being computed."""
     cache_bytes: int = 0

@@ -79,24 +79,30 @@ class Runner:
         folder: Path,
         scratch: Path,
         *,
+        draft: Path | None = None,
         memory_bytes: int | None = None,
         rows: int | None = None,
+        kv_bits: int | None = None,
         patience: Patience | None = None,
     ) -> Runner:
-        """Begin a process, and have it load the model of an artifact's folder.
+        """Begin a process, and have it load the model of an artifact's folder, with the one that drafts for it.
 
-        Everything of the folder has been read when this returns: it may go then. Temporary files go below `scratch`.
+        Everything of the folders has been read when this returns: they may go then. Temporary files go below `scratch`.
         Weights and caches keep within `memory_bytes` (default: what the machine has left). At most `rows` requests are
-        computed at once (default: the engine's); others wait in the process.
+        computed at once (default: the engine's); others wait in the process. Where requests say nothing, keys and
+        values are kept in `kv_bits`, if the model's can be.
 
         Raises:
             RunnerDied, RunnerStalled: the process did not live to the end of it.
             OutOfMemory: there is not enough memory.
+            DraftUnusable: the draft has other tokens, or only embeds.
             MlxbuildError: the model cannot be loaded; of the class that the loading raised.
         """
         runner = cls(await spawn(scratch), patience or Patience())
         try:
-            runner._send("load", str(folder), {"memory_bytes": memory_bytes, "rows": rows})
+            drafting = None if draft is None else str(draft)
+            settings = {"draft": drafting, "memory_bytes": memory_bytes, "rows": rows, "kv_bits": kv_bits}
+            runner._send("load", str(folder), settings)
             runner.loaded = await runner._ready
             runner.facts = ModelFacts.from_json(runner.loaded.facts.encode())
         except BaseException:

@@ -30,12 +30,21 @@ class Work:
     """One model at work. All methods may be called from any thread, and none waits."""
 
     def __init__(
-        self, folder: Path, outbox: Outbox, *, memory_bytes: int | None = None, rows: int | None = None
+        self,
+        folder: Path,
+        outbox: Outbox,
+        *,
+        draft: str | None = None,
+        memory_bytes: int | None = None,
+        rows: int | None = None,
+        kv_bits: int | None = None,
     ) -> None:
-        """Begin to load; the outbox is told how it went."""
+        """Begin to load; the outbox is told how it went. `draft` is the folder of a model that drafts."""
         self._folder = folder
         self._outbox = outbox
+        self._draft = draft
         self._memory_bytes = memory_bytes
+        self._kv_bits = kv_bits
         self._limits = Limits() if rows is None else Limits(rows=rows)
         self._model: LoadedModel | None = None
         self._began = time.monotonic()
@@ -82,6 +91,8 @@ class Work:
             prompt_tokens=figures.prompt_tokens,
             reused_tokens=figures.reused_tokens,
             answer_tokens=figures.answer_tokens,
+            drafted_tokens=figures.drafted_tokens,
+            accepted_tokens=figures.accepted_tokens,
             memory_bytes=mx.get_active_memory(),
             cache_bytes=figures.cache_bytes,
             prefix_bytes=figures.prefixes.size_bytes,
@@ -95,12 +106,24 @@ class Work:
 
     def _load(self) -> None:
         try:
-            model = LoadedModel(self._folder, limits=self._limits, memory_bytes=self._memory_bytes)
-            # Everything that is read of the folder is read now: afterwards it may go.
+            draft = None if self._draft is None else LoadedModel(Path(self._draft))
+            model = LoadedModel(
+                self._folder,
+                limits=self._limits,
+                memory_bytes=self._memory_bytes,
+                draft=draft,
+                kv_bits=self._kv_bits,
+            )
+            # Everything that is read of the folders is read now: afterwards they may go.
             _ = model.template, model.engine
             facts = model.facts
             loaded = Loaded(
-                facts.to_json().decode(), model.weights.holding, facts.context_length or 0, model.capabilities
+                facts.to_json().decode(),
+                model.weights.holding,
+                facts.context_length or 0,
+                model.capabilities,
+                draft=None if draft is None else draft.weights.holding,
+                kv_bits=model.kv_bits,
             )
         except BaseException as error:  # noqa: BLE001  # whatever it is, the front has to know
             self._outbox.say("failed", _failure(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.errors import EnvironmentFailure, InfrastructureError
+from registry.errors import EnvironmentFailure, InfrastructureError, UserError
 
 
 class ServerBusy(InfrastructureError):
@@ -21,6 +21,12 @@ class NoRoom(EnvironmentFailure):
     """Every place for a model is taken by one that is pinned."""
 
     code = "no-room"
+
+
+class DraftMissing(UserError):
+    """The store does not hold a model that drafts for another, by the server's settings."""
+
+    code = "draft-missing"
 
 
 class ServerStopping(InfrastructureError):

@@ -21,6 +21,9 @@ class Limits:
     """For requests that name none."""
     rows: int | None = None
     """How many requests of one model are computed at once, at most; None leaves that to the engine."""
+    kv_bits: int | None = None
+    """In how many bits keys and values are kept where a request says nothing and the model's can be; None as they are.
+    """
     fairness_seconds: float = 5.0
     """How long a model that waits for room lets busy ones go on taking new requests."""
     patience: Patience = field(default_factory=Patience)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from registry.artifact.folder import model_folder
 from registry.digest import Digest
+from registry.errors import MlxbuildError
 from registry.home import Home
 from registry.reference import Reference
 from registry.store.layout import Store
+from runtime.model.drafting import DraftUnusable, require_writing
 from runtime.runner.client import Runner
 from runtime.scheduler.checkpoint import Checkpoint
+from runtime.scheduler.drafts import Draft, Drafts
 from runtime.scheduler.hold import blobs_held
 from runtime.scheduler.limits import Limits
-from runtime.scheduler.need import Need
+from runtime.scheduler.need import Need, facts_of
 from runtime.scheduler.soundness import Soundness
 
 Admit = Callable[[Reference, Digest], Digest]
@@ -27,13 +31,17 @@ It is called in a thread.
 """
 
 
+log = logging.getLogger(__name__)
+
+
 class Loading:
     """Loads models of one store, for one event loop."""
 
-    def __init__(self, store: Store, admit: Admit, limits: Limits) -> None:
+    def __init__(self, store: Store, admit: Admit, limits: Limits, drafts: Drafts | None = None) -> None:
         self.store = store
         self._admit = admit
         self._limits = limits
+        self._drafts = drafts or Drafts()
         self._soundness = Soundness(store)
         self._scratch = _scratch(store.home)
 
@@ -45,30 +53,43 @@ class Loading:
         """
         await asyncio.to_thread(self._admit, reference, digest)
 
-    async def need(self, reference: Reference, digest: Digest) -> Need:
-        """How much memory an artifact takes; raises as `admit` does, and when it cannot be read."""
+    async def draft(self, reference: Reference, digest: Digest) -> Draft | None:
+        """What drafts for an artifact; raises as `admit` and `Drafts.of` do. What embeds needs none."""
         async with blobs_held(self.store.home):
-            runnable = await asyncio.to_thread(self._admit, reference, digest)
-            return await asyncio.to_thread(Need.of, self.store, runnable)
+            return await asyncio.to_thread(self._draft, reference, digest)
 
-    async def start(self, reference: Reference, digest: Digest, *, memory_bytes: int) -> Runner:
-        """A runner that holds it. Its files are hashed meanwhile, those that were not before.
+    async def need(self, reference: Reference, digest: Digest, draft: Draft | None = None) -> Need:
+        """How much memory an artifact takes, with its draft; raises as `admit` does, and when they cannot be read.
+
+        Raises:
+            DraftUnusable: the draft only embeds.
+        """
+        async with blobs_held(self.store.home):
+            return await asyncio.to_thread(lambda: Need.of(self.store, *self._runnable(reference, digest, draft)))
+
+    async def start(
+        self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
+    ) -> Runner:
+        """A runner that holds it, and its draft. Their files are hashed meanwhile, those that were not before.
 
         Raises:
             BlobMissing, BlobCorrupt: they are not what they should be.
             RunnerDied, RunnerStalled, OutOfMemory: the process did not come to hold it.
-            MlxbuildError: it is not admitted, or cannot be loaded.
+            DraftUnusable: the draft only embeds, or has other tokens.
+            MlxbuildError: one of them is not admitted, or cannot be loaded.
         """
         async with blobs_held(self.store.home):
-            runnable = await asyncio.to_thread(self._admit, reference, digest)
-            folder = await asyncio.to_thread(model_folder, self.store, runnable)
+            runnable = await asyncio.to_thread(self._runnable, reference, digest, draft)
+            folder, *drafting = [await asyncio.to_thread(model_folder, self.store, each) for each in runnable]
             hashing = asyncio.create_task(self._require_sound(runnable))
             starting = asyncio.create_task(
                 Runner.start(
                     folder,
                     self._scratch,
+                    draft=next(iter(drafting), None),
                     memory_bytes=memory_bytes,
                     rows=self._limits.rows,
+                    kv_bits=self._limits.kv_bits,
                     patience=self._limits.patience,
                 )
             )
@@ -76,19 +97,42 @@ class Loading:
                 # In this order: what is damaged may also fail to load, with a less telling error.
                 await asyncio.wait((hashing, starting), return_when=asyncio.FIRST_EXCEPTION)
                 await hashing
-                return await starting
-            except BaseException:
+                runner = await starting
+            except BaseException as error:
                 hashing.cancel()
                 starting.cancel()
                 for outcome in await asyncio.gather(hashing, starting, return_exceptions=True):
                     if isinstance(outcome, Runner):
                         await outcome.kill()
+                if draft is not None and isinstance(error, DraftUnusable):
+                    raise draft.told(error) from None
                 raise
+        if self._limits.kv_bits and runner.loaded.kv_bits is None and "completion" in runner.loaded.capabilities:
+            log.warning("keys and values of %s cannot be kept in %d bits", reference, self._limits.kv_bits)
+        return runner
 
-    async def _require_sound(self, runnable: Digest) -> None:
+    def _draft(self, reference: Reference, digest: Digest) -> Draft | None:
+        draft = self._drafts.of(self.store, reference, digest)
+        if draft is None or facts_of(self.store, self._admit(reference, digest)).embedding is not None:
+            return None
+        return draft
+
+    def _runnable(self, reference: Reference, digest: Digest, draft: Draft | None) -> list[Digest]:
+        """The artifact to run, and the one of its draft; both are admitted."""
+        runnable = [self._admit(reference, digest)]
+        if draft is not None:
+            try:
+                runnable.append(self._admit(draft.reference, draft.digest))
+                require_writing(facts_of(self.store, runnable[-1]), str(draft.reference))
+            except MlxbuildError as error:
+                raise draft.told(error) from None
+        return runnable
+
+    async def _require_sound(self, runnable: Sequence[Digest]) -> None:
         checkpoint = Checkpoint()
         try:
-            await asyncio.to_thread(self._soundness.require, runnable, checkpoint)
+            for each in runnable:
+                await asyncio.to_thread(self._soundness.require, each, checkpoint)
         finally:
             checkpoint.give_up()
 

@@ -32,16 +32,30 @@ class Need:
         return self.weights_bytes + self.working_bytes
 
     @classmethod
-    def of(cls, store: Store, digest: Digest) -> Need:
-        """What an artifact needs.
+    def of(cls, store: Store, *digests: Digest) -> Need:
+        """What artifacts need that are held by one process: a model, and perhaps its draft.
 
         Raises:
-            BlobMissing, BlobCorrupt, InvalidManifest, BrokenFacts: it cannot be read.
+            BlobMissing, BlobCorrupt, InvalidManifest, BrokenFacts: one cannot be read.
         """
-        artifact = Artifact.open(store, digest)
-        facts = ModelFacts.from_json(artifact.read(FACTS_FILE))
-        tokens = min(facts.context_length or _ALLOWED_TOKENS, _ALLOWED_TOKENS)
-        # Facts count two bytes a number; on a CPU caches are float32.
-        caches = 2 * tokens * (facts.kv_bytes_per_token or 0)
-        weights = sum(file.blob.size_bytes for file in artifact.files if file.role is FileRole.WEIGHT)
-        return cls(weights, PROCESS_BYTES + caches)
+        weights = sum(
+            file.blob.size_bytes
+            for digest in digests
+            for file in Artifact.open(store, digest).files
+            if file.role is FileRole.WEIGHT
+        )
+        return cls(weights, PROCESS_BYTES + sum(_cache_bytes(facts_of(store, digest)) for digest in digests))
+
+
+def facts_of(store: Store, digest: Digest) -> ModelFacts:
+    """The facts of an artifact.
+
+    Raises:
+        BlobMissing, BlobCorrupt, InvalidManifest, BrokenFacts: they cannot be read.
+    """
+    return ModelFacts.from_json(Artifact.open(store, digest).read(FACTS_FILE))
+
+
+def _cache_bytes(facts: ModelFacts) -> int:
+    """Facts count two bytes a number; on a CPU caches are float32."""
+    return 2 * min(facts.context_length or _ALLOWED_TOKENS, _ALLOWED_TOKENS) * (facts.kv_bytes_per_token or 0)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from registry.digest import Digest
 from runtime.protocol.loaded import Holding
 from runtime.runner.client import Runner
+from runtime.scheduler.drafts import Draft
 from runtime.scheduler.keep_alive import KeepAlive
 
 
@@ -40,6 +41,10 @@ class Resident:
     """That are under way."""
     runner: Runner
     """For its statistics."""
+    draft: Draft | None
+    """What drafts for it; its memory is counted in."""
+    kv_bits: int | None
+    """In how many bits keys and values are kept where a request says nothing."""
 
 
 @dataclass(eq=False)
@@ -50,6 +55,7 @@ class Place:
     name: str
     size_bytes: int
     keep_alive: KeepAlive
+    draft: Draft | None = None
     admitted: set[str] = field(default_factory=set)
     """Names under which it may be used."""
     runner: Runner | None = None
@@ -105,4 +111,6 @@ class Place:
             loaded.holding,
             self.users,
             self.runner,
+            self.draft,
+            loaded.kv_bits,
         )

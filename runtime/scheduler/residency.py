@@ -22,6 +22,7 @@ from registry.store.layout import Store
 from runtime.model.memory import OutOfMemory
 from runtime.runner.client import Runner
 from runtime.runner.errors import RunnerDied
+from runtime.scheduler.drafts import Drafts
 from runtime.scheduler.errors import ServerBusy, ServerStopping
 from runtime.scheduler.keep_alive import KeepAlive
 from runtime.scheduler.limits import Limits
@@ -61,10 +62,10 @@ class Residency:
         self._closed = False
 
     @classmethod
-    def of(cls, store: Store, admit: Admit, limits: Limits | None = None) -> Residency:
-        """Models of a store; `admit` is asked before one is loaded, and for every further name of it."""
+    def of(cls, store: Store, admit: Admit, limits: Limits | None = None, *, drafts: Drafts | None = None) -> Residency:
+        """Models of a store; `admit` is asked before one is loaded, for every further name of it, and for drafts."""
         limits = limits or Limits()
-        return cls(Loading(store, admit, limits), limits)
+        return cls(Loading(store, admit, limits, drafts), limits)
 
     @contextlib.asynccontextmanager
     async def lease(self, reference: str, *, keep_alive: KeepAlive | None = None) -> AsyncIterator[Lease]:
@@ -76,6 +77,7 @@ class Residency:
             InvalidReference, UnknownReference: nothing in the store has that name.
             ServerBusy: too many requests wait for loads.
             ModelTooLarge, NoRoom, OutOfMemory: there is no memory for it.
+            DraftMissing, DraftUnusable: what is to draft for it cannot.
             MlxbuildError: it is not admitted, or cannot be loaded.
         """
         began = time.perf_counter()
@@ -213,14 +215,15 @@ class Residency:
 
     async def _load(self, load: _Load, reference: Reference) -> Place:
         try:
-            need = await self._loading.need(reference, load.digest)
-            place = await self._room.take(Claim(load.digest, reference.store_name, need))
+            draft = await self._loading.draft(reference, load.digest)
+            need = await self._loading.need(reference, load.digest, draft)
+            place = await self._room.take(Claim(load.digest, reference.store_name, need, draft))
             try:
                 runner = await self._started(place, reference)
             except BaseException:
                 self._room.give_back(place)
                 raise
-            place.size_bytes = runner.loaded.holding.size_bytes + need.working_bytes
+            place.size_bytes = runner.loaded.size_bytes + need.working_bytes
             place.admitted = load.admitted
             place.use(load.waiters)
             self._room.fill(place, runner)
@@ -241,7 +244,7 @@ class Residency:
 
     async def _start(self, place: Place, reference: Reference) -> Runner:
         memory_bytes = max(0, self._room.bytes_for(place) - PROCESS_BYTES)
-        return await self._loading.start(reference, place.digest, memory_bytes=memory_bytes)
+        return await self._loading.start(reference, place.digest, place.draft, memory_bytes=memory_bytes)
 
     def _forget(self, load: _Load) -> None:
         if self._loads.get(load.digest) is load:

@@ -16,6 +16,7 @@ from registry.digest import Digest
 from registry.quantities import format_bytes
 from runtime.model.memory import available_bytes
 from runtime.runner.client import Runner
+from runtime.scheduler.drafts import Draft
 from runtime.scheduler.errors import ModelTooLarge, NoRoom
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.need import Need
@@ -29,6 +30,7 @@ class Claim:
     digest: Digest
     name: str
     need: Need
+    draft: Draft | None = None
     since: float = field(default_factory=time.monotonic)
 
 
@@ -80,7 +82,7 @@ class Room:
         finally:
             self._line.remove(claim)
             self._wake()
-        place = Place(claim.digest, claim.name, claim.need.total_bytes, self._limits.keep_alive)
+        place = Place(claim.digest, claim.name, claim.need.total_bytes, self._limits.keep_alive, claim.draft)
         self._places[claim.digest] = place
         return place
 

@@ -41,6 +41,8 @@ _STATUS_OF_CODE = {
     "server-stopping": 503,
     "server-busy": 503,
     "no-room": 503,
+    "draft-missing": 500,
+    "draft-unusable": 500,
     "option-of-wrong-type": 500,
     "format-of-wrong-kind": 500,
     "no-api-key": 401,

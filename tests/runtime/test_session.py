@@ -6,6 +6,7 @@ import gc
 import json
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from runtime.engine.limits import Limits
 from runtime.engine.loop import EngineEnded
 from runtime.engine.options import InvalidOption
 from runtime.engine.prepared import PromptUnusable
+from runtime.model.drafting import DraftUnusable
+from runtime.model.facts import EmbeddingFacts, ModelFacts
+from runtime.model.files import FACTS_FILE
 from runtime.model.prompt import ChatTemplate, named
 from runtime.protocol.events import Chunk
 from runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
@@ -371,6 +375,23 @@ def test_what_a_model_may_take_bounds_its_form_and_its_caches(tiny_folder: Path)
         assert text(roomy.generate("hello", max_tokens=3))
     with closing(LoadedModel(tiny_folder, memory_bytes=size_bytes)) as narrow, pytest.raises(MlxbuildError):
         list(narrow.generate("hello", max_tokens=3))
+
+
+def test_what_a_model_may_take_is_for_its_draft_too(tiny_folder: Path, tmp_path: Path) -> None:
+    size_bytes = LoadedModel(tiny_folder).weights.holding.size_bytes
+    with closing(LoadedModel(tiny_folder, memory_bytes=2 * size_bytes, draft=LoadedModel(tiny_folder))) as narrow:
+        with pytest.raises(MlxbuildError):  # nothing is left for caches
+            list(narrow.generate("hello", max_tokens=3))
+    with closing(LoadedModel(tiny_folder, memory_bytes=10**8, draft=LoadedModel(tiny_folder))) as roomy:
+        assert text(roomy.generate("hello", max_tokens=3))
+
+
+def test_a_model_that_embeds_drafts_for_none(tiny: LoadedModel, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "embedder")
+    facts = replace(ModelFacts.from_json((folder / FACTS_FILE).read_bytes()), embedding=EmbeddingFacts("last"))
+    (folder / FACTS_FILE).write_bytes(facts.to_json())
+    with pytest.raises(DraftUnusable, match="only turns texts into vectors"):
+        LoadedModel(tiny.folder, draft=LoadedModel(folder))
 
 
 def test_the_small_form_of_a_model_drafts_for_the_large_one(

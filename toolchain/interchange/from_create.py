@@ -22,12 +22,13 @@ _QUANTIZATIONS = {
     **{"q8": "int8", "q8_0": "int8", "f16": "fp16", "fp16": "fp16", "fp4": "nvfp4", "fp8": "mxfp8"},
 }
 """What `quantize` may say to the name in a recipe."""
+_DRAFT = "what drafts for a model is a setting of the server, `drafts`"
 _OTHERS = {
     "renderer": "prompts are rendered by the artifact's own chat template",
     "parser": "think tags and tool calls are found in the chat template when the artifact is built",
     "requires": "it speaks of Ollama's version",
-    "draft_files": "there is no speculative decoding with a second model",
-    "draft_quantize": "there is no speculative decoding with a second model",
+    "draft_files": _DRAFT,
+    "draft_quantize": _DRAFT,
     "info": "what a model is, is found in its files",
 }
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runtime.engine.options import MOST_DRAFT_TOKENS
 from runtime.server.failures import NotSupported
 from runtime.server.logger import log
 from runtime.server.native.failures import OptionOfWrongType
 
 _SAME = ("temperature", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty")
-_INTEGERS = frozenset({"num_ctx", "num_predict", "seed", "top_k", "repeat_last_n"})
+_INTEGERS = frozenset({"num_ctx", "num_predict", "seed", "top_k", "repeat_last_n", "draft_num_predict", "kv_bits"})
 _FLOATS = frozenset({*_SAME, "typical_p"}) - _INTEGERS
-_LOADER_INTEGERS = frozenset({"num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread", "draft_num_predict"})
+_LOADER_INTEGERS = frozenset({"num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread"})
 """How llama.cpp is to load and compute: checked, and without a meaning here."""
 _BOOLEANS = frozenset({"use_mmap"})
 _DEPRECATED = frozenset(
@@ -68,6 +69,10 @@ def _translated(typed: Mapping[str, Any]) -> dict[str, Any]:
         options["seed"] = typed["seed"]
     if typed.get("num_predict", -1) > 0:
         options["max_tokens"] = typed["num_predict"]
+    if "draft_num_predict" in typed:
+        options["draft_tokens"] = min(max(0, typed["draft_num_predict"]), MOST_DRAFT_TOKENS)
+    if "kv_bits" in typed:  # ours
+        options["kv_bits"] = typed["kv_bits"]
     if "stop" in typed:
         options["stops"] = tuple(text for text in typed["stop"] if text)
     return options

@@ -13,6 +13,7 @@ from registry.errors import MlxbuildError
 from registry.reference import Reference
 from registry.store.layout import Store
 from registry.store.tags import UnknownReference
+from runtime.scheduler.drafts import Draft
 from runtime.scheduler.place import Resident
 from runtime.server.api import declare
 from runtime.server.application import Application, application_of
@@ -64,9 +65,16 @@ def _entry(store: Store, resident: Resident) -> dict[str, Any]:
             "reason": holding.reason,
             "blas": holding.blas,
         },
+        "draft": None if resident.draft is None else _draft(resident.draft),
+        "kv_bits": resident.kv_bits,
         "requests": resident.requests,
         "forever": resident.expires_at is None,
     }
+
+
+def _draft(draft: Draft) -> dict[str, Any]:
+    name = display_name(str(draft.reference))
+    return {"name": name, "model": name, "digest": draft.digest.hex}
 
 
 async def _stop(request: Request) -> HTTPResponse:

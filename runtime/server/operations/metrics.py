@@ -84,6 +84,8 @@ _FIGURES: tuple[tuple[str, str, Callable[[Resident, Vitals], float]], ...] = (
     ("prefix_bytes", "Keys and values that are kept for prompts to come", lambda _, vitals: vitals.prefix_bytes),
     ("prefix_hits", "Prompts whose beginning was kept, since the load", lambda _, vitals: vitals.prefix_hits),
     ("prefix_misses", "Prompts of which nothing was kept, since the load", lambda _, vitals: vitals.prefix_misses),
+    ("drafted_tokens", "Tokens that a draft proposed, since the load", lambda _, vitals: vitals.drafted_tokens),
+    ("accepted_tokens", "Those of them that the model took", lambda _, vitals: vitals.accepted_tokens),
     ("tick_seconds", "The last step of all running requests", lambda _, vitals: vitals.tick_seconds),
     ("failed_ticks", "Steps that failed, since the load", lambda _, vitals: vitals.failures),
 )

@@ -93,6 +93,22 @@ def test_sizes_lists_and_keys(home: Home) -> None:
     assert not configure(home, {"MLXBUILD_API_KEYS": "never", "OLLAMA_HOST": "0.0.0.0"}).asks_for_key
 
 
+def test_drafts_and_kept_bits(home: Home) -> None:
+    assert (configure(home, {}).limits().kv_bits, configure(home, {}).drafts().names) == (None, {})
+    write(home, "serve:\n  kv_bits: 4\n  drafts: {hello:none@1.0: hello:int4, 'big/*': small}\n")
+    configuration = configure(home, {})
+    assert configuration.limits().kv_bits == 4
+    assert list(configuration.drafts().names.items()) == [("hello:none@1.0", "hello:int4"), ("big/*", "small")]
+    assert configuration.drafts().where == f"{home.root / 'config.yaml'}:3"
+    configuration = configure(home, {"MLXBUILD_DRAFTS": "a:b@1 = c, *=d:e", "OLLAMA_KV_CACHE_TYPE": "Q8_0"})
+    assert dict(configuration.drafts().names) == {"a:b@1": "c", "*": "d:e"}
+    assert (configuration.limits().kv_bits, configuration.origins["kv_bits"]) == (8, "OLLAMA_KV_CACHE_TYPE")
+    for ours, bits in (("none", None), ("0", None), ("8", 8), ("4", 4)):
+        limits = configure(home, {"MLXBUILD_KV_BITS": ours, "OLLAMA_KV_CACHE_TYPE": "q4_0"}).limits()
+        assert limits.kv_bits == bits
+    assert configure(home, {"OLLAMA_KV_CACHE_TYPE": "f16"}).limits().kv_bits is None
+
+
 @pytest.mark.parametrize(
     ("text", "environment", "message", "where"),
     [
@@ -101,6 +117,12 @@ def test_sizes_lists_and_keys(home: Home) -> None:
         ("serve: 5", {}, "is not a map", "config.yaml"),
         ("", {"OLLAMA_KEEP_ALIVE": "soon"}, "`keep_alive` cannot be 'soon'", "OLLAMA_KEEP_ALIVE"),
         ("", {"MLXBUILD_LOG": "paper"}, "`log` cannot be 'paper'", "MLXBUILD_LOG"),
+        ("", {"OLLAMA_KV_CACHE_TYPE": "q5_1"}, "`kv_bits` cannot be 'q5_1': Value error, write one", "KV_CACHE_TYPE"),
+        ("serve: {kv_bits: 5}", {}, "`kv_bits` cannot be 5", "config.yaml:1"),
+        ("", {"MLXBUILD_DRAFTS": "hello"}, "`drafts` cannot be 'hello'", "MLXBUILD_DRAFTS"),
+        ("", {"MLXBUILD_DRAFTS": "a=b, a=c"}, "each model once", "MLXBUILD_DRAFTS"),
+        ("serve:\n  drafts: {a: B}\n", {}, "has uppercase letters", "config.yaml:2"),
+        ("serve: {drafts: [a]}", {}, "`drafts` cannot be ['a']", "config.yaml:1"),
         ("serve: {memory: much}", {}, "`memory` cannot be 'much'", "config.yaml:1"),
     ],
 )

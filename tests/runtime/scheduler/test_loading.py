@@ -19,6 +19,7 @@ from registry.store.layout import Store
 from registry.store.tags import UnknownReference
 from runtime.model.memory import OutOfMemory
 from runtime.runner.client import Runner
+from runtime.scheduler.drafts import Draft
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.loading import Loading
 from runtime.scheduler.residency import Residency
@@ -113,11 +114,13 @@ class ShortOfMemory(Loading):
         super().__init__(store, admit, Limits())
         self.runners: list[Runner] = []
 
-    async def start(self, reference: Reference, digest: Digest, *, memory_bytes: int) -> Runner:
+    async def start(
+        self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
+    ) -> Runner:
         """Refused while another is alive."""
         if any(runner.alive for runner in self.runners):
             raise OutOfMemory("there is no memory left")
-        runner = await super().start(reference, digest, memory_bytes=memory_bytes)
+        runner = await super().start(reference, digest, draft, memory_bytes=memory_bytes)
         self.runners.append(runner)
         return runner
 
@@ -144,9 +147,11 @@ class LeavingAtTheEnd(Loading):
 
     waiter: asyncio.Task[None] | None = None
 
-    async def start(self, reference: Reference, digest: Digest, *, memory_bytes: int) -> Runner:
+    async def start(
+        self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
+    ) -> Runner:
         """The runner, which nobody wants any more."""
-        runner = await super().start(reference, digest, memory_bytes=memory_bytes)
+        runner = await super().start(reference, digest, draft, memory_bytes=memory_bytes)
         if self.waiter is not None:
             asyncio.get_running_loop().call_soon(self.waiter.cancel)
         return runner

@@ -27,6 +27,7 @@ from registry.store.layout import Store
 from runtime.protocol.loaded import Holding, Loaded
 from runtime.runner.client import Runner
 from runtime.runner.errors import RunnerDied
+from runtime.scheduler.drafts import Draft
 from runtime.scheduler.errors import ServerBusy
 from runtime.scheduler.keep_alive import FOREVER, KeepAlive
 from runtime.scheduler.limits import Limits
@@ -87,11 +88,13 @@ class Pool(Loading):
         self.sleepers: list[Sleeper] = []
         self.fails = False
 
-    async def need(self, reference: Reference, digest: Digest) -> Need:
+    async def need(self, reference: Reference, digest: Digest, draft: Draft | None = None) -> Need:
         await asyncio.sleep(0)
         return Need(weights_bytes=30, working_bytes=10)
 
-    async def start(self, reference: Reference, digest: Digest, *, memory_bytes: int) -> Runner:
+    async def start(
+        self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
+    ) -> Runner:
         sleeper = Sleeper()
         self.sleepers.append(sleeper)
         try:
