@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,8 @@ from registry.trust.keys import PublicKey, parse_public, read_public
 
 POLICY_NAME = "policy.yaml"
 _FIELDS = {"pattern", "mode", "keys"}
+
+Stamp = tuple[int, ...] | None
 
 
 class Mode(StrEnum):
@@ -85,6 +88,15 @@ def read_policy(home: Home) -> Policy:
     if not isinstance(listed, list):
         raise InvalidPolicy("the policy is no list of rules", where=str(path), hint="begin each rule with `- pattern:`")
     return Policy(tuple(_rule(each, number, path) for number, each in enumerate(listed, 1)), str(path))
+
+
+def policy_stamp(home: Home) -> Stamp:
+    """What is another after each change of the policy file; None where there is none. Keys beside it do not count."""
+    try:
+        found = os.stat(home.root / POLICY_NAME)  # noqa: PTH116 - asked for each request of a server
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def admit(

@@ -15,6 +15,7 @@ from registry.errors import MlxbuildError
 from registry.home import Home
 from registry.reference import Reference
 from registry.store.layout import Store
+from registry.trust.policy import Stamp, policy_stamp
 from runtime.model.drafting import DraftUnusable, require_writing
 from runtime.runner.client import Runner
 from runtime.scheduler.checkpoint import Checkpoint
@@ -45,13 +46,17 @@ class Loading:
         self._soundness = Soundness(store)
         self._scratch = _scratch(store.home)
 
-    async def admit(self, reference: Reference, digest: Digest) -> None:
-        """Only ask whether an artifact may be run under a name.
+    def policy(self) -> Stamp:
+        """What changes with the trust policy: who was admitted under another is asked about again."""
+        return policy_stamp(self.store.home)
+
+    async def admit(self, reference: Reference, digest: Digest, draft: Draft | None = None) -> None:
+        """Only ask whether an artifact may be run under a name, and its draft with it.
 
         Raises:
             MlxbuildError: it may not.
         """
-        await asyncio.to_thread(self._admit, reference, digest)
+        await asyncio.to_thread(self._runnable, reference, digest, draft)
 
     async def draft(self, reference: Reference, digest: Digest) -> Draft | None:
         """What drafts for an artifact; raises as `admit` and `Drafts.of` do. What embeds needs none."""

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from registry.digest import Digest
+from registry.trust.policy import Stamp
 from runtime.protocol.loaded import Holding
 from runtime.runner.client import Runner
 from runtime.scheduler.drafts import Draft
 from runtime.scheduler.keep_alive import KeepAlive
+
+Admission = tuple[str, Stamp]
+"""A name, and the trust policy under which an artifact may be run by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Place:
     size_bytes: int
     keep_alive: KeepAlive
     draft: Draft | None = None
-    admitted: set[str] = field(default_factory=set)
+    admitted: set[Admission] = field(default_factory=set)
     """Names under which it may be used."""
     runner: Runner | None = None
     """None while it is loaded."""
@@ -71,6 +75,10 @@ class Place:
     def may_go(self) -> bool:
         """Whether it could make room for another."""
         return self.runner is not None and not self.pinned and not self.leaving
+
+    def is_admitted(self, policy: Stamp) -> bool:
+        """Whether it may be used under any name by a policy."""
+        return any(stamp == policy for _, stamp in self.admitted)
 
     def use(self, users: int = 1) -> None:
         """Some more requests have it; it does not wait to go any more."""

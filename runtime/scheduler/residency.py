@@ -3,6 +3,8 @@
 A model that is loaded answers at once, whatever waits. Requests for one that is not share its load. Who has to go for
 it is the matter of `room`.
 
+A change of the trust policy is seen with the next request: what is no longer admitted is refused, and goes.
+
 Blobs are held in the store only while a model is being loaded. A loaded one needs them no more, and garbage collection
 runs beside it.
 """
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from registry.digest import Digest
+from registry.errors import TrustError
 from registry.reference import Reference
 from registry.store.layout import Store
 from runtime.model.memory import OutOfMemory
@@ -28,7 +31,7 @@ from runtime.scheduler.keep_alive import KeepAlive
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.loading import Admit, Loading
 from runtime.scheduler.need import PROCESS_BYTES
-from runtime.scheduler.place import Lease, Place, Resident
+from runtime.scheduler.place import Admission, Lease, Place, Resident
 from runtime.scheduler.room import Claim, Room
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -41,7 +44,7 @@ class _Load:
     digest: Digest
     task: asyncio.Task[Place] = field(init=False)
     waiters: int = 0
-    admitted: set[str] = field(default_factory=set)
+    admitted: set[Admission] = field(default_factory=set)
     """Names under which the model may be used."""
     unloads: bool = False
     """Whether it was asked meanwhile that the model should go."""
@@ -141,17 +144,20 @@ class Residency:
         """A place with a loaded model, of which one more use is counted."""
         digest = self._loading.store.tags.resolve(reference)
         self._name(reference, digest)
+        admission = str(reference), self._loading.policy()
         place = self._room.usable(digest)
         if place is None:
-            return await self._wait(reference, digest)
+            return await self._wait(reference, digest, admission)
         place.use()
-        if str(reference) not in place.admitted:
+        if admission not in place.admitted:
             try:
-                await self._loading.admit(reference, digest)
-            except BaseException:
+                await self._loading.admit(reference, digest, place.draft)
+            except BaseException as error:
+                if isinstance(error, TrustError) and not place.is_admitted(admission[1]):
+                    self._room.leave(place)
                 self._release(place)
                 raise
-            place.admitted.add(str(reference))
+            place.admitted.add(admission)
         return place
 
     def _name(self, reference: Reference, digest: Digest) -> None:
@@ -165,7 +171,7 @@ class Residency:
         if (place := self._room.usable(before)) is not None:
             self._room.leave(place)
 
-    async def _wait(self, reference: Reference, digest: Digest) -> Place:
+    async def _wait(self, reference: Reference, digest: Digest, admission: Admission) -> Place:
         if self.waiting >= self.limits.max_queue:
             raise ServerBusy("server busy, please try again.  maximum pending requests exceeded")
         self._entering += 1
@@ -178,13 +184,13 @@ class Residency:
             raise ServerStopping("the server is stopping")
         if (place := self._room.usable(digest)) is not None:
             place.use()
-            place.admitted.add(str(reference))
+            place.admitted.add(admission)
             return place
         load = self._loads.get(digest)
         if load is None:
             load = self._loads[digest] = _Load(digest)
             load.task = asyncio.create_task(self._load(load, reference))
-        load.admitted.add(str(reference))
+        load.admitted.add(admission)
         return await self._share(load)
 
     async def _share(self, load: _Load) -> Place:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from registry.artifact.files import FileRole
 from registry.artifact.reader import Artifact
 from registry.digest import Digest
-from registry.home import Home
 from registry.reference import Reference
 from registry.store import gc, leases
 from registry.store.errors import BlobCorrupt, BlobMissing
@@ -24,13 +22,6 @@ from runtime.scheduler.limits import Limits
 from runtime.scheduler.loading import Loading
 from runtime.scheduler.residency import Residency
 from tests.runtime.scheduler.models import INT4, INT8, admit, answer, digest_of, names, residency
-
-
-@pytest.fixture
-def own_store(hello_store: Store, tmp_path: Path) -> Store:
-    """A copy of the example's store."""
-    shutil.copytree(hello_store.home.store, tmp_path / "own" / "store")
-    return Store.open(Home(tmp_path / "own"))
 
 
 def weights_path(store: Store, name: str) -> Path:
