@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
+from registry.artifact.media_types import OCI_MANIFEST
 from registry.home import Home
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import RegistryProcess, docker_registry
@@ -23,6 +27,21 @@ def registry(tmp_path: Path) -> Iterator[RegistryProcess]:
 def _outcomes(program: CommandLine) -> dict[str, str]:
     report = json.loads(program("log", "last", "--json").out)
     return {action["label"]: action["outcome"] for action in report["actions"]}
+
+
+def _traces(registry: RegistryProcess) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The address and the manifest of every trace in the cache."""
+    repository = f"http://{registry.host}/v2/acme/cache"
+    with urlopen(f"{repository}/tags/list") as answer:
+        tags = json.load(answer)["tags"]
+    for tag in tags:
+        address = f"{repository}/manifests/{tag}"
+        with urlopen(Request(address, headers={"Accept": OCI_MANIFEST})) as answer:
+            yield address, json.load(answer)
+
+
+def _parts(trace: dict[str, Any]) -> list[dict[str, Any]]:
+    return [trace["config"], *trace["layers"]]
 
 
 def test_a_second_machine_builds_without_working(
@@ -50,6 +69,38 @@ def test_a_result_that_the_registry_lost_is_made_again(
     assert done.out == first.out, done.err
     assert "ran" in _outcomes(second).values()
     assert second("verify", "tiny:none").code == 0
+
+
+def test_small_results_come_with_their_trace(mlxbuild: CommandLine, registry: RegistryProcess, tmp_path: Path) -> None:
+    repository = f"{registry.host}/acme/cache"
+    first = mlxbuild("create", "--cache-to", repository)
+    carried = {part["digest"] for _, trace in _traces(registry) for part in _parts(trace) if "data" in part}
+    assert len(carried) > 20
+    for digest in carried:
+        shutil.rmtree(registry.blobs / digest.removeprefix("sha256:")[:2] / digest.removeprefix("sha256:"))
+    second = CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
+    done = second("create", "--cache-from", repository)
+    assert done.out == first.out, done.err
+    assert set(_outcomes(second).values()) == {"hit"}
+    assert second("verify", "tiny:int4").code == 0
+
+
+def test_what_a_trace_carries_counts_only_if_it_is_what_it_names(
+    mlxbuild: CommandLine, registry: RegistryProcess, tmp_path: Path
+) -> None:
+    repository = f"{registry.host}/acme/cache"
+    first = mlxbuild("create", "--cache-to", repository)
+    for address, trace in _traces(registry):
+        for part in _parts(trace):
+            if "data" in part:
+                part["data"] = b64encode(b"{}").decode()
+        headers = {"Content-Type": trace["mediaType"]}
+        urlopen(Request(address, json.dumps(trace).encode(), headers, method="PUT")).close()
+    second = CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
+    done = second("create", "--cache-from", repository)
+    assert done.out == first.out, done.err
+    assert set(_outcomes(second).values()) == {"hit"}
+    assert second("verify", "tiny:int4").code == 0
 
 
 def test_a_cache_that_cannot_be_reached_is_a_warning(mlxbuild: CommandLine) -> None:

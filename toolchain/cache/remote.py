@@ -1,16 +1,17 @@
 """Traces on a registry, so that one machine's work is every machine's: one tag per action, nothing shared to race for.
 
 The manifest under the tag `ac1-<key>` has the action's record as its config and the outputs as layers; a record of
-usual size also lies in the manifest itself (OCI image-spec 1.1, descriptor, `data`), which saves a request. A registry
-is believed about which outputs a key has, as any shared cache is; their bytes are checked by digest, and a record that
-does not have the key it is stored under is ignored. Records hold no credentials, paths or hosts, so neither does this.
+usual size and small outputs also lie in the manifest itself (OCI image-spec 1.1, descriptor, `data`), which saves a
+request for each of them. A registry is believed about which outputs a key has, as any shared cache is; their bytes are
+checked by digest, and a record that does not have the key it is stored under is ignored. Records hold no credentials,
+paths or hosts, so neither does this.
 """
 
 from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from registry import canonical_json
@@ -28,6 +29,7 @@ RECORD = "application/vnd.mlxbuild.action.record.v1+json"
 OUTPUT = "application/vnd.mlxbuild.action.output.v1"
 _RECORD_LIMIT_BYTES = 16 * 1024 * 1024
 _EMBEDDED_LIMIT_BYTES = 64 * 1024
+_EMBEDDED_OUTPUTS_LIMIT_BYTES = 256 * 1024  # of all together: registries have to take manifests of 4 MB
 _SECONDS = "dev.mlxbuild.action.seconds"
 
 
@@ -55,8 +57,11 @@ class RemoteTraces:
             if key_of(record) != key:
                 return None
             outputs = {layer["annotations"][media_types.TITLE]: _blob(layer) for layer in manifest["layers"]}
-            for blob in outputs.values():
-                self._remote.download_blob(blob, self._store)
+            for layer, blob in zip(manifest["layers"], outputs.values(), strict=True):
+                if content := _embedded(layer):
+                    self._store.put(content)
+                else:
+                    self._remote.download_blob(blob, self._store)
         except (ManifestUnknown, RepositoryUnknown, RemoteBlobUnknown):
             return None
         except (ValueError, KeyError, TypeError):
@@ -74,35 +79,47 @@ class RemoteTraces:
             return
         written = canonical_json.encode(record_to_json(trace.record))
         config = self._store.put(written, durable=False)
-        embedded = {"data": b64encode(written).decode()} if len(written) <= _EMBEDDED_LIMIT_BYTES else {}
+        small = {config: written} if len(written) <= _EMBEDDED_LIMIT_BYTES else {}
+        small |= self._small(trace.outputs.values())
         for blob in {config, *trace.outputs.values()}:
             self._remote.upload_blob(blob, self._store)
         manifest = {
             "schemaVersion": 2,
             "mediaType": media_types.OCI_MANIFEST,
             "artifactType": ACTION,
-            "config": _descriptor(RECORD, config) | embedded,
+            "config": _descriptor(RECORD, config, small.get(config)),
             "layers": [
-                _descriptor(OUTPUT, blob) | {"annotations": {media_types.TITLE: name}}
+                _descriptor(OUTPUT, blob, small.get(blob)) | {"annotations": {media_types.TITLE: name}}
                 for name, blob in sorted(trace.outputs.items())
             ],
             "annotations": {_SECONDS: f"{trace.seconds:.4f}"},
         }
         self._remote.put_manifest(canonical_json.encode(manifest), media_types.OCI_MANIFEST, _tag(trace.key))
 
+    def _small(self, outputs: Iterable[Blob]) -> Iterator[tuple[Blob, bytes]]:
+        """The smallest of some outputs, as many as the manifest can hold."""
+        left_bytes = _EMBEDDED_OUTPUTS_LIMIT_BYTES
+        for blob in sorted(set(outputs), key=lambda blob: (blob.size_bytes, blob.digest)):
+            left_bytes -= blob.size_bytes
+            if left_bytes < 0:
+                return
+            yield blob, self._store.read(blob.digest)
+
 
 def _embedded(descriptor: Mapping[str, Any]) -> bytes:
-    """What lies in a descriptor itself; nothing where that is not what it names. The key judges a record anyway."""
+    """What lies in a descriptor itself; nothing where that is not what it names."""
     content = b64decode(descriptor.get("data", ""))
-    return content if Digest.of_bytes(content) == Digest.parse(descriptor["digest"]) else b""
+    return content if Blob(Digest.of_bytes(content), len(content)) == _blob(descriptor) else b""
 
 
 def _tag(key: Digest) -> str:
     return f"ac1-{key.hex}"
 
 
-def _descriptor(media_type: str, blob: Blob) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": str(blob.digest), "size": blob.size_bytes}
+def _descriptor(media_type: str, blob: Blob, content: bytes | None) -> dict[str, Any]:
+    """How a manifest names a blob; `content` goes into the manifest itself."""
+    plain = {"mediaType": media_type, "digest": str(blob.digest), "size": blob.size_bytes}
+    return plain if content is None else plain | {"data": b64encode(content).decode()}
 
 
 def _blob(descriptor: Mapping[str, Any]) -> Blob:
