@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from runtime.model.tokenizer import Tokenizer
@@ -13,6 +14,16 @@ _KNOWN = (
     ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
     ("▁<PRE>", "▁<SUF>", "▁<MID>"),
 )
+
+
+def fills_gaps(tokenizer_json: bytes) -> bool:
+    """Whether a `tokenizer.json` has such tokens. They are looked for as they are written: parsing takes long."""
+    return any(all(_is_written(name, tokenizer_json) for name in names) for names in _KNOWN)
+
+
+def _is_written(name: str, tokenizer_json: bytes) -> bool:
+    forms = {json.dumps(name, ensure_ascii=is_ascii).encode() for is_ascii in (False, True)}
+    return any(form in tokenizer_json for form in forms)
 
 
 @dataclass(frozen=True, slots=True)

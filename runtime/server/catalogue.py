@@ -14,9 +14,11 @@ from registry.artifact.reader import Artifact
 from registry.digest import Digest
 from registry.errors import MlxbuildError
 from registry.home import Home
+from registry.store.errors import BlobMissing
 from registry.store.layout import Store
 from runtime.model.facts import ModelFacts
-from runtime.model.files import DEFAULTS_FILE, FACTS_FILE
+from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TOKENIZER_FILE
+from runtime.model.infill import fills_gaps
 from runtime.server.logger import log
 
 CONFIG_FILE = "config.json"
@@ -31,6 +33,8 @@ class ListedModel:
     """None where another tool made it: they are found out when it is loaded."""
     config: Mapping[str, Any]
     """Its `config.json`."""
+    fills_gaps: bool
+    """Whether its tokenizer has tokens for that."""
     modified: datetime
     """When its manifest came into the store, in the local time zone."""
 
@@ -57,7 +61,8 @@ class ListedModel:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """In Ollama's words."""
-        return ("completion",) if self.facts is None else self.facts.capabilities
+        known = ("completion",) if self.facts is None else self.facts.capabilities
+        return (*known, "insert") if self.fills_gaps and "completion" in known else known
 
     @property
     def context_length(self) -> int | None:
@@ -110,7 +115,23 @@ def _described(home: str, digest: Digest, modified_seconds: float) -> ListedMode
     artifact = Artifact.open(Store(Home(Path(home))), digest)
     facts = ModelFacts.from_json(artifact.read(FACTS_FILE)) if artifact.file(FACTS_FILE) else None
     modified = datetime.fromtimestamp(modified_seconds).astimezone()
-    return ListedModel(artifact, facts, _json_file(artifact, CONFIG_FILE), modified)
+    return ListedModel(artifact, facts, _json_file(artifact, CONFIG_FILE), _fills_gaps(artifact), modified)
+
+
+def _fills_gaps(artifact: Artifact) -> bool:
+    file = artifact.file(TOKENIZER_FILE)
+    if file is None:
+        return False
+    try:
+        return _tokens_for_gaps(artifact.store.path(file.blob.digest))
+    except (BlobMissing, OSError):  # which is told when it is loaded
+        return False
+
+
+@lru_cache(maxsize=1024)
+def _tokens_for_gaps(tokenizer: Path) -> bool:
+    """Variants of a model share their tokenizer."""
+    return fills_gaps(tokenizer.read_bytes())
 
 
 def _json_file(artifact: Artifact, path: str) -> Mapping[str, Any]:

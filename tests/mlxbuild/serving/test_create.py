@@ -187,6 +187,10 @@ def test_a_model_with_tokens_for_it_fills_gaps(raw: httpx.Client, served: ServeP
     tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:-3]
     changed = {"tokenizer.json": post_blob(raw, json.dumps(tokenizer).encode())}
     create(raw, model="gaps", files=flat(files) | changed)
+    listed = {model["name"]: model["capabilities"] for model in raw.get("/api/tags").json()["models"]}
+    assert "insert" in listed["gaps:latest"]
+    assert "insert" not in listed["hello:latest"]
+    assert "insert" in raw.post("/api/show", json={"model": "gaps"}).json()["capabilities"]
     with ollama.Client(served.url) as client:
         told = client.generate("gaps", "A lock", suffix=" by its digest.", options={"num_predict": 3})
     assert told.eval_count

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from runtime.engine.preparation import NoInfill
-from runtime.model.infill import Infill
+from runtime.model.infill import _KNOWN, Infill, fills_gaps
 from runtime.model.tokenizer import Tokenizer
 from runtime.protocol.requests import CompletionRequest
 from runtime.session import LoadedModel
@@ -28,6 +30,18 @@ def test_the_texts_stand_around_the_gap(names: tuple[str, str, str]) -> None:
     assert infill is not None
     tokens = infill.tokens(tokenizer, "def f(", "return x")
     assert tokenizer.decode(tokens) == f"{names[0]}def f({names[1]}return x{names[2]}"
+
+
+@pytest.mark.parametrize("names", _KNOWN)
+def test_they_are_found_in_the_file_of_a_tokenizer(names: tuple[str, str, str]) -> None:
+    backend = byte_tokenizer()
+    assert not fills_gaps(backend.to_str().encode())
+    backend.add_special_tokens(list(names[:2]))
+    assert not fills_gaps(backend.to_str().encode())
+    backend.add_special_tokens(list(names))
+    written = backend.to_str()
+    assert fills_gaps(written.encode())
+    assert fills_gaps(json.dumps(json.loads(written)).encode())
 
 
 def test_a_model_without_such_tokens_refuses(tiny: LoadedModel) -> None:
