@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-_MOST_STEPS = 1.5
+_MOST_STEPS = 1.0
 """As long as so many steps of the running answers may a part take that is read between two of them."""
-_FIRST_TOKENS = 32
-_SMALLEST_TOKENS = 4
+_SLOW_STEPS = 1.5
+"""What takes longer than so many usual steps is a slow one."""
+_SMALLEST = 4
 _SMOOTHING = 0.3
 _PARTS_BETWEEN_LOOKS = 64
 """As many parts are read before it is measured again how long a step takes by itself."""
@@ -16,53 +17,55 @@ _PARTS_BETWEEN_TRIALS = 256
 class Pace:
     """Keeps parts of prompts in proportion to the steps between them, so that running answers stay fluent.
 
-    Sizes are powers of two: few sizes are few shapes to compute with.
+    Sizes are counts of tokens times the layers that they go through. They are halved and doubled, as few sizes are few
+    shapes to compute with.
     """
 
-    def __init__(self, most_tokens: int) -> None:
-        self._most_tokens = most_tokens
+    def __init__(self, *, most: int, first: int) -> None:
+        """With sizes of at most `most`; `first` is where it begins while answers are running."""
+        self._most = most
         self._step_seconds: float | None = None
         self._part_seconds: dict[int, float] = {}
         """By size."""
-        self._tokens = min(_FIRST_TOKENS, most_tokens)
+        self._size = min(first, most)
         self._parts = 0
 
-    def ticked(self, seconds: float, read_tokens: int) -> None:
-        """Answers took a step, and after it so many tokens of prompts were read, in as many seconds together."""
-        if not read_tokens:
+    def ticked(self, seconds: float, read: int) -> None:
+        """Answers took a step, and after it a part of that size was read, in so many seconds together."""
+        if not read:
             before = self._step_seconds  # now and then a step takes long, as when caches grow: that is not the usual
-            self._step_seconds = _smoothed(before, seconds if before is None else min(seconds, _MOST_STEPS * before))
-        elif self._step_seconds is not None and read_tokens > self._tokens // 2:
+            self._step_seconds = _smoothed(before, seconds if before is None else min(seconds, _SLOW_STEPS * before))
+        elif self._step_seconds is not None and read > self._size // 2:
             reading = max(seconds - self._step_seconds, 0.0)
-            self._part_seconds[self._tokens] = _smoothed(self._part_seconds.get(self._tokens), reading)
+            self._part_seconds[self._size] = _smoothed(self._part_seconds.get(self._size), reading)
 
-    def part_tokens(self, *, step_seconds: float | None) -> int:
-        """How many tokens to read next, at most; 0 to leave one step alone.
+    def part(self, *, step_seconds: float | None) -> int:
+        """What size to read next, at most; 0 to leave one step alone.
 
         `step_seconds` is what the step just before took; None where no answers are running. After a slow one, as when
         caches have grown, nothing is read: both together would be a stall.
         """
         if step_seconds is None:
-            return self._most_tokens
-        if self._step_seconds is None or step_seconds > _MOST_STEPS * self._step_seconds:
+            return self._most
+        if self._step_seconds is None or step_seconds > _SLOW_STEPS * self._step_seconds:
             return 0
         self._parts += 1
         if self._parts % _PARTS_BETWEEN_TRIALS == 0:
-            self._part_seconds.pop(self._tokens * 2, None)  # it may have been bad luck, or a longer prompt
+            self._part_seconds.pop(self._size * 2, None)  # it may have been bad luck, or a longer prompt
         if self._parts % _PARTS_BETWEEN_LOOKS == 0:
             return 0
-        taken = self._part_seconds.get(self._tokens)
+        taken = self._part_seconds.get(self._size)
         if taken is not None:
             bound = _MOST_STEPS * self._step_seconds
             if taken > bound:
-                self._tokens = max(self._tokens // 2, _SMALLEST_TOKENS)
+                self._size = max(self._size // 2, _SMALLEST)
             elif self._foreseen_seconds(taken) <= bound:
-                self._tokens = min(self._tokens * 2, self._most_tokens)
-        return self._tokens
+                self._size = min(self._size * 2, self._most)
+        return self._size
 
     def _foreseen_seconds(self, taken: float) -> float:
         """What a part of twice the size will take. Some of that does not depend on the size, as two sizes tell."""
-        smaller, larger = (self._part_seconds.get(size) for size in (self._tokens // 2, self._tokens * 2))
+        smaller, larger = (self._part_seconds.get(size) for size in (self._size // 2, self._size * 2))
         if larger is not None:
             return larger
         return taken if smaller is None else taken + 2 * max(taken - smaller, 0.0)

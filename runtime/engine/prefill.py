@@ -12,6 +12,8 @@ from runtime.engine.row import Row
 
 SHORT_TOKENS = 256
 """Prompts with at most as many tokens left are read together."""
+_SLICED_TOKENS = 16
+"""When fewer should go through all layers at once, so many go through some of the layers at once."""
 _TOKENS_BETWEEN_CHECKPOINTS = 2048
 
 
@@ -28,6 +30,10 @@ class _Reading:
     """None before it begins: until then others may read what it shares with them."""
     stops: list[int] = field(default_factory=list)
     """Counts of tokens at which a checkpoint is kept; ascending."""
+    begun: int = 0
+    """How many of the waiting tokens are on their way through the layers."""
+    passed: int = 0
+    """How many layers those went through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +51,8 @@ class Part:
 
     rows: list[Row]
     """Those that got further."""
-    tokens: int
-    """Padding included."""
+    size: int
+    """Tokens times the layers that they went through, padding included."""
     ready: Ready | None = None
 
 
@@ -78,25 +84,28 @@ class Prefill:
         gone = {id(row) for row in rows}
         for reading in self._readings:
             if id(reading.row) in gone and reading.layers is not None:
+                if reading.begun:
+                    self._pass(reading, reading.layers, len(reading.layers))
                 self._keep(reading.row, reading.layers)
         self._readings = [reading for reading in self._readings if id(reading.row) not in gone]
 
-    def advance(self, limit_tokens: int) -> Part:
-        """Read a part of at most that many tokens."""
+    def advance(self, limit: int) -> Part:
+        """Read a part of at most that size: tokens times layers that they go through."""
         reading = self._next()
         layers = self._begun(reading)
-        if len(reading.waiting) <= min(limit_tokens, SHORT_TOKENS) and self._merges(reading):
+        limit_tokens = limit // max(len(layers), 1)
+        if not reading.begun and len(reading.waiting) <= min(limit_tokens, SHORT_TOKENS) and self._merges(reading):
             together = self._fitting(reading, limit_tokens)
             if len(together) > 1:
                 return self._read_together(together)
         row = reading.row
-        count = self._read(reading, layers, limit_tokens) if reading.waiting else 0
+        size = self._read(reading, layers, limit) if reading.waiting else 0
         if reading.waiting:
-            return Part([row], count)
+            return Part([] if reading.begun else [row], size)
         self._readings.remove(reading)
         grow_by(layers, 0)
         self._keep(row, layers)
-        return Part([row], count, Ready([row], layers, is_merged=False))
+        return Part([row], size, Ready([row], layers, is_merged=False))
 
     def _next(self) -> _Reading:
         self._turn += 1
@@ -126,7 +135,7 @@ class Prefill:
         """Short prompts that, padded to the longest of them, are one part together."""
         together, longest = [first], len(first.waiting)
         for reading in self._readings:
-            if first.stops or reading is first or len(reading.waiting) > SHORT_TOKENS:
+            if first.stops or reading is first or reading.begun or len(reading.waiting) > SHORT_TOKENS:
                 continue
             width = max(longest, len(reading.waiting))
             if width * (len(together) + 1) > limit_tokens or not self._merges(reading) or reading.stops:
@@ -139,24 +148,41 @@ class Prefill:
         layers = self._begun(reading)
         return not reading.row.kind and can_merge(layers)
 
-    def _read(self, reading: _Reading, layers: Layers, limit_tokens: int) -> int:
-        """Read a part of one prompt; returns its size."""
+    def _read(self, reading: _Reading, layers: Layers, limit: int) -> int:
+        """Read a part of one prompt; returns its size.
+
+        What is computed for some tokens is cut between layers where all of it at once would take too long: MLX computes
+        what is asked for, and the cache of a layer needs nothing of the layers behind it.
+        """
         import mlx.core as mx
 
-        row = reading.row
-        count = min(limit_tokens, len(reading.waiting))
-        if reading.stops:
-            count = min(count, reading.stops[0] - row.cached_tokens)
-        reading.model(mx.array(reading.waiting[:count])[None], cache=layers)
-        mx.eval([layer.state for layer in layers])
+        if not reading.begun:
+            count = max(limit // len(layers), min(limit, _SLICED_TOKENS))
+            if reading.stops:
+                count = min(count, reading.stops[0] - reading.row.cached_tokens)
+            reading.begun = min(count, len(reading.waiting))
+            reading.model(mx.array(reading.waiting[: reading.begun])[None], cache=layers)
+        count = reading.begun
+        return count * self._pass(reading, layers, max(limit // count, 1))
+
+    def _pass(self, reading: _Reading, layers: Layers, most: int) -> int:
+        """Take what is on its way through so many layers more, at most; returns through how many."""
+        import mlx.core as mx
+
+        row, first, count = reading.row, reading.passed, reading.begun
+        reading.passed = min(first + most, len(layers))
+        mx.eval([layer.state for layer in layers[first : reading.passed]])
         if count > SHORT_TOKENS:  # small parts come between steps, which would have to get their memory anew
             mx.clear_cache()
-        row.cached_tokens += count
-        del reading.waiting[:count]
-        if reading.stops and reading.stops[0] == row.cached_tokens:
-            del reading.stops[0]
-            self._keep(row, layers)
-        return count
+        passed = reading.passed - first
+        if reading.passed == len(layers):
+            row.cached_tokens += count
+            del reading.waiting[:count]
+            reading.begun = reading.passed = 0
+            if reading.stops and reading.stops[0] == row.cached_tokens:
+                del reading.stops[0]
+                self._keep(row, layers)
+        return passed
 
     def _read_together(self, readings: list[_Reading]) -> Part:
         """Read several prompts to their ends, the shorter ones padded on the right."""
@@ -181,7 +207,7 @@ class Prefill:
             row.cached_tokens = len(row.tokens) - 1
         done = {id(row) for row in rows}
         self._readings = [reading for reading in self._readings if id(reading.row) not in done]
-        return Part(rows, longest * len(rows), Ready(rows, layers, is_merged=True))
+        return Part(rows, longest * len(rows) * len(layers), Ready(rows, layers, is_merged=True))
 
     def _keep(self, row: Row, layers: Layers) -> None:
         self._prefixes.keep(row.tokens[: row.cached_tokens], shared(layers), row.kind)

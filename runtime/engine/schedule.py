@@ -11,6 +11,7 @@ from typing import Any
 from registry.errors import EnvironmentFailure, UserError
 from runtime.engine.batch import Batch
 from runtime.engine.demand import Demand, expected_answer_tokens
+from runtime.engine.layers import fresh
 from runtime.engine.limits import Limits
 from runtime.engine.pace import Pace
 from runtime.engine.penalties import Penalties
@@ -23,6 +24,7 @@ from runtime.protocol.events import Event, Progress
 from runtime.protocol.failures import as_failure
 
 _PART_TOKENS = 512
+_FIRST_TOKENS = 32
 
 
 class MemoryTooSmall(EnvironmentFailure):
@@ -71,7 +73,8 @@ class Schedule:
         self._speculation = None if self._pair is None else Speculation(self._pair, self._count_drafted)
         """Of one row that came when nothing else was to do."""
         self._waiting: deque[Row] = deque()
-        self._pace = Pace(limits.part_tokens or _PART_TOKENS)
+        depth = max(len(fresh(model)), 1)
+        self._pace = Pace(most=(limits.part_tokens or _PART_TOKENS) * depth, first=_FIRST_TOKENS * depth)
         self._demand = Demand(model, draft)
         self._tick_seconds = 0.0
         self.counts = Counts()
@@ -99,10 +102,10 @@ class Schedule:
             if batch.rows:
                 done += self._step(batch)
         step_seconds = time.perf_counter() - begun if was_running else None
-        read_tokens = self._read(step_seconds) if self._prefill.rows else 0
+        read = self._read(step_seconds) if self._prefill.rows else 0
         self._tick_seconds = time.perf_counter() - begun
         if was_running:
-            self._pace.ticked(self._tick_seconds, read_tokens)
+            self._pace.ticked(self._tick_seconds, read)
         return done
 
     def rest(self) -> None:
@@ -240,8 +243,8 @@ class Schedule:
             self.counts.postponed += 1
 
     def _read(self, step_seconds: float | None) -> int:
-        """Read a part of a prompt, after a step of running answers if there are any; returns how many tokens."""
-        limit = self._pace.part_tokens(step_seconds=step_seconds)
+        """Read a part of a prompt, after a step of running answers if there are any; returns its size."""
+        limit = self._pace.part(step_seconds=step_seconds)
         if not limit:
             return 0
         part = self._prefill.advance(limit)
@@ -252,7 +255,7 @@ class Schedule:
             self.counts.prompt_tokens += sum(len(row.prepared.tokens) for row in new)
             self.counts.reused_tokens += sum(row.writer.reused_tokens for row in new)
             self._join(part.ready)
-        return part.tokens
+        return part.size
 
     def _join(self, ready: Ready) -> None:
         batch = self._batch_for(ready.rows)
