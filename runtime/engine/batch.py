@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from runtime.engine.layers import Layers, extracted, filtered, grow_by, merged
 from runtime.engine.row import Row
 from runtime.engine.sampling import sample
 from runtime.engine.scores import LazyScores
+from runtime.engine.step import Step
 from runtime.engine.writer import Scores
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class Batch:
     A single row keeps its caches as they are; several rows share caches in which the shorter ones are padded.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, step: Step) -> None:
+        self._step = step
         self.rows: list[Row] = []
         self._layers: Layers = []
         self._is_merged = False
@@ -89,7 +90,7 @@ class Batch:
         """Put the next step under way; returns what `inputs` are."""
         import mlx.core as mx
 
-        logits = self._model(inputs[:, None], cache=self._layers)[:, -1, :]
+        logits = self._step(inputs, self._layers)
         values: list[int] | None = None
         if any(row.prepared.constraint for row in self.rows):
             mx.async_eval(logits)  # type: ignore[no-untyped-call]

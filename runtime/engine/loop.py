@@ -17,6 +17,7 @@ from runtime.engine.prepared import Prepared
 from runtime.engine.row import Deliver, Row
 from runtime.engine.schedule import Schedule
 from runtime.engine.statistics import Statistics
+from runtime.engine.step import Step
 from runtime.model.memory import OutOfMemory, is_lack_of_memory
 from runtime.model.threads import leave_streams_in_order
 from runtime.model.tokenizer import Tokenizer
@@ -97,6 +98,16 @@ class Engine:
         self._loop.ask(command)
         return future
 
+    def compile_steps(self) -> Future[None]:
+        """Have answers that are computed alone take compiled steps from now on.
+
+        The first one takes seconds where MLX does not find kernels that were compiled before.
+
+        Raises:
+            EngineEnded: the engine takes no more requests.
+        """
+        return self.run(self._loop.step.compile)
+
     def statistics(self) -> Statistics:
         """What the engine has done and is doing."""
         return self._loop.statistics()
@@ -115,7 +126,8 @@ class _Loop:
     """What runs on the engine's thread, with the way to it."""
 
     def __init__(self, model: Any, limits: Limits, draft: Any) -> None:
-        self._new_schedule = partial(Schedule, model, limits, draft)
+        self.step = Step(model)
+        self._new_schedule = partial(Schedule, model, self.step, limits, draft)
         self._schedule = self._new_schedule()
         self._rows: dict[Ticket, Row] = {}
         self._lock = threading.RLock()  # an engine may be collected while its thread is asked for something

@@ -20,6 +20,7 @@ from runtime.engine.prefix_cache import PrefixCache
 from runtime.engine.row import Row
 from runtime.engine.speculation import ModelPair, Speculation
 from runtime.engine.statistics import Statistics
+from runtime.engine.step import Step
 from runtime.protocol.events import Event, Progress
 from runtime.protocol.failures import as_failure
 
@@ -55,19 +56,20 @@ class Counts:
 class Schedule:
     """The requests of an engine between submission and ending. For the engine's thread alone."""
 
-    def __init__(self, model: Any, limits: Limits, draft: Any = None) -> None:
-        """For a model of mlx-lm, and a smaller one that drafts for it; nothing is computed yet.
+    def __init__(self, model: Any, step: Step, limits: Limits, draft: Any = None) -> None:
+        """For a model of mlx-lm with its `step`, and a smaller one that drafts for it; nothing is computed yet.
 
         A cache without a limit may grow without one.
         """
         self._model = model
+        self._step_of_batch = step
         self._rows = limits.rows
         self._cache_bytes = limits.cache_bytes
         self._prefixes = PrefixCache(model, limits.prefix_bytes or 0)
         self._prefill = Prefill(model, self._prefixes)
         self._shared: list[Batch] = []
         """Rows of about one length each: the shorter ones of a batch are padded to its longest."""
-        self._alone = Batch(model)
+        self._alone = Batch(step)
         """Of one row that cannot be computed together with others."""
         self._pair = None if draft is None else ModelPair(model, draft)
         self._speculation = None if self._pair is None else Speculation(self._pair, self._count_drafted)
@@ -130,6 +132,7 @@ class Schedule:
             working_since=working_since,
             postponed=self.counts.postponed,
             failures=failures,
+            is_compiled=self._step_of_batch.is_compiled,
             cache_bytes=self._demand.expected_bytes(running),
             prefixes=self._prefixes.figures(),
         )
@@ -278,6 +281,6 @@ class Schedule:
 
         best = min(self._shared, key=padding_bytes, default=None)
         if best is None or padding_bytes(best) > self._demand.footprint.weights_bytes:
-            best = Batch(self._model)
+            best = Batch(self._step_of_batch)
             self._shared.append(best)
         return best

@@ -34,4 +34,6 @@ class Statistics:
     """Ticks that failed."""
     cache_bytes: int = 0
     """What the layer caches of running requests take, by prediction."""
+    is_compiled: bool = False
+    """Whether answers that are computed alone take compiled steps."""
     prefixes: PrefixFigures = field(default_factory=lambda: PrefixFigures(0, 0, 0, 0, 0))

@@ -76,3 +76,5 @@ class Vitals:
     """How often an answer had to wait in its middle, for memory."""
     failures: int = 0
     """Ticks that failed, with all requests that were running."""
+    is_compiled: bool = False
+    """Whether answers that are computed alone take compiled steps."""

@@ -22,6 +22,7 @@ from runtime.protocol.events import Event, Failure, is_last
 from runtime.protocol.failures import as_failure
 from runtime.protocol.loaded import Loaded, Vitals
 from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
+from runtime.runner.kernels import compile_steps
 from runtime.runner.outbox import Outbox
 from runtime.session import LoadedModel
 
@@ -102,6 +103,7 @@ class Work:
             tick_seconds=figures.tick_seconds,
             postponed=figures.postponed,
             failures=figures.failures,
+            is_compiled=figures.is_compiled,
         )
 
     def _load(self) -> None:
@@ -131,6 +133,8 @@ class Work:
         self._model = model
         self._outbox.say("ready", loaded)
         self._outbox.say("beat", self.vitals())
+        if "completion" in model.capabilities:
+            compile_steps(model)
 
     def _answer(self, number: int, request: Request) -> None:
         with self._lock:

@@ -91,6 +91,24 @@ OWN_CONFIG: Mapping[str, Mapping[str, Any]] = {
     },
 }
 KINDS = tuple(OWN_CONFIG)
+PLAIN_CONFIG: Mapping[str, Mapping[str, Any]] = {
+    "llama": {},
+    "gemma2": {"query_pre_attn_scalar": 16},
+    "phi3": {},
+    "olmo2": {},
+    "starcoder2": {"norm_epsilon": 1e-5},
+    "cohere": {"layer_norm_eps": 1e-5, "logit_scale": 0.5, "use_qk_norm": False},
+    "gpt2": {"n_ctx": 512, "n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 512, "layer_norm_epsilon": 1e-5},
+    "qwen3_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "moe_intermediate_size": 32,
+        "norm_topk_prob": True,
+    },
+}
+"""More models that have keys and values alone."""
 _WIDE = {"model_type": "qwen3", **_COMMON, "head_dim": 64}
 """Heads as large as they have to be to be quantized."""
 
@@ -98,7 +116,7 @@ _WIDE = {"model_type": "qwen3", **_COMMON, "head_dim": 64}
 @functools.cache
 def random_model(kind: str) -> Any:
     """In float32, evaluated; the same one each time."""
-    config = _WIDE if kind == "wide" else {"model_type": kind, **_COMMON, **OWN_CONFIG[kind]}
+    config = _WIDE if kind == "wide" else {"model_type": kind, **_COMMON, **{**OWN_CONFIG, **PLAIN_CONFIG}[kind]}
     model_class, arguments_class = model_classes(config)
     mx.random.seed(5)
     model = model_class(arguments_class.from_dict(config))

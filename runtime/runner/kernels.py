@@ -1,0 +1,96 @@
+"""Has a model's steps compiled aside, so that no answer waits for g++. What is compiled: `runtime.engine.step`.
+
+MLX compiles each kernel when it is first needed, and everything that computes waits for it. So another process takes a
+step of the same model first; its kernels are moved to where this process finds them by their names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+
+from registry.errors import MlxbuildError
+from runtime.engine.step import WORTHWHILE_BYTES, Step, can_compile
+from runtime.runner.orphan import end_with_parent
+from runtime.session import LoadedModel
+
+_PATIENCE_SECONDS = 300
+_POLITENESS = 19
+
+
+def compile_steps(model: LoadedModel) -> None:
+    """Have a model take compiled steps as soon as their kernels are there; returns at once.
+
+    Where there is no compiler, or nothing to gain, its steps stay as they are.
+    """
+    holding = model.weights.holding
+    is_worthwhile = holding.device == "cpu" and holding.size_bytes <= WORTHWHILE_BYTES
+    if sys.platform == "linux" and is_worthwhile and shutil.which("g++") and not os.environ.get("MLX_DISABLE_COMPILE"):
+        threading.Thread(target=_prepare, args=(model,), name="kernels", daemon=True).start()
+
+
+def _prepare(model: LoadedModel) -> None:
+    scratch = Path(tempfile.gettempdir())
+    is_there = scratch / f"steps-{_name(model.folder)}"
+    if not is_there.exists():
+        aside = scratch / "aside"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(mode=0o700)
+        command = (sys.executable, "-I", "-m", "runtime.runner.kernels", str(model.folder), str(os.getpid()))
+        environment = {**os.environ, "TMPDIR": str(aside)}
+        try:
+            subprocess.run(command, env=environment, check=True, timeout=_PATIENCE_SECONDS)
+        except (OSError, subprocess.SubprocessError):
+            traceback.print_exc()  # steps stay as they are
+            return
+        _move(aside, scratch)
+        is_there.touch()
+    try:
+        model.engine.compile_steps()
+    except MlxbuildError:
+        return  # the engine ended meanwhile
+
+
+def _name(folder: Path) -> str:
+    """The same for models of the same code, form and sizes, and thus of the same kernels."""
+    told = f"{version('mlx')} {version('mlx-lm')} ".encode() + (folder / "config.json").read_bytes()
+    return hashlib.sha256(told).hexdigest()[:16]
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move what is not there yet; each file appears whole."""
+    for file in source.rglob("*.so"):
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            file.replace(place)
+    shutil.rmtree(source, ignore_errors=True)
+
+
+def _take_a_step(folder: Path) -> None:
+    import mlx.core as mx
+
+    from runtime.engine.layers import fresh
+    from runtime.model.load import load_weights
+
+    model = load_weights(folder).model
+    layers = fresh(model)
+    model(mx.array([[0]]), cache=layers)
+    if can_compile(layers):
+        step = Step(model)
+        step.compile()
+        mx.eval(step(mx.array([0], dtype=mx.uint32), layers))
+
+
+if __name__ == "__main__":
+    end_with_parent(int(sys.argv[2]))
+    os.nice(_POLITENESS)
+    _take_a_step(Path(sys.argv[1]))
