@@ -31,6 +31,8 @@ class Footprint:
     """What one number of keys and values takes."""
     weights_bytes: int
     """What the model itself takes; each step reads all of it."""
+    depth: int
+    """How many layer caches there are."""
 
     @classmethod
     def of(cls, model: Any) -> Footprint:
@@ -64,6 +66,7 @@ class Footprint:
             group_size,
             number_bytes,
             _weights_bytes(model),
+            len(layers),
         )
 
     def in_bits(self, bits: int) -> Footprint:

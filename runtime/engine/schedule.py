@@ -6,12 +6,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from registry.errors import EnvironmentFailure, UserError
 from runtime.engine.batch import Batch
 from runtime.engine.demand import Demand, expected_answer_tokens
-from runtime.engine.layers import fresh
 from runtime.engine.limits import Limits
 from runtime.engine.pace import Pace
 from runtime.engine.penalties import Penalties
@@ -75,8 +75,7 @@ class Schedule:
         self._speculation = None if self._pair is None else Speculation(self._pair, self._count_drafted)
         """Of one row that came when nothing else was to do."""
         self._waiting: deque[Row] = deque()
-        depth = max(len(fresh(model)), 1)
-        self._pace = Pace(most=(limits.part_tokens or _PART_TOKENS) * depth, first=_FIRST_TOKENS * depth)
+        self._part_tokens = limits.part_tokens or _PART_TOKENS
         self._demand = Demand(model, draft)
         self._tick_seconds = 0.0
         self.counts = Counts()
@@ -284,3 +283,8 @@ class Schedule:
             best = Batch(self._step_of_batch)
             self._shared.append(best)
         return best
+
+    @cached_property
+    def _pace(self) -> Pace:
+        depth = self._demand.footprint.depth
+        return Pace(most=self._part_tokens * depth, first=_FIRST_TOKENS * depth)
