@@ -2,220 +2,196 @@
 
     python -m benchmarks.soak --minutes 20
 
-People chat, stream, leave in the middle, call tools, ask for JSON and vectors, send nonsense, and want more models
-than may be loaded; now and then a runner is killed. It prints a line a minute, and exits with 1 if a bound is broken.
+Twelve people chat, stream, leave in the middle, call tools, ask for JSON and vectors, send nonsense, and want more
+models than may be loaded; now and then a runner is killed. One model is pinned, so that its runner works all the time.
+It prints a line a minute, and exits with 1 if a bound is broken.
+
+Whether something grows is told by medians: that of the last quarter of the time may be above that of the second by
+little more than the figures vary within a quarter.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import signal
+import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks import servers
+from benchmarks.people import ACTS, KILLED, STUCK, Act, Person, live
 from benchmarks.workplace import fresh_home
 
 _HELLO = Path(__file__).parent.parent / "examples" / "hello"
-_MODELS = ("hello:int4", "hello:int4", "hello:int4", "hello:int8", "hello:none")
 _PEOPLE = 12
-_WARM_MINUTES = 3
-_GROWTH_BYTES = 24 * 2**20
-"""Of the server, from when it is warm to the end."""
-_SILENT_SECONDS = 90.0
-_SCHEMA = {"type": "object", "properties": {"answer": {"type": "string", "maxLength": 20}}, "required": ["answer"]}
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Get the current weather in a city",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
-
-Act = Callable[["_Person"], Awaitable[str]]
+_SETTINGS = {"MLXBUILD_MAX_LOADED_MODELS": "2", "MLXBUILD_PIN": "hello:int4"}
+_SAMPLE_SECONDS = 15.0
+_KILL_SECONDS = 300.0
+_REST_SECONDS = 3.0
+_SERVER_GROWTH = 0.03
+_RUNNER_GROWTH = 0.06
+"""Of the pinned model, whose caches come and go."""
+_MORE_DESCRIPTORS = 5
+Seen = Counter[tuple[Act, str]]
 
 
-class _Person:
-    """One who keeps asking."""
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A server at one moment."""
 
-    def __init__(self, client: httpx.AsyncClient, seed: int) -> None:
-        self.client = client
-        self.chance = random.Random(seed)
-
-    @property
-    def model(self) -> str:
-        return self.chance.choice(_MODELS)
-
-    @property
-    def messages(self) -> list[dict[str, str]]:
-        lines = (_HELLO / "questions.txt").read_text(encoding="utf-8").splitlines()
-        return [{"role": "user", "content": self.chance.choice(lines).split("\t")[0]}]
+    server_bytes: int
+    runner_bytes: int
+    """Of the pinned model's."""
+    descriptors: int
 
 
-async def _chats(person: _Person) -> str:
-    body = {"model": person.model, "messages": person.messages, "options": {"temperature": 0.7}}
-    return await _read(person, "/api/chat", body, '"done":true')
+class _Watch:
+    """Looks at a server while people use it, and kills runners."""
+
+    def __init__(self, server: psutil.Process) -> None:
+        """For a server that holds its pinned model, and no other yet."""
+        self.server = server
+        (self.pinned,) = server.children()
+        self.samples: list[_Sample] = []
+        self.kills = 0
+
+    async def look(self, until: float, seen: Seen) -> None:
+        """Take samples until a moment of the monotonic clock."""
+        began = time.monotonic()
+        minutes = 0
+        while (now := time.monotonic()) < until:
+            await asyncio.sleep(min(_SAMPLE_SECONDS, until - now))
+            self._take()
+            seconds = time.monotonic() - began
+            if seconds >= 60 * (minutes + 1) or seconds >= until - began:
+                minutes += 1
+                self._tell(minutes, seen)
+            if seconds >= _KILL_SECONDS * (self.kills + 1):
+                self._kill()
+
+    def _take(self) -> None:
+        rss = self.server.memory_info().rss
+        self.samples.append(_Sample(rss, self.pinned.memory_info().rss, self.server.num_fds()))
+
+    def _tell(self, minute: int, seen: Seen) -> None:
+        last = self.samples[-1]
+        sys.stdout.write(
+            f"minute {minute}: {seen.total()} requests, server {_mebibytes(last.server_bytes)} MiB, "
+            f"pinned runner {_mebibytes(last.runner_bytes)} MiB, {last.descriptors} descriptors, "
+            f"{self.server.num_threads()} threads, {len(self.server.children())} runners\n"
+        )
+        sys.stdout.flush()
+
+    def _kill(self) -> None:
+        """One runner but the pinned; its requests have to be told."""
+        others = [runner for runner in self.server.children() if runner != self.pinned]
+        if others:
+            with suppress(psutil.NoSuchProcess):
+                random.choice(others).send_signal(signal.SIGKILL)
+                self.kills += 1
 
 
-async def _streams(person: _Person) -> str:
-    body = {"model": person.model, "messages": person.messages, "stream": True, "seed": 7, "temperature": 1.0}
-    return await _read(person, "/v1/chat/completions", body, "[DONE]")
-
-
-async def _writes_to_anthropic(person: _Person) -> str:
-    body = {"model": person.model, "messages": person.messages, "max_tokens": 60, "stream": True}
-    return await _read(person, "/v1/messages", body, "message_stop")
-
-
-async def _leaves(person: _Person) -> str:
-    body = {"model": person.model, "messages": [{"role": "user", "content": "Tell me a story."}], "stream": True}
-    async with person.client.stream("POST", "/api/chat", json=body) as reply:
-        lines = []
-        async for line in reply.aiter_lines():
-            lines.append(line)
-            if reply.status_code == 200 and person.chance.random() < 0.2:
-                return "left"
-    return _outcome(reply.status_code, "".join(lines))
-
-
-async def _calls(person: _Person) -> str:
-    messages = [{"role": "user", "content": "What is the weather in Rome?"}]
-    return await _ask(person, "/api/chat", {"model": person.model, "messages": messages, "tools": [_TOOL]})
-
-
-async def _wants_json(person: _Person) -> str:
-    return await _ask(
-        person, "/api/chat", {"model": person.model, "messages": person.messages, "format": _SCHEMA, "think": False}
-    )
-
-
-async def _embeds(person: _Person) -> str:
-    return await _ask(person, "/api/embed", {"model": person.model, "input": ["one", "two words", "three words now"]})
-
-
-async def _is_rude(person: _Person) -> str:
-    content = person.chance.choice(
-        [b"{", b"[]", b'{"model": 7}', b"\xff\xfe", b'{"model": "nobody", "messages": [{"role": "user"}]}', b""]
-    )
-    path = person.chance.choice(["/api/chat", "/api/generate", "/v1/chat/completions", "/v1/messages", "/api/embed"])
-    reply = await person.client.post(path, content=content)
-    return f"{reply.status_code // 100}xx"
-
-
-async def _goes_on_too_long(person: _Person) -> str:
-    messages = [{"role": "user", "content": "word " * 30_000}]
-    return await _ask(person, "/v1/chat/completions", {"model": person.model, "messages": messages, "max_tokens": 5})
-
-
-async def _stops(person: _Person) -> str:
-    return await _ask(person, "/api/generate", {"model": "hello:int8", "prompt": "", "keep_alive": 0})
-
-
-_ACTS: dict[Act, int] = {
-    _chats: 8, _streams: 8, _writes_to_anthropic: 4, _leaves: 6, _calls: 3, _wants_json: 3, _embeds: 3, _is_rude: 4,
-    _goes_on_too_long: 1, _stops: 1,
-}  # fmt: skip
-
-
-async def _ask(person: _Person, path: str, body: dict[str, Any]) -> str:
-    reply = await person.client.post(path, json={"stream": False, **body})
-    json.loads(reply.content)
-    return _outcome(reply.status_code, reply.text)
-
-
-async def _read(person: _Person, path: str, body: dict[str, Any], end: str) -> str:
-    async with person.client.stream("POST", path, json=body) as reply:
-        text = "".join([line async for line in reply.aiter_lines()])
-    if reply.status_code == 200 and end not in text:
-        return "an error in the stream" if "error" in text else "NO END"
-    return _outcome(reply.status_code, text)
-
-
-def _outcome(status: int, text: str) -> str:
-    """The status; but a request whose runner was killed has to be told so, and is no failure inside."""
-    return "its runner was killed" if status == 500 and signal.SIGKILL.name in text else str(status)
-
-
-async def _live(person: _Person, until: float, seen: Counter[str]) -> None:
-    while time.monotonic() < until:
-        act = person.chance.choices(list(_ACTS), list(_ACTS.values()))[0]
-        name = act.__name__.strip("_")  # type: ignore[attr-defined]
-        try:
-            seen[f"{name}: {await asyncio.wait_for(act(person), _SILENT_SECONDS)}"] += 1
-        except (TimeoutError, httpx.TimeoutException):
-            seen[f"{name}: STUCK"] += 1
-        except httpx.HTTPError as error:
-            seen[f"{name}: {type(error).__name__}"] += 1
-
-
-async def _soak(port: int, process: psutil.Process, minutes: float) -> bool:
-    seen: Counter[str] = Counter()
-    until = time.monotonic() + 60 * minutes
+async def _soak(port: int, server: psutil.Process, minutes: float) -> bool:
     base = f"http://127.0.0.1:{port}"
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=_PEOPLE)
-    async with httpx.AsyncClient(base_url=base, timeout=_SILENT_SECONDS, limits=limits) as client:
-        people = [asyncio.create_task(_live(_Person(client, seed), until, seen)) for seed in range(_PEOPLE)]
-        samples: list[tuple[int, int]] = []
-        minute = 0
-        while time.monotonic() < until:
-            await asyncio.sleep(min(60, max(0.0, until - time.monotonic())))
-            minute += 1
-            samples.append((process.memory_info().rss, process.num_fds()))
-            _tell(minute, process, seen)
-            runners = process.children(recursive=True)
-            if minute % 5 == 0 and runners:
-                random.choice(runners).send_signal(signal.SIGKILL)
+    async with httpx.AsyncClient(base_url=base, timeout=None) as client:
+        while (await client.get("/api/health?ready")).status_code != 200:
+            await asyncio.sleep(0.1)
+    watch = _Watch(server)
+    seen: Seen = Counter()
+    until = time.monotonic() + 60 * minutes
+    async with httpx.AsyncClient(base_url=base, timeout=None, limits=limits) as client:
+        people = [asyncio.create_task(live(Person(client, seed), until, seen)) for seed in range(_PEOPLE)]
+        await watch.look(until, seen)
         await asyncio.gather(*people)
-        await client.aclose()
     async with httpx.AsyncClient(base_url=base) as client:
-        await asyncio.sleep(2)
+        await asyncio.sleep(_REST_SECONDS)
         residents = (await client.get("/api/ps")).json()["models"]
-        busy = sum(model["requests"] for model in residents)
-    for name, count in sorted(seen.items()):
-        sys.stdout.write(f"  {count:7} {name}\n")
-    warm = samples[min(_WARM_MINUTES, len(samples)) - 1]
-    growth = samples[-1][0] - warm[0]
-    broken = {
-        f"the server's memory grew by {growth / 2**20:.1f} MiB": growth > _GROWTH_BYTES,
-        f"{warm[1]} descriptors when it was warm, {process.num_fds()} at the end": process.num_fds() > warm[1] + 5,
-        f"{busy} requests are still being answered": busy > 0,
-        "every request ended": any("STUCK" in name or "NO END" in name for name in seen),
-        "no request met a failure inside the server": any(": 500" in name for name in seen),
+    return _judged({**_of_requests(seen, watch.kills), **_of_the_server(watch, residents)}, seen)
+
+
+def _of_requests(seen: Seen, kills: int) -> Mapping[str, bool]:
+    """What has to hold of the answers, and whether it does."""
+    stuck = sum(count for (_, outcome), count in seen.items() if outcome == STUCK)
+    killed = sum(count for (_, outcome), count in seen.items() if outcome == KILLED)
+    wrong = sum(count for (act, outcome), count in seen.items() if outcome not in (act.right, KILLED, STUCK))
+    missing = [act.name for act in ACTS if not seen[act, act.right]]
+    return {
+        f"{stuck} requests got stuck": not stuck,
+        f"{wrong} requests had another outcome than the right one": not wrong,
+        f"{killed} requests lost their runners, of which {kills} were killed": killed <= kills * _PEOPLE,
+        f"everything was done{''.join(f', but: {name}' for name in missing)}": not missing,
     }
-    for what, is_broken in broken.items():
-        sys.stdout.write(f"{'BROKEN' if is_broken else 'holds'}: {what}\n")
-    return not any(broken.values())
 
 
-def _tell(minute: int, process: psutil.Process, seen: Counter[str]) -> None:
-    runners = [child.memory_info().rss for child in process.children(recursive=True)]
-    sys.stdout.write(
-        f"minute {minute}: {sum(seen.values())} requests, server {process.memory_info().rss / 2**20:.1f} MiB, "
-        f"{process.num_fds()} descriptors, {process.num_threads()} threads, "
-        f"runners {' '.join(f'{rss / 2**20:.0f}' for rss in runners)} MiB\n"
-    )
-    sys.stdout.flush()
+def _of_the_server(watch: _Watch, residents: Sequence[Mapping[str, int]]) -> Mapping[str, bool]:
+    """What has to hold of the server while people used it, and when they have gone."""
+    second, last = _quarters(watch.samples)
+    descriptors = [statistics.median(sample.descriptors for sample in each) for each in (second, last)]
+    at_rest = watch.server.num_fds()
+    busy = sum(resident["requests"] for resident in residents)
+    runners = watch.server.children()
+    zombies = sum(runner.status() == psutil.STATUS_ZOMBIE for runner in runners)
+    told = {
+        f"{descriptors[0]:g} descriptors in the second quarter, {descriptors[1]:g} in the last": (
+            descriptors[1] <= descriptors[0] + _MORE_DESCRIPTORS
+        ),
+        f"{at_rest} descriptors when nobody is there": at_rest <= descriptors[0] + _MORE_DESCRIPTORS,
+        f"{busy} requests are still being answered": not busy,
+        f"{len(residents)} models are loaded, by {len(runners)} processes, of which {zombies} have ended": (
+            len(residents) == len(runners) and not zombies
+        ),
+        "the pinned model was never loaded again": watch.pinned.is_running(),
+    }
+    for what, name, most in (
+        ("server", "server_bytes", _SERVER_GROWTH),
+        ("pinned runner", "runner_bytes", _RUNNER_GROWTH),
+    ):
+        before, after = (statistics.median(getattr(sample, name) for sample in each) for each in (second, last))
+        growth = after / before - 1
+        line = f"{what}: {_mebibytes(before)} MiB in the second quarter, {_mebibytes(after)} in the last: {growth:+.1%}"
+        told[f"{line} (at most {most:+.0%})"] = growth <= most
+    return told
+
+
+def _quarters(samples: Sequence[_Sample]) -> tuple[Sequence[_Sample], Sequence[_Sample]]:
+    """The second and the last."""
+    size = len(samples) // 4
+    return samples[size : 2 * size], samples[-size:]
+
+
+def _judged(claims: Mapping[str, bool], seen: Seen) -> bool:
+    for (act, outcome), count in sorted(seen.items(), key=lambda item: (item[0][0].name, item[0][1])):
+        sys.stdout.write(f"  {count:7} {act.name}: {outcome}{'' if outcome in (act.right, KILLED) else ' (WRONG)'}\n")
+    for claim, holds in claims.items():
+        sys.stdout.write(f"{'holds' if holds else 'BROKEN'}: {claim}\n")
+    return all(claims.values())
+
+
+def _mebibytes(size_bytes: float) -> str:
+    return f"{size_bytes / 2**20:.1f}"
 
 
 def main() -> None:
     """Soak, tell, and judge."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--minutes", type=float, default=20.0, help="at least 2; memory is warm after a few")
     minutes = parser.parse_args().minutes
+    if minutes < 2:
+        parser.error("too short to tell whether anything grows")
     with fresh_home() as home:
         home.run("create", "-f", _HELLO)
-        with servers.ours(home, environment={"MLXBUILD_MAX_LOADED_MODELS": "2"}) as server:
+        with servers.ours(home, environment=_SETTINGS) as server:
             fine = asyncio.run(_soak(server.port, psutil.Process(server.process.pid), minutes))
     sys.exit(0 if fine else 1)
 

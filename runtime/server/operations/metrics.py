@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from http import HTTPMethod
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -15,6 +16,7 @@ from runtime.server.application import Application
 from runtime.server.operations.observation import Observed
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_METHODS = frozenset(HTTPMethod)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _SPEEDS = (1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 
@@ -44,7 +46,8 @@ class Metrics:
 
     def observe(self, observed: Observed) -> None:
         """Count a request."""
-        self._requests.labels(observed.method, observed.route, str(observed.status)).inc()
+        method = observed.method if observed.method in _METHODS else "-"  # a client can make up any number of them
+        self._requests.labels(method, observed.route, str(observed.status)).inc()
         self._request_seconds.labels(observed.route).observe(observed.seconds)
         if observed.error is not None:
             self._errors.labels(observed.error).inc()

@@ -51,6 +51,14 @@ def test_metrics(hello: httpx.Client) -> None:
     assert value("model_failed_ticks", model="hello:latest") == 0
 
 
+def test_methods_that_nobody_knows_are_counted_as_one(hello: httpx.Client) -> None:
+    for number in range(5):
+        assert hello.request(f"M{number}", "/api/chat").status_code == 405
+    page = hello.get("/metrics").text
+    assert 'method="-",route="-",status="405"' in page
+    assert 'method="M1"' not in page
+
+
 @pytest.fixture
 def log_file(tmp_path: Path) -> Iterator[Path]:
     """A log that is written to; afterwards all is as it was."""
