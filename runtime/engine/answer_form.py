@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from runtime.engine.call_bodies import document, text_until
+from runtime.engine.call_parts import document, text_until
 from runtime.engine.grammar import GrammarVocabulary
 from runtime.engine.json_schema import FormatNotSupported
 from runtime.engine.tool_forms import call_forms, function_of
@@ -107,8 +107,8 @@ def _thought(facts: ModelFacts, vocabulary: GrammarVocabulary, thinking: Thinkin
     """Rules, and the expression that stands before the answer."""
     if thinking == "off" or not facts.think_start or not facts.think_end:
         return [], ""
-    text, *rules = text_until(vocabulary, "thought_text", facts.think_end)
-    rules.insert(0, f"thought: {text}")
+    text, rules = text_until(vocabulary, "thought_text", facts.think_end)
+    rules = [f"thought: {text}", *rules]
     if thinking == "open":
         return rules, "thought"
     return rules, f"(SPACE? {vocabulary.marker(facts.think_start)} thought)?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import StepError
@@ -45,8 +45,15 @@ class GrammarVocabulary:
         control = {number for number, text in tokenizer.added_tokens().items() if text in markers}
         self._tokenizer = tokenizer
         self._control = frozenset({*control, *tokenizer.control_tokens(), *stops})
+        self.call_end = facts.tool_call_end
+        """What ends a tool call: none of its texts may spell it."""
+        self._tokenizer = tokenizer
+        self._control = frozenset({*control, *tokenizer.control_tokens(), *stops})
+        end = facts.tool_call_end
+        self.spelled_call_end = end if end and self._control.isdisjoint(tokenizer.encode(end)) else None
+        """What ends a tool call, where it has no token of its own: a text of a call must not contain it then."""
         self._backend = LLTokenizer(
-            _Tokens(tokenizer, rows, sorted(self._control), stops[0]),  # type: ignore[arg-type]
+            _Tokens(tokenizer, rows, self._control, stops[0]),  # type: ignore[arg-type]
             n_vocab=rows,
             eos_token=stops,
         )
@@ -145,14 +152,32 @@ class _Tokens:
     is_tokenizer_wrapper = True
     bos_token_id = None
 
-    def __init__(self, tokenizer: Tokenizer, rows: int, control: Sequence[int], stop: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, rows: int, control: frozenset[int], stop: int) -> None:
         self.tokens = [tokenizer.piece(token)[1] for token in range(rows)]
-        self.special_token_ids = control
+        self.special_token_ids = sorted(control)
         self.eos_token_id = stop
+        self._control = control
         self._encode = tokenizer.encode
 
     def __call__(self, text: str | bytes) -> list[int]:
-        return self._encode(text if isinstance(text, str) else text.decode(errors="replace"))
+        tokens = self._encode(text if isinstance(text, str) else text.decode(errors="replace"))
+        return tokens if self._control.isdisjoint(tokens) else self._spelled(text)
+
+    @cached_property
+    def _plain(self) -> dict[bytes, int]:
+        return {piece: token for token, piece in enumerate(self.tokens) if piece and token not in self._control}
+
+    def _spelled(self, text: str | bytes) -> list[int]:
+        """A text that says what a control token stands for, in other tokens: always the longest that fits."""
+        data, tokens = text.encode() if isinstance(text, str) else text, list[int]()
+        longest = max(map(len, self._plain))
+        while data:
+            length = next((size for size in range(min(longest, len(data)), 0, -1) if data[:size] in self._plain), 0)
+            if not length:
+                break
+            tokens.append(self._plain[data[:length]])
+            data = data[length:]
+        return tokens
 
 
 def _reason(message: str) -> str:

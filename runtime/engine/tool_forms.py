@@ -22,7 +22,8 @@ def call_forms(
 ) -> tuple[str, list[str]]:
     """The name of the rule for one call of any of the functions, and all rules that it needs.
 
-    A call that is not forced may have a form whose grammar is unknown here: what is between the markers is free then.
+    What is between the markers of a call that is not forced is free where its grammar is unknown here, or cannot hold
+    the parameters of a tool.
 
     Raises:
         InvalidSchema, FormatNotSupported: the parameters of a tool, or the model's form of calls, cannot be held to.
@@ -37,21 +38,24 @@ def call_forms(
         raise FormatNotSupported(
             "the model's tool calls begin with no token of their own: nothing tells them from text"
         )
-    body = BODIES.get(facts.tool_parser)
-    if body is None:
-        if forced:
-            raise FormatNotSupported(
-                f"tool calls cannot be forced on this model: the form `{facts.tool_parser}` has no grammar",
-                hint=f"there are grammars for {', '.join(BODIES)}; else leave the choice to the model",
-            )
-        if not end.startswith("<["):
-            raise FormatNotSupported(f"tool calls of the form `{facts.tool_parser}` have no grammar")
-        return "call", [f"call: {start} ANYTHING {end}"]
     names = [f"call_{number}" for number in range(len(functions))]
-    rules = [f"call: {start} ({' | '.join(names)}) {end}"]
-    for rule, function in zip(names, functions, strict=True):
-        rules += body(vocabulary, rule, str(function.get("name")), _parameters(function))
-    return "call", rules
+    try:
+        bodies = [_body(facts.tool_parser, vocabulary, *each) for each in zip(names, functions, strict=True)]
+    except FormatNotSupported:
+        if forced or not end.startswith("<["):
+            raise
+        return "call", [f"call: {start} ANYTHING {end}"]
+    rules = [rule for body in bodies for rule in body]
+    return "call", [f"call: {start} ({' | '.join(names)}) {end}", *rules]
+
+
+def _body(parser: str, vocabulary: GrammarVocabulary, rule: str, function: Mapping[str, Any]) -> list[str]:
+    if parser not in BODIES:
+        raise FormatNotSupported(
+            f"tool calls cannot be forced on this model: the form `{parser}` has no grammar",
+            hint=f"there are grammars for {', '.join(BODIES)}; else leave the choice to the model",
+        )
+    return BODIES[parser](vocabulary, rule, str(function.get("name")), _parameters(function))
 
 
 def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:

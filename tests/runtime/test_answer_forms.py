@@ -308,8 +308,8 @@ def test_what_cannot_be_held_is_refused_before_the_first_chunk(folders: dict[str
         model.chat(USER, tool_choice=ToolChoice("required"))
     with pytest.raises(FormatNotSupported, match="Unimplemented"):
         model.chat(USER, tools=[tool("f", {"not": {}})], tool_choice=ToolChoice("required"))
-    with pytest.raises(FormatNotSupported, match="`gemma4` has no grammar"):
-        with_facts(folders["plain"], **{**CALLING, "tool_parser": "gemma4"}).chat(
+    with pytest.raises(FormatNotSupported, match="`unheard` has no grammar"):
+        with_facts(folders["plain"], **{**CALLING, "tool_parser": "unheard"}).chat(
             USER, tools=TOOLS, tool_choice=ToolChoice("required")
         )
     with pytest.raises(FormatNotSupported, match="not known how"):

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import jsonschema
-import mlx.core as mx
 import pytest
-import tokenizers
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
 
 from runtime.engine.answer_form import answer_grammar
 from runtime.engine.call_bodies import BODIES
-from runtime.engine.grammar import GrammarVocabulary
 from runtime.engine.json_schema import FormatNotSupported
-from runtime.engine.tool_calls import parse_tool_calls
-from runtime.model.facts import ModelFacts
-from runtime.model.mlx_lm_package import submodule
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.requests import ToolChoice
-from tests.runtime.tiny_folders import byte_tokenizer
+from runtime.engine.tagged_calls import Tagged
+from runtime.protocol.requests import AnswerFormat
+from tests.runtime.engine.call_walks import CallingModel, calling_model
+from tests.runtime.engine.test_tool_parsers import ONE
+from tests.runtime.engine.test_tool_parsers import TOOLS as WEATHER
 
 PARAMETERS: dict[str, Any] = {
     "type": "object",
@@ -33,74 +30,140 @@ PARAMETERS: dict[str, Any] = {
     "additionalProperties": False,
     "$defs": {"place": {"enum": ["a", "b\n"]}},
 }
+FLAT = {**PARAMETERS, "properties": {key: PARAMETERS["properties"][key] for key in ("city", "days", "exact")}}
 NOTE = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
-SCHEMAS = {"get_weather": PARAMETERS, "take-note": NOTE, "wait": NOTHING}
-TOOLS = [{"type": "function", "function": {"name": name, "parameters": schema}} for name, schema in SCHEMAS.items()]
-STOP = 1
 
 
-def machinery(parser: str, *, marked: bool) -> tuple[ModelFacts, Tokenizer, GrammarVocabulary]:
-    """A model of that form, whose markers are tokens of their own or spelled."""
-    backend: Any = byte_tokenizer()
-    module = submodule(f"tool_parsers.{parser}")
-    if marked:
-        tags = ["<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "</parameter>", "[ARGS]", "<|sep|>"]
-        markers = [module.tool_call_start, module.tool_call_end, *tags]
-        backend.add_tokens([tokenizers.AddedToken(text, special=True) for text in markers if text])
-    tokenizer = Tokenizer(backend)
-    facts = ModelFacts(
-        "any",
-        None,
-        tokenizer.vocabulary_size,
-        None,
-        (STOP,),
-        tool_parser=parser,
-        tool_call_start=module.tool_call_start,
-        tool_call_end=module.tool_call_end,
-    )
-    return facts, tokenizer, GrammarVocabulary(tokenizer, facts)
-
-
-def walk(tokenizer: Tokenizer, constraint: Any, seed: int, hurry: tuple[int, ...]) -> str | None:
-    """A random text that the grammar lets through; it hurries to what ends texts. None when it would not end."""
-    dice, tokens = random.Random(seed), list[int]()
-    while len(tokens) < 400:
-        logits: Any = constraint.mask(mx.zeros((1, tokenizer.vocabulary_size)))[0].tolist()
-        allowed = [token for token, logit in enumerate(logits) if logit == 0]
-        if STOP in allowed:
-            return tokenizer.decode(tokens)
-        soon = [token for token in hurry if token in allowed]
-        token = dice.choice(soon if soon and len(tokens) > 60 and dice.random() < 0.9 else allowed)
-        constraint.advance(token)
-        tokens.append(token)
-    return None
+def tool(name: str, parameters: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("parser", sorted(BODIES))
 def test_forced_calls_are_read_as_they_were_meant(parser: str, marked: bool) -> None:
-    facts, tokenizer, vocabulary = machinery(parser, marked=marked)
-    endings = [tokenizer.token_id(text) for text in ("</arg_value>", "</parameter>", '"', "}", "]")]
+    model = calling_model(parser, marked=marked)
+    schemas = {
+        "get_weather": FLAT if parser == "function_gemma" else PARAMETERS,
+        "take_note" if parser in ("function_gemma", "pythonic") else "take-note": NOTE,
+        "wait": NOTHING,
+    }
+    tools = [tool(name, schema) for name, schema in schemas.items()]
     seen = set[str]()
-    for name, schema in SCHEMAS.items():
-        choice = ToolChoice("required", name)
-        grammar = answer_grammar(facts, vocabulary, tools=TOOLS, tool_choice=choice)
+    for name, schema in schemas.items():
+        grammar = model.grammar(tools, name)
         for seed in range(6):
-            hurry = tuple(token for token in endings if token is not None)
-            text = walk(tokenizer, vocabulary.constrain(grammar), seed, hurry)
+            text = model.walk(grammar, seed)
             if text is None:
                 continue
-            written = text.strip().removeprefix(facts.tool_call_start or "").removesuffix(facts.tool_call_end or "")
-            calls = parse_tool_calls(parser, written, TOOLS)
-            assert calls is not None, text
+            calls = model.read(text, tools)
             assert [call.name for call in calls] == [name]
             jsonschema.validate(dict(calls[0].arguments), schema)
             seen.add(name)
     assert seen >= {"get_weather", "wait"}
 
 
-@pytest.mark.parametrize("parser", ["qwen3_coder", "glm47", "minimax_m2"])
+EXAMPLES = 25
+TEXTS = st.sampled_from(
+    ["Oslo", "null", "NULL ", "true", "12", "-1e5", "NaN", "", " a ", '"q"', "[x]", "{", "}", "a</param>b", "é\n", "'"]
+)
+TEXT_SCHEMAS: Any = st.just({"type": "string"}) | st.lists(TEXTS, min_size=1, max_size=4, unique=True).map(
+    lambda texts: {"type": "string", "enum": texts}
+)
+SCALARS: Any = st.one_of(
+    TEXT_SCHEMAS,
+    st.sampled_from(
+        [
+            {"type": "integer", "minimum": -5, "maximum": 120},
+            {"type": "number", "minimum": -2, "maximum": 2},
+            {"type": "boolean"},
+            {"type": "null"},
+            {"type": ["integer", "null"], "maximum": 9, "minimum": 0},
+            {"type": ["string", "boolean"]},
+            {"enum": [1, "1", None, "x", 0.5]},
+            {"const": "null"},
+            {"anyOf": [{"type": "boolean"}, {"type": "string"}]},
+            {},
+        ]
+    ),
+)
+REFERENCE = st.just({"$ref": "#/$defs/shared"})
+NAMES = st.sampled_from(["a", "b_2", "city"])
+
+
+@st.composite
+def objects(draw: Any, inner: Any) -> dict[str, Any]:
+    properties = draw(st.dictionaries(NAMES, inner, max_size=3))
+    required = [name for name in properties if draw(st.booleans())]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+VALUES: Any = st.recursive(
+    SCALARS | REFERENCE,
+    lambda inner: st.one_of(
+        st.fixed_dictionaries(
+            {"type": st.just("array"), "items": inner},
+            optional={"minItems": st.integers(0, 2), "maxItems": st.integers(2, 3)},
+        ),
+        objects(inner),
+    ),
+    max_leaves=3,
+)
+
+
+def check(model: CallingModel, parameters: dict[str, Any], seed: int) -> None:
+    """A walk is read as a call with arguments of the schema, or the tool is refused."""
+    tools = [tool("look_up", parameters)]
+    try:
+        grammar = model.grammar(tools)
+    except FormatNotSupported:
+        event("refused")
+        return
+    text = model.walk(grammar, seed)
+    if text is None:
+        event("endless")
+        return
+    event("read")
+    calls = model.read(text, tools)
+    assert calls, text
+    for call in calls:
+        assert call.name == "look_up"
+        jsonschema.validate(dict(call.arguments), parameters)
+
+
+@pytest.mark.parametrize("parser", sorted(BODIES))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(objects(VALUES), SCALARS, st.integers(0, 2**32))
+def test_whatever_is_let_through_has_the_schema(
+    parser: str, parameters: dict[str, Any], shared: Any, seed: int
+) -> None:
+    check(calling_model(parser, marked=True), {**parameters, "$defs": {"shared": shared}}, seed)
+
+
+@pytest.mark.parametrize("parser", [parser for parser, body in sorted(BODIES.items()) if isinstance(body, Tagged)])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(objects(TEXT_SCHEMAS | st.just({"type": "integer"})), st.integers(0, 2**32))
+def test_texts_do_not_spell_what_ends_them_or_their_call(parser: str, parameters: dict[str, Any], seed: int) -> None:
+    check(calling_model(parser, marked=False), parameters, seed)
+
+
+@pytest.mark.parametrize("parser", ["function_gemma", "gemma4"])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(objects(VALUES), SCALARS, st.integers(0, 2**32))
+def test_values_do_not_spell_what_ends_them_or_their_call(
+    parser: str, parameters: dict[str, Any], shared: Any, seed: int
+) -> None:
+    check(calling_model(parser, marked=False), {**parameters, "$defs": {"shared": shared}}, seed)
+
+
+@pytest.mark.parametrize("parser", ["function_gemma", "gemma4", "minicpm5", "muse_spark"])
+def test_what_models_write_by_themselves_is_let_through(parser: str) -> None:
+    for marked in (True, False):
+        model = calling_model(parser, marked=marked)
+        assert model.lets_through(model.grammar(WEATHER), ONE[parser][0])
+
+
+@pytest.mark.parametrize("parser", ["qwen3_coder", "glm47", "minimax_m2", "minicpm5", "muse_spark"])
 @pytest.mark.parametrize(
     ("parameters", "told"),
     [
@@ -111,16 +174,50 @@ def test_forced_calls_are_read_as_they_were_meant(parser: str, marked: bool) -> 
     ],
 )
 def test_what_a_tagged_form_cannot_hold_is_refused(parser: str, parameters: Any, told: str) -> None:
-    facts, _, vocabulary = machinery(parser, marked=False)
-    tools = [{"function": {"name": "f", "parameters": parameters}}]
     with pytest.raises(FormatNotSupported, match=told):
-        answer_grammar(facts, vocabulary, tools=tools, tool_choice=ToolChoice("required"))
+        calling_model(parser, marked=False).grammar([tool("f", parameters)])
+
+
+@pytest.mark.parametrize(
+    ("parser", "schema", "told"),
+    [
+        ("function_gemma", {"type": "array", "items": {"type": "string"}}, "no lists and no maps"),
+        ("function_gemma", {"type": "string", "enum": ["}"]}, "the text '}' of a tool"),
+        ("gemma4", {"type": "string", "minLength": 3}, "`minLength` of a tool's value"),
+        ("gemma4", {"type": "string", "enum": ['<|"|>']}, "of a tool cannot be written"),
+        ("gemma4", {"type": "array"}, "needs a `type`"),
+        ("gemma4", {}, "needs a `type`"),
+        ("gemma4", {"enum": [[1]]}, "cannot have lists and maps"),
+        ("minicpm5", {"type": "string", "enum": ["null"]}, "the text 'null' of a tool"),
+        ("muse_spark", {"type": "string", "enum": ["</atem:parameter>"]}, "'</atem:parameter>' in a value of a tool"),
+        ("glm47", {"enum": [1, "</arg_value>"]}, "'</arg_value>' in a value of a tool"),
+    ],
+)
+def test_values_that_a_form_cannot_hold_are_refused(parser: str, schema: Any, told: str) -> None:
+    with pytest.raises(FormatNotSupported, match=told):
+        calling_model(parser, marked=True).grammar([tool("f", {"type": "object", "properties": {"a": schema}})])
+
+
+def test_a_call_that_is_not_forced_is_free_where_its_tool_cannot_be_held() -> None:
+    model = calling_model("gemma4", marked=True)
+    tools = [tool("f", {"type": "object", "properties": {"a": {"type": "string", "minLength": 3}}})]
+    grammar = answer_grammar(model.facts, model.vocabulary, format=AnswerFormat({"const": 1}), tools=tools)
+    assert model.lets_through(grammar, "1")
+    assert model.lets_through(grammar, "<|tool_call>call:f{a:'Oslo'}<tool_call|>")
+    assert not model.lets_through(grammar, "2")
+
+
+@pytest.mark.parametrize("name", ["take-note", "class", "2nd", ""])
+def test_names_that_are_none_in_python_are_refused(name: str) -> None:
+    model = calling_model("pythonic", marked=True)
+    with pytest.raises(FormatNotSupported, match="cannot be written"):
+        model.grammar([tool(name, NOTHING)])
+    with pytest.raises(FormatNotSupported, match="cannot be written"):
+        model.grammar([tool("f", {"type": "object", "properties": {name: {"type": "integer"}}})])
 
 
 def test_types_that_a_parser_would_guess_are_refused() -> None:
-    tools = [{"function": {"name": "f", "parameters": {"properties": {"a": {"type": ["integer", "null"]}}}}}]
-    facts, _, vocabulary = machinery("qwen3_coder", marked=False)
+    tools = [tool("f", {"properties": {"a": {"type": ["integer", "null"]}}})]
     with pytest.raises(FormatNotSupported, match="a single `type`"):
-        answer_grammar(facts, vocabulary, tools=tools, tool_choice=ToolChoice("required"))
-    facts, _, vocabulary = machinery("glm47", marked=False)
-    assert answer_grammar(facts, vocabulary, tools=tools, tool_choice=ToolChoice("required"))
+        calling_model("qwen3_coder", marked=False).grammar(tools)
+    assert calling_model("glm47", marked=False).grammar(tools)
