@@ -44,10 +44,11 @@ def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 
 
 def _held(holding: dict[str, Any], kv_bits: int | None) -> str:
-    """Such as `cpu, float32 (dequantized), openblas, 8-bit context`."""
+    """Such as `cpu, float32 (dequantized), openblas, compiled, 8-bit context`."""
     form = f"{holding['dtype']} (dequantized)" if holding["dequantized"] else holding["dtype"]
+    compiled = "compiled" if holding["compiled"] else None
     context = f"{kv_bits}-bit context" if kv_bits else None
-    return ", ".join(part for part in (holding["device"], form, holding["blas"], context) if part)
+    return ", ".join(part for part in (holding["device"], form, holding["blas"], compiled, context) if part)
 
 
 def _until(model: dict[str, Any]) -> str:

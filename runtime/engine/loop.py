@@ -23,6 +23,9 @@ from runtime.model.threads import leave_streams_in_order
 from runtime.model.tokenizer import Tokenizer
 from runtime.protocol.failures import as_failure
 
+_SHORT_SECONDS = 1.0
+"""Who asks again within that time finds memory where it was."""
+
 Ticket = NewType("Ticket", int)
 Result = TypeVar("Result")
 
@@ -176,9 +179,12 @@ class _Loop:
     def _take_commands(self) -> None:
         """Do what was asked meanwhile; wait for it when there is nothing else to do."""
         if not self._rows and self.commands.empty():
-            self._schedule.rest()
             self._working_since = None
-            command = self.commands.get()
+            try:
+                command = self.commands.get(timeout=_SHORT_SECONDS)
+            except queue.Empty:
+                self._schedule.rest()
+                command = self.commands.get()
             self._working_since = time.monotonic()
             self._do(command)
         while not self.commands.empty():

@@ -44,6 +44,7 @@ def test_run_asks_the_server(command: Command) -> None:
     assert "tokens/s" in done.stderr
     (model,) = [each for each in json.loads(command("ps", "--json").stdout) if each["name"].startswith("hello:")]
     assert model["holding"]["device"] in ("cpu", "gpu")
+    assert model["holding"]["compiled"] is False, "tests compile nothing"
     listed = command("ps").stdout
     assert "hello:" in listed
     assert "in 59 min" in listed or "in 1 h" in listed
