@@ -70,7 +70,7 @@ def run(command: Sequence[str | Path], *, folder: Path | None = None, environmen
     process = subprocess.Popen(
         arguments,
         cwd=folder,
-        env={**_people_have(os.environ), **environment},
+        env={**ordinary_environment(), **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -98,9 +98,9 @@ def run(command: Sequence[str | Path], *, folder: Path | None = None, environmen
     )
 
 
-def _people_have(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without what keeps Python from remembering compiled modules: every start would compile them anew."""
-    return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+def ordinary_environment() -> dict[str, str]:
+    """This process's, without what keeps Python from remembering compiled modules: every start would compile them."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def side_by_side(runs: int, ours: Callable[[], Ours], peers: Callable[[], Peers]) -> tuple[list[Ours], list[Peers]]:

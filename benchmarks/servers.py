@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.measurement import ordinary_environment
 from benchmarks.workplace import MLXBUILD, OFFLINE, Home
 
 _PATIENCE_SECONDS = 60
@@ -55,7 +55,7 @@ def _running(command: Sequence[str | Path], port: int, path: str, environment: M
     began = time.perf_counter()
     process = subprocess.Popen(
         [str(part) for part in command],
-        env={**os.environ, **OFFLINE, **environment},
+        env={**ordinary_environment(), **OFFLINE, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
