@@ -94,9 +94,12 @@ class Engine:
         def command() -> None:
             if future.set_running_or_notify_cancel():
                 try:
-                    future.set_result(work())
+                    result = work()
                 except BaseException as error:  # noqa: BLE001 - it belongs to who asked
                     future.set_exception(error)
+                else:
+                    self._loop.get_on()
+                    future.set_result(result)
 
         self._loop.ask(command)
         return future
@@ -152,6 +155,9 @@ class _Loop:
         with self._lock:
             self.ended = self.ended or reason
             self.commands.put(lambda: None)  # so that nobody waits for a command
+
+    def get_on(self) -> None:
+        self._schedule.counts.got_on_at = time.monotonic()
 
     def add(self, ticket: Ticket, row: Row) -> None:
         self._rows[ticket] = row

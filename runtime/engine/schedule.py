@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +51,8 @@ class Counts:
     accepted_tokens: int = 0
     ticks: int = 0
     postponed: int = 0
+    got_on_at: float = field(default_factory=time.monotonic)
+    """See `Statistics.got_on_at`."""
 
 
 class Schedule:
@@ -97,6 +99,7 @@ class Schedule:
         """One step of everything; returns the rows that are done, and have been told so."""
         begun = time.perf_counter()
         self.counts.ticks += 1
+        written = self.counts.answer_tokens
         done = [*self._admit(), *self._given_up()]
         was_running = any(batch.rows for batch in self._batches())
         for batch in self._batches():
@@ -107,6 +110,8 @@ class Schedule:
         self._tick_seconds = time.perf_counter() - begun
         if was_running:
             self._pace.ticked(self._tick_seconds, read)
+        if done or read or self.counts.answer_tokens > written:
+            self.counts.got_on_at = time.monotonic()
         return done
 
     def rest(self) -> None:
@@ -129,6 +134,7 @@ class Schedule:
             ticks=self.counts.ticks,
             tick_seconds=self._tick_seconds,
             working_since=working_since,
+            got_on_at=self.counts.got_on_at,
             postponed=self.counts.postponed,
             failures=failures,
             is_compiled=self._step_of_batch.is_compiled,

@@ -28,6 +28,8 @@ class Statistics:
     """What the last tick took."""
     working_since: float | None = None
     """When the piece of work began that the engine is at, by `time.monotonic()`; None while it waits for some."""
+    got_on_at: float = 0.0
+    """When something was last read, written or computed for any request, or one ended, by `time.monotonic()`."""
     postponed: int = 0
     """How often an answer had to wait in its middle, for memory."""
     failures: int = 0

@@ -52,6 +52,8 @@ class Vitals:
     """How long the engine has been at one piece of work: a load, or a tick. 0 when it waits for some."""
     effort: int = 0
     """Grows with the memory and the processor time that the process takes: one that is not stuck shows effort."""
+    standstill_seconds: float = 0.0
+    """How long nothing was read, written or computed, though a request waits, or a piece of work lasts, as long."""
     requests_running: int = 0
     requests_waiting: int = 0
     prompt_tokens: int = 0

@@ -46,6 +46,8 @@ class Patience:
     """Time without any sign of life, after which it is ended."""
     stall_seconds: float = 300.0
     """Time in which a load or a tick neither ends nor takes processor time or memory, after which it is ended."""
+    standstill_seconds: float = 1800.0
+    """Time in which none of its requests gets on, whatever effort it makes, after which it is ended."""
     stop_seconds: float = 5.0
     """Time to end by itself."""
 
@@ -289,6 +291,8 @@ class Runner:
                 self._stalled = f"it gave no sign of life for {unheard * _CHECK_SECONDS:.0f} seconds"
             elif min(without_effort, vitals.working_seconds) >= self._patience.stall_seconds:
                 self._stalled = f"it did not get on for {vitals.working_seconds:.0f} seconds"
+            elif vitals.standstill_seconds >= self._patience.standstill_seconds:
+                self._stalled = f"none of its requests got on for {vitals.standstill_seconds:.0f} seconds"
             if self._stalled is not None:
                 log.error("runner %d is ended: %s; its threads are at:", self._spawned.process.pid, self._stalled)
                 self._spawned.signal(stacks.SIGNAL)

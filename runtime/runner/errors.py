@@ -12,7 +12,7 @@ class RunnerDied(EnvironmentFailure):
 
 
 class RunnerStalled(EnvironmentFailure):
-    """The process that held the model showed no life any more, and was ended."""
+    """The process that held the model showed no life, or did not get on any more, and was ended."""
 
     code = "runner-stalled"
 

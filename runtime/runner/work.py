@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,15 @@ from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingR
 from runtime.runner.kernels import compile_steps
 from runtime.runner.outbox import Outbox
 from runtime.session import LoadedModel
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request that is not over."""
+
+    since: float = field(default_factory=time.monotonic)
+    ticket: Ticket | None = None
+    """None before the engine has it."""
 
 
 class Work:
@@ -50,8 +60,8 @@ class Work:
         self._model: LoadedModel | None = None
         self._began = time.monotonic()
         self._lock = threading.Lock()
-        self._asked: dict[int, Ticket | None] = {}
-        """Requests that are not over; None before the engine has them."""
+        self._asked: dict[int, _Asked] = {}
+        """By their numbers, the oldest first."""
         self._preparing = ThreadPoolExecutor(2, "preparing")
         self._embedding = ThreadPoolExecutor(2, "embedding")
         self._preparing.submit(self._load)
@@ -59,16 +69,16 @@ class Work:
     def ask(self, number: int, request: Request) -> None:
         """Have a request answered; what is said goes to the outbox under its number."""
         with self._lock:
-            self._asked[number] = None
+            self._asked[number] = _Asked()
         threads = self._embedding if isinstance(request, EmbeddingRequest) else self._preparing
         threads.submit(self._answer, number, request)
 
     def cancel(self, number: int) -> None:
         """Leave a request; nothing more is said of it."""
         with self._lock:
-            ticket = self._asked.pop(number, None)
-        if ticket is not None and self._model is not None:
-            self._model.engine.cancel(ticket)
+            asked = self._asked.pop(number, None)
+        if asked is not None and asked.ticket is not None and self._model is not None:
+            self._model.engine.cancel(asked.ticket)
 
     @property
     def is_over(self) -> bool:
@@ -83,10 +93,15 @@ class Work:
         import mlx.core as mx
 
         figures = model.engine.statistics()
-        since = figures.working_since
+        with self._lock:
+            oldest = next(iter(self._asked.values()), None)
+        now = time.monotonic()
+        waiting_seconds = 0.0 if oldest is None else now - oldest.since
+        working_seconds = 0.0 if figures.working_since is None else now - figures.working_since
         return Vitals(
-            working_seconds=0.0 if since is None else time.monotonic() - since,
+            working_seconds=working_seconds,
             effort=_effort(),
+            standstill_seconds=min(now - figures.got_on_at, max(waiting_seconds, working_seconds)),
             requests_running=figures.running,
             requests_waiting=max(0, len(self._asked) - figures.running),
             prompt_tokens=figures.prompt_tokens,
@@ -154,8 +169,8 @@ class Work:
             case ChatRequest() | CompletionRequest():
                 prepared = model.prepare(request)
                 with self._lock:  # which `_tell` waits for
-                    if number in self._asked:
-                        self._asked[number] = model.engine.submit(prepared, partial(self._tell, number))
+                    if (asked := self._asked.get(number)) is not None:
+                        asked.ticket = model.engine.submit(prepared, partial(self._tell, number))
             case EmbeddingRequest():
                 vectors = model.embed(
                     request.inputs,

@@ -58,6 +58,16 @@ def _leave_after(engine: Engine, request: Prepared, count: int) -> Asked:
     return asked
 
 
+def test_it_is_known_when_requests_last_got_on() -> None:
+    with engine_of(random_model("qwen3")) as engine:
+        moments = [engine.statistics().got_on_at]
+        engine.run(lambda: None).result()
+        moments.append(engine.statistics().got_on_at)
+        answers(engine, prepared(words(1, 5), 10))
+        moments.append(engine.run(engine.statistics).result().got_on_at)
+    assert moments == sorted(set(moments))
+
+
 def test_nothing_comes_after_leaving() -> None:
     with engine_of(random_model("qwen3")) as engine:
         (asked,) = ask(engine, prepared(words(1, 5), None))

@@ -105,6 +105,33 @@ def test_a_load_that_gets_nowhere_is_ended_and_its_place_told(
     assert "in read_bytes" in caplog.text
 
 
+@pytest.mark.parametrize("tick", ["while True: pass", "return []"])
+def test_a_loop_without_an_end_is_ended(
+    loop: asyncio.Runner, folder: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tick: str
+) -> None:
+    program = tmp_path / "program"
+    # Called as `program -I -m runtime.runner DESCRIPTOR PARENT`.
+    program.write_text(f"""#!{sys.executable}
+import runpy, sys
+from runtime.engine.schedule import Schedule
+def tick(self):
+    {tick}
+Schedule.tick = tick
+sys.argv[1:] = sys.argv[4:]
+runpy.run_module("runtime.runner", run_name="__main__")
+""")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+    async def endless() -> None:
+        other = await Runner.start(folder, scratch, patience=Patience(standstill_seconds=3))
+        with pytest.raises(RunnerStalled, match="none of its requests got on"):
+            await said(other.answer(QUESTION))
+        assert gone(other.process_id)
+
+    loop.run(endless())
+
+
 def test_a_folder_that_is_no_model_is_a_clear_error(loop: asyncio.Runner, tmp_path: Path, scratch: Path) -> None:
     with pytest.raises(MlxbuildError, match=r"facts\.json is missing"):
         loop.run(Runner.start(tmp_path, scratch))
