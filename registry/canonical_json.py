@@ -15,4 +15,7 @@ def encode(value: Any) -> bytes:
         ValueError: the value holds NaN or an infinity.
         TypeError: the value is not plain JSON data.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _encode(value).encode()
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode

@@ -28,6 +28,7 @@ from toolchain.events.model import (
 from toolchain.installed import installed_version
 
 _KEPT_RUNS = 200
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def new_run_name() -> str:
@@ -65,7 +66,7 @@ class Journal:
             self._file = (self.folder / "events.jsonl").open("w", encoding="utf-8")
         plain = {field.name: value for field in fields(event) if (value := getattr(event, field.name)) is not None}
         row = {"at": round(time.time() - self._started, 4), "event": type(event).__name__, **plain}
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._file.write(_encode(row) + "\n")
         self._sum_up(event, plain)
 
     def _sum_up(self, event: Event, plain: dict[str, Any]) -> None:
