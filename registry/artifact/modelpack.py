@@ -91,8 +91,10 @@ def build(store: Store, description: ArtifactDescription, files: Iterable[Artifa
     for file in ordered:
         if (found := store.size(file.blob.digest)) != file.blob.size_bytes:
             raise WrongSize(f"{file.path} has {found} bytes, not {file.blob.size_bytes}", where=file.path)
-    config = store.put(canonical_json.encode(config_document(description, ordered)))
-    return store.put(canonical_json.encode(manifest_document(description, ordered, config)))
+    config = canonical_json.encode(config_document(description, ordered))
+    config_blob = Blob(Digest.of_bytes(config), len(config))
+    manifest = canonical_json.encode(manifest_document(description, ordered, config_blob))
+    return store.put_all(config, manifest)[1]
 
 
 def tag_descriptor(manifest: Blob) -> Descriptor:

@@ -30,12 +30,16 @@ def holds(location: str, size_bytes: int) -> bool:
 class BlobWriter:
     """One blob on its way into a store. Use it from one thread at a time, in a `with` statement.
 
-    Leaving the statement without `commit` removes what was written.
+    Leaving the statement without `commit` removes what was written. Without `syncs_name`, whoever made the writer
+    syncs the folder that the blob's name is in.
     """
 
-    def __init__(self, temporary_folder: Path, locate: Callable[[Digest], str], *, durable: bool) -> None:
+    def __init__(
+        self, temporary_folder: Path, locate: Callable[[Digest], str], *, durable: bool, syncs_name: bool = True
+    ) -> None:
         self._locate = locate
         self._durable = durable
+        self._syncs_name = durable and syncs_name
         self._hasher = hashlib.sha256()
         self._size_bytes = 0
         with disk_errors(temporary_folder):
@@ -83,7 +87,7 @@ class BlobWriter:
             if self._durable:
                 os.fsync(self._descriptor)
             self._close()
-            publish(self._path, Path(final), durable=self._durable)
+            publish(self._path, Path(final), durable=self._syncs_name)
             self._temporary_exists = False
         return blob
 

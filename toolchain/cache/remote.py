@@ -57,10 +57,10 @@ class RemoteTraces:
             if key_of(record) != key:
                 return None
             outputs = {layer["annotations"][media_types.TITLE]: _blob(layer) for layer in manifest["layers"]}
-            for layer, blob in zip(manifest["layers"], outputs.values(), strict=True):
-                if content := _embedded(layer):
-                    self._store.put(content)
-                else:
+            contents = [_embedded(layer) for layer in manifest["layers"]]
+            self._store.put_all(*filter(None, contents))
+            for blob, content in zip(outputs.values(), contents, strict=True):
+                if not content:
                     self._remote.download_blob(blob, self._store)
         except (ManifestUnknown, RepositoryUnknown, RemoteBlobUnknown):
             return None

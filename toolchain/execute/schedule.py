@@ -211,8 +211,7 @@ class Scheduler:
 
     def _request(self, resolved: Resolved) -> ActionRequest:
         node = resolved.node
-        for content in node.literals:
-            self._store.put(content)
+        self._store.put_all(*node.literals)
         files = {}
         for fetch in self._graph.fetch_nodes_of(node):
             work = self._graph.fetches[fetch]

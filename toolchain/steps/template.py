@@ -70,10 +70,10 @@ class TemplateStep:
             defaults=record.parameters["defaults"],
             strict=record.parameters["template"]["kind"] != "inherit",
         )
-        outputs = {"facts": context.store.put(facts.to_json())}
+        outputs = {"facts": facts.to_json()}
         if text is not None:
-            outputs["chat_template"] = context.store.put(text.encode())
-        return outputs
+            outputs["chat_template"] = text.encode()
+        return dict(zip(outputs, context.store.put_all(*outputs.values()), strict=True))
 
 
 def _template_text(

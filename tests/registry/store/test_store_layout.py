@@ -188,6 +188,21 @@ def test_durable_blobs_reach_the_disk_before_their_name_does(
     assert seen == order
 
 
+def test_several_blobs_share_the_sync_of_their_names(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = store.put(b"known")
+    seen: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (seen.append(name), real(*given))[1])
+    blobs = store.put_all(b"one", b"known", b"two", b"one")
+    assert seen == ["fsync", "replace", "fsync", "replace", "fsync"]
+    assert [store.read(blob.digest) for blob in blobs] == [b"one", b"known", b"two", b"one"]
+    assert blobs[1] == known
+    store.put_all(b"one", b"known")
+    assert store.put_all() == ()
+    assert len(seen) == 5
+
+
 def put_many(root: Path, barrier: threading.Barrier, numbers: range) -> None:
     store = Store.open(Home(root))
     barrier.wait()
