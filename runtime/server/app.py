@@ -49,6 +49,7 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     )
     app.ctx.application = application
     app.ctx.apis = apis
+    app.ctx.openapi = None
     app.ctx.is_stopping = False
     app.ctx.preloading = set()
     app.ctx.running = set()

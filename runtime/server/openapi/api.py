@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sanic import Blueprint, Request
-from sanic.response import HTTPResponse, json
+from sanic.response import HTTPResponse, raw
 
-from runtime.server.api import Api, declare
-from runtime.server.application import application_of
+from runtime.server.api import Api, as_json, declare
+from runtime.server.application import Application, application_of
 from runtime.server.native.manners import MANNERS
 from runtime.server.openapi.document import document
 from runtime.server.openapi.operation import JSON, Operation, Reply, fields
@@ -18,11 +18,16 @@ OPERATIONS = (Operation("GET", "/openapi.json", "Tell of all routes", {200: _DOC
 
 
 async def _document(request: Request) -> HTTPResponse:
-    apis: Sequence[Api] = request.app.ctx.apis
+    server = request.app.ctx
+    if server.openapi is None:  # putting it together takes longer than others like to wait, and it is always the same
+        server.openapi = _put_together(server.apis, application_of(request))
+    return raw(server.openapi, content_type=JSON)
+
+
+def _put_together(apis: Sequence[Api], application: Application) -> bytes:
     operations = {api.name: api.operations for api in apis if api.operations}
-    application = application_of(request)
     asks_for_key = application.settings.asks_for_key
-    return json(document(operations, version=application.version, asks_for_key=asks_for_key))
+    return as_json(document(operations, version=application.version, asks_for_key=asks_for_key))
 
 
 def _routes() -> Blueprint:
