@@ -16,8 +16,6 @@ from runtime.engine.writer import Scores
 if TYPE_CHECKING:
     import mlx.core as mx
 
-_STEPS_BETWEEN_CLEARINGS = 512
-
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -43,7 +41,6 @@ class Batch:
         """The tokens that go through the model next (shape [B]): of each row the last one."""
         self._scores: LazyScores | None = None
         """Of those tokens; rows that have joined since have none, and stand at the end."""
-        self._steps = 0
 
     def join(self, rows: Sequence[Row], layers: Layers, *, is_merged: bool, expected_tokens: int = 0) -> None:
         """Take rows in whose layer caches all of the prompt is but its last token. The caches are the batch's then.
@@ -67,7 +64,6 @@ class Batch:
 
     def step(self) -> list[Written]:
         """Begin the step after the next and read the next: a token for each row that has not just joined."""
-        import mlx.core as mx
 
         inputs, scores = cast("mx.array", self._inputs), self._scores
         reading = [place for place, row in enumerate(self.rows) if not row.is_known]
@@ -75,9 +71,6 @@ class Batch:
             values = cast("list[int]", inputs.tolist())
         else:
             values = self._begin(inputs)
-        self._steps += 1
-        if self._steps % _STEPS_BETWEEN_CLEARINGS == 0:
-            mx.clear_cache()
         read = {} if scores is None else scores.read()
         written = []
         for place in reading:

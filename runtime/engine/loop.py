@@ -133,6 +133,7 @@ class _Loop:
 
     def __init__(self, model: Any, limits: Limits, draft: Any) -> None:
         self.step = Step(model)
+        self._spare_bytes = limits.spare_bytes
         self._new_schedule = partial(Schedule, model, self.step, limits, draft)
         self._schedule = self._new_schedule()
         self._rows: dict[Ticket, Row] = {}
@@ -173,6 +174,10 @@ class _Loop:
 
     def work(self) -> None:
         leave_streams_in_order()
+        if self._spare_bytes is not None:
+            import mlx.core as mx
+
+            mx.set_cache_limit(self._spare_bytes)
         while self.ended is None:
             self._take_commands()
             if self.ended is None and self._rows:

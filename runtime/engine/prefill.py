@@ -172,8 +172,6 @@ class Prefill:
         row, first, count = reading.row, reading.passed, reading.begun
         reading.passed = min(first + most, len(layers))
         mx.eval([layer.state for layer in layers[first : reading.passed]])
-        if count > SHORT_TOKENS:  # small parts come between steps, which would have to get their memory anew
-            mx.clear_cache()
         passed = reading.passed - first
         if reading.passed == len(layers):
             row.cached_tokens += count
