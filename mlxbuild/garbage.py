@@ -13,6 +13,11 @@ def look_rarely() -> None:
     gc.set_threshold(_WHILE_STARTING)
 
 
+def look_no_more() -> None:
+    """For a process that ends: Python would look through everything twice before it lets go of all of it."""
+    gc.freeze()
+
+
 def look_as_usual() -> None:
     """For a process that has started and goes on: connections and runners that have ended are garbage of this kind.
 

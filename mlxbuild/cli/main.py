@@ -125,7 +125,9 @@ def main() -> None:
     """Run the command line and end the process with the exit code of what happened."""
     garbage.look_rarely()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # no other package has a say in how recipes are read
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    garbage.look_no_more()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
