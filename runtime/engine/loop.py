@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
+from dataclasses import replace
 from typing import Any, NewType, TypeVar
 
 from registry.errors import EnvironmentFailure, StepError
@@ -114,6 +114,15 @@ class Engine:
         """
         return self.run(self._loop.step.compile)
 
+    def limit(self, cache_bytes: int, prefix_bytes: int) -> None:
+        """Let layer caches of running answers, and the prefix cache, take less from now on, or as much as at first.
+
+        Raises:
+            EngineEnded: the engine takes no more requests.
+        """
+        loop = self._loop
+        loop.ask(lambda: loop.limit(cache_bytes, prefix_bytes))
+
     def statistics(self) -> Statistics:
         """What the engine has done and is doing."""
         return self._loop.statistics()
@@ -133,8 +142,8 @@ class _Loop:
 
     def __init__(self, model: Any, limits: Limits, draft: Any) -> None:
         self.step = Step(model)
-        self._spare_bytes = limits.spare_bytes
-        self._new_schedule = partial(Schedule, model, self.step, limits, draft)
+        self._model, self._draft = model, draft
+        self._most = self._limits = limits
         self._schedule = self._new_schedule()
         self._rows: dict[Ticket, Row] = {}
         self._lock = threading.RLock()  # an engine may be collected while its thread is asked for something
@@ -160,6 +169,15 @@ class _Loop:
     def get_on(self) -> None:
         self._schedule.counts.got_on_at = time.monotonic()
 
+    def limit(self, cache_bytes: int, prefix_bytes: int) -> None:
+        """Take no more memory than that for caches, and never more than at the beginning."""
+        self._limits = replace(
+            self._most,
+            cache_bytes=_least(self._most.cache_bytes, cache_bytes),
+            prefix_bytes=_least(self._most.prefix_bytes, prefix_bytes),
+        )
+        self._schedule.limit(self._limits)
+
     def add(self, ticket: Ticket, row: Row) -> None:
         self._rows[ticket] = row
         self._schedule.add(row)
@@ -174,10 +192,10 @@ class _Loop:
 
     def work(self) -> None:
         leave_streams_in_order()
-        if self._spare_bytes is not None:
+        if self._limits.spare_bytes is not None:
             import mlx.core as mx
 
-            mx.set_cache_limit(self._spare_bytes)
+            mx.set_cache_limit(self._limits.spare_bytes)
         while self.ended is None:
             self._take_commands()
             if self.ended is None and self._rows:
@@ -186,6 +204,9 @@ class _Loop:
             self.commands.get()()
         self._fail_all(self.ended)
         self._schedule = self._new_schedule()  # lets go of all caches
+
+    def _new_schedule(self) -> Schedule:
+        return Schedule(self._model, self.step, self._limits, self._draft)
 
     def _take_commands(self) -> None:
         """Do what was asked meanwhile; wait for it when there is nothing else to do."""
@@ -233,6 +254,10 @@ class _Loop:
         rows, self._rows = self._rows, {}
         for row in rows.values():
             row.tell([as_failure(error)])
+
+
+def _least(most_bytes: int | None, size_bytes: int) -> int:
+    return size_bytes if most_bytes is None else min(most_bytes, size_bytes)
 
 
 def _close(loop: _Loop, thread: threading.Thread) -> None:

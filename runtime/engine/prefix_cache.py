@@ -113,14 +113,22 @@ class PrefixCache:
                 self._remove(other)
         self._entries[key] = _Entry(key[1], layers, size)
         self._size_bytes += size
-        while self._size_bytes > self._budget_bytes or len(self._entries) > _MOST_ENTRIES:
-            self._remove(next(iter(self._entries)))
-            self._evicted += 1
+        self._evict()
+
+    def limit(self, budget_bytes: int) -> None:
+        """Keep to another budget from now on."""
+        self._budget_bytes = budget_bytes
+        self._evict()
 
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
         self._size_bytes = 0
+
+    def _evict(self) -> None:
+        while self._size_bytes > self._budget_bytes or len(self._entries) > _MOST_ENTRIES:
+            self._remove(next(iter(self._entries)))
+            self._evicted += 1
 
     def _remove(self, key: tuple[str, tuple[int, ...]]) -> None:
         self._size_bytes -= self._entries.pop(key).size_bytes

@@ -114,6 +114,14 @@ class Schedule:
             self.counts.got_on_at = time.monotonic()
         return done
 
+    def limit(self, limits: Limits) -> None:
+        """Keep to other limits on memory. Answers that have begun go on, or wait in their middle."""
+        import mlx.core as mx
+
+        self._cache_bytes = limits.cache_bytes
+        self._prefixes.limit(limits.prefix_bytes or 0)
+        mx.clear_cache()
+
     def rest(self) -> None:
         """There is nothing to do for a while: give back what MLX holds for next time."""
         import mlx.core as mx

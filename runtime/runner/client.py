@@ -126,6 +126,10 @@ class Runner:
         """What has been done so far, at most a second old."""
         return self._vitals
 
+    def limit(self, cache_bytes: int, prefix_bytes: int) -> None:
+        """Have keys and values of running answers, and those kept for prompts to come, take no more than that."""
+        self._send("limit", cache_bytes, prefix_bytes)
+
     def on_end(self, tell: Callable[[], None]) -> None:
         """Have `tell` called once, when the process has ended."""
         if self._end is not None:

@@ -47,6 +47,8 @@ def serve(connection: socket.socket) -> None:
                 _ask(work, outbox, number, request)
             case ["cancel", int(number)] if work is not None:
                 work.cancel(number)
+            case ["limit", int(cache_bytes), int(prefix_bytes)] if work is not None:
+                work.limit(cache_bytes, prefix_bytes)
             case ["stop"]:
                 outbox.close()
                 os._exit(ENDED_AT_WORK if work is not None and work.vitals().working_seconds else 0)

@@ -12,13 +12,14 @@ import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from registry.errors import MlxbuildError
 from runtime.engine.limits import Limits
-from runtime.engine.loop import Ticket
+from runtime.engine.loop import EngineEnded, Ticket
 from runtime.protocol.events import Event, Failure, is_last
 from runtime.protocol.failures import as_failure
 from runtime.protocol.loaded import Loaded, Vitals
@@ -79,6 +80,12 @@ class Work:
             asked = self._asked.pop(number, None)
         if asked is not None and asked.ticket is not None and self._model is not None:
             self._model.engine.cancel(asked.ticket)
+
+    def limit(self, cache_bytes: int, prefix_bytes: int) -> None:
+        """Let caches take no more than that."""
+        if self._model is not None:
+            with suppress(EngineEnded):
+                self._model.engine.limit(cache_bytes, prefix_bytes)
 
     @property
     def is_over(self) -> bool:

@@ -23,13 +23,18 @@ class Need:
 
     weights_bytes: int
     """As stored; held expanded they take more, where there is more."""
-    working_bytes: int
-    """The process, and its caches."""
+    cache_bytes: int
+    """For a context that is always counted in."""
 
     @property
     def total_bytes(self) -> int:
         """The least with which it can be loaded."""
         return self.weights_bytes + self.working_bytes
+
+    @property
+    def working_bytes(self) -> int:
+        """The process, and its caches."""
+        return PROCESS_BYTES + self.cache_bytes
 
     @classmethod
     def of(cls, store: Store, *digests: Digest) -> Need:
@@ -44,7 +49,7 @@ class Need:
             for file in Artifact.open(store, digest).files
             if file.role is FileRole.WEIGHT
         )
-        return cls(weights, PROCESS_BYTES + sum(_cache_bytes(facts_of(store, digest)) for digest in digests))
+        return cls(weights, sum(_cache_bytes(facts_of(store, digest)) for digest in digests))
 
 
 def facts_of(store: Store, digest: Digest) -> ModelFacts:

@@ -59,6 +59,8 @@ class Place:
     name: str
     size_bytes: int
     keep_alive: KeepAlive
+    cache_bytes: int = 0
+    """For caches, of that size."""
     draft: Draft | None = None
     admitted: set[Admission] = field(default_factory=set)
     """Names under which it may be used."""

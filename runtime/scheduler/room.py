@@ -21,6 +21,7 @@ from runtime.scheduler.errors import ModelTooLarge, NoRoom
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.need import Need
 from runtime.scheduler.place import Place
+from runtime.scheduler.shares import share_out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,8 +83,12 @@ class Room:
         finally:
             self._line.remove(claim)
             self._wake()
-        place = Place(claim.digest, claim.name, claim.need.total_bytes, self._limits.keep_alive, claim.draft)
+        need = claim.need
+        place = Place(
+            claim.digest, claim.name, need.total_bytes, self._limits.keep_alive, need.cache_bytes, claim.draft
+        )
         self._places[claim.digest] = place
+        self._share_out()
         return place
 
     def bytes_for(self, place: Place) -> int:
@@ -95,6 +100,7 @@ class Room:
         """A model has been loaded into its place, which is free again when the process ends, however that is."""
         place.runner = runner
         runner.on_end(lambda: self.give_back(place))
+        self._share_out()
         self._wake()  # it may have to go again
 
     def give_back(self, place: Place) -> None:
@@ -103,6 +109,7 @@ class Room:
         place.stay()
         if self._places.get(place.digest) is place:
             del self._places[place.digest]
+            self._share_out()
         self._wake()
 
     def rest(self, place: Place) -> None:
@@ -145,6 +152,9 @@ class Room:
             place.stay()
             self._end(place)
         await asyncio.gather(*self._endings)
+
+    def _share_out(self) -> None:
+        share_out(self._budget_bytes, self._places.values())
 
     def _is_first(self, claim: Claim) -> bool:
         """Whether it is its turn. One whose model is still going away is passed by."""

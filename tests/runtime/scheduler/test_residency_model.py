@@ -32,12 +32,13 @@ from runtime.scheduler.errors import ServerBusy
 from runtime.scheduler.keep_alive import FOREVER, KeepAlive
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.loading import Loading
-from runtime.scheduler.need import Need
+from runtime.scheduler.need import PROCESS_BYTES, Need
 from runtime.scheduler.residency import Residency
 from tests.runtime.scheduler.models import admit, tag
 
 NAMES = ("a:latest", "b:latest", "c:latest", "d:latest")
-LIMITS = Limits(max_loaded_models=2, memory_bytes=1000, max_queue=6, fairness_seconds=0.02)
+MEMORY_BYTES = 300 << 20
+LIMITS = Limits(max_loaded_models=2, memory_bytes=MEMORY_BYTES, max_queue=6, fairness_seconds=0.02)
 HELD = Holding("cpu", "float32", False, 30, "it is small")
 
 
@@ -46,7 +47,9 @@ class Sleeper:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(["sleep", "600"])
-        self.loaded = Loaded("", HELD, 1, ())
+        self.loaded = Loaded("", HELD, 1, ("completion",))
+        self.limits = 0, 0
+        """Of its caches, once it was told."""
         self._tells: list[Callable[[], None]] = []
         self._has_ended = False
         self._ending: asyncio.Task[None] | None = None
@@ -55,6 +58,9 @@ class Sleeper:
         if self._has_ended:
             tell()
         self._tells.append(tell)
+
+    def limit(self, cache_bytes: int, prefix_bytes: int) -> None:
+        self.limits = cache_bytes, prefix_bytes
 
     async def stop(self) -> None:
         if self._ending is None:
@@ -90,7 +96,7 @@ class Pool(Loading):
 
     async def need(self, reference: Reference, digest: Digest, draft: Draft | None = None) -> Need:
         await asyncio.sleep(0)
-        return Need(weights_bytes=30, working_bytes=10)
+        return Need(weights_bytes=30, cache_bytes=10)
 
     async def start(
         self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
@@ -208,6 +214,11 @@ class Machine(RuleBasedStateMachine):
     def never_too_many(self) -> None:
         assert self.pool.living <= LIMITS.max_loaded_models
         assert self.models.waiting <= LIMITS.max_queue
+
+    @invariant()
+    def never_more_memory(self) -> None:
+        living = [sleeper for sleeper in self.pool.sleepers if sleeper.lives]
+        assert sum(HELD.size_bytes + PROCESS_BYTES + sum(sleeper.limits) for sleeper in living) <= MEMORY_BYTES
 
     @invariant()
     def nobody_loses_what_he_holds(self) -> None:
