@@ -119,8 +119,10 @@ def test_other_addresses_need_keys(command: Command, built_home: Home) -> None:
         assert "tests" in command("config", "keys").stdout
         with serving(built_home, "--host", "0.0.0.0") as server:
             url = server.url.replace("0.0.0.0", "127.0.0.1")
-            assert httpx.get(f"{url}/api/tags").status_code == 401
-            assert httpx.get(f"{url}/api/tags", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+            assert httpx.get(f"{url}/api/tags", timeout=60).status_code == 401
+            assert (
+                httpx.get(f"{url}/api/tags", headers={"Authorization": f"Bearer {key}"}, timeout=60).status_code == 200
+            )
             asked = command("ps", OLLAMA_HOST=url, MLXBUILD_API_KEY=key)
             assert asked.stdout == "no models are in memory\n"
             assert "error[no-api-key]" in command("ps", OLLAMA_HOST=url).stderr
@@ -128,7 +130,7 @@ def test_other_addresses_need_keys(command: Command, built_home: Home) -> None:
     finally:
         command("config", "remove-key", "tests")
     with serving(built_home, "--host", "0.0.0.0", "--no-api-key") as server:
-        assert httpx.get(f"{server.url.replace('0.0.0.0', '127.0.0.1')}/api/tags").status_code == 200
+        assert httpx.get(f"{server.url.replace('0.0.0.0', '127.0.0.1')}/api/tags", timeout=60).status_code == 200
 
 
 def test_an_address_that_is_taken(command: Command, served: ServeProcess) -> None:
