@@ -84,8 +84,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(final: Path, data: bytes, *, temporary_folder: Path, mode: int = 0o644) -> None:
+def replace_file(
+    final: Path, data: bytes, *, temporary_folder: Path, mode: int = 0o644, durable: bool = True
+) -> None:
     """Set the whole content of a small file: a reader sees the old or the new one, also after a crash.
+
+    Without `durable`, a power cut may lose or empty the file: only for what can be made again.
 
     Raises:
         DiskFull, StoreReadOnly, StoreFailure: the file is as it was.
@@ -95,10 +99,11 @@ def replace_file(final: Path, data: bytes, *, temporary_folder: Path, mode: int 
         try:
             try:
                 write_all(descriptor, memoryview(data))
-                os.fsync(descriptor)
+                if durable:
+                    os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            publish(temporary, final, durable=True)
+            publish(temporary, final, durable=durable)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)

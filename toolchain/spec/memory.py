@@ -40,7 +40,7 @@ def load_remembered(path: Path, home: Home) -> Recipe:
     recipe = load(path)
     with suppress(OSError, MlxbuildError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(file, canonical_json.encode(_document(recipe)), temporary_folder=file.parent)
+        replace_file(file, canonical_json.encode(_document(recipe)), temporary_folder=file.parent, durable=False)
     return recipe
 
 

@@ -83,3 +83,5 @@ def test_a_damaged_memory_is_none(recipe: Path, home: Home) -> None:
     for cut in range(0, len(content), 37):
         file.write_bytes(content[:cut])
         assert load_remembered(recipe, home) == load(recipe)
+    file.write_bytes(bytes(len(content)))  # what a power cut may leave
+    assert load_remembered(recipe, home) == load(recipe)
