@@ -84,9 +84,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(
-    final: Path, data: bytes, *, temporary_folder: Path, mode: int = 0o644, durable: bool = True
-) -> None:
+def replace_file(final: Path, data: bytes, *, temporary_folder: Path, mode: int = 0o644, durable: bool = True) -> None:
     """Set the whole content of a small file: a reader sees the old or the new one, also after a crash.
 
     Without `durable`, a power cut may lose or empty the file: only for what can be made again.
