@@ -6,7 +6,7 @@ import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from registry.store.layout import Store
 from runtime.engine.computing import Computing
 from runtime.engine.conversation import Conversation
 from runtime.engine.defaults import Defaults
-from runtime.engine.embedding import TOKENS_AT_ONCE, TOKENS_BETWEEN_TICKS, embed, in_batches
+from runtime.engine.embedding import TOKENS_AT_ONCE, TOKENS_BETWEEN_TICKS, Embedding, in_batches
 from runtime.engine.embedding_inputs import Input, InputUnusable, rows_of
 from runtime.engine.footprint import Footprint
 from runtime.engine.layers import always_rewinds, fresh
@@ -256,7 +256,7 @@ class LoadedModel:
             PromptUnusable: the text has fewer than two tokens.
             OnlyEmbeds: the model writes nothing.
         """
-        if self.facts.embedding is not None and self.facts.embedding.is_encoder:
+        if self.facts.embedding is not None and self.facts.embedding.writes_nothing:
             raise OnlyEmbeds("a model that only turns texts into vectors has no perplexity")
         tokens, model = self.tokenize(text), self.weights.model
         return self.engine.run(lambda: perplexity(model, tokens, window=window)).result()
@@ -271,11 +271,11 @@ class LoadedModel:
         prompt: str | None = None,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> Embeddings:
-        """One vector for each text, or row of token ids; answers that are being written go on between batches.
+        """One vector for each text, or row of token ids; answers that are being written go on meanwhile.
 
         A model that was not made to embed does it by its last token. `dimensions` keeps the first numbers of each
         vector. `prompt` names what the model puts before texts of that kind, such as `query`. `is_wanted` is asked
-        between batches; the rest is not computed when it says no.
+        now and then; the rest is not computed when it says no.
 
         Raises:
             CancelledError: it was not wanted any longer.
@@ -293,10 +293,12 @@ class LoadedModel:
         engine, model = self.engine, self.weights.model
         vectors: dict[int, tuple[float, ...]] = {}
         for batch in in_batches(rows, TOKENS_AT_ONCE if facts.is_encoder else TOKENS_BETWEEN_TICKS):
-            if not is_wanted():
-                raise CancelledError
-            work = partial(embed, model, [rows[place] for place in batch], facts, normalizes=normalizes)
-            made = engine.run(partial(work, dimensions=dimensions)).result()
+            texts = [rows[place] for place in batch]
+            embedding, made = Embedding(model, texts, facts, normalizes=normalizes, dimensions=dimensions), None
+            while made is None:
+                if not is_wanted():
+                    raise CancelledError
+                made = engine.run(embedding.advance).result()
             vectors.update(zip(batch, made, strict=True))
         return Embeddings(tuple(vectors[place] for place in range(len(rows))), sum(map(len, rows)))
 

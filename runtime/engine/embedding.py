@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import StepError, UserError
+from runtime.engine.layers import Layers, fresh
 from runtime.model.facts import EmbeddingFacts
-from runtime.model.mlx_lm_package import submodule
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
 TOKENS_AT_ONCE = 8192
-"""Padding included; a single longer text goes alone."""
+"""What an encoder reads at once, padding included; a single longer text goes alone."""
 TOKENS_BETWEEN_TICKS = 1024
-"""The same for a model that also writes: its running answers wait so long."""
+"""What a decoder reads at once: running answers wait so long, and longer texts are read in parts."""
 Vector = tuple[float, ...]
 
 
@@ -45,56 +45,102 @@ def in_batches(rows: Sequence[Sequence[int]], tokens_at_once: int = TOKENS_AT_ON
         yield batch
 
 
-def embed(
-    model: Any,
-    rows: Sequence[Sequence[int]],
-    facts: EmbeddingFacts,
-    *,
-    normalizes: bool = True,
-    dimensions: int | None = None,
-) -> list[Vector]:
-    """One vector for each row of tokens, all computed at once. Rows must not be empty.
+class Embedding:
+    """Vectors of some rows of tokens on their way. It is advanced part by part, and so memory does not grow with texts.
 
-    `dimensions` keeps the first numbers of each, before the norm.
-
-    Raises:
-        NotEmbedding: the architecture has no states to take, or fewer dimensions than asked for.
-        EmbeddingNotFinite: a vector holds NaN or infinity.
+    An encoder sees all of a text at once, and has one part; texts are no longer than it reads. A decoder goes through
+    them as through a prompt. To be used on the engine's thread; answers may go on between two parts.
     """
-    import mlx.core as mx
 
-    longest = max(map(len, rows))
-    lengths = mx.array([len(row) for row in rows])
-    tokens = mx.array([[*row, *[0] * (longest - len(row))] for row in rows])
-    real = mx.arange(longest)[None] < lengths[:, None]
-    hidden = _states(model, facts)(tokens, real).astype(mx.float32)
-    if facts.pooling == "mean":
-        pooled = mx.where(real[..., None], hidden, 0).sum(axis=1) / lengths[:, None]
-    else:
-        places = mx.zeros_like(lengths) if facts.pooling == "cls" else lengths - 1
-        pooled = mx.take_along_axis(hidden, places[:, None, None], axis=1)[:, 0]
-    if dimensions is not None:
-        if dimensions > pooled.shape[-1]:
-            raise NotEmbedding(
-                f"the model's vectors have {pooled.shape[-1]} dimensions, and {dimensions} are asked for"
-            )
-        pooled = pooled[:, :dimensions]
-    if normalizes or facts.normalizes:
-        pooled = pooled / mx.maximum(mx.linalg.norm(pooled, axis=-1, keepdims=True), 1e-12)
-    if not mx.isfinite(pooled).all().item():
-        raise EmbeddingNotFinite("the model made a vector with NaN or infinity", hint="are its weights sound?")
-    vectors: Any = pooled.tolist()
-    return [tuple(vector) for vector in vectors]
+    def __init__(
+        self,
+        model: Any,
+        rows: Sequence[Sequence[int]],
+        facts: EmbeddingFacts,
+        *,
+        normalizes: bool = True,
+        dimensions: int | None = None,
+        tokens_at_once: int = TOKENS_BETWEEN_TICKS,
+    ) -> None:
+        """Rows must not be empty. `dimensions` keeps the first numbers of each vector, before the norm.
+
+        Raises:
+            NotEmbedding: the architecture has no states to take.
+        """
+        self._rows = rows
+        self._facts = facts
+        self._normalizes = normalizes or facts.normalizes
+        self._dimensions = dimensions
+        self._longest = max(map(len, rows))
+        self._part_tokens = self._longest if facts.is_encoder else max(1, tokens_at_once // len(rows))
+        self._model = model
+        self._body = None if facts.is_encoder else _body(model)
+        self._layers: Layers | None = None
+        self._read = 0
+        self._pooled: mx.array | None = None
+        """Sums of states, or the states themselves, as far as they have been read; shape [B, H]."""
+
+    def advance(self) -> list[Vector] | None:
+        """Read one part more; the vectors with the last one.
+
+        Raises:
+            NotEmbedding: the model has fewer dimensions than asked for.
+            EmbeddingNotFinite: a vector holds NaN or infinity.
+        """
+        import mlx.core as mx
+
+        begin, end = self._read, min(self._read + self._part_tokens, self._longest)
+        lengths = mx.array([len(row) for row in self._rows])
+        places = mx.arange(begin, end)[None]
+        hidden = self._states([row[begin:end] for row in self._rows], end - begin)
+        if self._facts.pooling == "mean":
+            counted = places < lengths[:, None]
+        else:
+            counted = places == (mx.zeros_like(lengths) if self._facts.pooling == "cls" else lengths - 1)[:, None]
+        part = mx.where(counted[..., None], hidden.astype(mx.float32), 0).sum(axis=1)
+        self._pooled = part if self._pooled is None else self._pooled + part
+        mx.eval(self._pooled, [layer.state for layer in self._layers or ()])
+        self._read = end
+        if end < self._longest:
+            return None
+        pooled = self._pooled / lengths[:, None] if self._facts.pooling == "mean" else self._pooled
+        self._layers = self._pooled = None
+        return self._vectors(pooled)
+
+    def _states(self, rows: list[Sequence[int]], width: int) -> mx.array:
+        """The last layer's states of the next tokens, padding included."""
+        import mlx.core as mx
+
+        tokens = mx.array([[*row, *[0] * (width - len(row))] for row in rows])
+        if self._body is None:
+            real = mx.arange(width)[None] < mx.array([len(row) for row in rows])[:, None]
+            states: mx.array = self._model(tokens, real)
+        else:  # padding comes last, and a decoder never looks ahead; some architectures cannot do without caches
+            self._layers = self._layers or fresh(self._model)
+            states = self._body(tokens, cache=self._layers)
+        return states
+
+    def _vectors(self, pooled: mx.array) -> list[Vector]:
+        import mlx.core as mx
+
+        if self._dimensions is not None:
+            if self._dimensions > pooled.shape[-1]:
+                raise NotEmbedding(
+                    f"the model's vectors have {pooled.shape[-1]} dimensions, and {self._dimensions} are asked for"
+                )
+            pooled = pooled[:, : self._dimensions]
+        if self._normalizes:
+            pooled = pooled / mx.maximum(mx.linalg.norm(pooled, axis=-1, keepdims=True), 1e-12)
+        if not mx.isfinite(pooled).all().item():
+            raise EmbeddingNotFinite("the model made a vector with NaN or infinity", hint="are its weights sound?")
+        vectors: Any = pooled.tolist()
+        return [tuple(vector) for vector in vectors]
 
 
-def _states(model: Any, facts: EmbeddingFacts) -> Callable[[mx.array, mx.array], mx.array]:
-    """Tokens and what is no padding, to the states of the last layer."""
-    if facts.is_encoder:
-        encoder: Callable[[mx.array, mx.array], mx.array] = model
-        return encoder
+def _body(model: Any) -> Callable[..., mx.array]:
     decoder = getattr(model, "language_model", model)
-    body = next((part for name in ("model", "transformer", "backbone") if (part := getattr(decoder, name, None))), None)
+    parts = (getattr(decoder, name, None) for name in ("model", "transformer", "backbone"))
+    body: Callable[..., mx.array] | None = next((part for part in parts if part is not None), None)
     if body is None:
         raise NotEmbedding("the model's architecture does not show its last states")
-    fresh = submodule("models.cache").make_prompt_cache  # some architectures cannot do without
-    return lambda tokens, _: body(tokens, cache=fresh(model))  # padding comes last, and a decoder never looks ahead
+    return body

@@ -79,7 +79,7 @@ class Preparation:
             InvalidOption: an option has an unknown name or a value out of its range.
             InvalidSchema, FormatNotSupported: the answer cannot be held to its form.
         """
-        if self._facts.embedding is not None and self._facts.embedding.is_encoder:
+        if self._facts.embedding is not None and self._facts.embedding.writes_nothing:
             raise OnlyEmbeds("the model only turns texts into vectors", hint="ask it for embeddings")
         if isinstance(request, CompletionRequest):
             prepared = self._prepared(request, self._completion_tokens(request), is_formed=request.format is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from registry.errors import UserError
@@ -33,7 +33,7 @@ def model_classes(config: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
         return module.Model, module.ModelArgs
     try:
         module = submodule(f"models.{name}")
-        return module.Model, module.ModelArgs
+        return (_body_of(module.Model) if is_body(config) else module.Model), module.ModelArgs
     except AttributeError:
         raise _unsupported(name) from None
     except (ImportError, SystemExit) as error:  # one of them exits when a library is missing
@@ -46,6 +46,30 @@ def model_classes(config: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
 def is_encoder(config: Mapping[str, Any]) -> bool:
     """Whether a `config.json` is that of a model which reads in both directions and writes nothing."""
     return str(config.get("model_type")) in encoders.FILES
+
+
+def is_body(config: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` is that of a decoder which was saved without what writes: of a `MistralModel`."""
+    architectures = config.get("architectures") or ("",)
+    first = architectures if isinstance(architectures, str) else str(architectures[0])
+    return first.endswith("Model") and not first.endswith("LMHeadModel") and not is_encoder(config)
+
+
+def drop_idle_head(model: Any, names: Iterable[str]) -> None:
+    """Let a model do without its head where no weight of those names is the head's."""
+    if "lm_head" in model and not any(name.startswith("lm_head.") for name in names):
+        model.pop("lm_head")
+
+
+def _body_of(model_class: type[Any]) -> type[Any]:
+    class Body(model_class):  # type: ignore[misc]
+        """The same model, which takes weights without a head."""
+
+        def load_weights(self, weights: Any, strict: bool = True) -> Any:
+            drop_idle_head(self, (name for name, _ in weights))
+            return super().load_weights(weights, strict)
+
+    return Body
 
 
 def module_name(config: Mapping[str, Any]) -> str:

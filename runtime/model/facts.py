@@ -37,6 +37,13 @@ class EmbeddingFacts:
     """Texts to put before an input, by what it is for: `query`, `document`, ..."""
     default_prompt: str | None = None
     """The name of the one that is put before inputs for which none is named."""
+    lacks_head: bool = False
+    """Whether it is a decoder that was saved without what writes."""
+
+    @property
+    def writes_nothing(self) -> bool:
+        """Whether it can do nothing but embed."""
+        return self.is_encoder or self.lacks_head
 
 
 LAST_STATE = EmbeddingFacts("last")
@@ -100,6 +107,8 @@ class ModelFacts:
         document = {**asdict(self), "chat_template": digest, "schema": SCHEMA}
         if self.embedding is None:
             del document["embedding"]
+        elif not self.embedding.lacks_head:
+            del document["embedding"]["lacks_head"]
         return canonical_json.encode(document)
 
     @classmethod

@@ -131,6 +131,69 @@ def test_what_is_built_on_an_embedding_model_embeds_alike(builder: Callable[...,
     assert third.facts.embedding.pooling == "mean"
 
 
+def test_a_pooling_that_a_recipe_set_holds_for_what_is_built_on_it(builder: Callable[..., CommandLine]) -> None:
+    """Against the model's own files, and where it has none."""
+    mlxbuild = builder("bert", "cls_token")
+    (mlxbuild.folder / "ModelSpec.yaml").write_text(RECIPE + "pooling: mean\n")
+    assert mlxbuild("create", "--progress", "none").code == 0
+    shutil.rmtree(mlxbuild.folder / "model")
+    for name, base in (("next", "tiny:none"), ("last", "next:none")):
+        recipe = f'name: {name}\nversion: "1.0"\nbase: {{from: "{base}"}}\n'
+        (mlxbuild.folder / "ModelSpec.yaml").write_text(recipe)
+        (mlxbuild.folder / "ModelSpec.lock").unlink()
+        assert mlxbuild("create", "--progress", "none").code == 0
+    first, last = opened(mlxbuild, "tiny:none"), opened(mlxbuild, "last:none")
+    assert last.facts.embedding == first.facts.embedding
+    assert last.facts.embedding is not None
+    assert last.facts.embedding.pooling == "mean"
+    assert last.embed(["t5 t6"]) == first.embed(["t5 t6"])
+
+
+def _without_head(model: Path) -> None:
+    """As many embedding models are published: the body of an untied decoder."""
+    path = model / "config.json"
+    body = {"architectures": ["Qwen3Model"], "tie_word_embeddings": False}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **body}))
+
+
+def test_a_decoder_without_a_head_embeds_and_writes_nothing(builder: Callable[..., CommandLine]) -> None:
+    mlxbuild = builder("qwen3", "lasttoken")
+    _without_head(mlxbuild.folder / "model")
+    done = mlxbuild("create", "--progress", "none")
+    assert done.code == 0, done.err
+    reference = json.loads((REFERENCE / "qwen3" / "vectors.json").read_text())
+    texts = [" ".join(f"t{token}" for token in row[1:-1]) for row in reference["rows"]]
+    for variant in (line.split()[0] for line in done.out.splitlines()):
+        model = opened(mlxbuild, variant)
+        for vector, expected in zip(model.embed(texts).vectors, reference["last"], strict=True):
+            assert cosine(vector, expected) > (1 - 1e-6 if "none" in variant else 0.98)
+        with pytest.raises(OnlyEmbeds):
+            model.generate("t5")
+        with pytest.raises(OnlyEmbeds):
+            model.perplexity("t5 t6 t7")
+        model.close()
+    recipe = 'name: next\nversion: "1.0"\nbase: {from: "tiny:none"}\n'
+    (mlxbuild.folder / "ModelSpec.yaml").write_text(recipe)
+    (mlxbuild.folder / "ModelSpec.lock").unlink()
+    assert mlxbuild("create", "--progress", "none").code == 0
+    assert opened(mlxbuild, "next:none").facts.embedding == opened(mlxbuild, "tiny:none").facts.embedding
+
+
+def test_a_decoder_without_a_head_that_is_to_write_is_refused(builder: Callable[..., CommandLine]) -> None:
+    mlxbuild = builder("qwen3")
+    model = mlxbuild.folder / "model"
+    _without_head(model)
+    (model / "modules.json").unlink()
+    shutil.rmtree(model / "1_Pooling")
+    (mlxbuild.folder / "ModelSpec.yaml").write_text(RECIPE.split("tests:")[0])
+    done = mlxbuild("create", "--progress", "none")
+    assert (done.code, "the weights lack `lm_head.weight`, so the model cannot write" in done.err) == (3, True), (
+        done.err
+    )
+    (mlxbuild.folder / "ModelSpec.yaml").write_text(RECIPE + "pooling: last\n")
+    assert mlxbuild("create", "--progress", "none").code == 0
+
+
 def test_a_recipe_for_an_embedding_model_begins_with_init(builder: Callable[..., CommandLine]) -> None:
     mlxbuild = builder("bert")
     (mlxbuild.folder / "ModelSpec.yaml").unlink()

@@ -13,7 +13,8 @@ from typing import Any
 
 from registry import canonical_json
 from registry.digest import Digest
-from runtime.model.files import DEFAULTS_FILE
+from runtime.model.facts import ModelFacts
+from runtime.model.files import DEFAULTS_FILE, FACTS_FILE
 from toolchain.graph.action import Node, OutputsOf
 from toolchain.graph.graph import Fetch, Graph, assemble
 from toolchain.lock.file import encode
@@ -95,6 +96,15 @@ def _defaults(variant: LockedVariant) -> Mapping[str, Any]:
         "messages": [dict(message) for message in spec.messages] or inherited.get("messages", []),
         "parameters": {**inherited.get("parameters", {}), **spec.defaults},
     }
+
+
+def _inherited_pooling(variant: LockedVariant) -> str | None:
+    """How an artifact embeds that the variant builds on: its recipe may have set that against the model's files."""
+    file = variant.base.file(FACTS_FILE)
+    if variant.base.kind != "artifact" or file is None:
+        return None
+    embedding = ModelFacts.from_json(variant.catalogue.fetch(variant.base, file).read_bytes()).embedding
+    return None if embedding is None else embedding.pooling
 
 
 class _Compiler:
@@ -188,8 +198,8 @@ class _Compiler:
         defaults = {key: chosen[key] for key in ("stops", "context") if key in chosen}
         template = {"kind": self._spec.prompt_template.kind, "value": self._spec.prompt_template.value}
         parameters: dict[str, Any] = {"template": template, "defaults": defaults}
-        if self._spec.pooling is not None:
-            parameters["pooling"] = self._spec.pooling
+        if (pooling := self._spec.pooling or _inherited_pooling(self._variant)) is not None:
+            parameters["pooling"] = pooling
         return Node(self._label("template"), "template", parameters, inputs, after)
 
     def _pack(self, blocks: tuple[Node, ...]) -> Node:

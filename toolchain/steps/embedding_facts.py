@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from registry.errors import UserError
-from runtime.model.architecture import is_encoder
+from runtime.model.architecture import is_body, is_encoder
 from runtime.model.facts import EmbeddingFacts
 
 MODULES_FILE = "modules.json"
@@ -66,7 +66,13 @@ def find_embedding(
         longest=longest if isinstance(longest, int) and longest > 0 else None,
         prompts=texts,
         default_prompt=default if default in texts else None,
+        lacks_head=lacks_head(config),
     )
+
+
+def lacks_head(config: Mapping[str, Any]) -> bool:
+    """Whether a model has nothing to write with: no head of its own, and its embeddings are none."""
+    return is_body(config) and config.get("tie_word_embeddings") is False
 
 
 def _reads_both_ways(config: Mapping[str, Any]) -> bool:

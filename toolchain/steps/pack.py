@@ -20,9 +20,11 @@ from registry.errors import UserError
 from registry.store.layout import Store
 from toolchain.graph.action import ActionRecord, input_digest
 from toolchain.spec.resolved import Quantization
+from toolchain.steps.embedding_facts import lacks_head
 from toolchain.steps.port import StepContext
 from toolchain.weights.configuration import final_configuration, shard_index
 from toolchain.weights.facts import BlockFacts, scheme_from_json
+from toolchain.weights.model import UnusableModel
 
 BLOCK_INPUT = "block."
 LICENSE_INPUT = "license."
@@ -55,8 +57,9 @@ class PackStep:
             source_config, tuple(blocks.values()), _quantization(record), record.parameters["dtype"]
         )
         _refuse_idle_overrides(record, blocks)
-        index = shard_index({path: blocks[label].shards[name] for (label, name), path in paths.items()}, parameters)
         model_facts = json.loads(store.read(input_digest(record, "template", "facts")))
+        _refuse_a_lost_head(json.loads(config), model_facts, blocks)
+        index = shard_index({path: blocks[label].shards[name] for (label, name), path in paths.items()}, parameters)
 
         def put(path: str, content: bytes) -> ArtifactFile:
             return ArtifactFile(path, FileRole.CONFIG, store.put(content))
@@ -102,10 +105,23 @@ def _quantization(record: ActionRecord) -> Quantization:
     return Quantization(chosen["label"], scheme_from_json(chosen["scheme"]) if chosen["scheme"] else None)
 
 
+def _refuse_a_lost_head(config: Mapping[str, Any], facts: Mapping[str, Any], blocks: Mapping[str, BlockFacts]) -> None:
+    """A model without a head can embed, and do nothing else."""
+    if facts.get("embedding") is None and lacks_head(config) and "lm_head" not in _modules(blocks):
+        raise UnusableModel(
+            "the weights lack `lm_head.weight`, so the model cannot write",
+            hint="if it is meant to embed, set the recipe's `pooling`",
+        )
+
+
+def _modules(blocks: Mapping[str, BlockFacts]) -> set[str]:
+    tensors = (tensor.name for facts in blocks.values() for shard in facts.shards.values() for tensor in shard)
+    return {name.rpartition(".")[0] for name in tensors}
+
+
 def _refuse_idle_overrides(record: ActionRecord, blocks: Mapping[str, BlockFacts]) -> None:
     """An override that matches nothing is a mistake that no single block can see."""
-    tensors = (tensor.name for facts in blocks.values() for shard in facts.shards.values() for tensor in shard)
-    modules = {name.rpartition(".")[0] for name in tensors}
+    modules = _modules(blocks)
     for glob, _ in record.parameters["quantization"]["overrides"]:
         if not any(fnmatchcase(module, glob) for module in modules):
             near = get_close_matches(glob, modules, n=1, cutoff=0.4)

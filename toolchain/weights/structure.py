@@ -18,6 +18,7 @@ from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 
 from registry.digest import Digest
+from runtime.model.architecture import drop_idle_head, is_body
 from toolchain.weights.blocks import HEAD, labels_of
 from toolchain.weights.model import UnusableModel, is_quantized, make_model, sanitized
 from toolchain.weights.placeholders import Placeholders
@@ -90,6 +91,8 @@ def analyse(config: Mapping[str, Any], table: Sequence[TableRow], *, whole: bool
     stand_ins = Placeholders()
     placeholders = {name: stand_ins.make(labels[name], name, dtype, shape) for name, dtype, shape in table}
     sources = {id(array): name for name, array in placeholders.items()}
+    if is_body(config):
+        drop_idle_head(model, names)
     arrays = sanitized(model, dict(placeholders))
     outputs: dict[str, list[Output]] = {label: [] for label in set(labels.values())}
     for name in sorted(arrays):

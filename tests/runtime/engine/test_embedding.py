@@ -12,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from runtime.engine.embedding import EmbeddingNotFinite, NotEmbedding, embed, in_batches
+from runtime.engine.embedding import Embedding, EmbeddingNotFinite, NotEmbedding, in_batches
 from runtime.model.facts import LAST_STATE, EmbeddingFacts
 from runtime.model.load import load_weights
 from runtime.session import LoadedModel
@@ -20,6 +20,7 @@ from tests.runtime.tiny_folders import write_model
 
 MODELS = Path(__file__).parents[1] / "reference_models"
 ENCODERS = ("bert", "xlm-roberta", "modernbert")
+MAMBA = {"state_size": 8, "conv_kernel": 4, "use_bias": False, "use_conv_bias": True, "time_step_rank": 4}
 POOLINGS = ("mean", "cls", "last")
 
 
@@ -44,6 +45,14 @@ def facts(pooling: Any, name: str = "bert", **more: Any) -> EmbeddingFacts:
     return EmbeddingFacts(pooling, is_encoder=name in ENCODERS, **more)
 
 
+def embed(model: Any, rows: Any, own: EmbeddingFacts, **settings: Any) -> Any:
+    """All vectors, read to the end."""
+    embedding, vectors = Embedding(model, rows, own, **settings), None
+    while vectors is None:
+        vectors = embedding.advance()
+    return vectors
+
+
 def close(found: Any, expected: Any) -> None:
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=2e-5, rel=2e-5)
@@ -57,6 +66,20 @@ def test_vectors_are_those_of_transformers_alone_and_together(models: dict[str, 
         close(embed(models[name], expected["rows"], own, normalizes=False), expected[pooling])
         for row, vector in zip(expected["rows"], expected[pooling], strict=True):
             close(embed(models[name], [row], own, normalizes=False), [vector])
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("model_type", ["qwen3", "mamba", "gemma3_text"])
+def test_a_decoder_reads_long_texts_in_parts(tmp_path: Path, model_type: str, pooling: str) -> None:
+    more: Any = {"sliding_window": 16, "sliding_window_pattern": 2, **MAMBA}
+    model = load_weights(write_model(tmp_path / "model", model_type, more=more)).model
+    rows = [[(7 * place) % 90 + 5 for place in range(length)] for length in (150, 90)]
+    whole = embed(model, rows, facts(pooling, model_type), tokens_at_once=1000)
+    embedding, steps = Embedding(model, rows, facts(pooling, model_type), tokens_at_once=40), 1
+    while (vectors := embedding.advance()) is None:
+        steps += 1
+    assert steps == 8
+    close(vectors, whole)
 
 
 def test_rows_of_like_length_go_together_within_the_budget() -> None:
@@ -82,8 +105,7 @@ def test_normalised_vectors_have_length_one_after_their_cut(models: dict[str, An
 
 @pytest.mark.parametrize("model_type", ["llama", "qwen3", "mamba"])
 def test_a_model_that_writes_embeds_by_its_last_token(tmp_path: Path, model_type: str) -> None:
-    more: Any = {"state_size": 8, "conv_kernel": 4, "use_bias": False, "use_conv_bias": True, "time_step_rank": 4}
-    model = load_weights(write_model(tmp_path / "model", model_type, more=more)).model
+    model = load_weights(write_model(tmp_path / "model", model_type, more=MAMBA)).model
     rows = [[5, 6, 7, 8, 9], [5, 6], [9]]
     together = embed(model, rows, LAST_STATE)
     for row, vector in zip(rows, together, strict=True):

@@ -14,6 +14,7 @@ from toolchain.steps.embedding_facts import (
     PROMPTS_FILE,
     UnknownPooling,
     find_embedding,
+    lacks_head,
     positions_of,
 )
 
@@ -89,6 +90,21 @@ def test_what_is_not_known_is_refused(documents: Any, told: str) -> None:
 def test_a_model_that_looks_where_its_code_does_not_is_refused(config: Any) -> None:
     with pytest.raises(UnknownPooling, match="another direction"):
         find_embedding(config, {MODULES_FILE: modules("Transformer", "Pooling")})
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"architectures": ["MistralModel"], "tie_word_embeddings": False}, True),
+        ({"architectures": ["MistralModel"], "tie_word_embeddings": True}, False),
+        ({"architectures": ["Qwen3Model"]}, False),
+        ({"architectures": ["MistralForCausalLM"], "tie_word_embeddings": False}, False),
+        ({"architectures": ["GPT2LMHeadModel"], "tie_word_embeddings": False}, False),
+        ({"architectures": ["BertModel"], "model_type": "bert", "tie_word_embeddings": False}, False),
+    ],
+)
+def test_a_decoder_that_was_saved_without_its_head(config: Any, expected: bool) -> None:
+    assert lacks_head(config) is expected
 
 
 def test_positions_that_roberta_does_not_use_are_none() -> None:
