@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from urllib.parse import urlencode, urlsplit
 
-from oras.auth.utils import get_basic_auth
 from requests.utils import parse_dict_header
 
 from registry.remote.answer import Answer, resolved
@@ -163,6 +162,8 @@ def parse_challenge(header: str) -> Challenge | None:
 def _basic(credential: Credential | None) -> str | None:
     if credential is None or not credential.username:
         return None
+    from oras.auth.utils import get_basic_auth  # not loaded for those who are not logged in
+
     return f"Basic {get_basic_auth(credential.username, credential.password)}"
 
 

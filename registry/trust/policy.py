@@ -14,15 +14,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.digest import Digest
 from registry.home import Home
 from registry.reference import Reference
 from registry.store.layout import Store
 from registry.trust.errors import InvalidPolicy, Untrusted
-from registry.trust.evidence import Evidence
-from registry.trust.keys import PublicKey, parse_public, read_public
+
+if TYPE_CHECKING:
+    from registry.trust.keys import PublicKey
 
 POLICY_NAME = "policy.yaml"
 _FIELDS = {"pattern", "mode", "keys"}
@@ -130,6 +131,8 @@ def admit(
 def _hold_to(
     rule: Rule, stores: Sequence[Store], reference: Reference, digest: Digest, where: str, tell: Callable[[str], None]
 ) -> None:
+    from registry.trust.evidence import Evidence  # not loaded by homes without a policy either
+
     try:
         found = [each for store in stores for each in Evidence.gather(store, digest, rule.keys).attestations]
         Evidence(digest, tuple(found), ()).require_signature(f"{reference} ({digest})")
@@ -162,6 +165,8 @@ def _rule(written: Any, number: int, path: Path) -> Rule:
 
 
 def _key(written: str, folder: Path, where: str) -> PublicKey:
+    from registry.trust.keys import parse_public, read_public
+
     if "-----BEGIN" in written:
         return parse_public(written.encode(), where)
     return read_public(folder / Path(written).expanduser())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,3 +187,19 @@ def test_a_policy_is_read_from_its_own_folder(place: Place, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     place.rules(ENFORCE)
     place.admit("hello:mine")
+
+
+def test_homes_without_a_policy_load_no_cryptography(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from registry.digest import Digest
+from registry.exchange.pull import admit
+from registry.home import Home
+from registry.reference import Reference
+from registry.store.layout import Store
+admit(Store.open(Home(Path({str(tmp_path)!r}))), Reference.parse("hello:1"), Digest.of_bytes(b""), tell=print)
+print({{"cryptography", "oras", "yaml"}} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
