@@ -74,7 +74,7 @@ class Schedule:
         self._alone = Batch(step)
         """Of one row that cannot be computed together with others."""
         self._pair = None if draft is None else ModelPair(model, draft)
-        self._speculation = None if self._pair is None else Speculation(self._pair, self._count_drafted)
+        self._speculation = None if self._pair is None else Speculation(self._pair)
         """Of one row that came when nothing else was to do."""
         self._waiting: deque[Row] = deque()
         self._part_tokens = limits.part_tokens or _PART_TOKENS
@@ -208,10 +208,6 @@ class Schedule:
         fits = self._cache_bytes is None or needed_bytes <= self._cache_bytes
         row.is_drafted = fits and self._pair.can_speculate
 
-    def _count_drafted(self, drafted: int, accepted: int) -> None:
-        self.counts.drafted_tokens += drafted
-        self.counts.accepted_tokens += accepted
-
     def _running(self) -> list[Row]:
         return [*(row for batch in self._batches() for row in batch.rows), *self._prefill.rows]
 
@@ -225,7 +221,11 @@ class Schedule:
 
     def _step(self, batch: Batch | Speculation) -> list[Row]:
         events: dict[Row, list[Event]] = {}
-        for written in batch.step():
+        step = batch.step()
+        if isinstance(batch, Speculation):
+            self.counts.drafted_tokens += batch.drafted_tokens
+            self.counts.accepted_tokens += batch.accepted_tokens
+        for written in step:
             row = written.row
             if row.failure is None and row.writer.reason is None:
                 try:

@@ -6,7 +6,7 @@ randomness of its place. A draft that chooses alike, by the same randomness, onl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,7 +45,21 @@ class ModelPair:
         """Read tokens; nobody asks for logits of a prompt."""
         own, drafts = self.parted(cache)
         self.model(tokens, cache=own)
-        self.draft(tokens, cache=drafts)
+        self.propose(tokens, drafts)
+
+    def propose(self, tokens: mx.array, cache: Layers) -> mx.array:
+        """The draft's logits after tokens. Of the same tokens, models may have more or fewer unused rows."""
+        import mlx.core as mx
+
+        logits: mx.array = self.draft(mx.minimum(tokens, self._last_token), cache=cache)
+        return logits
+
+    @cached_property
+    def _last_token(self) -> int:
+        """That the draft has a row for; nothing is computed to know it."""
+        import mlx.core as mx
+
+        return int(self.draft(mx.array([[0]]), cache=fresh(self.draft)).shape[-1]) - 1
 
     @property
     def can_speculate(self) -> bool:
@@ -56,10 +70,10 @@ class ModelPair:
 class Speculation:
     """The place of one row; it has the form of a `Batch`."""
 
-    def __init__(self, pair: ModelPair, count_drafted: Callable[[int, int], None]) -> None:
-        """`count_drafted` is told of each step how many tokens were drafted, and how many of them were right."""
+    def __init__(self, pair: ModelPair) -> None:
         self._pair = pair
-        self._count_drafted = count_drafted
+        self.drafted_tokens = self.accepted_tokens = 0
+        """How many were proposed in the last step, and how many of them were right."""
         self.rows: list[Row] = []
         self._layers: Layers = []
 
@@ -87,14 +101,14 @@ class Speculation:
         tokens = cast("list[int]", chosen.tolist())
         proposed = [int(cast(int, token.item())) for token in drafted]
         right = next((each for each in range(count) if tokens[each] != proposed[each]), count)
-        self._count_drafted(count, right)
+        self.drafted_tokens, self.accepted_tokens = count, right
         rewind(own, count - right)
         if right == count and count:  # the last one drafted has not been through the draft itself
-            self._pair.draft(drafted[-1][None], cache=drafts)
+            self._pair.propose(drafted[-1][None], drafts)
         elif count:
             rewind(drafts, count - right - 1)
         else:
-            self._pair.draft(last[None], cache=drafts)
+            self._pair.propose(last[None], drafts)
         row.tokens += tokens[: right + 1]
         row.cached_tokens += right + 1
         read = {} if scores is None else scores.read()
@@ -106,7 +120,7 @@ class Speculation:
         drafted: list[mx.array] = []
         row.sampler.go_to(place)
         for _ in range(count):
-            logits = self._pair.draft(last[None], cache=layers)[:, -1, :]
+            logits = self._pair.propose(last[None], layers)[:, -1, :]
             last = sample(logits, [row.sampler]).astype(mx.uint32)
             mx.async_eval(last)  # type: ignore[no-untyped-call]
             drafted.append(last)

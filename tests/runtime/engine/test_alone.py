@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import mlx.core as mx
@@ -111,3 +113,38 @@ def test_those_behind_a_request_whose_place_is_taken_need_not_wait() -> None:
         while not waiting.tokens:
             pass
         engine.cancel(waiting.ticket)
+
+
+def test_a_draft_leaves_no_garbage_behind() -> None:
+    engine = Engine(random_model("wide"), TOKENIZER, PLENTY, draft=random_model("qwen3"))
+    answers(engine, prepared(words(1, 30)))
+    kept = weakref.ref(engine._loop._schedule)
+    gc.disable()
+    try:
+        engine.close()
+        assert kept() is None, "caches go at once, not when garbage is looked for"
+    finally:
+        gc.enable()
+
+
+class Narrow(Perturbed):
+    """A draft that has fewer rows than the model."""
+
+    ROWS = 150
+
+    def __call__(self, tokens: mx.array, cache: Any) -> mx.array:
+        assert tokens.max().item() < self.ROWS
+        return super().__call__(tokens, cache)[..., : self.ROWS]
+
+
+def test_a_draft_may_have_fewer_rows_than_the_model() -> None:
+    model = random_model("wide")
+    request = prepared(words(1, 40), 60)
+    assert max(request.tokens) > Narrow.ROWS
+    with engine_of(model) as engine:
+        expected = answers(engine, request)[0].tokens
+    assert max(expected) > Narrow.ROWS > min(expected)
+    engine = Engine(model, TOKENIZER, PLENTY, draft=Narrow(model, 0.0))
+    assert answers(engine, request)[0].tokens == expected
+    assert engine.statistics().accepted_tokens > 0
+    engine.close()

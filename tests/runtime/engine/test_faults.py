@@ -180,6 +180,7 @@ def test_closing_fails_what_is_on_its_way() -> None:
 
 
 def test_an_engine_that_nobody_has_ends() -> None:
+    gc.collect()  # engines of other tests
     before = threading.active_count()
     engine = Engine(random_model("qwen3"), TOKENIZER, PLENTY)
     answers(engine, prepared(words(1, 9)))
