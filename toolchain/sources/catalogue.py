@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.digest import Digest
 from registry.store.layout import BlobMissing, Store
@@ -14,7 +16,9 @@ from toolchain.lock.model import LockedFile, LockedSource
 from toolchain.sources.errors import SourceCorrupt, SourceMissing
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.folder import resolve_inside
-from toolchain.sources.hub import Hub
+
+if TYPE_CHECKING:
+    from toolchain.sources.hub import Hub
 
 _LOCK_AGAIN = "run `mlxbuild lock` if the change is meant"
 
@@ -31,11 +35,17 @@ class SourceCatalogue:
     def __init__(self, recipe_folder: Path, store: Store, hub: Hub | None = None) -> None:
         self._folder = recipe_folder
         self._store = store
-        self._hub = hub or Hub()
+        self._given_hub = hub
         self._index = FileIndex(store.home)
 
-    def __reduce__(self) -> tuple[type[SourceCatalogue], tuple[Path, Store, Hub]]:
-        return (SourceCatalogue, (self._folder, self._store, self._hub))
+    def __reduce__(self) -> tuple[type[SourceCatalogue], tuple[Path, Store, Hub | None]]:
+        return (SourceCatalogue, (self._folder, self._store, self._given_hub))
+
+    @cached_property
+    def _hub(self) -> Hub:
+        from toolchain.sources.hub import Hub  # not loaded by builds that have all they need
+
+        return self._given_hub or Hub()
 
     def locate(self, digest: Digest) -> Path:
         """A readable path whose content has that digest, as verified by an earlier `fetch` on this machine.
