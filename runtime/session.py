@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from registry.artifact.folder import model_folder
 from registry.digest import Digest
@@ -17,13 +16,13 @@ from registry.store.layout import Store
 from runtime.engine.computing import Computing
 from runtime.engine.conversation import Conversation
 from runtime.engine.defaults import Defaults
-from runtime.engine.embedding import TOKENS_AT_ONCE, TOKENS_BETWEEN_TICKS, Embedding, in_batches
+from runtime.engine.embedding_batches import vectors_of
 from runtime.engine.embedding_inputs import Input, InputUnusable, rows_of
 from runtime.engine.footprint import Footprint
+from runtime.engine.keywords import ChatKeywords, GenerateKeywords, chat_request, completion_request
 from runtime.engine.layers import always_rewinds, fresh
 from runtime.engine.limits import Limits
 from runtime.engine.loop import Engine
-from runtime.engine.options import InvalidOption
 from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
 from runtime.engine.preparation import OnlyEmbeds, Preparation
 from runtime.engine.prepared import Prepared
@@ -36,12 +35,7 @@ from runtime.model.load import Weights
 from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
 from runtime.protocol.events import Chunk, Embeddings, Prompt
-from runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, Message, PromptRequest, ToolChoice
-
-Format = AnswerFormat | Mapping[str, Any] | Literal["json"] | None
-"""The form of an answer: a JSON Schema, or any JSON object."""
-TOOL_CHOICES = ("auto", "none", "required")
-"""Any other text names the one tool that has to be called."""
+from runtime.protocol.requests import ChatRequest, CompletionRequest, Message, PromptRequest
 
 
 class NotAnArtifactFolder(UserError):
@@ -142,7 +136,7 @@ class LoadedModel:
     @cached_property
     def kv_bits(self) -> int | None:
         """In how many bits keys and values are kept where a request says nothing; None as they are."""
-        if not self._kv_bits or (self.facts.embedding is not None and self.facts.embedding.is_encoder):
+        if not self._kv_bits or (self.facts.embedding is not None and self.facts.embedding.writes_nothing):
             return None
         model = self.weights.model
         return self._kv_bits if self.engine.run(lambda: Footprint.of(model)).result().group_size else None
@@ -164,65 +158,35 @@ class LoadedModel:
         prepared = self.prepare(request)
         return Stream(self.engine, prepared)
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: ToolChoice | str | None = None,
-        think: bool | str | None = None,
-        system: str | None = None,
-        format: Format = None,  # noqa: A002
-        **options: Any,
-    ) -> Iterator[Chunk]:
+    def chat(self, messages: Sequence[Message], **asked: Unpack[ChatKeywords]) -> Iterator[Chunk]:
         """Answer a conversation: text, thinking and tool calls as they come, the ending last.
 
-        `options` are those of `Options`; what is not given is the artifact's default. `system` replaces its system
-        prompt. A model that cannot switch its thinking ignores `think`. An answer that ends with `stop`, and not by a
-        stop text, has the `format`; one with tools may be calls instead. `tool_choice` is `auto`, `none`, `required` or
-        the name of the tool that has to be called. Leaving the iterator ends the computing.
+        A model that cannot switch its thinking ignores `think`. An answer that ends with `stop`, and not by a stop
+        text, has the `format`; one with tools may be calls instead. Leaving the iterator ends the computing.
 
         Raises:
             NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken, PromptUnusable,
             InvalidOption, InvalidSchema, FormatNotSupported: all before the first chunk.
             FormLost: the answer could not be held to its form any longer.
         """
-        return _chunks(self.answer(_chat(messages, tools, tool_choice, think, system, format, options)))
+        return _chunks(self.answer(chat_request(messages, asked)))
 
-    def chat_async(
-        self,
-        messages: Sequence[Message],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: ToolChoice | str | None = None,
-        think: bool | str | None = None,
-        system: str | None = None,
-        format: Format = None,  # noqa: A002
-        **options: Any,
-    ) -> AsyncIterator[Chunk]:
+    def chat_async(self, messages: Sequence[Message], **asked: Unpack[ChatKeywords]) -> AsyncIterator[Chunk]:
         """As `chat`, for `async for`."""
-        request = _chat(messages, tools, tool_choice, think, system, format, options)
-        return _chunks_async(AsyncStream(self.engine, self.prepare(request)))
+        return _chunks_async(AsyncStream(self.engine, self.prepare(chat_request(messages, asked))))
 
-    def generate(self, prompt: str, *, format: Format = None, **options: Any) -> Iterator[Chunk]:  # noqa: A002
+    def generate(self, prompt: str, **asked: Unpack[GenerateKeywords]) -> Iterator[Chunk]:
         """Continue a raw text, without template; nothing is split out of it.
 
         Raises:
             PromptUnusable, InvalidOption, InvalidSchema, FormatNotSupported: before the first chunk.
             FormLost: the answer could not be held to its form any longer.
         """
-        return _chunks(self.answer(CompletionRequest(prompt, format=_format(format), options=options)))
+        return _chunks(self.answer(completion_request(prompt, asked)))
 
-    def generate_async(
-        self,
-        prompt: str,
-        *,
-        format: Format = None,  # noqa: A002
-        **options: Any,
-    ) -> AsyncIterator[Chunk]:
+    def generate_async(self, prompt: str, **asked: Unpack[GenerateKeywords]) -> AsyncIterator[Chunk]:
         """As `generate`, for `async for`."""
-        request = CompletionRequest(prompt, format=_format(format), options=options)
-        return _chunks_async(AsyncStream(self.engine, self.prepare(request)))
+        return _chunks_async(AsyncStream(self.engine, self.prepare(completion_request(prompt, asked))))
 
     def prompt(
         self,
@@ -242,7 +206,7 @@ class LoadedModel:
             ToolsNotTaken: there are tools, and the template has no place for them.
             TemplateRefuses, TemplateBroken: the template does not take the conversation.
         """
-        request = _chat(messages, tools, None, think, system, None, {})
+        request = chat_request(messages, ChatKeywords(tools=tools, think=think, system=system))
         return Conversation(request, self.facts, self.defaults, self.template).render(**variables)
 
     def tokenize(self, text: str, *, raw: bool = True) -> list[int]:
@@ -290,17 +254,16 @@ class LoadedModel:
         )
         if unknown := [token for row in rows for token in row if not 0 <= token < self.facts.vocabulary_size]:
             raise InputUnusable(f"the model has no token {unknown[0]}")
-        engine, model = self.engine, self.weights.model
-        vectors: dict[int, tuple[float, ...]] = {}
-        for batch in in_batches(rows, TOKENS_AT_ONCE if facts.is_encoder else TOKENS_BETWEEN_TICKS):
-            texts = [rows[place] for place in batch]
-            embedding, made = Embedding(model, texts, facts, normalizes=normalizes, dimensions=dimensions), None
-            while made is None:
-                if not is_wanted():
-                    raise CancelledError
-                made = engine.run(embedding.advance).result()
-            vectors.update(zip(batch, made, strict=True))
-        return Embeddings(tuple(vectors[place] for place in range(len(rows))), sum(map(len, rows)))
+        vectors = vectors_of(
+            self.engine,
+            self.weights.model,
+            rows,
+            facts,
+            normalizes=normalizes,
+            dimensions=dimensions,
+            is_wanted=is_wanted,
+        )
+        return Embeddings(vectors, sum(map(len, rows)))
 
     @cached_property
     def _preparation(self) -> Preparation:
@@ -313,42 +276,6 @@ class LoadedModel:
             needs_boundaries=lambda: not always_rewinds(fresh(computing.weights.model)),
             kv_bits=lambda: self.kv_bits,
         )
-
-
-def _chat(
-    messages: Sequence[Message],
-    tools: Sequence[Mapping[str, Any]] | None,
-    tool_choice: ToolChoice | str | None,
-    think: bool | str | None,
-    system: str | None,
-    format: Format,  # noqa: A002
-    options: Mapping[str, Any],
-) -> ChatRequest:
-    return ChatRequest(
-        messages=tuple(messages),
-        tools=tuple(tools or ()),
-        tool_choice=_tool_choice(tool_choice),
-        think=think,
-        system=system,
-        format=_format(format),
-        options=options,
-    )
-
-
-def _format(written: Format) -> AnswerFormat | None:
-    if written is None or isinstance(written, AnswerFormat):
-        return written
-    if isinstance(written, Mapping):
-        return AnswerFormat(written)
-    if written == "json":
-        return AnswerFormat()
-    raise InvalidOption(f"`format` cannot be {written!r}", hint='"json", or a JSON Schema as a map')
-
-
-def _tool_choice(written: ToolChoice | str | None) -> ToolChoice:
-    if isinstance(written, str):
-        return ToolChoice(written) if written in TOOL_CHOICES else ToolChoice("required", written)
-    return written or ToolChoice()
 
 
 def _chunks(stream: Stream) -> Iterator[Chunk]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, Unpack
 
 from mlxbuild.cli.workspace import find, open_store, tell
 from registry.errors import UserError
@@ -17,10 +17,11 @@ from registry.quantities import format_seconds
 from registry.store.tags import UnknownReference
 from registry.trust.policy import admit
 from runtime.model.blas import prefer_openblas
-from runtime.protocol.requests import AnswerFormat, Message
+from runtime.protocol.requests import Message
 
 if TYPE_CHECKING:
     from mlxbuild.serving.client import ServedModel
+    from runtime.engine.keywords import GenerateKeywords, TalkKeywords
     from runtime.protocol.events import Chunk, Ending, ToolCall
 
 
@@ -40,18 +41,10 @@ class Model(Protocol):
     def has_template(self) -> bool:
         """Whether it can chat, or only continue a text."""
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        think: bool | str | None = None,
-        system: str | None = None,
-        format: AnswerFormat | None = None,  # noqa: A002
-        **options: Any,
-    ) -> Iterator[Chunk]:
+    def chat(self, messages: Sequence[Message], **asked: Unpack[TalkKeywords]) -> Iterator[Chunk]:
         """Answer a conversation."""
 
-    def generate(self, prompt: str, *, format: AnswerFormat | None = None, **options: Any) -> Iterator[Chunk]:  # noqa: A002
+    def generate(self, prompt: str, **asked: Unpack[GenerateKeywords]) -> Iterator[Chunk]:
         """Continue a raw text."""
 
 

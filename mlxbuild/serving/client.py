@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 import requests
@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError
 from mlxbuild.configuration.address import is_listening, server_address
 from registry.errors import InfrastructureError
 from registry.home import Home
+from runtime.engine.keywords import GenerateKeywords, TalkKeywords, chat_request, completion_request
 from runtime.protocol.events import Chunk, Ending, Failure, ToolCall
 from runtime.protocol.failures import as_error
 from runtime.protocol.requests import AnswerFormat, Message
@@ -132,25 +133,20 @@ class ServedModel:
     has_template: bool
     keep_alive: str | None = None
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        think: bool | str | None = None,
-        system: str | None = None,
-        format: AnswerFormat | None = None,  # noqa: A002
-        **options: Any,
-    ) -> Iterator[Chunk]:
+    def chat(self, messages: Sequence[Message], **asked: Unpack[TalkKeywords]) -> Iterator[Chunk]:
         """Answer a conversation; see `LoadedModel.chat`."""
-        opening = [] if system is None else [{"role": "system", "content": system}]
-        fields = self._fields(format, options) | {"messages": [*opening, *map(_written, messages)]}
-        if think is not None:
-            fields["think"] = think
+        request = chat_request(messages, asked)
+        opening = [] if request.system is None else [{"role": "system", "content": request.system}]
+        fields = self._fields(request.format, request.options)
+        fields["messages"] = [*opening, *map(_written, request.messages)]
+        if request.think is not None:
+            fields["think"] = request.think
         return _chunks(self.server.stream("/api/chat", **fields))
 
-    def generate(self, prompt: str, *, format: AnswerFormat | None = None, **options: Any) -> Iterator[Chunk]:  # noqa: A002
+    def generate(self, prompt: str, **asked: Unpack[GenerateKeywords]) -> Iterator[Chunk]:
         """Continue a raw text; see `LoadedModel.generate`."""
-        fields = self._fields(format, options) | {"prompt": prompt, "raw": True}
+        request = completion_request(prompt, asked)
+        fields = self._fields(request.format, request.options) | {"prompt": prompt, "raw": True}
         return _chunks(self.server.stream("/api/generate", **fields))
 
     def _fields(self, wanted: AnswerFormat | None, options: Mapping[str, Any]) -> dict[str, Any]:

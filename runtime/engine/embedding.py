@@ -1,8 +1,8 @@
-"""From tokens to vectors: batches of like length, pooling, and the norm. Where tokens come from: `embedding_inputs`."""
+"""From tokens to vectors: states, pooling, the norm. What is computed together, and when: `embedding_batches`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import StepError, UserError
@@ -12,10 +12,6 @@ from runtime.model.facts import EmbeddingFacts
 if TYPE_CHECKING:
     import mlx.core as mx
 
-TOKENS_AT_ONCE = 8192
-"""What an encoder reads at once, padding included; a single longer text goes alone."""
-TOKENS_BETWEEN_TICKS = 1024
-"""What a decoder reads at once: running answers wait so long, and longer texts are read in parts."""
 Vector = tuple[float, ...]
 
 
@@ -31,20 +27,6 @@ class EmbeddingNotFinite(StepError):
     code = "embedding-not-finite"
 
 
-def in_batches(rows: Sequence[Sequence[int]], tokens_at_once: int = TOKENS_AT_ONCE) -> Iterator[list[int]]:
-    """Places of rows that are computed together: none is less than half as long as another, or padding would rule."""
-    batch: list[int] = []
-    longest = 0
-    for place in sorted(range(len(rows)), key=lambda place: -len(rows[place])):
-        if batch and (2 * len(rows[place]) < longest or (len(batch) + 1) * longest > tokens_at_once):
-            yield batch
-            batch = []
-        longest = longest if batch else len(rows[place])
-        batch.append(place)
-    if batch:
-        yield batch
-
-
 class Embedding:
     """Vectors of some rows of tokens on their way. It is advanced part by part, and so memory does not grow with texts.
 
@@ -58,9 +40,9 @@ class Embedding:
         rows: Sequence[Sequence[int]],
         facts: EmbeddingFacts,
         *,
-        normalizes: bool = True,
-        dimensions: int | None = None,
-        tokens_at_once: int = TOKENS_BETWEEN_TICKS,
+        normalizes: bool,
+        dimensions: int | None,
+        tokens_at_once: int,
     ) -> None:
         """Rows must not be empty. `dimensions` keeps the first numbers of each vector, before the norm.
 

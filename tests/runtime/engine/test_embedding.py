@@ -12,7 +12,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from runtime.engine.embedding import Embedding, EmbeddingNotFinite, NotEmbedding, in_batches
+from runtime.engine.embedding import Embedding, EmbeddingNotFinite, NotEmbedding
+from runtime.engine.embedding_batches import in_batches
 from runtime.model.facts import LAST_STATE, EmbeddingFacts
 from runtime.model.load import load_weights
 from runtime.session import LoadedModel
@@ -21,6 +22,7 @@ from tests.runtime.tiny_folders import write_model
 MODELS = Path(__file__).parents[1] / "reference_models"
 ENCODERS = ("bert", "xlm-roberta", "modernbert")
 MAMBA = {"state_size": 8, "conv_kernel": 4, "use_bias": False, "use_conv_bias": True, "time_step_rank": 4}
+SETTINGS: Any = {"normalizes": True, "dimensions": None, "tokens_at_once": 1024}
 POOLINGS = ("mean", "cls", "last")
 
 
@@ -47,7 +49,7 @@ def facts(pooling: Any, name: str = "bert", **more: Any) -> EmbeddingFacts:
 
 def embed(model: Any, rows: Any, own: EmbeddingFacts, **settings: Any) -> Any:
     """All vectors, read to the end."""
-    embedding, vectors = Embedding(model, rows, own, **settings), None
+    embedding, vectors = Embedding(model, rows, own, **{**SETTINGS, **settings}), None
     while vectors is None:
         vectors = embedding.advance()
     return vectors
@@ -75,7 +77,7 @@ def test_a_decoder_reads_long_texts_in_parts(tmp_path: Path, model_type: str, po
     model = load_weights(write_model(tmp_path / "model", model_type, more=more)).model
     rows = [[(7 * place) % 90 + 5 for place in range(length)] for length in (150, 90)]
     whole = embed(model, rows, facts(pooling, model_type), tokens_at_once=1000)
-    embedding, steps = Embedding(model, rows, facts(pooling, model_type), tokens_at_once=40), 1
+    embedding, steps = Embedding(model, rows, facts(pooling, model_type), **{**SETTINGS, "tokens_at_once": 40}), 1
     while (vectors := embedding.advance()) is None:
         steps += 1
     assert steps == 8

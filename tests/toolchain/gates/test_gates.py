@@ -12,7 +12,7 @@ from registry import canonical_json
 from registry.artifact.reader import Artifact
 from registry.store.layout import Store
 from runtime.session import LoadedModel
-from tests.runtime.test_session import put_artifact
+from tests.runtime.asking import put_artifact
 from tests.runtime.tiny_folders import write_model
 from toolchain.gates.perplexity import BaseNotMeasured, measure_perplexity
 from toolchain.gates.result import GateFailed, GateResult
