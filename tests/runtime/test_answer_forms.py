@@ -21,7 +21,7 @@ from runtime.protocol.answers import Answer
 from runtime.protocol.events import Chunk, Ending
 from runtime.protocol.requests import AnswerFormat, ToolChoice
 from runtime.session import LoadedModel
-from tests.runtime.engine.test_grammar import SCHEMAS, with_reference
+from tests.runtime.engine.schema_walks import SCHEMAS, with_reference
 from tests.runtime.tiny_folders import write_model
 
 USER = [{"role": "user", "content": "hello"}]

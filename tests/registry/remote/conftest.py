@@ -97,3 +97,9 @@ def there(direct: Remote, store: Store) -> Blob:
 def here(store: Store, tmp_path: Path) -> Blob:
     """A blob that only the store holds."""
     return store.put(str(tmp_path).encode() + CONTENT)
+
+
+@pytest.fixture
+def blob(store: Store) -> Blob:
+    """Of the store; a registry gets it in several parts."""
+    return store.put(CONTENT)

@@ -3,121 +3,16 @@
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
-import mlx.core as mx
 import pytest
-import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.engine.answer_form import answer_grammar
-from runtime.engine.grammar import FormLost, GrammarVocabulary
+from runtime.engine.grammar import FormLost
 from runtime.engine.json_schema import FormatNotSupported, InvalidSchema
-from runtime.model.facts import ModelFacts
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.requests import AnswerFormat
-from tests.runtime.tiny_folders import byte_tokenizer
-
-STOPS = (0, 1)
-ROWS = 300
-TOKENIZER = Tokenizer(byte_tokenizer(('{"name": "hello", "n": [1, 2, 30], "é": true, "a\\n": null}' * 20,)))
-FACTS = ModelFacts("qwen3", None, ROWS, None, STOPS)
-VOCABULARY = GrammarVocabulary(TOKENIZER, FACTS)
-LATEST = "https://json-schema.org/draft/2020-12/schema"
-CLOSING = tuple('"}]0')
-
-
-def walk(schema: Mapping[str, Any] | None, seed: int = 0, longest: int = 400) -> str | None:
-    """A random text that the grammar lets through, or None when it would not end."""
-    constraint = VOCABULARY.constrain(answer_grammar(FACTS, VOCABULARY, format=AnswerFormat(schema)))
-    dice, tokens = random.Random(seed), list[int]()
-    closing = [token for text in CLOSING if (token := TOKENIZER.token_id(text)) is not None]
-    while len(tokens) < longest:
-        logits: Any = constraint.mask(mx.zeros((1, ROWS)))[0].tolist()
-        allowed = [token for token, logit in enumerate(logits) if logit == 0]
-        if allowed[0] in STOPS and (len(tokens) > 20 or dice.random() < 0.5):
-            assert [token for token in STOPS if token in allowed] == list(STOPS)
-            return TOKENIZER.decode(tokens)
-        ends = [token for token in closing if token in allowed]
-        choices = ends if ends and len(tokens) > 40 else [token for token in allowed if token not in STOPS]
-        token = dice.choice(choices or list(STOPS))
-        constraint.advance(token)
-        if token in STOPS:
-            return TOKENIZER.decode(tokens)
-        tokens.append(token)
-    return None
-
-
-NAMES = st.sampled_from(["a", "b", "name", "é", "a\nb", 'q"', "a/b", "\\"])
-STRINGS = st.fixed_dictionaries(
-    {"type": st.just("string")},
-    optional={"minLength": st.integers(0, 3), "maxLength": st.integers(3, 9)},
-) | st.sampled_from(
-    [
-        {"type": "string", "pattern": "^[a-c]{2,4}$"},
-        {"type": "string", "pattern": "x+y?"},
-        {"type": "string", "format": "date"},
-        {"type": "string", "format": "uuid"},
-        {"type": "string", "pattern": "^é.$", "maxLength": 2},
-    ]
-)
-NUMBERS = st.fixed_dictionaries(
-    {"type": st.sampled_from(["integer", "number"])},
-    optional={"minimum": st.integers(-20, 3), "maximum": st.integers(3, 50), "exclusiveMinimum": st.integers(-9, 0)},
-) | st.just({"type": "integer", "multipleOf": 7})
-VALUES: Any = st.sampled_from([None, True, 0, -1.5, "", 'a"b', "é\n", [1, "x"], {"k": [None]}])
-PLAIN: Any = st.one_of(
-    STRINGS,
-    NUMBERS,
-    st.sampled_from([{"type": "boolean"}, {"type": "null"}, {"type": ["string", "null"], "maxLength": 3}]),
-    VALUES.map(lambda value: {"const": value}),
-    st.lists(VALUES, min_size=1, max_size=3, unique_by=repr).map(lambda values: {"enum": values}),
-)
-
-
-@st.composite
-def objects(draw: Any, inner: Any) -> Any:
-    properties = draw(st.dictionaries(NAMES, inner, max_size=3))
-    schema: dict[str, Any] = {"type": "object", "properties": properties}
-    schema["required"] = [name for name in properties if draw(st.booleans())]
-    schema["additionalProperties"] = draw(st.sampled_from([False, True]) | inner)
-    if draw(st.booleans()):
-        schema["maxProperties"] = len(properties) + 1
-    return schema
-
-
-def arrays(inner: Any) -> Any:
-    return st.fixed_dictionaries(
-        {"type": st.just("array"), "items": inner},
-        optional={
-            "minItems": st.integers(0, 2),
-            "maxItems": st.integers(2, 3),
-            "prefixItems": st.lists(inner, min_size=1, max_size=2),
-        },
-    )
-
-
-SCHEMAS: Any = st.recursive(
-    PLAIN,
-    lambda inner: st.one_of(
-        objects(inner),
-        arrays(inner),
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"anyOf": parts}),
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"oneOf": parts}),
-        st.lists(inner, min_size=1, max_size=2).map(lambda parts: {"allOf": parts}),
-    ),
-    max_leaves=6,
-)
-
-
-def with_reference(part: Any) -> dict[str, Any]:
-    """The schema once by reference, and once again below itself."""
-    whole = {"type": "object", "properties": {"part": {"$ref": "#/$defs/part"}, "more": {"$ref": "#"}}}
-    return {"$defs": {"part": part}, **whole, "required": ["part"], "additionalProperties": False}
+from tests.runtime.engine.schema_walks import LATEST, SCHEMAS, walk, with_reference
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
@@ -272,81 +167,3 @@ def test_a_schema_that_nests_without_end_is_refused() -> None:
         schema = {"type": "array", "items": schema}
     with pytest.raises(FormatNotSupported, match="deep"):
         walk(schema)
-
-
-def lets_through(schema: Any, text: str) -> bool:
-    constraint = VOCABULARY.constrain(answer_grammar(FACTS, VOCABULARY, format=AnswerFormat(schema)))
-    try:
-        for token in [*TOKENIZER.encode(text), STOPS[1]]:
-            constraint.advance(token)
-    except FormLost:
-        return False
-    return True
-
-
-def test_a_name_cannot_be_spelled_otherwise_to_escape_its_schema() -> None:
-    schema = {"type": "object", "properties": {"a": {"type": "integer"}, "é": {"type": "integer"}}}
-    assert lets_through(schema, '{"a": 1, "é": 2, "b": "x"}')
-    for text in ('{"\\u0061": "x"}', '{"\\u00e9": "x"}', '{"b": "x", "a": "x"}', '{"a": 1, "a": "x"}'):
-        assert not lets_through(schema, text)
-
-
-def test_white_space_is_bounded() -> None:
-    assert lets_through(None, '{\n        "a" : {\n            "b": [1,\t2]\n  }\n}')
-    assert not lets_through(None, "{" + " " * 50 + "}")
-    assert not lets_through(None, "{\n\n\n\n}")
-
-
-def test_control_tokens_and_rows_without_a_token_never_come() -> None:
-    constraint = VOCABULARY.constrain(answer_grammar(FACTS, VOCABULARY, format=AnswerFormat({"type": "string"})))
-    constraint.advance(TOKENIZER.encode('"')[0])
-    logits: Any = constraint.mask(mx.zeros((1, ROWS + 9), dtype=mx.bfloat16))
-    assert logits.dtype == mx.bfloat16
-    allowed = [token for token, logit in enumerate(logits[0].tolist()) if logit == 0]
-    assert not set(allowed) & TOKENIZER.control_tokens()
-    assert max(allowed) < TOKENIZER.vocabulary_size
-    with pytest.raises(FormLost):
-        constraint.advance(STOPS[0])
-    with pytest.raises(FormLost):
-        constraint.mask(logits)
-
-
-def sentencepiece_like() -> Tokenizer:
-    """Words that begin with ▁, and bytes for all else."""
-    letters = [f"<0x{byte:02X}>" for byte in range(256)]
-    words = ["▁", "▁{", "}", '"', "a", "b", ":", "▁1", "12", "▁is"]
-    vocabulary = {word: number for number, word in enumerate(["<s>", "</s>", "<unk>", *letters, *words])}
-    backend = tokenizers.Tokenizer(
-        tokenizers.models.BPE(vocab=vocabulary, merges=[], byte_fallback=True, unk_token="<unk>")
-    )
-    backend.decoder = tokenizers.decoders.Sequence(
-        [
-            tokenizers.decoders.Replace("▁", " "),
-            tokenizers.decoders.ByteFallback(),
-            tokenizers.decoders.Fuse(),
-            tokenizers.decoders.Strip(" ", 1, 0),
-        ]
-    )
-    backend.add_special_tokens(["<s>", "</s>"])
-    return Tokenizer(backend)
-
-
-def test_words_with_their_space_and_single_bytes_are_followed() -> None:
-    tokenizer = sentencepiece_like()
-    facts = ModelFacts("llama", None, tokenizer.vocabulary_size, None, (1,))
-    vocabulary = GrammarVocabulary(tokenizer, facts)
-    schema = {"type": "object", "properties": {"é": {"type": "integer"}}, "additionalProperties": False}
-    constraint = vocabulary.constrain(answer_grammar(facts, vocabulary, format=AnswerFormat(schema)))
-    tokens = [tokenizer.token_id(text) for text in ("▁{", '"', "<0xC3>", "<0xA9>", '"', ":", "▁1", "}", "</s>")]
-    for token in tokens:
-        assert token is not None
-        logits: Any = constraint.mask(mx.zeros((1, tokenizer.vocabulary_size)))
-        assert logits[0, token].item() == 0
-        constraint.advance(token)
-    known = [token for token in tokens[:-1] if token is not None]
-    assert json.loads(tokenizer.decode(known)) == {"é": 1}
-
-
-def test_a_model_without_stop_tokens_is_refused() -> None:
-    with pytest.raises(FormatNotSupported, match="no stop token"):
-        GrammarVocabulary(TOKENIZER, ModelFacts("qwen3", None, ROWS, None, ()))
