@@ -8,35 +8,25 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from runtime.protocol.requests import Message
-from runtime.server.bodies import parse_json
 from runtime.server.failures import InvalidRequest
+from runtime.server.openai.parts import MediaPart, RefusalPart, TextPart, text_of
+from runtime.server.openai.tools import parsed_arguments
 from runtime.server.request_body import RequestBody
-from runtime.server.text_only import not_taken
 
 
-class TextPart(RequestBody):
-    """A part of a message."""
+class ChatText(TextPart):
+    """A text."""
 
     type: Literal["text"]
-    text: str
 
 
-class RefusalPart(RequestBody):
-    """What a model once said instead of an answer."""
-
-    type: Literal["refusal"]
-    refusal: str
-
-
-class MediaPart(RequestBody):
-    """A part that is no text; read so that it can be refused clearly."""
+class ChatMedia(MediaPart):
+    """A picture, sound or file."""
 
     type: Literal["image_url", "input_audio", "file"]
 
 
-AnyPart = Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]
-_MEDIA = {"image_url": "images", "input_audio": "sound", "file": "files"}
-Content = str | list[AnyPart]
+Content = str | list[Annotated[ChatText | RefusalPart | ChatMedia, Field(discriminator="type")]]
 
 
 class CalledFunction(RequestBody):
@@ -102,17 +92,17 @@ def _translated(message: AnyMessage, place: str, names: dict[str, str]) -> Messa
     match message:
         case PlainMessage():
             role = "system" if message.role == "developer" else message.role
-            return _without_none(role=role, content=_text(message.content, place), name=message.name)
+            return _without_none(role=role, content=text_of(message.content, f"{place}.content"), name=message.name)
         case ToolMessage():
             name = message.name or names.get(message.tool_call_id or "")
-            content = _text(message.content, place)
+            content = text_of(message.content, f"{place}.content")
             return _without_none(role="tool", content=content, tool_call_id=message.tool_call_id, name=name)
         case AssistantMessage():
             return _answer(message, place, names)
 
 
 def _answer(message: AssistantMessage, place: str, names: dict[str, str]) -> Message:
-    content = message.refusal if message.content is None else _text(message.content, place)
+    content = message.refusal if message.content is None else text_of(message.content, f"{place}.content")
     if content is None and not message.tool_calls:
         raise InvalidRequest("a message of the assistant has neither content nor tool calls", where=place)
     calls = []
@@ -128,37 +118,6 @@ def _answer(message: AssistantMessage, place: str, names: dict[str, str]) -> Mes
         tool_calls=calls or None,
         name=message.name,
     )
-
-
-def parsed_arguments(text: str, place: str) -> dict[str, Any]:
-    """The arguments of a call.
-
-    Raises:
-        InvalidRequest: they are no JSON object.
-    """
-    try:
-        arguments = parse_json(text or "{}")
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the arguments of a tool call are not JSON", where=place) from None
-    if not isinstance(arguments, dict):
-        raise InvalidRequest("the arguments of a tool call are not a JSON object", where=place)
-    return arguments
-
-
-def _text(content: Content, place: str) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(_part_text(part, f"{place}.content[{number}]") for number, part in enumerate(content))
-
-
-def _part_text(part: AnyPart, place: str) -> str:
-    match part:
-        case TextPart():
-            return part.text
-        case RefusalPart():
-            return part.refusal
-        case MediaPart():
-            raise not_taken(_MEDIA[part.type], place)
 
 
 def _without_none(**fields: Any) -> Mapping[str, Any]:

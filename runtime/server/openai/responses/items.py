@@ -8,34 +8,24 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from runtime.protocol.requests import Message
-from runtime.server.openai.chat.messages import parsed_arguments
+from runtime.server.openai.parts import MediaPart, RefusalPart, TextPart, text_of
+from runtime.server.openai.tools import parsed_arguments
 from runtime.server.request_body import RequestBody
-from runtime.server.text_only import not_taken
 
 
-class TextPart(RequestBody):
-    """A part of a message or of a tool's result."""
+class ItemText(TextPart):
+    """A text of a message or of a tool's result."""
 
     type: Literal["input_text", "output_text"]
-    text: str
 
 
-class RefusalPart(RequestBody):
-    """What a model once said instead of an answer."""
-
-    type: Literal["refusal"]
-    refusal: str
-
-
-class MediaPart(RequestBody):
-    """A part that is no text; read so that it can be refused clearly."""
+class ItemMedia(MediaPart):
+    """A picture, sound or file."""
 
     type: Literal["input_image", "input_file", "input_audio"]
 
 
-AnyPart = Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]
-_MEDIA = {"input_image": "images", "input_audio": "sound", "input_file": "files"}
-Content = str | list[AnyPart]
+Content = str | list[Annotated[ItemText | RefusalPart | ItemMedia, Field(discriminator="type")]]
 
 
 class MessageItem(RequestBody):
@@ -115,10 +105,10 @@ def conversation(instructions: str | None, items: str | Sequence[AnyItem]) -> tu
         match item:
             case MessageItem(role="assistant"):
                 turn = _open_turn(messages, begins=bool(messages and messages[-1]["content"]))
-                turn["content"] += _text(item.content, f"{place}.content")
+                turn["content"] += text_of(item.content, f"{place}.content")
             case MessageItem():
                 role = "system" if item.role == "developer" else item.role
-                messages.append({"role": role, "content": _text(item.content, f"{place}.content")})
+                messages.append({"role": role, "content": text_of(item.content, f"{place}.content")})
             case ReasoningItem():
                 _open_turn(messages, begins=True)["reasoning_content"] = item.text()
             case CallItem():
@@ -130,7 +120,7 @@ def conversation(instructions: str | None, items: str | Sequence[AnyItem]) -> tu
                 result = {
                     "role": "tool",
                     "tool_call_id": item.call_id,
-                    "content": _text(item.output, f"{place}.output"),
+                    "content": text_of(item.output, f"{place}.output"),
                 }
                 messages.append(result | ({"name": names[item.call_id]} if item.call_id in names else {}))
     return tuple(messages)
@@ -141,19 +131,3 @@ def _open_turn(messages: list[dict[str, Any]], *, begins: bool = False) -> dict[
     if begins or not messages or messages[-1]["role"] != "assistant":
         messages.append({"role": "assistant", "content": ""})
     return messages[-1]
-
-
-def _text(content: Content, place: str) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(_part_text(part, f"{place}[{number}]") for number, part in enumerate(content))
-
-
-def _part_text(part: AnyPart, place: str) -> str:
-    match part:
-        case TextPart():
-            return part.text
-        case RefusalPart():
-            return part.refusal
-        case MediaPart():
-            raise not_taken(_MEDIA[part.type], place)
