@@ -50,8 +50,6 @@ class Drafts:
             DraftMissing: it is not in the store.
             StoreFailure: the tags cannot be read.
         """
-        if not self.names:
-            return None
         targets = (reference, *store.tags.names_of(digest))
         name = next(
             (name for pattern, name in self.names.items() if any(target.matches(pattern) for target in targets)), None

@@ -60,6 +60,8 @@ class Loading:
 
     async def draft(self, reference: Reference, digest: Digest) -> Draft | None:
         """What drafts for an artifact; raises as `admit` and `Drafts.of` do. What embeds needs none."""
+        if not self._drafts.names:
+            return None
         async with blobs_held(self.store.home):
             return await asyncio.to_thread(self._draft, reference, digest)
 

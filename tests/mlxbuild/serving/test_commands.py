@@ -106,6 +106,8 @@ def test_the_configuration_is_told(command: Command) -> None:
     told = json.loads(command("config", "show", "--origin", "--json", MLXBUILD_MAX_QUEUE="7").stdout)
     assert told["max_queue"] == {"value": 7, "origin": "MLXBUILD_MAX_QUEUE"}
     assert told["host"]["origin"] == "OLLAMA_HOST"
+    drafts = command("config", "show", "--origin", MLXBUILD_DRAFTS="big=small, acme/*=other:int4").stdout
+    assert "big=small, acme/*=other:int4  MLXBUILD_DRAFTS" in drafts
     assert told["keep_alive"] == {"value": "300s", "origin": "default"}
     assert "MLXBUILD_MAX_QUEUE" in command("config", "show", "--origin", MLXBUILD_MAX_QUEUE="7").stdout
 
