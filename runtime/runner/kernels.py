@@ -1,7 +1,7 @@
 """Has a model's steps compiled aside, so that no answer waits for g++. What is compiled: `runtime.engine.step`.
 
 MLX compiles each kernel when it is first needed, and everything that computes waits for it. So another process takes a
-step of the same model first; its kernels are moved to where this process finds them by their names.
+step of the same model first. Its kernels are kept for all runners of such models, which find them by their names.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,22 +40,14 @@ def compile_steps(model: LoadedModel) -> None:
 
 def _prepare(model: LoadedModel) -> None:
     scratch = Path(tempfile.gettempdir())
-    is_there = scratch / f"steps-{_name(model.folder)}"
-    if not is_there.exists():
-        aside = scratch / "aside"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(mode=0o700)
-        command = (sys.executable, "-I", "-m", "runtime.runner.kernels", str(model.folder), str(os.getpid()))
-        environment = {**os.environ, "TMPDIR": str(aside)}
-        try:
-            subprocess.run(command, env=environment, check=True, timeout=_PATIENCE_SECONDS)
-        except (OSError, subprocess.SubprocessError):
-            traceback.print_exc()  # steps stay as they are
-            return
-        _move(aside, scratch)
-        is_there.touch()
+    kept = scratch.parent / "kernels" / _name(model.folder)
     try:
+        if not kept.exists():
+            _compile(model.folder, scratch / "aside", kept)
+        _link(kept, scratch)
         model.engine.compile_steps()
+    except (OSError, subprocess.SubprocessError):
+        traceback.print_exc()  # steps stay as they are
     except MlxbuildError:
         return  # the engine ended meanwhile
 
@@ -65,14 +58,28 @@ def _name(folder: Path) -> str:
     return hashlib.sha256(told).hexdigest()[:16]
 
 
-def _move(source: Path, target: Path) -> None:
-    """Move what is not there yet; each file appears whole."""
-    for file in source.rglob("*.so"):
-        place = target / file.relative_to(source)
+def _compile(folder: Path, aside: Path, kept: Path) -> None:
+    """Have kernels compiled in a folder of their own, which appears under its name when it is whole."""
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(mode=0o700)
+    command = (sys.executable, "-I", "-m", "runtime.runner.kernels", str(folder), str(os.getpid()))
+    environment = {**os.environ, "TMPDIR": str(aside)}
+    subprocess.run(command, env=environment, check=True, timeout=_PATIENCE_SECONDS)
+    kept.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        aside.replace(kept)
+    except OSError:
+        if not kept.exists():  # else another runner was faster
+            raise
+
+
+def _link(kept: Path, scratch: Path) -> None:
+    """Let kernels be found where this process looks for them."""
+    for file in kept.rglob("*.so"):
+        place = scratch / file.relative_to(kept)
         place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            file.replace(place)
-    shutil.rmtree(source, ignore_errors=True)
+        with suppress(FileExistsError):
+            place.hardlink_to(file)
 
 
 def _take_a_step(folder: Path) -> None:
