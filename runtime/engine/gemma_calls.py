@@ -8,15 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from runtime.engine.call_parts import (
-    ANNOTATIONS,
-    arguments_of,
-    containing,
-    document,
-    plain,
-    separated,
-    text_until,
-)
+from runtime.engine.call_parts import ANNOTATIONS, arguments_of, containing, document, plain, separated, text_until
 from runtime.engine.grammar import GrammarVocabulary, literal
 from runtime.engine.json_schema import FormatNotSupported
 
@@ -27,7 +19,7 @@ _TYPES = ("string", *_SCALARS, "array", "object")
 
 def gemma4(vocabulary: GrammarVocabulary, rule: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
     """With lists and maps as values."""
-    values = _Values(vocabulary, rule, parameters, quote='<|"|>', never=(r"(.|\n)*\x00(.|\n)*",), is_nested=True)
+    values = _Values(vocabulary, rule, parameters, quote='<|"|>', never=(containing("\0"),), is_nested=True)
     return [f"{rule}: {vocabulary.marker(f'call:{plain(name)}')} {values.of_object(parameters)}", *values.rules]
 
 

@@ -8,15 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.engine.call_parts import (
-    ANNOTATIONS,
-    Argument,
-    arguments_of,
-    containing,
-    document,
-    plain,
-    text_until,
-)
+from runtime.engine.call_parts import ANNOTATIONS, Argument, arguments_of, containing, document, plain, text_until
 from runtime.engine.grammar import GrammarVocabulary, literal
 from runtime.engine.json_schema import FormatNotSupported
 
@@ -84,8 +76,8 @@ class Tagged:
             yield f"{rule.upper()}_QUOTED: {_QUOTED}"
 
     def _excluded(self, vocabulary: GrammarVocabulary) -> tuple[str, ...]:
-        spelled = vocabulary.call_end
-        return (*self.never, containing(spelled)) if spelled else self.never
+        end = vocabulary.call_end
+        return (*self.never, containing(end)) if end else self.never
 
     def _written(self, vocabulary: GrammarVocabulary, text: str) -> str:
         """One text of a list in this form.

@@ -98,6 +98,26 @@ def test_weights_of_another_configuration_are_told(tmp_path: Path) -> None:
         load_weights(folder)
 
 
+@pytest.mark.parametrize("quantization", [None, INT4])
+def test_a_body_is_loaded_without_a_head_and_with_one(tmp_path: Path, quantization: Any) -> None:
+    more = {"architectures": ["MistralModel"]}
+    folder = write_model(tmp_path / "model", "mistral", quantization=quantization, more=more)
+    whole = load_weights(folder).model
+    assert "lm_head" in whole
+    weights: Any = mx.load(str(folder / "model.safetensors"))
+    body = {name: array for name, array in weights.items() if not name.startswith("lm_head.")}
+    mx.eval(body)
+    mx.save_safetensors(str(folder / "model.safetensors"), body, metadata={"format": "mlx"})
+    alone = load_weights(folder).model
+    assert "lm_head" not in alone
+    tokens = mx.array([[5, 7, 11]])
+    assert mx.array_equal(alone.model(tokens), whole.model(tokens))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["MistralForCausalLM"]}))
+    with pytest.raises(WeightsUnreadable, match="Missing"):
+        load_weights(folder)
+
+
 def test_python_in_a_model_folder_is_not_run(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
