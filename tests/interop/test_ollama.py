@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
 from tests.interop.conftest import EXAMPLE, Example
 from tests.mlxbuild.serving.conftest import ServeProcess, serving
+from tests.mlxbuild.test_embedding_models import write_source
 from tests.real_tools import find
 from tests.registries import docker_registry
 
@@ -72,6 +77,23 @@ def test_run(ollama: Ollama) -> None:
     assert "not found" in ollama("show", "nobody", refused=True)
 
 
+def document(told: str) -> Any:
+    """JSON that the command showed, with a spinner before it or without."""
+    return json.loads(told[min(place for each in "{[" if (place := told.find(each)) >= 0) :])
+
+
+def test_structured_output(ollama: Ollama) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Oslo", "Rome"]}, "count": {"type": "integer", "minimum": 0, "maximum": 9}},
+        "required": ["city", "count"],
+        "additionalProperties": False,
+    }
+    for form, expected in ((json.dumps(schema), schema), ("json", {"type": "object"})):
+        told = ollama("run", "hello", "--think=false", "--format", form, "Tell me of Rome.")
+        jsonschema.validate(document(told), expected)
+
+
 def test_ps_and_stop(ollama: Ollama) -> None:
     ollama("run", "hello:int8", "--keepalive", "1h", QUESTION)
     (line,) = [line for line in ollama("ps").splitlines() if line.startswith("hello:int8")]
@@ -100,6 +122,17 @@ def test_create_from_a_folder(ollama: Ollama, tmp_path: Path) -> None:
     (tmp_path / "Modelfile").write_text("FROM ./model\n")
     assert "success" in ollama("create", "uploaded")
     assert ANSWER in ollama("run", "uploaded", "--think=false", QUESTION)
+
+
+def test_a_model_that_embeds(ollama: Ollama, tmp_path: Path) -> None:
+    source = write_source(tmp_path, "bert")
+    (tmp_path / "Modelfile").write_text(f"FROM {source}\n")
+    assert "success" in ollama("create", "embedder")
+    assert "embedding" in ollama("show", "embedder")
+    vector = document(ollama("run", "embedder", "t5 t6"))
+    assert math.hypot(*vector) == pytest.approx(1, abs=1e-4)
+    assert len(vector) == 16
+    assert len(document(ollama("run", "embedder", "--dimensions", "4", "t5 t6"))) == 4
 
 
 def test_push_and_pull(ollama: Ollama, tmp_path: Path) -> None:
