@@ -185,7 +185,7 @@ def _mebibytes(size_bytes: float) -> str:
 def main() -> None:
     """Soak, tell, and judge."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20.0, help="at least 2; memory is warm after a few")
+    parser.add_argument("--minutes", type=float, default=20.0, help="at least 2; slow growth shows from 8 on")
     minutes = parser.parse_args().minutes
     if minutes < 2:
         parser.error("too short to tell whether anything grows")
