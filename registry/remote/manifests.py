@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from registry.digest import Digest, InvalidDigest
 from registry.remote.answer import Answer, resolved
-from registry.remote.errors import ManifestTooLarge, TransferCorrupt
+from registry.remote.errors import ManifestTooLarge, RegistryFailure, TransferCorrupt
 from registry.remote.refusals import failure
 from registry.remote.transport import Transport
 
@@ -84,18 +85,27 @@ def get(transport: Transport, name: str) -> RawManifest:
 def put(transport: Transport, data: bytes, media_type: str, name: str) -> PutResult:
     """Send a manifest's bytes.
 
+    A registry over plain files may find a digest broken that another writer is just writing: then they are sent again.
+
     Raises:
         RemoteBlobUnknown, TransferCorrupt.
     """
     digest = Digest.of_bytes(data)
-    answer = transport.request(
-        "PUT",
-        f"manifests/{name}",
-        headers={"Content-Type": media_type},
-        body=data,
-        allowed=(200, 201),
-        actions="pull,push",
-    )
+    for attempt in itertools.count(1):
+        try:
+            answer = transport.request(
+                "PUT",
+                f"manifests/{name}",
+                headers={"Content-Type": media_type},
+                body=data,
+                allowed=(200, 201),
+                actions="pull,push",
+            )
+            break
+        except RegistryFailure as error:
+            if error.registry_code != "DIGEST_INVALID" or attempt >= transport.settings.attempts:
+                raise
+            transport.pause(attempt, error)
     told = _told_digest(answer)
     if told is not None and told.algorithm == "sha256" and told != digest:
         raise TransferCorrupt(f"the registry stored {told} in place of {digest}", where=answer.where)

@@ -33,6 +33,21 @@ class TestRetries:
         assert remote.has_blob(there.digest)
         assert pauses == [7.0, 7.0]
 
+    @pytest.mark.parametrize(
+        ("times", "code"), [(2, "DIGEST_INVALID"), (99, "DIGEST_INVALID"), (1, "MANIFEST_INVALID")]
+    )
+    def test_a_manifest_whose_digests_are_being_written_is_put_again(
+        self, remote: Remote, proxy: FaultProxy, pauses: list[float], times: int, code: str
+    ) -> None:
+        proxy.faults.append(Fault("PUT", "/manifests/", status=400, code=code, times=times))
+        data = json.dumps({"schemaVersion": 2, "mediaType": manifests.OCI_INDEX, "manifests": []}).encode()
+        if times == 2:
+            assert remote.put_manifest(data, manifests.OCI_INDEX, "again").digest == Digest.of_bytes(data)
+        else:
+            with pytest.raises(RegistryFailure, match=code):
+                remote.put_manifest(data, manifests.OCI_INDEX, "again")
+        assert len(pauses) == (0 if code == "MANIFEST_INVALID" else 2)
+
     def test_a_date_is_a_pause_too(self, remote: Remote, proxy: FaultProxy, there: Blob, pauses: list[float]) -> None:
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
         proxy.faults.append(Fault("HEAD", "/blobs/", status=503, headers={"Retry-After": date}))
