@@ -27,9 +27,26 @@ def fresh(model: Any) -> Layers:
 
 def grow_by(layers: Layers, tokens: int) -> None:
     """Have layers make room for so many tokens when they grow next; each growth copies all that is there."""
-    for part in parts(layers):
-        if type(part).__name__ in ("KVCache", "BatchKVCache"):
-            part.step = max(_USUAL_STEP_TOKENS, -(-tokens // _USUAL_STEP_TOKENS) * _USUAL_STEP_TOKENS)
+    for part in _growing(layers):
+        part.step = max(_USUAL_STEP_TOKENS, -(-tokens // _USUAL_STEP_TOKENS) * _USUAL_STEP_TOKENS)
+
+
+def grow_in_turn(layers: Layers) -> None:
+    """Make room in one of the layers whose room is about to end: that all of them grow in one step would be a stall."""
+    import mlx.core as mx
+
+    growing = [part for part in _growing(layers) if part.keys is not None]
+    for place, part in enumerate(growing):
+        position = part.offset if type(part).__name__ == "KVCache" else part._idx
+        if part.keys.shape[2] - position == len(growing) - place:
+            for name in ("keys", "values"):
+                held = getattr(part, name)
+                room = mx.zeros((*held.shape[:2], part.step, held.shape[3]), held.dtype)
+                setattr(part, name, mx.concatenate([held, room], axis=2))
+
+
+def _growing(layers: Layers) -> Iterator[Any]:
+    return (part for part in parts(layers) if type(part).__name__ in ("KVCache", "BatchKVCache"))
 
 
 def shared(layers: Layers) -> Layers:

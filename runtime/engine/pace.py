@@ -11,7 +11,7 @@ _SMOOTHING = 0.3
 _PARTS_BETWEEN_LOOKS = 64
 """As many parts are read before it is measured again how long a step takes by itself."""
 _PARTS_BETWEEN_TRIALS = 256
-"""As many parts are read before a size that took too long is tried again."""
+"""As many parts are read before it is found out again what larger ones would take."""
 
 
 class Pace:
@@ -27,7 +27,7 @@ class Pace:
         self._step_seconds: float | None = None
         self._part_seconds: dict[int, float] = {}
         """By size."""
-        self._size = min(first, most)
+        self._size = self._asked = min(first, most)
         self._parts = 0
 
     def ticked(self, seconds: float, read: int) -> None:
@@ -35,9 +35,9 @@ class Pace:
         if not read:
             before = self._step_seconds  # now and then a step takes long, as when caches grow: that is not the usual
             self._step_seconds = _smoothed(before, seconds if before is None else min(seconds, _SLOW_STEPS * before))
-        elif self._step_seconds is not None and read > self._size // 2:
+        elif self._step_seconds is not None and read > self._asked // 2:
             reading = max(seconds - self._step_seconds, 0.0)
-            self._part_seconds[self._size] = _smoothed(self._part_seconds.get(self._size), reading)
+            self._part_seconds[self._asked] = _smoothed(self._part_seconds.get(self._asked), reading)
 
     def part(self, *, step_seconds: float | None) -> int:
         """What size to read next, at most; 0 to leave one step alone.
@@ -50,25 +50,32 @@ class Pace:
         if self._step_seconds is None or step_seconds > _SLOW_STEPS * self._step_seconds:
             return 0
         self._parts += 1
-        if self._parts % _PARTS_BETWEEN_TRIALS == 0:
-            self._part_seconds.pop(self._size * 2, None)  # it may have been bad luck, or a longer prompt
         if self._parts % _PARTS_BETWEEN_LOOKS == 0:
             return 0
+        self._adapt(_MOST_STEPS * self._step_seconds)
+        self._asked = self._size
+        if self._parts % _PARTS_BETWEEN_TRIALS == 1 and self._size > _SMALLEST:
+            # What larger parts would take may have changed. Half a part tells it, and is a stall for nobody.
+            self._asked //= 2
+            for size in (self._asked, self._size * 2):
+                self._part_seconds.pop(size, None)
+        return self._asked
+
+    def _adapt(self, bound_seconds: float) -> None:
         taken = self._part_seconds.get(self._size)
-        if taken is not None:
-            bound = _MOST_STEPS * self._step_seconds
-            if taken > bound:
-                self._size = max(self._size // 2, _SMALLEST)
-            elif self._foreseen_seconds(taken) <= bound:
-                self._size = min(self._size * 2, self._most)
-        return self._size
+        if taken is None:
+            return
+        if taken > bound_seconds:
+            self._size = max(self._size // 2, _SMALLEST)
+        elif self._foreseen_seconds(taken) <= bound_seconds:
+            self._size = min(self._size * 2, self._most)
 
     def _foreseen_seconds(self, taken: float) -> float:
         """What a part of twice the size will take. Some of that does not depend on the size, as two sizes tell."""
         smaller, larger = (self._part_seconds.get(size) for size in (self._size // 2, self._size * 2))
         if larger is not None:
             return larger
-        return taken if smaller is None else taken + 2 * max(taken - smaller, 0.0)
+        return 2 * taken if smaller is None else taken + 2 * max(taken - smaller, 0.0)
 
 
 def _smoothed(before: float | None, now: float) -> float:
