@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from runtime.engine.layers import Layers, extracted, filtered, grow_by, grow_in_turn, merged
+from runtime.engine.layers import Layers, extracted, filtered, grow_by, merged
 from runtime.engine.row import Row
 from runtime.engine.sampling import sample
 from runtime.engine.scores import LazyScores
@@ -83,7 +83,6 @@ class Batch:
         """Put the next step under way; returns what `inputs` are."""
         import mlx.core as mx
 
-        grow_in_turn(self._layers)
         logits = self._step(inputs, self._layers)
         values: list[int] | None = None
         if any(row.prepared.constraint for row in self.rows):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runtime.engine.layers import Layers, shared
+from runtime.engine.layers import Layers, grow_in_turn, shared
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -52,6 +52,7 @@ class Step:
             logits = self._checked(tokens, layers) if not self._is_checked else self._run(tokens, layers)
             if logits is not None:
                 return logits
+        grow_in_turn(layers)
         return self._plain(tokens, layers)
 
     def _plain(self, tokens: mx.array, layers: Layers) -> mx.array:
