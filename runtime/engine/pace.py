@@ -4,6 +4,8 @@ from __future__ import annotations
 
 _MOST_STEPS = 1.0
 """As long as so many steps of the running answers may a part take that is read between two of them."""
+_UNNOTICED_SECONDS = 0.005
+"""A part may always take that long: nobody sees it, and other requests wait for their prompts to be read."""
 _SLOW_STEPS = 1.5
 """What takes longer than so many usual steps is a slow one."""
 _SMALLEST = 4
@@ -52,7 +54,7 @@ class Pace:
         self._parts += 1
         if self._parts % _PARTS_BETWEEN_LOOKS == 0:
             return 0
-        self._adapt(_MOST_STEPS * self._step_seconds)
+        self._adapt(max(_MOST_STEPS * self._step_seconds, _UNNOTICED_SECONDS))
         self._asked = self._size
         if self._parts % _PARTS_BETWEEN_TRIALS == 1 and self._size > _SMALLEST:
             # What larger parts would take may have changed. Half a part tells it, and is a stall for nobody.

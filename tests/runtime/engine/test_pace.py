@@ -10,6 +10,7 @@ from runtime.engine.pace import Pace
 
 FIRST = 32
 SMALLEST = 4
+UNNOTICED = 0.005
 
 
 @given(st.floats(1e-4, 1.0), st.floats(0, 0.8), st.floats(1e-6, 1e-1), st.sampled_from([128, 512, 2048]))
@@ -25,7 +26,7 @@ def test_parts_are_as_large_as_the_running_answers_allow(step: float, fixed: flo
         if size:
             sizes.append(size)
     assert sizes[:2] == [FIRST // 2, FIRST]
-    room = 1.0 * step - fixed * step
+    room = max(step, UNNOTICED) - fixed * step
     assert all(size <= max(SMALLEST, 1.01 * room / token) for size in sizes[12:])
     assert sizes[-1] >= min(most, max(SMALLEST, 0.3 * room / token))
 
