@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _MOST_STEPS = 1.0
 """As long as so many steps of the running answers may a part take that is read between two of them."""
-_UNNOTICED_SECONDS = 0.005
+_UNNOTICED_SECONDS = 0.01
 """A part may always take that long: nobody sees it, and other requests wait for their prompts to be read."""
 _SLOW_STEPS = 1.5
 """What takes longer than so many usual steps is a slow one."""

@@ -25,7 +25,7 @@ from runtime.protocol.events import Event, Progress
 from runtime.protocol.failures import as_failure
 
 _PART_TOKENS = 512
-_FIRST_TOKENS = 8
+_FIRST_TOKENS = 32
 
 
 class MemoryTooSmall(EnvironmentFailure):

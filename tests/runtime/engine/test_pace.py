@@ -10,7 +10,7 @@ from runtime.engine.pace import Pace
 
 FIRST = 32
 SMALLEST = 4
-UNNOTICED = 0.005
+UNNOTICED = 0.01
 
 
 @given(st.floats(1e-4, 1.0), st.floats(0, 0.8), st.floats(1e-6, 1e-1), st.sampled_from([128, 512, 2048]))
