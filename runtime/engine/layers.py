@@ -33,16 +33,22 @@ def grow_by(layers: Layers, tokens: int) -> None:
 
 def grow_in_turn(layers: Layers) -> None:
     """Make room in one of the layers whose room is about to end: that all of them grow in one step would be a stall."""
-    import mlx.core as mx
-
     growing = [part for part in _growing(layers) if part.keys is not None]
     for place, part in enumerate(growing):
         position = part.offset if type(part).__name__ == "KVCache" else part._idx
-        if part.keys.shape[2] - position == len(growing) - place:
-            for name in ("keys", "values"):
-                held = getattr(part, name)
-                room = mx.zeros((*held.shape[:2], part.step, held.shape[3]), held.dtype)
-                setattr(part, name, mx.concatenate([held, room], axis=2))
+        room = part.keys.shape[2]
+        if room - position == len(growing) - place:
+            give_room(part, room + part.step, position)
+
+
+def give_room(part: Any, room_tokens: int, position: int) -> None:
+    """Have a layer cache hold what it has before a position, and zeros from there on."""
+    import mlx.core as mx
+
+    for name in ("keys", "values"):
+        held = getattr(part, name)[..., :position, :]
+        rest = mx.zeros((*held.shape[:2], room_tokens - position, held.shape[3]), held.dtype)
+        setattr(part, name, mx.concatenate([held, rest], axis=2))
 
 
 def _growing(layers: Layers) -> Iterator[Any]:

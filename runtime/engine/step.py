@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runtime.engine.layers import Layers, grow_in_turn, shared
+from runtime.engine.layers import Layers, give_room, grow_in_turn, shared
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -133,13 +133,6 @@ class _Room:
 
 def _make_room(layer: Any) -> None:
     """Have room for one more token, in one of the few sizes."""
-    import mlx.core as mx
-
     room = layer.keys.shape[2]
-    if layer.offset < room and room % _ROOM_TOKENS == 0:
-        return
-    room = (layer.offset // _ROOM_TOKENS + 1) * _ROOM_TOKENS
-    for name in ("keys", "values"):
-        held = getattr(layer, name)[..., : layer.offset, :]
-        shape = (*held.shape[:2], room - layer.offset, held.shape[3])
-        setattr(layer, name, mx.concatenate([held, mx.zeros(shape, held.dtype)], axis=2))
+    if layer.offset >= room or room % _ROOM_TOKENS:
+        give_room(layer, (layer.offset // _ROOM_TOKENS + 1) * _ROOM_TOKENS, layer.offset)
