@@ -44,15 +44,21 @@ def _parts(trace: dict[str, Any]) -> list[dict[str, Any]]:
     return [trace["config"], *trace["layers"]]
 
 
+def _built_elsewhere(mlxbuild: CommandLine, repository: str, folder: Path, expected: str) -> CommandLine:
+    """A second machine that has built the same from the cache; it was told the same."""
+    second = CommandLine(mlxbuild.folder, Home(folder / "second"))
+    done = second("create", "--cache-from", repository)
+    assert done.out == expected, done.err
+    return second
+
+
 def test_a_second_machine_builds_without_working(
     mlxbuild: CommandLine, registry: RegistryProcess, tmp_path: Path
 ) -> None:
     repository = f"{registry.host}/acme/cache"
     first = mlxbuild("create", "--cache-to", repository)
     assert first.code == 0, first.err
-    second = CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
-    done = second("create", "--cache-from", repository)
-    assert done.out == first.out, done.err
+    second = _built_elsewhere(mlxbuild, repository, tmp_path, first.out)
     assert set(_outcomes(second).values()) == {"hit"}
     assert second("verify", "tiny:int4").code == 0
 
@@ -64,9 +70,7 @@ def test_a_result_that_the_registry_lost_is_made_again(
     first = mlxbuild("create", "--cache-to", repository)
     largest = max(registry.blobs.rglob("data"), key=lambda path: path.stat().st_size)
     shutil.rmtree(largest.parent)
-    second = CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
-    done = second("create", "--cache-from", repository)
-    assert done.out == first.out, done.err
+    second = _built_elsewhere(mlxbuild, repository, tmp_path, first.out)
     assert "ran" in _outcomes(second).values()
     assert second("verify", "tiny:none").code == 0
 
@@ -78,9 +82,7 @@ def test_small_results_come_with_their_trace(mlxbuild: CommandLine, registry: Re
     assert len(carried) > 20
     for digest in carried:
         shutil.rmtree(registry.blobs / digest.removeprefix("sha256:")[:2] / digest.removeprefix("sha256:"))
-    second = CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
-    done = second("create", "--cache-from", repository)
-    assert done.out == first.out, done.err
+    second = _built_elsewhere(mlxbuild, repository, tmp_path, first.out)
     assert set(_outcomes(second).values()) == {"hit"}
     assert second("verify", "tiny:int4").code == 0
 
@@ -96,9 +98,7 @@ def test_what_a_trace_carries_counts_only_if_it_is_what_it_names(
                 part["data"] = b64encode(b"{}").decode()
         headers = {"Content-Type": trace["mediaType"]}
         urlopen(Request(address, json.dumps(trace).encode(), headers, method="PUT")).close()
-    second = CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
-    done = second("create", "--cache-from", repository)
-    assert done.out == first.out, done.err
+    second = _built_elsewhere(mlxbuild, repository, tmp_path, first.out)
     assert set(_outcomes(second).values()) == {"hit"}
     assert second("verify", "tiny:int4").code == 0
 
