@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runtime.engine.layers import Layers, give_room, grow_in_turn, shared
+from runtime.engine.rotation import share_rotations
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -39,6 +40,7 @@ class Step:
         """From now on compile; the first pass is compared with a plain one, which stays the way if they differ."""
         import mlx.core as mx
 
+        share_rotations(self._model)
         self._compiled = mx.compile(self._pass)
 
     @property

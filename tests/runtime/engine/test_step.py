@@ -77,7 +77,7 @@ class ReadsItsPosition:
     """Code that must know where it is, as some models' is."""
 
     def __init__(self, model: Any) -> None:
-        self.model, self.layers = model, model.layers
+        self.model, self.layers, self.modules = model, model.layers, model.modules
 
     def __call__(self, tokens: mx.array, cache: Layers) -> Any:
         logits = self.model(tokens, cache=cache)
