@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from contextlib import suppress
 
 _LIBRARY = "libopenblas.so.0"
+_WATCHFULNESS = ("OPENBLAS_THREAD_TIMEOUT", "20")
+"""For so many cycles, as a power of two, a thread without work asks for it again and again before it sleeps. By default
+it is 2 ** 26, so the threads would take their cores from all else as long as answers go on."""
 
 
 def prefer_openblas() -> bool:
@@ -20,6 +24,7 @@ def prefer_openblas() -> bool:
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return False
     with suppress(OSError):
+        os.environ.setdefault(*_WATCHFULNESS)
         ctypes.CDLL(_LIBRARY, mode=ctypes.RTLD_GLOBAL)
         _preferred.append("openblas")
     return bool(_preferred)

@@ -38,6 +38,15 @@ def test_products_are_the_same_to_rounding() -> None:
         assert one == pytest.approx(other, abs=1e-4)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS brings its own library")
+@pytest.mark.parametrize("own", [None, "12"])
+def test_its_threads_sleep_soon_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, own: str | None) -> None:
+    name = "OPENBLAS_THREAD_TIMEOUT"
+    monkeypatch.delenv(name, raising=False) if own is None else monkeypatch.setenv(name, own)
+    told = fresh_python(f"import os; from runtime.model.blas import *; prefer_openblas(); print(os.environ[{name!r}])")
+    assert told.strip() == (own or "20")
+
+
 def test_after_mlx_is_loaded_nothing_changes() -> None:
     assert "mlx.core" in sys.modules
     assert mlx.core.add(1, 1).item() == 2
