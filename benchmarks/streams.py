@@ -1,6 +1,6 @@
 """Opens streams at a server that speaks OpenAI's chat API, counts tokens, and notes when they came.
 
-It reads as little of each reply as it can, so that what is measured is the server and not this client.
+It reads a reply when all of it has come, so that what is measured is the server and not this client.
 """
 
 from __future__ import annotations
@@ -79,24 +79,49 @@ async def stream(port: int, body: Mapping[str, Any]) -> Stream:
         "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
     )
+    loop = asyncio.get_running_loop()
     began = time.perf_counter()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    transport, reply = await loop.create_connection(_Reply, "127.0.0.1", port)
     try:
-        writer.write(head.encode() + content)
-        arrivals, texts, tokens = [], [], None
+        transport.write(head.encode() + content)
         async with asyncio.timeout(_SILENT_SECONDS):
-            async for line in reader:
-                if line.startswith(b"data: {"):
-                    event = json.loads(line[6:])
-                    tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
-                    delta = event["choices"][0].get("delta", {}) if event.get("choices") else {}
-                    if delta.get("content"):
-                        arrivals.append(time.perf_counter())
-                        texts.append(delta["content"])
-                elif line.startswith(b"data: [DONE]"):
-                    break
-        if tokens is None or not arrivals:
-            raise StreamBroken(f"an answer had no end: {''.join(texts)!r}")
-        return Stream(tokens, began, tuple(arrivals), "".join(texts))
+            await reply.over
     finally:
-        writer.close()
+        transport.close()
+    return _read(reply.parts, began)
+
+
+class _Reply(asyncio.Protocol):
+    """Keeps what comes, and when: it is read when all of it has come, so that reading takes no time from the server."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[float, bytes]] = []
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.parts.append((time.perf_counter(), data))
+        if b"data: [DONE]" in data:
+            self._end()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+def _read(parts: Sequence[tuple[float, bytes]], began: float) -> Stream:
+    arrivals, texts, tokens = [], [], None
+    line = b""
+    for arrival, data in parts:
+        *lines, line = (line + data).split(b"\n")
+        for event in (json.loads(each[6:]) for each in lines if each.startswith(b"data: {")):
+            tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+            delta = event["choices"][0].get("delta", {}) if event.get("choices") else {}
+            if delta.get("content"):
+                arrivals.append(arrival)
+                texts.append(delta["content"])
+    if tokens is None or not arrivals:
+        raise StreamBroken(f"an answer had no end: {''.join(texts)!r}")
+    return Stream(tokens, began, tuple(arrivals), "".join(texts))
