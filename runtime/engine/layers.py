@@ -31,14 +31,27 @@ def grow_by(layers: Layers, tokens: int) -> None:
         part.step = max(_USUAL_STEP_TOKENS, -(-tokens // _USUAL_STEP_TOKENS) * _USUAL_STEP_TOKENS)
 
 
+def take_apart(layer: Any) -> None:
+    """Have a layer cache lie in memory of its own, if it grows: else the next token copies all of it for all layers."""
+    for part in _growing([layer]):
+        if part.keys is not None:
+            position = _position(part)
+            give_room(part, (position // _USUAL_STEP_TOKENS + 1) * _USUAL_STEP_TOKENS, position)
+
+
 def grow_in_turn(layers: Layers) -> None:
     """Make room in one of the layers whose room is about to end: that all of them grow in one step would be a stall."""
     growing = [part for part in _growing(layers) if part.keys is not None]
     for place, part in enumerate(growing):
-        position = part.offset if type(part).__name__ == "KVCache" else part._idx
+        position = _position(part)
         room = part.keys.shape[2]
         if room - position == len(growing) - place:
             give_room(part, room + part.step, position)
+
+
+def _position(part: Any) -> int:
+    position: int = part.offset if type(part).__name__ == "KVCache" else part._idx
+    return position
 
 
 def give_room(part: Any, room_tokens: int, position: int) -> None:
@@ -47,8 +60,8 @@ def give_room(part: Any, room_tokens: int, position: int) -> None:
 
     for name in ("keys", "values"):
         held = getattr(part, name)[..., :position, :]
-        rest = mx.zeros((*held.shape[:2], room_tokens - position, held.shape[3]), held.dtype)
-        setattr(part, name, mx.concatenate([held, rest], axis=2))
+        setattr(part, name, mx.pad(held, [(0, 0), (0, 0), (0, room_tokens - position), (0, 0)]))
+    mx.eval(part.keys, part.values)
 
 
 def _growing(layers: Layers) -> Iterator[Any]:
