@@ -2,82 +2,96 @@
 
 from __future__ import annotations
 
-_MOST_STEPS = 1.0
-"""As long as so many steps of the running answers may a part take that is read between two of them."""
+from dataclasses import dataclass
+
+_MOST_STEPS = 0.9
+"""So many steps of the running answers may be spent on reading between two of them."""
 _UNNOTICED_SECONDS = 0.01
-"""A part may always take that long: nobody sees it, and other requests wait for their prompts to be read."""
-_SLOW_STEPS = 1.5
-"""What takes longer than so many usual steps is a slow one."""
-_SMALLEST = 4
+"""So long may always be read: nobody sees it, and other requests wait for their prompts to be read."""
+_SLOW = 1.5
+"""What takes so many times as long as usual is slow."""
+_FIRST_TOKENS, _FEWEST_TOKENS = 32, 4
+_DOUBLED = 1.8
+"""So much longer take twice as many tokens to go through a layer; a little less than twice."""
 _SMOOTHING = 0.3
 _PARTS_BETWEEN_LOOKS = 64
 """As many parts are read before it is measured again how long a step takes by itself."""
-_PARTS_BETWEEN_TRIALS = 256
-"""As many parts are read before it is found out again what larger ones would take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What may be read at once."""
+
+    tokens: int
+    """How many of a prompt go through a layer together."""
+    together: int
+    """How many of several short prompts go through all layers together, padding included."""
+    layers: int | None = None
+    """How many layers the tokens of a prompt go through; None for all, when nobody waits."""
 
 
 class Pace:
-    """Keeps parts of prompts in proportion to the steps between them, so that running answers stay fluent.
+    """Keeps the reading of prompts in proportion to the steps between, so that running answers stay fluent.
 
-    Sizes are counts of tokens times the layers that they go through. They are halved and doubled, as few sizes are few
-    shapes to compute with.
+    Numbers of tokens are halved and doubled, as few sizes are few shapes to compute with.
     """
 
-    def __init__(self, *, most: int, first: int) -> None:
-        """With sizes of at most `most`; `first` is where it begins while answers are running."""
-        self._most = most
+    def __init__(self, *, most: int, depth: int) -> None:
+        """For a model with so many layers. `most` tokens are read at once when nobody waits."""
+        self._most, self._depth = most, depth
         self._step_seconds: float | None = None
-        self._part_seconds: dict[int, float] = {}
-        """By size."""
-        self._size = self._asked = min(first, most)
+        self._tokens = min(_FIRST_TOKENS, most)
+        self._layer_seconds: float | None = None
+        """What a layer takes for so many tokens; None until it was measured."""
+        self._token_seconds: float | None = None
+        """What a token takes in one layer, however many go together."""
+        self._last_tokens = 0
+        """How many were read at the last tick: they may be computed in the time of this one."""
         self._parts = 0
 
-    def ticked(self, seconds: float, read: int) -> None:
-        """Answers took a step, and after it a part of that size was read, in so many seconds together."""
-        if not read:
+    def ticked(self, seconds: float, tokens: int = 0, layers: int = 0) -> None:
+        """Running answers took a step, and so many tokens began to go through so many layers: in so much time."""
+        last, self._last_tokens = self._last_tokens, tokens
+        if not tokens and not last:
             before = self._step_seconds  # now and then a step takes long, as when caches grow: that is not the usual
-            self._step_seconds = _smoothed(before, seconds if before is None else min(seconds, _SLOW_STEPS * before))
-        elif self._step_seconds is not None and read > self._asked // 2:
+            self._step_seconds = _smoothed(before, seconds if before is None else min(seconds, _SLOW * before))
+        elif tokens == last and self._step_seconds is not None:
             reading = max(seconds - self._step_seconds, 0.0)
-            self._part_seconds[self._asked] = _smoothed(self._part_seconds.get(self._asked), reading)
+            self._token_seconds = _smoothed(self._token_seconds, reading / (tokens * layers))
+            if tokens == self._tokens:
+                self._layer_seconds = _smoothed(self._layer_seconds, reading / layers)
 
-    def part(self, *, step_seconds: float | None) -> int:
-        """What size to read next, at most; 0 to leave one step alone.
+    def portion(self, step_seconds: float | None) -> Portion | None:
+        """What to read next; None to leave one step alone.
 
-        `step_seconds` is what the step just before took; None where no answers are running. After a slow one, as when
-        caches have grown, nothing is read: both together would be a stall.
+        `step_seconds` is how long the step just before was waited for; None where no answers are running. After a slow
+        one nothing is read: both together would be a stall.
         """
         if step_seconds is None:
-            return self._most
-        if self._step_seconds is None or step_seconds > _SLOW_STEPS * self._step_seconds:
-            return 0
+            return Portion(self._most, self._most)
+        if self._step_seconds is None:
+            return None
+        bound = max(_MOST_STEPS * self._step_seconds, _UNNOTICED_SECONDS)
+        if step_seconds > _SLOW * (self._step_seconds + (bound if self._last_tokens else 0.0)):
+            return None
         self._parts += 1
-        if self._parts % _PARTS_BETWEEN_LOOKS == 0:
-            return 0
-        self._adapt(max(_MOST_STEPS * self._step_seconds, _UNNOTICED_SECONDS))
-        self._asked = self._size
-        if self._parts % _PARTS_BETWEEN_TRIALS == 1 and self._size > _SMALLEST:
-            # What larger parts would take may have changed. Half a part tells it, and is a stall for nobody.
-            self._asked //= 2
-            for size in (self._asked, self._size * 2):
-                self._part_seconds.pop(size, None)
-        return self._asked
+        if self._parts % _PARTS_BETWEEN_LOOKS >= _PARTS_BETWEEN_LOOKS - 2:
+            return None  # twice: the first step is still busy with what was read before
+        self._adapt(bound)
+        layers = 1 if self._layer_seconds is None else max(int(bound / max(self._layer_seconds, 1e-9)), 1)
+        together = self._tokens
+        if self._token_seconds is not None:
+            together = int(bound / max(self._token_seconds * self._depth, 1e-9))
+        return Portion(self._tokens, min(together, self._most), min(layers, self._depth))
 
     def _adapt(self, bound_seconds: float) -> None:
-        taken = self._part_seconds.get(self._size)
+        taken = self._layer_seconds
         if taken is None:
             return
-        if taken > bound_seconds:
-            self._size = max(self._size // 2, _SMALLEST)
-        elif self._foreseen_seconds(taken) <= bound_seconds:
-            self._size = min(self._size * 2, self._most)
-
-    def _foreseen_seconds(self, taken: float) -> float:
-        """What a part of twice the size will take. Some of that does not depend on the size, as two sizes tell."""
-        smaller, larger = (self._part_seconds.get(size) for size in (self._size // 2, self._size * 2))
-        if larger is not None:
-            return larger
-        return 2 * taken if smaller is None else taken + 2 * max(taken - smaller, 0.0)
+        if taken > bound_seconds and self._tokens > _FEWEST_TOKENS:
+            self._tokens, self._layer_seconds = max(self._tokens // 2, 1), None
+        elif taken * _DOUBLED <= bound_seconds and self._tokens < self._most:
+            self._tokens, self._layer_seconds = min(self._tokens * 2, self._most), None
 
 
 def _smoothed(before: float | None, now: float) -> float:

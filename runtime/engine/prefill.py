@@ -6,15 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.engine.layers import Layers, always_rewinds, can_merge, fresh, grow_by, merged, quantized, shared
+from runtime.engine.layers import (
+    Layers,
+    always_rewinds,
+    can_merge,
+    fresh,
+    grow_by,
+    merged,
+    nbytes,
+    quantized,
+    shared,
+    take_apart,
+)
+from runtime.engine.pace import Portion
 from runtime.engine.prefix_cache import PrefixCache
 from runtime.engine.row import Row
 
 SHORT_TOKENS = 256
 """Prompts with at most as many tokens left are read together."""
-_SLICED_TOKENS = 16
-"""When fewer should go through all layers at once, so many go through some of the layers at once."""
 _TOKENS_BETWEEN_CHECKPOINTS = 2048
+_COPIED_AT_ONCE_BYTES = 4 << 20
+"""Copying less is no stall."""
 
 
 @dataclass(slots=True)
@@ -33,7 +45,9 @@ class _Reading:
     begun: int = 0
     """How many of the waiting tokens are on their way through the layers."""
     passed: int = 0
-    """How many layers those went through."""
+    """How many layer caches those have come to."""
+    shared: list[Any] | None = None
+    """Layer caches that are still to be taken apart from those that are kept of the prompt; None before it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +65,10 @@ class Part:
 
     rows: list[Row]
     """Those that got further."""
-    size: int
-    """Tokens times the layers that they went through, padding included."""
+    tokens: int
+    """Padding included."""
+    layers: int
+    """Through how many of the layers they went."""
     ready: Ready | None = None
 
 
@@ -85,27 +101,34 @@ class Prefill:
         for reading in self._readings:
             if id(reading.row) in gone and reading.layers is not None:
                 if reading.begun:
-                    self._pass(reading, reading.layers, len(reading.layers))
+                    self._pass(reading, reading.layers, None)
                 self._keep(reading.row, reading.layers)
         self._readings = [reading for reading in self._readings if id(reading.row) not in gone]
 
-    def advance(self, limit: int) -> Part:
-        """Read a part of at most that size: tokens times layers that they go through."""
+    def advance(self, portion: Portion) -> Part:
+        """Read a part of a prompt, or several short prompts together."""
         reading = self._next()
         layers = self._begun(reading)
-        limit_tokens = limit // max(len(layers), 1)
-        if not reading.begun and len(reading.waiting) <= min(limit_tokens, SHORT_TOKENS) and self._merges(reading):
-            together = self._fitting(reading, limit_tokens)
+        if not reading.begun and len(reading.waiting) <= min(portion.together, SHORT_TOKENS) and self._merges(reading):
+            together = self._fitting(reading, portion.together)
             if len(together) > 1:
                 return self._read_together(together)
         row = reading.row
-        size = self._read(reading, layers, limit) if reading.waiting else 0
+        tokens, passed = self._read(reading, layers, portion) if reading.waiting else (0, 0)
         if reading.waiting:
-            return Part([] if reading.begun else [row], size)
+            return Part([] if reading.begun else [row], tokens, passed)
+        if reading.shared is None:
+            is_kept = self._keep(row, layers)
+            reading.shared = list(layers) if is_kept and nbytes(layers) > _COPIED_AT_ONCE_BYTES else []
+        if not tokens or portion.layers is None:
+            for layer in reading.shared[: portion.layers]:
+                take_apart(layer)
+            del reading.shared[: portion.layers or len(layers)]
+        if reading.shared:
+            return Part([], tokens, passed)
         self._readings.remove(reading)
         grow_by(layers, 0)
-        self._keep(row, layers)
-        return Part([row], size, Ready([row], layers, is_merged=False))
+        return Part([row], tokens, passed, Ready([row], layers, is_merged=False))
 
     def _next(self) -> _Reading:
         self._turn += 1
@@ -148,8 +171,8 @@ class Prefill:
         layers = self._begun(reading)
         return not reading.row.kind and can_merge(layers)
 
-    def _read(self, reading: _Reading, layers: Layers, limit: int) -> int:
-        """Read a part of one prompt; returns its size.
+    def _read(self, reading: _Reading, layers: Layers, portion: Portion) -> tuple[int, int]:
+        """Read a part of one prompt; returns how many tokens went through how many layers.
 
         What is computed for some tokens is cut between layers where all of it at once would take too long: MLX computes
         what is asked for, and the cache of a layer needs nothing of the layers behind it.
@@ -157,23 +180,32 @@ class Prefill:
         import mlx.core as mx
 
         if not reading.begun:
-            count = max(limit // len(layers), min(limit, _SLICED_TOKENS))
+            count = portion.tokens
             if reading.stops:
                 count = min(count, reading.stops[0] - reading.row.cached_tokens)
             reading.begun = min(count, len(reading.waiting))
             reading.model(mx.array(reading.waiting[: reading.begun])[None], cache=layers)
         count = reading.begun
-        return count * self._pass(reading, layers, max(limit // count, 1))
+        return count, self._pass(reading, layers, portion.layers)
 
-    def _pass(self, reading: _Reading, layers: Layers, most: int) -> int:
-        """Take what is on its way through so many layers more, at most; returns through how many."""
+    def _pass(self, reading: _Reading, layers: Layers, most: int | None) -> int:
+        """Take what is on its way through so many layers more, at most, or through all; returns through how many.
+
+        What comes to the cache of a layer has gone through the layers before it: so the first cache costs nothing, and
+        nothing goes through the last layer.
+        """
         import mlx.core as mx
 
-        row, first, count = reading.row, reading.passed, reading.begun
-        reading.passed = min(first + most, len(layers))
-        mx.eval([layer.state for layer in layers[first : reading.passed]])
-        passed = reading.passed - first
+        first = reading.passed
+        reading.passed = len(layers) if most is None else min(max(first, 1) + most, len(layers))
+        caches = [layer.state for layer in layers[first : reading.passed]]
+        if most is None:
+            mx.eval(caches)
+        else:  # the next step is laid out meanwhile
+            mx.async_eval(caches)  # type: ignore[no-untyped-call]
+        passed = max(reading.passed - max(first, 1), 1)
         if reading.passed == len(layers):
+            row, count = reading.row, reading.begun
             row.cached_tokens += count
             del reading.waiting[:count]
             reading.begun = reading.passed = 0
@@ -205,7 +237,7 @@ class Prefill:
             row.cached_tokens = len(row.tokens) - 1
         done = {id(row) for row in rows}
         self._readings = [reading for reading in self._readings if id(reading.row) not in done]
-        return Part(rows, longest * len(rows) * len(layers), Ready(rows, layers, is_merged=True))
+        return Part(rows, longest * len(rows), len(layers), Ready(rows, layers, is_merged=True))
 
-    def _keep(self, row: Row, layers: Layers) -> None:
-        self._prefixes.keep(row.tokens[: row.cached_tokens], shared(layers), row.kind)
+    def _keep(self, row: Row, layers: Layers) -> bool:
+        return self._prefixes.keep(row.tokens[: row.cached_tokens], shared(layers), row.kind)

@@ -94,26 +94,27 @@ class PrefixCache:
         ]
         return max(usable, default=0)
 
-    def keep(self, tokens: Sequence[int], layers: Layers, kind: str = "") -> None:
+    def keep(self, tokens: Sequence[int], layers: Layers, kind: str = "") -> bool:
         """Remember layer caches by exactly the tokens that went through them. They must not be changed afterwards.
 
-        An entry that is greater than the whole budget is not kept.
+        An entry that is greater than the whole budget is not kept; returns whether it is.
         """
         if not tokens:
-            return
+            return False
         key = (kind, tuple(tokens))
         size = nbytes(layers)
         if size > self._budget_bytes:
-            return
+            return False
         if key in self._entries:
             self._entries.move_to_end(key)
-            return
+            return True
         if can_rewind(layers):
             for other in [other for other in self._entries if other[0] == kind and _begins(key[1], other[1])]:
                 self._remove(other)
         self._entries[key] = _Entry(key[1], layers, size)
         self._size_bytes += size
         self._evict()
+        return True
 
     def limit(self, budget_bytes: int) -> None:
         """Keep to another budget from now on."""

@@ -15,7 +15,7 @@ from runtime.engine.demand import Demand, expected_answer_tokens
 from runtime.engine.limits import Limits
 from runtime.engine.pace import Pace
 from runtime.engine.penalties import Penalties
-from runtime.engine.prefill import Prefill, Ready
+from runtime.engine.prefill import Part, Prefill, Ready
 from runtime.engine.prefix_cache import PrefixCache
 from runtime.engine.row import Row
 from runtime.engine.speculation import ModelPair, Speculation
@@ -25,7 +25,6 @@ from runtime.protocol.events import Event, Progress
 from runtime.protocol.failures import as_failure
 
 _PART_TOKENS = 512
-_FIRST_TOKENS = 32
 
 
 class MemoryTooSmall(EnvironmentFailure):
@@ -101,16 +100,15 @@ class Schedule:
         self.counts.ticks += 1
         written = self.counts.answer_tokens
         done = [*self._admit(), *self._given_up()]
-        was_running = any(batch.rows for batch in self._batches())
-        for batch in self._batches():
-            if batch.rows:
-                done += self._step(batch)
-        step_seconds = time.perf_counter() - begun if was_running else None
-        read = self._read(step_seconds) if self._prefill.rows else 0
+        running = [batch for batch in self._batches() if batch.rows]
+        for batch in running:
+            done += self._step(batch)
+        step_seconds = time.perf_counter() - begun if running else None
+        part = self._read(step_seconds) if self._prefill.rows else None
         self._tick_seconds = time.perf_counter() - begun
-        if was_running:
-            self._pace.ticked(self._tick_seconds, read)
-        if done or read or self.counts.answer_tokens > written:
+        if running:
+            self._pace.ticked(self._tick_seconds, *(() if part is None else (part.tokens, part.layers)))
+        if done or part or self.counts.answer_tokens > written:
             self.counts.got_on_at = time.monotonic()
         return done
 
@@ -258,12 +256,12 @@ class Schedule:
             self._waiting.appendleft(youngest)
             self.counts.postponed += 1
 
-    def _read(self, step_seconds: float | None) -> int:
-        """Read a part of a prompt, after a step of running answers if there are any; returns its size."""
-        limit = self._pace.part(step_seconds=step_seconds)
-        if not limit:
-            return 0
-        part = self._prefill.advance(limit)
+    def _read(self, step_seconds: float | None) -> Part | None:
+        """Read a part of a prompt, after a step of running answers if there are any."""
+        portion = self._pace.portion(step_seconds)
+        if portion is None:
+            return None
+        part = self._prefill.advance(portion)
         for row in part.rows:
             row.tell([Progress(row.cached_tokens, len(row.prepared.tokens))])
         if part.ready is not None:
@@ -271,7 +269,7 @@ class Schedule:
             self.counts.prompt_tokens += sum(len(row.prepared.tokens) for row in new)
             self.counts.reused_tokens += sum(row.writer.reused_tokens for row in new)
             self._join(part.ready)
-        return part.size
+        return part
 
     def _join(self, ready: Ready) -> None:
         batch = self._batch_for(ready.rows)
@@ -300,5 +298,4 @@ class Schedule:
 
     @cached_property
     def _pace(self) -> Pace:
-        depth = self._demand.footprint.depth
-        return Pace(most=self._part_tokens * depth, first=_FIRST_TOKENS * depth)
+        return Pace(most=self._part_tokens, depth=self._demand.footprint.depth)

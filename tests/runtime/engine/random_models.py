@@ -109,14 +109,18 @@ PLAIN_CONFIG: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """More models that have keys and values alone."""
-_WIDE = {"model_type": "qwen3", **_COMMON, "head_dim": 64}
-"""Heads as large as they have to be to be quantized."""
+_UNUSUAL: Mapping[str, Mapping[str, Any]] = {
+    # Heads as large as they have to be to be quantized.
+    "wide": {"model_type": "qwen3", **_COMMON, "head_dim": 64},
+    "deep": {"model_type": "qwen3", **_COMMON, "num_hidden_layers": 4},
+}
 
 
 @functools.cache
 def random_model(kind: str) -> Any:
     """In float32, evaluated; the same one each time."""
-    config = _WIDE if kind == "wide" else {"model_type": kind, **_COMMON, **{**OWN_CONFIG, **PLAIN_CONFIG}[kind]}
+    own = {**OWN_CONFIG, **PLAIN_CONFIG}
+    config = _UNUSUAL[kind] if kind in _UNUSUAL else {"model_type": kind, **_COMMON, **own[kind]}
     model_class, arguments_class = model_classes(config)
     mx.random.seed(5)
     model = model_class(arguments_class.from_dict(config))

@@ -1,55 +1,90 @@
-"""Parts of prompts take about as long as the steps of running answers, whatever the machine."""
+"""Parts of prompts take no longer than the steps of running answers allow, whatever the machine."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engine.pace import Pace
+from runtime.engine.pace import Pace, Portion
 
 FIRST = 32
-SMALLEST = 4
+FEWEST = 4
 UNNOTICED = 0.01
+STEPS = 0.9
+DEPTH = 12
 
 
-@given(st.floats(1e-4, 1.0), st.floats(0, 0.8), st.floats(1e-6, 1e-1), st.sampled_from([128, 512, 2048]))
+def read(pace: Pace, ticks: int, step: float, layer_seconds: Callable[[int], float]) -> list[Portion]:
+    """What is read in so many ticks by a machine on which a layer takes so long for so many tokens."""
+    portions = []
+    for _ in range(ticks):
+        portion = pace.portion(step)
+        if portion is None:
+            pace.ticked(step)
+        else:
+            assert portion.layers is not None
+            portions.append(portion)
+            pace.ticked(step + portion.layers * layer_seconds(portion.tokens), portion.tokens, portion.layers)
+    return portions
+
+
+@given(st.floats(1e-4, 1.0), st.floats(0, 0.5), st.floats(1e-7, 1e-1), st.sampled_from([128, 512, 2048]))
 def test_parts_are_as_large_as_the_running_answers_allow(step: float, fixed: float, token: float, most: int) -> None:
-    pace = Pace(most=most, first=FIRST)
-    assert pace.part(step_seconds=None) == most
-    assert pace.part(step_seconds=step) == 0, "first it is measured what a step takes"
-    pace.ticked(step, 0)
-    sizes = []
-    for _ in range(60):
-        size = pace.part(step_seconds=step)
-        pace.ticked(step + fixed * step * bool(size) + size * token, size)
-        if size:
-            sizes.append(size)
-    assert sizes[:2] == [FIRST // 2, FIRST]
-    room = max(step, UNNOTICED) - fixed * step
-    assert all(size <= max(SMALLEST, 1.01 * room / token) for size in sizes[12:])
-    assert sizes[-1] >= min(most, max(SMALLEST, 0.3 * room / token))
+    bound = max(STEPS * step, UNNOTICED)
+
+    def layer_seconds(tokens: int) -> float:
+        return fixed * bound + tokens * token
+
+    pace = Pace(most=most, depth=DEPTH)
+    assert pace.portion(None) == Portion(most, most), "nobody waits"
+    assert pace.portion(step) is None, "first it is measured what a step takes"
+    pace.ticked(step)
+    portions = read(pace, 120, step, layer_seconds)
+    assert portions[0] == Portion(FIRST, FIRST, 1)
+    for portion in portions[-20:]:
+        assert portion.layers is not None
+        taken = portion.layers * layer_seconds(portion.tokens)
+        assert taken <= 1.12 * bound or (portion.tokens == FEWEST and portion.layers == 1)
+        assert taken >= 0.3 * bound or (portion.tokens == most and portion.layers == DEPTH)
+        assert portion.together * DEPTH * (layer_seconds(portion.tokens) / portion.tokens) <= 1.01 * bound
 
 
 @pytest.mark.parametrize("slower", [4, 20])
 def test_parts_become_smaller_when_the_prompt_gets_longer(slower: int) -> None:
-    pace = Pace(most=2048, first=FIRST)
-    pace.ticked(0.02, 0)
-    sizes = []
-    for place in range(200):
-        size = pace.part(step_seconds=0.02)
-        pace.ticked(0.02 + size * 1e-5 * (slower if place > 100 else 1), size)
-        sizes.append(size)
-    assert max(sizes[:100]) >= (slower / 2) * max(sizes[160:])
+    pace = Pace(most=2048, depth=1)
+    pace.ticked(0.02)
+    before = read(pace, 100, 0.02, lambda tokens: tokens * 1e-5)
+    after = read(pace, 100, 0.02, lambda tokens: tokens * 1e-5 * slower)
+    assert before[-1].tokens >= (slower / 2) * after[-1].tokens
 
 
 def test_a_slow_step_is_left_alone_and_is_not_taken_for_the_usual() -> None:
-    pace = Pace(most=512, first=FIRST)
-    pace.ticked(0.01, 0)
-    assert pace.part(step_seconds=0.01) == FIRST // 2
-    assert pace.part(step_seconds=0.05) == 0
-    pace.ticked(0.05, 0)
-    assert pace.part(step_seconds=0.02) == 0, "one slow step made all slow steps usual"
+    pace = Pace(most=512, depth=4)
+    pace.ticked(0.01)
+    assert pace.portion(0.01) is not None
+    assert pace.portion(0.05) is None
+    pace.ticked(0.05)
+    assert pace.portion(0.024) is None, "one slow step made all slow steps usual"
     for _ in range(20):
-        pace.ticked(0.05, 0)
-    assert pace.part(step_seconds=0.05) == FIRST, "steps that stay slow are the usual ones"
+        pace.ticked(0.05)
+    assert pace.portion(0.05) is not None, "steps that stay slow are the usual ones"
+
+
+def test_a_step_that_waits_for_what_was_read_is_not_slow_and_not_usual() -> None:
+    pace = Pace(most=512, depth=4)
+    pace.ticked(0.02)
+    for _ in range(30):
+        assert pace.portion(0.036) is not None or pace.portion(0.02) is not None
+        pace.ticked(0.036, 32, 1)
+        pace.ticked(0.036)
+    assert pace.portion(0.05) is None
+
+
+def test_now_and_then_it_is_measured_again_how_long_a_step_takes() -> None:
+    pace = Pace(most=512, depth=4)
+    pace.ticked(0.1)
+    assert len(read(pace, 1000, 0.02, lambda tokens: tokens * 1e-4)) < 1000
+    assert pace.portion(0.1) is None, "steps have become five times as fast, and nobody noticed"
