@@ -26,8 +26,8 @@ class Portion:
     """How many of a prompt go through a layer together."""
     together: int
     """How many of several short prompts go through all layers together, padding included."""
-    layers: int | None = None
-    """How many layers the tokens of a prompt go through; None for all, when nobody waits."""
+    size: int | None = None
+    """Tokens times the layers that they go through, one at least; None for all layers, when nobody waits."""
 
 
 class Pace:
@@ -47,19 +47,40 @@ class Pace:
         """What a token takes in one layer, however many go together."""
         self._last_tokens = 0
         """How many were read at the last tick: they may be computed in the time of this one."""
+        self._joined = False
         self._parts = 0
 
-    def ticked(self, seconds: float, tokens: int = 0, layers: int = 0) -> None:
-        """Running answers took a step, and so many tokens began to go through so many layers: in so much time."""
+    def ticked(self, seconds: float, tokens: int = 0, layers: int = 0, *, joined: bool = False) -> None:
+        """Running answers took a step, and so many tokens began to go through so many layers: in so much time.
+
+        Nothing is learned of reading when rows have `joined` the running ones, which takes time here and in the next.
+        """
         last, self._last_tokens = self._last_tokens, tokens
+        is_joining, self._joined = joined or self._joined, joined
+        if is_joining:
+            return
         if not tokens and not last:
             before = self._step_seconds  # now and then a step takes long, as when caches grow: that is not the usual
             self._step_seconds = _smoothed(before, seconds if before is None else min(seconds, _SLOW * before))
-        elif tokens == last and self._step_seconds is not None:
+        elif tokens and self._step_seconds is not None:
             reading = max(seconds - self._step_seconds, 0.0)
-            self._token_seconds = _smoothed(self._token_seconds, reading / (tokens * layers))
-            if tokens == self._tokens:
+            self._learn(reading / (tokens * layers))
+            if tokens == last == self._tokens:
                 self._layer_seconds = _smoothed(self._layer_seconds, reading / layers)
+
+    def read_alone(self, tokens: int, layers: int, seconds: float) -> None:
+        """So much was read while no answers were running."""
+        token_seconds = seconds / (tokens * layers)
+        if self._token_seconds is None or token_seconds < self._token_seconds:
+            self._token_seconds = token_seconds
+
+    def _learn(self, token_seconds: float) -> None:
+        before = self._token_seconds
+        self._token_seconds = _smoothed(before, token_seconds)
+        if (
+            before is not None and token_seconds < before
+        ):  # some of it does not depend on the size: go on to larger ones
+            self._token_seconds = max(token_seconds, before / 2)
 
     def portion(self, step_seconds: float | None) -> Portion | None:
         """What to read next; None to leave one step alone.
@@ -78,11 +99,8 @@ class Pace:
         if self._parts % _PARTS_BETWEEN_LOOKS >= _PARTS_BETWEEN_LOOKS - 2:
             return None  # twice: the first step is still busy with what was read before
         self._adapt(bound)
-        layers = 1 if self._layer_seconds is None else max(int(bound / max(self._layer_seconds, 1e-9)), 1)
-        together = self._tokens
-        if self._token_seconds is not None:
-            together = int(bound / max(self._token_seconds * self._depth, 1e-9))
-        return Portion(self._tokens, min(together, self._most), min(layers, self._depth))
+        size = self._tokens if self._token_seconds is None else int(bound / max(self._token_seconds, 1e-9))
+        return Portion(self._tokens, min(size // self._depth, self._most), min(size, self._most * self._depth))
 
     def _adapt(self, bound_seconds: float) -> None:
         taken = self._layer_seconds

@@ -120,10 +120,11 @@ class Prefill:
         if reading.shared is None:
             is_kept = self._keep(row, layers)
             reading.shared = list(layers) if is_kept and nbytes(layers) > _COPIED_AT_ONCE_BYTES else []
-        if not tokens or portion.layers is None:
-            for layer in reading.shared[: portion.layers]:
+        if not tokens or portion.size is None:
+            count = len(layers) if portion.size is None else 1
+            for layer in reading.shared[:count]:
                 take_apart(layer)
-            del reading.shared[: portion.layers or len(layers)]
+            del reading.shared[:count]
         if reading.shared:
             return Part([], tokens, passed)
         self._readings.remove(reading)
@@ -186,7 +187,7 @@ class Prefill:
             reading.begun = min(count, len(reading.waiting))
             reading.model(mx.array(reading.waiting[: reading.begun])[None], cache=layers)
         count = reading.begun
-        return count, self._pass(reading, layers, portion.layers)
+        return count, self._pass(reading, layers, None if portion.size is None else max(portion.size // count, 1))
 
     def _pass(self, reading: _Reading, layers: Layers, most: int | None) -> int:
         """Take what is on its way through so many layers more, at most, or through all; returns through how many.

@@ -106,8 +106,10 @@ class Schedule:
         step_seconds = time.perf_counter() - begun if running else None
         part = self._read(step_seconds) if self._prefill.rows else None
         self._tick_seconds = time.perf_counter() - begun
-        if running:
-            self._pace.ticked(self._tick_seconds, *(() if part is None else (part.tokens, part.layers)))
+        if running and part is None:
+            self._pace.ticked(self._tick_seconds)
+        elif running and part is not None:
+            self._pace.ticked(self._tick_seconds, part.tokens, part.layers, joined=part.ready is not None)
         if done or part or self.counts.answer_tokens > written:
             self.counts.got_on_at = time.monotonic()
         return done
@@ -261,7 +263,10 @@ class Schedule:
         portion = self._pace.portion(step_seconds)
         if portion is None:
             return None
+        begun = time.perf_counter()
         part = self._prefill.advance(portion)
+        if step_seconds is None and part.tokens:
+            self._pace.read_alone(part.tokens, part.layers, time.perf_counter() - begun)
         for row in part.rows:
             row.tell([Progress(row.cached_tokens, len(row.prepared.tokens))])
         if part.ready is not None:

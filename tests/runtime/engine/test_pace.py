@@ -17,6 +17,11 @@ STEPS = 0.9
 DEPTH = 12
 
 
+def layers_of(portion: Portion) -> int:
+    assert portion.size is not None
+    return max(portion.size // portion.tokens, 1)
+
+
 def read(pace: Pace, ticks: int, step: float, layer_seconds: Callable[[int], float]) -> list[Portion]:
     """What is read in so many ticks by a machine on which a layer takes so long for so many tokens."""
     portions = []
@@ -25,9 +30,9 @@ def read(pace: Pace, ticks: int, step: float, layer_seconds: Callable[[int], flo
         if portion is None:
             pace.ticked(step)
         else:
-            assert portion.layers is not None
             portions.append(portion)
-            pace.ticked(step + portion.layers * layer_seconds(portion.tokens), portion.tokens, portion.layers)
+            layers = layers_of(portion)
+            pace.ticked(step + layers * layer_seconds(portion.tokens), portion.tokens, layers)
     return portions
 
 
@@ -43,12 +48,12 @@ def test_parts_are_as_large_as_the_running_answers_allow(step: float, fixed: flo
     assert pace.portion(step) is None, "first it is measured what a step takes"
     pace.ticked(step)
     portions = read(pace, 120, step, layer_seconds)
-    assert portions[0] == Portion(FIRST, FIRST, 1)
+    assert portions[0] == Portion(FIRST, FIRST // DEPTH, FIRST)
     for portion in portions[-20:]:
-        assert portion.layers is not None
-        taken = portion.layers * layer_seconds(portion.tokens)
-        assert taken <= 1.12 * bound or (portion.tokens == FEWEST and portion.layers == 1)
-        assert taken >= 0.3 * bound or (portion.tokens == most and portion.layers == DEPTH)
+        layers = layers_of(portion)
+        taken = layers * layer_seconds(portion.tokens)
+        assert taken <= 1.12 * bound or (portion.tokens == FEWEST and layers == 1)
+        assert taken >= 0.3 * bound or (portion.tokens == most and layers == DEPTH)
         assert portion.together * DEPTH * (layer_seconds(portion.tokens) / portion.tokens) <= 1.01 * bound
 
 
@@ -88,3 +93,15 @@ def test_now_and_then_it_is_measured_again_how_long_a_step_takes() -> None:
     pace.ticked(0.1)
     assert len(read(pace, 1000, 0.02, lambda tokens: tokens * 1e-4)) < 1000
     assert pace.portion(0.1) is None, "steps have become five times as fast, and nobody noticed"
+
+
+def test_that_rows_join_is_not_taken_for_reading() -> None:
+    pace = Pace(most=512, depth=4)
+    pace.ticked(0.002)
+    pace.read_alone(256, 4, 0.008)
+    expected = pace.portion(0.002)
+    assert expected == Portion(FIRST, 320, 1280)
+    for _ in range(20):
+        pace.ticked(0.02, 20, 4, joined=True)
+        pace.ticked(0.02, 20, 1)
+    assert pace.portion(0.002) == expected
