@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 _MOST_STEPS = 0.9
 """So many steps of the running answers may be spent on reading between two of them."""
-_UNNOTICED_SECONDS = 0.01
+_UNNOTICED_SECONDS = 0.009
 """So long may always be read: nobody sees it, and other requests wait for their prompts to be read."""
 _SLOW = 1.5
 """What takes so many times as long as usual is slow."""
 _FIRST_TOKENS, _FEWEST_TOKENS = 32, 4
-_DOUBLED = 1.8
-"""So much longer take twice as many tokens to go through a layer; a little less than twice."""
+_DOUBLED, _HALVED = 1.8, 0.65
+"""So much longer take twice as many tokens to go through a layer, at most; and so much of it half as many."""
 _SMOOTHING = 0.3
 _PARTS_BETWEEN_LOOKS = 64
 """As many parts are read before it is measured again how long a step takes by itself."""
@@ -107,6 +107,7 @@ class Pace:
         if taken is None:
             return
         if taken > bound_seconds and self._tokens > _FEWEST_TOKENS:
+            self._token_seconds = _HALVED * taken / max(self._tokens // 2, 1)
             self._tokens, self._layer_seconds = max(self._tokens // 2, 1), None
         elif taken * _DOUBLED <= bound_seconds and self._tokens < self._most:
             self._tokens, self._layer_seconds = min(self._tokens * 2, self._most), None

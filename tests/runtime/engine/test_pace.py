@@ -12,7 +12,7 @@ from runtime.engine.pace import Pace, Portion
 
 FIRST = 32
 FEWEST = 4
-UNNOTICED = 0.01
+UNNOTICED = 0.009
 STEPS = 0.9
 DEPTH = 12
 
@@ -98,7 +98,7 @@ def test_now_and_then_it_is_measured_again_how_long_a_step_takes() -> None:
 def test_that_rows_join_is_not_taken_for_reading() -> None:
     pace = Pace(most=512, depth=4)
     pace.ticked(0.002)
-    pace.read_alone(256, 4, 0.008)
+    pace.read_alone(256, 4, 0.0072)
     expected = pace.portion(0.002)
     assert expected == Portion(FIRST, 320, 1280)
     for _ in range(20):
