@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
 import threading
@@ -103,6 +104,8 @@ def _random_engine(tokenizer: Any) -> Any:
     model_class, arguments_class = model_classes(_RANDOM)
     model = model_class(arguments_class.from_dict(_RANDOM))
     mx.eval(model.parameters())
+    gc.collect()
+    gc.freeze()  # as a runner does when its model is loaded
     return Engine(model, tokenizer, Limits().resolved())
 
 

@@ -42,7 +42,9 @@ class Pace:
         self._step_seconds: float | None = None
         self._tokens = min(_FIRST_TOKENS, most)
         self._layer_seconds: float | None = None
-        """What a layer takes for so many tokens; None until it was measured."""
+        """What a layer takes for so many tokens; None until that was measured for any number."""
+        self._is_measured = False
+        """Whether it was for this number."""
         self._token_seconds: float | None = None
         """What a token takes in one layer, however many go together."""
         self._last_tokens = 0
@@ -66,7 +68,8 @@ class Pace:
             reading = max(seconds - self._step_seconds, 0.0)
             self._learn(reading / (tokens * layers))
             if tokens == last == self._tokens:
-                self._layer_seconds = _smoothed(self._layer_seconds, reading / layers)
+                self._layer_seconds = _smoothed(self._layer_seconds if self._is_measured else None, reading / layers)
+                self._is_measured = True
 
     def read_alone(self, tokens: int, layers: int, seconds: float) -> None:
         """So much was read while no answers were running."""
@@ -100,17 +103,22 @@ class Pace:
             return None  # twice: the first step is still busy with what was read before
         self._adapt(bound)
         size = self._tokens if self._token_seconds is None else int(bound / max(self._token_seconds, 1e-9))
-        return Portion(self._tokens, min(size // self._depth, self._most), min(size, self._most * self._depth))
+        together = min(size // self._depth, self._most)
+        if self._layer_seconds is not None:
+            size = min(size, int(bound / max(self._layer_seconds, 1e-9)) * self._tokens)
+        return Portion(self._tokens, together, min(size, self._most * self._depth))
 
     def _adapt(self, bound_seconds: float) -> None:
         taken = self._layer_seconds
-        if taken is None:
+        if taken is None or not self._is_measured:
             return
         if taken > bound_seconds and self._tokens > _FEWEST_TOKENS:
-            self._token_seconds = _HALVED * taken / max(self._tokens // 2, 1)
-            self._tokens, self._layer_seconds = max(self._tokens // 2, 1), None
+            self._change(max(self._tokens // 2, 1), _HALVED * taken)
         elif taken * _DOUBLED <= bound_seconds and self._tokens < self._most:
-            self._tokens, self._layer_seconds = min(self._tokens * 2, self._most), None
+            self._change(min(self._tokens * 2, self._most), _DOUBLED * taken)
+
+    def _change(self, tokens: int, foreseen_seconds: float) -> None:
+        self._tokens, self._layer_seconds, self._is_measured = tokens, foreseen_seconds, False
 
 
 def _smoothed(before: float | None, now: float) -> float:

@@ -46,6 +46,8 @@ class _Reading:
     """How many of the waiting tokens are on their way through the layers."""
     passed: int = 0
     """How many layer caches those have come to."""
+    makes_room: bool = False
+    """Whether those are the first of a long prompt, for all of which the layer caches are made now."""
     shared: list[Any] | None = None
     """Layer caches that are still to be taken apart from those that are kept of the prompt; None before it is read."""
 
@@ -149,6 +151,7 @@ class Prefill:
         row.begin(reused)
         reading.layers, reading.waiting = layers, row.tokens[reused:-1]
         grow_by(layers, len(reading.waiting))
+        reading.makes_room = len(reading.waiting) > SHORT_TOKENS
         if not always_rewinds(layers):
             regular = range(_TOKENS_BETWEEN_CHECKPOINTS, len(row.tokens), _TOKENS_BETWEEN_CHECKPOINTS)
             stops = sorted({*row.prepared.boundaries, *regular})
@@ -187,18 +190,22 @@ class Prefill:
             reading.begun = min(count, len(reading.waiting))
             reading.model(mx.array(reading.waiting[: reading.begun])[None], cache=layers)
         count = reading.begun
-        return count, self._pass(reading, layers, None if portion.size is None else max(portion.size // count, 1))
+        if portion.size is None:
+            return count, self._pass(reading, layers, None)
+        most = 1 if reading.makes_room else max(portion.size // count, 1)
+        return count, self._pass(reading, layers, most)
 
     def _pass(self, reading: _Reading, layers: Layers, most: int | None) -> int:
         """Take what is on its way through so many layers more, at most, or through all; returns through how many.
 
-        What comes to the cache of a layer has gone through the layers before it: so the first cache costs nothing, and
-        nothing goes through the last layer.
+        What comes to the cache of a layer has gone through the layers before it: so the first cache costs nothing but
+        its making, and nothing goes through the last layer.
         """
         import mlx.core as mx
 
         first = reading.passed
-        reading.passed = len(layers) if most is None else min(max(first, 1) + most, len(layers))
+        begin = first if reading.makes_room else max(first, 1)
+        reading.passed = len(layers) if most is None else min(begin + most, len(layers))
         caches = [layer.state for layer in layers[first : reading.passed]]
         if most is None:
             mx.eval(caches)
@@ -210,6 +217,7 @@ class Prefill:
             row.cached_tokens += count
             del reading.waiting[:count]
             reading.begun = reading.passed = 0
+            reading.makes_room = False
             if reading.stops and reading.stops[0] == row.cached_tokens:
                 del reading.stops[0]
                 self._keep(row, layers)

@@ -6,6 +6,7 @@ reading of what else is asked waits for them.
 
 from __future__ import annotations
 
+import gc
 import resource
 import threading
 import time
@@ -152,6 +153,8 @@ class Work:
         except BaseException as error:  # noqa: BLE001  # whatever it is, the front has to know
             self._outbox.say("failed", _failure(error))
             return
+        gc.collect()
+        gc.freeze()  # what was loaded stays: to look through it for garbage would stop all answers for a moment
         self._model = model
         self._outbox.say("ready", loaded)
         self._outbox.say("beat", self.vitals())

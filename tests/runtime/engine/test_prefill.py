@@ -73,6 +73,21 @@ def test_parts_of_any_size_leave_nothing_out(portions: list[Portion], lengths: l
     assert all(row.cached_tokens == len(row.tokens) - 1 for row in rows)
 
 
+def test_a_long_prompt_begins_with_one_layer_cache_after_another() -> None:
+    model = random_model("deep")
+    row = row_of(words(3, 600))
+    prefill = Prefill(model, PrefixCache(model, 0))
+    prefill.add(row)
+    depth, ready = len(fresh(model)), None
+    for done in range(depth):
+        assert row.cached_tokens == 0, f"the first tokens had passed after {done} parts"
+        assert prefill.advance(Portion(100, 0, 1000)).tokens == 100
+    assert row.cached_tokens == 100
+    while ready is None:
+        ready = prefill.advance(Portion(100, 0, 1000)).ready
+    assert mx.allclose(next_logits(model, ready, row), whole_logits(model, row), atol=2e-3)
+
+
 def test_what_is_kept_of_a_prompt_is_not_copied_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.engine.prefill._COPIED_AT_ONCE_BYTES", 0)
     model = random_model("deep")
