@@ -50,6 +50,7 @@ class Pace:
         self._last_tokens = 0
         """How many were read at the last tick: they may be computed in the time of this one."""
         self._joined = False
+        """Whether rows joined the running ones at the last tick."""
         self._parts = 0
 
     def ticked(self, seconds: float, tokens: int = 0, layers: int = 0, *, joined: bool = False) -> None:
@@ -79,11 +80,11 @@ class Pace:
 
     def _learn(self, token_seconds: float) -> None:
         before = self._token_seconds
-        self._token_seconds = _smoothed(before, token_seconds)
-        if (
-            before is not None and token_seconds < before
-        ):  # some of it does not depend on the size: go on to larger ones
+        if before is not None and token_seconds < before:
+            # Some of it does not depend on how much is read, so more takes less: larger parts will tell.
             self._token_seconds = max(token_seconds, before / 2)
+        else:
+            self._token_seconds = _smoothed(before, token_seconds)
 
     def portion(self, step_seconds: float | None) -> Portion | None:
         """What to read next; None to leave one step alone.
