@@ -22,7 +22,7 @@ MODEL = "hello:int8@1.0"
 QUESTION = "What is a lock?"
 LONG: Any = {
     "type": "object",
-    "properties": {"text": {"const": "on and on " * 120}},
+    "properties": {"text": {"const": "on and on " * 400}},
     "required": ["text"],
     "additionalProperties": False,
 }
@@ -37,11 +37,9 @@ def kill(hello_server: RunningServer, hello_application: Application) -> Any:
         async with hello_application.residency.lease(MODEL) as lease:
             return lease.runner.process_id
 
-    def kill() -> None:
-        asked = asyncio.run_coroutine_threadsafe(process_id(), hello_server.loop)
-        os.kill(asked.result(60), signal.SIGKILL)
-
-    return kill
+    # Asked before the answer begins: it would be over before this thread had its turn.
+    runner = asyncio.run_coroutine_threadsafe(process_id(), hello_server.loop).result(60)
+    return lambda: os.kill(runner, signal.SIGKILL)
 
 
 @pytest.fixture
