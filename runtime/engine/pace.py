@@ -114,7 +114,7 @@ class Pace:
         if taken is None or not self._is_measured:
             return
         if taken > bound_seconds and self._tokens > _FEWEST_TOKENS:
-            self._change(max(self._tokens // 2, 1), _HALVED * taken)
+            self._change(self._tokens // 2, _HALVED * taken)
         elif taken * _DOUBLED <= bound_seconds and self._tokens < self._most:
             self._change(min(self._tokens * 2, self._most), _DOUBLED * taken)
 

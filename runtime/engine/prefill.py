@@ -122,11 +122,10 @@ class Prefill:
         if reading.shared is None:
             is_kept = self._keep(row, layers)
             reading.shared = list(layers) if is_kept and nbytes(layers) > _COPIED_AT_ONCE_BYTES else []
-        if not tokens or portion.size is None:
-            count = len(layers) if portion.size is None else 1
-            for layer in reading.shared[:count]:
-                take_apart(layer)
-            del reading.shared[:count]
+        while reading.shared and (portion.size is None or not tokens):
+            take_apart(reading.shared.pop())
+            if portion.size is not None:
+                break  # the others one at a time, too
         if reading.shared:
             return Part([], tokens, passed)
         self._readings.remove(reading)

@@ -106,10 +106,9 @@ class Schedule:
         step_seconds = time.perf_counter() - begun if running else None
         part = self._read(step_seconds) if self._prefill.rows else None
         self._tick_seconds = time.perf_counter() - begun
-        if running and part is None:
-            self._pace.ticked(self._tick_seconds)
-        elif running and part is not None:
-            self._pace.ticked(self._tick_seconds, part.tokens, part.layers, joined=part.ready is not None)
+        if running:
+            read = (0, 0) if part is None else (part.tokens, part.layers)
+            self._pace.ticked(self._tick_seconds, *read, joined=part is not None and part.ready is not None)
         if done or part or self.counts.answer_tokens > written:
             self.counts.got_on_at = time.monotonic()
         return done

@@ -64,6 +64,7 @@ def test_parts_of_any_size_leave_nothing_out(portions: list[Portion], lengths: l
         prefill.add(row)
     for turn in range(100_000):
         part = prefill.advance(portions[turn % len(portions)])
+        assert part.tokens or part.ready, "nothing was read"
         if part.ready is not None and not part.ready.is_merged:
             (row,) = part.ready.rows
             assert mx.allclose(next_logits(model, part.ready, row), whole_logits(model, row), atol=2e-3)
