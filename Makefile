@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit test-aarch64 interop benchmark generated clean
+.PHONY: help setup models demo test lint unit test-aarch64 interop benchmark generated clean
 
 help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
+	@echo "make models        fetch the real models that tests use into .cache/models"
 	@echo "make test          lint, types, architecture and all tests"
 	@echo "make test-aarch64  build the example on an emulated aarch64 and compare digests"
 	@echo "make interop       every registry command at three registries, with the real oras, cosign, modctl and skopeo; the ollama command at our server"
@@ -34,7 +35,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: setup
+models: setup
+	$(BIN)/python -m tests.real.fetch
+
+unit: setup models
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadscope
 
 test-aarch64: setup
