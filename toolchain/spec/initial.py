@@ -116,7 +116,7 @@ def _license(expression: str | None) -> Iterator[str]:
 def _quantization(config: Mapping[str, Any]) -> Iterator[str]:
     if "quantization" in config or "quantization_config" in config:
         yield "# The base is quantized already and stays as it is."
-        yield "quantization: none"
+        yield "quantization: keep"
         return
     yield "# none, fp16, bf16, int8, int4, mxfp4, mxfp8, nvfp4, or a map:"
     yield '#   {bits: 4, group_size: 64, recipe: mixed_4_6, overrides: {"lm_head": int8}}'

@@ -18,6 +18,9 @@ from registry.reference import Reference
 SCHEMA = "mlxbuild/v1"
 """The form of recipes and of their canonical documents."""
 
+KEEP = "keep"
+"""The label of weights that stay as their source has them quantized."""
+
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
@@ -63,13 +66,18 @@ class Quantization:
     """What happens to the weights of a variant."""
 
     label: str
-    """Short name for people and tags: `none`, `fp16`, `bf16`, `int8`, `int4`, `mxfp4`, `affine-3bit-g64`, ..."""
+    """Short name for people and tags: `none`, `keep`, `fp16`, `bf16`, `int8`, `int4`, `affine-3bit-g64`, ..."""
     scheme: QuantizationScheme | None
-    """None leaves every tensor unquantized."""
+    """None quantizes nothing; what the source has quantized stays so."""
     recipe: str | None = None
     """A mixed recipe of mlx-lm (`mixed_2_6`, `mixed_3_4`, `mixed_3_6`, `mixed_4_6`)."""
     overrides: tuple[tuple[str, QuantizationScheme | None], ...] = ()
     """(glob over module paths such as `model.layers.3.*`, scheme or None for unquantized); the last match wins."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether weights stay as the source has them quantized (`quantization: keep`)."""
+        return self.label == KEEP
 
 
 @dataclass(frozen=True, slots=True)

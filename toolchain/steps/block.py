@@ -102,7 +102,7 @@ class _BlockWork:
             raise UnusableModel(
                 "the weights are already quantized; quantizing or fusing again would round them twice",
                 where="config.json",
-                hint="give the unquantized model, or set `quantization: none`",
+                hint="give the unquantized model, or set `quantization: keep`",
             )
         rows = json.loads(context.store.read(request.table))
         table: list[TableRow] = [(name, dtype, tuple(shape)) for name, dtype, shape in rows]

@@ -48,7 +48,7 @@ def test_from_the_hub_with_its_facts() -> None:
 @pytest.mark.parametrize("key", ["quantization", "quantization_config"])
 def test_a_quantized_base_stays_as_it_is(key: str) -> None:
     data = parse(initial_recipe(HUB, QWEN | {key: {}}).encode(), "ModelSpec.yaml").data
-    assert data["quantization"] == "none"
+    assert data["quantization"] == "keep"
 
 
 ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers())

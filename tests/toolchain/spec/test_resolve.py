@@ -17,6 +17,7 @@ from toolchain.spec.resolved import (
     FolderSource,
     HubSource,
     PromptTemplate,
+    Quantization,
     QuantizationScheme,
     ResolvedSpec,
 )
@@ -50,6 +51,8 @@ def test_casts_set_the_data_type(only: Only) -> None:
     assert only("quantization: fp16\n").dtype == "float16"
     assert only("quantization: bf16\n").dtype == "bfloat16"
     assert only("quantization: int4\n").dtype is None
+    assert only("quantization: keep\n").quantization == Quantization("keep", None)
+    assert only("quantization: keep\n").quantization.keeps
 
 
 def test_overrides_keep_their_order(only: Only) -> None:

@@ -16,7 +16,7 @@ from toolchain.spec.written.form import TAG_MARK, Form, arm, mistake
 
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
 SchemeName = Literal["int4", "int8", "mxfp4", "mxfp8", "nvfp4"]
-QuantizationName = Literal["none", "fp16", "bf16", "int4", "int8", "mxfp4", "mxfp8", "nvfp4"]
+QuantizationName = Literal["none", "keep", "fp16", "bf16", "int4", "int8", "mxfp4", "mxfp8", "nvfp4"]
 OverrideName = Literal["none", "int4", "int8", "mxfp4", "mxfp8", "nvfp4"]
 
 COMBINATIONS: dict[Mode, tuple[tuple[int, ...], tuple[int, ...]]] = {
