@@ -6,13 +6,14 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test lint unit test-aarch64 interop benchmark generated clean
+.PHONY: help setup models demo test lint unit test-aarch64 mutations interop benchmark generated clean
 
 help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
 	@echo "make models        fetch the real models that tests use into .cache/models"
 	@echo "make test          lint, types, architecture and all tests"
 	@echo "make test-aarch64  build the example on an emulated aarch64 and compare digests"
+	@echo "make mutations     20,000 mutated GGUF headers, each refused or read in bounded memory"
 	@echo "make interop       every registry command at three registries, with the real oras, cosign, modctl and skopeo; the ollama command at our server"
 	@echo "make benchmark     measure against what a user would pick instead"
 	@echo "make generated     write the JSON Schema and the generated pages anew"
@@ -43,6 +44,9 @@ unit: setup models
 
 test-aarch64: setup
 	tests/aarch64/run
+
+mutations: setup
+	MLXBUILD_MUTATIONS=20000 $(BIN)/pytest tests/toolchain/sources/gguf -k mutated
 
 interop: setup
 	tests/interop/tools.sh
