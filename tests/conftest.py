@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from registry.home import Home
 from registry.store.layout import Store
-from tests import real_tools
+from tests import real_parts, real_tools
 from tests.hub_server import LocalHub
 
 # MLX compiles kernels for a CPU into one folder of all processes, where those that test at once would meet each other's
@@ -38,8 +38,7 @@ def store(home: Home) -> Store:
 
 @pytest.fixture
 def real_tool() -> Callable[[str], str]:
-    """Finds a program of another project, which CI has to have (`MLXBUILD_REQUIRE_REAL_PARTS=1`)."""
-
+    """Finds a program of another project."""
     return real_tools.find
 
 
@@ -70,3 +69,10 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(time, "sleep", shortened)
     return asked
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was left out."""
+    reasons = [report.longrepr[2] for report in terminalreporter.getreports("skipped")]
+    if (line := real_parts.summary(reasons)) is not None:
+        terminalreporter.write_line(line, yellow=True)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from typing import NoReturn
 
-import pytest
+from tests import real_parts
 
-_SOURCES = dict.fromkeys(("oras", "cosign", "referrers-registry"), "`make interop` builds it") | dict.fromkeys(
-    ("zot", "modctl"), "put the program of one of its releases on PATH, or into .cache/interop/bin"
-)
+_PACKAGES = {"node": "nodejs", "sha256sum": "coreutils"}
+_BUILT = frozenset({"oras", "cosign", "ollama", "referrers-registry"})
+_RELEASED = frozenset({"zot", "modctl"})
 
 
 def find(name: str) -> str:
-    """The path of a program, which CI has to have (`MLXBUILD_REQUIRE_REAL_PARTS=1`); elsewhere its tests are left."""
+    """The path of a program; without it the test ends here (see `tests.real_parts`)."""
     path = shutil.which(name)
     if path is None:
-        reason = f"the program `{name}` is not installed: {_SOURCES.get(name, f'`apt-get install {name}`')}"
-        if os.environ.get("MLXBUILD_REQUIRE_REAL_PARTS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _miss(name)
     return path
+
+
+def _miss(name: str) -> NoReturn:
+    if name in _RELEASED:
+        real_parts.leave_out(name, "put the program of one of its releases on PATH, or into .cache/interop/bin")
+    real_parts.missing(name, "`make interop`" if name in _BUILT else f"`apt-get install {_PACKAGES.get(name, name)}`")

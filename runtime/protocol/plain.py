@@ -56,9 +56,14 @@ def _plain(value: Any) -> Any:
     parts = {}
     for name, default in _DEFAULTS[each.__name__]:
         part = getattr(value, name)
-        if part is not default and part != default:
+        if part is not default and (part != default or _is_zero(part)):
             parts[name] = part
     return [each.__name__, parts]
+
+
+def _is_zero(part: Any) -> bool:
+    """Whether it may be -0.0, which equals 0.0 and is another number."""
+    return isinstance(part, float) and part == 0
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=_plain)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import pytest
+from tests import real_parts
 
 FOLDER = Path(__file__).parents[2] / ".cache" / "models"
 SMOLLM2_GGUF = FOLDER / "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -18,10 +17,7 @@ MINILM = FOLDER / "all-MiniLM-L6-v2"
 
 
 def require(place: Path) -> Path:
-    """A real model, which CI has to have (`MLXBUILD_REQUIRE_REAL_PARTS=1`); elsewhere its tests are left."""
+    """A real model; without it the test ends here (see `tests.real_parts`)."""
     if not place.exists():
-        reason = f"the model {place.name} is not here: `make models`"
-        if os.environ.get("MLXBUILD_REQUIRE_REAL_PARTS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        real_parts.missing(f"the model {place.name}", "`make models`")
     return place

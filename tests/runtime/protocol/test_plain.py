@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from registry.digest import Digest
@@ -41,7 +41,10 @@ calls = whole(ToolCall, arguments=mappings)
 chunks = whole(Chunk, tool_call=st.none() | calls, text=texts)
 plain_ones = map(whole, (EmbeddingRequest, Ending, Embeddings, Failure, Progress, Prompt, TokenScore, Loaded, Vitals))
 
+NEGATIVE_ZERO = Vitals(standstill_seconds=-0.0)
 
+
+@example(NEGATIVE_ZERO)
 @given(st.one_of(chats, completions, whole(PromptRequest, of=chats | completions), calls, chunks, *plain_ones))
 def test_what_is_sent_is_what_arrives(sent: Any) -> None:
     text = plain.to_json(sent)

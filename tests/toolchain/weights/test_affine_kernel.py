@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import mlx.core as mx
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from registry.home import Home
 from registry.store.layout import Store
+from tests import real_parts
 from tests.toolchain.weights.block_builds import INT4, BlockBuild, variant
 from tests.toolchain.weights.tiny_models import write_model
 from toolchain.spec.resolved import QuantizationScheme
@@ -28,10 +28,7 @@ EXPONENT = 0x7F80
 def kernel() -> Kernel:
     found = kernel_for(QuantizationScheme("affine", 4, 64), mx.bfloat16)
     if found is None:
-        reason = "the kernel was not compiled: a C compiler and Python's headers are needed"
-        if os.environ.get("MLXBUILD_REQUIRE_REAL_PARTS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        real_parts.missing("the compiled kernel", "`apt-get install gcc python3-dev`, then `make clean setup`")
     return found
 
 
