@@ -22,23 +22,32 @@ def shared_tags(specs: list[ResolvedSpec], points: tuple[Point, ...], matrix: Ma
         shared = next((name for name in names if name in owners), None)
         if shared is not None:
             other = owners[shared]
-            problems.append(_shared_tag(spec, shared, points[other], points[number], specs[other].variant, matrix))
+            problems.append(_shared_tag(spec, shared, points[other], points[number], specs[other], matrix))
         owners = dict.fromkeys(names, number) | owners
     return problems
 
 
-def _shared_tag(spec: ResolvedSpec, tag: str, first: Point, second: Point, other: str, matrix: Matrix) -> Problem:
+def _shared_tag(
+    spec: ResolvedSpec, tag: str, first: Point, second: Point, other: ResolvedSpec, matrix: Matrix
+) -> Problem:
     differing = [axis for axis in matrix.axes if first.chosen[axis] != second.chosen[axis]]
-    same_label = spec.variant == other
-    message = (
-        f"two variants are called `{other}`" if same_label else f"`{other}` and `{spec.variant}` share the tag `{tag}`"
-    )
+    same_label = spec.variant == other.variant
+    message = f"`{other.variant}` and `{spec.variant}` share the tag `{tag}`"
+    if same_label:
+        message = f"two variants are called `{spec.variant}`"
     path: Path = ("variants", differing[0], second.chosen[differing[0]])
-    hint = "write different values, or set `tag`"
-    if matrix.form is not None and matrix.form.tag is not None:
+    has_tag = matrix.form is not None and matrix.form.tag is not None
+    if has_tag:
         path = ("variants", "tag")
-        axes = "-".join(f"{{{axis}}}" for axis in matrix.axes)
-        hint = f'tell them apart: tag: "{axes}"' if same_label else "choose labels that are no other variant's tag"
+    if not same_label:
+        hint = "choose labels that are no other variant's tag" if has_tag else "write different values, or set `tag`"
+    elif differing != ["quantization"] or spec.quantization.label != other.quantization.label:
+        hint = f'tell them apart: tag: "{"-".join(f"{{{axis}}}" for axis in matrix.axes)}"'
+    elif spec.quantization != other.quantization:
+        path = ("variants", "quantization", second.chosen["quantization"])
+        hint = "give each of these maps a label of its own: {label: first, ...}"
+    else:
+        hint = "write different values"
     return matrix.positions.at_value(Code.VARIANTS, message, path, f"they differ in {listed(differing)}", hint)
 
 

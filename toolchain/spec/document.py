@@ -1,7 +1,8 @@
 """A recipe's text as plain data, with every YAML node and its place kept. What the data means lives elsewhere.
 
 The YAML is a strict part of 1.2's core schema: maps, lists, text, `true`, `false`, `null`, whole numbers and
-decimals. There are no tags, no merge keys and no keys but text; size, depth and aliases are bounded.
+decimals, and of YAML 1.1 the merge key `<<`. There are no tags and no keys but text; size, depth, aliases and merges
+are bounded.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ MOST_VALUES = 20_000
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,19})")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]{1,20}\.[0-9]{0,40}|\.[0-9]{1,40}|[0-9]{1,20}(?=[eE]))(?:[eE][-+]?[0-9]{1,4})?")
 _WORDS = {"true": "bool", "false": "bool", "null": "null", "~": "null", "": "null"}
+_MERGE = "merge"
+"""The tag of a plain `<<`."""
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # those that libyaml counts
 
 
@@ -65,6 +68,8 @@ class _Parser(CParser):
             return "str"
         if value in _WORDS:
             return _WORDS[value]
+        if value == "<<":
+            return _MERGE
         if value[0] not in "+-.0123456789":
             return "str"
         if _INT.fullmatch(value):
@@ -219,6 +224,7 @@ class _Reader:
 
     def mapping(self, node: MappingNode, depth: int) -> dict[str, Any]:
         self.check_tag(node, "map")
+        self.merge(node, depth)
         data: dict[str, Any] = {}
         seen: dict[str, Node] = {}
         for key_node, value_node in node.value:
@@ -226,7 +232,7 @@ class _Reader:
                 self.report(Code.TYPE, "a key must be text", key_node, "expected text")
                 continue
             key = key_node.value
-            if key_node.tag != "str" and not key_node.tag.startswith(("tag:", "!")):
+            if key_node.tag not in ("str", _MERGE) and not key_node.tag.startswith(("tag:", "!")):
                 self.report(Code.UNQUOTED, f"the key `{key}` must be quoted", key_node, "", f'write "{key}": ...')
             if key in seen:
                 first = seen[key].start_mark.line + 1
@@ -242,10 +248,40 @@ class _Reader:
             data[key] = self.value(value_node, depth + 1)
         return data
 
+    def merge(self, node: MappingNode, depth: int) -> None:
+        """Put what `<<` names before the map's own keys, which win (https://yaml.org/type/merge.html).
+
+        The nodes put in are those of the anchor, so that mistakes in them are shown where they are written.
+        """
+        merges = [pair for pair in node.value if pair[0].tag == _MERGE]
+        if not merges:
+            return
+        own = [pair for pair in node.value if pair[0].tag != _MERGE]
+        node.value = own
+        if len(merges) > 1:
+            hint = "merge several at once: <<: [*first, *second]"
+            self.report(Code.DUPLICATE_KEY, "duplicate key `<<`", merges[1][0], "one `<<` a map", hint)
+        value = merges[0][1]
+        taken = {key.value for key, _ in own if isinstance(key, ScalarNode)}
+        merged = []
+        for source in value.value if isinstance(value, SequenceNode) else [value]:
+            if not isinstance(source, MappingNode):
+                hint = "name anchors of maps: <<: *anchor, or <<: [*first, *second]"
+                self.report(Code.TYPE, "`<<` takes maps alone", source, "expected a map", hint)
+                continue
+            if source is node:
+                self.report(Code.ALIASES, "a map is merged into itself", merges[0][0], "leads back", "remove it")
+                continue
+            self.value(source, depth + 1)
+            fresh = [pair for pair in source.value if isinstance(pair[0], ScalarNode) and pair[0].value not in taken]
+            taken |= {key.value for key, _ in fresh}
+            merged += fresh
+        node.value = [*merged, *own]
+
     def scalar(self, node: ScalarNode) -> Any:
         text: str = node.value
         match node.tag:
-            case "str":
+            case "str" | "merge":
                 return text
             case "int":
                 return int(text)

@@ -6,13 +6,14 @@ import hashlib
 import os
 import re
 import stat
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 from toolchain.spec.problems import Code
 from toolchain.spec.recipe import Reads
-from toolchain.spec.suggest import did_you_mean
+from toolchain.spec.suggest import closest
 
 LARGEST_TEXT_BYTES = 4 * 1024 * 1024
 
@@ -123,15 +124,23 @@ class RecipeFolder:
             return path.stat()
         except OSError as error:
             raise PathRefused(
-                Code.MISSING_FILE, f"`{written}` is not there", str(error.strerror).lower(), self._nearby(path)
+                Code.MISSING_FILE, f"`{written}` is not there", str(error.strerror).lower(), self._nearby(written)
             ) from None
 
-    def _nearby(self, path: Path) -> str | None:
-        try:
-            names = sorted(entry.name for entry in islice(path.parent.iterdir(), 1000))
-        except OSError:
-            return "paths are relative to the recipe"
-        return did_you_mean(path.name, names) or "paths are relative to the recipe"
+    def _nearby(self, written: str) -> str:
+        """A path that is there and like the one that is not, as the recipe would write it."""
+        parts = written.rstrip("/").split("/")
+        for number, part in enumerate(parts):
+            before = "/".join([*parts[:number], ""])
+            if absolute(self.root, before + part).exists():
+                continue
+            with suppress(OSError):
+                names = sorted(entry.name for entry in islice(absolute(self.root, before).iterdir(), 1000))
+                if (found := closest(part, names)) is not None:
+                    whole = "/".join([*parts[:number], found, *parts[number + 1 :]])
+                    return f"did you mean `{whole if absolute(self.root, whole).exists() else before + found}`?"
+            break
+        return "paths are relative to the recipe"
 
 
 def absolute(root: Path, written: str) -> Path:

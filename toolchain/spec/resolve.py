@@ -110,7 +110,7 @@ def quantization_of(written: str | QuantizationForm | None) -> Quantization:
     )
     if overrides:
         label = f"{label}-custom"
-    return Quantization(label, scheme, written.recipe, overrides)
+    return Quantization(written.label or label, scheme, written.recipe, overrides)
 
 
 def _scheme(form: SchemeForm) -> QuantizationScheme:

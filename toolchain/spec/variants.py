@@ -109,18 +109,15 @@ class Matrix:
         return label
 
     def _short(self, point: Point, axis: str) -> str:
-        """A short text for the value of an axis at a point: itself where it is short, else its number from one."""
+        """A short text for the value of an axis at a point: itself where it is short and no other value reads alike,
+        else its number from one.
+        """
         value: Any = point.data
         for part in axis.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if value is None:
-            return "default"
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, int | float):
-            return str(value)
-        text = _UNFIT.sub("-", value).strip("-.") if isinstance(value, str) else ""
-        return text if 0 < len(text) <= 32 else str(point.chosen.get(axis, 0) + 1)
+        text = _short_text(value)
+        alike = sum(_short_text(other) == text for other in self.axes.get(axis, ()))
+        return text if 0 < len(text) <= 32 and alike <= 1 else str(point.chosen.get(axis, 0) + 1)
 
     def _groups(self) -> list[tuple[str, ...]]:
         """The axes in groups that advance together, in order."""
@@ -213,6 +210,17 @@ class Matrix:
 
     def _report_at(self, path: Path, message: str, note: str, hint: str | None = None) -> None:
         self.problems.append(self.positions.at_value(Code.VARIANTS, message, path, note, hint))
+
+
+def _short_text(value: Any) -> str:
+    """A value as a part of a label; empty where it is no single word or number."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    return _UNFIT.sub("-", value).strip("-.") if isinstance(value, str) else ""
 
 
 def _rank(axis: str) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolchain.spec.document import DEEPEST, parse, read
+from toolchain.spec.positions import Positions
 from toolchain.spec.problems import Code, SpecError
 
 
@@ -54,6 +55,40 @@ def test_plain_scalars(written: str, read_as: Any) -> None:
 def test_aliases_are_values() -> None:
     document = parse(b"a: &x [1, 2]\nb: *x\n", "recipe")
     assert document.data == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_merge_keys() -> None:
+    text = """
+one: &one {a: 1, b: 1}
+two: &two {b: 2, c: 2}
+three: &three {<<: *two, d: 3}
+both: {c: 9, <<: [*one, *three]}
+quoted: {"<<": 1}
+"""
+    data = parse(text.encode(), "recipe").data
+    assert data["three"] == {"b": 2, "c": 2, "d": 3}
+    assert data["both"] == {"a": 1, "b": 1, "d": 3, "c": 9}
+    assert list(data["both"]) == ["a", "b", "d", "c"]  # own keys come last, as the last override wins
+    assert data["quoted"] == {"<<": 1}
+
+
+def test_merges_are_bounded_like_aliases() -> None:
+    keys = ", ".join(f"k{number}: 0" for number in range(500))
+    with pytest.raises(SpecError, match="more than 20000 values"):
+        parse(f"a: &a {{{keys}}}\nb: {{<<: [{', '.join(['*a'] * 50)}]}}\n".encode(), "recipe")
+    levels = "".join(f"a{n + 1}: &a{n + 1} {{<<: [*a{n}, *a{n}], k{n}: 0}}\n" for n in range(50))
+    assert len(parse(f"a0: &a0 {{k: 0}}\n{levels}".encode(), "recipe").data["a50"]) == 51
+    with pytest.raises(SpecError, match="nest deeper"):
+        parse(b"a: &a {b: {<<: *a}}\n", "recipe")
+
+
+def test_what_was_merged_is_where_its_anchor_is() -> None:
+    positions = Positions(parse(b"a: &a\n  b: 1\nc:\n  <<: *a\n  d: 2\n", "recipe"))
+    place, own = positions.find(("c", "b")), positions.find(("c", "d"))
+    assert place is not None
+    assert own is not None
+    assert (place.value.start_mark.line, own.value.start_mark.line) == (1, 4)
+    assert positions.origins()["c.b"].line == 2
 
 
 def test_byte_order_mark_and_windows_lines() -> None:

@@ -76,6 +76,24 @@ def test_only_relative_paths(root: Path, written: str) -> None:
     assert caught.value.code is Code.PATH
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("../bse", "../base"),
+        ("./../bse/", "./../base"),
+        ("../bse/model", "../base/model"),
+        ("../base/modle", "../base/model"),
+        ("../bse/other", "../base"),
+    ],
+)
+def test_a_path_that_is_not_there_is_answered_with_one_that_is(root: Path, written: str, meant: str) -> None:
+    (root / ".git").mkdir()
+    (root / "recipes" / "base" / "model").mkdir(parents=True)
+    with pytest.raises(PathRefused) as caught:
+        folder(root).folder(written)
+    assert caught.value.hint == f"did you mean `{meant}`?"
+
+
 def test_texts_are_bounded_and_regular(root: Path) -> None:
     large = root / "recipes" / "hello" / "large.txt"
     with large.open("wb") as stream:

@@ -51,6 +51,17 @@ def labels(recipe: Recipe) -> list[str]:
         ),
         ('variants: {quantization: [int4, int8], tag: "{name}-{version}-{quantization}"}\n', None),
         ("variants: {system_prompt: [null, Be brief.]}\n", ["none-default", "none-Be-brief"]),
+        ('variants: {system_prompt: ["Be brief.", Be brief, Go on.]}\n', ["none-1", "none-2", "none-Go-on"]),
+        ("quantization: {label: head8, overrides: {lm_head: int8}}\n", ["head8"]),
+        (
+            "variants: {quantization: [{label: a, overrides: {lm_head: int8}}, {overrides: {lm_head: none}}]}\n",
+            ["a", "int4-custom"],
+        ),
+        (
+            "variants:\n  quantization.overrides: [{lm_head: int8}, {lm_head: none}]\n"
+            '  tag: "{quantization.overrides}"\n',
+            ["1", "2"],
+        ),
         ('variants: {prompt_template: [{named: chatml}, {inline: "x"}]}\n', ["none-1", "none-2"]),
     ],
 )

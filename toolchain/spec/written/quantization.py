@@ -6,17 +6,20 @@ The table of what goes together is `mx.quantize`'s.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Discriminator, Field, model_validator
 
 from toolchain.spec.problems import Code
 from toolchain.spec.suggest import either
-from toolchain.spec.written.form import TAG_MARK, Form, arm, mistake
+from toolchain.spec.written.form import TAG_MARK, Form, arm, mistake, pattern
 
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
 SchemeName = Literal["int4", "int8", "mxfp4", "mxfp8", "nvfp4"]
 QuantizationName = Literal["none", "keep", "fp16", "bf16", "int4", "int8", "mxfp4", "mxfp8", "nvfp4"]
+Label = Annotated[
+    str, pattern(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}$", "expected at most 32 letters, digits, `.`, `_` and `-`")
+]
 OverrideName = Literal["none", "int4", "int8", "mxfp4", "mxfp8", "nvfp4"]
 
 COMBINATIONS: dict[Mode, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -87,6 +90,9 @@ Override = Annotated[
 class QuantizationForm(SchemeForm):
     """A scheme for all weights, with exceptions."""
 
+    label: Label | None = Field(
+        None, description="Name of this quantization in labels of variants; by default made of what it says."
+    )
     recipe: Literal["mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6"] | None = Field(
         None, description="Mixed recipe of mlx-lm: low bits for most matrices, high bits for the sensitive ones."
     )
@@ -95,6 +101,13 @@ class QuantizationForm(SchemeForm):
         description="Glob over module paths to the scheme of those modules, or `none`; the last match wins.",
         examples=[{"model.layers.0.*": "int8", "lm_head": "none"}],
     )
+
+    @model_validator(mode="after")
+    def _label_is_its_own(self) -> Self:
+        if self.label in get_args(QuantizationName):
+            note = f"`quantization: {self.label}` is called so"
+            raise mistake(Code.QUANTIZATION, f"`{self.label}` cannot be a label", note=note, key="label")
+        return self
 
     @model_validator(mode="after")
     def _recipe_is_affine(self) -> Self:
