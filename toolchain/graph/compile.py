@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from registry import canonical_json
@@ -26,7 +27,7 @@ from toolchain.steps.embedding_facts import EMBEDDING_FILES
 from toolchain.steps.pack import BLOCK_INPUT, LICENSE_INPUT
 from toolchain.steps.template import TEMPLATE_FILES
 from toolchain.steps.tokenizer import TOKENIZER_FILES
-from toolchain.weights.plan import UnusableSource, plan_weights
+from toolchain.weights.plan import UnusableSource, WeightPlan, plan_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,15 @@ def _inherited_pooling(variant: LockedVariant) -> str | None:
     return None if embedding is None else embedding.pooling
 
 
+@dataclass(frozen=True, slots=True)
+class _Configuration:
+    """A config.json as an input of nodes."""
+
+    digest: Digest
+    after: tuple[str, ...]
+    literals: tuple[bytes, ...]
+
+
 class _Compiler:
     """The nodes of one variant."""
 
@@ -154,8 +164,7 @@ class _Compiler:
         return file
 
     def _blocks(self) -> Iterator[Node]:
-        base, adapters = self._variant.base, self._variant.adapters
-        plan = plan_weights(self._spec, base, adapters)
+        base, adapters, plan = self._variant.base, self._variant.adapters, self._plan
         fetches = {file.blob.digest: self._fetch(source, file) for source in (base, *adapters) for file in source.files}
         for work in plan.blocks:
             yield Node(
@@ -164,9 +173,26 @@ class _Compiler:
                 parameters=work.parameters,
                 inputs=work.inputs,
                 after=tuple(fetches[digest] for digest in work.files),
-                literals=(plan.table,),
+                literals=(plan.table, *self._configuration.literals),
                 work_bytes=work.weight_bytes,
             )
+
+    @cached_property
+    def _plan(self) -> WeightPlan:
+        base = self._variant.base
+        return plan_weights(self._spec, base, self._variant.adapters, self._read)
+
+    def _read(self, file: LockedFile) -> bytes:
+        return self._variant.catalogue.fetch(self._variant.base, file).read_bytes()
+
+    @cached_property
+    def _configuration(self) -> _Configuration:
+        """The config.json that all steps see: the base's own, or what the plan of its weights puts in its place."""
+        planned = self._plan.configuration
+        if planned is not None:
+            return _Configuration(Digest.of_bytes(planned), (), (planned,))
+        file = self._required(self._variant.base, "config.json")
+        return _Configuration(file.blob.digest, (self._fetch(self._variant.base, file),), ())
 
     def _small_files(
         self, sources: Iterable[LockedSource], names: Iterable[str]
@@ -191,25 +217,25 @@ class _Compiler:
     def _template(self) -> Node:
         sources = (self._variant.tokenizer, self._variant.base)
         inputs, after = self._small_files(sources, TEMPLATE_FILES)
-        config = self._required(self._variant.base, "config.json")
-        inputs["config.json"] = config.blob.digest
-        after = (*after, self._fetch(self._variant.base, config))
+        inputs["config.json"] = self._configuration.digest
+        after = (*after, *self._configuration.after)
         chosen = self._defaults["parameters"]
         defaults = {key: chosen[key] for key in ("stops", "context") if key in chosen}
         template = {"kind": self._spec.prompt_template.kind, "value": self._spec.prompt_template.value}
         parameters: dict[str, Any] = {"template": template, "defaults": defaults}
         if (pooling := self._spec.pooling or _inherited_pooling(self._variant)) is not None:
             parameters["pooling"] = pooling
-        return Node(self._label("template"), "template", parameters, inputs, after)
+        return Node(
+            self._label("template"), "template", parameters, inputs, after, literals=self._configuration.literals
+        )
 
     def _pack(self, blocks: tuple[Node, ...]) -> Node:
         spec, base = self._spec, self._variant.base
-        config = self._required(base, "config.json")
         recipe = canonical_json.encode(self._canonical)
         lock = encode(Lock(Digest.of_bytes(recipe), self._variant.sources))
         licenses = {LICENSE_INPUT + name: text.encode() for name, text in spec.license_files}
         inputs: dict[str, Digest | OutputsOf] = {
-            "config": config.blob.digest,
+            "config": self._configuration.digest,
             "tokenizer": OutputsOf(self._label("tokenizer")),
             "template": OutputsOf(self._label("template")),
             "spec": Digest.of_bytes(recipe),
@@ -224,8 +250,8 @@ class _Compiler:
             "pack",
             self._description(),
             inputs,
-            after=tuple(self._fetch(base, file) for file in (config, *inherited)),
-            literals=(recipe, lock, *licenses.values()),
+            after=(*self._configuration.after, *(self._fetch(base, file) for file in inherited)),
+            literals=(recipe, lock, *self._configuration.literals, *licenses.values()),
         )
 
     def _description(self) -> Mapping[str, Any]:

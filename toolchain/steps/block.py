@@ -17,6 +17,7 @@ from toolchain.spec.resolved import QuantizationScheme
 from toolchain.steps.port import StepContext
 from toolchain.weights.adapters import LowRankUpdate, UnusableAdapter, adapter_scale, fused, updates_by_module
 from toolchain.weights.computing import ComputedParameters
+from toolchain.weights.decoded import Accuracy, worst
 from toolchain.weights.device import cpu_device
 from toolchain.weights.encoding import Encoding, NotFinite, slices_of
 from toolchain.weights.facts import BlockFacts
@@ -65,7 +66,12 @@ class BlockStep:
             buffers = work.buffers(self.slice_bytes, context)
             shards = write_shards(context.store, stored, buffers, limit_bytes=self.shard_limit_bytes)
         outputs = {f"shard-{number:02d}": shard for number, shard in enumerate(shards)}
-        facts = BlockFacts({name: shard.tensors for name, shard in outputs.items()}, work.quantized(), work.parameters)
+        facts = BlockFacts(
+            {name: shard.tensors for name, shard in outputs.items()},
+            work.quantized(),
+            work.parameters,
+            work.accuracy(),
+        )
         progress.finish()
         return {
             **{name: shard.blob for name, shard in outputs.items()},
@@ -95,8 +101,7 @@ class _BlockWork:
 
     @classmethod
     def prepare(cls, request: BlockRequest, context: StepContext, sources: SourceTensors) -> _BlockWork:
-        config_bytes = _read_verified(sources, request.configuration)
-        config = read_configuration(config_bytes)
+        config = read_configuration(_read_verified(sources, request.configuration))
         check_packing(config)
         if is_quantized(config) and (request.quantizes or request.adapters):
             raise UnusableModel(
@@ -114,8 +119,7 @@ class _BlockWork:
         names = [part.output.name for part in parts if part.output.source is None]
         computed = None
         if names:
-            paths = {tensor.file.hex: sources.path(tensor.file) for tensor in request.tensors.values()}
-            computed = ComputedParameters(config, table, request.tensors, paths, names)
+            computed = ComputedParameters(config, table, request.tensors, sources, names)
         return cls(request, sources, structure, parts, computed, _parameter_count(config, outputs))
 
     def quantized(self) -> Mapping[str, QuantizationScheme]:
@@ -125,6 +129,30 @@ class _BlockWork:
             for part in self.parts
             if part.encoding.scheme is not None
         }
+
+    def accuracy(self) -> Mapping[str, Accuracy]:
+        """Parameter to how close it is, for those that were decoded; to be asked when all has been read."""
+        found: dict[str, Accuracy] = {}
+        for part in self.parts:
+            accuracy = self._accuracy(part)
+            if accuracy is not None:
+                module, _, leaf = part.output.name.rpartition(".")
+                weight = f"{module}.weight"
+                name = weight if leaf in ("scales", "biases") else part.output.name
+                found[name] = worst((found.get(name, accuracy), accuracy))
+        return found
+
+    def _accuracy(self, part: _Part) -> Accuracy | None:
+        name = part.output.source
+        if name is not None:
+            accuracy = self.sources.accuracy(name)
+        else:
+            assert self.computed is not None
+            accuracy = self.computed.accuracy(part.output.name)
+        if accuracy is None or part.encoding.scheme is not None or part.updates:
+            return None if accuracy is None else "rounded"
+        narrows = part.encoding.dtype != part.output.dtype and part.encoding.dtype != mx.float32
+        return worst((accuracy, "near")) if narrows else accuracy
 
     def buffers(self, slice_bytes: int, context: StepContext) -> Iterator[Buffer]:
         """The bytes of all parts in order."""

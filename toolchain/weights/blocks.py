@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-from toolchain.lock.model import LockedTensor
+from typing import Final, Generic, Protocol, TypeVar
 
 EMBEDDINGS: Final = "embeddings"
 HEAD: Final = "head"
@@ -19,20 +17,31 @@ _LEAST_WIDTH = 3
 _EMBEDDING_COMPONENTS = frozenset({"wte", "wpe"})
 
 
+class Named(Protocol):
+    """Anything with a tensor's name."""
+
+    @property
+    def name(self) -> str:
+        """As in the checkpoint."""
+
+
+Row = TypeVar("Row", bound=Named)
+
+
 @dataclass(frozen=True, slots=True)
-class Block:
+class Block(Generic[Row]):
     """Some tensors of a source that are worked on together."""
 
     label: str
     """`embeddings`, `000`, `001`, ..., `head`."""
-    tensors: tuple[LockedTensor, ...]
+    tensors: tuple[Row, ...]
     """Sorted by name."""
 
 
-def partition(tensors: Sequence[LockedTensor]) -> tuple[Block, ...]:
+def partition(tensors: Sequence[Row]) -> tuple[Block[Row], ...]:
     """Split a source's tensors into blocks, in the order embeddings, layers, head. Empty blocks are left out."""
     labels = labels_of(tensor.name for tensor in tensors)
-    members: dict[str, list[LockedTensor]] = {}
+    members: dict[str, list[Row]] = {}
     for tensor in tensors:
         members.setdefault(labels[tensor.name], []).append(tensor)
     return tuple(

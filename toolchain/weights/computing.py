@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
+from toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, worst
 from toolchain.weights.model import make_model, sanitized
+from toolchain.weights.origin import SourceTensors
 from toolchain.weights.placeholders import Placeholders
 from toolchain.weights.reading import SourceTensor
 from toolchain.weights.structure import TableRow
@@ -23,8 +24,8 @@ class ComputedParameters:
         self,
         config: Mapping[str, Any],
         table: Sequence[TableRow],
-        tensors: Mapping[str, SourceTensor],
-        paths: Mapping[str, Path],
+        tensors: Mapping[str, ModelTensor],
+        sources: SourceTensors,
         names: Sequence[str],
     ) -> None:
         """Arrange the block's tensors, without reading them.
@@ -33,30 +34,49 @@ class ComputedParameters:
             config: The model's configuration.
             table: All tensors of the checkpoint; those of other blocks become placeholders.
             tensors: The block's tensors by name.
-            paths: Source file by hexadecimal digest.
+            sources: Reads and decodes them.
             names: The parameters wanted.
         """
+        self._config = config
+        self._table = table
+        self._sources = sources
+        self._stored = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, SourceTensor)}
+        self._decoded = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, DecodedTensor)}
+        self._accuracy: dict[str, Accuracy] = {}
         stand_ins = Placeholders()
-        arrays = {
-            name: stand_ins.make(_FOREIGN, name, dtype, shape) for name, dtype, shape in table if name not in tensors
-        }
-        arrays.update(_lazily_loaded(tensors, paths))
-        # In table order: an architecture may look at the first tensor that it meets.
-        ordered = {name: arrays[name] for name, _, _ in table}
-        del arrays
-        results = sanitized(make_model(config), ordered)
+        results = self._arranged(stand_ins, {})
         self._waiting: dict[str, mx.array] = {name: results[name] for name in names}
+        self._needs = {name: stand_ins.groups_of(results[name]) & self._decoded.keys() for name in names}
 
     def take(self, name: str) -> mx.array:
         """Evaluate one parameter and forget it: what it was computed from is freed, unless another needs it."""
         array = self._waiting.pop(name)
+        if needed := sorted(self._needs[name]):
+            # MLX has no lazy arrays of ours, so what is decoded is there first, for this parameter alone.
+            decoded = {each: self._sources.whole(self._decoded[each]) for each in needed}
+            array = self._arranged(Placeholders(), decoded)[name]
+            self._accuracy[name] = worst(self._sources.accuracy(each) or "exact" for each in needed)
         mx.eval(array)
         return array
 
+    def accuracy(self, name: str) -> Accuracy | None:
+        """How close a parameter is that was taken; None if nothing of it was decoded."""
+        return self._accuracy.get(name)
 
-def _lazily_loaded(tensors: Mapping[str, SourceTensor], paths: Mapping[str, Path]) -> Iterator[tuple[str, mx.array]]:
-    for digest in sorted({tensor.file.hex for tensor in tensors.values()}):
-        loaded: Any = mx.load(str(paths[digest]), format="safetensors", stream=mx.cpu)
-        for name, tensor in tensors.items():
-            if tensor.file.hex == digest:
-                yield name, loaded[name]
+    def _arranged(self, stand_ins: Placeholders, decoded: Mapping[str, mx.array]) -> dict[str, mx.array]:
+        """What the architecture makes of all tensors: stored ones, those `decoded`, and placeholders for the rest."""
+        arrays = {**dict(self._lazily_loaded()), **decoded}
+        for name, dtype, shape in self._table:
+            if name not in arrays:
+                group = name if name in self._decoded else _FOREIGN
+                arrays[name] = stand_ins.make(group, name, dtype, shape)
+        # In table order: an architecture may look at the first tensor that it meets.
+        ordered = {name: arrays[name] for name, _, _ in self._table}
+        return sanitized(make_model(self._config), ordered)
+
+    def _lazily_loaded(self) -> Iterator[tuple[str, mx.array]]:
+        for digest in sorted({tensor.file for tensor in self._stored.values()}):
+            loaded: Any = mx.load(str(self._sources.path(digest)), format="safetensors", stream=mx.cpu)
+            for name, tensor in self._stored.items():
+                if tensor.file == digest:
+                    yield name, loaded[name]

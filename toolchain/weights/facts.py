@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from registry import canonical_json
 from toolchain.spec.resolved import QuantizationScheme
+from toolchain.weights.decoded import Accuracy
 from toolchain.weights.writer import StoredTensor
 
 
@@ -22,11 +23,16 @@ class BlockFacts:
     """Module path to its scheme, for modules quantized here."""
     parameters: int
     """Count of the block's parameters before quantizing."""
+    accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
+    """How close each parameter is that comes of a source which was quantized already; scales and biases count to their
+    weight. Empty for any other source."""
 
     def to_json(self) -> bytes:
         """Canonical JSON."""
+        accuracy = {"accuracy": dict(self.accuracy)} if self.accuracy else {}
         return canonical_json.encode(
             {
+                **accuracy,
                 "shards": {
                     name: {
                         tensor.name: {
@@ -57,6 +63,7 @@ class BlockFacts:
             },
             {path: scheme_from_json(scheme) for path, scheme in facts["quantized"].items()},
             facts["parameters"],
+            facts.get("accuracy", {}),
         )
 
 

@@ -1,4 +1,4 @@
-"""Where a block's numbers come from: slices of source files, or arrays computed from them. Encoding lives elsewhere."""
+"""Where a block's numbers come from: slices of source files, as they are or decoded. Encoding lives elsewhere."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import mlx.core as mx
 
 from registry.digest import Digest
 from registry.errors import StepError
+from toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, worst
 from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.encoding import NotFinite, check_finite
+from toolchain.weights.encoding import NotFinite, as_bytes, check_finite
+from toolchain.weights.formats.decoding import Decoded, as_matrix, decoder_of
 from toolchain.weights.reading import SourceFile, SourceTensor
 
 
@@ -32,18 +34,27 @@ class SourceTensors:
         self._slice_bytes = slice_bytes
         self._took = took
         self._files: dict[Digest, SourceFile] = {}
+        self._accuracy: dict[str, Accuracy] = {}
         self._stack = ExitStack()
 
     def path(self, digest: Digest) -> Path:
         """Where a source file lies; from now on it must not change."""
         return self._file(digest).path
 
-    def pieces(self, tensor: SourceTensor) -> Iterator[memoryview]:
+    def pieces(self, tensor: ModelTensor) -> Iterator[memoryview]:
         """The tensor's bytes unchanged, slice by slice.
 
         Raises:
             NotFiniteWeights: a number is NaN or infinite.
         """
+        if isinstance(tensor, DecodedTensor):
+            for rows in self._decoded(tensor):
+                try:
+                    check_finite(rows)
+                except NotFinite:
+                    raise self.not_finite(tensor) from None
+                yield memoryview(as_bytes(rows))
+            return
         for piece in self._slices(tensor):
             try:
                 check_finite(_array(piece, tensor))
@@ -51,16 +62,21 @@ class SourceTensors:
                 raise self.not_finite(tensor) from None
             yield piece
 
-    def raw(self, tensor: SourceTensor) -> Iterator[memoryview]:
+    def raw(self, tensor: ModelTensor) -> Iterator[memoryview]:
         """The bytes of slices of rows, unchecked; each is only good until the next one is asked for."""
+        if isinstance(tensor, DecodedTensor):
+            return (memoryview(as_bytes(rows)) for rows in self._decoded(tensor))
         return self._slices(tensor)
 
-    def rows(self, tensor: SourceTensor) -> Iterator[mx.array]:
+    def rows(self, tensor: ModelTensor) -> Iterator[mx.array]:
         """The tensor as slices of rows, unchecked."""
+        if isinstance(tensor, DecodedTensor):
+            yield from self._decoded(tensor)
+            return
         for piece in self._slices(tensor):
             yield _array(piece, tensor)
 
-    def whole(self, tensor: SourceTensor) -> mx.array:
+    def whole(self, tensor: ModelTensor) -> mx.array:
         """The whole tensor in memory, unchecked."""
         slices = list(self.rows(tensor))
         if not slices:
@@ -69,7 +85,11 @@ class SourceTensors:
         mx.eval(array)
         return array
 
-    def first_not_finite(self, tensors: Mapping[str, SourceTensor]) -> NotFiniteWeights | None:
+    def accuracy(self, name: str) -> Accuracy | None:
+        """How close a decoded tensor is, as its slices read so far said; None for one that was not decoded."""
+        return self._accuracy.get(name)
+
+    def first_not_finite(self, tensors: Mapping[str, ModelTensor]) -> NotFiniteWeights | None:
         """Look for the tensor that is to blame for a computed NaN."""
         for tensor in tensors.values():
             try:
@@ -79,11 +99,12 @@ class SourceTensors:
                 return self.not_finite(tensor)
         return None
 
-    def not_finite(self, tensor: SourceTensor) -> NotFiniteWeights:
+    def not_finite(self, tensor: ModelTensor) -> NotFiniteWeights:
         """The error for a tensor that holds NaN or infinity."""
+        stored = next(iter(tensor.parts.values())) if isinstance(tensor, DecodedTensor) else tensor
         return NotFiniteWeights(
             f"`{tensor.name}` holds NaN or infinity",
-            where=str(self._file(tensor.file).path),
+            where=str(self._file(stored.file).path),
             hint="the source model is damaged: get it again, or ask its publisher",
         )
 
@@ -93,6 +114,28 @@ class SourceTensors:
         for piece in self._file(tensor.file).slices(tensor, row_bytes, self._slice_bytes):
             yield piece
             self._took(len(piece))
+
+    def _decoded(self, tensor: DecodedTensor) -> Iterator[mx.array]:
+        decode, parts = decoder_of(tensor.method), _Parts(self._file, tensor)
+        rows, columns = as_matrix(tensor.shape)
+        stored_bytes = sum(part.size_bytes for part in tensor.parts.values())
+        # Decoders compute in 32 bits; what a row is decoded from may be larger than the row.
+        step = max(1, self._slice_bytes // max(1, 4 * columns, stored_bytes // max(rows, 1)))
+        self._accuracy.setdefault(tensor.name, "exact")
+        for begin in range(0, rows if columns else 0, step):
+            end = min(begin + step, rows)
+            decoded = decode(tensor, parts, begin, end)
+            mx.eval(decoded.rows)
+            self._check(tensor, decoded, (end - begin, columns))
+            self._accuracy[tensor.name] = worst((self._accuracy[tensor.name], decoded.accuracy))
+            yield decoded.rows
+            self._took(stored_bytes * end // rows - stored_bytes * begin // rows)
+
+    @staticmethod
+    def _check(tensor: DecodedTensor, decoded: Decoded, shape: tuple[int, int]) -> None:
+        given, wanted = (decoded.rows.dtype, decoded.rows.shape), (MLX_DTYPES[tensor.dtype], shape)
+        if given != wanted:
+            raise StepError(f"`{tensor.method}` decoded {given} for {wanted} of `{tensor.name}`", hint="this is a bug")
 
     def _file(self, digest: Digest) -> SourceFile:
         file = self._files.get(digest)
@@ -114,3 +157,33 @@ def _array(piece: memoryview, tensor: SourceTensor) -> mx.array:
     columns = tensor.shape[-1] if len(tensor.shape) > 1 else 1
     raw: Any = piece
     return mx.array(raw).view(MLX_DTYPES[tensor.dtype]).reshape(-1, columns)
+
+
+class _Parts:
+    """See `toolchain.weights.formats.decoding.Parts`."""
+
+    def __init__(self, file: Callable[[Digest], SourceFile], tensor: DecodedTensor) -> None:
+        self._file = file
+        self._tensor = tensor
+
+    def rows(self, part: str, begin: int, end: int) -> mx.array:
+        stored, dtype, (_, columns) = self._part(part)
+        row_bytes = columns * dtype.size
+        data: Any = self._file(stored.file).read(stored.begin + begin * row_bytes, (end - begin) * row_bytes)
+        return mx.array(data).view(dtype).reshape(end - begin, columns)
+
+    def columns(self, part: str, begin: int, end: int) -> mx.array:
+        stored, dtype, (rows, columns) = self._part(part)
+        offset = stored.begin + begin * dtype.size
+        width_bytes = (end - begin) * dtype.size
+        stride_bytes = columns * dtype.size
+        data: Any = self._file(stored.file).read(offset, width_bytes, pieces=rows, stride_bytes=stride_bytes)
+        return mx.array(data).view(dtype).reshape(rows, end - begin)
+
+    def whole(self, part: str) -> mx.array:
+        stored, _, (rows, _) = self._part(part)
+        return self.rows(part, 0, rows).reshape(stored.shape)
+
+    def _part(self, part: str) -> tuple[SourceTensor, Any, tuple[int, int]]:
+        stored = self._tensor.parts[part]
+        return stored, MLX_DTYPES[stored.dtype], as_matrix(stored.shape)

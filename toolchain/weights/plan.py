@@ -6,7 +6,8 @@ a model changes no key, and a changed layer or a changed scheme of one layer cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -17,7 +18,10 @@ from registry.errors import UserError
 from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
 from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
 from toolchain.weights.blocks import Block, labels_of, partition
+from toolchain.weights.decoded import DecodedTensor, ModelTensor, decoded_row, files_of, source_row, stored_tensors
+from toolchain.weights.formats.layout import Layout, layout_of
 from toolchain.weights.overrides import relevant_overrides
+from toolchain.weights.reading import SourceTensor
 from toolchain.weights.safetensors import UnsafeWeights
 
 ADAPTER_CONFIGURATION: Final = "adapter_config.json"
@@ -54,27 +58,58 @@ class WeightPlan:
     """Names, dtypes and shapes of all base tensors; the steps' input `table`, to be put in the store."""
     blocks: tuple[BlockWork, ...]
     """In the order embeddings, layers, head."""
+    configuration: bytes | None = None
+    """The config.json that the blocks are made by, to be put in the store; None where it is the source's own file."""
 
 
-def plan_weights(spec: ResolvedSpec, base: LockedSource, adapters: Sequence[LockedSource]) -> WeightPlan:
+def plan_weights(
+    spec: ResolvedSpec,
+    base: LockedSource,
+    adapters: Sequence[LockedSource],
+    read: Callable[[LockedFile], bytes] | None = None,
+) -> WeightPlan:
     """Plan the weight work of a variant.
 
     Args:
         spec: The variant.
         base: Its locked base model.
         adapters: Its locked adapters, in the order of `spec.adapters`.
+        read: Reads a small file of the base; asked only where the tensors show that another tool has packed them.
 
     Raises:
         UnusableSource: no weights, no config.json, or an adapter in a form that cannot be fused.
         UnsafeWeights: two files of the base name the same tensor.
     """
-    tensors = _model_tensors(base)
+    layout = _layout(spec, base, read)
+    tensors = sorted(layout.tensors, key=lambda tensor: tensor.name)
     table = canonical_json.encode([[tensor.name, tensor.dtype, list(tensor.shape)] for tensor in tensors])
-    digests = {file.path: file.blob.digest for file in base.files}
-    inputs = {"config": _required(base, CONFIGURATION).blob.digest, "table": Digest.of_bytes(table)}
+    configuration = None if layout.config is None else json.dumps(layout.config, sort_keys=True).encode()
+    inputs = {
+        "config": _required(base, CONFIGURATION).blob.digest
+        if configuration is None
+        else Digest.of_bytes(configuration),
+        "table": Digest.of_bytes(table),
+    }
+    needed = frozenset({inputs["config"]} if configuration is None else ())
     blocks = partition(tensors)
     additions = _adapters_by_block(spec, adapters, blocks)
-    return WeightPlan(table, tuple(_work(spec, block, digests, inputs, additions[block.label]) for block in blocks))
+    works = tuple(_work(spec, block, inputs, needed, additions[block.label]) for block in blocks)
+    return WeightPlan(table, works, configuration)
+
+
+def _layout(spec: ResolvedSpec, base: LockedSource, read: Callable[[LockedFile], bytes] | None) -> Layout:
+    tensors = _model_tensors(base)
+    digests = {file.path: file.blob.digest for file in base.files}
+
+    def document(path: str) -> Mapping[str, Any] | None:
+        file = base.file(path)
+        return None if file is None or read is None else json.loads(read(file))
+
+    return layout_of(spec, [_source_tensor(tensor, digests[tensor.file]) for tensor in tensors], document)
+
+
+def _source_tensor(tensor: LockedTensor, file: Digest) -> SourceTensor:
+    return SourceTensor(tensor.name, tensor.dtype, tensor.shape, file, tensor.begin, tensor.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +119,26 @@ class _Addition:
     scale: float
     configuration: Digest
     weights: Digest
-    tensors: tuple[LockedTensor, ...]
+    tensors: tuple[SourceTensor, ...]
 
 
 def _work(
     spec: ResolvedSpec,
-    block: Block,
-    digests: Mapping[str, Digest],
+    block: Block[ModelTensor],
     inputs: Mapping[str, Digest],
+    needed: frozenset[Digest],
     additions: Sequence[_Addition],
 ) -> BlockWork:
     scheme, recipe = spec.quantization.scheme, spec.quantization.recipe
     overrides = relevant_overrides(spec.quantization.overrides, block.label)
     is_quantized = scheme is not None or any(override is not None for _, override in overrides)
-    rows = [_row(tensor, digests[tensor.file]) for tensor in block.tensors]
+    rows = [source_row(tensor) for tensor in block.tensors if isinstance(tensor, SourceTensor)]
     parameters: dict[str, Any] = {"dtype": spec.dtype, "tensors": rows}
-    files = {inputs["config"], *(digests[tensor.file] for tensor in block.tensors)}
-    weight_bytes = sum(tensor.size_bytes for tensor in block.tensors)
+    decoded = [decoded_row(tensor) for tensor in block.tensors if isinstance(tensor, DecodedTensor)]
+    if decoded:
+        parameters["decoded"] = decoded
+    files = needed | files_of(block.tensors)
+    weight_bytes = sum(tensor.size_bytes for tensor in stored_tensors(block.tensors))
     if is_quantized:
         parameters["scheme"] = _scheme_json(scheme)
         parameters["recipe"] = recipe
@@ -112,15 +150,11 @@ def _work(
             name = f"adapter.{number}.config"
             inputs[name] = addition.configuration
             files |= {addition.configuration, addition.weights}
-            rows = [_row(tensor, addition.weights) for tensor in addition.tensors]
+            rows = [source_row(tensor) for tensor in addition.tensors]
             parameters["adapters"].append({"config": name, "scale": addition.scale, "tensors": rows})
             weight_bytes += sum(tensor.size_bytes for tensor in addition.tensors)
     step = "quantize" if is_quantized else "convert"
     return BlockWork(block.label, step, parameters, inputs, weight_bytes, tuple(sorted(files)))
-
-
-def _row(tensor: LockedTensor, file: Digest) -> list[Any]:
-    return [tensor.name, tensor.dtype, list(tensor.shape), file.hex, tensor.begin, tensor.size_bytes]
 
 
 def _scheme_json(scheme: QuantizationScheme | None) -> dict[str, Any] | None:
@@ -151,7 +185,7 @@ def _model_tensors(base: LockedSource) -> tuple[LockedTensor, ...]:
 
 
 def _adapters_by_block(
-    spec: ResolvedSpec, adapters: Sequence[LockedSource], blocks: Sequence[Block]
+    spec: ResolvedSpec, adapters: Sequence[LockedSource], blocks: Sequence[Block[ModelTensor]]
 ) -> Mapping[str, list[_Addition]]:
     by_block: dict[str, list[_Addition]] = {block.label: [] for block in blocks}
     all_names = [tensor.name for block in blocks for tensor in block.tensors]
@@ -165,9 +199,9 @@ def _adapters_by_block(
         configuration = _required(source, ADAPTER_CONFIGURATION).blob.digest
         weights = _required(source, ADAPTER_WEIGHTS).blob.digest
         labels = labels_of([*all_names, *(tensor.name for tensor in tensors)])
-        members: dict[str, list[LockedTensor]] = {}
+        members: dict[str, list[SourceTensor]] = {}
         for tensor in sorted(tensors, key=lambda tensor: tensor.name):
-            members.setdefault(labels[tensor.name], []).append(tensor)
+            members.setdefault(labels[tensor.name], []).append(_source_tensor(tensor, weights))
         for label, rows in members.items():
             if label not in by_block:
                 raise UnusableSource(

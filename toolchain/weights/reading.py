@@ -58,6 +58,18 @@ class SourceFile:
             self._fill(piece, tensor.begin + begin)
             yield piece
 
+    def read(self, offset: int, size_bytes: int, *, pieces: int = 1, stride_bytes: int = 0) -> bytearray:
+        """Some bytes, or as many `pieces` of that size whose beginnings are `stride_bytes` apart, joined.
+
+        Raises:
+            SourceChanged: the file ends too early.
+        """
+        data = bytearray(size_bytes * pieces)
+        view = memoryview(data)
+        for number in range(pieces):
+            self._fill(view[number * size_bytes : (number + 1) * size_bytes], offset + number * stride_bytes)
+        return data
+
     def check(self) -> None:
         """Raise `SourceChanged` if the file was written to since it was opened."""
         if self._stat() != self._state:

@@ -9,6 +9,7 @@ from typing import Any
 from registry.digest import Digest
 from toolchain.graph.action import ActionRecord, input_digest
 from toolchain.spec.resolved import QuantizationScheme
+from toolchain.weights.decoded import ModelTensor, decoded_of_row, source_of_row, stored_tensors
 from toolchain.weights.facts import scheme_from_json
 from toolchain.weights.overrides import Override
 from toolchain.weights.reading import SourceTensor
@@ -30,7 +31,7 @@ class BlockRequest:
     configuration: Digest
     table: Digest
     dtype: str | None
-    tensors: Mapping[str, SourceTensor]
+    tensors: Mapping[str, ModelTensor]
     scheme: QuantizationScheme | None
     recipe: str | None
     overrides: tuple[Override, ...]
@@ -40,7 +41,7 @@ class BlockRequest:
     def size_bytes(self) -> int:
         """Source bytes that the work reads."""
         tables = (self.tensors, *(adapter.tensors for adapter in self.adapters))
-        return sum(tensor.size_bytes for table in tables for tensor in table.values())
+        return sum(tensor.size_bytes for table in tables for tensor in stored_tensors(table.values()))
 
     @property
     def quantizes(self) -> bool:
@@ -55,7 +56,8 @@ class BlockRequest:
             configuration=input_digest(record, "config"),
             table=input_digest(record, "table"),
             dtype=parameters["dtype"],
-            tensors=_tensors(parameters["tensors"]),
+            tensors=_tensors(parameters["tensors"])
+            | {row["name"]: decoded_of_row(row) for row in parameters.get("decoded", ())},
             scheme=_scheme(parameters.get("scheme")),
             recipe=parameters.get("recipe"),
             overrides=tuple((glob, _scheme(scheme)) for glob, scheme in parameters.get("overrides", ())),
@@ -70,8 +72,6 @@ def _scheme(data: Mapping[str, Any] | None) -> QuantizationScheme | None:
     return None if data is None else scheme_from_json(data)
 
 
-def _tensors(rows: list[list[Any]]) -> dict[str, SourceTensor]:
-    return {
-        name: SourceTensor(name, dtype, tuple(shape), Digest("sha256", file), begin, size_bytes)
-        for name, dtype, shape, file, begin, size_bytes in rows
-    }
+def _tensors(rows: list[list[Any]]) -> dict[str, Any]:
+    tensors = map(source_of_row, rows)
+    return {tensor.name: tensor for tensor in tensors}

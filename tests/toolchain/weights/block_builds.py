@@ -26,7 +26,7 @@ from toolchain.steps.port import StepContext
 from toolchain.steps.quantize import QuantizeStep
 from toolchain.weights.configuration import final_configuration, shard_index
 from toolchain.weights.facts import BlockFacts
-from toolchain.weights.plan import BlockWork, plan_weights
+from toolchain.weights.plan import BlockWork, WeightPlan, plan_weights
 from toolchain.weights.safetensors import read_file_header
 from toolchain.weights.writer import StoredTensor
 
@@ -103,13 +103,22 @@ class BlockBuild:
 
     def run(self) -> Mapping[str, Mapping[str, Blob]]:
         """Run every block; label to outputs."""
-        sources = [locked(path, f"adapter.{number}") for number, path in enumerate(self.adapters)]
-        plan = plan_weights(self.spec, locked(self.folder), sources)
+        plan = self.plan()
         self.store.put(plan.table)
         files = Folders.of(self.folder, *self.adapters)
+        if plan.configuration is not None:
+            blob = self.store.put(plan.configuration)
+            files = Folders({**files.paths, blob.digest: self.store.path(blob.digest)})
         with ThreadPoolExecutor(self.threads) as pool:
             results = list(pool.map(lambda work: self._run_block(work, files), plan.blocks))
         return {work.label: result for work, result in zip(plan.blocks, results, strict=True)}
+
+    def plan(self) -> WeightPlan:
+        """What is to be run."""
+        adapters = [locked(path, f"adapter.{number}") for number, path in enumerate(self.adapters)]
+        return plan_weights(
+            self.spec, locked(self.folder), adapters, lambda file: (self.folder / file.path).read_bytes()
+        )
 
     def _run_block(self, work: BlockWork, files: Folders) -> Mapping[str, Blob]:
         kind = type("Step", ({"convert": ConvertStep, "quantize": QuantizeStep}[work.step],), {})
@@ -133,7 +142,7 @@ class BlockBuild:
                 file = f"model-{len(shards) + 1:05d}-of-{count:05d}.safetensors"
                 shutil.copyfile(self.store.path(blobs[name].digest), target / file)
                 shards[file] = each.shards[name]
-        source = (self.folder / "config.json").read_bytes()
+        source = self.plan().configuration or (self.folder / "config.json").read_bytes()
         config = final_configuration(source, facts, self.spec.quantization, self.spec.dtype)
         (target / "config.json").write_bytes(config)
         index = shard_index(shards, sum(each.parameters for each in facts))

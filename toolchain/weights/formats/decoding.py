@@ -1,0 +1,61 @@
+"""Which function decodes which method, and what such a function gets and gives. The formats lie beside it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+import mlx.core as mx
+
+from toolchain.weights.decoded import Accuracy, DecodedTensor
+
+DECODERS: Final[Mapping[str, str]] = {
+    "fp8-plain": "toolchain.weights.formats.fp8:rows_of_plain",
+}
+"""Method to `module:function`."""
+
+
+class Parts(Protocol):
+    """Reads pieces of a decoded tensor's parts as matrices, all axes but the last being one; a vector is a column.
+
+    F8 tensors come as uint8, all others in the dtype that MLX has for theirs.
+    """
+
+    def rows(self, part: str, begin: int, end: int) -> mx.array:
+        """Rows `begin` to `end`, of shape (end - begin, columns)."""
+
+    def columns(self, part: str, begin: int, end: int) -> mx.array:
+        """All rows of the columns `begin` to `end`, of shape (rows, end - begin)."""
+
+    def whole(self, part: str) -> mx.array:
+        """All of a small part, in its own shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Some rows of a decoded tensor."""
+
+    rows: mx.array
+    """Of the tensor's dtype, (end - begin, columns); may be lazy."""
+    accuracy: Accuracy = "exact"
+
+
+Decoder = Callable[[DecodedTensor, Parts, int, int], Decoded]
+"""Gives rows `begin` to `end` of a tensor. Raises `StepError` where parts are not what the plan took them for."""
+
+
+def decoder_of(method: str) -> Decoder:
+    """The function behind a method."""
+    module, name = DECODERS[method].split(":")
+    return cast(Decoder, getattr(importlib.import_module(module), name))
+
+
+def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of a tensor seen as a matrix, all axes but the last being one; a vector is a column."""
+    columns = shape[-1] if len(shape) > 1 else 1
+    rows = 1
+    for length in shape[:-1] if len(shape) > 1 else shape:
+        rows *= length
+    return rows, columns
