@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from registry.errors import UserError
 from registry.reference import Reference
-from toolchain.spec.recipe_folder import absolute
+from toolchain.spec.recipe_folder import absolute, gguf_source
 from toolchain.spec.resolved import (
     SCHEMA,
     Adapter,
@@ -78,17 +78,25 @@ def from_canonical(document: Mapping[str, Any], recipe: Path) -> ResolvedSpec:
 def source_document(source: Source) -> dict[str, Any]:
     """A source as plain JSON, by what the recipe wrote."""
     match source:
-        case HubSource(repository, revision, include):
+        case HubSource(repository, revision, include, None):
             return {"hf_repo": repository, "revision": revision, "include": list(include)}
-        case FolderSource(written=written):
+        case HubSource(repository, revision, gguf=gguf):
+            return {"hf_repo": repository, "revision": revision, "file": gguf}
+        case FolderSource(written=written, gguf=None):
             return {"path": written}
+        case FolderSource(written=written, gguf=gguf):
+            return {"gguf": str(PurePosixPath(written, str(gguf)))}
         case ArtifactSource(reference):
             return {"from": str(reference)}
 
 
 def _source(document: Mapping[str, Any], recipe: Path) -> Source:
+    if "file" in document:
+        return HubSource(document["hf_repo"], document["revision"], gguf=document["file"])
     if "hf_repo" in document:
         return HubSource(document["hf_repo"], document["revision"], tuple(document["include"]))
+    if "gguf" in document:
+        return gguf_source(recipe.parent, document["gguf"])
     if "path" in document:
         return FolderSource(absolute(recipe.parent, document["path"]), document["path"])
     return ArtifactSource(Reference.parse(document["from"]))

@@ -114,12 +114,17 @@ def _plain(where: Path) -> Path:
     return tuple(part for part in where if not (isinstance(part, str) and part.startswith(TAG_MARK)))
 
 
+_OTHER_WORDS = {"compute": "write `dtype`: what is not quantized, and the scales of what is, decide it"}
+"""Keys that people look for, and what does it here."""
+
+
 def _unknown_key(where: Path, positions: Positions) -> Problem:
     path = _plain(where)
     key, parent = str(path[-1]), path[:-1]
     known = keys_at(where[:-1])
     of = f" in `{named(parent)}`" if parent else ""
-    hint = did_you_mean(key, known) or f"the keys here are {listed(known)}"
+    hint = did_you_mean(key, known) or (None if parent else _OTHER_WORDS.get(key))
+    hint = hint or f"the keys here are {listed(known)}"
     note = f"`{named(parent)}` has no such key" if parent else "a recipe has no such key"
     return positions.at_key(Code.UNKNOWN_KEY, f"unknown key `{key}`{of}", path, note, hint)
 

@@ -9,10 +9,11 @@ import stat
 from contextlib import suppress
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from toolchain.spec.problems import Code
 from toolchain.spec.recipe import Reads
+from toolchain.spec.resolved import FolderSource
 from toolchain.spec.suggest import closest
 
 LARGEST_TEXT_BYTES = 4 * 1024 * 1024
@@ -84,8 +85,22 @@ class RecipeFolder:
         """
         path = self.locate(written)
         if not stat.S_ISDIR(self._status(path, written).st_mode):
-            hint = "name the folder that holds it"
+            is_gguf = written.endswith(".gguf")
+            hint = f"write base: {{gguf: {written}}}" if is_gguf else "name the folder that holds it"
             raise PathRefused(Code.MISSING_FILE, f"`{written}` is not a folder", "expected a folder", hint)
+        self._places[written] = os.path.realpath(path)
+        return path
+
+    def gguf(self, written: str) -> Path:
+        """The absolute path of a GGUF file that exists.
+
+        Raises:
+            PathRefused: outside the fence, not there or no file.
+        """
+        path = self.locate(written)
+        if not stat.S_ISREG(self._status(path, written).st_mode):
+            hint = "write base: {path: ...} for a folder with safetensors"
+            raise PathRefused(Code.MISSING_FILE, f"`{written}` is not a file", "expected a GGUF file", hint)
         self._places[written] = os.path.realpath(path)
         return path
 
@@ -146,3 +161,10 @@ class RecipeFolder:
 def absolute(root: Path, written: str) -> Path:
     """Where a relative path of a recipe leads, without looking at the disk."""
     return Path(os.path.normpath(root / written))
+
+
+def gguf_source(root: Path, written: str) -> FolderSource:
+    """The source of a GGUF file that a recipe names: a folder of which it alone is taken."""
+    place = PurePosixPath(written)
+    folder = str(place.parent)
+    return FolderSource(absolute(root, folder), folder, place.name)

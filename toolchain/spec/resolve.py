@@ -10,8 +10,9 @@ from typing import Any
 
 from registry.errors import Location
 from registry.reference import Reference
-from toolchain.spec.recipe_folder import RecipeFolder, absolute
+from toolchain.spec.recipe_folder import RecipeFolder, absolute, gguf_source
 from toolchain.spec.resolved import (
+    KEEP,
     Adapter,
     ArtifactSource,
     FolderSource,
@@ -22,6 +23,7 @@ from toolchain.spec.resolved import (
     QuantizationScheme,
     ResolvedSpec,
     Source,
+    is_gguf,
 )
 from toolchain.spec.written.chat import FileForm, InlineForm, NamedTemplateForm
 from toolchain.spec.written.gates import (
@@ -35,7 +37,7 @@ from toolchain.spec.written.gates import (
 )
 from toolchain.spec.written.quantization import DEFAULT_BITS, DEFAULT_GROUP_SIZE, QuantizationForm, SchemeForm
 from toolchain.spec.written.recipe import LicenseForm, ModelSpec
-from toolchain.spec.written.sources import ArtifactForm, FolderForm, HubForm
+from toolchain.spec.written.sources import ArtifactForm, FolderForm, GgufForm, HubBaseForm, HubForm
 
 NAMED_SCHEMES = {
     "int4": QuantizationScheme("affine", 4, 64),
@@ -59,7 +61,8 @@ def resolve(
 
     `form` was validated with `folder` as its context, so every named file is there.
     """
-    quantization = quantization_of(form.quantization)
+    base = _source(form.base, recipe)
+    quantization = quantization_of(form.quantization or (KEEP if is_gguf(base) else None))
     dtype: Any = _CASTS.get(quantization.label, form.dtype)
     system = form.system_prompt
     license_files: tuple[tuple[str, str], ...] = ()
@@ -74,7 +77,7 @@ def resolve(
         variant=quantization.label,
         description=form.description or "",
         license=license_expression,
-        base=_source(form.base, recipe),
+        base=base,
         dtype=dtype,
         quantization=quantization,
         tokenizer=None if form.tokenizer in (None, "inherit") else _source(form.tokenizer, recipe),
@@ -119,10 +122,14 @@ def _scheme(form: SchemeForm) -> QuantizationScheme:
 
 
 def _source(form: Any, recipe: Path) -> Source:
+    if isinstance(form, HubBaseForm) and form.file is not None:
+        return HubSource(form.hf_repo, form.revision or "main", gguf=form.file)
     if isinstance(form, HubForm):
         return HubSource(form.hf_repo, form.revision or "main", tuple(form.include or ()))
     if isinstance(form, ArtifactForm):
         return ArtifactSource(Reference.parse(form.from_))
+    if isinstance(form, GgufForm):
+        return gguf_source(recipe.parent, form.gguf)
     assert isinstance(form, FolderForm)
     return FolderSource(absolute(recipe.parent, form.path), form.path)
 

@@ -30,6 +30,8 @@ class HubSource:
     revision: str
     include: tuple[str, ...] = ()
     """Globs of the files to take; empty means the default list."""
+    gguf: str | None = None
+    """The GGUF file that the model is in, or the first of its parts; None for safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class FolderSource:
     """Absolute."""
     written: str
     """As in the recipe, relative to it."""
+    gguf: str | None = None
+    """Name of the GGUF file that the model is in, or of the first of its parts; None for safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,11 @@ class ArtifactSource:
 
 
 Source = HubSource | FolderSource | ArtifactSource
+
+
+def is_gguf(source: Source) -> bool:
+    """Whether a source is a GGUF file."""
+    return not isinstance(source, ArtifactSource) and source.gguf is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,8 @@ TextFile = Annotated[str, _with_folder(RecipeFolder.text)]
 """A text file named relative to the recipe; checked where the validation's context is a `RecipeFolder`."""
 Folder = Annotated[str, _with_folder(RecipeFolder.folder)]
 """A folder named relative to the recipe; checked likewise."""
+GgufFile = Annotated[str, pattern(r"^.*\.gguf$", "expected the name of a .gguf file"), _with_folder(RecipeFolder.gguf)]
+"""A GGUF file named relative to the recipe; checked likewise."""
 ArtifactName = Annotated[str, AfterValidator(_check_reference)]
 """A reference to an artifact."""
 NonEmpty = Annotated[str, Field(min_length=1)]

@@ -77,12 +77,12 @@ class ModelSpec(Form):
     version: Version = Field(description="Version, quoted.", examples=["1.0"])
     description: str | None = Field(None, description="One sentence for people.")
     license: LicenseValue | None = Field(None, description="SPDX expression, or with the license texts.")
-    base: Base = Field(description="Where the weights come from: exactly one of hf_repo, path and from.")
+    base: Base = Field(description="Where the weights come from: exactly one of hf_repo, path, gguf and from.")
     format: Literal["mlx"] | None = Field(None, description="Form of the weights; only mlx.")
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Type of the tensors that are not quantized; default as in the base."
     )
-    quantization: QuantizationValue | None = Field(None, description="Default none.")
+    quantization: QuantizationValue | None = Field(None, description="Default none; of a GGUF file keep.")
     tokenizer: Tokenizer | None = Field(None, description="Default inherit, from the base.")
     adapters: Items[AdapterForm] | None = Field(
         None, description="LoRA adapters, fused in this order before quantizing."

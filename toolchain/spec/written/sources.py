@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field
+from pydantic import BeforeValidator, Discriminator, Field, model_validator
 
-from toolchain.spec.written.form import ArtifactName, Choice, Folder, Form, Items, NonEmpty, arm, pattern
+from toolchain.spec.problems import Code
+from toolchain.spec.written.form import (
+    ArtifactName,
+    Choice,
+    Folder,
+    Form,
+    GgufFile,
+    Items,
+    NonEmpty,
+    arm,
+    mistake,
+    pattern,
+)
 
 HubName = Annotated[
     str,
@@ -16,6 +28,13 @@ HubName = Annotated[
     ),
 ]
 Revision = Annotated[str, pattern(r"^[A-Za-z0-9][^\s\\~^:?*\[]{0,254}$", "expected a branch, a tag or a commit")]
+HubGguf = Annotated[
+    str,
+    pattern(
+        r"^([A-Za-z0-9_][A-Za-z0-9._ -]*/)*[A-Za-z0-9_][A-Za-z0-9._ -]*\.gguf$",
+        "expected the path of a .gguf file in the repository",
+    ),
+]
 Scale = Annotated[float, Field(ge=-100, le=100)]
 
 
@@ -27,10 +46,41 @@ class HubForm(Form):
     include: Items[NonEmpty] | None = Field(None, description="Globs of the files to take, instead of the default.")
 
 
+class HubBaseForm(HubForm):
+    """A repository of the Hugging Face Hub, or a GGUF file of it."""
+
+    file: HubGguf | None = Field(
+        None,
+        description="GGUF file of the repository, instead of safetensors; of a split one the first part.",
+        examples=["Qwen3-0.6B-Q4_K_M.gguf"],
+    )
+
+    @model_validator(mode="after")
+    def _takes_one_file(self) -> Self:
+        if self.file is not None and self.include is not None:
+            raise mistake(
+                Code.CHOICE,
+                "`base` has both `file` and `include`",
+                note="a GGUF file is all that is taken",
+                hint="keep one of them",
+                key="include",
+            )
+        return self
+
+
 class FolderForm(Form):
     """A folder beside the recipe."""
 
     path: Folder = Field(description="Folder, relative to the recipe; read in place.", examples=["./weights"])
+
+
+class GgufForm(Form):
+    """A GGUF file beside the recipe."""
+
+    gguf: GgufFile = Field(
+        description="GGUF file, relative to the recipe; of a split one the first part.",
+        examples=["./Qwen3-0.6B-Q4_K_M.gguf"],
+    )
 
 
 class ArtifactForm(Form):
@@ -58,10 +108,11 @@ class FolderAdapterForm(FolderForm):
 _BASE = Choice(
     "hf_repo",
     "path",
+    "gguf",
     "from",
     of="`base`",
-    example="write base: {hf_repo: owner/model}, {path: ./folder} or {from: name:tag}",
-    beside=("revision", "include"),
+    example="write base: {hf_repo: owner/model}, {path: ./folder}, {gguf: ./model.gguf} or {from: name:tag}",
+    beside=("revision", "include", "file"),
 )
 _TOKENIZER = Choice(
     "hf_repo",
@@ -81,7 +132,10 @@ _ADAPTER = Choice(
 
 Base = Annotated[
     Annotated[
-        Annotated[HubForm, arm("hf_repo")] | Annotated[FolderForm, arm("path")] | Annotated[ArtifactForm, arm("from")],
+        Annotated[HubBaseForm, arm("hf_repo")]
+        | Annotated[FolderForm, arm("path")]
+        | Annotated[GgufForm, arm("gguf")]
+        | Annotated[ArtifactForm, arm("from")],
         Discriminator(_BASE.arm_of),
     ],
     BeforeValidator(_BASE.check),
