@@ -33,7 +33,7 @@ _BOUNDS = {
 _EXAMPLES = {
     "name": "add name: my-model",
     "version": 'add version: "1.0"',
-    "base": "add base: {hf_repo: owner/model}, {path: ./folder} or {from: name:tag}",
+    "base": "add base: {hf_repo: owner/model}, {path: ./folder}, {gguf: ./model.gguf} or {from: name:tag}",
 }
 LONGEST_ECHO = 40
 
