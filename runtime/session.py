@@ -101,7 +101,7 @@ class LoadedModel:
     def template(self) -> ChatTemplate | None:
         """How conversations become prompts; None for a model that only continues text."""
         file = self.folder / TEMPLATE_FILE
-        return ChatTemplate(file.read_text(encoding="utf-8"), self.facts.special_tokens) if file.is_file() else None
+        return ChatTemplate(file.read_text(encoding="utf-8-sig"), self.facts.special_tokens) if file.is_file() else None
 
     @cached_property
     def capabilities(self) -> tuple[str, ...]:

@@ -9,9 +9,17 @@ import typer
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import find, open_store
 from registry.artifact.reader import Artifact
+from registry.errors import UserError
 from registry.quantities import format_bytes
+from runtime.model.files import TEMPLATE_FILE
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class NotInArtifact(UserError):
+    """An artifact does not have what is to be shown."""
+
+    code = "not-in-artifact"
 
 
 @app.command()
@@ -30,13 +38,23 @@ def show(
         if manifest:
             say(store.read(digest).decode())
         elif recipe:
-            say(artifact.read("mlxbuild/ModelSpec.json").decode())
+            from toolchain.rebuild import RECIPE_FILE
+
+            hint = "only artifacts that mlxbuild built have one"
+            say(_carried(artifact, RECIPE_FILE, "carries no recipe", hint))
         elif template:
-            say(artifact.read("chat_template.jinja").decode())
+            hint = "it takes whole prompts alone; a recipe gives a template with `prompt_template`"
+            say(_carried(artifact, TEMPLATE_FILE, "has no chat template", hint))
         elif as_json:
             say_json(_describe(artifact))
         else:
             _print(artifact, with_files=files)
+
+
+def _carried(artifact: Artifact, path: str, lack: str, hint: str) -> str:
+    if artifact.file(path) is None:
+        raise NotInArtifact(f"the artifact {lack}", where=str(artifact.digest), hint=hint)
+    return artifact.read(path).decode()
 
 
 def _describe(artifact: Artifact) -> dict[str, object]:

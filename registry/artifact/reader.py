@@ -96,4 +96,4 @@ def artifact_file(layer: Layer) -> ArtifactFile:
     path = layer.annotations.get(media_types.FILE_PATH) or layer.annotations.get(media_types.TITLE)
     if path is None:
         raise InvalidManifest(f"a layer has no {media_types.FILE_PATH}", where=str(layer.blob.digest))
-    return ArtifactFile(path, role, layer.blob)
+    return ArtifactFile(path.removeprefix("./"), role, layer.blob)  # as some tools write it; the rest must be plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ class Tokenizer:
         import tokenizers
 
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(file)))
+            return cls(tokenizers.Tokenizer.from_buffer(file.read_bytes().removeprefix(codecs.BOM_UTF8)))
         except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception
             raise TokenizerUnreadable(f"{TOKENIZER_FILE} cannot be read: {error}", where=str(file)) from None
 

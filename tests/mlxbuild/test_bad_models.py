@@ -209,3 +209,35 @@ def test_python_files_beside_a_model_are_not_taken(mlxbuild: CommandLine) -> Non
     mlxbuild.built()
     files = json.loads(mlxbuild("show", "tiny:int4", "--json").out)["files"]
     assert not [file["path"] for file in files if file["path"].endswith(".py")]
+
+
+def test_byte_order_marks_change_nothing(mlxbuild: CommandLine) -> None:
+    plain = mlxbuild.built("none")
+    files = _files(mlxbuild, plain)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        path = mlxbuild.folder / "model" / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    (mlxbuild.folder / "ModelSpec.yaml").write_bytes(
+        b"\xef\xbb\xbf" + (mlxbuild.folder / "ModelSpec.yaml").read_bytes()
+    )
+    marked = mlxbuild.built("none")
+    assert _files(mlxbuild, marked) == files
+    assert mlxbuild("run", "tiny:none", "--max-tokens", "2", "Hi").code == 0
+
+
+def _files(mlxbuild: CommandLine, digest: str) -> dict[str, str]:
+    """Path to digest of all files but the lock, which pins the sources as they were written."""
+    files = json.loads(mlxbuild("show", digest, "--json").out)["files"]
+    return {file["path"]: file["digest"] for file in files if file["path"] != "mlxbuild/ModelSpec.lock"}
+
+
+def test_a_model_without_a_template_says_so(mlxbuild: CommandLine) -> None:
+    (mlxbuild.folder / "model" / "chat_template.jinja").unlink()
+    digest = mlxbuild.built("none")
+    shown = mlxbuild("show", "tiny:none", "--template")
+    assert (shown.code, shown.out) == (2, "")
+    assert shown.err.splitlines() == [
+        "error[not-in-artifact]: the artifact has no chat template",
+        f"  --> {digest}",
+        "hint: it takes whole prompts alone; a recipe gives a template with `prompt_template`",
+    ]

@@ -189,7 +189,7 @@ def packed_by_others(store: Store, files: Mapping[str, bytes]) -> str:
     for path, content in files.items():
         blob = store.put(content)
         kind = media_types.WEIGHT if path.endswith((".safetensors", ".gguf")) else media_types.WEIGHT_CONFIG
-        annotations = {media_types.FILE_PATH: path}
+        annotations = {media_types.TITLE if path.startswith("./") else media_types.FILE_PATH: path}
         layers.append(
             {"mediaType": kind, "digest": str(blob.digest), "size": blob.size_bytes, "annotations": annotations}
         )
@@ -219,6 +219,7 @@ def test_a_checkpoint_that_others_packed_runs(mlxbuild: CommandLine, elsewhere: 
     settings = json.loads(files["tokenizer_config.json"])
     template = files.pop("chat_template.jinja").decode()
     files["tokenizer_config.json"] = json.dumps({**settings, "chat_template": template}).encode()
+    files["./config.json"] = files.pop("config.json")
     digest = packed_by_others(mlxbuild.store, files)
     assert mlxbuild("pack", digest, "-o", "theirs.tar").code == 0
     taken = elsewhere("import", "theirs.tar")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from enum import StrEnum
@@ -38,12 +39,12 @@ def recognise(path: Path) -> tuple[Form, Path]:
     if not path.is_file():
         return Form.ARCHIVE, path  # a pipe
     with path.open("rb") as file:
-        beginning = file.read(_BEGINNING_BYTES)
+        beginning = file.read(_BEGINNING_BYTES).removeprefix(codecs.BOM_UTF8)
     if beginning[257:262] == b"ustar" or beginning.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         return Form.ARCHIVE, path
     if _KIT.search(beginning):
         return Form.KITFILE, path
-    if _FROM.search(beginning) or beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if _FROM.search(beginning) or beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return Form.MODELFILE, path
     if beginning.startswith(b"GGUF"):
         raise NotImportable(

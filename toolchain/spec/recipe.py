@@ -20,7 +20,7 @@ class Reads:
     fence: str
     """The real path of the folder that it may not leave."""
     texts: Mapping[str, str]
-    """Path as written to the sha256 of the text, in hex."""
+    """Path as written to the sha256 of the text file, in hex."""
     places: Mapping[str, str]
     """Path as written, of texts and folders, to the real path."""
 

@@ -39,6 +39,7 @@ class RecipeFolder:
         """`recipe` is the recipe's file, absolute."""
         self.root = recipe.parent
         self._texts: dict[str, str] = {}
+        self._contents: dict[str, str] = {}
         self._places: dict[str, str] = {}
 
     @cached_property
@@ -51,7 +52,7 @@ class RecipeFolder:
         return real
 
     def text(self, written: str) -> str:
-        """The content of a text file, byte for byte.
+        """The content of a text file; only a byte order mark is left out.
 
         Raises:
             PathRefused: outside the fence, not there, no file, too large or not UTF-8.
@@ -67,13 +68,15 @@ class RecipeFolder:
             limit = f"{LARGEST_TEXT_BYTES // 1024 // 1024} MiB"
             raise PathRefused(Code.TOO_LARGE, f"`{written}` is larger than {limit}", "too large for a text")
         try:
-            text = path.read_bytes().decode()
+            content = path.read_bytes()
+            text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             note = f"byte {error.start} is no UTF-8"
             raise PathRefused(Code.ENCODING, f"`{written}` is not UTF-8", note, "save it as UTF-8") from None
         except OSError as error:
             raise PathRefused(Code.MISSING_FILE, f"cannot read `{written}`", str(error.strerror)) from None
         self._texts[written] = text
+        self._contents[written] = hashlib.sha256(content).hexdigest()
         self._places[written] = os.path.realpath(path)
         return text
 
@@ -106,8 +109,7 @@ class RecipeFolder:
 
     def reads(self) -> Reads:
         """What was read so far, by content and place."""
-        texts = {written: hashlib.sha256(text.encode()).hexdigest() for written, text in self._texts.items()}
-        return Reads(str(self.fence), texts, dict(self._places))
+        return Reads(str(self.fence), dict(self._contents), dict(self._places))
 
     def locate(self, written: str) -> Path:
         """The absolute path that a recipe means, checked against the fence; it need not exist.

@@ -37,7 +37,7 @@ class TemplateStep:
     """
 
     kind = "template"
-    implementation = 2
+    implementation = 3
     tools = ("jinja2", "mlx-lm", "tokenizers")
 
     def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
@@ -87,7 +87,7 @@ def _template_text(
     if chosen["kind"] == "text":
         return chosen["value"]
     if TEMPLATE_FILE in files:
-        return files[TEMPLATE_FILE].read_text(encoding="utf-8")
+        return _text(files[TEMPLATE_FILE])
     for document in (tokenizer_config, _json(files, "chat_template.json")):
         written = document.get("chat_template")
         if isinstance(written, list):
@@ -96,6 +96,13 @@ def _template_text(
         if isinstance(written, str):
             return written
     return None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableConfiguration(f"{TEMPLATE_FILE} is not UTF-8: {error}", where=TEMPLATE_FILE) from None
 
 
 def _tokenizer(files: Mapping[str, Path]) -> Tokenizer:

@@ -1,8 +1,10 @@
-"""The step `tokenizer`: the tokenizer's files go into the store byte for byte. What they mean is read elsewhere."""
+"""The step `tokenizer`: the tokenizer's files go into the store as they are. What they mean is read elsewhere."""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
+from pathlib import Path
 
 from registry.digest import Blob, Digest
 from registry.errors import TrustError
@@ -35,10 +37,13 @@ class ChangedSource(TrustError):
 
 
 class TokenizerStep:
-    """Inputs: file name to content. Outputs: the same names."""
+    """Inputs: file name to content. Outputs: the same names.
+
+    Files go in byte for byte, but for the byte order mark of a JSON file, which loaders do not take.
+    """
 
     kind = "tokenizer"
-    implementation = 1
+    implementation = 2
     tools: tuple[str, ...] = ()
 
     def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
@@ -53,18 +58,33 @@ class TokenizerStep:
 
 def _stored(name: str, digest: Digest, context: StepContext) -> Blob:
     store: Store = context.store
-    if store.has(digest):
+    is_known = store.has(digest)
+    path = store.path(digest) if is_known else context.sources.locate(digest)
+    if name.endswith(".json") and _begins_with_mark(path):
+        content = path.read_bytes()
+        _check(name, Digest.of_bytes(content), digest)
+        return store.put(content.removeprefix(codecs.BOM_UTF8))
+    if is_known:
         return Blob(digest, store.size(digest))
     context.checkpoint()
-    with context.sources.locate(digest).open("rb") as source, store.writer() as writer:
+    with path.open("rb") as source, store.writer() as writer:
         while piece := source.read(_PIECE_BYTES):
             writer.write(piece)
             context.progress(len(piece))
         blob = writer.commit()
-    if blob.digest != digest:
+    _check(name, blob.digest, digest)
+    return blob
+
+
+def _begins_with_mark(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+
+
+def _check(name: str, found: Digest, locked: Digest) -> None:
+    if found != locked:
         raise ChangedSource(
             f"{name} has other bytes than the lock names",
             where=name,
             hint="run `mlxbuild lock` again if the change is meant",
         )
-    return blob

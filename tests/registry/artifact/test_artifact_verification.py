@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from registry.artifact import verification
+from registry.artifact import media_types, verification
+from registry.artifact.reader import Artifact
 from registry.artifact.verification import ProblemKind, VerificationReport
 from registry.digest import Blob, Digest
 from registry.store.layout import Store
@@ -55,6 +56,27 @@ def test_a_sound_artifact_has_no_problem(store: Store, build_artifact: Build, jo
     assert report.checked_blobs == len(list(store.blobs()))
     assert report.checked_bytes == sum(blob.size_bytes for blob in store.blobs())
     assert sum(seen) == report.checked_bytes - manifest.size_bytes
+
+
+def _titled(prefix: str, number: int) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        title = document["layers"][number]["annotations"].pop(media_types.FILE_PATH)
+        document["layers"][number]["annotations"][media_types.TITLE] = prefix + title
+
+    return change
+
+
+def test_titles_that_begin_here_are_plain_paths(store: Store, build_artifact: Build) -> None:
+    manifest = build_artifact()
+    changed = rewrite(store, manifest, _titled("./", 2))
+    assert Artifact.open(store, changed.digest).files == Artifact.open(store, manifest.digest).files
+    assert verification.verify(store, changed.digest).ok
+
+
+@pytest.mark.parametrize("prefix", ["./../", ".//", "././", "././../", "/./"])
+def test_no_other_way_round_a_path_is_taken(store: Store, build_artifact: Build, prefix: str) -> None:
+    changed = rewrite(store, build_artifact(), _titled(prefix, 2))
+    assert "unsafe-path" in dict(kinds(verification.verify(store, changed.digest)))
 
 
 def test_all_problems_of_blobs_are_listed(store: Store, build_artifact: Build) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from toolchain.interchange import modelfile
 from toolchain.interchange.errors import BadModelfile
 from toolchain.interchange.from_modelfile import recipe_from_modelfile
 from toolchain.interchange.go_template import recognise
+from toolchain.interchange.recognition import Form
+from toolchain.interchange.recognition import recognise as recognised
 from toolchain.spec.load import lint, load
 from toolchain.spec.recipe import Recipe
 
@@ -232,3 +235,10 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for start in (b"", b"FROM x\n"):
         with suppress(BadModelfile):
             assert recipe_from_modelfile(start + data, Path("Modelfile"))[0]
+
+
+def test_a_byte_order_mark_hides_no_form(tmp_path: Path) -> None:
+    for form, text in ((Form.MODELFILE, "FROM hello\n"), (Form.KITFILE, "manifestVersion: 1.0.0\n")):
+        path = tmp_path / "described"
+        path.write_bytes(codecs.BOM_UTF8 + text.encode())
+        assert recognised(path) == (form, path)

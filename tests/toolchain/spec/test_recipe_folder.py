@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,14 @@ def test_a_path_that_is_not_there_is_answered_with_one_that_is(root: Path, writt
     with pytest.raises(PathRefused) as caught:
         folder(root).folder(written)
     assert caught.value.hint == f"did you mean `{meant}`?"
+
+
+def test_a_byte_order_mark_is_no_text(root: Path) -> None:
+    own = root / "recipes" / "hello" / "marked.jinja"
+    own.write_bytes(b"\xef\xbb\xbf{{ x }}")
+    known = folder(root)
+    assert known.text("marked.jinja") == "{{ x }}"
+    assert known.reads().texts == {"marked.jinja": hashlib.sha256(own.read_bytes()).hexdigest()}
 
 
 def test_texts_are_bounded_and_regular(root: Path) -> None:

@@ -48,6 +48,20 @@ def test_bytes_stay_as_they_are(store: Store, tmp_path: Path, data: bytes) -> No
     assert source.asked == (0 if was_there else 1)
 
 
+@pytest.mark.parametrize("is_in_store", [False, True])
+def test_json_loses_its_byte_order_mark(store: Store, tmp_path: Path, is_in_store: bool) -> None:
+    data = b'\xef\xbb\xbf{"added": []}'
+    path = tmp_path / "marked"
+    path.write_bytes(data)
+    if is_in_store:
+        store.put(data)
+    context = StepContext(store, OnePlace(path), lambda count: None, lambda: None)
+    inputs = {"tokenizer_config.json": str(Digest.of_bytes(data)), "vocab.txt": str(Digest.of_bytes(data))}
+    outputs = TokenizerStep().run(ActionRecord("tokenizer", 2, {}, inputs), context)
+    assert store.read(outputs["tokenizer_config.json"].digest) == b'{"added": []}'
+    assert store.read(outputs["vocab.txt"].digest) == data
+
+
 def test_a_file_that_has_changed_is_refused(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_bytes(b"changed")
