@@ -19,6 +19,8 @@ class Placement:
     """Of how many heads the converter interleaved the two halves of rows (llama's q and k), to be undone."""
     offset: float = 0.0
     """What the converter added to each number (gemma's norms: 1.0), to be subtracted."""
+    leading_one: bool = False
+    """Whether the model's tensor has an axis of length 1 before those of the file's."""
 
 
 @dataclass(frozen=True, slots=True)

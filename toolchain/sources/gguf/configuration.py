@@ -1,0 +1,31 @@
+"""config.json and generation_config.json from a GGUF file's metadata. The families know what theirs says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolchain.sources.gguf.families.family import Family, GgufModel
+from toolchain.sources.gguf.special_tokens import special_tokens
+
+
+def configuration(family: Family, model: GgufModel) -> dict[str, Any]:
+    """What config.json says.
+
+    Raises:
+        GgufMetadata: a key is missing or makes no sense.
+        UnsupportedGguf: the metadata tells something that config.json has no words for.
+    """
+    return {
+        "model_type": family.model_type,
+        "architectures": [family.class_name],
+        **family.configuration(model),
+        **generation_configuration(model),
+    }
+
+
+def generation_configuration(model: GgufModel) -> dict[str, Any]:
+    """What generation_config.json says: with which tokens a text begins and may end."""
+    tokens = special_tokens(model.metadata)
+    ends = tokens.ends[0] if len(tokens.ends) == 1 else list(tokens.ends)
+    named = {"bos_token_id": tokens.bos, "eos_token_id": ends or None, "pad_token_id": tokens.pad}
+    return {name: value for name, value in named.items() if value is not None}

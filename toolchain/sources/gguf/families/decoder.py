@@ -1,0 +1,134 @@
+"""What the families have in common: sizes of a decoder in config.json, and the names of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from toolchain.sources.gguf.derived import Placement
+from toolchain.sources.gguf.families.family import GgufModel
+
+EMBEDDINGS: Final = "token_embd.weight"
+OUTPUT: Final = "output.weight"
+
+ATTENTION: Final = {
+    "attn_q.weight": "self_attn.q_proj.weight",
+    "attn_k.weight": "self_attn.k_proj.weight",
+    "attn_v.weight": "self_attn.v_proj.weight",
+    "attn_output.weight": "self_attn.o_proj.weight",
+}
+FEED_FORWARD: Final = {
+    "ffn_gate.weight": "mlp.gate_proj.weight",
+    "ffn_up.weight": "mlp.up_proj.weight",
+    "ffn_down.weight": "mlp.down_proj.weight",
+}
+NORMS: Final = {"attn_norm.weight": "input_layernorm.weight", "ffn_norm.weight": "post_attention_layernorm.weight"}
+
+
+def biases_of(weights: Mapping[str, str]) -> dict[str, str]:
+    """The names of the biases that belong to weights of these names."""
+    return {name.replace("weight", "bias"): target.replace("weight", "bias") for name, target in weights.items()}
+
+
+def sizes(model: GgufModel) -> dict[str, Any]:
+    """The part of config.json that every decoder has.
+
+    Raises:
+        GgufMetadata: a size is missing, or they contradict each other.
+    """
+    metadata = model.metadata
+    if model.heads % model.key_heads:
+        metadata.fail(f"{model.heads} attention heads cannot share {model.key_heads} heads of keys and values")
+    return {
+        "hidden_size": model.width,
+        "num_hidden_layers": model.layers,
+        "num_attention_heads": model.heads,
+        "num_key_value_heads": model.key_heads,
+        "max_position_embeddings": metadata.count(metadata.own("context_length")),
+        "rms_norm_eps": metadata.number(metadata.own("attention.layer_norm_rms_epsilon")),
+        "vocab_size": vocabulary_size(model),
+        "tie_word_embeddings": model.is_tied,
+    }
+
+
+def vocabulary_size(model: GgufModel) -> int:
+    """Rows of the embeddings."""
+    shape = model.shapes.get(EMBEDDINGS, ())
+    if len(shape) != 2:
+        model.metadata.fail(f"the file has no tensor `{EMBEDDINGS}` of two dimensions")
+    return shape[0]
+
+
+def feed_forward_size(model: GgufModel) -> int:
+    """Width of the feed-forward layers."""
+    return model.metadata.count(model.metadata.own("feed_forward_length"))
+
+
+def rotary_base(model: GgufModel, default: float = 10000.0) -> float:
+    """The base of the rotary frequencies; `default` is llama.cpp's where the file does not say."""
+    key = model.metadata.own("rope.freq_base")
+    base = model.metadata.number(key, default)
+    if base <= 0.0:
+        model.metadata.fail(f"`{key}` is {base}, where more than 0 is expected")
+    return base
+
+
+def head_size(model: GgufModel, default: int | None = None) -> int:
+    """Numbers in an attention head.
+
+    Args:
+        model: The header.
+        default: For files that do not say; None means that the heads share the hidden state.
+
+    Raises:
+        GgufMetadata: keys and values have heads of different sizes, or a head is of no even size.
+    """
+    metadata = model.metadata
+    if default is None:
+        default = model.width // model.heads
+    size = metadata.count(metadata.own("attention.key_length"), default)
+    values = metadata.count(metadata.own("attention.value_length"), size)
+    if values != size:
+        metadata.fail(f"heads of keys hold {size} numbers and heads of values {values}")
+    if size % 2:
+        metadata.fail(f"a head of {size} numbers cannot be rotated in halves")
+    return size
+
+
+def whole_head_is_rotated(model: GgufModel, size: int) -> None:
+    """Check that the rotary embedding turns all `size` numbers of a head.
+
+    Raises:
+        GgufMetadata: it turns a part of them, which the family's code cannot.
+    """
+    key = model.metadata.own("rope.dimension_count")
+    count = model.metadata.count(key, size)
+    if count != size:
+        model.metadata.fail(
+            f"`{key}` is {count}, but a head has {size} numbers, and this architecture rotates all of them",
+            hint="take another file of this model, or its checkpoint in safetensors",
+        )
+
+
+def decoder_tensors(
+    model: GgufModel, layer: Mapping[str, str | Placement], norm_offset: float = 0.0
+) -> dict[str, Placement | None]:
+    """The tensors of a decoder by their names in the file.
+
+    Args:
+        model: The header.
+        layer: Names within a layer in the file, to those in the model or to a whole placement with such a name.
+        norm_offset: What llama.cpp added to the last norm.
+    """
+    tensors: dict[str, Placement | None] = {
+        EMBEDDINGS: Placement("model.embed_tokens.weight"),
+        "output_norm.weight": Placement("model.norm.weight", offset=norm_offset),
+    }
+    if not model.is_tied:
+        tensors[OUTPUT] = Placement("lm_head.weight")
+    for number in range(model.layers):
+        for name, target in layer.items():
+            place = Placement(target) if isinstance(target, str) else target
+            tensors[f"blk.{number}.{name}"] = replace(place, name=f"model.layers.{number}.{place.name}")
+    return tensors

@@ -1,0 +1,52 @@
+"""The merges of a GGUF file's BPE as tokenizer.json lists them: from the file, or from the scores of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from toolchain.sources.gguf.metadata import Metadata
+
+MERGES: Final = "tokenizer.ggml.merges"
+
+
+def written_merges(metadata: Metadata, ids: Mapping[str, int]) -> list[str]:
+    """The merges as the file has them: two texts with a space between.
+
+    Raises:
+        GgufMetadata: one is no pair, or makes a text that is no token.
+    """
+    merges = metadata.texts(MERGES)
+    for number, merge in enumerate(merges):
+        left, _, right = merge.partition(" ")
+        if not left or not right or " " in right:
+            metadata.fail(f"entry {number} of `{MERGES}` is no pair of texts")
+        if left not in ids or right not in ids or left + right not in ids:
+            metadata.fail(f"entry {number} of `{MERGES}` joins or makes a text that is no token")
+    return list(merges)
+
+
+def merges_by_score(scores: Mapping[str, float], skipped: Collection[str]) -> list[str]:
+    """The merges that a vocabulary implies, best score first.
+
+    As `generate_merges` of transformers' `tokenization_utils_base.py` has it, whose results the tokenizer.json of
+    published models hold: every way to make a token of two others, those of one token by their ids, of equal scores by
+    the lengths of the parts, longest first.
+
+    Args:
+        scores: By text, in the order of ids.
+        skipped: Tokens that neither are made nor make others.
+    """
+    ids = {text: number for number, text in enumerate(scores) if text not in skipped}
+    merges: list[tuple[float, int, int, str]] = []
+    for text, score in scores.items():
+        if text in skipped:
+            continue
+        pairs = [
+            (ids[left], ids[right], left, right)
+            for cut in range(1, len(text))
+            if (left := text[:cut]) in ids and (right := text[cut:]) in ids
+        ]
+        merges.extend((score, len(left), len(right), f"{left} {right}") for _, _, left, right in sorted(pairs))
+    merges.sort(key=lambda merge: merge[:3], reverse=True)
+    return [merge[3] for merge in merges]

@@ -1,0 +1,60 @@
+"""Rotary frequency factors that a GGUF file holds as a tensor, told in config.json's words. Metadata: rope_scaling.py.
+
+llama.cpp's converter writes what Llama 3.1's formula gives for each frequency, not the formula's numbers. They are
+found again by trying those that models were published with; a tensor that none of them gives is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+LLAMA_FACTORS: Final = "rope_freqs.weight"
+"""The tensor with a float32 factor for each pair of numbers in a head."""
+
+_LOW, _HIGH = 1.0, 4.0
+_CONTEXTS = (8192, 4096, 2048, 16384, 32768, 65536, 131072)
+_TOLERANCE = 4e-6
+"""Relative; what computing in float32 may differ by, as converters did."""
+
+
+def llama3_scaling(factors: Sequence[float], base: float, head_size: int) -> dict[str, Any] | None:
+    """The `rope_scaling` whose factors these are.
+
+    Source of the formula: `_compute_llama3_parameters` of transformers' `modeling_rope_utils.py`.
+
+    Args:
+        factors: One for each rotated pair, first the highest frequency.
+        base: The base of the rotary frequencies.
+        head_size: Numbers in a head.
+
+    Raises:
+        ValueError: no known parameters give these factors.
+    """
+    given = np.asarray(factors, np.float64)
+    if given.shape != (head_size // 2,) or not np.all(np.isfinite(given)):
+        raise ValueError(f"{given.size} factors for heads of {head_size} numbers")
+    if np.all(given == 1.0):
+        return None
+    factor = float(str(np.float32(given[-1])))
+    for context in _CONTEXTS:
+        if factor > 1.0 and np.allclose(given, _factors(factor, context, base, head_size), rtol=_TOLERANCE, atol=0.0):
+            return {
+                "type": "llama3",
+                "rope_type": "llama3",
+                "factor": factor,
+                "low_freq_factor": _LOW,
+                "high_freq_factor": _HIGH,
+                "original_max_position_embeddings": context,
+            }
+    raise ValueError("no known parameters of Llama 3's scaling give these factors")
+
+
+def _factors(factor: float, context: int, base: float, head_size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    wavelengths = 2 * np.pi * base ** (np.arange(0, head_size, 2, dtype=np.float64) / head_size)
+    smooth = (context / wavelengths - _LOW) / (_HIGH - _LOW)
+    between = 1.0 / ((1.0 - smooth) / factor + smooth)
+    result = np.where(wavelengths > context / _LOW, factor, between)
+    return np.where(wavelengths < context / _HIGH, 1.0, result)

@@ -1,0 +1,72 @@
+"""What becomes of each tensor of a GGUF file: the model's name for it, and what llama.cpp did to it. No bytes here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from registry.errors import UserError
+from toolchain.sources.gguf.derived import Placement
+from toolchain.sources.gguf.families.family import Family, GgufModel
+from toolchain.sources.gguf.header import GgufHeader
+from toolchain.sources.gguf.rope_factors import LLAMA_FACTORS
+
+_TOLD = 5
+_FACTOR_TENSORS: Final = (LLAMA_FACTORS,)
+
+
+class GgufTensors(UserError):
+    """A GGUF file lacks tensors of its architecture, or has others."""
+
+    code = "gguf-tensors"
+
+
+def placements(family: Family, model: GgufModel) -> Mapping[str, Placement]:
+    """What becomes of every weight of a file, in the order of the file.
+
+    Raises:
+        GgufMetadata: the metadata lacks what the names depend on.
+        GgufTensors: a tensor is missing, not known, or of a shape that cannot be arranged.
+    """
+    where = model.metadata.where
+    expected = family.tensors(model)
+    architecture = model.metadata.architecture
+    missing = [name for name in expected if name not in model.shapes]
+    if missing:
+        raise GgufTensors(
+            f"the file lacks {_listed(missing)}, which models of the architecture `{architecture}` have",
+            where=where,
+            hint="is it one part of a split model? Then name the first part, and keep all parts beside it",
+        )
+    unknown = [name for name in model.shapes if name not in expected]
+    if unknown:
+        raise GgufTensors(
+            f"the file has {_listed(unknown)}, which models of the architecture `{architecture}` do not have",
+            where=where,
+            hint="leaving tensors out would change the answers; make the file anew with today's llama.cpp",
+        )
+    places = {name: place for name in model.shapes if (place := expected[name]) is not None}
+    for name, place in places.items():
+        _check_heads(model, name, place)
+    return places
+
+
+def factor_tensors(header: GgufHeader) -> tuple[str, ...]:
+    """The tensors of a file whose values go into config.json: a few hundred bytes of float32 each."""
+    names = {tensor.name for tensor in header.tensors}
+    return tuple(name for name in _FACTOR_TENSORS if name in names)
+
+
+def _check_heads(model: GgufModel, name: str, place: Placement) -> None:
+    rows = model.shapes[name][0]
+    if place.permuted_heads is not None and rows % (2 * place.permuted_heads):
+        raise GgufTensors(
+            f"the tensor `{name}` has {rows} rows, which {place.permuted_heads} heads cannot share",
+            where=model.metadata.where,
+            hint="get the file again from its publisher",
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return ", ".join(f"`{name[:80]}`" for name in names[:_TOLD]) + more

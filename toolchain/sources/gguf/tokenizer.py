@@ -1,0 +1,60 @@
+"""tokenizer.json and tokenizer_config.json of a GGUF file's metadata. The kinds of vocabulary have their own files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from toolchain.sources.gguf.byte_level import ANOTHER_TOKENIZER, byte_level, pre_tokenizer
+from toolchain.sources.gguf.header import UnsupportedGguf
+from toolchain.sources.gguf.metadata import Metadata
+from toolchain.sources.gguf.special_tokens import special_tokens, vocabulary
+from toolchain.sources.gguf.text_ends import TextEnds, post_processor, text_ends
+
+WHOLE: Final = "tokenizer.huggingface.json"
+"""Some files hold the original tokenizer.json."""
+_KIND = "tokenizer.ggml.model"
+
+
+def tokenizer_documents(metadata: Metadata) -> dict[str, bytes]:
+    """File name to content.
+
+    Raises:
+        UnsupportedGguf: the file's kind of tokenizer cannot be rebuilt exactly.
+        GgufMetadata: the metadata lacks a part of the tokenizer, or contradicts itself.
+    """
+    kind = metadata.text(_KIND)
+    if metadata.has(WHOLE):
+        whole = _whole(metadata)
+        return {"tokenizer.json": whole.encode(), "tokenizer_config.json": _configuration(metadata, None)}
+    if kind != "gpt2":
+        message = f"tokenizers of the kind `{kind[:60]}` (`{_KIND}`) are not rebuilt"
+        raise UnsupportedGguf(message, where=metadata.where, hint=ANOTHER_TOKENIZER)
+    content = byte_level(metadata)
+    ends = text_ends(metadata, adds_bos=pre_tokenizer(metadata).adds_bos)
+    content["post_processor"] = post_processor(metadata, ends)
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return {"tokenizer.json": text.encode(), "tokenizer_config.json": _configuration(metadata, ends)}
+
+
+def _configuration(metadata: Metadata, ends: TextEnds | None) -> bytes:
+    texts, _ = vocabulary(metadata)
+    named = special_tokens(metadata)
+    tokens = {"bos_token": named.bos, "eos_token": named.eos, "unk_token": named.unknown, "pad_token": named.pad}
+    content: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    content |= {name: texts[number] for name, number in tokens.items() if number is not None}
+    if ends is not None:
+        content |= {"add_bos_token": ends.first is not None, "add_eos_token": ends.last is not None}
+    return (json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _whole(metadata: Metadata) -> str:
+    text = metadata.text(WHOLE)
+    try:
+        content: Mapping[str, Any] | None = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        metadata.fail(f"`{WHOLE}` is no tokenizer.json")
+    return text
