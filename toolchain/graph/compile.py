@@ -183,7 +183,9 @@ class _Compiler:
         return plan_weights(self._spec, base, self._variant.adapters, self._read)
 
     def _read(self, file: LockedFile) -> bytes:
-        return self._variant.catalogue.fetch(self._variant.base, file).read_bytes()
+        """A small file of the base or of an adapter."""
+        source = next(source for source in (self._variant.base, *self._variant.adapters) if file in source.files)
+        return self._variant.catalogue.fetch(source, file).read_bytes()
 
     @cached_property
     def _configuration(self) -> _Configuration:

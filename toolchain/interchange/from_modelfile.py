@@ -13,6 +13,7 @@ from toolchain.interchange.draft import Draft, recipe_text
 from toolchain.interchange.go_template import recognise
 from toolchain.interchange.modelfile import Directive
 from toolchain.spec.initial import slug
+from toolchain.weights.peft.source import ADAPTER_CONFIGURATION, ADAPTER_WEIGHTS, PEFT_WEIGHTS
 
 PARAMETERS: Final[dict[str, tuple[str, type]]] = {
     "temperature": ("temperature", float),
@@ -152,8 +153,11 @@ def _adapter(draft: Draft, directive: Directive, path: Path) -> None:
         return
     folder = local.parent if directive.value.endswith(".safetensors") else local
     draft.adapters = [{"path": _written(folder, path)}]
-    if not (folder / "adapters.safetensors").is_file():
-        draft.note(f"{where}: adapters are read in the form of mlx-lm (adapters.safetensors and adapter_config.json).")
+    if not any((folder / name).is_file() for name in (ADAPTER_WEIGHTS, PEFT_WEIGHTS)):
+        draft.note(
+            f"{where}: adapters are read as mlx-lm ({ADAPTER_WEIGHTS}) or PEFT ({PEFT_WEIGHTS}) writes them, beside "
+            f"{ADAPTER_CONFIGURATION}."
+        )
 
 
 def _written(folder: Path, modelfile_path: Path) -> str:

@@ -22,6 +22,9 @@ from toolchain.sources.folder import folder_files, resolve_inside
 from toolchain.sources.hub import Hub, HubFile
 from toolchain.sources.selection import ARTIFACT_FILES, select
 from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource
+from toolchain.weights.peft.configuration import PeftConfiguration
+from toolchain.weights.peft.parts import parts_of
+from toolchain.weights.peft.source import ADAPTER_CONFIGURATION, PEFT_WEIGHTS, is_peft
 from toolchain.weights.safetensors import HeaderTensor, read_file_header, read_header
 
 _REQUESTS_AT_ONCE = 8
@@ -99,7 +102,9 @@ def _pin_hub_file(hub: Hub, repository: str, commit: str, file: HubFile, index: 
     is_weights = file.path.endswith(".safetensors")
     copies = (path for path in hub.cached(repository, commit, file.path, file.sha256))
     place = next((path for path in copies if blob is not None and index.known(path) == blob), None)
-    if blob is None or (place is None and not is_weights and file.path in ("config.json", _INDEX)):
+    if blob is None or (
+        place is None and not is_weights and file.path in ("config.json", ADAPTER_CONFIGURATION, _INDEX)
+    ):
         place = hub.download(repository, commit, file.path)
         if blob is None and not _is_git_blob(place, file.git_id):
             place = hub.download(repository, commit, file.path, again=True)
@@ -131,6 +136,8 @@ def _locked(
 ) -> LockedSource:
     by_path = {file.path: file for file in files}
     _check_config(role, by_path, where)
+    if role.startswith("adapter") and is_peft(by_path):
+        _check_adapter(by_path, where)
     _check_index(by_path, where)
     return LockedSource(
         role=role,
@@ -178,6 +185,13 @@ def _check_architecture(config: Mapping[str, Any], where: str) -> None:
     except UnsupportedArchitecture as error:
         error.where = where
         raise
+
+
+def _check_adapter(files: Mapping[str, _Pinned], where: str) -> None:
+    """Refuse an adapter of PEFT whose configuration or tensor table cannot be merged into any base."""
+    config = _json_object(files.get(ADAPTER_CONFIGURATION), where)
+    configuration = PeftConfiguration.of(config, f"{where}/{ADAPTER_CONFIGURATION}")
+    parts_of(configuration, files[PEFT_WEIGHTS].header, f"{where}/{PEFT_WEIGHTS}")
 
 
 def _check_index(files: Mapping[str, _Pinned], where: str) -> None:

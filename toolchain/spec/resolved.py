@@ -91,7 +91,7 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA adapter in mlx-lm's form, fused in list order before quantizing."""
+    """A LoRA adapter as mlx-lm or PEFT writes it, fused in list order before quantizing."""
 
     source: Source
     scale: float = 1.0

@@ -17,12 +17,13 @@ from toolchain.spec.resolved import QuantizationScheme
 from toolchain.steps.port import StepContext
 from toolchain.weights.adapters import LowRankUpdate, UnusableAdapter, adapter_scale, fused, updates_by_module
 from toolchain.weights.computing import ComputedParameters
-from toolchain.weights.decoded import Accuracy, worst
+from toolchain.weights.decoded import Accuracy, DecodedTensor, worst
 from toolchain.weights.device import cpu_device
 from toolchain.weights.encoding import Encoding, NotFinite, slices_of
 from toolchain.weights.facts import BlockFacts
 from toolchain.weights.model import UnusableModel, check_packing, is_quantized, read_configuration
 from toolchain.weights.origin import NotFiniteWeights, SourceTensors
+from toolchain.weights.peft.mapping import METHOD as LORA
 from toolchain.weights.precision import Precision
 from toolchain.weights.reading import SLICE_BYTES
 from toolchain.weights.request import BlockRequest
@@ -120,6 +121,7 @@ class _BlockWork:
         computed = None
         if names:
             computed = ComputedParameters(config, table, request.tensors, sources, names)
+        _check_merged(request, outputs, computed)
         return cls(request, sources, structure, parts, computed, _parameter_count(config, outputs))
 
     def quantized(self) -> Mapping[str, QuantizationScheme]:
@@ -272,6 +274,17 @@ def _adapter_updates(
                 )
             updates[name] = (*updates.get(name, ()), update)
     return updates
+
+
+def _check_merged(request: BlockRequest, outputs: tuple[Output, ...], computed: ComputedParameters | None) -> None:
+    """Refuse an adapter whose work would be lost."""
+    used = {output.source for output in outputs} | (frozenset() if computed is None else computed.decoded)
+    for name, tensor in request.tensors.items():
+        if isinstance(tensor, DecodedTensor) and tensor.method == LORA and name not in used:
+            raise UnusableAdapter(
+                f"an adapter changes `{name}`, which mlx-lm's architecture leaves out",
+                hint="is the adapter made for this base model?",
+            )
 
 
 def _parameter_count(config: Mapping[str, Any], outputs: tuple[Output, ...]) -> int:

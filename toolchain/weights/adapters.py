@@ -46,7 +46,7 @@ def adapter_scale(configuration: bytes, factor: float, where: str) -> float:
         raise UnusableAdapter(
             "adapter_config.json names no `lora_parameters.scale`",
             where=where,
-            hint="give a LoRA adapter in mlx-lm's form; adapters of PEFT must be converted first",
+            hint="give a LoRA adapter as mlx-lm or PEFT writes it, its files under the names that they had",
         ) from error
 
 
@@ -80,12 +80,12 @@ def fused(weight: mx.array, module: Any, path: str, updates: Sequence[LowRankUpd
     for update in updates:
         try:
             if isinstance(module, Linear):
-                delta = _product(update.scale * update.lora_b.T, update.lora_a.T)
+                delta = product(update.scale * update.lora_b.T, update.lora_a.T)
             elif isinstance(module, Embedding):
-                delta = _product(update.scale * update.lora_a, update.lora_b)
+                delta = product(update.scale * update.lora_a, update.lora_b)
             elif isinstance(module, submodule("models.switch_layers").SwitchLinear):
                 experts, _, columns = weight.shape
-                delta = _product(update.scale * update.lora_b, update.lora_a.reshape(experts, -1, columns))
+                delta = product(update.scale * update.lora_b, update.lora_a.reshape(experts, -1, columns))
             else:
                 raise UnusableAdapter(f"`{path}` is a {type(module).__name__}, which takes no LoRA adapter")
             if delta.shape != weight.shape:
@@ -99,8 +99,8 @@ def fused(weight: mx.array, module: Any, path: str, updates: Sequence[LowRankUpd
     return weight
 
 
-def _product(left: mx.array, right: mx.array) -> mx.array:
-    """`left @ right` in float32, added up in one order: a matrix library's own differs from machine to machine."""
+def product(left: mx.array, right: mx.array) -> mx.array:
+    """`left @ right` in float32, lazily, in one order of sums: a matrix library's own differs by the machine."""
     if left.shape[-1] != right.shape[-2] or not left.shape[-1]:
         raise ValueError(f"ranks {left.shape[-1]} and {right.shape[-2]}")
     left, right = left.astype(mx.float32), right.astype(mx.float32)

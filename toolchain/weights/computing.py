@@ -55,9 +55,16 @@ class ComputedParameters:
             # MLX has no lazy arrays of ours, so what is decoded is there first, for this parameter alone.
             decoded = {each: self._sources.whole(self._decoded[each]) for each in needed}
             array = self._arranged(Placeholders(), decoded)[name]
-            self._accuracy[name] = worst(self._sources.accuracy(each) or "exact" for each in needed)
+            told = [accuracy for each in needed if (accuracy := self._sources.accuracy(each)) is not None]
+            if told:
+                self._accuracy[name] = worst(told)
         mx.eval(array)
         return array
+
+    @property
+    def decoded(self) -> frozenset[str]:
+        """The decoded tensors that any of the parameters is computed from."""
+        return frozenset().union(*self._needs.values())
 
     def accuracy(self, name: str) -> Accuracy | None:
         """How close a parameter is that was taken; None if nothing of it was decoded."""

@@ -13,7 +13,7 @@ import mlx.core as mx
 from registry.digest import Digest
 from registry.errors import StepError
 from toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, worst
-from toolchain.weights.dtypes import MLX_DTYPES
+from toolchain.weights.dtypes import EXPONENT_BITS, MLX_DTYPES
 from toolchain.weights.encoding import NotFinite, as_bytes, check_finite
 from toolchain.weights.formats.decoding import Decoded, as_matrix, decoder_of
 from toolchain.weights.reading import SourceFile, SourceTensor
@@ -91,22 +91,33 @@ class SourceTensors:
 
     def first_not_finite(self, tensors: Mapping[str, ModelTensor]) -> NotFiniteWeights | None:
         """Look for the tensor that is to blame for a computed NaN."""
-        for tensor in tensors.values():
-            try:
-                for slice_ in self.rows(tensor):
-                    check_finite(slice_)
-            except NotFinite:
-                return self.not_finite(tensor)
-        return None
+        return next((self.not_finite(tensor) for tensor in tensors.values() if not self._is_finite(tensor)), None)
 
     def not_finite(self, tensor: ModelTensor) -> NotFiniteWeights:
         """The error for a tensor that holds NaN or infinity."""
-        stored = next(iter(tensor.parts.values())) if isinstance(tensor, DecodedTensor) else tensor
+        if isinstance(tensor, DecodedTensor):
+            broken = [part for part in tensor.parts.values() if not self._is_finite(part)]
+            if not broken and all(MLX_DTYPES[part.dtype] in EXPONENT_BITS for part in tensor.parts.values()):
+                return NotFiniteWeights(
+                    f"computing `{tensor.name}` gave NaN or infinity",
+                    hint="is the adapter sound, and made for this base model?",
+                )
+            name, stored = (broken[0].name, broken[0]) if broken else (tensor.name, next(iter(tensor.parts.values())))
+        else:
+            name, stored = tensor.name, tensor
         return NotFiniteWeights(
-            f"`{tensor.name}` holds NaN or infinity",
+            f"`{name}` holds NaN or infinity",
             where=str(self._file(stored.file).path),
-            hint="the source model is damaged: get it again, or ask its publisher",
+            hint="the source is damaged: get it again, or ask its publisher",
         )
+
+    def _is_finite(self, tensor: ModelTensor) -> bool:
+        try:
+            for rows in self.rows(tensor):
+                check_finite(rows)
+        except NotFinite:
+            return False
+        return True
 
     def _slices(self, tensor: SourceTensor) -> Iterator[memoryview]:
         item_bytes = MLX_DTYPES[tensor.dtype].size
@@ -121,13 +132,14 @@ class SourceTensors:
         stored_bytes = sum(part.size_bytes for part in tensor.parts.values())
         # Decoders compute in 32 bits; what a row is decoded from may be larger than the row.
         step = max(1, self._slice_bytes // max(1, 4 * columns, stored_bytes // max(rows, 1)))
-        self._accuracy.setdefault(tensor.name, "exact")
         for begin in range(0, rows if columns else 0, step):
             end = min(begin + step, rows)
             decoded = decode(tensor, parts, begin, end)
             mx.eval(decoded.rows)
             self._check(tensor, decoded, (end - begin, columns))
-            self._accuracy[tensor.name] = worst((self._accuracy[tensor.name], decoded.accuracy))
+            if decoded.accuracy is not None:
+                known = self._accuracy.get(tensor.name, "exact")
+                self._accuracy[tensor.name] = worst((known, decoded.accuracy))
             yield decoded.rows
             self._took(stored_bytes * end // rows - stored_bytes * begin // rows)
 

@@ -21,11 +21,11 @@ from toolchain.weights.blocks import Block, labels_of, partition
 from toolchain.weights.decoded import DecodedTensor, ModelTensor, decoded_row, files_of, source_row, stored_tensors
 from toolchain.weights.formats.layout import Layout, layout_of
 from toolchain.weights.overrides import relevant_overrides
+from toolchain.weights.peft.mapping import check_arrangement, merged
+from toolchain.weights.peft.source import ADAPTER_CONFIGURATION, ADAPTER_WEIGHTS, PEFT_WEIGHTS, is_peft, read_adapter
 from toolchain.weights.reading import SourceTensor
 from toolchain.weights.safetensors import UnsafeWeights
 
-ADAPTER_CONFIGURATION: Final = "adapter_config.json"
-ADAPTER_WEIGHTS: Final = "adapters.safetensors"
 CONFIGURATION: Final = "config.json"
 
 
@@ -74,14 +74,16 @@ def plan_weights(
         spec: The variant.
         base: Its locked base model.
         adapters: Its locked adapters, in the order of `spec.adapters`.
-        read: Reads a small file of the base; asked only where the tensors show that another tool has packed them.
+        read: Reads a small file of the base or of an adapter; asked only where the tensors show that another tool has
+            packed them, and where an adapter is one of PEFT.
 
     Raises:
         UnusableSource: no weights, no config.json, or an adapter in a form that cannot be fused.
+        UnsupportedAdapter: an adapter of PEFT that cannot be merged into this base.
         UnsafeWeights: two files of the base name the same tensor.
     """
     layout = _layout(spec, base, read)
-    tensors = sorted(layout.tensors, key=lambda tensor: tensor.name)
+    tensors = sorted(_merged(layout, spec, base, adapters, read), key=lambda tensor: tensor.name)
     table = canonical_json.encode([[tensor.name, tensor.dtype, list(tensor.shape)] for tensor in tensors])
     configuration = None if layout.config is None else json.dumps(layout.config, sort_keys=True).encode()
     inputs = {
@@ -106,6 +108,38 @@ def _layout(spec: ResolvedSpec, base: LockedSource, read: Callable[[LockedFile],
         return None if file is None or read is None else json.loads(read(file))
 
     return layout_of(spec, [_source_tensor(tensor, digests[tensor.file]) for tensor in tensors], document)
+
+
+def _merged(
+    layout: Layout,
+    spec: ResolvedSpec,
+    base: LockedSource,
+    adapters: Sequence[LockedSource],
+    read: Callable[[LockedFile], bytes] | None,
+) -> tuple[ModelTensor, ...]:
+    """The tensors of a layout with the adapters of PEFT merged into them."""
+    forms = [_is_peft(source) for source in adapters]
+    if read is None or not any(forms):
+        return layout.tensors
+    if forms != sorted(forms, reverse=True):
+        raise UnusableSource(
+            "an adapter of PEFT comes after one of mlx-lm",
+            where=str(spec.recipe),
+            hint="name adapters of PEFT first: they are merged before mlx-lm arranges the weights",
+        )
+    peft = [
+        read_adapter(source, adapter.scale, read)
+        for adapter, source in zip(spec.adapters, adapters, strict=True)
+        if _is_peft(source)
+    ]
+    config = layout.config or json.loads(read(_required(base, CONFIGURATION)))
+    if base.kind == "artifact":
+        check_arrangement(config, base.identity)
+    return merged(layout.tensors, peft, config)
+
+
+def _is_peft(source: LockedSource) -> bool:
+    return is_peft(file.path for file in source.files)
 
 
 def _source_tensor(tensor: LockedTensor, file: Digest) -> SourceTensor:
@@ -190,11 +224,13 @@ def _adapters_by_block(
     by_block: dict[str, list[_Addition]] = {block.label: [] for block in blocks}
     all_names = [tensor.name for block in blocks for tensor in block.tensors]
     for adapter, source in zip(spec.adapters, adapters, strict=True):
+        if _is_peft(source):
+            continue
         tensors = [tensor for tensor in source.tensors if tensor.file == ADAPTER_WEIGHTS]
         if not tensors:
             raise UnusableSource(
-                f"{source.identity} has no {ADAPTER_WEIGHTS}",
-                hint="give a LoRA adapter in mlx-lm's form; adapters of PEFT must be converted first",
+                f"{source.identity} has neither {ADAPTER_WEIGHTS} nor {PEFT_WEIGHTS}",
+                hint="give a LoRA adapter as mlx-lm or PEFT writes it",
             )
         configuration = _required(source, ADAPTER_CONFIGURATION).blob.digest
         weights = _required(source, ADAPTER_WEIGHTS).blob.digest

@@ -153,7 +153,7 @@ def test_a_base_that_cannot_be_carried_is_told_and_left_open(folder: Path, sourc
         ("PARAMETER top_k many", "no whole number"),
         ("PARAMETER num_predict 0", "not a value"),
         ("ADAPTER ./lora.gguf", "safetensors"),
-        ("ADAPTER ./weights", "form of mlx-lm"),
+        ("ADAPTER ./weights", "adapter_model.safetensors"),
         ("DRAFT small", "speculative"),
         ("RENDERER qwen3-coder", "template"),
         ("REQUIRES 0.19.0", "Ollama's version"),

@@ -140,5 +140,5 @@ def test_adapters_of_another_form_are_refused(config: Any, message: str, store: 
 
 def test_a_folder_without_an_adapter_is_refused(store: Store, tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", "qwen3")
-    with pytest.raises(UnusableSource, match=r"no adapters\.safetensors"):
+    with pytest.raises(UnusableSource, match=r"neither adapters\.safetensors nor adapter_model\.safetensors"):
         BlockBuild(store, base, adapted(base, 1, NONE), [base]).run()

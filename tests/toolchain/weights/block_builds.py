@@ -116,8 +116,9 @@ class BlockBuild:
     def plan(self) -> WeightPlan:
         """What is to be run."""
         adapters = [locked(path, f"adapter.{number}") for number, path in enumerate(self.adapters)]
+        files = Folders.of(self.folder, *self.adapters)
         return plan_weights(
-            self.spec, locked(self.folder), adapters, lambda file: (self.folder / file.path).read_bytes()
+            self.spec, locked(self.folder), adapters, lambda file: files.locate(file.blob.digest).read_bytes()
         )
 
     def _run_block(self, work: BlockWork, files: Folders) -> Mapping[str, Blob]:

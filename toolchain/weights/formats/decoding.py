@@ -12,6 +12,7 @@ import mlx.core as mx
 from toolchain.weights.decoded import Accuracy, DecodedTensor
 
 DECODERS: Final[Mapping[str, str]] = {
+    "lora": "toolchain.weights.peft.merging:merged_rows",
     "fp8-plain": "toolchain.weights.formats.fp8:rows_of_plain",
 }
 """Method to `module:function`."""
@@ -39,7 +40,8 @@ class Decoded:
 
     rows: mx.array
     """Of the tensor's dtype, (end - begin, columns); may be lazy."""
-    accuracy: Accuracy = "exact"
+    accuracy: Accuracy | None = "exact"
+    """None where the numbers are meant to be others than the source's."""
 
 
 Decoder = Callable[[DecodedTensor, Parts, int, int], Decoded]

@@ -1,0 +1,66 @@
+"""`rank_pattern` and `alpha_pattern` of PEFT: values by an expression over module paths, matched in bounded time.
+
+The first pattern that a path, or its end after a dot, matches wins (`peft.utils.other.get_pattern_key`). Adapters come
+from anywhere and Python's `re` has no limit of its own, so only expressions are taken that cannot run away. Names
+without any sign of an expression, which are nearly all, are compared as text; their dots are dots.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+_NAME: Final = re.compile(r"[\w.-]+", re.ASCII)
+_BOUNDED: Final = re.compile(r"\^?(?:[\w-]|\\?\.|\\d|\[[\w-]+\]|\.\*|\((?:\?:)?[\w.|-]+\))+\$?", re.ASCII)
+_LENGTH: Final = 256
+_MOST_CHOICES: Final = 16
+_MOST_EXPRESSIONS: Final = 32
+
+
+def is_bounded(pattern: str) -> bool:
+    """Whether a pattern is a name, or an expression with at most one `.*` and few alternatives, none of it repeated."""
+    choices = math.prod(group.count("|") + 1 for group in re.findall(r"\([^)]*\)", pattern))
+    return (
+        len(pattern) <= _LENGTH
+        and pattern.count(".*") <= 1
+        and choices <= _MOST_CHOICES
+        and _BOUNDED.fullmatch(pattern) is not None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModulePatterns:
+    """Values by pattern, in order."""
+
+    values: Mapping[str, float]
+    expressions: Mapping[str, re.Pattern[str]]
+    """Those patterns that are more than names."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, float]) -> ModulePatterns:
+        """Patterns for which `is_bounded` holds.
+
+        Raises:
+            ValueError: there are too many expressions among them, or one is none.
+        """
+        expressions = [pattern for pattern in values if not _NAME.fullmatch(pattern)]
+        if len(expressions) > _MOST_EXPRESSIONS:
+            raise ValueError("more than 32 regular expressions")
+        try:
+            return cls(values, {each: re.compile(rf"(.*\.)?({each})$") for each in expressions})
+        except re.error as error:
+            raise ValueError(f"a broken regular expression ({error})") from None
+
+    def value_of(self, module: str, default: float) -> float:
+        """The value for a module, by its path in the base model."""
+        for pattern, value in self.values.items():
+            expression = self.expressions.get(pattern)
+            if expression is None:
+                if module == pattern or module.endswith(f".{pattern}"):
+                    return value
+            elif expression.match(module):
+                return value
+        return default

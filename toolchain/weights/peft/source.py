@@ -1,0 +1,45 @@
+"""A locked source that holds an adapter of PEFT: known by its files, and read. What it changes is found elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from toolchain.lock.model import LockedFile, LockedSource
+from toolchain.weights.peft.configuration import PeftConfiguration, UnsupportedAdapter
+from toolchain.weights.peft.mapping import PeftAdapter
+from toolchain.weights.peft.parts import parts_of
+from toolchain.weights.reading import SourceTensor
+
+ADAPTER_WEIGHTS: Final = "adapters.safetensors"
+PEFT_WEIGHTS: Final = "adapter_model.safetensors"
+ADAPTER_CONFIGURATION: Final = "adapter_config.json"
+
+
+def is_peft(paths: Iterable[str]) -> bool:
+    """Whether a source with these files holds an adapter of PEFT: mlx-lm gives its weights another name."""
+    return PEFT_WEIGHTS in (names := set(paths)) and ADAPTER_WEIGHTS not in names
+
+
+def read_adapter(source: LockedSource, factor: float, read: Callable[[LockedFile], bytes]) -> PeftAdapter:
+    """Read a source for which `is_peft` holds.
+
+    Args:
+        source: The locked adapter.
+        factor: What the recipe multiplies its scale by.
+        read: Reads its configuration.
+
+    Raises:
+        UnsupportedAdapter: it cannot be merged.
+    """
+    configuration, weights = source.file(ADAPTER_CONFIGURATION), source.file(PEFT_WEIGHTS)
+    if configuration is None or weights is None:
+        raise UnsupportedAdapter(f"the adapter has no {ADAPTER_CONFIGURATION}", where=source.identity)
+    meant = PeftConfiguration.read(read(configuration), f"{source.identity}/{ADAPTER_CONFIGURATION}")
+    where = f"{source.identity}/{PEFT_WEIGHTS}"
+    tensors = [
+        SourceTensor(row.name, row.dtype, row.shape, weights.blob.digest, row.begin, row.size_bytes)
+        for row in source.tensors
+        if row.file == PEFT_WEIGHTS
+    ]
+    return PeftAdapter(meant, parts_of(meant, tensors, where), factor, where)
