@@ -119,8 +119,9 @@ def _merged(
 ) -> tuple[ModelTensor, ...]:
     """The tensors of a layout with the adapters of PEFT merged into them."""
     forms = [_is_peft(source) for source in adapters]
-    if read is None or not any(forms):
+    if not any(forms):
         return layout.tensors
+    assert read is not None, "the scale of an adapter stands in a file"
     if forms != sorted(forms, reverse=True):
         raise UnusableSource(
             "an adapter of PEFT comes after one of mlx-lm",

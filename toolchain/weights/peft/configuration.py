@@ -15,6 +15,7 @@ from registry.errors import UserError
 from toolchain.weights.peft.patterns import ModulePatterns, is_bounded
 
 MERGE_HINT: Final = "merge it with PEFT (`merge_and_unload`, then `save_pretrained`) and build from the merged model"
+SAVE_HINT: Final = "is the file complete? Save the adapter again with PEFT's `save_pretrained`"
 _UNMERGEABLE_HINT: Final = "no weights can hold this, so it cannot be built in; train a LoRA adapter"
 
 _UNMERGEABLE_TYPES: Final = frozenset(
@@ -86,9 +87,11 @@ class PeftConfiguration:
         try:
             config = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise UnsupportedAdapter(f"adapter_config.json is not JSON ({error})", where=where) from None
+            raise UnsupportedAdapter(
+                f"adapter_config.json is not JSON ({error})", where=where, hint=SAVE_HINT
+            ) from None
         if not isinstance(config, dict):
-            raise UnsupportedAdapter("adapter_config.json is not a JSON object", where=where)
+            raise UnsupportedAdapter("adapter_config.json is not a JSON object", where=where, hint=SAVE_HINT)
         return cls.of(config, where)
 
     @classmethod
@@ -97,7 +100,7 @@ class PeftConfiguration:
         _check_kind(config, where)
         saved = config.get("modules_to_save") or []
         if not isinstance(saved, list) or not all(isinstance(name, str) for name in saved):
-            raise UnsupportedAdapter("`modules_to_save` is no list of names", where=where)
+            raise UnsupportedAdapter("`modules_to_save` is no list of names", where=where, hint=SAVE_HINT)
         return cls(
             rank=int(_number(config.get("r"), "r", where, whole=True)),
             alpha=_number(config.get("lora_alpha"), "lora_alpha", where),
@@ -156,14 +159,16 @@ def _number(value: Any, field: str, where: str, *, whole: bool = False) -> float
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
     if not is_number or (whole and (value < 1 or value != int(value))):
         what = "no whole number above zero" if whole else "no number"
-        raise UnsupportedAdapter(f"`{field}` of adapter_config.json is {what}: {value!r:.80}", where=where)
+        raise UnsupportedAdapter(
+            f"`{field}` of adapter_config.json is {what}: {value!r:.80}", where=where, hint=SAVE_HINT
+        )
     return float(value)
 
 
 def _patterns(config: Mapping[str, Any], field: str, where: str, *, whole: bool = False) -> ModulePatterns:
     written = config.get(field) or {}
     if not isinstance(written, dict):
-        raise UnsupportedAdapter(f"`{field}` of adapter_config.json is no map", where=where)
+        raise UnsupportedAdapter(f"`{field}` of adapter_config.json is no map", where=where, hint=SAVE_HINT)
     for pattern in written:
         if not is_bounded(pattern):
             raise _refused(f"the regular expression `{pattern:.80}` in `{field}`", where)

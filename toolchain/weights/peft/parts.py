@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-from toolchain.weights.peft.configuration import MERGE_HINT, PeftConfiguration, UnsupportedAdapter
+from toolchain.weights.peft.configuration import MERGE_HINT, SAVE_HINT, PeftConfiguration, UnsupportedAdapter
 
 _PREFIX: Final = "base_model.model."
 _HALVES: Final = {
@@ -77,22 +77,26 @@ def parts_of(configuration: PeftConfiguration, tensors: Iterable[Row], where: st
     for name, tensor in by_name.items():
         _check_floating(tensor, where)
         if not name.startswith(_PREFIX):
-            raise UnsupportedAdapter(f"adapter tensor `{name:.200}` is not named as PEFT names them", where=where)
+            raise UnsupportedAdapter(
+                f"adapter tensor `{name:.200}` is not named as PEFT names them", where=where, hint=SAVE_HINT
+            )
         path, end = _split(name.removeprefix(_PREFIX))
         if len(path) > _LONGEST_PATH:
-            raise UnsupportedAdapter(f"adapter tensor `{name:.200}...` has too long a name", where=where)
+            raise UnsupportedAdapter(
+                f"adapter tensor `{name:.200}...` has too long a name", where=where, hint=SAVE_HINT
+            )
         if end is None:
             whole.append((_whole_parameter(configuration, path, name, where), tensor))
         elif (other := by_name.get(f"{_PREFIX}{path}.{_HALVES[end][0]}")) is None:
             raise UnsupportedAdapter(
                 f"adapter tensor `{name:.200}` has no `{_HALVES[end][0]}` beside it",
                 where=where,
-                hint="is the file complete? Save the adapter again with PEFT's `save_pretrained`",
+                hint=SAVE_HINT,
             )
         elif "A" in end:
             pairs.append(Pair(path, tensor, other, _HALVES[end][1]))
     if not pairs and not whole:
-        raise UnsupportedAdapter("the adapter holds no tensors", where=where)
+        raise UnsupportedAdapter("the adapter holds no tensors", where=where, hint=SAVE_HINT)
     _check_ranks(configuration, pairs, where)
     return AdapterParts(tuple(pairs), tuple(whole))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from toolchain.lock.model import LockedFile, LockedSource
-from toolchain.weights.peft.configuration import PeftConfiguration, UnsupportedAdapter
+from toolchain.weights.peft.configuration import SAVE_HINT, PeftConfiguration, UnsupportedAdapter
 from toolchain.weights.peft.mapping import PeftAdapter
 from toolchain.weights.peft.parts import parts_of
 from toolchain.weights.reading import SourceTensor
@@ -34,7 +34,7 @@ def read_adapter(source: LockedSource, factor: float, read: Callable[[LockedFile
     """
     configuration, weights = source.file(ADAPTER_CONFIGURATION), source.file(PEFT_WEIGHTS)
     if configuration is None or weights is None:
-        raise UnsupportedAdapter(f"the adapter has no {ADAPTER_CONFIGURATION}", where=source.identity)
+        raise UnsupportedAdapter(f"the adapter has no {ADAPTER_CONFIGURATION}", where=source.identity, hint=SAVE_HINT)
     meant = PeftConfiguration.read(read(configuration), f"{source.identity}/{ADAPTER_CONFIGURATION}")
     where = f"{source.identity}/{PEFT_WEIGHTS}"
     tensors = [
