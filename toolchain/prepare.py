@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from registry.errors import UserError
@@ -14,6 +14,7 @@ from toolchain.lock.file import lock_path, read, write
 from toolchain.lock.identity import identity, locked_identity
 from toolchain.lock.judge import require_current, staleness
 from toolchain.lock.model import Lock, LockedSource
+from toolchain.lock.settle import settle
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.sources.file_index import FileIndex
 from toolchain.spec.recipe import Recipe
@@ -54,8 +55,12 @@ class LockedRecipe:
 
         Raises:
             UnknownVariant: the recipe has no variant of a name in `only`.
+            StaleLock: the lock lacks a source.
+            QuantizedBase: what the recipe says of quantization does not go with a base.
         """
-        specs = self.recipe.variants()
+        pinned = [pin(spec, self.lock.sources, self.catalogue) for spec in self.recipe.variants()]
+        variants = [replace(it, spec=settle(it.spec, it.base, self.recipe)) for it in pinned]
+        specs = tuple(variant.spec for variant in variants)
         wanted = tuple(only) or tuple(spec.variant for spec in specs)
         unknown = set(wanted) - {spec.variant for spec in specs}
         if unknown:
@@ -66,9 +71,9 @@ class LockedRecipe:
             )
 
         return tuple(
-            pin(spec, self.lock.sources, self.catalogue, is_default=position == 0)
-            for position, spec in enumerate(specs)
-            if spec.variant in wanted
+            replace(variant, is_default=position == 0)
+            for position, variant in enumerate(variants)
+            if variant.spec.variant in wanted
         )
 
 

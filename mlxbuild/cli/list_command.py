@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.holding import weights_told
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store
 from registry.artifact.media_types import TITLE
@@ -40,7 +41,7 @@ def list_artifacts(
                 row |= {
                     "size": artifact.size_bytes,
                     "parameters": settings.get("paramSize", ""),
-                    "quantization": settings.get("quantization") or settings.get("precision", ""),
+                    "quantization": weights_told(artifact),
                 }
             rows.append(row)
     if as_json:

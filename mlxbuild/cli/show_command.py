@@ -6,6 +6,7 @@ import json
 
 import typer
 
+from mlxbuild.cli.holding import weights_told
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import find, open_store
 from registry.artifact.reader import Artifact
@@ -86,7 +87,7 @@ def _print(artifact: Artifact, *, with_files: bool) -> None:
         "family": descriptor.get("family"),
         "parameters": settings.get("paramSize"),
         "precision": settings.get("precision"),
-        "quantization": settings.get("quantization"),
+        "quantization": told if (told := weights_told(artifact)) != settings.get("precision") else None,
         "licenses": ", ".join(descriptor.get("licenses", [])),
         "revision": descriptor.get("revision"),
         "size": format_bytes(artifact.size_bytes),

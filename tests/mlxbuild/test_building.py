@@ -8,7 +8,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.mlxbuild.conftest import CommandLine
+from toolchain.weights.safetensors import read_file_header
 
 BLOCKS = ("000", "001", "002", "embeddings", "head")
 
@@ -157,6 +160,73 @@ def test_an_artifact_can_be_the_base_of_another(mlxbuild: CommandLine, tmp_path:
     defaults = json.loads(mlxbuild("show", "child:int8", "--json").out)["defaults"]
     assert defaults["system_prompt"] == "Be brief."
     assert mlxbuild("verify", "child:int8").code == 0
+
+
+def _child(mlxbuild: CommandLine, tmp_path: Path, *lines: str) -> CommandLine:
+    child = tmp_path / "child"
+    child.mkdir(exist_ok=True)
+    text = "\n".join(('name: child\nversion: "2.0"\nbase: {from: "tiny:int4"}', *lines, ""))
+    (child / "ModelSpec.yaml").write_text(text)
+    return CommandLine(child, mlxbuild.home)
+
+
+@pytest.mark.parametrize("written", [(), ("quantization: keep",)])
+def test_what_is_built_of_quantized_weights_keeps_them_and_says_so(
+    mlxbuild: CommandLine, tmp_path: Path, written: tuple[str, ...]
+) -> None:
+    mlxbuild.built()
+    child = _child(mlxbuild, tmp_path, *written)
+    planned = child("plan", "--json")
+    assert planned.code == 0, planned.err
+    assert "child:keep/pack" in planned.out
+    done = child("create")
+    assert done.out.startswith("child:keep@2.0 sha256:"), done.err
+    assert "  quantization: keep (int4, groups of 64)\n" in child("show", "child:keep").out
+    weights = {row["name"]: row["quantization"] for row in json.loads(child("list", "--json").out)}
+    assert weights["child:keep"] == weights["child:latest"] == "keep (int4, groups of 64)"
+    assert "child:none" not in weights
+    assert child("create", "--expect-cached", "--variant", "keep").code == 0
+    assert child("verify", "child:keep", "--rebuild").code == 0
+    for name in ("tiny:int4", "child:keep"):
+        assert child("export", name, str(tmp_path / name)).code == 0
+    theirs, ours = (tmp_path / "tiny:int4", tmp_path / "child:keep")
+    assert (ours / "config.json").read_bytes() == (theirs / "config.json").read_bytes()
+    assert _tensors(ours) == _tensors(theirs)
+
+
+def _tensors(folder: Path) -> dict[str, bytes]:
+    found = {}
+    for file in folder.glob("model*.safetensors"):
+        with file.open("rb") as stream:
+            for tensor in read_file_header(file):
+                stream.seek(tensor.begin)
+                found[f"{tensor.name} {tensor.dtype} {tensor.shape}"] = stream.read(tensor.size_bytes)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("none", "`quantization: none` asks for unquantized weights, but the base is quantized"),
+        ("fp16", "`quantization: fp16` asks for unquantized weights, but the base is quantized"),
+        ("int8", "the weights of the base are quantized already; quantizing again would round them twice"),
+    ],
+)
+def test_quantized_weights_are_not_called_otherwise(
+    mlxbuild: CommandLine, tmp_path: Path, written: str, message: str
+) -> None:
+    mlxbuild.built()
+    child = _child(mlxbuild, tmp_path, f"quantization: {written}")
+    for again in (False, True):  # the second time the recipe is remembered
+        done = child("create", "--progress", "none")
+        assert (done.code, done.out) == (2, ""), again
+        assert [
+            line.replace(f"{child.folder}/", "") for line in done.err.splitlines() if not line.startswith("locking")
+        ] == [
+            f"error[quantized-base]: {message}",
+            "  --> ModelSpec.yaml:4:15",
+            "hint: say `quantization: keep`, or name the unquantized base",
+        ]
 
 
 def test_a_stale_lock_is_renewed_at_a_desk_and_refused_in_ci(mlxbuild: CommandLine) -> None:

@@ -53,7 +53,7 @@ def _shared_tag(
 
 def bad_gates(form: ModelSpec, specs: list[ResolvedSpec], positions: Positions) -> list[Problem]:
     """Tests that share a name, or are restricted to variants that the recipe does not have."""
-    labels = [spec.variant for spec in specs]
+    labels = [*dict.fromkeys(label for spec in specs for label in spec.labels)]
     names: set[str] = set()
     problems = []
     for number, gate in enumerate(form.tests or ()):
@@ -77,5 +77,7 @@ def with_own_gates(spec: ResolvedSpec, form: ModelSpec) -> ResolvedSpec:
     written = form.tests or ()
     if all(gate.only is None for gate in written):
         return spec
-    kept = (gate for gate, of in zip(spec.gates, written, strict=True) if of.only is None or spec.variant in of.only)
+    kept = (
+        gate for gate, of in zip(spec.gates, written, strict=True) if of.only is None or {*spec.labels} & {*of.only}
+    )
     return replace(spec, gates=tuple(kept))

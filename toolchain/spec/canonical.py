@@ -52,6 +52,7 @@ def canonical(spec: ResolvedSpec) -> dict[str, Any]:
         "gates": [{"kind": it.kind, "name": it.name, "parameters": dict(it.parameters)} for it in spec.gates],
         "annotations": dict(spec.annotations),
         **({} if spec.pooling is None else {"pooling": spec.pooling}),
+        **({} if spec.kept_variant is None else {"kept_variant": spec.kept_variant}),
     }
 
 
@@ -149,6 +150,7 @@ def _spec(document: Mapping[str, Any], recipe: Path) -> ResolvedSpec:
         annotations=dict(document["annotations"]),
         license_files=tuple((name, text) for name, text in document["license_files"]),
         pooling=document.get("pooling"),
+        kept_variant=document.get("kept_variant"),
     )
 
 

@@ -15,10 +15,11 @@ class Built(NamedTuple):
     first: bool
 
     def names(self) -> Iterator[str]:
-        """Every store name that building it moves."""
+        """Every store name that building it moves, or may move."""
         spec = self.spec
-        yield f"{spec.name}:{spec.variant}-{spec.version}"
-        yield f"{spec.name}:{spec.variant}"
+        for label in spec.labels:
+            yield f"{spec.name}:{label}-{spec.version}"
+            yield f"{spec.name}:{label}"
         if self.first:
             yield f"{spec.name}:{spec.version}"
             yield f"{spec.name}:latest"

@@ -18,7 +18,7 @@ from toolchain.spec.problems import Code, Problem, SpecError
 from toolchain.spec.recipe import Recipe
 from toolchain.spec.recipe_folder import RecipeFolder
 from toolchain.spec.resolve import resolve
-from toolchain.spec.resolved import ResolvedSpec
+from toolchain.spec.resolved import KEEP, ResolvedSpec
 from toolchain.spec.variants import Matrix
 from toolchain.spec.written.recipe import ModelSpec, VariantsForm
 
@@ -102,7 +102,9 @@ def _variants(
         whole = form if not point.chosen else _validate(ModelSpec, point.data, point.positions, folder, problems)
         if whole is not None:
             spec = resolve(whole, path, folder, point.positions.replaced_origins(origins))
-            specs.append(replace(spec, variant=matrix.label(point, spec.quantization.label, spec.version)))
+            label = matrix.label(point, spec.quantization.label, spec.version)
+            kept = matrix.label(point, KEEP, spec.version) if spec.kept_variant is not None else None
+            specs.append(replace(spec, variant=label, kept_variant=kept))
     problems += matrix.problems
     if form is None or matrix.problems or len(specs) < len(points):
         return ()

@@ -93,6 +93,7 @@ def resolve(
         annotations=dict(sorted((form.annotations or {}).items())),
         license_files=license_files,
         pooling=form.pooling,
+        kept_variant=KEEP if form.quantization is None and not is_gguf(base) else None,
         origins=origins,
     )
 

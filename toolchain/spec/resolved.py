@@ -146,6 +146,9 @@ class ResolvedSpec:
     """(file name, text)."""
     pooling: Literal["mean", "cls", "last"] | None = None
     """How texts become vectors; None leaves it to the base."""
+    kept_variant: str | None = None
+    """What the variant is called if its base turns out to be quantized, where the recipe says nothing of quantization;
+    None once that is settled (`toolchain.lock.settle`)."""
     origins: Mapping[str, Location] | None = field(default=None, compare=False, repr=False)
     """Dotted key to where its value was written; no part of what the spec means."""
 
@@ -153,3 +156,8 @@ class ResolvedSpec:
     def label(self) -> str:
         """`name:variant@version`."""
         return f"{self.name}:{self.variant}@{self.version}"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the variant is called, or, while that is not settled, may be called."""
+        return (self.variant,) if self.kept_variant is None else (self.variant, self.kept_variant)

@@ -1,0 +1,44 @@
+"""How the weights of an artifact are told in one phrase: their form, and for kept ones what was kept."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from registry.artifact.reader import Artifact
+from toolchain.spec.resolved import KEEP
+
+_CONFIGURATION = "config.json"
+
+
+def weights_told(artifact: Artifact) -> str:
+    """Such as `mlx-affine-4bit-g64`, `bfloat16`, or `keep (int4, groups of 64)`; empty where nothing is known."""
+    settings = artifact.config.get("config", {})
+    told = str(settings.get("quantization") or settings.get("precision") or "")
+    return f"{KEEP} ({_kept(artifact) or told})" if _keeps(artifact) else told
+
+
+def _keeps(artifact: Artifact) -> bool:
+    from toolchain.rebuild import RECIPE_FILE
+
+    if artifact.file(RECIPE_FILE) is None:
+        return False
+    quantization = json.loads(artifact.read(RECIPE_FILE)).get("quantization")
+    return isinstance(quantization, dict) and quantization.get("label") == KEEP
+
+
+def _kept(artifact: Artifact) -> str | None:
+    """The scheme that config.json names, and for how many modules it names others."""
+    config = json.loads(artifact.read(_CONFIGURATION)) if artifact.file(_CONFIGURATION) is not None else {}
+    scheme = config.get("quantization")
+    if not isinstance(scheme, dict) or not isinstance(scheme.get("bits"), int):
+        return None
+    others = [value for value in scheme.values() if isinstance(value, dict | bool)]
+    more = f"; others for {len(others)} module{'s' if len(others) > 1 else ''}" if others else ""
+    return f"{_scheme_told(scheme)}{more}"
+
+
+def _scheme_told(scheme: dict[str, Any]) -> str:
+    mode = scheme.get("mode", "affine")
+    name = f"int{scheme['bits']}" if mode == "affine" else mode
+    return f"{name}, groups of {scheme.get('group_size')}"

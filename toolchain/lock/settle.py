@@ -1,0 +1,80 @@
+"""Settles what a recipe can say only with its base at hand: whether weights stay as the base has them quantized."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from registry.errors import Location, UserError
+from toolchain.lock.model import LockedSource, LockedTensor
+from toolchain.spec.recipe import Recipe
+from toolchain.spec.resolved import KEEP, Quantization, ResolvedSpec
+
+_PACKED_DTYPES = frozenset({"U8", "I8", "U32", "I32"})
+_SCALES = (".scales", "_scales", ".weight_scale")
+"""How the scales of a packed matrix are called beside it: by MLX, GPTQ and AWQ; for MXFP4; by compressed-tensors."""
+
+
+class QuantizedBase(UserError):
+    """A recipe asks for a quantization of weights that are quantized already."""
+
+    code = "quantized-base"
+
+
+def settle(spec: ResolvedSpec, base: LockedSource, recipe: Recipe | None = None) -> ResolvedSpec:
+    """The spec with its quantization settled: `keep` where it says nothing and the base is quantized.
+
+    Args:
+        spec: A variant as its recipe gives it.
+        base: Its locked base.
+        recipe: Where it was written, for the error.
+
+    Raises:
+        QuantizedBase: the recipe wants weights unquantized, or quantized otherwise, that MLX has quantized already.
+    """
+    if spec.kept_variant is not None and is_packed(base):
+        return replace(spec, variant=spec.kept_variant, quantization=Quantization(KEEP, None), kept_variant=None)
+    if not spec.quantization.keeps and is_quantized_by_mlx(base):
+        where = _written(spec, recipe)
+        message = f"`quantization: {spec.quantization.label}` asks for unquantized weights, but the base is quantized"
+        if spec.quantization.scheme is not None:
+            message = "the weights of the base are quantized already; quantizing again would round them twice"
+        raise QuantizedBase(message, where=where, hint="say `quantization: keep`, or name the unquantized base")
+    return replace(spec, kept_variant=None)
+
+
+def is_quantized_by_mlx(base: LockedSource) -> bool:
+    """Whether weights are as MLX quantizes them: 32-bit words, with scales beside them."""
+    names = {tensor.name for tensor in base.tensors}
+    return any(
+        tensor.dtype == "U32" and tensor.name.endswith(".weight") and f"{_stem(tensor)}.scales" in names
+        for tensor in base.tensors
+    )
+
+
+def is_packed(base: LockedSource) -> bool:
+    """Whether weights are integers that mean something with their scales alone, whoever packed them."""
+    names = {tensor.name for tensor in base.tensors}
+    return any(
+        tensor.dtype in _PACKED_DTYPES
+        and len(tensor.shape) > 1
+        and any(
+            f"{stem}{scales}" in names
+            for stem in (_stem(tensor), tensor.name.removesuffix("_blocks"))
+            for scales in _SCALES
+        )
+        for tensor in base.tensors
+    )
+
+
+def _stem(tensor: LockedTensor) -> str:
+    return tensor.name.rpartition(".")[0]
+
+
+def _written(spec: ResolvedSpec, recipe: Recipe | None) -> Location | str:
+    """Where the quantization stands in the recipe's file."""
+    origins = spec.origins
+    if origins is None and recipe is not None:  # a remembered recipe has no places
+        from toolchain.spec.load import load
+
+        origins = next((it.origins for it in load(recipe.path).variants() if it.variant == spec.variant), None)
+    return (origins or {}).get("quantization", str(spec.recipe))
