@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,9 +14,11 @@ import ollama
 import psutil
 import pytest
 
+from registry.artifact.reader import Artifact
 from registry.digest import Digest
 from tests.mlxbuild.serving.conftest import PROGRAM, ROOT, ServeProcess
 from tests.mlxbuild.serving.test_faults import soon
+from tests.toolchain.weights.peft_adapters import Adapter, load, merge_and_unload
 
 MODEL = ROOT / "examples" / "hello" / "model"
 QUESTION = {"role": "user", "content": "What is a lock?"}
@@ -116,6 +119,28 @@ def test_files_never_write_into_the_store(raw: httpx.Client, served: ServeProces
     assert raw.post("/api/create", json={"modelspec": RECIPE, "files": long, "stream": False}).status_code == 400
     for digest, content in ((one, b"one"), (other, b"other")):
         assert served.store.read(Digest.parse(digest)) == content
+
+
+def test_an_adapter_of_peft_is_merged(
+    raw: httpx.Client, served: ServeProcess, files: dict[str, str], tmp_path: Path
+) -> None:
+    adapter = Adapter({"model.layers.0.self_attn.q_proj": 4}).write(tmp_path / "adapter", load(MODEL))
+    merged = merge_and_unload(MODEL, adapter, tmp_path / "merged")
+    sent = {path.name: post_blob(raw, path.read_bytes()) for path in adapter.iterdir()}
+    weights = {"model.safetensors": post_blob(raw, (merged / "model.safetensors").read_bytes())}
+    assert create(raw, model="adapted", files=flat(files), adapters=sent)[-1] == {"status": "success"}
+    assert create(raw, model="merged", files=flat(files) | weights)[-1] == {"status": "success"}
+
+    def shards(name: str) -> list[Digest]:
+        artifact = Artifact.open(served.store, Digest.parse(f"sha256:{names(raw)[name]}"))
+        return [file.blob.digest for file in artifact.files if file.path.endswith(".safetensors")]
+
+    assert shards("adapted:latest") == shards("merged:latest") != shards("hello:latest")
+    told = create(raw, model="twice", **{"from": "hello"}, adapters=sent)[-1]
+    assert "which the base model holds quantized" in told["error"]
+    config = json.loads((adapter / "adapter_config.json").read_text()) | {"use_dora": True}
+    changed = sent | {"adapter_config.json": post_blob(raw, json.dumps(config).encode())}
+    assert "DoRA" in create(raw, model="dora", files=flat(files), adapters=changed)[-1]["error"]
 
 
 def test_a_gate_that_fails_moves_no_name(raw: httpx.Client, files: dict[str, str]) -> None:
