@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +20,7 @@ from registry.store.durable import replace_file
 from registry.store.errors import DiskFull, StoreFailure
 from toolchain.lock.errors import DamagedLock, LockMissing
 from toolchain.lock.model import Lock, LockedFile, LockedSource, LockedTensor
+from toolchain.sources.gguf.types import TYPES_BY_NAME
 from toolchain.weights.safetensors import DTYPE_SIZES
 
 LOCK_NAME = "ModelSpec.lock"
@@ -30,6 +31,7 @@ _HEADER = re.compile(r"# [^\n]*\n# checksum (sha256:[0-9a-f]{64})\n")
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
 _KINDS = ("artifact", "folder", "hub")
 _COMMIT = re.compile("[0-9a-f]{40}")
+_DERIVED = "derived"
 _AGAIN = "run `mlxbuild lock`"
 
 
@@ -154,19 +156,29 @@ def _source(source: LockedSource) -> str:
         "pinned": source.pinned,
         "include": list(source.include),
     }
+    if source.gguf is not None:
+        fields |= {"gguf": source.gguf, "header": str(source.header)}
     lines = [f'"{name}": {_json(value)}' for name, value in fields.items()]
     files = (
-        f"{_json(file.path)}: {_json([str(file.blob.digest), file.blob.size_bytes])}"
+        f"{_json(file.path)}: {_json([str(file.blob.digest), file.blob.size_bytes, *([_DERIVED] * file.derived)])}"
         for file in sorted(source.files, key=lambda file: file.path)
     )
     tables: dict[str, list[str]] = {}
     for tensor in sorted(source.tensors, key=lambda tensor: (tensor.file, tensor.name)):
         shape = ", ".join(map(str, tensor.shape))
-        row = f"[{_json(tensor.dtype)}, [{shape}], {tensor.begin}, {tensor.size_bytes}]"
+        changes = _changes(tensor)
+        change = f", {_json(changes)}" if changes else ""
+        row = f"[{_json(tensor.dtype)}, [{shape}], {tensor.begin}, {tensor.size_bytes}{change}]"
         tables.setdefault(tensor.file, []).append(f"{_json(tensor.name)}: {row}")
     tensors = (f"{_json(file)}: {_block('{', '}', rows, 8)}" for file, rows in tables.items())
     lines += [f'"files": {_block("{", "}", files, 6)}', f'"tensors": {_block("{", "}", tensors, 6)}']
     return _block("{", "}", lines, 4)
+
+
+def _changes(tensor: LockedTensor) -> dict[str, Any]:
+    """What a GGUF's converter did to a tensor, only where it did anything."""
+    permuted = {} if tensor.permuted_heads is None else {"permuted_heads": tensor.permuted_heads}
+    return permuted | ({} if tensor.offset == 0 else {"offset": tensor.offset})
 
 
 def _block(begin: str, end: str, lines: Iterable[str], indent: int) -> str:
@@ -186,24 +198,65 @@ def _read_source(entry: dict[str, Any]) -> LockedSource:
     _require(_pinned(kind, pinned), f"`{role}` is not pinned as a {kind} source is")
     files = []
     sizes = {}
-    for path, (digest, size_bytes) in entry["files"].items():
+    gguf, header = entry.get("gguf"), entry.get("header")
+    _require(gguf is None or (isinstance(gguf, str) and gguf in entry["files"]), "the GGUF file is none of the files")
+    for path, (digest, size_bytes, *mark) in entry["files"].items():
         _require(not unsafe(path), f"the path {path!a} is not safe")
         _require(type(size_bytes) is int and size_bytes >= 0, f"`{path}` has no size")
-        files.append(LockedFile(path, Blob(Digest.parse(digest), size_bytes)))
+        _require(mark == [] or (mark == [_DERIVED] and gguf is not None), f"`{path}` has a mark that is not known")
+        files.append(LockedFile(path, Blob(Digest.parse(digest), size_bytes), derived=bool(mark)))
         sizes[path] = size_bytes
     _require(not collisions(sizes), "two paths are one file on systems that ignore case")
-    tensors = [tensor for file, table in entry["tensors"].items() for tensor in _read_tensors(file, sizes[file], table)]
-    return LockedSource(role, kind, identity, requested, pinned, tuple(files), tuple(tensors), tuple(include))
+    size_of = _safetensors_bytes if gguf is None else _gguf_bytes
+    tensors = [
+        tensor
+        for file, table in entry["tensors"].items()
+        for tensor in _read_tensors(file, sizes[file], table, size_of)
+    ]
+    return LockedSource(
+        role=role,
+        kind=kind,
+        identity=identity,
+        requested=requested,
+        pinned=pinned,
+        files=tuple(files),
+        tensors=tuple(tensors),
+        include=tuple(include),
+        gguf=gguf,
+        header=None if gguf is None else Digest.parse(str(header)),
+    )
 
 
-def _read_tensors(file: str, file_bytes: int, table: dict[str, Any]) -> Iterable[LockedTensor]:
-    for name, (dtype, shape, begin, size_bytes) in table.items():
+def _safetensors_bytes(dtype: str, numbers: int) -> int:
+    return numbers * DTYPE_SIZES[dtype]
+
+
+def _gguf_bytes(dtype: str, numbers: int) -> int:
+    kind = TYPES_BY_NAME[dtype]
+    return numbers // kind.block_numbers * kind.block_bytes
+
+
+def _read_tensors(
+    file: str, file_bytes: int, table: dict[str, Any], size_of: Callable[[str, int], int]
+) -> Iterable[LockedTensor]:
+    for name, (dtype, shape, begin, size_bytes, *changes) in table.items():
         whole = type(begin) is int and type(size_bytes) is int and all(type(length) is int for length in shape)
         if not whole or begin < 0 or size_bytes < 0 or begin + size_bytes > file_bytes or min(shape, default=0) < 0:
             raise ValueError(f"the tensor `{name}` does not lie in `{file}`")
-        if math.prod(shape) * DTYPE_SIZES[dtype] != size_bytes:
+        if size_of(dtype, math.prod(shape)) != size_bytes:
             raise ValueError(f"the tensor `{name}` has another size than its shape")
-        yield LockedTensor(name, dtype, tuple(shape), file, begin, size_bytes)
+        yield LockedTensor(name, dtype, tuple(shape), file, begin, size_bytes, **_read_changes(changes))
+
+
+def _read_changes(written: list[Any]) -> dict[str, Any]:
+    if not written:
+        return {}
+    (changes,) = written
+    heads, offset = changes.get("permuted_heads"), changes.get("offset", 0.0)
+    _require(changes.keys() <= {"permuted_heads", "offset"}, "a tensor is changed in a way that is not known")
+    _require(heads is None or (type(heads) is int and heads > 0), "`permuted_heads` is no count")
+    _require(type(offset) is float and math.isfinite(offset), "`offset` is no number")
+    return {"permuted_heads": heads, "offset": offset}
 
 
 def _pinned(kind: str, pinned: object) -> bool:

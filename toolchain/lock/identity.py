@@ -17,23 +17,25 @@ class Identity:
     name: str
     requested: str | None = None
     include: tuple[str, ...] = ()
+    gguf: str | None = None
 
     def __str__(self) -> str:
         revision = f"@{self.requested}" if self.requested else ""
-        return f"`{self.name}{revision}`"
+        file = f"/{self.gguf}" if self.gguf else ""
+        return f"`{self.name}{revision}{file}`"
 
 
 def identity(source: Source) -> Identity:
     """How a recipe names a source."""
     match source:
-        case HubSource(repository, revision, include):
-            return Identity("hub", repository, revision, tuple(include))
-        case FolderSource(written=written):
-            return Identity("folder", written)
+        case HubSource(repository, revision, include, gguf):
+            return Identity("hub", repository, revision, tuple(include), gguf)
+        case FolderSource(written=written, gguf=gguf):
+            return Identity("folder", written, gguf=gguf)
         case ArtifactSource(reference):
             return Identity("artifact", str(reference))
 
 
 def locked_identity(source: LockedSource) -> Identity:
     """How the recipe named a source when it was locked."""
-    return Identity(source.kind, source.identity, source.requested, source.include)
+    return Identity(source.kind, source.identity, source.requested, source.include, source.gguf)

@@ -16,9 +16,10 @@ from toolchain.lock.model import Lock, LockedSource
 from toolchain.sources.errors import FileIndexFailure
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.folder import folder_files
+from toolchain.sources.gguf.split import split_paths
 from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import FolderSource, Source
-from toolchain.spec.sources import sources_digest, sources_of
+from toolchain.spec.resolved import FolderSource, Source, is_gguf
+from toolchain.spec.sources import inherits_tokenizer, sources_digest, sources_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ def staleness(recipe: Recipe, lock: Lock, index: FileIndex) -> tuple[Staleness, 
             reasons.append(Staleness("missing", role, f"the lock has no source `{role}`"))
         elif (renamed := _renamed(role, source, locked)) is not None:
             reasons.append(renamed)
+        elif is_gguf(source) and locked.derives_tokenizer != inherits_tokenizer(recipe, source):
+            has = "has a" if locked.derives_tokenizer else "lacks the"
+            reasons.append(Staleness("files", role, f"the lock {has} tokenizer that follows from `{role}`"))
         elif isinstance(source, FolderSource):
             reasons += _folder_reasons(role, source, locked, index)
     for locked in lock.sources:
@@ -79,7 +83,7 @@ def _renamed(role: str, source: Source, locked: LockedSource) -> Staleness | Non
     now, then = identity(source), locked_identity(locked)
     if now == then:
         return None
-    if (now.kind, now.name) != (then.kind, then.name):
+    if (now.kind, now.name, now.gguf) != (then.kind, then.name, then.gguf):
         return Staleness("renamed", role, f"`{role}` is {now} in the recipe, and {then} in the lock")
     if now.requested != then.requested:
         sentence = f"`{role}` asks for the revision `{now.requested}`, and the lock pins `{then.requested}`"
@@ -88,9 +92,9 @@ def _renamed(role: str, source: Source, locked: LockedSource) -> Staleness | Non
 
 
 def _folder_reasons(role: str, source: FolderSource, locked: LockedSource, index: FileIndex) -> list[Staleness]:
-    pinned = {file.path: file.blob for file in locked.files}
+    pinned = {file.path: file.blob for file in locked.files if not file.derived}
     try:
-        found = folder_files(source.path, role=role)
+        found = folder_files(source.path, role=role) if source.gguf is None else _gguf_files(source, source.gguf)
         reasons = [f"`{path}` in `{source.written}` is new" for path in found if path not in pinned]
         reasons += [f"`{path}` in `{source.written}` is gone" for path in pinned if path not in found]
         _hash_unknown([source.path / path for path in found if path in pinned], index)
@@ -104,6 +108,10 @@ def _folder_reasons(role: str, source: FolderSource, locked: LockedSource, index
     except MlxbuildError as error:
         reasons = [f"`{source.written}`: {error.message}"]
     return [Staleness("files", role, reason) for reason in reasons]
+
+
+def _gguf_files(source: FolderSource, name: str) -> tuple[str, ...]:
+    return tuple(path for path in split_paths(name) if (source.path / path).is_file())
 
 
 def _hash_unknown(places: list[Path], index: FileIndex) -> None:

@@ -10,11 +10,12 @@ from registry.store.layout import Store
 from toolchain.lock.identity import Identity, identity, locked_identity
 from toolchain.lock.model import Lock, LockedSource
 from toolchain.lock.pin import pin_artifact, pin_folder, pin_hub
+from toolchain.lock.pin_gguf import pin_gguf_folder, pin_gguf_hub
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.hub import Hub
 from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, Source
-from toolchain.spec.sources import sources_digest, sources_of
+from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, Source, is_gguf
+from toolchain.spec.sources import inherits_tokenizer, sources_digest, sources_of
 
 
 def make_lock(
@@ -47,7 +48,11 @@ def make_lock(
     for role, source in sorted(sources_of(recipe).items()):
         moves = upgrade if isinstance(upgrade, bool) else role in upgrade
         before = None if previous is None else _before(previous, role, identity(source))
-        locked.append(_lock_source(role, source, store, before, moves, hub, index))
+        if is_gguf(source):
+            tokenizer = inherits_tokenizer(recipe, source)
+            locked.append(_lock_gguf(role, source, store, before, moves, hub, index, tokenizer=tokenizer))
+        else:
+            locked.append(_lock_source(role, source, store, before, moves, hub, index))
     return Lock(sources_digest(recipe), tuple(locked))
 
 
@@ -101,11 +106,34 @@ def _lock_source(
             if before is not None and before.pinned == str(digest):
                 return replace(before, role=role)
             return pin_artifact(role, source, store, digest)
-        case HubSource(repository, revision, include):
+        case HubSource(repository=repository, revision=revision, include=include):
             commit = pinned or hub.commit(repository, revision)
             if before is not None and before.pinned == commit and before.include == include:
                 return replace(before, role=role)
             return pin_hub(role, source, hub, commit, index)
+
+
+def _lock_gguf(
+    role: str,
+    source: Source,
+    store: Store,
+    before: LockedSource | None,
+    moves: bool,
+    hub: Hub,
+    index: FileIndex,
+    *,
+    tokenizer: bool,
+) -> LockedSource:
+    if isinstance(source, FolderSource):
+        return pin_gguf_folder(role, source, index, store, tokenizer=tokenizer)
+    assert isinstance(source, HubSource)
+    pinned = None if before is None or moves else before.pinned
+    commit = pinned or hub.commit(source.repository, source.revision)
+    same = before is not None and before.pinned == commit and before.derives_tokenizer == tokenizer
+    # Where a document is gone, this version may derive another: then it is locked anew.
+    if before is not None and same and all(store.has(file.blob.digest) for file in before.files if file.derived):
+        return replace(before, role=role)
+    return pin_gguf_hub(role, source, hub, commit, index, store, tokenizer=tokenizer)
 
 
 def _before(previous: Lock, role: str, wanted: Identity) -> LockedSource | None:

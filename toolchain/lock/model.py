@@ -19,6 +19,8 @@ class LockedFile:
     path: str
     """Relative, with `/`."""
     blob: Blob
+    derived: bool = False
+    """Whether no source holds it: it follows from the header of the source's GGUF file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +29,17 @@ class LockedTensor:
 
     name: str
     dtype: str
-    """As in the safetensors header: BF16, F32, U8, ..."""
+    """As in the safetensors header: BF16, F32, U8, ...; as in the GGUF header: Q4_K, F32, ..."""
     shape: tuple[int, ...]
     file: str
     """Path of a `LockedFile` of the same source."""
     begin: int
     """Absolute offset in the file, in bytes (past the header)."""
     size_bytes: int
+    permuted_heads: int | None = None
+    """Of a GGUF file: of how many heads the two halves of rows are interleaved, to be undone."""
+    offset: float = 0.0
+    """Of a GGUF file: what was added to each number, to be subtracted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,16 @@ class LockedSource:
     """By file, then by name."""
     include: tuple[str, ...] = ()
     """The globs of a hub source, as written."""
+    gguf: str | None = None
+    """The GGUF file that the model is in, or the first of its parts; None for safetensors. Its tensors are named as in
+    the model that they make."""
+    header: Digest | None = None
+    """Over the headers of its GGUF files, which is all that was read of them."""
+
+    @property
+    def derives_tokenizer(self) -> bool:
+        """Whether the tokenizer follows from the GGUF file, too."""
+        return any(file.derived and file.path == "tokenizer.json" for file in self.files)
 
     def file(self, path: str) -> LockedFile | None:
         """The file of that path, if the source has it."""

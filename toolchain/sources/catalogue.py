@@ -82,7 +82,7 @@ class SourceCatalogue:
             checkpoint: Called between pieces; may raise.
 
         Raises:
-            StaleLock: a local file is not what the lock says.
+            StaleLock: a local file is not what the lock says, or a derived one would come out otherwise today.
             SourceCorrupt: what the Hub or the store hands out is not what the lock says.
             SourceMissing: it is nowhere.
             HubUnreachable, HubRateLimited, Offline, RepositoryMissing, GatedRepository, RevisionMissing,
@@ -91,6 +91,8 @@ class SourceCatalogue:
         for path in self._index.paths(file.blob.digest, settled=True):
             progress(file.blob.size_bytes)
             return path
+        if file.derived:
+            return self._derive(source, file)
         verification = _Verification(self._index, file, _Meter(file.blob.size_bytes, progress), checkpoint)
         match source.kind:
             case "folder":
@@ -99,6 +101,24 @@ class SourceCatalogue:
                 return self._from_store(source, verification)
             case "hub":
                 return self._from_hub(source, verification)
+
+    def _derive(self, source: LockedSource, file: LockedFile) -> Path:
+        """All documents that follow from a GGUF header, put into the store; the place of one of them."""
+        from toolchain.sources.gguf.again import derive_again  # not loaded by builds without such a source
+
+        if not self._store.has(file.blob.digest):
+            folder = (self._folder / source.identity).absolute()
+            for content in derive_again(source, folder, lambda: self._hub).values():
+                self._index.content(self._store.path(self._store.put(content).digest), immutable=True)
+        if not self._store.has(file.blob.digest):
+            raise StaleLock(
+                f"`{file.path}` of `{source.identity}` is locked as another version of mlxbuild derived it",
+                where=str(file.blob.digest),
+                hint="run `mlxbuild lock`, or use the version that locked it",
+            )
+        path = self._store.path(file.blob.digest)
+        self._index.content(path, immutable=True)
+        return path
 
     def _read_in_place(self, source: LockedSource, file: LockedFile, verification: _Verification) -> Path:
         folder = (self._folder / source.identity).absolute()

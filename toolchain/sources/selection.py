@@ -102,7 +102,20 @@ def _check_weights(taken: set[str], listed: Sequence[str], where: str) -> None:
             where=where,
             hint="use a revision or repository with safetensors, or convert the weights in a place you can lose",
         )
-    raise SourceIncomplete("the source has no safetensors weights", where=where, hint=_INCOMPLETE)
+    gguf = sorted(path for path in listed if path.endswith(".gguf"))
+    raise SourceIncomplete(
+        "the source has no safetensors weights",
+        where=where,
+        hint=f"name one of its GGUF files, {_some(gguf)}: write `file: {gguf[0]}` beside `hf_repo`, or `gguf: "
+        f"folder/{gguf[0]}` in place of `path`"
+        if gguf
+        else _INCOMPLETE,
+    )
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 6} more" if len(paths) > 6 else ""
+    return ", ".join(f"`{path}`" for path in paths[:6]) + more
 
 
 def _contained(path: str, where: str) -> str:

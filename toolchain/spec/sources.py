@@ -30,6 +30,11 @@ def sources_of(recipe: Recipe) -> Mapping[str, Source]:
     return {role: source for source, role in roles.items()}
 
 
+def inherits_tokenizer(recipe: Recipe, source: Source) -> bool:
+    """Whether a variant takes its tokenizer from that base."""
+    return any(spec.base == source and spec.tokenizer is None for spec in recipe.variants())
+
+
 def sources_digest(recipe: Recipe) -> Digest:
     """The sha256 over everything that names a source; folders count by how they are written, never by content."""
     return Digest.of_bytes(encode({role: source_document(it) for role, it in sources_of(recipe).items()}))

@@ -19,6 +19,7 @@ from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
 from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
 from toolchain.weights.blocks import Block, labels_of, partition
 from toolchain.weights.decoded import DecodedTensor, ModelTensor, decoded_row, files_of, source_row, stored_tensors
+from toolchain.weights.formats.gguf_layout import gguf_layout
 from toolchain.weights.formats.layout import Layout, layout_of
 from toolchain.weights.overrides import relevant_overrides
 from toolchain.weights.peft.mapping import check_arrangement, merged
@@ -100,6 +101,8 @@ def plan_weights(
 
 
 def _layout(spec: ResolvedSpec, base: LockedSource, read: Callable[[LockedFile], bytes] | None) -> Layout:
+    if base.gguf is not None:
+        return _gguf_layout(spec, base, read)
     tensors = _model_tensors(base)
     digests = {file.path: file.blob.digest for file in base.files}
 
@@ -141,6 +144,12 @@ def _merged(
 
 def _is_peft(source: LockedSource) -> bool:
     return is_peft(file.path for file in source.files)
+
+
+def _gguf_layout(spec: ResolvedSpec, base: LockedSource, read: Callable[[LockedFile], bytes] | None) -> Layout:
+    assert read is not None
+    config = json.loads(read(_required(base, CONFIGURATION)))
+    return gguf_layout(spec, base.tensors, {file.path: file.blob.digest for file in base.files}, config)
 
 
 def _source_tensor(tensor: LockedTensor, file: Digest) -> SourceTensor:

@@ -13,6 +13,10 @@ from toolchain.weights.decoded import Accuracy, DecodedTensor
 
 DECODERS: Final[Mapping[str, str]] = {
     "lora": "toolchain.weights.peft.merging:merged_rows",
+    "gguf-biases": "toolchain.weights.formats.gguf:rows_of_biases",
+    "gguf-numbers": "toolchain.weights.formats.gguf:rows_of_numbers",
+    "gguf-scales": "toolchain.weights.formats.gguf:rows_of_scales",
+    "gguf-weight": "toolchain.weights.formats.gguf:rows_of_weight",
     "fp8-plain": "toolchain.weights.formats.fp8:rows_of_plain",
 }
 """Method to `module:function`."""

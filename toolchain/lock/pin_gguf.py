@@ -1,0 +1,153 @@
+"""Pins a source that is a GGUF file: its files by content, and of them only the headers are read.
+
+What the header says of the model becomes documents as a folder would have them. They are put into the store and locked
+as derived; where they are missing later they are derived again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from registry.digest import Blob
+from registry.store.layout import Store
+from runtime.model.architecture import UnsupportedArchitecture, module_name
+from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from toolchain.sources.errors import DuplicateTensor, SourceMissing
+from toolchain.sources.file_index import FileIndex
+from toolchain.sources.folder import resolve_inside
+from toolchain.sources.gguf.derived import DerivedModel
+from toolchain.sources.gguf.parts import GgufFiles, OpenFile, local_file, read_gguf_files
+from toolchain.sources.gguf.split import split_paths
+from toolchain.sources.hub import Hub, HubFile
+from toolchain.spec.resolved import FolderSource, HubSource
+from toolchain.spec.suggest import did_you_mean
+
+
+def pin_gguf_folder(
+    role: str, source: FolderSource, index: FileIndex, store: Store, *, tokenizer: bool
+) -> LockedSource:
+    """Pin a GGUF file of this machine, with all its parts.
+
+    Args:
+        role: As in the lock.
+        source: Names the file.
+        index: Spares hashing files that have not changed.
+        store: Takes the derived documents.
+        tokenizer: Whether the tokenizer is derived, too; a recipe that names another does without.
+
+    Raises:
+        SourceMissing: a part is not there.
+        UnsafeWeights, UnsupportedGguf, DuplicateTensor, UnsafePath: what is wrong with the files.
+        UserError: as `derive`.
+    """
+    paths = split_paths(source.gguf or "")
+    places = {path: resolve_inside(source.path, path) for path in paths}
+    for path, place in places.items():
+        if not place.is_file():
+            raise SourceMissing(
+                f"`{path}` is not there", where=str(source.path), hint="all parts of a split file lie side by side"
+            )
+    files = read_gguf_files(paths, lambda path: local_file(places[path]), str(source.path), tokenizer=tokenizer)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        blobs = dict(zip(paths, threads.map(index.content, places.values()), strict=True))
+    return _locked(role, source, None, blobs, files, store, index)
+
+
+def pin_gguf_hub(
+    role: str, source: HubSource, hub: Hub, commit: str, index: FileIndex, store: Store, *, tokenizer: bool
+) -> LockedSource:
+    """Pin a GGUF file of a Hub repository, with all its parts: sizes and digests are listed, headers are read by range.
+
+    Args and errors as `pin_gguf_folder`; and as `Hub.files`.
+    """
+    where = f"{source.repository}@{source.revision}"
+    listed = {file.path: file for file in hub.files(source.repository, commit, recursive=True)}
+    paths = split_paths(source.gguf or "")
+    for path in paths:
+        if path not in listed:
+            known = sorted(name for name in listed if name.endswith(".gguf"))
+            raise SourceMissing(
+                f"`{source.repository}` has no file `{path}`",
+                where=where,
+                hint=did_you_mean(path, known) or f"its GGUF files: {', '.join(known[:8]) or 'none'}",
+            )
+    blobs = {path: _hub_blob(hub, source.repository, commit, listed[path], index) for path in paths}
+
+    @contextmanager
+    def opener(path: str) -> Iterator[OpenFile]:
+        yield OpenFile(hub.reader(source.repository, commit, path), blobs[path].size_bytes, f"{where}/{path}")
+
+    files = read_gguf_files(paths, opener, where, tokenizer=tokenizer)
+    return _locked(role, source, commit, blobs, files, store, index)
+
+
+def _hub_blob(hub: Hub, repository: str, commit: str, file: HubFile, index: FileIndex) -> Blob:
+    if file.sha256 is None:  # so small that it is no large file of the repository
+        return index.content(hub.download(repository, commit, file.path), immutable=True)
+    return Blob(file.sha256, file.size_bytes)
+
+
+def _locked(
+    role: str,
+    source: FolderSource | HubSource,
+    commit: str | None,
+    blobs: Mapping[str, Blob],
+    gguf: GgufFiles,
+    store: Store,
+    index: FileIndex,
+) -> LockedSource:
+    _check_architecture(gguf.model, gguf.parts[0].path)
+    files = [LockedFile(path, blob) for path, blob in blobs.items()]
+    for path, content in gguf.model.documents.items():
+        blob = store.put(content)
+        index.content(store.path(blob.digest), immutable=True)
+        files.append(LockedFile(path, blob, derived=True))
+    return LockedSource(
+        role=role,
+        kind="hub" if isinstance(source, HubSource) else "folder",
+        identity=source.repository if isinstance(source, HubSource) else source.written,
+        requested=source.revision if isinstance(source, HubSource) else None,
+        pinned=commit,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        tensors=_tensors(gguf),
+        gguf=source.gguf,
+        header=gguf.digest,
+    )
+
+
+def _tensors(gguf: GgufFiles) -> tuple[LockedTensor, ...]:
+    tensors: dict[str, LockedTensor] = {}
+    for part in gguf.parts:
+        for tensor in part.header.tensors:
+            place = gguf.model.placements.get(tensor.name)
+            if place is None:
+                continue
+            if place.name in tensors:
+                raise DuplicateTensor(
+                    f"two tensors are `{place.name}` in the model, one of them `{tensor.name}`", where=part.path
+                )
+            tensors[place.name] = LockedTensor(
+                name=place.name,
+                dtype=tensor.type,
+                shape=tensor.shape,
+                file=part.path,
+                begin=tensor.begin,
+                size_bytes=tensor.size_bytes,
+                permuted_heads=place.permuted_heads,
+                offset=place.offset,
+            )
+    return tuple(sorted(tensors.values(), key=lambda tensor: (tensor.file, tensor.name)))
+
+
+def _check_architecture(model: DerivedModel, where: str) -> None:
+    config: dict[str, Any] = json.loads(model.documents["config.json"])
+    try:
+        module_name(config)
+    except UnsupportedArchitecture as error:
+        error.where = where
+        raise

@@ -1,0 +1,56 @@
+"""Derives the documents of a locked GGUF source again, on a machine that has none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolchain.lock.errors import StaleLock
+from toolchain.lock.model import LockedSource
+from toolchain.sources.errors import SourceCorrupt
+from toolchain.sources.folder import resolve_inside
+from toolchain.sources.gguf.parts import OpenFile, local_file, read_gguf_files
+from toolchain.sources.gguf.split import split_paths
+
+if TYPE_CHECKING:
+    from toolchain.sources.hub import Hub
+
+
+def derive_again(source: LockedSource, folder: Path, hub: Callable[[], Hub]) -> Mapping[str, bytes]:
+    """The derived documents of a locked source, from the header of its file: read in place, or by range at the Hub.
+
+    Args:
+        source: The source.
+        folder: Where a file of this machine lies.
+        hub: Gives the Hub, where the file is there.
+
+    Raises:
+        StaleLock: the header of a local file is not that which was locked.
+        SourceCorrupt: neither is the one that the Hub gives.
+        MlxbuildError: the file cannot be read.
+    """
+    sizes = {file.path: file.blob.size_bytes for file in source.files}
+    on_hub = source.kind == "hub"
+    where = f"{source.identity}@{source.pinned}" if on_hub else str(folder)
+
+    @contextmanager
+    def opener(path: str) -> Iterator[OpenFile]:
+        if on_hub:
+            read = hub().reader(source.identity, source.pinned or "", path)
+            yield OpenFile(read, sizes[path], f"{where}/{path}")
+            return
+        place = resolve_inside(folder, path)
+        if not place.is_file():
+            raise StaleLock(f"`{path}` is gone", where=str(place), hint="run `mlxbuild lock` if that is meant")
+        with local_file(place) as file:
+            yield file
+
+    files = read_gguf_files(split_paths(source.gguf or ""), opener, where, tokenizer=source.derives_tokenizer)
+    if files.digest != source.header:
+        what = f"the header of `{source.gguf}` is not the one that was locked"
+        if on_hub:
+            raise SourceCorrupt(what, where=where, hint="check HF_ENDPOINT")
+        raise StaleLock(what, where=where, hint="run `mlxbuild lock` if the change is meant")
+    return files.model.documents

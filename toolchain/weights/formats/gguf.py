@@ -1,0 +1,116 @@
+"""Decodes tensors of GGUF files, into MLX's quantized form or into numbers. How blocks are laid out lives beside it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from registry.errors import StepError
+from toolchain.weights.decoded import DecodedTensor
+from toolchain.weights.dtypes import MLX_DTYPES
+from toolchain.weights.formats.decoding import Decoded, Parts
+from toolchain.weights.formats.gguf_blocks import EXACT, Bytes, Floats, mxfp4, packed, plain, take_apart
+from toolchain.weights.formats.gguf_layout import FORMS, GROUP_SIZE
+
+_NO_EXPONENT = 255
+"""Stands for NaN in the format; no file has it."""
+
+
+class UnreadableBlocks(StepError):
+    """A GGUF file's blocks hold what no number is."""
+
+    code = "unreadable-blocks"
+
+
+def rows_of_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """The packed numbers of a matrix that stays quantized."""
+    kind, rows = tensor.parameters["type"], _blocks(tensor, parts, begin, end)
+    if kind in EXACT:
+        return Decoded(mx.array(packed(take_apart(rows, kind).numbers, FORMS[kind].bits)))
+    if kind == "MXFP4":
+        return Decoded(mx.array(packed(mxfp4(rows)[0], 4)))
+    return Decoded(_near(rows, kind)[0], "near")
+
+
+def rows_of_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """The scales of a matrix that stays quantized."""
+    kind, rows = tensor.parameters["type"], _blocks(tensor, parts, begin, end)
+    if kind in EXACT:
+        return _exactly(take_apart(rows, kind).scales, tensor)
+    if kind == "MXFP4":
+        exponents = mxfp4(rows)[1]
+        if (exponents == _NO_EXPONENT).any():
+            raise UnreadableBlocks(f"`{tensor.name}` holds a scale that is no number", hint="get the file again")
+        return Decoded(mx.array(exponents))
+    return Decoded(_near(rows, kind)[1], "near")
+
+
+def rows_of_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """The biases of a matrix that stays quantized."""
+    kind, rows = tensor.parameters["type"], _blocks(tensor, parts, begin, end)
+    if kind in EXACT:
+        return _exactly(take_apart(rows, kind).biases, tensor)
+    return Decoded(_near(rows, kind)[2], "near")
+
+
+def rows_of_numbers(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """The numbers themselves."""
+    kind, rows = tensor.parameters["type"], _blocks(tensor, parts, begin, end)
+    numbers: Any = _numbers(rows, kind)
+    offset = tensor.parameters.get("offset")
+    if offset is not None:
+        numbers = numbers.astype(np.float32) - np.float32(offset)
+    return Decoded(mx.array(numbers).astype(MLX_DTYPES[tensor.dtype]))
+
+
+def _blocks(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Bytes:
+    """Rows of blocks as bytes, with the two halves of every head's rows apart again where they were interleaved."""
+    heads = tensor.parameters.get("permuted_heads")
+    if heads is None:
+        return _bytes(parts, begin, end)
+    height = tensor.parts["blocks"].shape[0] // heads
+    head, place = np.divmod(np.arange(begin, end), height)
+    half, pair = np.divmod(place, height // 2)
+    wanted = head * height + 2 * pair + half
+    first = int(wanted.min())
+    rows: Bytes = _bytes(parts, first, int(wanted.max()) + 1)[wanted - first]
+    return rows
+
+
+def _bytes(parts: Parts, begin: int, end: int) -> Bytes:
+    rows: Bytes = np.array(parts.rows("blocks", begin, end))
+    return rows
+
+
+def _numbers(rows: Bytes, kind: str) -> Any:
+    if kind in EXACT:
+        groups = take_apart(rows, kind)
+        scales, biases = (np.repeat(part, GROUP_SIZE, axis=-1) for part in (groups.scales, groups.biases))
+        return scales * groups.numbers + biases
+    if kind in ("F32", "F16", "BF16"):
+        return plain(rows, kind)
+    library = importlib.import_module("gguf")
+    return library.quants.dequantize(rows, library.GGMLQuantizationType[kind])
+
+
+def _near(rows: Bytes, kind: str) -> list[mx.array]:
+    """Numbers on a grid of 8 bits: a group's two scales of 16 numbers become one of 32."""
+    numbers = mx.array(_numbers(rows, kind)).astype(mx.float16)
+    return list(mx.quantize(numbers, GROUP_SIZE, FORMS[kind].bits))
+
+
+def _exactly(values: Floats, tensor: DecodedTensor) -> Decoded:
+    """Scales or biases in their stored dtype, which holds each of them unless it is absurdly large."""
+    if tensor.dtype == "F32":
+        return Decoded(mx.array(values))
+    with np.errstate(over="ignore"):
+        stored = values.astype(np.float16)
+    if not np.array_equal(stored.astype(np.float32), values):
+        raise UnreadableBlocks(
+            f"`{tensor.name}` holds a scale that is no number, or is beyond all weights",
+            hint="the file is damaged: get it again",
+        )
+    return Decoded(mx.array(stored))
