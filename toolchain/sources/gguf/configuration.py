@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolchain.sources.gguf.families.family import Family, GgufModel
-from toolchain.sources.gguf.special_tokens import special_tokens
+from toolchain.sources.gguf.special_tokens import TOKENS, special_tokens
 
 
 def configuration(family: Family, model: GgufModel) -> dict[str, Any]:
@@ -25,6 +25,8 @@ def configuration(family: Family, model: GgufModel) -> dict[str, Any]:
 
 def generation_configuration(model: GgufModel) -> dict[str, Any]:
     """What generation_config.json says: with which tokens a text begins and may end."""
+    if not model.metadata.has(TOKENS):
+        return {}  # such a file is built with a tokenizer from elsewhere
     tokens = special_tokens(model.metadata)
     ends = tokens.ends[0] if len(tokens.ends) == 1 else list(tokens.ends)
     named = {"bos_token_id": tokens.bos, "eos_token_id": ends or None, "pad_token_id": tokens.pad}

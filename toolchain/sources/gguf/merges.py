@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from toolchain.sources.gguf.metadata import Metadata
@@ -26,7 +26,7 @@ def written_merges(metadata: Metadata, ids: Mapping[str, int]) -> list[str]:
     return list(merges)
 
 
-def merges_by_score(scores: Mapping[str, float], skipped: Collection[str]) -> list[str]:
+def merges_by_score(scores: Mapping[str, float]) -> list[str]:
     """The merges that a vocabulary implies, best score first.
 
     As `generate_merges` of transformers' `tokenization_utils_base.py` has it, whose results the tokenizer.json of
@@ -34,14 +34,11 @@ def merges_by_score(scores: Mapping[str, float], skipped: Collection[str]) -> li
     the lengths of the parts, longest first.
 
     Args:
-        scores: By text, in the order of ids.
-        skipped: Tokens that neither are made nor make others.
+        scores: By text, in the order of ids; without the tokens that neither are made nor make others.
     """
-    ids = {text: number for number, text in enumerate(scores) if text not in skipped}
+    ids = {text: number for number, text in enumerate(scores)}
     merges: list[tuple[float, int, int, str]] = []
     for text, score in scores.items():
-        if text in skipped:
-            continue
         pairs = [
             (ids[left], ids[right], left, right)
             for cut in range(1, len(text))

@@ -14,6 +14,10 @@ import numpy as np
 LLAMA_FACTORS: Final = "rope_freqs.weight"
 """The tensor with a float32 factor for each pair of numbers in a head."""
 
+LONG_FACTORS: Final = "rope_factors_long.weight"
+SHORT_FACTORS: Final = "rope_factors_short.weight"
+"""The tensors of LongRoPE, whose factors stand in config.json as they are."""
+
 _LOW, _HIGH = 1.0, 4.0
 _CONTEXTS = (8192, 4096, 2048, 16384, 32768, 65536, 131072)
 _TOLERANCE = 4e-6
@@ -50,6 +54,17 @@ def llama3_scaling(factors: Sequence[float], base: float, head_size: int) -> dic
                 "original_max_position_embeddings": context,
             }
     raise ValueError("no known parameters of Llama 3's scaling give these factors")
+
+
+def shortest(factors: Sequence[float], count: int) -> list[float]:
+    """Factors as config.json lists them: the shortest decimals that mean the same float32.
+
+    Raises:
+        ValueError: there are not `count` of them, or they are no factors.
+    """
+    if len(factors) != count or not all(np.isfinite(factor) and factor > 0 for factor in factors):
+        raise ValueError(f"{len(factors)} factors for {count} pairs of numbers in a head")
+    return [float(str(np.float32(factor))) for factor in factors]
 
 
 def _factors(factor: float, context: int, base: float, head_size: int) -> np.ndarray[Any, np.dtype[np.float64]]:

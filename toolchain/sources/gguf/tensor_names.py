@@ -9,10 +9,10 @@ from registry.errors import UserError
 from toolchain.sources.gguf.derived import Placement
 from toolchain.sources.gguf.families.family import Family, GgufModel
 from toolchain.sources.gguf.header import GgufHeader
-from toolchain.sources.gguf.rope_factors import LLAMA_FACTORS
+from toolchain.sources.gguf.rope_factors import LLAMA_FACTORS, LONG_FACTORS, SHORT_FACTORS
 
 _TOLD = 5
-_FACTOR_TENSORS: Final = (LLAMA_FACTORS,)
+_FACTOR_TENSORS: Final = (LLAMA_FACTORS, LONG_FACTORS, SHORT_FACTORS)
 
 
 class GgufTensors(UserError):

@@ -9,6 +9,7 @@ from typing import Any, Final
 from toolchain.sources.gguf.byte_level import ANOTHER_TOKENIZER, byte_level, pre_tokenizer
 from toolchain.sources.gguf.header import UnsupportedGguf
 from toolchain.sources.gguf.metadata import Metadata
+from toolchain.sources.gguf.sentence_piece import sentence_piece
 from toolchain.sources.gguf.special_tokens import special_tokens, vocabulary
 from toolchain.sources.gguf.text_ends import TextEnds, post_processor, text_ends
 
@@ -28,11 +29,14 @@ def tokenizer_documents(metadata: Metadata) -> dict[str, bytes]:
     if metadata.has(WHOLE):
         whole = _whole(metadata)
         return {"tokenizer.json": whole.encode(), "tokenizer_config.json": _configuration(metadata, None)}
-    if kind != "gpt2":
+    if kind == "gpt2":
+        content, adds_bos = byte_level(metadata), pre_tokenizer(metadata).adds_bos
+    elif kind == "llama":
+        content, adds_bos = sentence_piece(metadata), True
+    else:
         message = f"tokenizers of the kind `{kind[:60]}` (`{_KIND}`) are not rebuilt"
         raise UnsupportedGguf(message, where=metadata.where, hint=ANOTHER_TOKENIZER)
-    content = byte_level(metadata)
-    ends = text_ends(metadata, adds_bos=pre_tokenizer(metadata).adds_bos)
+    ends = text_ends(metadata, adds_bos=adds_bos)
     content["post_processor"] = post_processor(metadata, ends)
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return {"tokenizer.json": text.encode(), "tokenizer_config.json": _configuration(metadata, ends)}

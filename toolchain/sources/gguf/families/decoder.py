@@ -96,6 +96,18 @@ def head_size(model: GgufModel, default: int | None = None) -> int:
     return size
 
 
+def shared_head_size(model: GgufModel) -> int:
+    """Numbers in a head where the heads share the hidden state evenly, as the family's code takes it for granted.
+
+    Raises:
+        GgufMetadata: they do not.
+    """
+    size = head_size(model)
+    if size * model.heads != model.width:
+        model.metadata.fail(f"{model.heads} heads of {size} numbers are not the {model.width} of a hidden state")
+    return size
+
+
 def whole_head_is_rotated(model: GgufModel, size: int) -> None:
     """Check that the rotary embedding turns all `size` numbers of a head.
 

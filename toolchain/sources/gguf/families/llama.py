@@ -14,9 +14,11 @@ from toolchain.sources.gguf.families.decoder import (
     feed_forward_size,
     head_size,
     rotary_base,
+    shared_head_size,
     sizes,
     whole_head_is_rotated,
 )
+from toolchain.sources.gguf.families.experts import expert_count, expert_size, experts_used, stacked_experts
 from toolchain.sources.gguf.families.family import Family, GgufModel
 from toolchain.sources.gguf.header import UnsupportedGguf
 from toolchain.sources.gguf.rope_factors import LLAMA_FACTORS, llama3_scaling
@@ -90,4 +92,23 @@ def _scaling(model: GgufModel, size: int) -> dict[str, Any] | None:
     return scaling if of_factors is None else of_factors
 
 
+def _mixtral(model: GgufModel) -> dict[str, Any]:
+    whole_head_is_rotated(model, shared_head_size(model))
+    return {
+        **sizes(model),
+        "hidden_act": "silu",
+        "intermediate_size": expert_size(model, "expert_feed_forward_length", "ffn_gate_exps.weight"),
+        "num_local_experts": expert_count(model),
+        "num_experts_per_tok": experts_used(model),
+        "rope_theta": rotary_base(model),
+        "rope_scaling": rope_scaling(model.metadata, frozenset()),
+    }
+
+
+def _mixtral_tensors(model: GgufModel) -> dict[str, Placement | None]:
+    layer: dict[str, str | Placement] = {**NORMS, **ATTENTION, **stacked_experts("block_sparse_moe")}
+    return decoder_tensors(model, _with_permuted_heads(model, layer))
+
+
 LLAMA = Family("llama", "LlamaForCausalLM", _configuration, _tensors)
+MIXTRAL = Family("mixtral", "MixtralForCausalLM", _mixtral, _mixtral_tensors)

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from toolchain.sources.gguf.families.experts import expert_count
 from toolchain.sources.gguf.families.family import Family, GgufModel
-from toolchain.sources.gguf.families.llama import LLAMA
+from toolchain.sources.gguf.families.gemma import GEMMA2, GEMMA3
+from toolchain.sources.gguf.families.llama import LLAMA, MIXTRAL
+from toolchain.sources.gguf.families.phi3 import PHI3
+from toolchain.sources.gguf.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
 from toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf
 from toolchain.sources.gguf.metadata import Metadata
 
-FAMILIES: Final[Mapping[str, Family]] = {"llama": LLAMA}
+FAMILIES: Final[Mapping[str, Family]] = {
+    "llama": LLAMA,
+    "qwen2": QWEN2,
+    "qwen2moe": QWEN2_MOE,
+    "qwen3": QWEN3,
+    "qwen3moe": QWEN3_MOE,
+    "gemma2": GEMMA2,
+    "gemma3": GEMMA3,
+    "phi3": PHI3,
+}
 """By `general.architecture`."""
 
 
@@ -44,7 +57,8 @@ def model_of(
             hint=f"those of {', '.join(sorted(FAMILIES))} are; of others take the checkpoint in safetensors",
         )
     shapes = {tensor.name: tensor.shape for tensor in header.tensors}
-    return family, GgufModel(metadata, shapes, factors or {})
+    model = GgufModel(metadata, shapes, factors or {})
+    return (MIXTRAL if family is LLAMA and expert_count(model) else family), model
 
 
 _HINT = "name the file with the language model"

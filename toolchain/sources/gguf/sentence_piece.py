@@ -1,0 +1,108 @@
+"""SentencePiece's BPE of a GGUF file (`tokenizer.ggml.model` is `llama`) as tokenizer.json says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from toolchain.sources.gguf.added_tokens import added_tokens, ids_by_text
+from toolchain.sources.gguf.byte_level import ANOTHER_TOKENIZER
+from toolchain.sources.gguf.header import UnsupportedGguf
+from toolchain.sources.gguf.merges import MERGES, merges_by_score, written_merges
+from toolchain.sources.gguf.metadata import Metadata
+from toolchain.sources.gguf.special_tokens import TokenType, special_tokens, vocabulary
+
+SCORES: Final = "tokenizer.ggml.scores"
+SPACE: Final = "\u2581"
+"""How SentencePiece writes a space."""
+
+_TEXT_TYPES = frozenset({TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED})
+_STRIPS_RIGHT = frozenset({"phi3"})
+"""Architectures whose special tokens take the white space behind them along. No key tells it; llama.cpp goes by the
+model's name."""
+_KEEPS_RIGHT = frozenset({"<unk>", "<s>", "<|endoftext|>"})
+
+
+def sentence_piece(metadata: Metadata) -> dict[str, Any]:
+    """The content of tokenizer.json, without what is added around texts.
+
+    Raises:
+        UnsupportedGguf: the merges are neither in the file nor implied by its scores.
+        GgufMetadata: the vocabulary is missing or malformed.
+    """
+    written, types = vocabulary(metadata)
+    texts = [_spelled(text, kind) for text, kind in zip(written, types, strict=True)]
+    ids = ids_by_text(metadata, texts, types)
+    has_prefix = metadata.flag("tokenizer.ggml.add_space_prefix", True)
+    unknown = special_tokens(metadata).unknown
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [_stripping(token, metadata) for token in added_tokens(metadata, texts, types)],
+        "normalizer": _normalizer(has_prefix=has_prefix),
+        "pre_tokenizer": None,
+        "decoder": _decoder(has_prefix=has_prefix),
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None if unknown is None else texts[unknown],
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": True,
+            "byte_fallback": TokenType.BYTE in types,
+            "ignore_merges": False,
+            "vocab": ids,
+            "merges": _merges(metadata, texts, types, ids),
+        },
+    }
+
+
+def _spelled(text: str, kind: int) -> str:
+    """The converter writes runs of spaces that the model's makers defined with real spaces."""
+    return SPACE * len(text) if kind == TokenType.USER_DEFINED and text and not text.strip(" ") else text
+
+
+def _merges(metadata: Metadata, texts: Sequence[str], types: Sequence[int], ids: Mapping[str, int]) -> list[str]:
+    if metadata.has(MERGES):
+        return written_merges(metadata, ids)
+    scores = metadata.numbers(SCORES)
+    if len(scores) != len(texts):
+        metadata.fail(f"`{SCORES}` has {len(scores)} entries, but the vocabulary {len(texts)}")
+    # The converter overwrites the scores of what the makers defined, which SentencePiece has at 0.
+    known = {
+        text: 0.0 if kind == TokenType.USER_DEFINED else score
+        for number, (text, kind, score) in enumerate(zip(texts, types, scores, strict=True))
+        if kind in _TEXT_TYPES and ids.get(text) == number
+    }
+    merges = merges_by_score(known)
+    if len({score for text, score in known.items() if len(text) > 1}) < 2 and merges:
+        raise UnsupportedGguf(
+            "the GGUF file does not say in which order tokens are merged: all of them have the same score",
+            where=metadata.where,
+            hint=ANOTHER_TOKENIZER,
+        )
+    return merges
+
+
+def _normalizer(*, has_prefix: bool) -> dict[str, Any]:
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    return (
+        {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": SPACE}, spaces]} if has_prefix else spaces
+    )
+
+
+def _decoder(*, has_prefix: bool) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = [
+        {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+    ]
+    if has_prefix:
+        steps.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    return {"type": "Sequence", "decoders": steps}
+
+
+def _stripping(token: dict[str, Any], metadata: Metadata) -> dict[str, Any]:
+    is_stripping = metadata.architecture in _STRIPS_RIGHT and token["content"] not in _KEEPS_RIGHT
+    return token | {"rstrip": True} if is_stripping else token
