@@ -73,14 +73,19 @@ class ProcessBuilder:
         return digest
 
     def _recipe(self, order: BuildOrder, folder: Path, observe: Observe, checkpoint: Checkpoint) -> str:
-        from toolchain.interchange.from_create import ADAPTER_FOLDER, FILES_FOLDER, recipe_from_fields
+        from toolchain.interchange.from_create import (
+            ADAPTER_FOLDER,
+            FILES_FOLDER,
+            named_as_adapter,
+            recipe_from_fields,
+        )
 
         if order.spec is not None:
             self._lay_out(order.files, folder)
             return order.spec
         assert order.name is not None
         self._lay_out(order.files, folder / FILES_FOLDER)
-        self._lay_out(order.adapters, folder / ADAPTER_FOLDER)
+        self._lay_out(named_as_adapter(order.adapters), folder / ADAPTER_FOLDER)
         base: dict[str, str] = {"path": FILES_FOLDER}
         parent: dict[str, Any] = {}
         if not order.files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -14,6 +14,9 @@ from toolchain.interchange.from_modelfile import PARAMETERS
 from toolchain.interchange.go_template import recognise
 from toolchain.spec.initial import slug
 from toolchain.spec.resolved import SCHEMA
+from toolchain.weights.peft.source import ADAPTER_WEIGHTS, PEFT_WEIGHTS
+
+File = TypeVar("File")
 
 FILES_FOLDER, ADAPTER_FOLDER = "files", "adapter"
 _QUANTIZATIONS = {
@@ -87,6 +90,14 @@ def recipe_from_fields(
             draft.note(f"{key} is left out: {reason}")
     text = yaml.safe_dump({key: value for key, value in recipe.items() if value}, sort_keys=False, allow_unicode=True)
     return DraftedRecipe(text, files, tuple(draft.notes))
+
+
+def named_as_adapter(files: Mapping[str, File]) -> Mapping[str, File]:
+    """An adapter's files under names that a recipe knows: as `model.safetensors` `ollama create` sends a folder's."""
+    weights = [path for path in files if path.endswith(".safetensors")]
+    if len(weights) != 1 or weights[0] in (ADAPTER_WEIGHTS, PEFT_WEIGHTS):
+        return files
+    return {PEFT_WEIGHTS if path == weights[0] else path: file for path, file in files.items()}
 
 
 def _set_parameter(draft: Draft, key: str, value: Any) -> None:

@@ -128,7 +128,9 @@ def test_an_adapter_of_peft_is_merged(
     merged = merge_and_unload(MODEL, adapter, tmp_path / "merged")
     sent = {path.name: post_blob(raw, path.read_bytes()) for path in adapter.iterdir()}
     weights = {"model.safetensors": post_blob(raw, (merged / "model.safetensors").read_bytes())}
-    assert create(raw, model="adapted", files=flat(files), adapters=sent)[-1] == {"status": "success"}
+    as_ollama_sends_it = {name.replace("adapter_model", "model"): blob for name, blob in sent.items()}
+    told = create(raw, model="adapted", files=flat(files), adapters=as_ollama_sends_it)
+    assert told[-1] == {"status": "success"}
     assert create(raw, model="merged", files=flat(files) | weights)[-1] == {"status": "success"}
 
     def shards(name: str) -> list[Digest]:
@@ -136,8 +138,8 @@ def test_an_adapter_of_peft_is_merged(
         return [file.blob.digest for file in artifact.files if file.path.endswith(".safetensors")]
 
     assert shards("adapted:latest") == shards("merged:latest") != shards("hello:latest")
-    told = create(raw, model="twice", **{"from": "hello"}, adapters=sent)[-1]
-    assert "which the base model holds quantized" in told["error"]
+    told = create(raw, model="twice", **{"from": "hello"}, adapters=sent)
+    assert "which the base model holds quantized" in told[-1]["error"]
     config = json.loads((adapter / "adapter_config.json").read_text()) | {"use_dora": True}
     changed = sent | {"adapter_config.json": post_blob(raw, json.dumps(config).encode())}
     assert "DoRA" in create(raw, model="dora", files=flat(files), adapters=changed)[-1]["error"]
