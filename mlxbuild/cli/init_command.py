@@ -13,6 +13,7 @@ import typer
 from mlxbuild.cli.output import say
 from registry.errors import UserError
 from toolchain.sources.hub import Hub
+from toolchain.sources.selection import ADAPTER_HINT
 from toolchain.spec.initial import initial_recipe, slug
 from toolchain.spec.resolved import FolderSource, HubSource
 
@@ -35,7 +36,9 @@ def init(
     base, read = _folder(Path(model)) if Path(model).is_dir() else _repository(model, revision)
     config = _json(read("config.json"))
     if not config:
-        raise NotAModel(f"`{model}` has no config.json", hint="give a model in the Hugging Face layout")
+        is_adapter = read("adapter_config.json") is not None
+        hint = ADAPTER_HINT if is_adapter else "give a model in the Hugging Face layout"
+        raise NotAModel(f"`{model}` has no config.json", hint=hint)
     tokenizer, generation = _json(read("tokenizer_config.json")), _json(read("generation_config.json"))
     if read("chat_template.jinja") is not None:
         tokenizer |= {"chat_template": "in a file of its own"}

@@ -57,10 +57,12 @@ def select(
         _check_weights(taken, listed, where)
         needed = "adapter_config.json" if part == "adapter" else "config.json"
         if needed not in taken:
-            raise SourceIncomplete(f"the source has no `{needed}`", where=where, hint=_INCOMPLETE)
+            hint = ADAPTER_HINT if "adapter_config.json" in listed else _INCOMPLETE
+            raise SourceIncomplete(f"the source has no `{needed}`", where=where, hint=hint)
     return tuple(sorted(taken))
 
 
+ADAPTER_HINT = "this is an adapter: name it below `adapters`, and the model that it was made for as `base`"
 _UNSAFE = "do not build from this source"
 _INCOMPLETE = "point the recipe at a folder or repository in the form that transformers or mlx-lm write"
 

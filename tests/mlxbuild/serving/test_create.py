@@ -139,7 +139,7 @@ def test_an_adapter_of_peft_is_merged(
 
     assert shards("adapted:latest") == shards("merged:latest") != shards("hello:latest")
     told = create(raw, model="twice", **{"from": "hello"}, adapters=sent)
-    assert "which the base model holds quantized" in told[-1]["error"]
+    assert "which the base model holds packed or quantized" in told[-1]["error"]
     config = json.loads((adapter / "adapter_config.json").read_text()) | {"use_dora": True}
     changed = sent | {"adapter_config.json": post_blob(raw, json.dumps(config).encode())}
     assert "DoRA" in create(raw, model="dora", files=flat(files), adapters=changed)[-1]["error"]

@@ -69,6 +69,9 @@ def test_a_source_without_weights_or_config_is_incomplete() -> None:
         _select(["config.json", "tokenizer.json"])
     with pytest.raises(SourceIncomplete, match=r"config\.json"):
         _select(["model.safetensors"])
+    with pytest.raises(SourceIncomplete) as caught:
+        _select(["adapter_model.safetensors", "adapter_config.json"])
+    assert "name it below `adapters`" in str(caught.value.hint)
     with pytest.raises(SourceIncomplete, match=r"adapter_config\.json"):
         _select(["adapters.safetensors"], "adapter.0")
 

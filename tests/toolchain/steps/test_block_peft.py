@@ -221,7 +221,7 @@ def test_a_base_that_is_quantized_already_is_refused(store: Store, tmp_path: Pat
     plain = write_model(tmp_path / "plain", "llama")
     base = BlockBuild(store, plain, variant(plain, INT4)).assemble(tmp_path / "base")
     written = Adapter({Q0: 4}).write(tmp_path / "adapter", load(plain))
-    assert "`model.layers.0.self_attn.q_proj.weight`, which the base model holds quantized" in refusal(
+    assert "`model.layers.0.self_attn.q_proj.weight`, which the base model holds packed or quantized" in refusal(
         store, base, written
     )
 

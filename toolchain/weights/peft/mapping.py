@@ -141,7 +141,7 @@ def _target(
         )
     if target.dtype not in _FLOATS or (isinstance(target, DecodedTensor) and target.method != METHOD):
         raise UnsupportedAdapter(
-            f"the adapter changes `{name}`, which the base model holds quantized",
+            f"the adapter changes `{name}`, which the base model holds packed or quantized",
             where=adapter.where,
             hint=f"give the unquantized base model, or {MERGE_HINT}",
         )
