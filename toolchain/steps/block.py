@@ -21,7 +21,8 @@ from toolchain.weights.decoded import Accuracy, DecodedTensor, worst
 from toolchain.weights.device import cpu_device
 from toolchain.weights.encoding import Encoding, NotFinite, slices_of
 from toolchain.weights.facts import BlockFacts
-from toolchain.weights.model import UnusableModel, check_packing, is_quantized, read_configuration
+from toolchain.weights.formats.entry import scheme_of
+from toolchain.weights.model import UnusableModel, check_packing, is_quantized, is_ternary, read_configuration
 from toolchain.weights.origin import NotFiniteWeights, SourceTensors
 from toolchain.weights.peft.mapping import METHOD as LORA
 from toolchain.weights.precision import Precision
@@ -297,9 +298,12 @@ def _parameter_count(config: Mapping[str, Any], outputs: tuple[Output, ...]) -> 
         size = math.prod(output.shape)
         if is_quantized(config) and f"{path}.scales" in names:
             if leaf == "weight":
-                count += size * 32 // quantization.get(path, quantization)["bits"]
+                scheme = scheme_of(quantization, path)
+                count += size if scheme is None else size * 32 // scheme.bits
             elif leaf == "bias":
                 count += size
+        elif leaf == "weight" and f"{path}.weight_scale" in names and is_ternary(config):
+            count += size * 4
         else:
             count += size
     return count

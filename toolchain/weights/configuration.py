@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from toolchain.spec.resolved import Quantization, QuantizationScheme
 from toolchain.weights.facts import BlockFacts, scheme_to_json
+from toolchain.weights.formats.entry import spelled_out
+from toolchain.weights.model import is_ternary
 from toolchain.weights.writer import StoredTensor
 
 _DTYPE_KEYS: Final = ("dtype", "torch_dtype")
@@ -37,7 +39,9 @@ def final_configuration(
         config.pop("vision_config", None)
     if dtype is not None:
         _set_dtype(config, dtype)
-    if config.get("quantization") is None:
+    if config.get("quantization") is not None:
+        _spell_out(config)
+    elif not is_ternary(config):
         # Weights that another tool had packed were unpacked on the way here.
         config.pop("quantization_config", None)
         if isinstance(config.get("text_config"), dict):
@@ -71,6 +75,12 @@ def _quantization_entry(schemes: Mapping[str, QuantizationScheme], wanted: Quant
     entry: dict[str, Any] = scheme_to_json(common)
     entry |= {path: scheme_to_json(scheme) for path, scheme in schemes.items() if scheme != common}
     return entry
+
+
+def _spell_out(config: dict[str, Any]) -> None:
+    spelled = spelled_out(config["quantization"])
+    if spelled != config["quantization"]:
+        config["quantization"] = config["quantization_config"] = spelled
 
 
 def _set_dtype(config: dict[str, Any], dtype: str) -> None:

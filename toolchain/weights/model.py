@@ -13,7 +13,7 @@ _FLOAT_TAG: Final = "__float__"  # as transformers writes what JSON cannot say
 _FLOATS: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
 _PACKED_METHODS: Final = frozenset(
-    {"awq", "bitnet", "compressed-tensors", "gptq", "modelopt", "mxfp4", "mxfp8", "bitsandbytes", "hqq", "quanto"}
+    {"awq", "compressed-tensors", "gptq", "modelopt", "mxfp4", "mxfp8", "bitsandbytes", "hqq", "quanto"}
 )
 
 
@@ -23,7 +23,7 @@ class UnusableModel(StepError):
     code = "unusable-model"
 
 
-def read_configuration(data: bytes) -> dict[str, Any]:
+def read_configuration(data: bytes, where: str = "config.json") -> dict[str, Any]:
     """A `config.json` as mlx-lm reads it.
 
     Raises:
@@ -32,9 +32,9 @@ def read_configuration(data: bytes) -> dict[str, Any]:
     try:
         config = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise UnusableModel(f"config.json is not valid JSON ({error})", where="config.json") from None
+        raise UnusableModel(f"{where} is not valid JSON ({error})", where=where) from None
     if not isinstance(config, dict):
-        raise UnusableModel("config.json is not a JSON object", where="config.json")
+        raise UnusableModel(f"{where} is not a JSON object", where=where)
     if config.get("model_file") is not None:
         raise UnusableModel(
             "config.json asks to run Python code of the model's repository (`model_file`)",
@@ -49,6 +49,12 @@ def read_configuration(data: bytes) -> dict[str, Any]:
 def is_quantized(config: Mapping[str, Any]) -> bool:
     """Whether the weights were already quantized by MLX."""
     return config.get("quantization") is not None
+
+
+def is_ternary(config: Mapping[str, Any]) -> bool:
+    """Whether the weights are BitNet's, four numbers of -1, 0 and 1 in a byte: mlx-lm takes them as they are."""
+    packing = config.get("quantization_config")
+    return not is_quantized(config) and isinstance(packing, dict) and packing.get("quant_method") == "bitnet"
 
 
 def check_packing(config: Mapping[str, Any]) -> None:
@@ -83,7 +89,8 @@ def make_model(config: Mapping[str, Any]) -> Any:
 
     try:
         model_class, arguments_class = model_classes(config)
-        return model_class(arguments_class.from_dict(dict(config)))
+        model = model_class(arguments_class.from_dict(dict(config)))
+        return _ternary(model, config["quantization_config"]) if is_ternary(config) else model
     except MlxbuildError:
         raise
     except (Exception, SystemExit) as error:  # a module that misses a package of its own exits
@@ -92,6 +99,12 @@ def make_model(config: Mapping[str, Any]) -> Any:
             where="config.json",
             hint="is config.json complete, and made for this architecture?",
         ) from error
+
+
+def _ternary(model: Any, packing: Mapping[str, Any]) -> Any:
+    from runtime.model.mlx_lm_package import submodule
+
+    return submodule("models.bitlinear_layers").bitnet_quantize(model, packing)
 
 
 def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from toolchain.weights.blocks import Block, labels_of, partition
 from toolchain.weights.decoded import DecodedTensor, ModelTensor, decoded_row, files_of, source_row, stored_tensors
 from toolchain.weights.formats.gguf_layout import gguf_layout
 from toolchain.weights.formats.layout import Layout, layout_of
+from toolchain.weights.model import read_configuration
 from toolchain.weights.overrides import relevant_overrides
 from toolchain.weights.peft.mapping import check_arrangement, merged
 from toolchain.weights.peft.source import ADAPTER_CONFIGURATION, ADAPTER_WEIGHTS, PEFT_WEIGHTS, is_peft, read_adapter
@@ -82,6 +83,8 @@ def plan_weights(
         UnusableSource: no weights, no config.json, or an adapter in a form that cannot be fused.
         UnsupportedAdapter: an adapter of PEFT that cannot be merged into this base.
         UnsafeWeights: two files of the base name the same tensor.
+        UnsupportedQuantization: the base was quantized in a way that cannot be taken over.
+        UnusableModel: its config.json cannot be read.
     """
     layout = _layout(spec, base, read)
     tensors = sorted(_merged(layout, spec, base, adapters, read), key=lambda tensor: tensor.name)
@@ -108,7 +111,7 @@ def _layout(spec: ResolvedSpec, base: LockedSource, read: Callable[[LockedFile],
 
     def document(path: str) -> Mapping[str, Any] | None:
         file = base.file(path)
-        return None if file is None or read is None else json.loads(read(file))
+        return None if file is None or read is None else read_configuration(read(file), path)
 
     return layout_of(spec, [_source_tensor(tensor, digests[tensor.file]) for tensor in tensors], document)
 

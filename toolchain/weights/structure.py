@@ -20,6 +20,7 @@ from mlx.utils import tree_flatten
 from registry.digest import Digest
 from runtime.model.architecture import drop_idle_head, is_body
 from toolchain.weights.blocks import HEAD, labels_of
+from toolchain.weights.dtypes import SAFETENSORS_NAMES
 from toolchain.weights.model import UnusableModel, is_quantized, make_model, sanitized
 from toolchain.weights.placeholders import Placeholders
 
@@ -118,11 +119,13 @@ def _check_complete(model: Any, modules: Mapping[str, Any], arrays: Mapping[str,
     """As `Module.load_weights(strict=True)`, for names and shapes."""
     flat: Any = tree_flatten(model.parameters())
     parameters = {name: tuple(value.shape) for name, value in flat}
+    floats = {name for name, value in flat if mx.issubdtype(value.dtype, mx.floating)}
     if quantized:
         for path, module in modules.items():
             if hasattr(module, "to_quantized") and f"{path}.scales" in arrays:
                 for suffix in ("weight", "scales", "biases", "global_scale"):
                     if f"{path}.{suffix}" in arrays:
+                        floats.discard(f"{path}.{suffix}")
                         parameters[f"{path}.{suffix}"] = tuple(arrays[f"{path}.{suffix}"].shape)
     missing = sorted(parameters.keys() - arrays.keys())
     unexpected = sorted(arrays.keys() - parameters.keys())
@@ -132,6 +135,12 @@ def _check_complete(model: Any, modules: Mapping[str, Any], arrays: Mapping[str,
             raise UnusableModel(
                 f"{what} {', '.join(f'`{name}`' for name in names[:5])}{more}",
                 hint="are all weight files of the model there, and does config.json belong to them?",
+            )
+    for name in sorted(floats):
+        if not mx.issubdtype(arrays[name].dtype, mx.floating):
+            raise UnusableModel(
+                f"`{name}` is stored as {SAFETENSORS_NAMES[arrays[name].dtype]}, where the architecture wants floats",
+                hint="if the weights are quantized, config.json has to say how; else give them as floats",
             )
     for name, shape in parameters.items():
         if shape != tuple(arrays[name].shape):

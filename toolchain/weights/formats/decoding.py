@@ -12,12 +12,25 @@ import mlx.core as mx
 from toolchain.weights.decoded import Accuracy, DecodedTensor
 
 DECODERS: Final[Mapping[str, str]] = {
-    "lora": "toolchain.weights.peft.merging:merged_rows",
+    "awq-weight": "toolchain.weights.formats.decoders.affine:rows_of_awq_weight",
+    "dequantized": "toolchain.weights.formats.decoders.stored:rows_dequantized",
+    "fp8-plain": "toolchain.weights.formats.decoders.fp8:rows_of_plain",
+    "fp8-scaled": "toolchain.weights.formats.decoders.fp8:rows_of_scaled",
     "gguf-biases": "toolchain.weights.formats.gguf:rows_of_biases",
     "gguf-numbers": "toolchain.weights.formats.gguf:rows_of_numbers",
     "gguf-scales": "toolchain.weights.formats.gguf:rows_of_scales",
     "gguf-weight": "toolchain.weights.formats.gguf:rows_of_weight",
-    "fp8-plain": "toolchain.weights.formats.fp8:rows_of_plain",
+    "gptq-biases": "toolchain.weights.formats.decoders.affine:rows_of_gptq_biases",
+    "gptq-scales": "toolchain.weights.formats.decoders.affine:rows_of_gptq_scales",
+    "gptq-weight": "toolchain.weights.formats.decoders.affine:rows_of_gptq_weight",
+    "int8-weight": "toolchain.weights.formats.decoders.affine:rows_of_int8_weight",
+    "lora": "toolchain.weights.peft.merging:merged_rows",
+    "mxfp8-scales": "toolchain.weights.formats.decoders.fp8:rows_of_exponents",
+    "nvfp4-dense": "toolchain.weights.formats.decoders.nvfp4:rows_as_floats",
+    "nvfp4-scales": "toolchain.weights.formats.decoders.nvfp4:rows_of_scales",
+    "packed-biases": "toolchain.weights.formats.decoders.affine:rows_of_packed_biases",
+    "packed-scales": "toolchain.weights.formats.decoders.affine:rows_of_packed_scales",
+    "stored": "toolchain.weights.formats.decoders.stored:rows_as_stored",
 }
 """Method to `module:function`."""
 

@@ -1,14 +1,136 @@
-"""FP8 weights (E4M3): decoded to floats."""
+"""The layout of FP8 weights (E4M3): with no scale, or one for each tensor, row, group or block. Loads no MLX.
+
+DeepSeek, Qwen and MiniMax write `weight_scale_inv` for blocks of 128 x 128 (`quant_method: fp8`), Mistral a single one;
+compressed-tensors (`float-quantized`), ModelOpt and FBGEMM write `weight_scale`, Mistral's own files `qscale_weight`.
+All of them multiply, `inv` or not. Where the scales are powers of two over whole groups of 32, that is MLX's mxfp8, and
+stays so; else MLX has nothing like it, and the numbers become floats.
+"""
 
 from __future__ import annotations
 
-import mlx.core as mx
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
-from toolchain.weights.decoded import DecodedTensor
-from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.formats.decoding import Decoded, Parts
+from toolchain.spec.resolved import QuantizationScheme
+from toolchain.weights.decoded import DecodedTensor, ModelTensor
+from toolchain.weights.formats.packing import FLOATS, Packing, Taken, UnsupportedQuantization, misfit, triple
+from toolchain.weights.reading import SourceTensor
+
+MXFP8: Final = QuantizationScheme("mxfp8", 8, 32)
+
+_E4M3: Final = "F8_E4M3"
+_SCALES: Final = ("weight_scale_inv", "weight_scale", "qscale_weight", "scale_weight")
+"""What a scale of `x.weight` is called after `x.`; one of a tensor without that ending has its suffix."""
+_EXPONENTS: Final = ("F8_E8M0", "U8")
 
 
-def rows_of_plain(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """Numbers without any scale: every E4M3 number is one of float16, bfloat16 and float32 too."""
-    return Decoded(mx.from_fp8(parts.rows("weight", begin, end), dtype=MLX_DTYPES[tensor.dtype]))
+def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
+    """Every E4M3 tensor that no other format knows, and its scale.
+
+    Raises:
+        UnsupportedQuantization: a scale fits no way of scaling, or numbers are E5M2.
+    """
+    tensors: list[ModelTensor] = []
+    used: set[str] = set()
+    scheme = None
+    for name, tensor in table.items():
+        if tensor.dtype == "F8_E5M2":
+            raise UnsupportedQuantization(
+                f"`{name}` is stored as F8_E5M2, which cannot be taken over",
+                hint="give the model in bfloat16, or as F8_E4M3",
+            )
+        if tensor.dtype != _E4M3 and not (packing.method == "mxfp8" and _is_bytes(tensor)):
+            continue
+        scale = _scale_of(name, table)
+        used.add(name)
+        if scale is None:
+            tensors.append(DecodedTensor(name, packing.dtype, tensor.shape, "fp8-plain", {}, {"weight": tensor}))
+            continue
+        used.add(scale.name)
+        rows, block = _scaling(tensor, scale, packing)
+        scale = _as_matrix(scale, tensor, block)
+        if scale.dtype in _EXPONENTS and name.endswith(".weight") and not block[1] % 32 and not tensor.shape[-1] % 32:
+            scheme = MXFP8
+            tensors += _mxfp8(name.removesuffix(".weight"), tensor, scale, rows, block, packing)
+        else:
+            tensors.append(_dense(tensor, scale, rows, block, packing))
+    return Taken(tuple(tensors), frozenset(used), scheme)
+
+
+def _is_bytes(tensor: SourceTensor) -> bool:
+    return tensor.dtype == "U8" and tensor.name.endswith(".weight") and len(tensor.shape) > 1
+
+
+def _scale_of(name: str, table: Mapping[str, SourceTensor]) -> SourceTensor | None:
+    module, _, leaf = name.rpartition(".")
+    names = [f"{module}.{scale}" for scale in _SCALES] if leaf == "weight" else []
+    for candidate in (*names, f"{name}_scale_inv", f"{name}_scale"):
+        if candidate in table:
+            return table[candidate]
+    return None
+
+
+def _scaling(tensor: SourceTensor, scale: SourceTensor, packing: Packing) -> tuple[int, tuple[int, int]]:
+    """How many rows begin anew in the scales (those of one expert), and rows and columns of a block."""
+    if scale.dtype not in FLOATS and scale.dtype not in _EXPONENTS:
+        raise misfit(scale, "is no scale")
+    if len(tensor.shape) < 2:
+        raise misfit(tensor, "is no matrix, but has a scale")
+    *lead, rows, columns = tensor.shape
+    experts, count = math.prod(lead), math.prod(scale.shape)
+    if count == 1:
+        return experts * rows, (experts * rows, columns)
+    if count == experts and scale.shape[: len(lead)] == tuple(lead):
+        return rows, (rows, columns)
+    if count == experts * rows and scale.shape in (tensor.shape[:-1], (*tensor.shape[:-1], 1)):
+        return rows, (1, columns)
+    if len(scale.shape) == len(tensor.shape) and scale.shape[:-2] == tuple(lead):
+        down, across = scale.shape[-2:]
+        height, width = _block_of(packing)
+        if (down, across) == (math.ceil(rows / height), math.ceil(columns / width)):
+            return rows, (height, width)
+        if down == rows and across and columns % across == 0:
+            return rows, (1, columns // across)
+    raise misfit(scale, f"scales no blocks of `{tensor.name}`, whose shape is {list(tensor.shape)}")
+
+
+def _as_matrix(scale: SourceTensor, tensor: SourceTensor, block: tuple[int, int]) -> SourceTensor:
+    """The scales with a row for each row of blocks."""
+    across = math.ceil(tensor.shape[-1] / block[1])
+    return replace(scale, shape=(math.prod(scale.shape) // across, across))
+
+
+def _block_of(packing: Packing) -> tuple[int, int]:
+    settings = packing.settings
+    found = settings.get("weight_block_size")
+    groups = settings.get("config_groups")
+    if found is None and isinstance(groups, dict):
+        weights = [group.get("weights") for group in groups.values() if isinstance(group, dict)]
+        found = next((each["block_structure"] for each in weights if each and each.get("block_structure")), None)
+    if isinstance(found, list) and len(found) == 2 and all(type(side) is int and side > 0 for side in found):
+        return (found[0], found[1])
+    return (128, 128)
+
+
+def _dense(
+    tensor: SourceTensor, scale: SourceTensor, rows: int, block: tuple[int, int], packing: Packing
+) -> DecodedTensor:
+    parameters = {"rows": rows, "block": list(block)}
+    parts = {"weight": tensor, "scale": scale}
+    return DecodedTensor(tensor.name, packing.dtype, tensor.shape, "fp8-scaled", parameters, parts)
+
+
+def _mxfp8(
+    module: str, tensor: SourceTensor, scale: SourceTensor, rows: int, block: tuple[int, int], packing: Packing
+) -> tuple[DecodedTensor, ...]:
+    lead, columns = tensor.shape[:-1], tensor.shape[-1]
+    parameters = {"rows": rows, "block": list(block)}
+    return triple(
+        module,
+        MXFP8,
+        packing,
+        DecodedTensor(f"{module}.weight", "U32", (*lead, columns // 4), "stored", {}, {"weight": tensor}),
+        DecodedTensor(f"{module}.scales", "U8", (*lead, columns // 32), "mxfp8-scales", parameters, {"scale": scale}),
+    )

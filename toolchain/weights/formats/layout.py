@@ -6,15 +6,39 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from toolchain.spec.resolved import ResolvedSpec
-from toolchain.weights.decoded import DecodedTensor, ModelTensor
+from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
+from toolchain.weights.decoded import ModelTensor
+from toolchain.weights.facts import scheme_to_json
+from toolchain.weights.formats.fp8 import MXFP8, take_fp8
+from toolchain.weights.formats.gptq import take_gptq
+from toolchain.weights.formats.mlx import is_quantized_by_mlx, take_mlx
+from toolchain.weights.formats.nvfp4 import take_nvfp4
+from toolchain.weights.formats.packed import MXFP4, take_packed
+from toolchain.weights.formats.packing import FLOATS, Packing, Taken, UnsupportedQuantization
 from toolchain.weights.reading import SourceTensor
 
 ReadDocument = Callable[[str], Mapping[str, Any] | None]
 """Gives a JSON object of the source by path, such as `config.json`; None where there is none."""
 
+_CONFIGURATION: Final = "config.json"
+_MODELOPT_CONFIGURATION: Final = "hf_quant_config.json"
 
-_SAFETENSORS_DTYPES: Final = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+_FAMILIES: Final = (take_nvfp4, take_gptq, take_packed, take_fp8)
+"""In this order: each sees what those before it have left."""
+
+_METHODS: Final = frozenset({"awq", "compressed-tensors", "fbgemm_fp8", "fp8", "gptq", "modelopt", "mxfp8"})
+_BY_ARCHITECTURE: Final = {"mxfp4": MXFP4, "mxfp8": MXFP8}
+"""Methods whose tensors mlx-lm's own code for an architecture arranges, with what they then are."""
+_BITNET: Final = "bitnet"
+
+_IDLE: Final = frozenset(
+    {"activation_scale", "input_global_scale", "input_scale", "input_zero_point", "k_scale", "output_scale"}
+    | {"q_scale", "prob_output_scale", "qscale_act", "v_scale"}
+)
+"""Last names of tensors that are of use only where activations are quantized too."""
+
+_INTEGERS: Final = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
+_UNQUANTIZED: Final = "give the model in float16, bfloat16 or float32, or one that MLX has quantized"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +51,126 @@ class Layout:
 
 
 def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: ReadDocument) -> Layout:
-    """The layout of a source. Documents are read only where the table shows that another tool has packed weights.
+    """The layout of a source. Documents are read only where the table shows that its weights are quantized.
 
     Args:
         spec: The variant: whether its weights stay quantized, and to which dtype it casts.
         tensors: What the files hold, sorted by name.
         document: Reads the source's config.json and others.
+
+    Raises:
+        UnsupportedQuantization: weights are packed in a way that cannot be taken over, or as integers of which
+            nothing says what they mean.
     """
-    if not any(tensor.dtype == "F8_E4M3" for tensor in tensors):
-        return Layout(tuple(tensors))
-    config = document("config.json") or {}
-    if config.get("quantization") is not None or config.get("quantization_config") is not None:
-        return Layout(tuple(tensors))
-    return Layout(tuple(_plain(tensor, spec) for tensor in tensors))
+    table = {tensor.name: tensor for tensor in tensors}
+    unchanged = Layout(tuple(tensors))
+    if not _looks_quantized(table) or (config := document(_CONFIGURATION)) is None:
+        return unchanged
+    separate = document(_MODELOPT_CONFIGURATION) if config.get("quantization_config") is None else None
+    packing = Packing.of(spec, config, separate)
+    entry = _entry_of_mlx(config, packing)
+    if entry is not None or is_quantized_by_mlx(table):
+        return _of_mlx(table, config, entry, packing)
+    if packing.method == _BITNET:
+        _refuse_floats(packing)
+        return unchanged
+    if packing.method not in (None, *_METHODS, *_BY_ARCHITECTURE):
+        raise UnsupportedQuantization(
+            f"the weights are quantized by `{packing.method}`, which cannot be taken over",
+            where=_CONFIGURATION,
+            hint=_UNQUANTIZED,
+        )
+    if packing.method == "mxfp4":
+        _refuse_floats(packing)
+        return Layout(tuple(tensors), _configured(config, MXFP4))
+    return _taken_over(table, config, packing)
 
 
-def _plain(tensor: SourceTensor, spec: ResolvedSpec) -> ModelTensor:
-    if tensor.dtype != "F8_E4M3":
-        return tensor
-    dtype = _SAFETENSORS_DTYPES[spec.dtype or "bfloat16"]
-    return DecodedTensor(tensor.name, dtype, tensor.shape, "fp8-plain", {}, {"weight": tensor})
+def _looks_quantized(table: Mapping[str, SourceTensor]) -> bool:
+    return any(tensor.dtype not in FLOATS and tensor.dtype != "I64" for tensor in table.values())
+
+
+def _entry_of_mlx(config: Mapping[str, Any], packing: Packing) -> Mapping[str, Any] | None:
+    """MLX's own entry, also where a folder has it as `quantization_config` alone."""
+    entry = config.get("quantization")
+    if isinstance(entry, dict):
+        return entry
+    return packing.settings if packing.method is None and packing.settings.get("bits") else None
+
+
+def _of_mlx(
+    table: Mapping[str, SourceTensor],
+    config: Mapping[str, Any],
+    entry: Mapping[str, Any] | None,
+    packing: Packing,
+) -> Layout:
+    if entry is None:
+        name = next(name for name in table if name.endswith(".scales"))
+        raise UnsupportedQuantization(
+            f"the weights are quantized (`{name}`), but config.json has no `quantization` that says how",
+            where=_CONFIGURATION,
+            hint="take the config.json that mlx-lm wrote beside them: it says `quantization: {group_size, bits}`",
+        )
+    if packing.dense:
+        return _laid_out(table, take_mlx(table, entry, packing), _configured(config, None))
+    named = config.get("quantization") is not None
+    return Layout(tuple(table.values()), None if named else {**config, "quantization": entry})
+
+
+def _taken_over(table: Mapping[str, SourceTensor], config: Mapping[str, Any], packing: Packing) -> Layout:
+    left = dict(table)
+    tensors: list[ModelTensor] = []
+    scheme: QuantizationScheme | None = None
+    for take in _FAMILIES:
+        taken = take(left, packing)
+        tensors += taken.tensors
+        left = {name: tensor for name, tensor in left.items() if name not in taken.used}
+        scheme = scheme or taken.scheme
+    if tensors:
+        left = {name: tensor for name, tensor in left.items() if name.rpartition(".")[2] not in _IDLE}
+    for name, tensor in left.items():
+        if tensor.dtype in _INTEGERS and name.endswith(".weight"):
+            raise _unexplained(tensor, packing)
+    if not tensors:
+        return Layout(tuple(table.values()))
+    return Layout((*left.values(), *tensors), _configured(config, None if packing.dense else scheme))
+
+
+def _laid_out(table: Mapping[str, SourceTensor], taken: Taken, config: Mapping[str, Any]) -> Layout:
+    kept = (tensor for name, tensor in table.items() if name not in taken.used)
+    return Layout((*kept, *taken.tensors), config)
+
+
+def _configured(config: Mapping[str, Any], scheme: QuantizationScheme | None) -> Mapping[str, Any]:
+    """The configuration without what another tool says of its quantization, and with MLX's entry for what is kept."""
+    changed = {key: value for key, value in config.items() if key not in ("quantization", "quantization_config")}
+    text = changed.get("text_config")
+    if isinstance(text, dict):
+        changed["text_config"] = {key: value for key, value in text.items() if key != "quantization_config"}
+    if scheme is not None:
+        changed["quantization"] = changed["quantization_config"] = scheme_to_json(scheme)
+    return changed
+
+
+def _refuse_floats(packing: Packing) -> None:
+    if packing.dense:
+        raise UnsupportedQuantization(
+            f"the weights are quantized by `{packing.method}`, and can only stay so",
+            where=_CONFIGURATION,
+            hint="set `quantization: keep`, or give the unquantized model",
+        )
+
+
+def _unexplained(tensor: SourceTensor, packing: Packing) -> UnsupportedQuantization:
+    what = f"`{tensor.name}` is stored as {tensor.dtype}, where a model computes with floats"
+    if packing.method is None:
+        return UnsupportedQuantization(
+            f"{what}, and config.json has no `quantization_config` that says what the numbers mean",
+            where=_CONFIGURATION,
+            hint=f"take the config.json that belongs to these weights, or {_UNQUANTIZED}",
+        )
+    algorithm = packing.settings.get("quant_algo") or packing.settings.get("format")
+    how = f"`{packing.method}`" + (f" ({algorithm})" if isinstance(algorithm, str) else "")
+    return UnsupportedQuantization(
+        f"{what}: the way of {how} to quantize cannot be taken over", where=_CONFIGURATION, hint=_UNQUANTIZED
+    )

@@ -1,0 +1,119 @@
+"""Decodes integers under float scales (GPTQ, AWQ, compressed-tensors) into MLX's affine form: q x scale + bias."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import mlx.core as mx
+
+from registry.errors import StepError
+from toolchain.weights.decoded import DecodedTensor
+from toolchain.weights.dtypes import MLX_DTYPES
+from toolchain.weights.formats.decoders.bits import unpacked
+from toolchain.weights.formats.decoders.floats import cast
+from toolchain.weights.formats.decoding import Decoded, Parts
+
+_AWQ_PLACES: Final = (0, 4, 1, 5, 2, 6, 3, 7)
+"""Where in a word the eight outputs lie that AutoAWQ packs together."""
+
+
+class ScatteredGroups(StepError):
+    """The columns of one quantization group lie apart, which MLX has nothing like."""
+
+    code = "scattered-groups"
+
+
+def rows_of_gptq_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """GPTQ packs along the inputs bit by bit, as MLX does, but its matrix is the other way round."""
+    return Decoded(mx.contiguous(parts.columns("qweight", begin, end).view(mx.uint32).T))
+
+
+def rows_of_awq_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """AWQ packs eight outputs into a word: taken apart, turned round, and packed along the inputs."""
+    numbers = _from_awq(parts, "qweight", begin, end).T
+    rows, inputs = numbers.shape
+    words = numbers.reshape(rows, inputs // 8, 8) << (mx.arange(8, dtype=mx.uint32) * 4)
+    return Decoded(words.sum(axis=-1).astype(mx.uint32))
+
+
+def rows_of_gptq_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """Scales for each group, repeated where MLX needs smaller groups. Parameters: `repeat`; `size` of the groups.
+
+    Raises:
+        ScatteredGroups: `g_idx` is not the plain order of columns.
+    """
+    if "g_idx" in tensor.parts:
+        groups = parts.whole("g_idx").astype(mx.int32)
+        if not mx.array_equal(groups, mx.arange(groups.size) // tensor.parameters["size"]).item():
+            raise ScatteredGroups(
+                f"`{tensor.parts['g_idx'].name}` orders columns in another way than config.json says",
+                hint="give a model quantized without `desc_act`, or the unquantized model",
+            )
+    scales = _repeated(parts.columns("scales", begin, end).T, tensor.parameters["repeat"])
+    return Decoded(scales.astype(MLX_DTYPES[tensor.dtype]))
+
+
+def rows_of_gptq_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """-zero x scale. Parameters: `bits`; `add`, what stored zeros lack; `awq`, their order; `repeat`."""
+    chosen = tensor.parameters
+    bits = chosen["bits"]
+    scales = parts.columns("scales", begin, end).astype(mx.float32)
+    if "qzeros" not in tensor.parts:
+        zeros: Any = 1 << (bits - 1)
+    elif chosen["awq"]:
+        zeros = _from_awq(parts, "qzeros", begin, end)
+    else:
+        zeros = (_packed_columns(parts, "qzeros", begin, end, bits) + chosen["add"]) & ((1 << bits) - 1)
+    zeros = zeros.astype(mx.float32) if isinstance(zeros, mx.array) else zeros
+    return cast(_repeated((-zeros * scales).T, chosen["repeat"]), MLX_DTYPES[tensor.dtype])
+
+
+def rows_of_int8_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """Signed bytes as unsigned ones, 128 higher."""
+    return Decoded((parts.rows("weight", begin, end).view(mx.uint8) ^ 0x80).view(mx.uint32))
+
+
+def rows_of_packed_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """compressed-tensors' scales. Parameters: `repeat`; `single`, one for the whole tensor."""
+    return Decoded(_packed_scales(tensor, parts, begin, end).astype(MLX_DTYPES[tensor.dtype]))
+
+
+def rows_of_packed_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """-zero x scale, where the zero is half of the range if there is none. Parameters: `bits`, and as above."""
+    bits = tensor.parameters["bits"]
+    scales = _packed_scales(tensor, parts, begin, end).astype(mx.float32)
+    zeros: Any = 1 << (bits - 1)
+    if "zero" in tensor.parts:
+        per_word = 32 // bits
+        words = parts.rows("zero", begin // per_word, -(-end // per_word)).view(mx.uint32)
+        skipped = begin % per_word
+        numbers = unpacked(words.T, bits).T[skipped : skipped + end - begin]
+        zeros = _repeated(numbers.astype(mx.float32), tensor.parameters["repeat"])
+    return cast(-zeros * scales, MLX_DTYPES[tensor.dtype])
+
+
+def _packed_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx.array:
+    if tensor.parameters["single"]:
+        return mx.broadcast_to(parts.whole("scale").reshape(1, 1), (end - begin, tensor.shape[-1]))
+    return _repeated(parts.rows("scale", begin, end), tensor.parameters["repeat"])
+
+
+def _repeated(groups: mx.array, times: int) -> mx.array:
+    return mx.contiguous(groups if times == 1 else mx.repeat(groups, times, axis=1))
+
+
+def _from_awq(parts: Parts, part: str, begin: int, end: int) -> mx.array:
+    """The 4-bit numbers of some outputs, (inputs or groups, outputs)."""
+    words = parts.columns(part, begin // 8, -(-end // 8)).view(mx.uint32)
+    shifts = mx.array(_AWQ_PLACES, dtype=mx.uint32) * 4
+    numbers = ((words[..., None] >> shifts) & 0xF).reshape(words.shape[0], -1)
+    return numbers[:, begin % 8 : begin % 8 + end - begin]
+
+
+def _packed_columns(parts: Parts, part: str, begin: int, end: int, bits: int) -> mx.array:
+    """Numbers of some columns that are packed along the rows, bit by bit."""
+    unit = 32 // math.gcd(32, bits)  # so many numbers begin and end with a word
+    first, last = begin // unit * unit, -(-end // unit) * unit
+    words = parts.columns(part, first * bits // 32, last * bits // 32).view(mx.uint32)
+    return unpacked(words, bits)[:, begin - first : end - first]

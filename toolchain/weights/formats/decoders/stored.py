@@ -1,0 +1,60 @@
+"""Bytes taken as they are, under another name or dtype, and the floats that a quantized matrix of MLX stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from toolchain.weights.decoded import DecodedTensor, worst
+from toolchain.weights.dtypes import MLX_DTYPES
+from toolchain.weights.formats.decoders.bits import unpacked
+from toolchain.weights.formats.decoders.floats import cast
+from toolchain.weights.formats.decoding import Decoded, Parts, decoder_of
+
+
+def rows_as_stored(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """The rows of the one part, seen as the tensor's dtype."""
+    (part,) = tensor.parts
+    return Decoded(parts.rows(part, begin, end).view(MLX_DTYPES[tensor.dtype]))
+
+
+def rows_dequantized(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """What weight, scales and biases, each decoded on its own, mean as floats: computed in float32, then cast.
+
+    Parameters: `mode`, `bits`, `group_size`, and `inner`: leaf to dtype, columns, method, parameters and parts.
+    """
+    chosen = tensor.parameters
+    inner = {leaf: _Inner.of(tensor, leaf, way) for leaf, way in chosen["inner"].items()}
+    rows = {leaf: each.rows(parts, begin, end) for leaf, each in inner.items()}
+    arrays = {leaf: decoded.rows for leaf, decoded in rows.items()}
+    decoded = cast(_floats(arrays, chosen), MLX_DTYPES[tensor.dtype])
+    return Decoded(decoded.rows, worst((decoded.accuracy, *(each.accuracy for each in rows.values()))))
+
+
+def _floats(arrays: Mapping[str, mx.array], chosen: Mapping[str, Any]) -> mx.array:
+    weight, scales, group_size, bits = arrays["weight"], arrays["scales"], chosen["group_size"], chosen["bits"]
+    if chosen["mode"] != "affine":
+        return mx.dequantize(weight, scales, group_size=group_size, bits=bits, mode=chosen["mode"], dtype=mx.float32)
+    # Not `mx.dequantize`: on some machines a compiler makes one rounding of its product and its sum.
+    numbers = unpacked(weight, bits).astype(mx.float32).reshape(*scales.shape, group_size)
+    products = numbers * scales.astype(mx.float32)[..., None]
+    return (products + arrays["biases"].astype(mx.float32)[..., None]).reshape(scales.shape[0], -1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inner:
+    """One of weight, scales and biases inside of a dense tensor."""
+
+    tensor: DecodedTensor
+
+    @classmethod
+    def of(cls, outer: DecodedTensor, leaf: str, way: Any) -> _Inner:
+        shape = (*outer.shape[:-1], way["columns"])
+        parts = {part: outer.parts[part] for part in way["parts"]}
+        return cls(DecodedTensor(leaf, way["dtype"], shape, way["method"], way["parameters"], parts))
+
+    def rows(self, parts: Parts, begin: int, end: int) -> Decoded:
+        return decoder_of(self.tensor.method)(self.tensor, parts, begin, end)

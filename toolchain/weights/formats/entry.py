@@ -1,0 +1,34 @@
+"""The entry `quantization` that MLX writes into config.json: how each module is quantized. Plain data, no MLX.
+
+`{"group_size": 64, "bits": 4, "mode": "affine", "model.layers.0.mlp.up_proj": {...}}`: the default, and by module path
+what differs from it. A missing mode is affine (older mlx-lm wrote none), `true` for a module is the default, and
+`false` leaves it unquantized. Source: `mlx_lm.utils.load_model`, `mlx.nn.quantize`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from toolchain.spec.resolved import QuantizationScheme
+
+_MODE: Final = "affine"
+
+
+def scheme_of(entry: Mapping[str, Any], path: str) -> QuantizationScheme | None:
+    """How a module that has scales is quantized; None where the entry says that it is not, or does not say how."""
+    own = entry.get(path, True)
+    if own is False:
+        return None
+    found = own if isinstance(own, dict) else entry
+    bits, group_size = found.get("bits", entry.get("bits")), found.get("group_size", entry.get("group_size"))
+    if type(bits) is not int or type(group_size) is not int:
+        return None
+    return QuantizationScheme(found.get("mode", _MODE), bits, group_size)
+
+
+def spelled_out(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The same entry with its mode named, and without `true`."""
+    default = {key: entry[key] for key in ("bits", "group_size") if key in entry}
+    default["mode"] = entry.get("mode", _MODE)
+    return {**{key: dict(default) if own is True else own for key, own in entry.items()}, "mode": default["mode"]}

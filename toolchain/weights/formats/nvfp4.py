@@ -1,0 +1,63 @@
+"""The layout of NVFP4 weights of ModelOpt and compressed-tensors: E2M1 under a scale of E4M3 for each 16, and one more
+for the whole tensor. Loads no MLX.
+
+MLX's nvfp4 is the same, without the scale of the whole tensor (its dense layers take none). So that scale is folded
+into the others: exactly, where each product is a number of E4M3, and rounded to the nearest one where it is not.
+ModelOpt calls it `weight_scale_2` and multiplies by it, compressed-tensors `weight_global_scale` and divides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from toolchain.spec.resolved import QuantizationScheme
+from toolchain.weights.decoded import DecodedTensor, ModelTensor
+from toolchain.weights.formats.packing import FLOATS, Packing, Taken, misfit
+from toolchain.weights.reading import SourceTensor
+
+NVFP4: Final = QuantizationScheme("nvfp4", 4, 16)
+
+_FORMS: Final = {"weight_scale_2": "weight", "weight_global_scale": "weight_packed"}
+"""Last name of the whole tensor's scale to that of the packed numbers."""
+
+
+def take_nvfp4(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
+    """Every module whose packed bytes have scales of both kinds.
+
+    Raises:
+        UnsupportedQuantization: a tensor has not the shape or dtype that it should have.
+    """
+    tensors: list[ModelTensor] = []
+    used: set[str] = set()
+    for name, whole in table.items():
+        module, _, leaf = name.rpartition(".")
+        if leaf not in _FORMS:
+            continue
+        weight, scale = table.get(f"{module}.{_FORMS[leaf]}"), table.get(f"{module}.weight_scale")
+        if weight is None or scale is None or weight.dtype != "U8":
+            continue
+        *lead, half = weight.shape
+        if math.prod(whole.shape) != 1 or whole.dtype not in FLOATS:
+            raise misfit(whole, "is no single scale")
+        if half % 8 or scale.shape != (*lead, half // 8) or scale.dtype != "F8_E4M3":
+            raise misfit(scale, f"does not scale groups of 16 of `{weight.name}`, of shape {list(weight.shape)}")
+        used |= {weight.name, scale.name, whole.name}
+        tensors += _decoded(module, weight, scale, whole, packing)
+    return Taken(tuple(tensors), frozenset(used), NVFP4 if used else None)
+
+
+def _decoded(
+    module: str, weight: SourceTensor, scale: SourceTensor, whole: SourceTensor, packing: Packing
+) -> tuple[DecodedTensor, ...]:
+    *lead, half = weight.shape
+    parameters = {"divides": whole.name.endswith("weight_global_scale")}
+    scales = {"scale": scale, "whole": whole}
+    if packing.dense:
+        shape, parts = (*lead, half * 2), {"weight": weight, **scales}
+        return (DecodedTensor(f"{module}.weight", packing.dtype, shape, "nvfp4-dense", parameters, parts),)
+    return (
+        DecodedTensor(f"{module}.weight", "U32", (*lead, half // 4), "stored", {}, {"weight": weight}),
+        DecodedTensor(f"{module}.scales", "U8", scale.shape, "nvfp4-scales", parameters, scales),
+    )

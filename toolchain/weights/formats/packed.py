@@ -1,0 +1,140 @@
+"""The layout of compressed-tensors' packed integers, of its plain int8, and of its MXFP4. Loads no MLX.
+
+`pack-quantized` packs along the inputs as MLX does, with 2^(bits-1) added to each number; zeros of an asymmetric one
+are packed along the outputs. `int-quantized` is not packed at all. Both are affine. `mxfp4-pack-quantized` is MLX's
+mxfp4 under other names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from toolchain.spec.resolved import QuantizationScheme
+from toolchain.weights.decoded import DecodedTensor, ModelTensor
+from toolchain.weights.formats.packing import (
+    FLOATS,
+    Packing,
+    Taken,
+    UnsupportedQuantization,
+    group_of,
+    misfit,
+    modules_with,
+    triple,
+)
+from toolchain.weights.reading import SourceTensor
+
+MXFP4: Final = QuantizationScheme("mxfp4", 4, 32)
+_LEAVES: Final = ("weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_shape", "weight_g_idx")
+
+
+def take_packed(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
+    """Every module with a `weight_packed`, or with a `weight` of I8 that has scales.
+
+    Raises:
+        UnsupportedQuantization: a width, order or grouping that MLX has nothing like.
+    """
+    tensors: list[ModelTensor] = []
+    used: set[str] = set()
+    scheme = None
+    plain = {each.removesuffix(".weight") for each, tensor in table.items() if _is_int8(each, tensor, table)}
+    for module in sorted({*modules_with(table, "weight_packed"), *plain}):
+        parts = {leaf: table[f"{module}.{leaf}"] for leaf in _LEAVES if f"{module}.{leaf}" in table}
+        if "weight_scale" not in parts:
+            raise misfit(parts["weight_packed"], "has no scales beside it")
+        used |= {tensor.name for tensor in parts.values()}
+        if "weight_g_idx" in parts:
+            raise UnsupportedQuantization(
+                f"`{module}` is quantized by `compressed-tensors` with `actorder: group`: columns of a group lie apart",
+                where="config.json",
+                hint="give a model quantized with another `actorder`, or the unquantized model",
+            )
+        if module in plain:
+            scheme, decoded = _integers(module, parts, 8, "int8-weight", parts["weight"], packing)
+        elif parts["weight_packed"].dtype == "U8":
+            scheme, decoded = _mxfp4(module, parts, packing)
+        else:
+            scheme, decoded = _integers(
+                module, parts, _bits(module, packing), "stored", parts["weight_packed"], packing
+            )
+        tensors += decoded
+    return Taken(tuple(tensors), frozenset(used), scheme)
+
+
+def _is_int8(name: str, tensor: SourceTensor, table: Mapping[str, SourceTensor]) -> bool:
+    return name.endswith(".weight") and tensor.dtype == "I8" and f"{name}_scale" in table
+
+
+def _bits(module: str, packing: Packing) -> int:
+    groups = packing.settings.get("config_groups")
+    weights = [group.get("weights") for group in groups.values()] if isinstance(groups, dict) else []
+    widths = {each.get("num_bits", 4) for each in weights if isinstance(each, dict)} or {4}
+    if len(widths) > 1 or not widths <= {4, 8}:
+        raise UnsupportedQuantization(
+            f"the weights are quantized by `compressed-tensors` to {', '.join(map(str, sorted(widths)))} bits",
+            where="config.json",
+            hint="give a model with one width, 4 or 8 bits, or the unquantized model",
+        )
+    return int(widths.pop())
+
+
+def _integers(
+    module: str,
+    parts: Mapping[str, SourceTensor],
+    bits: int,
+    method: str,
+    weight: SourceTensor,
+    packing: Packing,
+) -> tuple[QuantizationScheme, tuple[DecodedTensor, ...]]:
+    scale = parts["weight_scale"]
+    *lead, width = weight.shape
+    columns = width if method == "int8-weight" else width * 32 // bits
+    single = math.prod(scale.shape) == 1
+    groups = 1 if single else scale.shape[-1]
+    if not single and (len(weight.shape) != len(scale.shape) or scale.shape[:-1] != tuple(lead)):
+        raise misfit(scale, f"does not fit `{weight.name}`, whose shape is {list(weight.shape)}")
+    if scale.dtype not in FLOATS or not groups or columns % groups:
+        raise misfit(scale, f"scales no groups of `{weight.name}`, whose shape is {list(weight.shape)}")
+    size = columns // groups
+    group_size = group_of(columns, size)
+    if group_size is None:
+        raise UnsupportedQuantization(
+            f"`{module}` is quantized by `compressed-tensors` in groups of {size}, and MLX has none but 32, 64 and 128",
+            where="config.json",
+            hint="give the unquantized model",
+        )
+    zero = parts.get("weight_zero_point")
+    if zero is not None and (zero.dtype != "I32" or method == "int8-weight" or len(weight.shape) != 2):
+        raise misfit(zero, "is no zero point as `pack-quantized` packs them")
+    dtype = scale.dtype if zero is None else "F32"
+    shape = (*lead, columns // group_size)
+    repeated: dict[str, Any] = {"repeat": size // group_size, "single": single}
+    zeros = {} if zero is None else {"zero": zero}
+    scheme = QuantizationScheme("affine", bits, group_size)
+    return scheme, triple(
+        module,
+        scheme,
+        packing,
+        DecodedTensor(f"{module}.weight", "U32", (*lead, columns * bits // 32), method, {}, {"weight": weight}),
+        DecodedTensor(f"{module}.scales", dtype, shape, "packed-scales", repeated, {"scale": scale}),
+        DecodedTensor(
+            f"{module}.biases", dtype, shape, "packed-biases", {**repeated, "bits": bits}, {"scale": scale, **zeros}
+        ),
+    )
+
+
+def _mxfp4(
+    module: str, parts: Mapping[str, SourceTensor], packing: Packing
+) -> tuple[QuantizationScheme, tuple[DecodedTensor, ...]]:
+    weight, scale = parts["weight_packed"], parts["weight_scale"]
+    *lead, half = weight.shape
+    if half % 16 or scale.shape != (*lead, half // 16) or scale.dtype not in ("U8", "F8_E8M0"):
+        raise misfit(scale, f"does not scale groups of 32 of `{weight.name}`, of shape {list(weight.shape)}")
+    return MXFP4, triple(
+        module,
+        MXFP4,
+        packing,
+        DecodedTensor(f"{module}.weight", "U32", (*lead, half // 4), "stored", {}, {"weight": weight}),
+        DecodedTensor(f"{module}.scales", "U8", scale.shape, "stored", {}, {"scale": scale}),
+    )

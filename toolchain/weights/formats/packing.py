@@ -1,0 +1,119 @@
+"""What a source says of how its weights were packed, and what a variant wants of them. Loads no MLX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from registry.errors import UserError
+from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
+from toolchain.weights.decoded import DecodedTensor, ModelTensor
+from toolchain.weights.reading import SourceTensor
+
+SAFETENSORS_DTYPES: Final = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+
+FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
+
+
+class UnsupportedQuantization(UserError):
+    """A source's weights were quantized by another tool, in a way that cannot be taken over."""
+
+    code = "unsupported-quantization"
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """A source's quantization and what is to become of it."""
+
+    method: str | None
+    """`quant_method` of config.json."""
+    settings: Mapping[str, Any]
+    """The whole `quantization_config`."""
+    dense: bool
+    """Whether weights are to be decoded to floats, since the variant quantizes, fuses or casts."""
+    dtype: str
+    """Of decoded floats, as in a safetensors header."""
+
+    @classmethod
+    def of(cls, spec: ResolvedSpec, config: Mapping[str, Any], separate: Mapping[str, Any] | None) -> Packing:
+        """Of a config.json; `separate` is ModelOpt's `hf_quant_config.json`, used where the config says nothing."""
+        text = config.get("text_config")
+        texts = text if isinstance(text, dict) else {}
+        found = config.get("quantization_config") or texts.get("quantization_config") or separate
+        settings: Mapping[str, Any] = found if isinstance(found, dict) else {}
+        method = settings.get("quant_method")
+        if method is None and settings and settings is separate:
+            producer = settings.get("producer")
+            method = producer.get("name") if isinstance(producer, dict) else "modelopt"
+        named = spec.dtype or config.get("dtype") or config.get("torch_dtype") or texts.get("dtype")
+        dtype = SAFETENSORS_DTYPES.get(named, "BF16") if isinstance(named, str) else "BF16"
+        return cls(None if method is None else str(method), settings, wants_floats(spec), dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a family of formats makes of the tensors that it knows."""
+
+    tensors: tuple[ModelTensor, ...] = ()
+    used: frozenset[str] = field(default=frozenset())
+    """Names in the source that it has dealt with, those that are dropped included."""
+    scheme: QuantizationScheme | None = None
+    """The most common one of those that stay quantized."""
+
+
+def wants_floats(spec: ResolvedSpec) -> bool:
+    """Whether a variant needs its weights as floats: it quantizes, fuses an adapter, or is `bf16` or `fp16`."""
+    chosen = spec.quantization
+    quantizes = chosen.scheme is not None or any(scheme is not None for _, scheme in chosen.overrides)
+    return quantizes or bool(spec.adapters) or chosen.label in ("bf16", "fp16")
+
+
+def triple(
+    module: str,
+    scheme: QuantizationScheme,
+    packing: Packing,
+    weight: DecodedTensor,
+    *others: DecodedTensor,
+) -> tuple[DecodedTensor, ...]:
+    """The `.weight`, `.scales` and perhaps `.biases` of a module, or the one dense `.weight` that they stand for."""
+    inner = (weight, *others)
+    if not packing.dense:
+        return inner
+    columns = weight.shape[-1] * 32 // scheme.bits
+    parameters = {
+        "mode": scheme.mode,
+        "bits": scheme.bits,
+        "group_size": scheme.group_size,
+        "inner": {
+            each.name.rpartition(".")[2]: {
+                "dtype": each.dtype,
+                "columns": each.shape[-1],
+                "method": each.method,
+                "parts": sorted(each.parts),
+                "parameters": dict(each.parameters),
+            }
+            for each in inner
+        },
+    }
+    parts = {part: stored for each in inner for part, stored in each.parts.items()}
+    shape = (*weight.shape[:-1], columns)
+    return (DecodedTensor(f"{module}.weight", packing.dtype, shape, "dequantized", parameters, parts),)
+
+
+def group_of(columns: int, group_size: int) -> int | None:
+    """The group that MLX has for rows of some columns scaled in groups of a size; None if there is none."""
+    return next((each for each in (128, 64, 32) if group_size % each == 0 and columns % each == 0), None)
+
+
+def modules_with(table: Iterable[str], leaf: str) -> list[str]:
+    """The modules that have a tensor of that last name, sorted."""
+    return sorted(name.removesuffix(f".{leaf}") for name in table if name.endswith(f".{leaf}"))
+
+
+def misfit(tensor: SourceTensor, why: str) -> UnsupportedQuantization:
+    """The error for a tensor that is not what its format says."""
+    return UnsupportedQuantization(
+        f"`{tensor.name}` ({tensor.dtype}, shape {list(tensor.shape)}) {why}",
+        hint="are all weight files of the model there, and does config.json belong to them?",
+    )
