@@ -117,6 +117,36 @@ def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
         weights = {f"model.{name}": array for name, array in weights.items()}
     if not hasattr(model, "sanitize"):
         return weights
+    arranged = _arranged(model, dict(weights))
+    paths = {path for path, _ in model.named_modules()}
+    if any(name.endswith(".scales") and name.removesuffix(".scales") not in paths for name in arranged):
+        return _leaf_by_leaf(model, weights)
+    return arranged
+
+
+def _leaf_by_leaf(model: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrange scales and biases where an architecture knows none of them, such as those of single experts.
+
+    Each kind goes through its code under the name of the weights: what renames, stacks or splits by rows does so with
+    all three alike.
+    """
+    packed = sorted(name.removesuffix(".scales") for name in weights if name.endswith(".scales"))
+    leaves = {f"{path}.{leaf}" for path in packed for leaf in ("weight", "scales", "biases")}
+    runs = {}
+    for leaf in ("weight", "scales", "biases"):
+        own = {f"{path}.weight": weights[f"{path}.{leaf}"] for path in packed if f"{path}.{leaf}" in weights}
+        if own:
+            given = {name: own.get(name, array) for name, array in weights.items() if name in own or name not in leaves}
+            runs[leaf] = _arranged(model, given)
+    arranged = runs.pop("weight")
+    for name in [name for name in arranged if str(arranged[name].dtype).endswith("uint32")]:
+        for leaf, run in runs.items():
+            if name in run:
+                arranged[f"{name.removesuffix('.weight')}.{leaf}"] = run[name]
+    return arranged
+
+
+def _arranged(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
     try:
         result = model.sanitize(weights)
     except Exception as error:

@@ -115,6 +115,17 @@ def _home_of_constant(name: str, labels: Mapping[str, str]) -> str:
     return label if label in known else HEAD if HEAD in known else known[-1]
 
 
+def _check_packed(path: str, shape: tuple[int, ...], arrays: Mapping[str, mx.array]) -> None:
+    """Packed numbers and their scales are those of a weight of that shape."""
+    weight, scales = (tuple(arrays[f"{path}.{leaf}"].shape) for leaf in ("weight", "scales"))
+    fits = weight[:-1] == scales[:-1] == shape[:-1] and shape[-1] and scales[-1]
+    if not fits or weight[-1] * 32 % shape[-1] or shape[-1] % scales[-1]:
+        raise UnusableModel(
+            f"`{path}` is quantized in shapes {list(weight)} and {list(scales)}, but config.json means {list(shape)}",
+            hint="does config.json belong to these weights?",
+        )
+
+
 def _check_complete(model: Any, modules: Mapping[str, Any], arrays: Mapping[str, mx.array], *, quantized: bool) -> None:
     """As `Module.load_weights(strict=True)`, for names and shapes."""
     flat: Any = tree_flatten(model.parameters())
@@ -123,6 +134,8 @@ def _check_complete(model: Any, modules: Mapping[str, Any], arrays: Mapping[str,
     if quantized:
         for path, module in modules.items():
             if hasattr(module, "to_quantized") and f"{path}.scales" in arrays:
+                if f"{path}.weight" in arrays:
+                    _check_packed(path, parameters[f"{path}.weight"], arrays)
                 for suffix in ("weight", "scales", "biases", "global_scale"):
                     if f"{path}.{suffix}" in arrays:
                         floats.discard(f"{path}.{suffix}")

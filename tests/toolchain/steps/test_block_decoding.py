@@ -3,23 +3,63 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from registry.store.layout import Store
+from runtime.model.mlx_lm_package import submodule
 from tests.toolchain.weights.block_builds import INT8, NONE, BlockBuild, Quantization, variant
-from tests.toolchain.weights.mlx_lm_reference import assert_same, reference
+from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same, reference
+from tests.toolchain.weights.packed_models import (
+    Pack,
+    Packed,
+    awq,
+    fp8,
+    gptq,
+    int8_rows,
+    mxfp4,
+    mxfp8,
+    nvfp4,
+    pack_quantized,
+    write_packed,
+)
 from tests.toolchain.weights.raw_safetensors import write_safetensors
 from tests.toolchain.weights.tiny_models import CONFIGURATIONS, published, random_parameters
 from toolchain.weights.dtypes import SAFETENSORS_NAMES
 from toolchain.weights.facts import BlockFacts
+from toolchain.weights.formats.decoders.affine import ScatteredGroups
+
+BF16 = Quantization("bf16", None)
+KEEP = Quantization("keep", None)
 
 
 def accuracies(build: BlockBuild) -> dict[str, str]:
     facts = [BlockFacts.from_json(build.store.read(blobs["facts"].digest)) for blobs in build.run().values()]
     return {name: accuracy for each in facts for name, accuracy in each.accuracy.items()}
+
+
+def built_numbers(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Every parameter of a built folder as mlx-lm loads it, quantized ones as the numbers that they mean."""
+    model, _ = submodule("utils").load_model(folder)
+    found = {}
+    for path, module in model.named_modules():
+        if "weight" not in module:
+            continue
+        if "scales" in module:
+            biases = module["biases"].astype(mx.float32) if "biases" in module else None
+            scales = module["scales"] if biases is None else module["scales"].astype(mx.float32)
+            array = mx.dequantize(
+                module["weight"], scales, biases, module.group_size, module.bits, module.mode, dtype=mx.float32
+            )
+        else:
+            array = module["weight"].astype(mx.float32)
+        found[f"{path}.weight"] = np.array(array)
+    return found
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3_moe"])
@@ -47,3 +87,129 @@ def test_fp8_without_scales_is_cast(family: str, quantization: Quantization, tmp
     assert set(found.values()) == {"exact" if quantization is NONE else "rounded"}
     assert all("proj" in name for name in found)
     assert len(found) == sum(name.endswith("proj.weight") for name in expected)
+
+
+def blocks(rows: int, columns: int) -> tuple[int, int]:
+    return -(-rows // 128), -(-columns // 128)
+
+
+FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 64, "sym": True, "desc_act": False}
+UNEVEN = {**GPTQ, "sym": False}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm", "zero_point": True}
+COMPRESSED = {"quant_method": "compressed-tensors"}
+INT = {**COMPRESSED, "format": "pack-quantized"}
+INT8_ROWS = {**INT, "config_groups": {"group_0": {"weights": {"num_bits": 8}}}}
+FLOAT = {**COMPRESSED, "format": "float-quantized"}
+NVFP4 = {**COMPRESSED, "format": "nvfp4-pack-quantized"}
+MODELOPT = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
+MODELOPT_FP8 = {"quant_method": "modelopt", "quant_algo": "FP8"}
+
+FORMATS: Mapping[str, tuple[Pack, Mapping[str, Any], str]] = {
+    "fp8-blocks": (fp8(blocks, "weight_scale_inv"), FP8, "near"),
+    "fp8-blocks-of-powers": (fp8(blocks, "weight_scale_inv", powers=True), FP8, "exact"),
+    "fp8-rows": (fp8(lambda rows, _: (rows, 1), "weight_scale"), FLOAT, "near"),
+    "fp8-tensor": (fp8(lambda _, __: (1, 1), "weight_scale"), MODELOPT_FP8, "near"),
+    "fp8-mistral": (fp8(lambda _, __: (1, 1), "qscale_weight"), {"quant_method": "fp8"}, "near"),
+    "fp8-groups": (fp8(lambda rows, columns: (rows, columns // 32), "weight_scale"), FLOAT, "near"),
+    "mxfp8-blocks": (mxfp8(128, 128), FP8, "exact"),
+    "mxfp8-groups": (mxfp8(1, 32), {"quant_method": "mxfp8"}, "exact"),
+    "gptq": (gptq(4, 64, symmetric=True), GPTQ, "exact"),
+    "gptq-asymmetric": (gptq(4, 64, symmetric=False), UNEVEN, "exact"),
+    "gptq-v2": (gptq(4, 32, symmetric=False, form="gptq_v2"), {**UNEVEN, "checkpoint_format": "gptq_v2"}, "exact"),
+    "gptq-8": (gptq(8, 64, symmetric=True), {**GPTQ, "bits": 8}, "exact"),
+    "gptq-3": (gptq(3, 64, symmetric=False), {**UNEVEN, "bits": 3}, "exact"),
+    "gptq-rows": (gptq(4, -1, symmetric=True, g_idx=False), {**GPTQ, "group_size": -1}, "exact"),
+    "awq": (awq(64), AWQ, "exact"),
+    "packed-4": (pack_quantized(4, 64, symmetric=True), INT, "exact"),
+    "packed-asymmetric": (pack_quantized(4, 32, symmetric=False), INT, "exact"),
+    "packed-8-rows": (pack_quantized(8, -1, symmetric=True), INT8_ROWS, "exact"),
+    "int8": (int8_rows(), {**COMPRESSED, "format": "int-quantized"}, "near"),
+    "mxfp4": (mxfp4(), {**COMPRESSED, "format": "mxfp4-pack-quantized"}, "exact"),
+    "nvfp4": (nvfp4(2.0**-6, "modelopt", 0.9), MODELOPT, "exact"),
+    "nvfp4-compressed": (nvfp4(64.0, "compressed-tensors", 0.9), NVFP4, "exact"),
+    "nvfp4-rounded": (nvfp4(0.0123, "modelopt"), MODELOPT, "rounded"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_means_its_numbers(name: str, tmp_path: Path, store: Store) -> None:
+    pack, settings, accuracy = FORMATS[name]
+    means = write_packed(tmp_path / "source", "llama", pack, settings)
+    build = BlockBuild(store, tmp_path / "source", variant(tmp_path, KEEP), slice_bytes=1 << 12)
+    built = build.assemble(tmp_path / "built")
+    assert accuracies(build) == dict.fromkeys(means, accuracy)
+    found = built_numbers(built)
+    for weight, numbers in means.items():
+        tolerance = {"exact": 0.0, "near": 2.0**-8, "rounded": 0.26}[accuracy]
+        np.testing.assert_allclose(found[weight], numbers, rtol=tolerance, atol=tolerance / 100, err_msg=weight)
+    assert_loads(built)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_as_floats(name: str, tmp_path: Path, store: Store) -> None:
+    """`quantization: bf16` decodes whatever the source has."""
+    pack, settings, _ = FORMATS[name]
+    means = write_packed(tmp_path / "source", "llama", pack, settings)
+    build = BlockBuild(store, tmp_path / "source", variant(tmp_path, BF16, dtype="bfloat16"), slice_bytes=1 << 12)
+    built = build.assemble(tmp_path / "built")
+    assert "quantization" not in json.loads((built / "config.json").read_text())
+    found = built_numbers(built)
+    for weight, numbers in means.items():
+        expected = np.array(mx.array(numbers.astype(np.float32)).astype(mx.bfloat16).astype(mx.float32))
+        np.testing.assert_allclose(found[weight], expected, rtol=2.0**-7, err_msg=weight)
+    assert set(accuracies(build).values()) <= {"exact", "near"}
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [("deepseek_v3", "fp8-blocks"), ("deepseek_v3", "packed-32"), ("llama", "awq"), ("qwen3", "awq")],
+)
+def test_what_mlx_lm_loads_itself_is_equal_to_the_bit(family: str, name: str, tmp_path: Path, store: Store) -> None:
+    pack, settings, _ = {**FORMATS, "packed-32": (pack_quantized(4, 32, symmetric=True), INT, "")}[name]
+    half = mx.float16 if name == "awq" else mx.bfloat16
+    write_packed(tmp_path / "source", family, pack, settings, dtype=half)
+    # mlx-lm rounds AWQ's biases to the dtype of the scales; by default they are kept in float32 here.
+    spec = variant(tmp_path, KEEP, dtype="float16" if name == "awq" else None)
+    build = BlockBuild(store, tmp_path / "source", spec, slice_bytes=1 << 12)
+    expected, _ = reference(tmp_path / "source", None)
+    assert_same(build.assemble(tmp_path / "built"), expected)
+    if name == "awq":
+        assert set(accuracies(build).values()) == {"near"}
+
+
+@pytest.mark.parametrize("name", ["fp8-blocks", "gptq-asymmetric", "packed-4", "nvfp4"])
+def test_experts_are_stacked_decoded(name: str, tmp_path: Path, store: Store) -> None:
+    pack, settings, accuracy = FORMATS[name]
+    means = write_packed(tmp_path / "source", "qwen3_moe", pack, settings)
+    build = BlockBuild(store, tmp_path / "source", variant(tmp_path, KEEP), slice_bytes=1 << 12)
+    found = built_numbers(build.assemble(tmp_path / "built"))
+    stacked = [np.stack([means[f"model.layers.1.mlp.experts.{n}.up_proj.weight"] for n in range(4)])]
+    tolerance = 0.0 if accuracy == "exact" else 2.0**-8
+    np.testing.assert_allclose(found["model.layers.1.mlp.switch_mlp.up_proj.weight"], stacked[0], rtol=tolerance)
+    assert accuracies(build)["model.layers.1.mlp.switch_mlp.up_proj.weight"] == accuracy
+
+
+def test_columns_that_lie_apart_are_found_while_they_are_read(tmp_path: Path, store: Store) -> None:
+    def pack(values: np.ndarray[Any, Any], generator: np.random.Generator) -> Packed:
+        packed = gptq(4, 64, symmetric=True)(values, generator)
+        index = packed.stored["g_idx"][1]
+        return Packed({**packed.stored, "g_idx": ("I32", np.ascontiguousarray(index[::-1]))}, packed.means)
+
+    write_packed(tmp_path / "source", "llama", pack, GPTQ)
+    with pytest.raises(ScatteredGroups, match="orders columns in another way than"):
+        BlockBuild(store, tmp_path / "source", variant(tmp_path, KEEP)).run()
+
+
+def test_a_second_rounding_is_of_the_decoded_numbers(tmp_path: Path, store: Store) -> None:
+    """int8 of GPTQ is int8 of what GPTQ means, and is called rounded."""
+    pack, settings, _ = FORMATS["gptq"]
+    means = write_packed(tmp_path / "source", "llama", pack, settings)
+    build = BlockBuild(store, tmp_path / "source", variant(tmp_path, INT8))
+    found = built_numbers(build.assemble(tmp_path / "built"))
+    assert INT8.scheme is not None
+    for weight, numbers in means.items():
+        wide = mx.array(numbers.astype(np.float32)).astype(mx.bfloat16)
+        twice = mx.dequantize(*mx.quantize(wide, 64, 8), group_size=64, bits=8)
+        np.testing.assert_allclose(found[weight], np.array(twice.astype(mx.float32)), rtol=2.0**-7, atol=1e-3)
+    assert set(accuracies(build).values()) == {"rounded"}

@@ -49,7 +49,10 @@ def test_what_another_tool_says_of_unpacked_weights_goes() -> None:
 
 
 def test_what_mlx_says_of_quantized_weights_stays() -> None:
-    source = {"quantization": {"bits": 4, "group_size": 64}, "quantization_config": {"bits": 4, "group_size": 64}}
+    source = {
+        "quantization": {"mode": "affine", "bits": 4, "group_size": 64},
+        "quantization_config": {"bits": 4, "group_size": 64},
+    }
     assert configured(source, {}) == source
 
 

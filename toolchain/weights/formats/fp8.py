@@ -15,7 +15,15 @@ from typing import Final
 
 from toolchain.spec.resolved import QuantizationScheme
 from toolchain.weights.decoded import DecodedTensor, ModelTensor
-from toolchain.weights.formats.packing import FLOATS, Packing, Taken, UnsupportedQuantization, misfit, triple
+from toolchain.weights.formats.packing import (
+    FLOATS,
+    Packing,
+    Taken,
+    UnsupportedQuantization,
+    check_matrices,
+    misfit,
+    triple,
+)
 from toolchain.weights.reading import SourceTensor
 
 MXFP8: Final = QuantizationScheme("mxfp8", 8, 32)
@@ -76,8 +84,7 @@ def _scaling(tensor: SourceTensor, scale: SourceTensor, packing: Packing) -> tup
     """How many rows begin anew in the scales (those of one expert), and rows and columns of a block."""
     if scale.dtype not in FLOATS and scale.dtype not in _EXPONENTS:
         raise misfit(scale, "is no scale")
-    if len(tensor.shape) < 2:
-        raise misfit(tensor, "is no matrix, but has a scale")
+    check_matrices(tensor)
     *lead, rows, columns = tensor.shape
     experts, count = math.prod(lead), math.prod(scale.shape)
     if count == 1:
@@ -103,12 +110,8 @@ def _as_matrix(scale: SourceTensor, tensor: SourceTensor, block: tuple[int, int]
 
 
 def _block_of(packing: Packing) -> tuple[int, int]:
-    settings = packing.settings
-    found = settings.get("weight_block_size")
-    groups = settings.get("config_groups")
-    if found is None and isinstance(groups, dict):
-        weights = [group.get("weights") for group in groups.values() if isinstance(group, dict)]
-        found = next((each["block_structure"] for each in weights if each and each.get("block_structure")), None)
+    structures = (each.get("block_structure") for each in packing.groups)
+    found = packing.settings.get("weight_block_size") or next(filter(None, structures), None)
     if isinstance(found, list) and len(found) == 2 and all(type(side) is int and side > 0 for side in found):
         return (found[0], found[1])
     return (128, 128)

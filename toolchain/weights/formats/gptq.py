@@ -19,6 +19,7 @@ from toolchain.weights.formats.packing import (
     Packing,
     Taken,
     UnsupportedQuantization,
+    check_matrices,
     group_of,
     misfit,
     modules_with,
@@ -55,7 +56,7 @@ def take_gptq(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
 def _check_form(packing: Packing) -> None:
     method, settings = packing.method, packing.settings
     form = settings.get("checkpoint_format") if method == "gptq" else settings.get("version", "gemm")
-    known = form in _FORMS if method == "gptq" else str(form).lower() == "gemm"
+    known = form is None or form in list(_FORMS) if method == "gptq" else str(form).lower() == "gemm"
     if not known or settings.get("is_marlin_format"):
         raise UnsupportedQuantization(
             f"the weights are quantized by `{method}` in the form `{form if not known else 'marlin'}`",
@@ -70,15 +71,17 @@ def _decoded(
     if "scales" not in parts:
         raise misfit(parts["qweight"], "has no scales beside it")
     weight, scales = parts["qweight"], parts["scales"]
+    check_matrices(weight, scales)
     if len(weight.shape) != 2 or len(scales.shape) != 2 or weight.dtype != "I32" or scales.dtype not in FLOATS:
         raise misfit(weight, "is not packed as GPTQ and AWQ pack")
-    bits = packing.settings.get("bits", 4)
+    written = packing.settings.get("bits", 4)
+    bits = written if type(written) is int else 0
     groups, outputs = scales.shape
     is_awq = weight.shape[1] * 32 == outputs * bits and weight.shape[1] != outputs
     inputs = weight.shape[0] if is_awq else weight.shape[0] * 32 // bits if bits in (2, 3, 4, 8) else 0
     if bits not in ((4,) if is_awq else (2, 3, 4, 8)):
         raise UnsupportedQuantization(
-            f"the weights are quantized to {bits} bits by `{packing.method}`, which cannot be taken over",
+            f"the weights are quantized to {written} bits by `{packing.method}`, which cannot be taken over",
             where="config.json",
             hint="give a model of 4 bits, or the unquantized model",
         )

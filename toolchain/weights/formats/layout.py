@@ -63,17 +63,28 @@ def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: Rea
             nothing says what they mean.
     """
     table = {tensor.name: tensor for tensor in tensors}
-    unchanged = Layout(tuple(tensors))
     if not _looks_quantized(table) or (config := document(_CONFIGURATION)) is None:
-        return unchanged
+        return Layout(tuple(tensors))
     separate = document(_MODELOPT_CONFIGURATION) if config.get("quantization_config") is None else None
     packing = Packing.of(spec, config, separate)
+    layout = _layout(table, config, packing)
+    kept = (config if layout.config is None else layout.config).get("quantization") is not None
+    if kept and spec.adapters:
+        raise UnsupportedQuantization(
+            "the weights are already quantized, and an adapter can only be fused into floats",
+            where=_CONFIGURATION,
+            hint="say with `quantization` what they shall be, such as bf16 or int8, or give the unquantized model",
+        )
+    return layout
+
+
+def _layout(table: Mapping[str, SourceTensor], config: Mapping[str, Any], packing: Packing) -> Layout:
     entry = _entry_of_mlx(config, packing)
     if entry is not None or is_quantized_by_mlx(table):
         return _of_mlx(table, config, entry, packing)
     if packing.method == _BITNET:
         _refuse_floats(packing)
-        return unchanged
+        return Layout(tuple(table.values()))
     if packing.method not in (None, *_METHODS, *_BY_ARCHITECTURE):
         raise UnsupportedQuantization(
             f"the weights are quantized by `{packing.method}`, which cannot be taken over",
@@ -82,7 +93,7 @@ def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: Rea
         )
     if packing.method == "mxfp4":
         _refuse_floats(packing)
-        return Layout(tuple(tensors), _configured(config, MXFP4))
+        return Layout(tuple(table.values()), _configured(config, MXFP4))
     return _taken_over(table, config, packing)
 
 

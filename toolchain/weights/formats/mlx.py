@@ -7,7 +7,15 @@ from typing import Any
 
 from toolchain.weights.decoded import DecodedTensor, ModelTensor
 from toolchain.weights.formats.entry import scheme_of
-from toolchain.weights.formats.packing import Packing, Taken, UnsupportedQuantization, misfit, modules_with, triple
+from toolchain.weights.formats.packing import (
+    Packing,
+    Taken,
+    UnsupportedQuantization,
+    check_matrices,
+    misfit,
+    modules_with,
+    triple,
+)
 from toolchain.weights.reading import SourceTensor
 
 
@@ -33,6 +41,7 @@ def take_mlx(table: Mapping[str, SourceTensor], entry: Mapping[str, Any], packin
         if not _is_packed(table, module):
             continue
         weight = table[f"{module}.weight"]
+        check_matrices(weight, table[f"{module}.scales"])
         scheme = scheme_of(entry, module)
         if scheme is None:
             raise misfit(weight, "is quantized, but the `quantization` of config.json does not say how")

@@ -14,7 +14,7 @@ from typing import Final
 
 from toolchain.spec.resolved import QuantizationScheme
 from toolchain.weights.decoded import DecodedTensor, ModelTensor
-from toolchain.weights.formats.packing import FLOATS, Packing, Taken, misfit
+from toolchain.weights.formats.packing import FLOATS, Packing, Taken, check_matrices, misfit
 from toolchain.weights.reading import SourceTensor
 
 NVFP4: Final = QuantizationScheme("nvfp4", 4, 16)
@@ -38,6 +38,7 @@ def take_nvfp4(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
         weight, scale = table.get(f"{module}.{_FORMS[leaf]}"), table.get(f"{module}.weight_scale")
         if weight is None or scale is None or weight.dtype != "U8":
             continue
+        check_matrices(weight)
         *lead, half = weight.shape
         if math.prod(whole.shape) != 1 or whole.dtype not in FLOATS:
             raise misfit(whole, "is no single scale")

@@ -18,6 +18,7 @@ from toolchain.weights.formats.packing import (
     Packing,
     Taken,
     UnsupportedQuantization,
+    check_matrices,
     group_of,
     misfit,
     modules_with,
@@ -41,6 +42,7 @@ def take_packed(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
     plain = {each.removesuffix(".weight") for each, tensor in table.items() if _is_int8(each, tensor, table)}
     for module in sorted({*modules_with(table, "weight_packed"), *plain}):
         parts = {leaf: table[f"{module}.{leaf}"] for leaf in _LEAVES if f"{module}.{leaf}" in table}
+        check_matrices(parts["weight" if module in plain else "weight_packed"])
         if "weight_scale" not in parts:
             raise misfit(parts["weight_packed"], "has no scales beside it")
         used |= {tensor.name for tensor in parts.values()}
@@ -55,9 +57,7 @@ def take_packed(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
         elif parts["weight_packed"].dtype == "U8":
             scheme, decoded = _mxfp4(module, parts, packing)
         else:
-            scheme, decoded = _integers(
-                module, parts, _bits(module, packing), "stored", parts["weight_packed"], packing
-            )
+            scheme, decoded = _integers(module, parts, _bits(packing), "stored", parts["weight_packed"], packing)
         tensors += decoded
     return Taken(tuple(tensors), frozenset(used), scheme)
 
@@ -66,13 +66,11 @@ def _is_int8(name: str, tensor: SourceTensor, table: Mapping[str, SourceTensor])
     return name.endswith(".weight") and tensor.dtype == "I8" and f"{name}_scale" in table
 
 
-def _bits(module: str, packing: Packing) -> int:
-    groups = packing.settings.get("config_groups")
-    weights = [group.get("weights") for group in groups.values()] if isinstance(groups, dict) else []
-    widths = {each.get("num_bits", 4) for each in weights if isinstance(each, dict)} or {4}
-    if len(widths) > 1 or not widths <= {4, 8}:
+def _bits(packing: Packing) -> int:
+    widths = {str(each.get("num_bits", 4)) for each in packing.groups} or {"4"}
+    if len(widths) > 1 or not widths <= {"4", "8"}:
         raise UnsupportedQuantization(
-            f"the weights are quantized by `compressed-tensors` to {', '.join(map(str, sorted(widths)))} bits",
+            f"the weights are quantized by `compressed-tensors` to {', '.join(sorted(widths))} bits",
             where="config.json",
             hint="give a model with one width, 4 or 8 bits, or the unquantized model",
         )

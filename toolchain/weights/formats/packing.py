@@ -31,7 +31,7 @@ class Packing:
     settings: Mapping[str, Any]
     """The whole `quantization_config`."""
     dense: bool
-    """Whether weights are to be decoded to floats, since the variant quantizes, fuses or casts."""
+    """Whether weights are to be decoded to floats."""
     dtype: str
     """Of decoded floats, as in a safetensors header."""
 
@@ -50,6 +50,14 @@ class Packing:
         dtype = SAFETENSORS_DTYPES.get(named, "BF16") if isinstance(named, str) else "BF16"
         return cls(None if method is None else str(method), settings, wants_floats(spec), dtype)
 
+    @property
+    def groups(self) -> tuple[Mapping[str, Any], ...]:
+        """What compressed-tensors says of the weights, once for each group of modules."""
+        found = self.settings.get("config_groups")
+        groups = found.values() if isinstance(found, dict) else ()
+        weights = (group.get("weights") for group in groups if isinstance(group, dict))
+        return tuple(each for each in weights if isinstance(each, dict))
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -63,10 +71,10 @@ class Taken:
 
 
 def wants_floats(spec: ResolvedSpec) -> bool:
-    """Whether a variant needs its weights as floats: it quantizes, fuses an adapter, or is `bf16` or `fp16`."""
+    """Whether a variant needs its weights as floats: it quantizes them itself, or is `bf16` or `fp16`."""
     chosen = spec.quantization
     quantizes = chosen.scheme is not None or any(scheme is not None for _, scheme in chosen.overrides)
-    return quantizes or bool(spec.adapters) or chosen.label in ("bf16", "fp16")
+    return quantizes or chosen.label in ("bf16", "fp16")
 
 
 def triple(
@@ -109,6 +117,13 @@ def group_of(columns: int, group_size: int) -> int | None:
 def modules_with(table: Iterable[str], leaf: str) -> list[str]:
     """The modules that have a tensor of that last name, sorted."""
     return sorted(name.removesuffix(f".{leaf}") for name in table if name.endswith(f".{leaf}"))
+
+
+def check_matrices(*tensors: SourceTensor) -> None:
+    """Raise `UnsupportedQuantization` if one has no rows and columns."""
+    for tensor in tensors:
+        if len(tensor.shape) < 2 or 0 in tensor.shape:
+            raise misfit(tensor, "is no matrix")
 
 
 def misfit(tensor: SourceTensor, why: str) -> UnsupportedQuantization:

@@ -66,7 +66,7 @@ def rows_of_gptq_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: in
     else:
         zeros = (_packed_columns(parts, "qzeros", begin, end, bits) + chosen["add"]) & ((1 << bits) - 1)
     zeros = zeros.astype(mx.float32) if isinstance(zeros, mx.array) else zeros
-    return cast(_repeated((-zeros * scales).T, chosen["repeat"]), MLX_DTYPES[tensor.dtype])
+    return _biases(_repeated((-zeros * scales).T, chosen["repeat"]), scales, bits, tensor)
 
 
 def rows_of_int8_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
@@ -90,7 +90,14 @@ def rows_of_packed_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: 
         skipped = begin % per_word
         numbers = unpacked(words.T, bits).T[skipped : skipped + end - begin]
         zeros = _repeated(numbers.astype(mx.float32), tensor.parameters["repeat"])
-    return cast(-zeros * scales, MLX_DTYPES[tensor.dtype])
+    return _biases(-zeros * scales, scales, bits, tensor)
+
+
+def _biases(products: mx.array, scales: mx.array, bits: int, tensor: DecodedTensor) -> Decoded:
+    """Biases in the tensor's dtype; near where MLX's float32 sum of q x scale and bias is not what the source means."""
+    biases = cast(products, MLX_DTYPES[tensor.dtype])
+    fits = mx.all((scales.view(mx.uint32) & ((1 << bits) - 1)) == 0)
+    return biases if fits.item() else Decoded(biases.rows, "near")
 
 
 def _packed_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx.array:
