@@ -15,9 +15,8 @@ from registry.store.layout import Store
 from runtime.model.architecture import UnsupportedArchitecture
 from tests.toolchain.weights.block_builds import INT4, INT8, NONE, BlockBuild, variant
 from tests.toolchain.weights.tiny_models import CONFIGURATIONS, write_model
-from toolchain.spec.resolved import Adapter, FolderSource, Quantization
+from toolchain.spec.resolved import Quantization
 from toolchain.steps.block import MixedBlocks
-from toolchain.weights.formats.packing import UnsupportedQuantization
 from toolchain.weights.model import UnusableModel
 from toolchain.weights.origin import NotFiniteWeights
 from toolchain.weights.precision import UnsuitableRecipe
@@ -161,13 +160,11 @@ def test_missing_experts_are_told(store: Store, tmp_path: Path) -> None:
         BlockBuild(store, folder, variant(folder, INT4)).run()
 
 
-def test_quantized_weights_that_stay_so_take_no_adapter(store: Store, tmp_path: Path) -> None:
+def test_quantized_weights_are_not_quantized_again(store: Store, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "source", "qwen3")
     once = BlockBuild(store, folder, variant(folder, INT8)).assemble(tmp_path / "once")
-    adapters = (Adapter(FolderSource(tmp_path / "adapter", "adapter")),)
-    with pytest.raises(UnsupportedQuantization, match="an adapter can only be fused into floats") as caught:
-        BlockBuild(store, once, variant(once, Quantization("keep", None), adapters=adapters)).plan()
-    assert "bf16 or int8" in (caught.value.hint or "")
+    with pytest.raises(UnusableModel, match="already quantized"):
+        BlockBuild(store, once, variant(once, INT4)).run()
 
 
 def test_a_recipe_that_does_not_fit_is_refused(store: Store, tmp_path: Path) -> None:

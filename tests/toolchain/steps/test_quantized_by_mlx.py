@@ -12,9 +12,9 @@ import pytest
 
 from registry.store.layout import Store
 from runtime.model.mlx_lm_package import submodule
-from tests.toolchain.steps.test_block_decoding import BF16, KEEP, accuracies, built_numbers
-from tests.toolchain.weights.block_builds import INT8, BlockBuild, variant
-from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same, reference
+from tests.toolchain.steps.test_block_decoding import KEEP
+from tests.toolchain.weights.block_builds import BlockBuild, variant
+from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same
 from tests.toolchain.weights.tiny_models import write_model
 from toolchain.weights.formats.packing import UnsupportedQuantization
 
@@ -95,29 +95,3 @@ def test_a_folder_that_does_not_say_how_it_is_quantized(
     with pytest.raises(UnsupportedQuantization, match="has no `quantization` that says how") as caught:
         BlockBuild(store, quantized(neither), variant(tmp_path, KEEP)).plan()
     assert "quantization: {group_size, bits}" in (caught.value.hint or "")
-
-
-@pytest.mark.parametrize("quantization", [BF16, INT8], ids=lambda quantization: quantization.label)
-def test_quantized_once_more(
-    quantization: Any,
-    quantized: Callable[[Callable[[dict[str, Any]], None]], Path],
-    tmp_path: Path,
-    store: Store,
-) -> None:
-    """Decoded to floats first, as `mlx_lm.convert --dequantize` would, and then quantized like any floats."""
-    source = quantized(without_mode)
-    utils = submodule("utils")
-    model, config = utils.load_model(source)
-    model = utils.dequantize_model(model)
-    model.set_dtype(mx.bfloat16)
-    config = {key: value for key, value in config.items() if not key.startswith("quantization")}
-    utils.save(tmp_path / "floats", source, model, _Tokenizer(), config)
-    spec = variant(tmp_path, quantization, dtype="bfloat16")
-    build = BlockBuild(store, source, spec)
-    built = build.assemble(tmp_path / "built")
-    expected, _ = reference(tmp_path / "floats", quantization.scheme)
-    assert set(built_numbers(built)) == set(built_numbers(tmp_path / "floats"))
-    for name, array in built_numbers(tmp_path / "floats").items():
-        assert abs(built_numbers(built)[name] - array).max() < 0.01, name
-    assert expected.keys() == {name for file in built.glob("model*.safetensors") for name in mx.load(str(file))}
-    assert set(accuracies(build).values()) <= {"rounded"} if quantization is INT8 else {"exact", "near"}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from registry.digest import Digest
 from tests.toolchain.weights.block_builds import INT8, Quantization, variant
+from toolchain.spec.resolved import Adapter, FolderSource
 from toolchain.weights.decoded import DecodedTensor
 from toolchain.weights.formats.layout import Layout, layout_of
 from toolchain.weights.formats.packing import UnsupportedQuantization
@@ -165,6 +166,14 @@ def test_modelopt_may_say_it_in_a_file_of_its_own() -> None:
     separate = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4"}}
     layout = laid_out(tensors, separate=separate)
     assert [(each.name, each.dtype) for each in layout.tensors] == [("a.weight", "U32"), ("a.scales", "U8")]
+
+
+def test_what_stays_quantized_takes_no_adapter() -> None:
+    adapter = Adapter(FolderSource(FOLDER, "adapter"))
+    documents = {"config.json": {"quantization_config": {"quant_method": "gptq", "bits": 4}}}
+    with pytest.raises(UnsupportedQuantization, match="an adapter can only be fused into floats") as caught:
+        layout_of(variant(FOLDER, KEEP, adapters=(adapter,)), GPTQ, documents.get)
+    assert "bf16 or int8" in (caught.value.hint or "")
 
 
 def test_scales_of_activations_are_dropped() -> None:

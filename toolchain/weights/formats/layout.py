@@ -11,10 +11,9 @@ from toolchain.weights.decoded import ModelTensor
 from toolchain.weights.facts import scheme_to_json
 from toolchain.weights.formats.fp8 import MXFP8, take_fp8
 from toolchain.weights.formats.gptq import take_gptq
-from toolchain.weights.formats.mlx import is_quantized_by_mlx, take_mlx
 from toolchain.weights.formats.nvfp4 import take_nvfp4
 from toolchain.weights.formats.packed import MXFP4, take_packed
-from toolchain.weights.formats.packing import FLOATS, Packing, Taken, UnsupportedQuantization
+from toolchain.weights.formats.packing import FLOATS, Packing, UnsupportedQuantization
 from toolchain.weights.reading import SourceTensor
 
 ReadDocument = Callable[[str], Mapping[str, Any] | None]
@@ -67,21 +66,9 @@ def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: Rea
         return Layout(tuple(tensors))
     separate = document(_MODELOPT_CONFIGURATION) if config.get("quantization_config") is None else None
     packing = Packing.of(spec, config, separate)
-    layout = _layout(table, config, packing)
-    kept = (config if layout.config is None else layout.config).get("quantization") is not None
-    if kept and spec.adapters:
-        raise UnsupportedQuantization(
-            "the weights are already quantized, and an adapter can only be fused into floats",
-            where=_CONFIGURATION,
-            hint="say with `quantization` what they shall be, such as bf16 or int8, or give the unquantized model",
-        )
-    return layout
-
-
-def _layout(table: Mapping[str, SourceTensor], config: Mapping[str, Any], packing: Packing) -> Layout:
     entry = _entry_of_mlx(config, packing)
-    if entry is not None or is_quantized_by_mlx(table):
-        return _of_mlx(table, config, entry, packing)
+    if entry is not None or _is_quantized_by_mlx(table):
+        return _of_mlx(table, config, entry)
     if packing.method == _BITNET:
         _refuse_floats(packing)
         return Layout(tuple(table.values()))
@@ -94,11 +81,23 @@ def _layout(table: Mapping[str, SourceTensor], config: Mapping[str, Any], packin
     if packing.method == "mxfp4":
         _refuse_floats(packing)
         return Layout(tuple(table.values()), _configured(config, MXFP4))
-    return _taken_over(table, config, packing)
+    layout = _taken_over(table, config, packing)
+    if spec.adapters and (layout.config or {}).get("quantization") is not None:
+        raise UnsupportedQuantization(
+            "the weights are quantized already, and an adapter can only be fused into floats",
+            where=_CONFIGURATION,
+            hint="say with `quantization` what they shall be, such as bf16 or int8, or give the unquantized model",
+        )
+    return layout
 
 
 def _looks_quantized(table: Mapping[str, SourceTensor]) -> bool:
     return any(tensor.dtype not in FLOATS and tensor.dtype != "I64" for tensor in table.values())
+
+
+def _is_quantized_by_mlx(table: Mapping[str, SourceTensor]) -> bool:
+    packed = (name.removesuffix(".weight") for name, tensor in table.items() if tensor.dtype == "U32")
+    return any(f"{module}.scales" in table for module in packed)
 
 
 def _entry_of_mlx(config: Mapping[str, Any], packing: Packing) -> Mapping[str, Any] | None:
@@ -113,7 +112,6 @@ def _of_mlx(
     table: Mapping[str, SourceTensor],
     config: Mapping[str, Any],
     entry: Mapping[str, Any] | None,
-    packing: Packing,
 ) -> Layout:
     if entry is None:
         name = next(name for name in table if name.endswith(".scales"))
@@ -122,8 +120,6 @@ def _of_mlx(
             where=_CONFIGURATION,
             hint="take the config.json that mlx-lm wrote beside them: it says `quantization: {group_size, bits}`",
         )
-    if packing.dense:
-        return _laid_out(table, take_mlx(table, entry, packing), _configured(config, None))
     named = config.get("quantization") is not None
     return Layout(tuple(table.values()), None if named else {**config, "quantization": entry})
 
@@ -145,11 +141,6 @@ def _taken_over(table: Mapping[str, SourceTensor], config: Mapping[str, Any], pa
     if not tensors:
         return Layout(tuple(table.values()))
     return Layout((*left.values(), *tensors), _configured(config, None if packing.dense else scheme))
-
-
-def _laid_out(table: Mapping[str, SourceTensor], taken: Taken, config: Mapping[str, Any]) -> Layout:
-    kept = (tensor for name, tensor in table.items() if name not in taken.used)
-    return Layout((*kept, *taken.tensors), config)
 
 
 def _configured(config: Mapping[str, Any], scheme: QuantizationScheme | None) -> Mapping[str, Any]:

@@ -31,7 +31,7 @@ class Packing:
     settings: Mapping[str, Any]
     """The whole `quantization_config`."""
     dense: bool
-    """Whether weights are to be decoded to floats."""
+    """Whether weights are to be decoded to floats: unless the variant keeps them."""
     dtype: str
     """Of decoded floats, as in a safetensors header."""
 
@@ -48,7 +48,7 @@ class Packing:
             method = producer.get("name") if isinstance(producer, dict) else "modelopt"
         named = spec.dtype or config.get("dtype") or config.get("torch_dtype") or texts.get("dtype")
         dtype = SAFETENSORS_DTYPES.get(named, "BF16") if isinstance(named, str) else "BF16"
-        return cls(None if method is None else str(method), settings, wants_floats(spec), dtype)
+        return cls(None if method is None else str(method), settings, not spec.quantization.keeps, dtype)
 
     @property
     def groups(self) -> tuple[Mapping[str, Any], ...]:
@@ -68,13 +68,6 @@ class Taken:
     """Names in the source that it has dealt with, those that are dropped included."""
     scheme: QuantizationScheme | None = None
     """The most common one of those that stay quantized."""
-
-
-def wants_floats(spec: ResolvedSpec) -> bool:
-    """Whether a variant needs its weights as floats: it quantizes them itself, or is `bf16` or `fp16`."""
-    chosen = spec.quantization
-    quantizes = chosen.scheme is not None or any(scheme is not None for _, scheme in chosen.overrides)
-    return quantizes or chosen.label in ("bf16", "fp16")
 
 
 def triple(

@@ -31,7 +31,7 @@ def rows_dequantized(tensor: DecodedTensor, parts: Parts, begin: int, end: int) 
     rows = {leaf: each.rows(parts, begin, end) for leaf, each in inner.items()}
     arrays = {leaf: decoded.rows for leaf, decoded in rows.items()}
     decoded = cast(_floats(arrays, chosen), MLX_DTYPES[tensor.dtype])
-    return Decoded(decoded.rows, worst((decoded.accuracy, *(each.accuracy for each in rows.values()))))
+    return Decoded(decoded.rows, worst(each.accuracy or "exact" for each in (decoded, *rows.values())))
 
 
 def _floats(arrays: Mapping[str, mx.array], chosen: Mapping[str, Any]) -> mx.array:
