@@ -12,7 +12,9 @@ from mlxbuild.cli.workspace import find, open_store
 from registry.artifact.reader import Artifact
 from registry.errors import UserError
 from registry.quantities import format_bytes
-from runtime.model.files import TEMPLATE_FILE
+from runtime.model.files import FACTS_FILE, TEMPLATE_FILE
+from toolchain.weights.accuracy import accuracies_of, accuracy_content
+from toolchain.weights.accuracy import told as accuracy_told
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -66,6 +68,7 @@ def _describe(artifact: Artifact) -> dict[str, object]:
         "config": dict(artifact.config),
         "defaults": _read_json(artifact, "mlxbuild/defaults.json"),
         "facts": _read_json(artifact, "mlxbuild/facts.json"),
+        "accuracy": accuracy_content(artifact),
         "files": [
             {
                 "path": file.path,
@@ -88,6 +91,8 @@ def _print(artifact: Artifact, *, with_files: bool) -> None:
         "parameters": settings.get("paramSize"),
         "precision": settings.get("precision"),
         "quantization": told if (told := weights_told(artifact)) != settings.get("precision") else None,
+        "against its source": accuracy_told(accuracies_of(artifact)),
+        "computes in": _computes_in(artifact),
         "licenses": ", ".join(descriptor.get("licenses", [])),
         "revision": descriptor.get("revision"),
         "size": format_bytes(artifact.size_bytes),
@@ -107,6 +112,13 @@ def _print(artifact: Artifact, *, with_files: bool) -> None:
         )
     else:
         say(f"  files: {len(artifact.files)} (`--files` lists them)")
+
+
+def _computes_in(artifact: Artifact) -> str | None:
+    """What MLX computes in, where it is not the type of the weights."""
+    facts = _read_json(artifact, FACTS_FILE)
+    dtype = facts.get("compute_dtype") if isinstance(facts, dict) else None
+    return f"{dtype}, and keeps keys and values in it" if dtype else None
 
 
 def _print_map(heading: str, content: object) -> None:

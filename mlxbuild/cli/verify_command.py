@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registry.trust.keys import PublicKey
+    from toolchain.against_source import SourceComparison
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -47,13 +48,22 @@ def verify_artifact(
         str, typer.Argument(help="Name or digest of an artifact, or the path of an OCI layout or archive of one.")
     ],
     again: Annotated[bool, typer.Option("--rebuild", help="Also build it again and compare the digests.")] = False,
-    file: Annotated[Path | None, typer.Option("-f", "--file", help="Where its recipe lies, for --rebuild.")] = None,
+    against_source: Annotated[
+        bool,
+        typer.Option("--against-source", help="Also compare every tensor with the GGUF file that it was built from."),
+    ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option("-f", "--file", help="Where its recipe lies, for --rebuild and --against-source."),
+    ] = None,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Blobs hashed at once.")] = None,
     key: Annotated[
         list[str] | None,
         typer.Option("--key", help="Also ask for a signature by this public key; may be given often, one is enough."),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no network, for --rebuild neither.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask no network, for --rebuild and --against-source neither.")
+    ] = False,
     progress: Annotated[str, typer.Option(help="auto, live, plain, github or none; for --rebuild.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -81,10 +91,12 @@ def verify_artifact(
             problems += disagreements(artifact) if built else ()
         proven = _check_trust(store, digest, keys) if keys and not problems else None
         seconds = time.perf_counter() - begun
+        comparison = _compare(store, digest, file) if against_source and not problems else None
         rebuilt = str(_rebuild(store, digest, file, progress)) if again and not problems else None
     if as_json:
         told = {"digest": str(digest), "ok": not problems, "problems": problems, "built": built, "rebuilt": rebuilt}
-        say_json(told | ({"proven": proven} if key else {}))
+        compared = {} if comparison is None else {"against_source": _comparison_document(comparison)}
+        say_json(told | ({"proven": proven} if key else {}) | compared)
     elif not problems:
         say(
             f"{digest} holds: {report.checked_blobs} blobs, {format_bytes(report.checked_bytes)} "
@@ -93,6 +105,8 @@ def verify_artifact(
         )
         for kind, signer in (proven or {}).items():
             say(f"{kind} by {signer}")
+        if comparison is not None:
+            say(_comparison_told(comparison))
         if rebuilt:
             say(f"{rebuilt} came out again from recipe and lock")
     if problems:
@@ -128,10 +142,48 @@ def _check_trust(store: Store, digest: Digest, keys: list[PublicKey]) -> dict[st
     return proven
 
 
+def _compare(store: Store, digest: Digest, file: Path | None) -> SourceComparison:
+    from toolchain.against_source import compare_with_source, require_as_claimed  # loads MLX
+
+    comparison = compare_with_source(Artifact.open(store, digest), _recipe(store, digest, file))
+    require_as_claimed(comparison)
+    return comparison
+
+
+def _comparison_told(comparison: SourceComparison) -> str:
+    """One line for all tensors, by kind, each with its largest difference."""
+    kinds = [
+        f"{count} {kind} (largest difference {comparison.largest(kind):.3g})"
+        for kind, count in comparison.counts().items()
+        if count
+    ]
+    return f"{len(comparison.tensors)} tensors compared with {comparison.file}: {', '.join(kinds)}"
+
+
+def _comparison_document(comparison: SourceComparison) -> dict[str, object]:
+    return {
+        "file": comparison.file,
+        "counts": dict(comparison.counts()),
+        "largest_difference": {kind: comparison.largest(kind) for kind in comparison.counts()},
+        "tensors": [
+            {
+                "name": tensor.name,
+                "type": tensor.type,
+                "accuracy": tensor.claimed,
+                "largest_difference": tensor.largest_difference,
+            }
+            for tensor in comparison.tensors
+        ],
+    }
+
+
+def _recipe(store: Store, digest: Digest, file: Path | None) -> Path:
+    return (file or History(store.home).recipe_of(digest) or Path(RECIPE_NAME)).absolute()
+
+
 def _rebuild(store: Store, digest: Digest, file: Path | None, progress: str) -> Digest:
-    recipe = file or History(store.home).recipe_of(digest) or Path(RECIPE_NAME)
     stream = EventStream([progress_sink(progress)])
     try:
-        return rebuild(Artifact.open(store, digest), recipe.absolute(), stream, run=new_run_name())
+        return rebuild(Artifact.open(store, digest), _recipe(store, digest, file), stream, run=new_run_name())
     finally:
         stream.close()

@@ -89,9 +89,13 @@ class ModelFacts:
     tokenizer_adds_bos: bool = False
     """Whether encoding a raw prompt with special tokens puts `bos_token` before it."""
     kv_bytes_per_token: int | None = None
-    """Of an unquantized cache of two bytes a number; None where the architecture keeps another kind of state."""
+    """Of an unquantized cache, of two bytes a number unless `compute_dtype` says otherwise; None where the architecture
+    keeps another kind of state."""
     embedding: EmbeddingFacts | None = None
     """Of a model that was made to embed; it is used for nothing else."""
+    compute_dtype: str | None = None
+    """What MLX computes in, and keeps keys and values in, where single tensors make that wider than the weights; None
+    where it is the weights' own type."""
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -109,6 +113,8 @@ class ModelFacts:
             del document["embedding"]
         elif not self.embedding.lacks_head:
             del document["embedding"]["lacks_head"]
+        if self.compute_dtype is None:
+            del document["compute_dtype"]
         return canonical_json.encode(document)
 
     @classmethod

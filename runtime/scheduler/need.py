@@ -62,5 +62,6 @@ def facts_of(store: Store, digest: Digest) -> ModelFacts:
 
 
 def _cache_bytes(facts: ModelFacts) -> int:
-    """Facts count two bytes a number; on a CPU caches are float32."""
-    return 2 * min(facts.context_length or _ALLOWED_TOKENS, _ALLOWED_TOKENS) * (facts.kv_bytes_per_token or 0)
+    """Facts mostly count two bytes a number; on a CPU caches are float32."""
+    widening = 1 if facts.compute_dtype == "float32" else 2
+    return widening * min(facts.context_length or _ALLOWED_TOKENS, _ALLOWED_TOKENS) * (facts.kv_bytes_per_token or 0)

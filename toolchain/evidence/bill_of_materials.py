@@ -106,6 +106,7 @@ def _source(source: LockedSource) -> dict[str, Any]:
                     "hashes": _hashes(file.blob.digest),
                 }
                 for file in source.files
+                if not file.derived
             ],
         }
     )

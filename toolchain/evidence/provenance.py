@@ -18,6 +18,7 @@ from toolchain.evidence.known_run import KnownRun
 from toolchain.lock.file import decode
 from toolchain.lock.model import LockedSource
 from toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
+from toolchain.weights.accuracy import accuracy_content
 
 BUILD_TYPE: Final = "https://mlxbuild.dev/build/v1"
 BUILDER: Final = "https://mlxbuild.dev/builder/command-line"
@@ -46,7 +47,11 @@ def provenance(artifact: Artifact, run: KnownRun | None, bill_of_materials: Dige
         "buildDefinition": {
             "buildType": BUILD_TYPE,
             "externalParameters": {"recipe": _recipe(artifact)},
-            "internalParameters": {"lock": {"digest": _sha256(_carried(artifact, LOCK_FILE))}, **_work(run)},
+            "internalParameters": {
+                "lock": {"digest": _sha256(_carried(artifact, LOCK_FILE))},
+                **_accuracy(artifact),
+                **_work(run),
+            },
             "resolvedDependencies": _inputs(artifact),
         },
         "runDetails": details,
@@ -79,6 +84,9 @@ def _contradict(predicate: Mapping[str, Any], artifact: Artifact) -> Iterator[st
     lock = _mapping(_mapping(definition, "internalParameters"), "lock")
     if lock.get("digest") != _sha256(_carried(artifact, LOCK_FILE)):
         yield "the provenance is of another lock than the artifact carries"
+    accuracy = _mapping(definition, "internalParameters").get("accuracy")
+    if accuracy != _accuracy(artifact).get("accuracy"):
+        yield "the provenance tells otherwise how close tensors are to their source than the artifact"
     if definition.get("resolvedDependencies") != _inputs(artifact):
         yield "the provenance names other inputs than the lock"
     named = bill_of_materials_of(predicate)
@@ -108,6 +116,12 @@ def bill_of_materials_of(predicate: Mapping[str, Any]) -> Digest | None:
 def _recipe(artifact: Artifact) -> dict[str, Any]:
     digest = _carried(artifact, RECIPE_FILE)
     return {"digest": _sha256(digest), "content": json.loads(artifact.store.read(digest))}
+
+
+def _accuracy(artifact: Artifact) -> dict[str, Any]:
+    """How close each tensor is to a source that was quantized already."""
+    content = accuracy_content(artifact)
+    return {} if content is None else {"accuracy": content}
 
 
 def _work(run: KnownRun | None) -> dict[str, Any]:
@@ -144,6 +158,8 @@ def _resources(source: LockedSource) -> Iterator[dict[str, Any]]:
         uri = f"oci://{source.identity.partition('@')[0]}"
         yield {"name": source.role, "uri": uri, "digest": _sha256(Digest.parse(source.pinned))}
     for file in source.files:
+        if file.derived:  # follows from the others
+            continue
         yield {"name": f"{source.role}/{file.path}", "digest": _sha256(file.blob.digest)}
 
 

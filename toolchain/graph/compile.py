@@ -227,6 +227,8 @@ class _Compiler:
         parameters: dict[str, Any] = {"template": template, "defaults": defaults}
         if (pooling := self._spec.pooling or _inherited_pooling(self._variant)) is not None:
             parameters["pooling"] = pooling
+        if self._plan.compute is not None:
+            parameters["compute"] = self._plan.compute
         return Node(
             self._label("template"), "template", parameters, inputs, after, literals=self._configuration.literals
         )
@@ -282,6 +284,12 @@ class _Compiler:
 
     def _measure(self, gate: Gate) -> Node:
         base = self._variant.base
+        if base.gguf is not None:
+            raise UnusableSource(
+                f"the test `{gate.name}` compares with the base, and a GGUF file is not loaded as it is",
+                where=str(self._spec.recipe),
+                hint="set `max` instead; `mlxbuild verify --against-source` compares the tensors themselves",
+            )
         return Node(
             self._label("measure", gate.name),
             "measure",

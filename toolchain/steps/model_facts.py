@@ -42,8 +42,9 @@ def find_facts(
     defaults: Mapping[str, Any],
     embedding: EmbeddingFacts | None = None,
     strict: bool = False,
+    compute: str | None = None,
 ) -> ModelFacts:
-    """All facts. `defaults` may set `stops` and `context`.
+    """All facts. `defaults` may set `stops` and `context`; `compute` is what MLX computes in, where that is known.
 
     `strict` asks of the template that it holds with tools too; of a model's own one nobody may be able to mend that.
 
@@ -63,7 +64,8 @@ def find_facts(
         stop_texts=tuple(dict.fromkeys((*defaults.get("stops", ()), *ending.stop_texts))),
         special_tokens=dict(special_tokens),
         tokenizer_adds_bos=_adds_bos(tokenizer, special_tokens.get("bos_token")),
-        kv_bytes_per_token=None if is_encoder(config) else _kv_bytes(text_config),
+        kv_bytes_per_token=None if is_encoder(config) else _kv_bytes(text_config, 4 if compute == "float32" else 2),
+        compute_dtype=compute,
         embedding=embedding,
         **(_template_facts(template, tokenizer, tokenizer_config, strict) if template is not None else {}),
     )
@@ -191,7 +193,7 @@ def _adds_bos(tokenizer: Tokenizer, bos_token: str | None) -> bool:
     return bos is not None and tokenizer.encode("a", add_special_tokens=True)[:1] == [bos]
 
 
-def _kv_bytes(text_config: Mapping[str, Any]) -> int | None:
+def _kv_bytes(text_config: Mapping[str, Any], number_bytes: int) -> int | None:
     if any(text_config.get(key) for key in _OTHER_STATE):
         return None
     layers, heads, hidden = (
@@ -200,7 +202,7 @@ def _kv_bytes(text_config: Mapping[str, Any]) -> int | None:
     if not (layers and heads and hidden):
         return None
     head_size = text_config.get("head_dim") or hidden // heads
-    return int(2 * layers * (text_config.get("num_key_value_heads") or heads) * head_size * 2)
+    return int(2 * layers * (text_config.get("num_key_value_heads") or heads) * head_size * number_bytes)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -18,10 +18,12 @@ from registry.artifact.modelpack import ArtifactDescription, Capabilities, build
 from registry.digest import Blob, Digest
 from registry.errors import UserError
 from registry.store.layout import Store
+from runtime.model.files import ACCURACY_FILE
 from toolchain.graph.action import ActionRecord, input_digest
 from toolchain.spec.resolved import Quantization
 from toolchain.steps.embedding_facts import lacks_head
 from toolchain.steps.port import StepContext
+from toolchain.weights.accuracy import accuracy_document
 from toolchain.weights.configuration import final_configuration, shard_index
 from toolchain.weights.facts import BlockFacts, scheme_from_json
 from toolchain.weights.model import UnusableModel
@@ -81,6 +83,9 @@ class PackStep:
                 for path, digest in _license_files(record)
             ),
         ]
+        accuracies = {name: kind for facts in blocks.values() for name, kind in facts.accuracy.items()}
+        if accuracies:
+            files.append(put(ACCURACY_FILE, accuracy_document(accuracies)))
         description = _describe(record, json.loads(config), model_facts, parameters)
         manifest = build(store, description, files)
         # Whatever only this step wrote is an output, so that a lost one is noticed and written again.

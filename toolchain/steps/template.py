@@ -31,9 +31,9 @@ class UnreadableConfiguration(UserError):
 
 
 class TemplateStep:
-    """Parameters: `template` (kind and value), `defaults` (stops, context), `pooling` where the recipe sets it. Inputs:
-    `config.json` and those of `TEMPLATE_FILES` that there are. Outputs: `facts`, and `chat_template` when the model
-    has one.
+    """Parameters: `template` (kind and value), `defaults` (stops, context), `pooling` where the recipe sets it, and
+    `compute` where single tensors decide what MLX computes in. Inputs: `config.json` and those of `TEMPLATE_FILES` that
+    there are. Outputs: `facts`, and `chat_template` when the model has one.
     """
 
     kind = "template"
@@ -68,6 +68,7 @@ class TemplateStep:
             tokenizer=_tokenizer(files),
             template=template,
             defaults=record.parameters["defaults"],
+            compute=record.parameters.get("compute"),
             strict=record.parameters["template"]["kind"] != "inherit",
         )
         outputs = {"facts": facts.to_json()}

@@ -62,6 +62,8 @@ class WeightPlan:
     """In the order embeddings, layers, head."""
     configuration: bytes | None = None
     """The config.json that the blocks are made by, to be put in the store; None where it is the source's own file."""
+    compute: str | None = None
+    """What MLX will compute in, where that is not what the config.json says."""
 
 
 def plan_weights(
@@ -100,7 +102,7 @@ def plan_weights(
     blocks = partition(tensors)
     additions = _adapters_by_block(spec, adapters, blocks)
     works = tuple(_work(spec, block, inputs, needed, additions[block.label]) for block in blocks)
-    return WeightPlan(table, works, configuration)
+    return WeightPlan(table, works, configuration, layout.compute)
 
 
 def _layout(spec: ResolvedSpec, base: LockedSource, read: Callable[[LockedFile], bytes] | None) -> Layout:

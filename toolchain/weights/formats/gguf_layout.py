@@ -91,7 +91,8 @@ def gguf_layout(
             table.append(_decoded(tensor, tensor.name, dtype, tensor.shape, "gguf-numbers", digests[tensor.file]))
         else:
             raise _unsuitable(tensor)
-    return Layout(tuple(table), _configuration(config, schemes, table))
+    compute = spec.dtype or _widest(table)
+    return Layout(tuple(table), _configuration(config, schemes, compute), compute)
 
 
 def second_rounding(spec: ResolvedSpec, tensors: Sequence[LockedTensor]) -> str | None:
@@ -130,12 +131,17 @@ def _decoded(
     return DecodedTensor(name, dtype, shape, method, parameters, {"blocks": blocks})
 
 
+def _widest(table: Sequence[DecodedTensor]) -> str:
+    """One float32 vector makes all that comes after it float32: so do norms, which are nothing else in GGUF files."""
+    dtypes = {tensor.dtype for tensor in table}
+    return "float32" if "F32" in dtypes or {"F16", "BF16"} <= dtypes else "bfloat16" if "BF16" in dtypes else "float16"
+
+
 def _configuration(
-    config: Mapping[str, Any], schemes: Mapping[str, QuantizationScheme], table: Sequence[DecodedTensor]
+    config: Mapping[str, Any], schemes: Mapping[str, QuantizationScheme], compute: str
 ) -> Mapping[str, Any]:
     """The config.json of the model, as mlx-lm writes that of one that it has quantized."""
-    wide = any(tensor.dtype == "F32" for tensor in table)
-    described: dict[str, Any] = {**config, **({"torch_dtype": "float32"} if wide else {})}
+    described: dict[str, Any] = {**config, "torch_dtype": compute}
     if schemes:
         common = Counter(schemes[module] for module in sorted(schemes)).most_common(1)[0][0]
         entry: dict[str, Any] = scheme_to_json(common)

@@ -47,6 +47,8 @@ class Layout:
     tensors: tuple[ModelTensor, ...]
     config: Mapping[str, Any] | None = None
     """None where the source's config.json fits as it is."""
+    compute: str | None = None
+    """What MLX will compute in, and keep keys and values in, where single tensors make that wider than the weights."""
 
 
 def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: ReadDocument) -> Layout:

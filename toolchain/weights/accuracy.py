@@ -1,0 +1,48 @@
+"""How close an artifact's tensors are to what a source meant that was quantized already: `mlxbuild/accuracy.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+
+from registry import canonical_json
+from registry.artifact.reader import Artifact
+from runtime.model.files import ACCURACY_FILE
+from toolchain.weights.decoded import Accuracy
+
+KINDS: Final[tuple[Accuracy, ...]] = get_args(Accuracy)
+"""From the closest on."""
+
+_SCHEMA = 1
+
+
+def accuracy_document(accuracies: Mapping[str, Accuracy]) -> bytes:
+    """The content of the file: for each kind the names of its tensors, sorted."""
+    named = {kind: sorted(name for name, each in accuracies.items() if each == kind) for kind in KINDS}
+    return canonical_json.encode({"schema": _SCHEMA, **named})
+
+
+def accuracies_of(artifact: Artifact) -> Mapping[str, Accuracy]:
+    """Tensor to how close it is, by the artifact's own word; empty where its source was not quantized.
+
+    Raises:
+        BlobMissing, BlobCorrupt: the file cannot be read.
+    """
+    document = accuracy_content(artifact) or {}
+    return {name: kind for kind in KINDS for name in document.get(kind, ())}
+
+
+def accuracy_content(artifact: Artifact) -> dict[str, Any] | None:
+    """The file as it stands; None where there is none."""
+    if artifact.file(ACCURACY_FILE) is None:
+        return None
+    document: dict[str, Any] = json.loads(artifact.read(ACCURACY_FILE))
+    return document
+
+
+def told(accuracies: Mapping[str, Accuracy]) -> str:
+    """Such as `242 exact, 30 near of 272 tensors`; empty where there are none."""
+    counts = {kind: sum(each == kind for each in accuracies.values()) for kind in KINDS}
+    known = [f"{count} {kind}" for kind, count in counts.items() if count]
+    return f"{', '.join(known)} of {len(accuracies)} tensors" if known else ""
