@@ -21,6 +21,7 @@ from registry.reference import Reference
 from registry.store.layout import Store
 from toolchain.cache.history import History
 from toolchain.cache.traces import TraceStore
+from toolchain.caution import cautions
 from toolchain.events.model import ArtifactBuilt, Failed, GateReported, RunFinished, RunStarted
 from toolchain.events.stream import EventStream
 from toolchain.execute.inline import InlineExecutor
@@ -110,6 +111,8 @@ def create(
     graph, goals = compile_graph(variants, gates=options.gates)
     traces, history = TraceStore(store.home), History(store.home)
     stream.emit(RunStarted(run, command, tuple(goal.spec.label for goal in goals), len(graph.nodes)))
+    for caution in cautions(variants):
+        stream.emit(caution)
     lookup = Lookup(store, traces, refresh=options.refresh, salt=options.salt)
     scheduler = Scheduler(
         graph,
