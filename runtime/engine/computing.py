@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from runtime.engine.batching import EVERYTHING
 from runtime.engine.limits import Limits
 from runtime.engine.loop import Engine
+from runtime.model.architecture import is_body, is_encoder
 from runtime.model.load import Weights, load_weights, weights_bytes
 from runtime.model.tokenizer import Tokenizer
 
@@ -36,7 +38,12 @@ class Computing:
         return self._within(_less(self._memory_bytes, 0 if self._draft is None else weights_bytes(self._draft._folder)))
 
     def engine(self, tokenizer: Tokenizer) -> Engine:
-        """What computes all answers; raises as `weights` does."""
+        """What computes all answers.
+
+        Raises:
+            UnsupportedArchitecture, WeightsUnreadable, OutOfMemory: as `load_weights`.
+            NeedsMetal, NotComputable: mlx-lm's code for the model does not run here.
+        """
         with self._lock:
             if self._engine is None:
                 weights, draft = self.weights, None
@@ -44,7 +51,16 @@ class Computing:
                 if self._draft is not None:
                     drafting = self._draft._within(left)
                     draft, left = drafting.model, _less(left, drafting.holding.size_bytes)
-                self._engine = Engine(weights.model, tokenizer, self._limits.resolved(left), draft=draft)
+                writes = not (is_encoder(weights.config) or is_body(weights.config))
+                engine = Engine(
+                    weights.model,
+                    tokenizer,
+                    self._limits.resolved(left),
+                    draft=draft,
+                    batching=None if writes else EVERYTHING,
+                )
+                _ = engine.batching  # what cannot be computed is told of now
+                self._engine = engine
             return self._engine
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ So `shared` copies cost nothing until one of them grows.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from runtime.model.mlx_lm_package import submodule
@@ -103,6 +103,26 @@ def can_merge(layers: Layers) -> bool:
 def merged(rows: Sequence[Layers]) -> Layers:
     """The caches of several rows as those of a batch."""
     return [caches[0].merge(list(caches)) for caches in zip(*rows, strict=True)]
+
+
+def read_padded(read: Callable[[list[list[int]], Layers], Any], rows: Sequence[Sequence[int]], layers: Layers) -> int:
+    """Have tokens of several rows read into their merged layer caches, the shorter ones padded on the right.
+
+    Returns how many tokens were read, padding included. Nothing is evaluated.
+    """
+    lengths = [len(row) for row in rows]
+    longest = max(lengths)
+    padding = [longest - length for length in lengths]
+    if not longest:
+        return 0
+    if any(padding):
+        for layer in layers:
+            layer.prepare(lengths=lengths, right_padding=padding)
+    read([[*row, *[0] * missing] for row, missing in zip(rows, padding, strict=True)], layers)
+    if any(padding):
+        for layer in layers:
+            layer.finalize()
+    return longest * len(rows)
 
 
 def extracted(layers: Layers, row: int) -> Layers:

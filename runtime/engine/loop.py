@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, NewType, TypeVar
 
 from registry.errors import EnvironmentFailure, StepError
+from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.limits import Limits
 from runtime.engine.prepared import Prepared
 from runtime.engine.row import Deliver, Row
@@ -43,19 +44,29 @@ class EngineEnded(EnvironmentFailure):
 
 
 class Engine:
-    """Answers requests with one model. All methods may be called from any thread, and none of them waits for MLX.
+    """Answers requests with one model. All methods may be called from any thread, and none of them waits for MLX
+    but `batching`.
 
     A tick that fails ends every request on its way with a `Failure`; the engine goes on with fresh caches. A second
     such tick in a row ends the engine. It also ends when nobody has it any more.
     """
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, limits: Limits, *, draft: Any = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Tokenizer,
+        limits: Limits,
+        *,
+        draft: Any = None,
+        batching: Batching | None = None,
+    ) -> None:
         """Start the thread for a model of mlx-lm whose arrays are evaluated. The limits are resolved ones.
 
-        `draft` is a smaller model with the same tokens: it makes an answer faster that is the only one.
+        `draft` is a smaller model with the same tokens: it makes an answer faster that is the only one. What may be
+        `batching` is found out before anything else, where it is not given.
         """
         self._tokenizer = tokenizer
-        self._loop = _Loop(model, limits, draft)
+        self._loop = _Loop(model, limits, draft, batching)
         self._last_ticket = 0
         self._lock = threading.Lock()
         thread = threading.Thread(target=self._loop.work, name="engine", daemon=True)
@@ -123,6 +134,15 @@ class Engine:
         loop = self._loop
         loop.ask(lambda: loop.limit(cache_bytes, prefix_bytes))
 
+    @property
+    def batching(self) -> Batching:
+        """How requests are computed together; waits for it to be found out.
+
+        Raises:
+            NeedsMetal, NotComputable, OutOfMemory: the model cannot be computed; the engine has ended.
+        """
+        return self._loop.batching.result()
+
     def statistics(self) -> Statistics:
         """What the engine has done and is doing."""
         return self._loop.statistics()
@@ -140,8 +160,11 @@ class Engine:
 class _Loop:
     """What runs on the engine's thread, with the way to it."""
 
-    def __init__(self, model: Any, limits: Limits, draft: Any) -> None:
+    def __init__(self, model: Any, limits: Limits, draft: Any, batching: Batching | None) -> None:
         self.step = Step(model)
+        self.batching: Future[Batching] = Future()
+        if batching is not None:
+            self.batching.set_result(batching)
         self._model, self._draft = model, draft
         self._most = self._limits = limits
         self._schedule = self._new_schedule()
@@ -196,6 +219,8 @@ class _Loop:
             import mlx.core as mx
 
             mx.set_cache_limit(self._limits.spare_bytes)
+        if not self.batching.done():
+            self._examine()
         while self.ended is None:
             self._take_commands()
             if self.ended is None and self._rows:
@@ -206,7 +231,19 @@ class _Loop:
         self._schedule = self._new_schedule()  # lets go of all caches
 
     def _new_schedule(self) -> Schedule:
-        return Schedule(self._model, self.step, self._limits, self._draft)
+        batching = self.batching.result() if self.batching.done() else EVERYTHING
+        return Schedule(self._model, self.step, self._limits, self._draft, batching)
+
+    def _examine(self) -> None:
+        """Find out what may be computed at once; the engine ends where nothing can be computed."""
+        self._working_since = time.monotonic()
+        try:
+            self.batching.set_result(Batching.of(self._model))
+        except Exception as error:  # noqa: BLE001 - it belongs to who asks
+            self.end(EngineEnded(f"the model cannot be computed: {error}"))
+            self.batching.set_exception(error)
+        else:
+            self._schedule = self._new_schedule()
 
     def _take_commands(self) -> None:
         """Do what was asked meanwhile; wait for it when there is nothing else to do."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.layers import (
     Layers,
     always_rewinds,
@@ -15,6 +16,7 @@ from runtime.engine.layers import (
     merged,
     nbytes,
     quantized,
+    read_padded,
     shared,
     take_apart,
 )
@@ -22,6 +24,8 @@ from runtime.engine.pace import Portion
 from runtime.engine.prefix_cache import PrefixCache
 from runtime.engine.row import Row
 
+_LIKE_MLX_LM_TOKENS = 2048
+"""What mlx-lm's own commands read at once, always: so does a prompt whose answer hangs on it."""
 SHORT_TOKENS = 256
 """Prompts with at most as many tokens left are read together."""
 _TOKENS_BETWEEN_CHECKPOINTS = 2048
@@ -77,8 +81,10 @@ class Part:
 class Prefill:
     """The prompts that are being read. Each part goes to the oldest one and to the shortest one in turn."""
 
-    def __init__(self, model: Any, prefixes: PrefixCache) -> None:
+    def __init__(self, model: Any, prefixes: PrefixCache, batching: Batching = EVERYTHING) -> None:
+        """Reads only together, and in parts, what may be; the prefix cache keeps nothing where parts may not."""
         self._model = model
+        self._batching = batching
         self._prefixes = prefixes
         self._readings: list[_Reading] = []
         self._turn = 0
@@ -172,7 +178,7 @@ class Prefill:
 
     def _merges(self, reading: _Reading) -> bool:
         layers = self._begun(reading)
-        return not reading.row.kind and can_merge(layers)
+        return self._batching.reads_together and not reading.row.kind and can_merge(layers)
 
     def _read(self, reading: _Reading, layers: Layers, portion: Portion) -> tuple[int, int]:
         """Read a part of one prompt; returns how many tokens went through how many layers.
@@ -183,7 +189,7 @@ class Prefill:
         import mlx.core as mx
 
         if not reading.begun:
-            count = portion.tokens
+            count = portion.tokens if self._batching.reads_in_parts else _LIKE_MLX_LM_TOKENS
             if reading.stops:
                 count = min(count, reading.stops[0] - reading.row.cached_tokens)
             reading.begun = min(count, len(reading.waiting))
@@ -226,26 +232,20 @@ class Prefill:
         """Read several prompts to their ends, the shorter ones padded on the right."""
         import mlx.core as mx
 
-        lengths = [len(reading.waiting) for reading in readings]
-        longest = max(lengths)
-        padding = [longest - length for length in lengths]
         layers = merged([self._begun(reading) for reading in readings])
-        if longest:
-            if any(padding):
-                for layer in layers:
-                    layer.prepare(lengths=lengths, right_padding=padding)
-            padded = [reading.waiting + [0] * missing for reading, missing in zip(readings, padding, strict=True)]
-            self._model(mx.array(padded), cache=layers)
-            if any(padding):
-                for layer in layers:
-                    layer.finalize()
+        count = read_padded(
+            lambda rows, caches: self._model(mx.array(rows), cache=caches),
+            [reading.waiting for reading in readings],
+            layers,
+        )
+        if count:
             mx.eval([layer.state for layer in layers])
         rows = [reading.row for reading in readings]
         for row in rows:
             row.cached_tokens = len(row.tokens) - 1
         done = {id(row) for row in rows}
         self._readings = [reading for reading in self._readings if id(reading.row) not in done]
-        return Part(rows, longest * len(rows), len(layers), Ready(rows, layers, is_merged=True))
+        return Part(rows, count, len(layers), Ready(rows, layers, is_merged=True))
 
     def _keep(self, row: Row, layers: Layers) -> bool:
         return self._prefixes.keep(row.tokens[: row.cached_tokens], shared(layers), row.kind)

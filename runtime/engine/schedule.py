@@ -11,6 +11,7 @@ from typing import Any
 
 from registry.errors import EnvironmentFailure, UserError
 from runtime.engine.batch import Batch
+from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.demand import Demand, expected_answer_tokens
 from runtime.engine.limits import Limits
 from runtime.engine.pace import Pace
@@ -57,7 +58,9 @@ class Counts:
 class Schedule:
     """The requests of an engine between submission and ending. For the engine's thread alone."""
 
-    def __init__(self, model: Any, step: Step, limits: Limits, draft: Any = None) -> None:
+    def __init__(
+        self, model: Any, step: Step, limits: Limits, draft: Any = None, batching: Batching = EVERYTHING
+    ) -> None:
         """For a model of mlx-lm with its `step`, and a smaller one that drafts for it; nothing is computed yet.
 
         A cache without a limit may grow without one.
@@ -66,8 +69,9 @@ class Schedule:
         self._step_of_batch = step
         self._rows = limits.rows
         self._cache_bytes = limits.cache_bytes
-        self._prefixes = PrefixCache(model, limits.prefix_bytes or 0)
-        self._prefill = Prefill(model, self._prefixes)
+        self._batching = batching
+        self._prefixes = PrefixCache(model, self._prefix_bytes(limits))
+        self._prefill = Prefill(model, self._prefixes, batching)
         self._shared: list[Batch] = []
         """Rows of about one length each: the shorter ones of a batch are padded to its longest."""
         self._alone = Batch(step)
@@ -118,7 +122,7 @@ class Schedule:
         import mlx.core as mx
 
         self._cache_bytes = limits.cache_bytes
-        self._prefixes.limit(limits.prefix_bytes or 0)
+        self._prefixes.limit(self._prefix_bytes(limits))
         mx.clear_cache()
 
     def rest(self) -> None:
@@ -205,7 +209,7 @@ class Schedule:
             return
         needed_bytes = self._demand.expected_bytes([row]) + self._demand.draft_bytes(row)
         fits = self._cache_bytes is None or needed_bytes <= self._cache_bytes
-        row.is_drafted = fits and self._pair.can_speculate
+        row.is_drafted = fits and self._pair.can_speculate and self._batching.reads_in_parts
 
     def _running(self) -> list[Row]:
         return [*(row for batch in self._batches() for row in batch.rows), *self._prefill.rows]
@@ -216,7 +220,11 @@ class Schedule:
         return batches if self._speculation is None else [*batches, self._speculation]
 
     def _merges(self, row: Row) -> bool:
-        return not row.kind and self._demand.footprint.merges
+        return self._batching.joins and not row.kind and self._demand.footprint.merges
+
+    def _prefix_bytes(self, limits: Limits) -> int:
+        """Beginnings of prompts are of no use to a model that reads no prompt in parts."""
+        return (limits.prefix_bytes or 0) if self._batching.reads_in_parts else 0
 
     def _step(self, batch: Batch | Speculation) -> list[Row]:
         events: dict[Row, list[Event]] = {}

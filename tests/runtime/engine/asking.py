@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from runtime.engine.batching import Batching
 from runtime.engine.limits import Limits
 from runtime.engine.loop import Engine, Ticket
 from runtime.engine.options import Options
@@ -22,9 +23,9 @@ PLENTY = Limits(part_tokens=64, cache_bytes=1 << 34, prefix_bytes=1 << 26)
 
 
 @contextmanager
-def engine_of(model: Any, limits: Limits = PLENTY) -> Iterator[Engine]:
+def engine_of(model: Any, limits: Limits = PLENTY, batching: Batching | None = None) -> Iterator[Engine]:
     """An engine that is closed at the end."""
-    engine = Engine(model, TOKENIZER, limits)
+    engine = Engine(model, TOKENIZER, limits, batching=batching)
     try:
         yield engine
     finally:

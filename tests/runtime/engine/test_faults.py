@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.engine.batching import EVERYTHING
 from runtime.engine.limits import Limits
 from runtime.engine.loop import Engine, EngineEnded
 from runtime.engine.options import Options
@@ -149,7 +150,7 @@ class Broken:
 
 def test_a_failing_tick_fails_what_is_on_its_way_and_the_next_is_sound() -> None:
     model = Broken()
-    with engine_of(model) as engine:
+    with engine_of(model, batching=EVERYTHING) as engine:
         expected = answers(engine, prepared(words(1, 9)))[0].tokens
         asked = ask(engine, prepared(words(2, 9), None), prepared(words(3, 9), None))
         while not all(one.tokens for one in asked):

@@ -1,0 +1,177 @@
+"""Two prompts, computed together in every way that the engine has, and compared with what each gives alone.
+
+What follows from it for requests: `batching`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry.errors import EnvironmentFailure, UserError
+from runtime.engine.layers import Layers, can_merge, extracted, merged, read_padded, shared
+from runtime.engine.trial import Trial
+from runtime.model.memory import OutOfMemory, is_lack_of_memory
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+_TOKENS = (10, 3)
+"""Of the two prompts: a short one is padded much, and may be shorter than what a layer looks back."""
+_BEGUN = (4, 1)
+"""Tokens of each that are read by themselves before the rest is read together."""
+_TOLERANCES = {"tokens": (0.01, 0.1), "states": (0.01, 0.25), "logits": (0.01, 0.04)}
+"""Of the norm of what is compared: what other orders of sums may change, in 32 and in 16 bits."""
+
+_log = logging.getLogger(__name__)
+
+
+class NeedsMetal(EnvironmentFailure):
+    """The model's code uses kernels that only Metal has: Apple's GPUs."""
+
+    code = "needs-metal"
+
+
+class NotComputable(UserError):
+    """mlx-lm's code for a model fails with its weights."""
+
+    code = "not-computable"
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a row came to."""
+
+    layers: Layers
+    logits: mx.array | None
+    """After its last token; None where passes are cut short."""
+
+
+class Comparison:
+    """Of two prompts of random tokens. For one thread."""
+
+    def __init__(self, trial: Trial, seed: int) -> None:
+        """Computes each of them alone.
+
+        Raises:
+            NeedsMetal, NotComputable, OutOfMemory: that fails.
+        """
+        import mlx.core as mx
+
+        self._trial = trial
+        drawn = random.Random(seed)
+        tokens = range(1, trial.vocabulary())
+        self._prompts = [drawn.choices(tokens, k=count) for count in _TOKENS]
+        try:
+            self._read = [self._alone(prompt) for prompt in self._prompts]
+            self._expected = []
+            for prompt, read in zip(self._prompts, self._read, strict=True):
+                self._expected += self._last([prompt], shared(read))
+            mx.eval([[layer.state for layer in each.layers] for each in self._expected])
+            mx.eval([each.logits for each in self._expected if each.logits is not None])
+        except Exception as error:
+            raise _failure(error) from error
+
+    def joins(self) -> bool:
+        """Whether prompts that were read alone can take steps together."""
+        return can_merge(self._trial.fresh()) and self._agrees("in steps together", self._joined)
+
+    def reads_together(self) -> bool:
+        """Whether prompts can be read together, from their beginnings or from what is known of each."""
+        return can_merge(self._trial.fresh()) and self._agrees("in prompts read together", self._together)
+
+    def reads_in_parts(self) -> bool:
+        """Whether a prompt gives the same in parts as at once."""
+        return self._agrees("in parts of a prompt", self._in_parts)
+
+    def _alone(self, tokens: Sequence[int], *, begun: int = 0) -> Layers:
+        """All but the last of the tokens in layer caches."""
+        layers = self._trial.fresh()
+        for part in (tokens[:begun], tokens[begun:-1]):
+            if part:
+                self._trial.read([part], layers)
+        return layers
+
+    def _last(self, prompts: Sequence[Sequence[int]], layers: Layers, *, is_merged: bool = False) -> list[_Outcome]:
+        """Of each prompt, after its last token."""
+        logits = self._trial.read([prompt[-1:] for prompt in prompts], layers)
+        return [
+            _Outcome(extracted(layers, row) if is_merged else layers, None if logits is None else logits[row])
+            for row in range(len(prompts))
+        ]
+
+    def _joined(self) -> Iterator[list[_Outcome]]:
+        mine, theirs = (merged([shared(read)]) for read in self._read)
+        for one, other in zip(mine, theirs, strict=True):
+            one.extend(other)
+        yield self._last(self._prompts, mine, is_merged=True)
+
+    def _together(self) -> Iterator[list[_Outcome]]:
+        for begun in ((0, 0), _BEGUN):
+            cut = list(zip(self._prompts, begun, strict=True))
+            layers = merged([self._alone([*prompt[:count], 0]) for prompt, count in cut])
+            read_padded(self._trial.read, [prompt[count:-1] for prompt, count in cut], layers)
+            yield self._last(self._prompts, layers, is_merged=True)
+
+    def _in_parts(self) -> Iterator[list[_Outcome]]:
+        prompt = self._prompts[0]
+        yield self._last([prompt], self._alone(prompt, begun=_BEGUN[0]))
+
+    def _agrees(self, where: str, outcomes: Callable[[], Iterator[list[_Outcome]]]) -> bool:
+        import mlx.core as mx
+
+        try:
+            errors = [
+                error
+                for outcome in outcomes()
+                for mine, expected in zip(outcome, self._expected, strict=False)
+                for error in self._errors(mine, expected)
+            ]
+            mx.eval(errors)
+            worst = max(float(error.item()) for error in errors)  # type: ignore[arg-type]
+        except Exception as error:
+            if is_lack_of_memory(error):
+                raise _failure(error) from error
+            _log.info("the model fails %s: %s", where, error)
+            return False
+        _log.debug("the model differs %s by %.2g of the tolerance", where, worst)
+        return worst <= 1.0
+
+    def _errors(self, mine: _Outcome, expected: _Outcome) -> Iterator[mx.array]:
+        """Of all that two outcomes hold, as parts of what is tolerated."""
+        import mlx.core as mx
+
+        for one, other in zip(self._trial.held(mine.layers), self._trial.held(expected.layers), strict=True):
+            yield _error(one, other)
+        if mine.logits is not None and expected.logits is not None:
+            yield _error(mine.logits - mx.mean(mine.logits), expected.logits - mx.mean(expected.logits))
+
+
+def _error(one: mx.array, other: mx.array) -> mx.array:
+    """How far apart they are, as a part of what is tolerated; of keys and values, at the worst token."""
+    import mlx.core as mx
+
+    if one.shape != other.shape:
+        raise ValueError(f"{one.shape} instead of {other.shape}")
+    kind = {1: "logits", 2: "states"}.get(other.ndim, "tokens")
+    tolerance = _TOLERANCES[kind][other.dtype.size <= 2]
+    axes = (0, 1, 3) if kind == "tokens" else None
+    distance, length = (
+        mx.sqrt(mx.sum(mx.square(array.astype(mx.float32)), axis=axes)) for array in (one - other, other)
+    )
+    return mx.max(distance / (tolerance * mx.maximum(length, 1e-6)))
+
+
+def _failure(error: Exception) -> Exception:
+    told = str(error) or type(error).__name__
+    if is_lack_of_memory(error):
+        return OutOfMemory(f"there is not enough memory to compute: {told}")
+    if "No Metal back-end" in told:
+        return NeedsMetal("mlx-lm's code for this model needs Metal, and this machine has none", hint="run it on a Mac")
+    return NotComputable(
+        f"mlx-lm's code for this model fails: {type(error).__name__}: {told}",
+        hint="`mlxbuild verify` tells whether its files are sound; if they are, mlx-lm does not run this model here",
+    )
