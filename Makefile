@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test test-all lint unit test-aarch64 mutations interop benchmark generated clean
+.PHONY: help setup models demo test test-all lint unit test-aarch64 mutations sweep interop benchmark generated clean
 
 help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all      the same with every real registry and client that tests check against, installed from Debian"
 	@echo "make test-aarch64  build the example on an emulated aarch64 and compare digests"
 	@echo "make mutations     20,000 mutated GGUF headers, each refused or read in bounded memory"
+	@echo "make sweep         every architecture of mlx-lm: built from a tiny random model, and answered as mlx-lm does, in batches too"
 	@echo "make interop       every registry command at three registries, with the real oras, cosign, modctl and skopeo; the ollama command at our server"
 	@echo "make benchmark     measure against what a user would pick instead"
 	@echo "make generated     write the JSON Schema and the generated pages anew"
@@ -52,6 +53,9 @@ test-aarch64: setup
 
 mutations: setup
 	MLXBUILD_MUTATIONS=20000 $(BIN)/pytest tests/toolchain/sources/gguf -k mutated
+
+sweep: setup
+	MLXBUILD_SWEEP=1 $(BIN)/pytest tests/sweep --numprocesses $(JOBS)
 
 interop: setup
 	tests/interop/tools.sh

@@ -27,6 +27,7 @@ from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
 from runtime.engine.preparation import OnlyEmbeds, Preparation
 from runtime.engine.prepared import Prepared
 from runtime.engine.streams import AsyncStream, Stream
+from runtime.model.batched import remember
 from runtime.model.drafting import require_same_tokens, require_writing
 from runtime.model.facts import LAST_STATE, ModelFacts
 from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TEMPLATE_FILE
@@ -90,7 +91,9 @@ class LoadedModel:
             BlobMissing: the store does not hold all of it.
             NotAnArtifactFolder, BrokenFacts: it is not one that mlxbuild made.
         """
-        return cls(model_folder(store, digest), limits=limits, draft=draft)
+        model = cls(model_folder(store, digest), limits=limits, draft=draft)
+        model._computing.on_batching = lambda batching: remember(store.home, digest, batching.told)
+        return model
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

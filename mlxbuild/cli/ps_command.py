@@ -30,7 +30,7 @@ def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
                     model["name"],
                     model["digest"][:12],
                     format_bytes(model["size"]),
-                    _held(model["holding"], model["kv_bits"]),
+                    _held(model["holding"], model["kv_bits"], model["batched"]),
                     "-" if model["draft"] is None else model["draft"]["name"],
                     str(model["context_length"] or "-"),
                     str(model["requests"]),
@@ -43,12 +43,13 @@ def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
         say("no models are in memory")
 
 
-def _held(holding: dict[str, Any], kv_bits: int | None) -> str:
+def _held(holding: dict[str, Any], kv_bits: int | None, batched: str) -> str:
     """Such as `cpu, float32 (dequantized), openblas, compiled, 8-bit context`."""
     form = f"{holding['dtype']} (dequantized)" if holding["dequantized"] else holding["dtype"]
     compiled = "compiled" if holding["compiled"] else None
     context = f"{kv_bits}-bit context" if kv_bits else None
-    return ", ".join(part for part in (holding["device"], form, holding["blas"], compiled, context) if part)
+    together = None if batched == "prompts and answers" else f"batches {batched}"
+    return ", ".join(part for part in (holding["device"], form, holding["blas"], compiled, context, together) if part)
 
 
 def _until(model: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from mlxbuild.cli.workspace import find, open_store
 from registry.artifact.reader import Artifact
 from registry.errors import UserError
 from registry.quantities import format_bytes
+from runtime.model.batched import recall
 from runtime.model.files import FACTS_FILE, TEMPLATE_FILE
 from toolchain.weights.accuracy import accuracies_of, accuracy_content
 from toolchain.weights.accuracy import told as accuracy_told
@@ -49,9 +50,9 @@ def show(
             hint = "it takes whole prompts alone; a recipe gives a template with `prompt_template`"
             say(_carried(artifact, TEMPLATE_FILE, "has no chat template", hint))
         elif as_json:
-            say_json(_describe(artifact))
+            say_json(_describe(artifact, recall(store.home, digest)))
         else:
-            _print(artifact, with_files=files)
+            _print(artifact, recall(store.home, digest), with_files=files)
 
 
 def _carried(artifact: Artifact, path: str, lack: str, hint: str) -> str:
@@ -60,7 +61,7 @@ def _carried(artifact: Artifact, path: str, lack: str, hint: str) -> str:
     return artifact.read(path).decode()
 
 
-def _describe(artifact: Artifact) -> dict[str, object]:
+def _describe(artifact: Artifact, batched: str | None) -> dict[str, object]:
     return {
         "digest": str(artifact.digest),
         "size": artifact.size_bytes,
@@ -69,6 +70,7 @@ def _describe(artifact: Artifact) -> dict[str, object]:
         "defaults": _read_json(artifact, "mlxbuild/defaults.json"),
         "facts": _read_json(artifact, "mlxbuild/facts.json"),
         "accuracy": accuracy_content(artifact),
+        "batched": batched,
         "files": [
             {
                 "path": file.path,
@@ -81,7 +83,7 @@ def _describe(artifact: Artifact) -> dict[str, object]:
     }
 
 
-def _print(artifact: Artifact, *, with_files: bool) -> None:
+def _print(artifact: Artifact, batched: str | None, *, with_files: bool) -> None:
     descriptor, settings = artifact.config["descriptor"], artifact.config["config"]
     say(f"{descriptor.get('title', descriptor['name'])}  {artifact.digest}")
     if descriptor.get("description"):
@@ -96,6 +98,7 @@ def _print(artifact: Artifact, *, with_files: bool) -> None:
         "licenses": ", ".join(descriptor.get("licenses", [])),
         "revision": descriptor.get("revision"),
         "size": format_bytes(artifact.size_bytes),
+        "batches": batched,
     }
     for key, value in lines.items():
         if value:

@@ -55,10 +55,12 @@ class Batching:
 
     @property
     def told(self) -> str:
-        """For people and programs."""
+        """What of several requests is computed together, for people and programs: `prompts and answers`, `answers`, or
+        `nothing`.
+        """
         if not self.joins:
-            return "one request at a time"
-        return "answers and prompts together" if self.reads_together else "answers together, prompts one at a time"
+            return "nothing"
+        return "prompts and answers" if self.reads_together else "answers"
 
 
 EVERYTHING = Batching()

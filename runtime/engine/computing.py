@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from runtime.engine.batching import EVERYTHING
+from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.limits import Limits
 from runtime.engine.loop import Engine
 from runtime.model.architecture import is_body, is_encoder
@@ -27,6 +28,8 @@ class Computing:
         self._lock = threading.RLock()
         self._weights: Weights | None = None
         self._engine: Engine | None = None
+        self.on_batching: Callable[[Batching], None] | None = None
+        """Is told how requests are computed together, when that is known."""
 
     @property
     def weights(self) -> Weights:
@@ -59,7 +62,9 @@ class Computing:
                     draft=draft,
                     batching=None if writes else EVERYTHING,
                 )
-                _ = engine.batching  # what cannot be computed is told of now
+                batching = engine.batching  # what cannot be computed is told of now
+                if writes and self.on_batching is not None:
+                    self.on_batching(batching)
                 self._engine = engine
             return self._engine
 

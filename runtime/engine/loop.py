@@ -231,7 +231,8 @@ class _Loop:
         self._schedule = self._new_schedule()  # lets go of all caches
 
     def _new_schedule(self) -> Schedule:
-        batching = self.batching.result() if self.batching.done() else EVERYTHING
+        is_known = self.batching.done() and self.batching.exception() is None
+        batching = self.batching.result() if is_known else EVERYTHING
         return Schedule(self._model, self.step, self._limits, self._draft, batching)
 
     def _examine(self) -> None:

@@ -37,6 +37,8 @@ class Loaded:
     """Of the model that drafts for it, where there is one."""
     kv_bits: int | None = None
     """In how many bits keys and values are kept where a request says nothing; None as they are."""
+    batched: str = "prompts and answers"
+    """What of several requests is computed together; else only `answers`, or `nothing`."""
 
     @property
     def size_bytes(self) -> int:

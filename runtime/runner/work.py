@@ -149,6 +149,7 @@ class Work:
                 model.capabilities,
                 draft=None if draft is None else draft.weights.holding,
                 kv_bits=model.kv_bits,
+                batched=model.engine.batching.told,
             )
         except BaseException as error:  # noqa: BLE001  # whatever it is, the front has to know
             self._outbox.say("failed", _failure(error))

@@ -16,6 +16,7 @@ from registry.home import Home
 from registry.reference import Reference
 from registry.store.layout import Store
 from registry.trust.policy import Stamp, policy_stamp
+from runtime.model.batched import remember
 from runtime.model.drafting import DraftUnusable, require_writing
 from runtime.runner.client import Runner
 from runtime.scheduler.checkpoint import Checkpoint
@@ -114,6 +115,8 @@ class Loading:
                 if draft is not None and isinstance(error, DraftUnusable):
                     raise draft.told(error) from None
                 raise
+        if "completion" in runner.loaded.capabilities:
+            await asyncio.to_thread(remember, self.store.home, digest, runner.loaded.batched)
         if self._limits.kv_bits and runner.loaded.kv_bits is None and "completion" in runner.loaded.capabilities:
             log.warning("keys and values of %s cannot be kept in %d bits", reference, self._limits.kv_bits)
         return runner

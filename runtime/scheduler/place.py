@@ -49,6 +49,8 @@ class Resident:
     """What drafts for it; its memory is counted in."""
     kv_bits: int | None
     """In how many bits keys and values are kept where a request says nothing."""
+    batched: str
+    """See `Loaded.batched`."""
 
 
 @dataclass(eq=False)
@@ -123,4 +125,5 @@ class Place:
             self.runner,
             self.draft,
             loaded.kv_bits,
+            loaded.batched,
         )

@@ -119,6 +119,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     },
     "deepseek_v2": {"rope_scaling": _YARN},
     "deepseek_v41": {
+        "hc_sinkhorn_iters": 3,
         "o_groups": 2,
         "o_lora_rank": 32,
         "compress_ratios": [0, 1, 4, 4],

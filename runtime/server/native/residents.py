@@ -68,6 +68,7 @@ def _entry(store: Store, resident: Resident) -> dict[str, Any]:
         },
         "draft": None if resident.draft is None else _draft(resident.draft),
         "kv_bits": resident.kv_bits,
+        "batched": resident.batched,
         "requests": resident.requests,
         "forever": resident.expires_at is None,
     }

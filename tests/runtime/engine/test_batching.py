@@ -1,0 +1,105 @@
+"""What may be computed at once is found out by itself, and what cannot be computed is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from runtime.engine.batching import EVERYTHING, Batching
+from runtime.engine.comparison import NeedsMetal, NotComputable
+from runtime.engine.limits import Limits
+from runtime.engine.loop import EngineEnded
+from runtime.engine.trial import Trial
+from tests.runtime.engine.asking import answers, ask, engine_of, prepared, words
+from tests.runtime.engine.random_models import KINDS, PLAIN_CONFIG, random_model
+from tests.sweep import architectures
+
+SOUND = [*(kind for kind in KINDS if kind != "llama4_text"), *(kind for kind in PLAIN_CONFIG if kind != "gemma2")]
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_ordinary_models_are_computed_together_in_every_way(kind: str) -> None:
+    assert Batching.of(random_model(kind)) == EVERYTHING
+
+
+def test_few_layers_are_tried_of_many_alike() -> None:
+    assert Trial(random_model("deep")).depth == 2
+    assert Trial(random_model("gemma3_text")).depth == 3, "the first of full attention is the last"
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "expected"),
+    [
+        ("mamba", mx.float32, Batching(reads_together=False)),
+        ("mamba", mx.bfloat16, Batching(reads_together=False)),
+        ("gpt_bigcode", mx.float32, Batching(joins=False, reads_together=False)),
+        ("gemma2", mx.bfloat16, Batching(joins=False, reads_together=False)),
+        ("minimax_m3_vl", mx.float32, Batching(joins=False, reads_together=False)),
+        ("plamo3", mx.bfloat16, Batching(reads_in_parts=False)),
+    ],
+)
+def test_what_differs_is_found(name: str, dtype: mx.Dtype, expected: Batching) -> None:
+    model = architectures.random_model(architectures.tiny_config(name))
+    model.set_dtype(dtype)
+    mx.eval(model.parameters())
+    assert Batching.of(model) == expected
+
+
+def test_requests_to_a_model_that_batches_nothing_wait_for_each_other() -> None:
+    model = random_model("llama")
+    with engine_of(model, batching=Batching(joins=False, reads_together=False)) as engine:
+        first, second = ask(engine, prepared(words(1, 9), 30), prepared(words(2, 9), 30))
+        while not second.events:
+            running = engine.statistics().running
+            assert running <= 1 or first.over.is_set()
+        assert first.over.is_set(), "the second began after the first"
+        tokens = [first.wait().tokens, second.wait().tokens]
+    with engine_of(model) as engine:
+        assert [
+            asked.tokens for asked in answers(engine, prepared(words(1, 9), 30), prepared(words(2, 9), 30))
+        ] == tokens
+
+
+def test_what_may_not_be_read_in_parts_is_read_as_mlx_lm_does_and_not_kept() -> None:
+    limits = Limits(part_tokens=64, cache_bytes=1 << 34, prefix_bytes=1 << 26)
+    with engine_of(random_model("llama"), limits, batching=Batching(reads_in_parts=False)) as engine:
+        (asked,) = answers(engine, prepared(words(1, 200), 2))
+        answers(engine, prepared(words(1, 200), 2))
+        figures = engine.run(engine.statistics).result()
+    assert [each.done_tokens for each in asked.progress] == [199]
+    assert (figures.prefixes.entries, figures.reused_tokens) == (0, 0)
+
+
+class Failing:
+    """A model whose code fails."""
+
+    def __init__(self, message: str) -> None:
+        self.model = random_model("llama")
+        self.layers = self.model.layers
+        self.message = message
+
+    def modules(self) -> list[Any]:
+        return list(self.model.modules())
+
+    def __call__(self, tokens: mx.array, cache: Any) -> mx.array:
+        raise RuntimeError(self.message)
+
+
+@pytest.mark.parametrize(
+    ("message", "error"), [("[metal_kernel] No Metal back-end.", NeedsMetal), ("wrong shapes", NotComputable)]
+)
+def test_a_model_that_cannot_be_computed_is_told_of_at_once(message: str, error: type[Exception]) -> None:
+    with engine_of(Failing(message)) as engine:
+        with pytest.raises(error):
+            _ = engine.batching
+        with pytest.raises(EngineEnded):
+            engine.submit(prepared([9]), lambda _: None)
+
+
+@pytest.mark.skipif(mx.metal.is_available(), reason="Metal is there")
+def test_an_architecture_that_needs_metal_says_so() -> None:
+    config = architectures.tiny_config("bitnet")
+    with pytest.raises(NeedsMetal, match="needs Metal"):
+        Batching.of(architectures.random_model(config))
