@@ -15,6 +15,7 @@ from registry.digest import Digest
 from registry.errors import StepError, UserError
 from registry.home import Home
 from registry.store.layout import Store
+from toolchain.cache.history import History
 from toolchain.create import BuildOptions, create
 from toolchain.events.stream import EventStream
 from toolchain.graph.compile import LockedVariant
@@ -22,7 +23,8 @@ from toolchain.lock.file import decode
 from toolchain.prepare import pin
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.spec.canonical import from_canonical
-from toolchain.spec.resolved import ResolvedSpec
+from toolchain.spec.recipe_folder import RecipeFolder
+from toolchain.spec.resolved import FolderSource, ResolvedSpec
 from toolchain.weights.safetensors import read_file_header
 
 RECIPE_FILE = "mlxbuild/ModelSpec.json"
@@ -71,13 +73,27 @@ def locked_variant(artifact: Artifact, recipe: Path) -> LockedVariant:
         recipe: Where its recipe lies on this machine: folder sources are relative to it.
 
     Raises:
-        NotRebuildable: it carries no recipe or no lock.
+        NotRebuildable: it carries no recipe or no lock, or was not built here and names files outside of the recipe's
+            folder: what arrives from elsewhere may not have this machine's files read.
     """
     spec = carried_spec(artifact, recipe)
+    if History(artifact.store.home).recipe_of(artifact.digest) != recipe:
+        _refuse_files_elsewhere(spec, recipe)
     if artifact.file(LOCK_FILE) is None:
         raise NotRebuildable("the artifact carries no lock")
     sources = decode(artifact.read(LOCK_FILE), LOCK_FILE).sources
     return pin(spec, sources, SourceCatalogue(recipe.parent, artifact.store))
+
+
+def _refuse_files_elsewhere(spec: ResolvedSpec, recipe: Path) -> None:
+    folder = RecipeFolder(recipe)
+    for source in (spec.base, spec.tokenizer, *(adapter.source for adapter in spec.adapters)):
+        if isinstance(source, FolderSource) and folder.is_elsewhere(source.as_written):
+            raise NotRebuildable(
+                f"its recipe names `{source.as_written}`, which is outside of the recipe's {folder.fence_word}",
+                where=str(recipe),
+                hint="rebuild it where it was built",
+            )
 
 
 def base_perplexity(artifact: Artifact, recipe: Path, text: str) -> float:

@@ -9,7 +9,7 @@ import typer
 
 from mlxbuild.cli.display import progress_sink
 from mlxbuild.cli.output import say, say_json
-from mlxbuild.cli.recipes import Frozen, Locked, Recipes, Variants, lock_mode, locked_variants
+from mlxbuild.cli.recipes import Frozen, Locked, Portable, Recipes, Variants, lock_mode, locked_variants
 from mlxbuild.cli.workspace import open_store, require_writable, tell
 from registry.errors import UserError
 from toolchain.create import BuildOptions, create
@@ -32,6 +32,7 @@ def create_artifacts(
     variant: Variants = None,
     locked: Locked = False,
     frozen: Frozen = False,
+    portable: Portable = False,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Actions at once. Default: cores.")] = None,
     executor: Annotated[str, typer.Option(help="`inline` (threads) or `process` (child processes).")] = "inline",
     keep_going: Annotated[bool, typer.Option("-k", "--keep-going", help="Go on with what a failure spares.")] = False,
@@ -63,7 +64,7 @@ def create_artifacts(
     )
     with open_store() as store:
         require_writable(store)
-        variants = locked_variants(file, variant, store, lock_mode(locked=locked, frozen=frozen))
+        variants = locked_variants(file, variant, store, lock_mode(locked=locked, frozen=frozen), portable=portable)
         run = new_run_name()
         stream = EventStream([progress_sink(progress), Journal(store.home, run)])
         try:

@@ -12,9 +12,11 @@ import typer
 
 from mlxbuild.cli.output import say
 from registry.errors import UserError
+from toolchain.prepare import RECIPE_NAME
 from toolchain.sources.hub import Hub
 from toolchain.sources.selection import ADAPTER_HINT
 from toolchain.spec.initial import initial_recipe, slug
+from toolchain.spec.recipe_folder import RecipeFolder
 from toolchain.spec.resolved import FolderSource, HubSource
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -52,7 +54,10 @@ _Reader = Callable[[str], bytes | None]
 
 
 def _folder(path: Path) -> tuple[FolderSource, _Reader]:
-    written = os.path.relpath(path).replace(os.sep, "/")
+    recipe_folder = RecipeFolder(Path.cwd() / RECIPE_NAME)
+    relative = os.path.relpath(path).replace(os.sep, "/")
+    # One that is elsewhere is named as it was given; any other so that the recipe can be moved with it.
+    written = relative if not path.is_absolute() or not recipe_folder.is_elsewhere(relative) else str(path)
 
     def read(name: str) -> bytes | None:
         file = path / name

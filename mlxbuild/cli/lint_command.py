@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.output import say
-from mlxbuild.cli.recipes import RecipeArguments, recipe_paths
-from toolchain.spec.load import lint
+from mlxbuild.cli.recipes import Portable, RecipeArguments, recipe_paths
+from toolchain.lock.portable import require_portable
+from toolchain.spec.load import lint, load
 from toolchain.spec.report import render
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -30,14 +31,17 @@ def lint_recipes(
     form: Annotated[
         Form | None, typer.Option("--format", help="How to print them. Default: text; github under GitHub Actions.")
     ] = None,
+    portable: Portable = False,
 ) -> None:
-    """Report every mistake with file, line, column and a hint. Exits with 2 if there is one."""
+    """Report every mistake with file, line, column and a hint. Exits with 2 if there is one; warnings do not count."""
     form = form or (Form.GITHUB if os.environ.get("GITHUB_ACTIONS") == "true" else Form.TEXT)
     paths = recipe_paths(recipes)
-    problems = [problem for path in paths for problem in lint(path)]
+    problems = [problem for path in paths for problem in lint(path, portable=portable)]
     if problems or form is Form.JSON:
         say(render(problems, form.value))
     else:
         say(f"{len(paths)} recipe{'s are' if len(paths) > 1 else ' is'} fine")
-    if problems:
+    if any(problem.level == "error" for problem in problems):
         raise typer.Exit(2)
+    for path in paths if portable else ():
+        require_portable(load(path, portable=True))

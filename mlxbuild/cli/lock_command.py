@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.output import say
-from mlxbuild.cli.recipes import RecipeArguments, recipe_paths
+from mlxbuild.cli.recipes import Portable, RecipeArguments, load_recipe, recipe_paths
 from mlxbuild.cli.workspace import open_store
 from registry.quantities import format_bytes
 from toolchain.lock.errors import LockMissing
@@ -17,7 +17,6 @@ from toolchain.lock.judge import require_current, staleness
 from toolchain.lock.make import changes, make_lock
 from toolchain.lock.model import Lock
 from toolchain.sources.file_index import FileIndex
-from toolchain.spec.memory import load_remembered
 from toolchain.spec.recipe import Recipe
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -27,12 +26,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def lock(
     recipes: RecipeArguments = None,
     check: Annotated[bool, typer.Option("--check", help="Only tell whether locks are fresh; exit 7 if not.")] = False,
+    portable: Portable = False,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Also move sources whose branch or tag moved.")] = False,
 ) -> None:
     """Write ModelSpec.lock beside each recipe: commits, files, sha256, tensor tables."""
     with open_store() as store:
         for path in recipe_paths(recipes):
-            recipe = load_remembered(path, store.home)
+            recipe = load_recipe(path, store, portable=portable)
             place = lock_path(path)
             previous = read(place) if check and place.exists() else readable(place)
             if check:

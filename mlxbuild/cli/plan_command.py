@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
-from mlxbuild.cli.recipes import Frozen, Locked, Recipes, Variants, lock_mode, locked_variants
+from mlxbuild.cli.recipes import Frozen, Locked, Portable, Recipes, Variants, lock_mode, locked_variants
 from mlxbuild.cli.workspace import open_store
 from registry.quantities import format_bytes, format_seconds
 from toolchain.cache.history import History
@@ -26,13 +26,15 @@ def plan(
     variant: Variants = None,
     locked: Locked = False,
     frozen: Frozen = False,
+    portable: Portable = False,
     everything: Annotated[bool, typer.Option("--all", help="Also list source files that nothing reads.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show every action of a build: hit, or run and why; and the bytes to fetch. Writes nothing."""
     mode = lock_mode(locked=locked, frozen=frozen)
     with open_store() as store:
-        variants = locked_variants(file, variant, store, LockMode.DRAFT if mode is LockMode.UPDATE else mode)
+        draft = LockMode.DRAFT if mode is LockMode.UPDATE else mode
+        variants = locked_variants(file, variant, store, draft, portable=portable)
         graph, _ = compile_graph(variants)
         traces = TraceStore(store.home)
         result = make_plan(graph, Lookup(store, traces), traces, History(store.home))

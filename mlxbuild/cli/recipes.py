@@ -13,8 +13,10 @@ from mlxbuild.cli.workspace import tell
 from registry.errors import UserError
 from registry.store.layout import Store
 from toolchain.graph.compile import LockedVariant
+from toolchain.lock.portable import require_portable
 from toolchain.prepare import RECIPE_NAME, LockMode, prepare
 from toolchain.spec.memory import load_remembered
+from toolchain.spec.recipe import Recipe
 
 Recipes = Annotated[
     list[Path] | None,
@@ -23,6 +25,9 @@ Recipes = Annotated[
 Variants = Annotated[list[str] | None, typer.Option("--variant", help="Only this variant; may be given often.")]
 Locked = Annotated[bool, typer.Option("--locked", help="Fail if the lock is missing or stale.")]
 Frozen = Annotated[bool, typer.Option("--frozen", help="Use the lock as it is, and look at nothing else.")]
+Portable = Annotated[
+    bool, typer.Option("--portable", help="Refuse a base that lies outside the recipe's folder or repository.")
+]
 RecipeArguments = Annotated[
     list[Path] | None, typer.Argument(help="Recipes or their folders. Default: ./ModelSpec.yaml")
 ]
@@ -50,6 +55,19 @@ def recipe_paths(named: Sequence[Path] | None) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(paths))
 
 
+def load_recipe(path: Path, store: Store, *, portable: bool) -> Recipe:
+    """Read one recipe; a portable one must work on every machine.
+
+    Raises:
+        SpecError: it holds mistakes, or its base is elsewhere though it has to be portable.
+        UnsafePath: its base has links to elsewhere, though it has to be portable.
+    """
+    recipe = load_remembered(path, store.home, portable=portable)
+    if portable:
+        require_portable(recipe)
+    return recipe
+
+
 def lock_mode(*, locked: bool, frozen: bool) -> LockMode:
     """The mode that the options ask for; in CI a lock is never changed behind anybody's back."""
     if frozen:
@@ -58,15 +76,20 @@ def lock_mode(*, locked: bool, frozen: bool) -> LockMode:
 
 
 def locked_variants(
-    named: Sequence[Path] | None, only: Sequence[str] | None, store: Store, mode: LockMode
+    named: Sequence[Path] | None,
+    only: Sequence[str] | None,
+    store: Store,
+    mode: LockMode,
+    *,
+    portable: bool = False,
 ) -> tuple[LockedVariant, ...]:
     """All variants that the options name, of one recipe or of many.
 
     Raises:
         SpecError, StaleLock, LockMissing, UnknownVariant: see `prepare`.
+        UnsafePath: a recipe that has to be portable has a base with links to elsewhere.
     """
-    paths = recipe_paths(named)
-    loaded = tuple(load_remembered(path, store.home) for path in paths)
+    loaded = tuple(load_recipe(path, store, portable=portable) for path in recipe_paths(named))
     if len(loaded) > 1:
         from toolchain.spec.load import check_cycles
 

@@ -147,7 +147,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
 def _create(store: Store, folder: Path, observe: Observe, checkpoint: Checkpoint, *, has_gates: bool) -> Digest:
     """Build a folder's recipe; the first artifact's digest."""
     gates = "--gates" if has_gates else "--no-gates"
-    words = ["--home", str(store.home.root), "create", "-f", str(folder), gates, "--json", "--progress", "plain"]
+    options = [gates, "--portable", "--json", "--progress", "plain"]  # portable: it reads no file of its host
+    words = ["--home", str(store.home.root), "create", "-f", str(folder), *options]
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, *words],
         cwd=folder,

@@ -18,7 +18,7 @@ from runtime.model.architecture import UnsupportedArchitecture, module_name
 from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
 from toolchain.sources.errors import CustomCode, DuplicateTensor, SourceCorrupt, SourceIncomplete
 from toolchain.sources.file_index import FileIndex
-from toolchain.sources.folder import folder_files, resolve_inside
+from toolchain.sources.folder import folder_files, resolve
 from toolchain.sources.hub import Hub, HubFile
 from toolchain.sources.selection import ARTIFACT_FILES, select
 from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource
@@ -51,7 +51,7 @@ def pin_folder(role: str, source: FolderSource, index: FileIndex) -> LockedSourc
     """
 
     def pin(path: str) -> _Pinned:
-        place = resolve_inside(source.path, path)
+        place = resolve(source.path, path, role)
         return _Pinned(path, index.content(place), place, _header_of(place))
 
     paths = folder_files(source.path, role=role)

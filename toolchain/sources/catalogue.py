@@ -15,7 +15,7 @@ from toolchain.lock.errors import StaleLock
 from toolchain.lock.model import LockedFile, LockedSource
 from toolchain.sources.errors import SourceCorrupt, SourceMissing
 from toolchain.sources.file_index import FileIndex
-from toolchain.sources.folder import resolve_inside
+from toolchain.sources.folder import resolve
 
 if TYPE_CHECKING:
     from toolchain.sources.hub import Hub
@@ -122,7 +122,7 @@ class SourceCatalogue:
 
     def _read_in_place(self, source: LockedSource, file: LockedFile, verification: _Verification) -> Path:
         folder = (self._folder / source.identity).absolute()
-        path = resolve_inside(folder, file.path)
+        path = resolve(folder, file.path, source.role)
         if not path.is_file():
             raise StaleLock(f"`{file.path}` is gone from `{source.identity}`", where=str(path), hint=_LOCK_AGAIN)
         if not verification.holds(path, immutable=False):

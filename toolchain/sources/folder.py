@@ -17,11 +17,12 @@ def folder_files(folder: Path, *, role: str, include: Sequence[str] = ()) -> tup
 
     Raises:
         SourceMissing: there is no such folder, or it cannot be listed.
-        UnsafePath: a file to take is a link out of the folder.
+        UnsafePath: a file to take is a link out of the folder, and the role is another than a base.
         PickledWeights, SourceIncomplete: as `select`.
     """
     try:
-        listed = _walk(folder, [pattern.split("/")[0] for pattern in include or SIDE_FILES if "/" in pattern])
+        subfolders = [pattern.split("/")[0] for pattern in include or SIDE_FILES if "/" in pattern]
+        listed = _walk(folder, subfolders, follow_links=role.startswith("base"))
     except OSError as error:
         raise SourceMissing(
             f"the folder cannot be listed: {error.strerror}",
@@ -30,13 +31,22 @@ def folder_files(folder: Path, *, role: str, include: Sequence[str] = ()) -> tup
         ) from error
     taken = select(listed, role=role, include=include, where=str(folder))
     for path in taken:
-        if (folder / path).is_symlink():  # the walk itself follows no link
-            resolve_inside(folder, path)
+        resolve(folder, path, role)
     return taken
 
 
+def resolve(folder: Path, path: str, role: str) -> Path:
+    """The place of a file of a folder source. Links of a base are followed wherever they lead: to the blobs of the
+    Hub's cache, or to another disk.
+
+    Raises:
+        UnsafePath: it is a link that leads out of the folder, and the role is another than a base.
+    """
+    return folder / path if role.startswith("base") else resolve_inside(folder, path)
+
+
 def resolve_inside(folder: Path, path: str) -> Path:
-    """The place of a file of a folder source.
+    """The place of a file of a folder source, whatever its role.
 
     Raises:
         UnsafePath: it is a link that leads out of the folder.
@@ -46,13 +56,16 @@ def resolve_inside(folder: Path, path: str) -> Path:
         raise UnsafePath(
             f"`{path}` is a link that leads out of the folder",
             where=str(folder),
-            hint="copy the file there; for a folder of the Hub's cache use `hf_repo`, for an artifact use `from`",
+            hint="copy the file there; a repository of the Hub is named by `hf_repo`",
         )
     return place
 
 
-def _walk(folder: Path, subfolders: Sequence[str], prefix: str = "") -> list[str]:
-    """Files of a folder and of those subfolders that a glob names; hidden names are passed over."""
+def _walk(folder: Path, subfolders: Sequence[str], prefix: str = "", *, follow_links: bool = False) -> list[str]:
+    """Files of a folder and of those subfolders that a glob names; hidden names are passed over.
+
+    With `follow_links`, subfolders at the top may be links; deeper down a circle could come of it.
+    """
     found: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -60,6 +73,8 @@ def _walk(folder: Path, subfolders: Sequence[str], prefix: str = "") -> list[str
                 continue
             if entry.is_file():
                 found.append(prefix + entry.name)
-            elif entry.is_dir(follow_symlinks=False) and any(fnmatchcase(entry.name, glob) for glob in subfolders):
+            elif entry.is_dir(follow_symlinks=follow_links) and any(
+                fnmatchcase(entry.name, glob) for glob in subfolders
+            ):
                 found += _walk(folder / entry.name, ["*"], f"{prefix}{entry.name}/")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,7 +18,7 @@ from toolchain.spec.written.recipe import License, Name
 SCHEMA_FILE = "modelspec.v1.schema.json"
 """What the first line points editors to; `mlxbuild schema` writes it."""
 
-_PLAIN = re.compile(r"(?:[A-Za-z_]|\.\.?/)[A-Za-z0-9_./-]*")
+_PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[A-Za-z0-9_./-]*")
 _NO_TEXTS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 """Words that YAML reads as something else."""
 _COMPLETE = '  # - complete: {messages: [{role: user, content: "What is 2+2?"}], expect: {contains: "4"}}'
@@ -44,7 +45,7 @@ def initial_recipe(
 
     `config` and the others are untrusted: what does not fit a recipe is left out.
     """
-    written = base.repository if isinstance(base, HubSource) else base.path.name
+    written = base.repository if isinstance(base, HubSource) else _name_of_folder(base.path)
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
         f"# Editors complete and check this file after: mlxbuild schema > {SCHEMA_FILE}",
@@ -94,11 +95,20 @@ def slug(text: str) -> str:
     return name if _fits(Name, name) else "my-model"
 
 
+def _name_of_folder(path: Path) -> str:
+    """Its last part, or for a snapshot in the Hub's cache the repository: `models--owner--name/snapshots/<commit>`."""
+    if path.parent.name == "snapshots" and path.parents[1].name.startswith("models--"):
+        return path.parents[1].name.removeprefix("models--").replace("--", "/")
+    return path.name
+
+
 def _base(base: HubSource | FolderSource) -> Iterator[str]:
     yield "# Where the weights come from; `mlxbuild lock` pins every file by its sha256."
     yield "base:"
     if isinstance(base, FolderSource):
-        yield f"  path: {_text(base.written)}"
+        is_elsewhere = base.written.startswith(("/", "../"))
+        note = "  # elsewhere: the recipe works only where this is, and `lint --portable` refuses it"
+        yield f"  path: {_text(base.written)}{note if is_elsewhere else ''}"
         return
     yield f"  hf_repo: {_text(base.repository)}"
     yield f"  revision: {_text(base.revision)}  # a branch, a tag or a commit"

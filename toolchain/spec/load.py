@@ -14,11 +14,11 @@ from toolchain.spec.cycles import Built, cycles
 from toolchain.spec.diagnose import diagnose
 from toolchain.spec.document import Document, read
 from toolchain.spec.positions import Positions
-from toolchain.spec.problems import Code, Problem, SpecError
+from toolchain.spec.problems import Code, Problem, Snippet, SpecError
 from toolchain.spec.recipe import Recipe
 from toolchain.spec.recipe_folder import RecipeFolder
 from toolchain.spec.resolve import resolve
-from toolchain.spec.resolved import KEEP, ResolvedSpec
+from toolchain.spec.resolved import KEEP, FolderSource, ResolvedSpec
 from toolchain.spec.variants import Matrix
 from toolchain.spec.written.recipe import ModelSpec, VariantsForm
 
@@ -27,28 +27,33 @@ MOST_PROBLEMS = 100
 AnyForm = TypeVar("AnyForm", bound=BaseModel)
 
 
-def load(path: Path) -> Recipe:
+def load(path: Path, *, portable: bool = False) -> Recipe:
     """Read a recipe.
+
+    Args:
+        path: Its file.
+        portable: Whether it has to work on every machine, so that its base may not be elsewhere.
 
     Raises:
         SpecError: it cannot be read or holds mistakes; all of them are in `problems`.
     """
-    recipe, problems = _examine(path)
+    recipe, problems = _examine(path, portable=portable)
     if recipe is None:
         raise SpecError(problems)
     return recipe
 
 
-def lint(path: Path) -> tuple[Problem, ...]:
+def lint(path: Path, *, portable: bool = False) -> tuple[Problem, ...]:
     """Every mistake of a recipe in the order of the file; empty when there is none.
 
-    Beyond what `load` refuses, the JSON Schemas of its tests are checked against their meta-schema.
+    Beyond what `load` refuses, the JSON Schemas of its tests are checked against their meta-schema, and a base that
+    lies elsewhere is warned of.
     """
     try:
-        recipe, problems = _examine(path)
+        recipe, problems = _examine(path, portable=portable)
     except SpecError as error:
         return error.problems
-    return problems if recipe is None else _check_json_schemas(path)
+    return problems if recipe is None else _in_order([*_check_json_schemas(path), *_bases_elsewhere(recipe)])
 
 
 def check_cycles(recipes: tuple[Recipe, ...]) -> None:
@@ -63,10 +68,10 @@ def check_cycles(recipes: tuple[Recipe, ...]) -> None:
         raise SpecError(problems)
 
 
-def _examine(path: Path) -> tuple[Recipe | None, tuple[Problem, ...]]:
+def _examine(path: Path, *, portable: bool = False) -> tuple[Recipe | None, tuple[Problem, ...]]:
     document = read(path)
     absolute = Path(os.path.normpath(path.absolute()))
-    folder = RecipeFolder(absolute)
+    folder = RecipeFolder(absolute, portable=portable)
     problems = list(document.problems)
     positions = Positions(document)
     form = _validate(ModelSpec, document.data, positions, folder, problems)
@@ -135,6 +140,25 @@ def _cycle_problem(loop: tuple[ResolvedSpec, ...], document: Document) -> Proble
     if origin is None or origin == problem.location:
         return problem
     return replace(problem, location=origin, snippet=None)  # an axis put the base in
+
+
+def _bases_elsewhere(recipe: Recipe) -> list[Problem]:
+    folder, document = RecipeFolder(recipe.path), recipe.document
+    assert document is not None
+    problems = []
+    for spec in recipe.variants():
+        written = spec.base.as_written if isinstance(spec.base, FolderSource) else None
+        if written is None or not folder.is_elsewhere(written):
+            continue
+        origins = spec.origins or {}
+        place = origins.get("base.path") or origins.get("base.gguf") or origins["base"]
+        line = document.lines[(place.line or 1) - 1]
+        note = f"outside the recipe's {folder.fence_word}"
+        hint = "to have it work everywhere, move the model below the recipe, or name a Hub repository or an artifact"
+        snippet = Snippet(line, place.column or 1, len(written) if written in line else 1, note)
+        message = f"the recipe works only where `{written}` is"
+        problems.append(Problem(Code.NOT_PORTABLE, message, place, hint, snippet, level="warning"))
+    return problems
 
 
 def _check_json_schemas(path: Path) -> tuple[Problem, ...]:

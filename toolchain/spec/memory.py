@@ -23,8 +23,8 @@ from toolchain.spec.recipe import Reads, Recipe
 from toolchain.spec.recipe_folder import RecipeFolder, absolute
 
 
-def load_remembered(path: Path, home: Home) -> Recipe:
-    """Read a recipe, from memory where nothing has changed.
+def load_remembered(path: Path, home: Home, *, portable: bool = False) -> Recipe:
+    """Read a recipe, from memory where nothing has changed; one that has to be portable is always read anew.
 
     Raises:
         SpecError: it cannot be read or holds mistakes.
@@ -32,12 +32,12 @@ def load_remembered(path: Path, home: Home) -> Recipe:
     place = Path(os.path.normpath(path.absolute()))
     file = home.cache / "recipes" / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, MlxbuildError):
-        recalled = _recall(place, json.loads(file.read_bytes()))
+        recalled = None if portable else _recall(place, json.loads(file.read_bytes()))
         if recalled is not None:
             return recalled
     from toolchain.spec.load import load
 
-    recipe = load(path)
+    recipe = load(path, portable=portable)
     with suppress(OSError, MlxbuildError):
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, canonical_json.encode(_document(recipe)), temporary_folder=file.parent, durable=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from registry.errors import Location, UserError
 
@@ -56,6 +57,8 @@ class Code(StrEnum):
     """Not a JSON Schema."""
     PATH = "spec-path"
     """A path that is absolute or leads out of the recipe's folder or repository."""
+    NOT_PORTABLE = "spec-not-portable"
+    """A base that lies elsewhere, so that the recipe works only where that is; a warning."""
     MISSING_FILE = "spec-missing-file"
     """A file or folder that is not there."""
     VARIANTS = "spec-variants"
@@ -76,13 +79,14 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: what, where, and what to do."""
+    """One mistake, or something to mind: what, where, and what to do."""
 
     code: Code
     message: str
     location: Location
     hint: str | None = None
     snippet: Snippet | None = None
+    level: Literal["error", "warning"] = "error"
 
 
 class SpecError(UserError):

@@ -1,4 +1,7 @@
-"""The files that a recipe may name: inside its folder, or inside the git repository around it. Never elsewhere."""
+"""The files that a recipe may name: inside its folder, or inside the git repository around it.
+
+Its base alone may be elsewhere, unless the recipe has to be portable.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,10 @@ class PathRefused(Exception):
 class RecipeFolder:
     """The folder of one recipe; remembers the texts it has read, so that variants share them."""
 
-    def __init__(self, recipe: Path) -> None:
-        """`recipe` is the recipe's file, absolute."""
+    def __init__(self, recipe: Path, *, portable: bool = False) -> None:
+        """`recipe` is the recipe's file, absolute; a portable one names nothing elsewhere, its base neither."""
         self.root = recipe.parent
+        self.portable = portable
         self._texts: dict[str, str] = {}
         self._contents: dict[str, str] = {}
         self._places: dict[str, str] = {}
@@ -50,6 +54,11 @@ class RecipeFolder:
             if os.path.lexists(folder / ".git"):
                 return folder
         return real
+
+    @property
+    def fence_word(self) -> str:
+        """What the fence is, in a word."""
+        return "repository" if os.path.lexists(self.fence / ".git") else "folder"
 
     def text(self, written: str) -> str:
         """The content of a text file; only a byte order mark is left out.
@@ -80,13 +89,23 @@ class RecipeFolder:
         self._places[written] = os.path.realpath(path)
         return text
 
+    def base(self, written: str) -> Path:
+        """The absolute path of a base's folder; it may be elsewhere, unless the recipe has to be portable.
+
+        Raises:
+            PathRefused: not there or no folder.
+        """
+        return self._folder(self._locate_base(written), written)
+
     def folder(self, written: str) -> Path:
         """The absolute path of a folder that exists.
 
         Raises:
             PathRefused: outside the fence, not there or no folder.
         """
-        path = self.locate(written)
+        return self._folder(self.locate(written), written)
+
+    def _folder(self, path: Path, written: str) -> Path:
         if not stat.S_ISDIR(self._status(path, written).st_mode):
             is_gguf = written.endswith(".gguf")
             hint = f"write base: {{gguf: {written}}}" if is_gguf else "name the folder that holds it"
@@ -95,12 +114,12 @@ class RecipeFolder:
         return path
 
     def gguf(self, written: str) -> Path:
-        """The absolute path of a GGUF file that exists.
+        """The absolute path of a GGUF file that exists; as a base it may be elsewhere, like a folder.
 
         Raises:
-            PathRefused: outside the fence, not there or no file.
+            PathRefused: not there or no file.
         """
-        path = self.locate(written)
+        path = self._locate_base(written)
         if not stat.S_ISREG(self._status(path, written).st_mode):
             hint = "write base: {path: ...} for a folder with safetensors"
             raise PathRefused(Code.MISSING_FILE, f"`{written}` is not a file", "expected a GGUF file", hint)
@@ -129,12 +148,31 @@ class RecipeFolder:
         path = absolute(self.root, written)
         real = Path(os.path.realpath(path))
         if not real.is_relative_to(self.fence):
-            place = "repository" if os.path.lexists(self.fence / ".git") else "folder"
+            place = self.fence_word
             by_link = absolute(Path(os.path.realpath(self.root)), written).is_relative_to(self.fence)
             note = f"{'a link that leads' if by_link else 'this is'} outside the recipe's {place}"
             hint = "copy or move it below the recipe's folder"
             raise PathRefused(Code.PATH, f"`{written}` leads out of the recipe's {place}", note, hint)
         return path
+
+    def is_elsewhere(self, written: str) -> bool:
+        """Whether a path leads out of the fence, so that it may mean something else on another machine."""
+        try:
+            self.locate(written)
+        except PathRefused:
+            return True
+        return False
+
+    def _locate_base(self, written: str) -> Path:
+        if self.portable or not written or "\0" in written:
+            return self.locate(written)
+        if written.startswith("~"):
+            home = os.path.expanduser(written)  # noqa: PTH111  # raises for nobody
+            hint = f"write the whole path: {home}"
+            raise PathRefused(Code.PATH, f"`{written}` is not a path", "recipes do not know whose home `~` is", hint)
+        if _ABSOLUTE.match(written) and not written.startswith("/"):
+            return self.locate(written)
+        return absolute(self.root, written)
 
     def _status(self, path: Path, written: str) -> os.stat_result:
         try:
@@ -144,7 +182,7 @@ class RecipeFolder:
                 Code.MISSING_FILE, f"`{written}` is not there", str(error.strerror).lower(), self._nearby(written)
             ) from None
 
-    def _nearby(self, written: str) -> str:
+    def _nearby(self, written: str) -> str | None:
         """A path that is there and like the one that is not, as the recipe would write it."""
         parts = written.rstrip("/").split("/")
         for number, part in enumerate(parts):
@@ -157,7 +195,7 @@ class RecipeFolder:
                     whole = "/".join([*parts[:number], found, *parts[number + 1 :]])
                     return f"did you mean `{whole if absolute(self.root, whole).exists() else before + found}`?"
             break
-        return "paths are relative to the recipe"
+        return None if written.startswith("/") else "paths are relative to the recipe"
 
 
 def absolute(root: Path, written: str) -> Path:

@@ -28,7 +28,7 @@ def render(problems: Sequence[Problem], form: Format = "text") -> str:
 
 def _text(problem: Problem) -> str:
     margin = " " * len(str(problem.location.line or ""))
-    lines = [f"error[{problem.code}]: {_printable(problem.message)}"]
+    lines = [f"{problem.level}[{problem.code}]: {_printable(problem.message)}"]
     if problem.snippet is None:
         lines.append(f"  ┌─ {problem.location}")
     else:
@@ -77,6 +77,7 @@ def _plain(problem: Problem) -> dict[str, object]:
     snippet = problem.snippet
     return {
         "code": str(problem.code),
+        "level": problem.level,
         "message": problem.message,
         "file": problem.location.file,
         "line": problem.location.line,
@@ -100,7 +101,7 @@ def _annotation(problem: Problem) -> str:
         said.append(problem.snippet.note)
     if problem.hint:
         said.append(f"hint: {problem.hint}")
-    return f"::error {written}::{_data(chr(10).join(said))}"
+    return f"::{problem.level} {written}::{_data(chr(10).join(said))}"
 
 
 def _data(text: str) -> str:

@@ -37,7 +37,7 @@ from toolchain.spec.written.gates import (
 )
 from toolchain.spec.written.quantization import DEFAULT_BITS, DEFAULT_GROUP_SIZE, QuantizationForm, SchemeForm
 from toolchain.spec.written.recipe import LicenseForm, ModelSpec
-from toolchain.spec.written.sources import ArtifactForm, FolderForm, GgufForm, HubBaseForm, HubForm
+from toolchain.spec.written.sources import ArtifactForm, BaseFolderForm, FolderForm, GgufForm, HubBaseForm, HubForm
 
 NAMED_SCHEMES = {
     "int4": QuantizationScheme("affine", 4, 64),
@@ -131,7 +131,7 @@ def _source(form: Any, recipe: Path) -> Source:
         return ArtifactSource(Reference.parse(form.from_))
     if isinstance(form, GgufForm):
         return gguf_source(recipe.parent, form.gguf)
-    assert isinstance(form, FolderForm)
+    assert isinstance(form, FolderForm | BaseFolderForm)
     return FolderSource(absolute(recipe.parent, form.path), form.path)
 
 

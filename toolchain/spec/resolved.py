@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from registry.errors import Location
@@ -44,6 +44,11 @@ class FolderSource:
     """As in the recipe, relative to it."""
     gguf: str | None = None
     """Name of the GGUF file that the model is in, or of the first of its parts; None for safetensors."""
+
+    @property
+    def as_written(self) -> str:
+        """The path in the recipe: of the GGUF file, else of the folder."""
+        return self.written if self.gguf is None else str(PurePosixPath(self.written, self.gguf))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ def test_json() -> None:
     assert json.loads(render([PROBLEM, FILE_ONLY], "json")) == [
         {
             "code": "spec-value",
+            "level": "error",
             "message": "100% wrong: `x`",
             "file": "a,b:c.yaml",
             "line": 3,
@@ -33,6 +34,7 @@ def test_json() -> None:
         },
         {
             "code": "spec-empty",
+            "level": "error",
             "message": "the recipe is empty",
             "file": "ModelSpec.yaml",
             "line": None,

@@ -151,6 +151,8 @@ Folder = Annotated[str, _with_folder(RecipeFolder.folder)]
 """A folder named relative to the recipe; checked likewise."""
 GgufFile = Annotated[str, pattern(r"^.*\.gguf$", "expected the name of a .gguf file"), _with_folder(RecipeFolder.gguf)]
 """A GGUF file named relative to the recipe; checked likewise."""
+BaseFolder = Annotated[str, _with_folder(RecipeFolder.base)]
+"""A folder of weights, which may be elsewhere."""
 ArtifactName = Annotated[str, AfterValidator(_check_reference)]
 """A reference to an artifact."""
 NonEmpty = Annotated[str, Field(min_length=1)]

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, model_validator
 from toolchain.spec.problems import Code
 from toolchain.spec.written.form import (
     ArtifactName,
+    BaseFolder,
     Choice,
     Folder,
     Form,
@@ -74,6 +75,15 @@ class FolderForm(Form):
     path: Folder = Field(description="Folder, relative to the recipe; read in place.", examples=["./weights"])
 
 
+class BaseFolderForm(Form):
+    """A folder with a model."""
+
+    path: BaseFolder = Field(
+        description="Folder, relative to the recipe or, where the recipe need work on this machine only, absolute.",
+        examples=["./weights"],
+    )
+
+
 class GgufForm(Form):
     """A GGUF file beside the recipe."""
 
@@ -133,7 +143,7 @@ _ADAPTER = Choice(
 Base = Annotated[
     Annotated[
         Annotated[HubBaseForm, arm("hf_repo")]
-        | Annotated[FolderForm, arm("path")]
+        | Annotated[BaseFolderForm, arm("path")]
         | Annotated[GgufForm, arm("gguf")]
         | Annotated[ArtifactForm, arm("from")],
         Discriminator(_BASE.arm_of),
