@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
+COUNT ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test test-all lint unit test-aarch64 mutations sweep interop benchmark generated clean
+.PHONY: help setup models demo test test-all lint unit test-aarch64 mutations sweep exits interop benchmark generated clean
 
 help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
@@ -16,6 +17,7 @@ help:
 	@echo "make test-aarch64  build the example on an emulated aarch64 and compare digests"
 	@echo "make mutations     20,000 mutated GGUF headers, each refused or read in bounded memory"
 	@echo "make sweep         every architecture of mlx-lm: built from a tiny random model, and answered as mlx-lm does, in batches too"
+	@echo "make exits         end commands and programs that compute in 20 ways, 100 times each, with OpenBLAS and without"
 	@echo "make interop       every registry command at three registries, with the real oras, cosign, modctl and skopeo; the ollama command at our server"
 	@echo "make benchmark     measure against what a user would pick instead"
 	@echo "make generated     write the JSON Schema and the generated pages anew"
@@ -56,6 +58,9 @@ mutations: setup
 
 sweep: setup
 	MLXBUILD_SWEEP=1 $(BIN)/pytest tests/sweep --numprocesses $(JOBS)
+
+exits: setup models
+	$(BIN)/python -m tests.exits $(COUNT)
 
 interop: setup
 	tests/interop/tools.sh
