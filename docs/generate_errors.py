@@ -40,6 +40,8 @@ where in the code it came from. Codes are never renamed.
 | 9 | a rebuild gave other bytes |
 | 10 | content is not what its digest says |
 | 130 | interrupted; what was finished stays cached |
+| 141 | nobody reads the output any more |
+| 143 | terminated, by SIGTERM; what was finished stays cached |
 """
 _KINDS = {
     Kind.USER: ("What you wrote", "Mend the recipe, the name or the option."),

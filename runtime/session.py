@@ -216,8 +216,10 @@ class LoadedModel:
         """Token ids of a text; a raw one begins as the tokenizer begins texts (often with `bos_token`)."""
         return self.tokenizer.encode(text, add_special_tokens=raw)
 
-    def perplexity(self, text: str, *, window: int = WINDOW_TOKENS) -> float:
-        """How surprised the model is by a text; see `runtime.engine.perplexity`.
+    def perplexity(
+        self, text: str, *, window: int = WINDOW_TOKENS, checkpoint: Callable[[], None] = lambda: None
+    ) -> float:
+        """How surprised the model is by a text; see `runtime.engine.perplexity`. `checkpoint` is asked on its thread.
 
         Raises:
             PromptUnusable: the text has fewer than two tokens.
@@ -225,8 +227,13 @@ class LoadedModel:
         """
         if self.facts.embedding is not None and self.facts.embedding.writes_nothing:
             raise OnlyEmbeds("a model that only turns texts into vectors has no perplexity")
-        tokens, model = self.tokenize(text), self.weights.model
-        return self.engine.run(lambda: perplexity(model, tokens, window=window)).result()
+        tokens, model, engine = self.tokenize(text), self.weights.model, self.engine
+
+        def check() -> None:
+            engine.checkpoint()
+            checkpoint()
+
+        return engine.run(lambda: perplexity(model, tokens, window=window, checkpoint=check)).result()
 
     def embed(
         self,

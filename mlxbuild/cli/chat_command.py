@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mlxbuild.cli.conversation import Model, open_model, print_answer
+from mlxbuild.cli.ending import Terminated
 from mlxbuild.cli.question import (
     Effort,
     Embedded,
@@ -84,7 +85,9 @@ def converse(
             try:
                 chunks = model.chat(conversation, system=system, think=think, format=form, **chosen)
                 answer = print_answer(chunks, verbose=verbose)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
+                if not is_person or isinstance(interrupt, Terminated):
+                    raise
                 conversation.pop()
                 tell("")
                 continue
@@ -99,8 +102,8 @@ def _next_line(is_person: bool) -> str | None:
         if is_person:
             tell("")
         return None
-    except KeyboardInterrupt:
-        if not is_person:
+    except KeyboardInterrupt as interrupt:
+        if not is_person or isinstance(interrupt, Terminated):
             raise
         tell("")
         return ""

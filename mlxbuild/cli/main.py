@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -15,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from mlxbuild import garbage
+from mlxbuild.cli import ending
 from registry.errors import Kind, MlxbuildError, UserError
 
 COMMANDS: dict[str, str] = {
@@ -123,9 +125,12 @@ def _root(
 
 def main() -> None:
     """Run the command line and end the process with the exit code of what happened."""
+    ending.end_in_order()
     garbage.look_rarely()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # no other package has a say in how recipes are read
     code = run(sys.argv[1:])
+    ending.end_at_once()
+    ending.write_nothing_more()
     garbage.look_no_more()
     sys.exit(code)
 
@@ -134,6 +139,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line; errors are told on stderr. Returns the exit code."""
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="mlxbuild", standalone_mode=False)
+        sys.stdout.flush()
     except MlxbuildError as error:
         _tell(error)
         return error.exit_code
@@ -143,10 +149,11 @@ def run(arguments: list[str]) -> int:
         error.show(sys.stderr)  # type: ignore[attr-defined]
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        code = ending.INTERRUPTED
+    except (BrokenPipeError, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        return ending.CLOSED_PIPE  # which Typer makes an exit of its own
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         sys.stderr.write(f"error[{Kind.ENVIRONMENT}]: {error.strerror or error}{where}\n")
@@ -155,8 +162,10 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write(f"error[bug]: {type(error).__name__}: {error}\n")
         sys.stderr.write("hint: run it again with `mlxbuild -v ...` and report what that prints\n")
         return _verbosely(1)
-    if code == 130:  # Typer hands an interruption on as this code, in silence
-        sys.stderr.write("\ninterrupted\n")
+    if code == ending.INTERRUPTED:  # Typer hands an interruption on as this code, in silence
+        code = ending.TERMINATED if ending.was_terminated() else code
+        with suppress(BrokenPipeError):
+            sys.stderr.write("\nterminated\n" if ending.was_terminated() else "\ninterrupted\n")
     return code if isinstance(code, int) else 0
 
 

@@ -25,6 +25,19 @@ def fresh(model: Any) -> Layers:
     return layers
 
 
+def compute(layers: Layers, checkpoint: Callable[[], None]) -> None:
+    """Wait for what layers are to hold. `checkpoint` is called before each, which is not begun if it raises.
+
+    The cache of a layer needs nothing of the layers behind it, and MLX computes few operations ahead.
+    """
+    import mlx.core as mx
+
+    for layer in layers:
+        checkpoint()
+        mx.async_eval(layer.state)  # type: ignore[no-untyped-call]
+    mx.eval([layer.state for layer in layers])
+
+
 def grow_by(layers: Layers, tokens: int) -> None:
     """Have layers make room for so many tokens when they grow next; each growth copies all that is there."""
     for part in _growing(layers):

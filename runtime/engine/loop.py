@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, NewType, TypeVar
 
 from registry.errors import EnvironmentFailure, StepError
+from runtime.engine import ending
 from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.limits import Limits
 from runtime.engine.prepared import Prepared
@@ -20,7 +21,7 @@ from runtime.engine.schedule import Schedule
 from runtime.engine.statistics import Statistics
 from runtime.engine.step import Step
 from runtime.model.memory import OutOfMemory, is_lack_of_memory
-from runtime.model.threads import leave_streams_in_order
+from runtime.model.threads import leave_streams_in_order, require_own_threads, settle
 from runtime.model.tokenizer import Tokenizer
 from runtime.protocol.failures import as_failure
 
@@ -48,7 +49,7 @@ class Engine:
     but `batching`.
 
     A tick that fails ends every request on its way with a `Failure`; the engine goes on with fresh caches. A second
-    such tick in a row ends the engine. It also ends when nobody has it any more.
+    such tick in a row ends the engine. It also ends when nobody has it any more, and before its process does.
     """
 
     def __init__(
@@ -64,14 +65,19 @@ class Engine:
 
         `draft` is a smaller model with the same tokens: it makes an answer faster that is the only one. What may be
         `batching` is found out before anything else, where it is not given.
+
+        Raises:
+            ForkedProcess: MLX has computed in another process, from which this one was forked.
         """
+        require_own_threads()
         self._tokenizer = tokenizer
         self._loop = _Loop(model, limits, draft, batching)
         self._last_ticket = 0
         self._lock = threading.Lock()
-        thread = threading.Thread(target=self._loop.work, name="engine", daemon=True)
-        self._close = weakref.finalize(self, _close, self._loop, thread)
-        thread.start()
+        self._close = weakref.finalize(self, _close, self._loop)
+        self._close.atexit = False  # `ending` sees to that
+        self._loop.thread.start()
+        ending.remember(self._loop)
 
     def submit(self, prepared: Prepared, deliver: Deliver) -> Ticket:
         """Answer a request. `deliver` gets its events, of each tick together, on the engine's thread.
@@ -95,7 +101,7 @@ class Engine:
             loop.commands.put(lambda: loop.drop(ticket))
 
     def run(self, work: Callable[[], Result]) -> Future[Result]:
-        """Have something computed on the engine's thread, between two ticks.
+        """Have something computed on the engine's thread, between two ticks; it fails if the engine ends before.
 
         Raises:
             EngineEnded: the engine takes no more requests.
@@ -105,6 +111,7 @@ class Engine:
         def command() -> None:
             if future.set_running_or_notify_cancel():
                 try:
+                    self._loop.checkpoint()
                     result = work()
                 except BaseException as error:  # noqa: BLE001 - it belongs to who asked
                     future.set_exception(error)
@@ -147,6 +154,14 @@ class Engine:
         """What the engine has done and is doing."""
         return self._loop.statistics()
 
+    def checkpoint(self) -> None:
+        """For long work on the engine's thread, to be called now and then.
+
+        Raises:
+            EngineEnded: the work is to be left, as the engine ends.
+        """
+        self._loop.checkpoint()
+
     @property
     def ended(self) -> EngineEnded | None:
         """Why the engine takes no more requests; None while it does."""
@@ -175,6 +190,8 @@ class _Loop:
         self._working_since: float | None = None
         self.ended: EngineEnded | None = None
         self.commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self.work, name="engine", daemon=True)
+        self._goes_on = threading.Event()
 
     def ask(self, command: Callable[[], None]) -> None:
         """Have something done between two ticks, for certain."""
@@ -183,11 +200,54 @@ class _Loop:
                 raise EngineEnded(self.ended.message)
             self.commands.put(command)
 
-    def end(self, reason: EngineEnded) -> None:
-        """Take no more commands; those that were taken are done."""
+    def end(self, reason: str) -> None:
+        """Take no more commands; those that were taken are answered. What is computed is left between two layers."""
         with self._lock:
-            self.ended = self.ended or reason
+            self.ended = self.ended or EngineEnded(reason)
             self.commands.put(lambda: None)  # so that nobody waits for a command
+
+    def wait(self) -> None:
+        """Until nothing is computed any more."""
+        if threading.current_thread() is not self.thread:
+            self.thread.join()
+
+    def checkpoint(self) -> None:
+        """Raises `EngineEnded` when what is being computed is to be left."""
+        if self.ended is not None:
+            raise EngineEnded(self.ended.message)
+
+    def hold_still(self) -> None:
+        """Compute nothing, not even what is laid out ahead, until `go_on`."""
+        if threading.current_thread() is self.thread:
+            settle()
+            return
+        is_still = threading.Event()
+        self._goes_on.clear()
+
+        def rest() -> None:
+            settle()
+            is_still.set()
+            self._goes_on.wait()
+
+        try:
+            self.ask(rest)
+        except EngineEnded:
+            self.wait()
+        else:
+            is_still.wait()
+
+    def go_on(self) -> None:
+        """Compute again."""
+        self._goes_on.set()
+
+    def forsake(self, reason: str) -> None:
+        """In a copy of the process, which has no such thread, and where others may have held the lock."""
+        self._lock = threading.RLock()
+        self.commands = queue.SimpleQueue()
+        self.end(reason)
+        if not self.batching.done():
+            self.batching.set_exception(EngineEnded(reason))
+        self._fail_all(EngineEnded(reason))
 
     def get_on(self) -> None:
         self._schedule.counts.got_on_at = time.monotonic()
@@ -233,7 +293,7 @@ class _Loop:
     def _new_schedule(self) -> Schedule:
         is_known = self.batching.done() and self.batching.exception() is None
         batching = self.batching.result() if is_known else EVERYTHING
-        return Schedule(self._model, self.step, self._limits, self._draft, batching)
+        return Schedule(self._model, self.step, self._limits, self._draft, batching, checkpoint=self.checkpoint)
 
     def _examine(self) -> None:
         """Find out what may be computed at once; the engine ends where nothing can be computed."""
@@ -241,7 +301,7 @@ class _Loop:
         try:
             self.batching.set_result(Batching.of(self._model))
         except Exception as error:  # noqa: BLE001 - it belongs to who asks
-            self.end(EngineEnded(f"the model cannot be computed: {error}"))
+            self.end(f"the model cannot be computed: {error}")
             self.batching.set_exception(error)
         else:
             self._schedule = self._new_schedule()
@@ -271,6 +331,8 @@ class _Loop:
         try:
             done = self._schedule.tick()
             self._failed_before = False
+        except EngineEnded:
+            return  # everybody is told when the work is over
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine must not be lost silently
             self._recover(error)
             return
@@ -285,7 +347,7 @@ class _Loop:
         self._schedule = self._new_schedule()
         self._schedule.counts = counts
         if self._failed_before:
-            self.end(EngineEnded(f"computing failed twice in a row: {error or type(error).__name__}"))
+            self.end(f"computing failed twice in a row: {error or type(error).__name__}")
         self._failed_before = True
 
     def _fail_all(self, error: Exception) -> None:
@@ -298,7 +360,6 @@ def _least(most_bytes: int | None, size_bytes: int) -> int:
     return size_bytes if most_bytes is None else min(most_bytes, size_bytes)
 
 
-def _close(loop: _Loop, thread: threading.Thread) -> None:
-    loop.end(EngineEnded("the model was closed"))
-    if threading.current_thread() is not thread:
-        thread.join()
+def _close(loop: _Loop) -> None:
+    loop.end("the model was closed")
+    loop.wait()

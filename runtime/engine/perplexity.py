@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from runtime.engine.prepared import PromptUnusable
@@ -12,11 +12,18 @@ from runtime.model.threads import leave_streams_in_order
 WINDOW_TOKENS = 512
 
 
-def perplexity(model: Any, tokens: Sequence[int], *, window: int = WINDOW_TOKENS) -> float:
+def perplexity(
+    model: Any,
+    tokens: Sequence[int],
+    *,
+    window: int = WINDOW_TOKENS,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> float:
     """e to the mean negative log-likelihood of the tokens, in nats.
 
     They are cut into windows of that many tokens, each read without what came before it; every token but the first
-    counts once. Infinite or not a number when the model's figures are.
+    counts once. Infinite or not a number when the model's figures are. `checkpoint` is called before each window, and
+    may raise.
 
     Raises:
         PromptUnusable: there are fewer than two tokens.
@@ -28,6 +35,7 @@ def perplexity(model: Any, tokens: Sequence[int], *, window: int = WINDOW_TOKENS
     leave_streams_in_order()
     total = 0.0
     for begin in range(0, len(tokens) - 1, window):
+        checkpoint()
         row = mx.array(list(tokens[begin : begin + window + 1]))
         logits = model(row[None, :-1])[0].astype(mx.float32)
         chosen = mx.take_along_axis(logits, row[1:, None], axis=-1)[:, 0]

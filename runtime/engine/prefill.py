@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from runtime.engine.layers import (
     Layers,
     always_rewinds,
     can_merge,
+    compute,
     fresh,
     grow_by,
     merged,
@@ -81,8 +82,18 @@ class Part:
 class Prefill:
     """The prompts that are being read. Each part goes to the oldest one and to the shortest one in turn."""
 
-    def __init__(self, model: Any, prefixes: PrefixCache, batching: Batching = EVERYTHING) -> None:
-        """Reads only together, and in parts, what may be; the prefix cache keeps nothing where parts may not."""
+    def __init__(
+        self,
+        model: Any,
+        prefixes: PrefixCache,
+        batching: Batching = EVERYTHING,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Reads only together, and in parts, what may be; the prefix cache keeps nothing where parts may not.
+
+        `checkpoint` is called before each layer, and may raise.
+        """
+        self._checkpoint = checkpoint
         self._model = model
         self._batching = batching
         self._prefixes = prefixes
@@ -211,11 +222,10 @@ class Prefill:
         first = reading.passed
         begin = first if reading.makes_room else max(first, 1)
         reading.passed = len(layers) if most is None else min(begin + most, len(layers))
-        caches = [layer.state for layer in layers[first : reading.passed]]
         if most is None:
-            mx.eval(caches)
+            compute(layers[first : reading.passed], self._checkpoint)
         else:  # the next step is laid out meanwhile
-            mx.async_eval(caches)  # type: ignore[no-untyped-call]
+            mx.async_eval([layer.state for layer in layers[first : reading.passed]])  # type: ignore[no-untyped-call]
         passed = max(reading.passed - max(first, 1), 1)
         if reading.passed == len(layers):
             row, count = reading.row, reading.begun
@@ -239,7 +249,7 @@ class Prefill:
             layers,
         )
         if count:
-            mx.eval([layer.state for layer in layers])
+            compute(layers, self._checkpoint)
         rows = [reading.row for reading in readings]
         for row in rows:
             row.cached_tokens = len(row.tokens) - 1

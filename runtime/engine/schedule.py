@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -59,11 +59,19 @@ class Schedule:
     """The requests of an engine between submission and ending. For the engine's thread alone."""
 
     def __init__(
-        self, model: Any, step: Step, limits: Limits, draft: Any = None, batching: Batching = EVERYTHING
+        self,
+        model: Any,
+        step: Step,
+        limits: Limits,
+        draft: Any = None,
+        batching: Batching = EVERYTHING,
+        *,
+        checkpoint: Callable[[], None],
     ) -> None:
         """For a model of mlx-lm with its `step`, and a smaller one that drafts for it; nothing is computed yet.
 
-        A cache without a limit may grow without one.
+        A cache without a limit may grow without one. `checkpoint` is called while a prompt is read, before each layer,
+        and may raise.
         """
         self._model = model
         self._step_of_batch = step
@@ -71,7 +79,7 @@ class Schedule:
         self._cache_bytes = limits.cache_bytes
         self._batching = batching
         self._prefixes = PrefixCache(model, self._prefix_bytes(limits))
-        self._prefill = Prefill(model, self._prefixes, batching)
+        self._prefill = Prefill(model, self._prefixes, batching, checkpoint)
         self._shared: list[Batch] = []
         """Rows of about one length each: the shorter ones of a batch are padded to its longest."""
         self._alone = Batch(step)

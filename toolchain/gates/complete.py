@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jsonschema
 
-from runtime.protocol.events import Chunk
+from runtime.engine.keywords import chat_request, completion_request
+from runtime.protocol.events import Chunk, Event
+from runtime.protocol.requests import ChatRequest, CompletionRequest
 from runtime.session import LoadedModel
 from toolchain.gates.verdict import Verdict
 
@@ -17,18 +19,18 @@ _SEED = 0
 _SHOWN_CHARACTERS = 600
 
 
-def judge(model: LoadedModel, given: Mapping[str, Any]) -> Verdict:
+def judge(model: LoadedModel, given: Mapping[str, Any], checkpoint: Callable[[], None]) -> Verdict:
     """The answer to `prompt` or `messages` must be as `expect` says. Tool calls count as answer, one JSON a line.
 
-    Greedy unless `temperature` is set, and then with a fixed seed.
+    Greedy unless `temperature` is set, and then with a fixed seed. `checkpoint` is called at each part and may raise.
     """
-    options = {"max_tokens": given["max_tokens"], "temperature": given["temperature"], "seed": _SEED}
+    options: Any = {"max_tokens": given["max_tokens"], "temperature": given["temperature"], "seed": _SEED}
     if "prompt" in given:
-        chunks = model.generate(given["prompt"], **options)
+        request: ChatRequest | CompletionRequest = completion_request(given["prompt"], options)
     else:
-        chat = {name: given.get(name) for name in ("tools", "think", "system")}
-        chunks = model.chat(given["messages"], **chat, **options)
-    answer, reason = _answer(chunks)
+        chat: Any = {name: given.get(name) for name in ("tools", "think", "system")}
+        request = chat_request(given["messages"], chat | options)
+    answer, reason = _answer(model.answer(request), checkpoint)
     complaint = _complaint(answer, given["expect"])
     measured = {"answer": answer, "finish_reason": reason}
     if complaint is None:
@@ -37,9 +39,12 @@ def judge(model: LoadedModel, given: Mapping[str, Any]) -> Verdict:
     return Verdict(False, f"{complaint}{cut}\nanswer: {_shown(answer)}", measured)
 
 
-def _answer(chunks: Iterable[Chunk]) -> tuple[str, str]:
+def _answer(events: Iterable[Event], checkpoint: Callable[[], None]) -> tuple[str, str]:
     text, calls, reason = "", [], ""
-    for chunk in chunks:
+    for chunk in events:
+        checkpoint()
+        if not isinstance(chunk, Chunk):
+            continue
         text += chunk.text
         if chunk.tool_call is not None:
             call = {"name": chunk.tool_call.name, "arguments": dict(chunk.tool_call.arguments)}

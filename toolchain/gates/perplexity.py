@@ -22,13 +22,18 @@ class BaseNotMeasured(StepError):
     code = "base-not-measured"
 
 
-def judge(model: LoadedModel, given: Mapping[str, Any], base_perplexity: Callable[[str], float] | None) -> Verdict:
+def judge(
+    model: LoadedModel,
+    given: Mapping[str, Any],
+    base_perplexity: Callable[[str], float] | None,
+    checkpoint: Callable[[], None],
+) -> Verdict:
     """`text` must have a perplexity of at most `max`, and at most `max_increase_vs_base` (a fraction) above the base's.
 
     Raises:
         BaseNotMeasured: the base's is needed, and there is no way to it.
     """
-    value = _rounded(model.perplexity(given["text"]))
+    value = _rounded(model.perplexity(given["text"], checkpoint=checkpoint))
     if not math.isfinite(value):
         return Verdict(False, "the perplexity is not a finite number: the weights are unusable", {"perplexity": None})
     bounds: dict[str, float] = {}
@@ -55,7 +60,9 @@ def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def measure_perplexity(folder: Path, text: str, *, window: int = WINDOW_TOKENS) -> float:
+def measure_perplexity(
+    folder: Path, text: str, *, window: int = WINDOW_TOKENS, checkpoint: Callable[[], None] = lambda: None
+) -> float:
     """The perplexity of a text for a model folder that is no artifact: the base of a comparison. Six digits, finite.
 
     Raises:
@@ -67,7 +74,7 @@ def measure_perplexity(folder: Path, text: str, *, window: int = WINDOW_TOKENS) 
     weights = load_weights(folder)
     if is_encoder(weights.config):
         raise BaseNotMeasured("a model that only turns texts into vectors has no perplexity")
-    value = _rounded(perplexity(weights.model, tokens, window=window))
+    value = _rounded(perplexity(weights.model, tokens, window=window, checkpoint=checkpoint))
     if not math.isfinite(value):
         raise BaseNotMeasured("the perplexity of the base is not a finite number: its weights are unusable")
     return value

@@ -35,11 +35,13 @@ def run_gate(
     *,
     load: Callable[[], LoadedModel],
     base_perplexity: Callable[[str], float] | None = None,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> GateResult:
     """Judge an artifact by a gate of its recipe.
 
     `load` gives the artifact's model, the same one to every gate; gates that read files only do not ask for it.
-    `base_perplexity` gives what the unquantized base makes of a text.
+    `base_perplexity` gives what the unquantized base makes of a text. `checkpoint` is called while the model
+    computes, and may raise.
 
     Raises:
         BaseNotMeasured: the gate compares with the base, and `base_perplexity` is not given.
@@ -57,9 +59,9 @@ def run_gate(
             case "tokens":
                 verdict = tokens.judge(load(), given)
             case "complete":
-                verdict = complete.judge(load(), given)
+                verdict = complete.judge(load(), given, checkpoint)
             case "perplexity":
-                verdict = perplexity.judge(load(), given, base_perplexity)
+                verdict = perplexity.judge(load(), given, base_perplexity, checkpoint)
     except _OF_THE_ARTIFACT as error:
         return GateResult(gate.name, gate.kind, False, error.diagnostics())
     return GateResult(gate.name, gate.kind, verdict.passed, verdict.message, verdict.measured)

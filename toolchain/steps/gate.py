@@ -39,6 +39,7 @@ class GateStep:
             context.store,
             load=lambda: ONE_MODEL.get(context.store, digest),
             base_perplexity=_base_perplexity(record, context.store) if "base" in record.inputs else None,
+            checkpoint=context.checkpoint,
         )
         return {"result": context.store.put(canonical_json.encode(result.to_json()))}
 

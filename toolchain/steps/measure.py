@@ -32,5 +32,5 @@ class MeasureStep:
                 source = context.sources.locate(input_digest(record, path)).absolute()
                 link.symlink_to(source)
                 context.progress(source.stat().st_size)
-            value = measure_perplexity(folder, record.parameters["text"])
+            value = measure_perplexity(folder, record.parameters["text"], checkpoint=context.checkpoint)
         return {"result": context.store.put(canonical_json.encode({"perplexity": value}))}
