@@ -79,7 +79,7 @@ def _anchor(heading: str) -> str:
 def test_recipes_in_documents_hold(document: str, text: str, is_part: bool, tmp_path: Path) -> None:
     for folder in ("model", "adapter"):
         (tmp_path / folder).mkdir()
-    for file in ("evaluation.txt", "LICENSE.txt", "system.md", "chat.jinja"):
+    for file in ("evaluation.txt", "LICENSE.txt", "system.md", "chat.jinja", "model.gguf"):
         (tmp_path / file).write_text("text")
     rest = _REST if "\nbase:" not in f"\n{text}" else _REST.replace("base: {path: model}\n", "")
     recipe = tmp_path / "ModelSpec.yaml"
