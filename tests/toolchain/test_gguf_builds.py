@@ -10,7 +10,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
+from mlx_lm.utils import load_model
 
+from registry.artifact.folder import model_folder
 from registry.artifact.reader import Artifact
 from registry.errors import MlxbuildError
 from registry.store.layout import Store
@@ -28,6 +31,7 @@ from tests.toolchain.sources.gguf.tiny_gguf import (
     tensors,
     tiny_gguf,
 )
+from tests.toolchain.sources.gguf.written_models import CONFIGURATIONS, random_model, write_gguf
 from tests.toolchain.weights.formats.gguf_blocks_of_chance import write
 from toolchain.against_source import (
     NotComparable,
@@ -130,6 +134,34 @@ def test_rows_that_the_converter_interleaved_are_as_before(tmp_path: Path, store
         for here, there in (("attn_q", "self_attn.q_proj"), ("attn_k", "self_attn.k_proj"), ("ffn_up", "mlp.up_proj")):
             found = np.array(built[f"model.layers.{layer}.{there}.weight"])
             assert np.array_equal(found, plain[f"blk.{layer}.{here}.weight"]), (layer, here)
+
+
+@pytest.mark.parametrize("case", CONFIGURATIONS)
+@pytest.mark.parametrize("kind", [None, "Q8_0"])
+def test_every_family_is_built_as_it_was(case: str, kind: str | None, tmp_path: Path, store: Store) -> None:
+    architecture, config = CONFIGURATIONS[case]
+    model = random_model(config)
+    write_gguf(tmp_path / "tiny.gguf", architecture, config, model, kind)
+    artifact = build(tmp_path, store, "base: {gguf: tiny.gguf}")
+    comparison = compare_with_source(artifact, tmp_path / "ModelSpec.yaml")
+    require_as_claimed(comparison)
+    assert comparison.counts()["exact"] == len(comparison.tensors)
+    if kind is None:
+        parameters: Any = tree_flatten(model.parameters())
+        built = arrays(artifact)
+        assert built.keys() == {name for name, _ in parameters}
+        for name, value in parameters:
+            assert mx.array_equal(built[name], value), name
+    else:
+        dense = build(tmp_path, store, "base: {gguf: tiny.gguf}\nquantization: none")
+        kept, plain = (_logits(model_folder(store, each.digest)) for each in (artifact, dense))
+        # Embeddings are looked up in the type of their scales, float16.
+        assert mx.allclose(kept, plain, rtol=0, atol=5e-3 * float(mx.abs(plain).max()))
+
+
+def _logits(folder: Path) -> mx.array:
+    network, _ = load_model(folder)
+    return network(mx.array([[3, 17, 5, 9]]))
 
 
 def test_what_it_computes_in_is_said_and_counted(tmp_path: Path, store: Store) -> None:

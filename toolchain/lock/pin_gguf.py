@@ -134,7 +134,7 @@ def _tensors(gguf: GgufFiles) -> tuple[LockedTensor, ...]:
             tensors[place.name] = LockedTensor(
                 name=place.name,
                 dtype=tensor.type,
-                shape=tensor.shape,
+                shape=(1, *tensor.shape) if place.leading_one else tensor.shape,
                 file=part.path,
                 begin=tensor.begin,
                 size_bytes=tensor.size_bytes,

@@ -160,8 +160,8 @@ def random_model(config: Mapping[str, Any]) -> Any:
     return model
 
 
-def write_gguf(path: Path, architecture: str, config: Mapping[str, Any], model: Any) -> Path:
-    """The model as a GGUF file with float32 tensors and a vocabulary of no meaning."""
+def write_gguf(path: Path, architecture: str, config: Mapping[str, Any], model: Any, kind: str | None = None) -> Path:
+    """The model as a GGUF file with float32 tensors, or matrices of a type, and a vocabulary of no meaning."""
     writer = gguf.GGUFWriter(path, architecture)
     _write_parameters(writer, architecture, config)
     count = config["vocab_size"]
@@ -171,7 +171,12 @@ def write_gguf(path: Path, architecture: str, config: Mapping[str, Any], model: 
     writer.add_token_scores([-float(number) for number in range(count)])
     writer.add_token_types([2, 3, 3, *[1] * (count - 3)])
     for name, numbers in _tensors(architecture, config, dict(tree_flatten(model.parameters()))):
-        writer.add_tensor(name, np.ascontiguousarray(numbers))
+        plain = np.ascontiguousarray(numbers)
+        if kind is None or plain.ndim == 1 or plain.shape[-1] % 32 or "ffn_gate_inp" in name:
+            writer.add_tensor(name, plain)
+        else:
+            quantized = gguf.quants.quantize(plain, gguf.GGMLQuantizationType[kind])
+            writer.add_tensor(name, quantized, raw_dtype=gguf.GGMLQuantizationType[kind])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
