@@ -1,24 +1,23 @@
-"""The vocabulary of a GGUF file as tokenizer.json lists it: what each text's id is, and which are never cut."""
+"""A GGUF file's vocabulary as tokenizer.json lists it: the id of each text, and which are sought before all else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from toolchain.sources.gguf.metadata import Metadata
-from toolchain.sources.gguf.special_tokens import TokenType, special_tokens
+from toolchain.sources.gguf.vocabulary import TokenType, Vocabulary
 
 _SPECIAL = frozenset({TokenType.CONTROL, TokenType.UNKNOWN})
 
 
-def ids_by_text(metadata: Metadata, texts: Sequence[str], types: Sequence[int]) -> dict[str, int]:
+def ids_by_text(metadata: Metadata, vocabulary: Vocabulary) -> dict[str, int]:
     """The vocabulary by text. What llama.cpp's converter put where a model's vocabulary has no token is left out.
 
     Raises:
         GgufMetadata: two tokens have the same text.
     """
     ids: dict[str, int] = {}
-    for number, (text, kind) in enumerate(zip(texts, types, strict=True)):
+    for number, (text, kind) in enumerate(zip(vocabulary.texts, vocabulary.types, strict=True)):
         if not text or (kind == TokenType.UNUSED and text == f"[PAD{number}]"):
             continue
         if text in ids:
@@ -27,14 +26,12 @@ def ids_by_text(metadata: Metadata, texts: Sequence[str], types: Sequence[int]) 
     return ids
 
 
-def added_tokens(metadata: Metadata, texts: Sequence[str], types: Sequence[int]) -> list[dict[str, Any]]:
+def added_tokens(vocabulary: Vocabulary) -> list[dict[str, Any]]:
     """The tokens that are looked for in a text before all else, in the order of their ids.
 
-    Those that control, and the ones that the metadata names as first or last, are special; what the model's makers
-    defined is not. Which are matched with spaces around them is not in a GGUF file.
+    Those that control, and those that begin and end texts, are special; what the model's makers defined is not.
     """
-    named = special_tokens(metadata)
-    special = {number for number in (named.bos, named.eos) if number is not None}
+    ends = {vocabulary.special.bos, vocabulary.special.eos}
     return [
         {
             "id": number,
@@ -43,8 +40,8 @@ def added_tokens(metadata: Metadata, texts: Sequence[str], types: Sequence[int])
             "lstrip": False,
             "rstrip": False,
             "normalized": False,
-            "special": kind in _SPECIAL or (number in special and kind != TokenType.USER_DEFINED),
+            "special": kind != TokenType.USER_DEFINED,
         }
-        for number, (text, kind) in enumerate(zip(texts, types, strict=True))
-        if text and (kind in _SPECIAL or kind == TokenType.USER_DEFINED or number in special)
+        for number, (text, kind) in enumerate(zip(vocabulary.texts, vocabulary.types, strict=True))
+        if text and (kind in _SPECIAL or kind == TokenType.USER_DEFINED or number in ends)
     ]

@@ -9,7 +9,7 @@ from toolchain.sources.gguf.header import UnsupportedGguf
 from toolchain.sources.gguf.merges import written_merges
 from toolchain.sources.gguf.metadata import Metadata
 from toolchain.sources.gguf.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
-from toolchain.sources.gguf.special_tokens import vocabulary
+from toolchain.sources.gguf.vocabulary import Vocabulary
 
 PRE: Final = "tokenizer.ggml.pre"
 ANOTHER_TOKENIZER: Final = (
@@ -17,21 +17,20 @@ ANOTHER_TOKENIZER: Final = (
 )
 
 
-def byte_level(metadata: Metadata) -> dict[str, Any]:
+def byte_level(metadata: Metadata, vocabulary: Vocabulary) -> dict[str, Any]:
     """The content of tokenizer.json, without what is added around texts.
 
     Raises:
         UnsupportedGguf: how the text is cut before BPE is not known.
-        GgufMetadata: vocabulary or merges are missing or malformed.
+        GgufMetadata: the merges are missing or malformed, or two tokens have the same text.
     """
     cut = pre_tokenizer(metadata)
-    texts, types = vocabulary(metadata)
-    ids = ids_by_text(metadata, texts, types)
+    ids = ids_by_text(metadata, vocabulary)
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": added_tokens(metadata, texts, types),
+        "added_tokens": added_tokens(vocabulary),
         "normalizer": cut.normalizer,
         "pre_tokenizer": cut.steps[0] if len(cut.steps) == 1 else {"type": "Sequence", "pretokenizers": cut.steps},
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},

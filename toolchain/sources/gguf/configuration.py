@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from toolchain.sources.gguf.families.family import Family, GgufModel
-from toolchain.sources.gguf.special_tokens import TOKENS, special_tokens
+from toolchain.sources.gguf.vocabulary import SpecialTokens
 
 
-def configuration(family: Family, model: GgufModel) -> dict[str, Any]:
+def configuration(family: Family, model: GgufModel, special: SpecialTokens) -> dict[str, Any]:
     """What config.json says.
 
     Raises:
@@ -19,15 +19,12 @@ def configuration(family: Family, model: GgufModel) -> dict[str, Any]:
         "model_type": family.model_type,
         "architectures": [family.class_name],
         **family.configuration(model),
-        **generation_configuration(model),
+        **generation_configuration(special),
     }
 
 
-def generation_configuration(model: GgufModel) -> dict[str, Any]:
+def generation_configuration(special: SpecialTokens) -> dict[str, Any]:
     """What generation_config.json says: with which tokens a text begins and may end."""
-    if not model.metadata.has(TOKENS):
-        return {}  # such a file is built with a tokenizer from elsewhere
-    tokens = special_tokens(model.metadata)
-    ends = tokens.ends[0] if len(tokens.ends) == 1 else list(tokens.ends)
-    named = {"bos_token_id": tokens.bos, "eos_token_id": ends or None, "pad_token_id": tokens.pad}
+    ends = special.ends[0] if len(special.ends) == 1 else list(special.ends)
+    named = {"bos_token_id": special.bos, "eos_token_id": ends or None, "pad_token_id": special.pad}
     return {name: value for name, value in named.items() if value is not None}

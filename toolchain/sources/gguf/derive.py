@@ -13,6 +13,7 @@ from toolchain.sources.gguf.header import GgufHeader
 from toolchain.sources.gguf.metadata import Metadata
 from toolchain.sources.gguf.tensor_names import placements
 from toolchain.sources.gguf.tokenizer import tokenizer_documents
+from toolchain.sources.gguf.vocabulary import TOKENS, SpecialTokens, read_vocabulary
 
 TEMPLATE: Final = "tokenizer.chat_template"
 
@@ -39,21 +40,24 @@ def derive(
     """
     family, model = model_of(header, where, factors)
     places = placements(family, model)
+    # A file without a vocabulary can be built with a tokenizer from elsewhere.
+    vocabulary = read_vocabulary(model.metadata) if tokenizer or model.metadata.has(TOKENS) else None
+    special = SpecialTokens() if vocabulary is None else vocabulary.special
     documents = {
-        "config.json": _text(configuration(family, model)),
-        "generation_config.json": _text(generation_configuration(model)),
+        "config.json": _text(configuration(family, model, special)),
+        "generation_config.json": _text(generation_configuration(special)),
     }
     template = _template(model.metadata)
     if template is not None:
         documents["chat_template.jinja"] = template.encode()
-    if tokenizer:
-        documents |= tokenizer_documents(model.metadata)
+    if tokenizer and vocabulary is not None:
+        documents |= tokenizer_documents(model.metadata, vocabulary)
     return DerivedModel(documents, places)
 
 
 def _template(metadata: Metadata) -> str | None:
     """The chat template, Jinja as in tokenizer_config.json; of a file with several, the default one."""
-    return metadata.text(TEMPLATE) if metadata.has(TEMPLATE) else None
+    return metadata.text(TEMPLATE) or None if metadata.has(TEMPLATE) else None
 
 
 def _text(content: Mapping[str, Any]) -> bytes:

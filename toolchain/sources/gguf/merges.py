@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Final
 
 from toolchain.sources.gguf.metadata import Metadata
@@ -30,20 +31,17 @@ def merges_by_score(scores: Mapping[str, float]) -> list[str]:
     """The merges that a vocabulary implies, best score first.
 
     As `generate_merges` of transformers' `tokenization_utils_base.py` has it, whose results the tokenizer.json of
-    published models hold: every way to make a token of two others, those of one token by their ids, of equal scores by
-    the lengths of the parts, longest first.
+    published models hold: every way to make a token of two others; of equal scores the longer first parts first, then
+    the longer second ones.
 
     Args:
         scores: By text, in the order of ids; without the tokens that neither are made nor make others.
     """
-    ids = {text: number for number, text in enumerate(scores)}
     merges: list[tuple[float, int, int, str]] = []
     for text, score in scores.items():
-        pairs = [
-            (ids[left], ids[right], left, right)
-            for cut in range(1, len(text))
-            if (left := text[:cut]) in ids and (right := text[cut:]) in ids
-        ]
-        merges.extend((score, len(left), len(right), f"{left} {right}") for _, _, left, right in sorted(pairs))
-    merges.sort(key=lambda merge: merge[:3], reverse=True)
+        for cut in range(1, len(text)):
+            left = text[:cut]
+            if left in scores and (right := text[cut:]) in scores:
+                merges.append((score, cut, len(right), f"{left} {right}"))
+    merges.sort(key=itemgetter(0, 1, 2), reverse=True)
     return [merge[3] for merge in merges]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from toolchain.sources.gguf.added_tokens import added_tokens, ids_by_text
@@ -10,7 +11,7 @@ from toolchain.sources.gguf.byte_level import ANOTHER_TOKENIZER
 from toolchain.sources.gguf.header import UnsupportedGguf
 from toolchain.sources.gguf.merges import MERGES, merges_by_score, written_merges
 from toolchain.sources.gguf.metadata import Metadata
-from toolchain.sources.gguf.special_tokens import TokenType, special_tokens, vocabulary
+from toolchain.sources.gguf.vocabulary import TokenType, Vocabulary
 
 SCORES: Final = "tokenizer.ggml.scores"
 SPACE: Final = "\u2581"
@@ -23,23 +24,25 @@ model's name."""
 _KEEPS_RIGHT = frozenset({"<unk>", "<s>", "<|endoftext|>"})
 
 
-def sentence_piece(metadata: Metadata) -> dict[str, Any]:
+def sentence_piece(metadata: Metadata, written: Vocabulary) -> dict[str, Any]:
     """The content of tokenizer.json, without what is added around texts.
 
     Raises:
         UnsupportedGguf: the merges are neither in the file nor implied by its scores.
-        GgufMetadata: the vocabulary is missing or malformed.
+        GgufMetadata: scores or merges are malformed, or two tokens have the same text.
     """
-    written, types = vocabulary(metadata)
-    texts = [_spelled(text, kind) for text, kind in zip(written, types, strict=True)]
-    ids = ids_by_text(metadata, texts, types)
+    texts = tuple(_spelled(text, kind) for text, kind in zip(written.texts, written.types, strict=True))
+    vocabulary = replace(written, texts=texts)
+    ids = ids_by_text(metadata, vocabulary)
     has_prefix = metadata.flag("tokenizer.ggml.add_space_prefix", True)
-    unknown = special_tokens(metadata).unknown
+    unknown = vocabulary.special.unknown
+    if unknown is not None and texts[unknown] not in ids:
+        metadata.fail(f"token {unknown}, which stands for what is unknown, has no text")
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [_stripping(token, metadata) for token in added_tokens(metadata, texts, types)],
+        "added_tokens": [_stripping(token, metadata) for token in added_tokens(vocabulary)],
         "normalizer": _normalizer(has_prefix=has_prefix),
         "pre_tokenizer": None,
         "decoder": _decoder(has_prefix=has_prefix),
@@ -50,10 +53,10 @@ def sentence_piece(metadata: Metadata) -> dict[str, Any]:
             "continuing_subword_prefix": None,
             "end_of_word_suffix": None,
             "fuse_unk": True,
-            "byte_fallback": TokenType.BYTE in types,
+            "byte_fallback": TokenType.BYTE in vocabulary.types,
             "ignore_merges": False,
             "vocab": ids,
-            "merges": _merges(metadata, texts, types, ids),
+            "merges": _merges(metadata, vocabulary, ids),
         },
     }
 
@@ -63,26 +66,26 @@ def _spelled(text: str, kind: int) -> str:
     return SPACE * len(text) if kind == TokenType.USER_DEFINED and text and not text.strip(" ") else text
 
 
-def _merges(metadata: Metadata, texts: Sequence[str], types: Sequence[int], ids: Mapping[str, int]) -> list[str]:
+def _merges(metadata: Metadata, vocabulary: Vocabulary, ids: Mapping[str, int]) -> list[str]:
     if metadata.has(MERGES):
         return written_merges(metadata, ids)
     scores = metadata.numbers(SCORES)
-    if len(scores) != len(texts):
-        metadata.fail(f"`{SCORES}` has {len(scores)} entries, but the vocabulary {len(texts)}")
+    if len(scores) != len(vocabulary.texts):
+        metadata.fail(f"`{SCORES}` has {len(scores)} entries, but the vocabulary {len(vocabulary.texts)}")
     # The converter overwrites the scores of what the makers defined, which SentencePiece has at 0.
     known = {
         text: 0.0 if kind == TokenType.USER_DEFINED else score
-        for number, (text, kind, score) in enumerate(zip(texts, types, scores, strict=True))
-        if kind in _TEXT_TYPES and ids.get(text) == number
+        for number, (text, kind, score) in enumerate(zip(vocabulary.texts, vocabulary.types, scores, strict=True))
+        if kind in _TEXT_TYPES and " " not in text and ids.get(text) == number
     }
-    merges = merges_by_score(known)
-    if len({score for text, score in known.items() if len(text) > 1}) < 2 and merges:
+    made = [score for text, score in zip(vocabulary.texts, scores, strict=True) if len(text) > 1 and text in known]
+    if len(made) > 1 and len(set(made)) == 1:
         raise UnsupportedGguf(
             "the GGUF file does not say in which order tokens are merged: all of them have the same score",
             where=metadata.where,
             hint=ANOTHER_TOKENIZER,
         )
-    return merges
+    return merges_by_score(known)
 
 
 def _normalizer(*, has_prefix: bool) -> dict[str, Any]:

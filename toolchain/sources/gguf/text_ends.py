@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolchain.sources.gguf.metadata import Metadata
-from toolchain.sources.gguf.special_tokens import special_tokens, vocabulary
+from toolchain.sources.gguf.vocabulary import SpecialTokens, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +17,19 @@ class TextEnds:
     last: int | None
 
 
-def text_ends(metadata: Metadata, *, adds_bos: bool) -> TextEnds:
+def text_ends(metadata: Metadata, special: SpecialTokens, *, adds_bos: bool) -> TextEnds:
     """What the file says of the ends of texts.
 
     Args:
         metadata: The file's.
+        special: Its special tokens.
         adds_bos: Whether texts begin with the token for that where the file does not say.
 
     Raises:
         GgufMetadata: a token is to be put of which the file does not say which it is.
     """
-    named = special_tokens(metadata)
     ends: list[int | None] = []
-    for name, number, default in (("bos", named.bos, adds_bos), ("eos", named.eos, False)):
+    for name, number, default in (("bos", special.bos, adds_bos), ("eos", special.eos, False)):
         is_wanted = metadata.flag(f"tokenizer.ggml.add_{name}_token", default)
         if is_wanted and number is None:
             metadata.fail(f"texts are to have the {name} token, but there is no `tokenizer.ggml.{name}_token_id`")
@@ -37,10 +37,9 @@ def text_ends(metadata: Metadata, *, adds_bos: bool) -> TextEnds:
     return TextEnds(*ends)
 
 
-def post_processor(metadata: Metadata, ends: TextEnds) -> dict[str, Any] | None:
+def post_processor(vocabulary: Vocabulary, ends: TextEnds) -> dict[str, Any] | None:
     """The part of tokenizer.json that puts them there; None where nothing is put."""
-    texts, _ = vocabulary(metadata)
-    used = {number: texts[number] for number in (ends.first, ends.last) if number is not None}
+    used = {number: vocabulary.texts[number] for number in (ends.first, ends.last) if number is not None}
     if not used:
         return None
 

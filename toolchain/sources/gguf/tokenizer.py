@@ -10,44 +10,42 @@ from toolchain.sources.gguf.byte_level import ANOTHER_TOKENIZER, byte_level, pre
 from toolchain.sources.gguf.header import UnsupportedGguf
 from toolchain.sources.gguf.metadata import Metadata
 from toolchain.sources.gguf.sentence_piece import sentence_piece
-from toolchain.sources.gguf.special_tokens import special_tokens, vocabulary
 from toolchain.sources.gguf.text_ends import TextEnds, post_processor, text_ends
+from toolchain.sources.gguf.vocabulary import MODEL, Vocabulary
 
 WHOLE: Final = "tokenizer.huggingface.json"
 """Some files hold the original tokenizer.json."""
-_KIND = "tokenizer.ggml.model"
 
 
-def tokenizer_documents(metadata: Metadata) -> dict[str, bytes]:
+def tokenizer_documents(metadata: Metadata, vocabulary: Vocabulary) -> dict[str, bytes]:
     """File name to content.
 
     Raises:
         UnsupportedGguf: the file's kind of tokenizer cannot be rebuilt exactly.
         GgufMetadata: the metadata lacks a part of the tokenizer, or contradicts itself.
     """
-    kind = metadata.text(_KIND)
+    kind = metadata.text(MODEL)
     if metadata.has(WHOLE):
         whole = _whole(metadata)
-        return {"tokenizer.json": whole.encode(), "tokenizer_config.json": _configuration(metadata, None)}
+        return {"tokenizer.json": whole.encode(), "tokenizer_config.json": _configuration(vocabulary, None)}
     if kind == "gpt2":
-        content, adds_bos = byte_level(metadata), pre_tokenizer(metadata).adds_bos
+        content, adds_bos = byte_level(metadata, vocabulary), pre_tokenizer(metadata).adds_bos
     elif kind == "llama":
-        content, adds_bos = sentence_piece(metadata), True
+        content, adds_bos = sentence_piece(metadata, vocabulary), True
     else:
-        message = f"tokenizers of the kind `{kind[:60]}` (`{_KIND}`) are not rebuilt"
+        message = f"tokenizers of the kind `{kind[:60]}` (`{MODEL}`) are not rebuilt"
         raise UnsupportedGguf(message, where=metadata.where, hint=ANOTHER_TOKENIZER)
-    ends = text_ends(metadata, adds_bos=adds_bos)
-    content["post_processor"] = post_processor(metadata, ends)
+    ends = text_ends(metadata, vocabulary.special, adds_bos=adds_bos)
+    content["post_processor"] = post_processor(vocabulary, ends)
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return {"tokenizer.json": text.encode(), "tokenizer_config.json": _configuration(metadata, ends)}
+    return {"tokenizer.json": text.encode(), "tokenizer_config.json": _configuration(vocabulary, ends)}
 
 
-def _configuration(metadata: Metadata, ends: TextEnds | None) -> bytes:
-    texts, _ = vocabulary(metadata)
-    named = special_tokens(metadata)
+def _configuration(vocabulary: Vocabulary, ends: TextEnds | None) -> bytes:
+    named = vocabulary.special
     tokens = {"bos_token": named.bos, "eos_token": named.eos, "unk_token": named.unknown, "pad_token": named.pad}
     content: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    content |= {name: texts[number] for name, number in tokens.items() if number is not None}
+    content |= {name: vocabulary.texts[number] for name, number in tokens.items() if number is not None}
     if ends is not None:
         content |= {"add_bos_token": ends.first is not None, "add_eos_token": ends.last is not None}
     return (json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from toolchain.sources.gguf.derived import Placement
 from toolchain.sources.gguf.families.family import GgufModel
+from toolchain.sources.gguf.vocabulary import TOKENS
 
 EMBEDDINGS: Final = "token_embd.weight"
 OUTPUT: Final = "output.weight"
@@ -57,6 +58,9 @@ def vocabulary_size(model: GgufModel) -> int:
     shape = model.shapes.get(EMBEDDINGS, ())
     if len(shape) != 2:
         model.metadata.fail(f"the file has no tensor `{EMBEDDINGS}` of two dimensions")
+    tokens = model.metadata.values.get(TOKENS, ())
+    if isinstance(tokens, tuple) and len(tokens) > shape[0]:
+        model.metadata.fail(f"the vocabulary has {len(tokens)} tokens, but `{EMBEDDINGS}` {shape[0]} rows")
     return shape[0]
 
 

@@ -63,3 +63,5 @@ class Family:
     tensors: Callable[[GgufModel], dict[str, Placement | None]]
     """Every tensor that the file must have, by its name in it; None for one that is no weight, as its values stand in
     config.json."""
+    numbers: frozenset[str] = frozenset()
+    """What the configuration reads of the keys in `other_numbers.py`."""

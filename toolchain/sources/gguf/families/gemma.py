@@ -17,7 +17,6 @@ from toolchain.sources.gguf.families.decoder import (
     whole_head_is_rotated,
 )
 from toolchain.sources.gguf.families.family import Family, GgufModel
-from toolchain.sources.gguf.header import UnsupportedGguf
 from toolchain.sources.gguf.rope_scaling import LINEAR, rope_scaling
 
 _OFFSET = 1.0
@@ -34,6 +33,7 @@ _HEAD_NORMS = {
 _LARGEST_GEMMA2_LAYERS, _LARGEST_GEMMA3_LAYERS = 46, 62
 """Of the models with 27 billion parameters, which scale attention by another number than the others."""
 _GEMMA3_PATTERN = 6
+_GEMMA2_NUMBERS = frozenset({"attn_logit_softcapping", "final_logit_softcapping"})
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 
 
@@ -65,13 +65,6 @@ def _gemma2(model: GgufModel) -> dict[str, Any]:
 
 def _gemma3(model: GgufModel) -> dict[str, Any]:
     metadata = model.metadata
-    key = metadata.own("final_logit_softcapping")
-    if metadata.number(key, 0.0) != 0.0:
-        raise UnsupportedGguf(
-            f"`{key}` is set, and mlx-lm's code of Gemma 3 does not cap logits",
-            where=metadata.where,
-            hint="take another model; logits that are not capped give other answers",
-        )
     window = metadata.count(metadata.own("attention.sliding_window"), 0, least=0)
     pattern = _pattern(model) if window else 1
     layers = range(1, model.layers + 1)
@@ -108,5 +101,5 @@ def _gemma3_tensors(model: GgufModel) -> dict[str, Placement | None]:
     return decoder_tensors(model, {**_NORMS, **_HEAD_NORMS, **ATTENTION, **FEED_FORWARD}, norm_offset=_OFFSET)
 
 
-GEMMA2 = Family("gemma2", "Gemma2ForCausalLM", _gemma2, _gemma2_tensors)
+GEMMA2 = Family("gemma2", "Gemma2ForCausalLM", _gemma2, _gemma2_tensors, _GEMMA2_NUMBERS)
 GEMMA3 = Family("gemma3_text", "Gemma3ForCausalLM", _gemma3, _gemma3_tensors)

@@ -9,6 +9,7 @@ from toolchain.sources.gguf.families.experts import expert_count
 from toolchain.sources.gguf.families.family import Family, GgufModel
 from toolchain.sources.gguf.families.gemma import GEMMA2, GEMMA3
 from toolchain.sources.gguf.families.llama import LLAMA, MIXTRAL
+from toolchain.sources.gguf.families.other_numbers import check_other_numbers
 from toolchain.sources.gguf.families.phi3 import PHI3
 from toolchain.sources.gguf.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
 from toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf
@@ -58,6 +59,7 @@ def model_of(
         )
     shapes = {tensor.name: tensor.shape for tensor in header.tensors}
     model = GgufModel(metadata, shapes, factors or {})
+    check_other_numbers(metadata, family.numbers)
     return (MIXTRAL if family is LLAMA and expert_count(model) else family), model
 
 

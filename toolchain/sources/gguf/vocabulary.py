@@ -1,4 +1,4 @@
-"""Which tokens of a GGUF file's vocabulary begin, end and pad texts. How texts are cut into tokens lives elsewhere."""
+"""The vocabulary of a GGUF file: texts, types, and which tokens begin, end and pad texts. Cutting text is elsewhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from toolchain.sources.gguf.metadata import Metadata
 
+MODEL: Final = "tokenizer.ggml.model"
 TOKENS: Final = "tokenizer.ggml.tokens"
 TYPES: Final = "tokenizer.ggml.token_type"
 
@@ -28,8 +29,7 @@ _ENDS: Final = frozenset(
 )
 """Control tokens that end an answer. The metadata names one or two, models have up to three; llama.cpp goes by these
 texts, too (`special_eog_ids` in llama-vocab.cpp)."""
-
-
+_LONGEST: Final = 1024  # in characters; those of published vocabularies have up to 128
 _NONE: Final = 2**32 - 1  # an id of -1, as it stands in 32 bits without a sign
 
 
@@ -48,48 +48,51 @@ class TokenType(IntEnum):
 class SpecialTokens:
     """Ids, each within the vocabulary."""
 
-    bos: int | None
-    eos: int | None
-    unknown: int | None
-    pad: int | None
-    ends: tuple[int, ...]
+    bos: int | None = None
+    eos: int | None = None
+    unknown: int | None = None
+    pad: int | None = None
+    ends: tuple[int, ...] = ()
     """All that end an answer, ascending."""
 
 
-def special_tokens(metadata: Metadata) -> SpecialTokens:
-    """The special tokens of a file.
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tokens of a file by id, and which of them are special."""
 
-    A SentencePiece vocabulary that names none has those that llama.cpp takes: 0, 1 and 2.
+    texts: tuple[str, ...]
+    types: tuple[int, ...]
+    """As many as texts."""
+    special: SpecialTokens
+
+
+def read_vocabulary(metadata: Metadata) -> Vocabulary:
+    """The vocabulary of a file.
+
+    One of SentencePiece that names no special tokens has those that llama.cpp takes: 0, 1 and 2.
 
     Raises:
-        GgufMetadata: an id lies outside the vocabulary, or the vocabulary is missing or malformed.
+        GgufMetadata: the vocabulary is missing or malformed, or a special token lies outside of it.
     """
-    texts, types = vocabulary(metadata)
-    is_sentence_piece = metadata.text("tokenizer.ggml.model") == "llama"
+    texts, types = metadata.texts(TOKENS), metadata.integers(TYPES)
+    if not texts:
+        metadata.fail(f"`{TOKENS}` is empty")
+    if any(len(text) > _LONGEST for text in texts):
+        metadata.fail(f"`{TOKENS}` has a token of more than {_LONGEST} characters")
+    if len(types) != len(texts):
+        metadata.fail(f"`{TOKENS}` has {len(texts)} entries, but `{TYPES}` {len(types)}")
+    is_sentence_piece = metadata.text(MODEL) == "llama"
     eos = _token(metadata, "eos", len(texts), 2 if is_sentence_piece else None)
     ends = {eos, *(_token(metadata, name, len(texts), None) for name in ("eot", "eom"))}
-    ends |= {
-        number
-        for number, (text, kind) in enumerate(zip(texts, types, strict=True))
-        if kind == TokenType.CONTROL and text in _ENDS
-    }
-    return SpecialTokens(
+    ends |= {number for number, text in enumerate(texts) if text in _ENDS and types[number] == TokenType.CONTROL}
+    special = SpecialTokens(
         _token(metadata, "bos", len(texts), 1 if is_sentence_piece else None),
         eos,
         _token(metadata, "unknown", len(texts), 0 if is_sentence_piece else None),
         _token(metadata, "padding", len(texts), None),
         tuple(sorted(number for number in ends if number is not None)),
     )
-
-
-def vocabulary(metadata: Metadata) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The tokens' texts and types, equally many."""
-    texts, types = metadata.texts(TOKENS), metadata.integers(TYPES)
-    if not texts:
-        metadata.fail(f"`{TOKENS}` is empty")
-    if len(types) != len(texts):
-        metadata.fail(f"`{TOKENS}` has {len(texts)} entries, but `{TYPES}` {len(types)}")
-    return texts, types
+    return Vocabulary(texts, types, special)
 
 
 def _token(metadata: Metadata, name: str, count: int, default: int | None) -> int | None:
