@@ -62,6 +62,12 @@ class Batch:
         self._layers, self._is_merged, self._inputs = layers, is_merged, last
         self.rows += rows
 
+    def wait(self) -> None:
+        """Wait until the step that is under way is computed."""
+        import mlx.core as mx
+
+        mx.eval(self._inputs)
+
     def step(self) -> list[Written]:
         """Begin the step after the next and read the next: a token for each row that has not just joined."""
 

@@ -11,7 +11,7 @@ from runtime.engine.layers import (
     Layers,
     always_rewinds,
     can_merge,
-    compute,
+    extracted,
     fresh,
     grow_by,
     merged,
@@ -22,6 +22,7 @@ from runtime.engine.layers import (
     take_apart,
 )
 from runtime.engine.pace import Portion
+from runtime.engine.passage import Passage
 from runtime.engine.prefix_cache import PrefixCache
 from runtime.engine.row import Row
 
@@ -30,7 +31,7 @@ _LIKE_MLX_LM_TOKENS = 2048
 SHORT_TOKENS = 256
 """Prompts with at most as many tokens left are read together."""
 _TOKENS_BETWEEN_CHECKPOINTS = 2048
-_COPIED_AT_ONCE_BYTES = 4 << 20
+_COPIED_AT_ONCE_BYTES = 8 << 20
 """Copying less is no stall."""
 
 
@@ -47,14 +48,22 @@ class _Reading:
     """None before it begins: until then others may read what it shares with them."""
     stops: list[int] = field(default_factory=list)
     """Counts of tokens at which a checkpoint is kept; ascending."""
-    begun: int = 0
-    """How many of the waiting tokens are on their way through the layers."""
-    passed: int = 0
-    """How many layer caches those have come to."""
-    makes_room: bool = False
-    """Whether those are the first of a long prompt, for all of which the layer caches are made now."""
+    passage: Passage | None = None
+    """Waiting tokens that are on their way through the layers."""
+    together: _Together | None = None
+    """The short prompts that it is read with."""
+    is_long: bool = False
+    """Whether its first tokens make room for many more."""
     shared: list[Any] | None = None
     """Layer caches that are still to be taken apart from those that are kept of the prompt; None before it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """Short prompts that are read to their ends as one batch."""
+
+    readings: list[_Reading]
+    passage: Passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,7 @@ class Prefill:
         self._prefixes = prefixes
         self._readings: list[_Reading] = []
         self._turn = 0
+        self._last: Passage | None = None
 
     @property
     def rows(self) -> list[Row]:
@@ -119,30 +129,41 @@ class Prefill:
         gone = {id(row) for row in rows}
         for reading in self._readings:
             if id(reading.row) in gone and reading.layers is not None:
-                if reading.begun:
-                    self._pass(reading, reading.layers, None)
+                if reading.together is not None:
+                    self._part(reading.together)
+                elif reading.passage is not None:
+                    self._pass(reading, reading.passage, Portion(0))
                 self._keep(reading.row, reading.layers)
         self._readings = [reading for reading in self._readings if id(reading.row) not in gone]
 
+    def settle(self) -> None:
+        """Wait until what was read last is computed."""
+        import mlx.core as mx
+
+        last, self._last = self._last, None
+        if last is not None and last.under_way is not None:
+            mx.eval(last.under_way)
+
     def advance(self, portion: Portion) -> Part:
-        """Read a part of a prompt, or several short prompts together."""
+        """Read a part of a prompt, or of several short prompts together."""
         reading = self._next()
         layers = self._begun(reading)
-        if not reading.begun and len(reading.waiting) <= min(portion.together, SHORT_TOKENS) and self._merges(reading):
-            together = self._fitting(reading, portion.together)
+        is_short = reading.passage is None and len(reading.waiting) <= min(portion.tokens, SHORT_TOKENS)
+        if reading.together is None and is_short and self._merges(reading):
+            together = self._fitting(reading, portion.tokens)
             if len(together) > 1:
-                return self._read_together(together)
+                self._bring_together(together)
+        if reading.together is not None:
+            return self._read_together(reading.together, portion)
         row = reading.row
         tokens, passed = self._read(reading, layers, portion) if reading.waiting else (0, 0)
         if reading.waiting:
-            return Part([] if reading.begun else [row], tokens, passed)
+            return Part([] if reading.passage else [row], tokens, passed)
         if reading.shared is None:
             is_kept = self._keep(row, layers)
             reading.shared = list(layers) if is_kept and nbytes(layers) > _COPIED_AT_ONCE_BYTES else []
-        while reading.shared and (portion.size is None or not tokens):
-            take_apart(reading.shared.pop())
-            if portion.size is not None:
-                break  # the others one at a time, too
+        if portion.layers is None or not tokens:
+            _take_apart(reading.shared, None if portion.layers is None else _COPIED_AT_ONCE_BYTES)
         if reading.shared:
             return Part([], tokens, passed)
         self._readings.remove(reading)
@@ -167,7 +188,7 @@ class Prefill:
         row.begin(reused)
         reading.layers, reading.waiting = layers, row.tokens[reused:-1]
         grow_by(layers, len(reading.waiting))
-        reading.makes_room = len(reading.waiting) > SHORT_TOKENS
+        reading.is_long = len(reading.waiting) > SHORT_TOKENS
         if not always_rewinds(layers):
             regular = range(_TOKENS_BETWEEN_CHECKPOINTS, len(row.tokens), _TOKENS_BETWEEN_CHECKPOINTS)
             stops = sorted({*row.prepared.boundaries, *regular})
@@ -178,7 +199,8 @@ class Prefill:
         """Short prompts that, padded to the longest of them, are one part together."""
         together, longest = [first], len(first.waiting)
         for reading in self._readings:
-            if first.stops or reading is first or reading.begun or len(reading.waiting) > SHORT_TOKENS:
+            is_begun = reading.passage is not None or reading.together is not None
+            if first.stops or reading is first or is_begun or len(reading.waiting) > SHORT_TOKENS:
                 continue
             width = max(longest, len(reading.waiting))
             if width * (len(together) + 1) > limit_tokens or not self._merges(reading) or reading.stops:
@@ -194,68 +216,77 @@ class Prefill:
     def _read(self, reading: _Reading, layers: Layers, portion: Portion) -> tuple[int, int]:
         """Read a part of one prompt; returns how many tokens went through how many layers.
 
-        What is computed for some tokens is cut between layers where all of it at once would take too long: MLX computes
-        what is asked for, and the cache of a layer needs nothing of the layers behind it.
+        What is computed for some tokens is cut between layers where all of it at once would take too long.
         """
         import mlx.core as mx
 
-        if not reading.begun:
+        if reading.passage is None:
             count = portion.tokens if self._batching.reads_in_parts else _LIKE_MLX_LM_TOKENS
             if reading.stops:
                 count = min(count, reading.stops[0] - reading.row.cached_tokens)
-            reading.begun = min(count, len(reading.waiting))
-            reading.model(mx.array(reading.waiting[: reading.begun])[None], cache=layers)
-        count = reading.begun
-        if portion.size is None:
-            return count, self._pass(reading, layers, None)
-        most = 1 if reading.makes_room else max(portion.size // count, 1)
-        return count, self._pass(reading, layers, most)
+            count = min(count, len(reading.waiting))
+            reading.model(mx.array(reading.waiting[:count])[None], cache=layers)
+            reading.passage = Passage(layers, count, makes_room=reading.is_long)
+        return reading.passage.tokens, self._pass(reading, reading.passage, portion)
 
-    def _pass(self, reading: _Reading, layers: Layers, most: int | None) -> int:
-        """Take what is on its way through so many layers more, at most, or through all; returns through how many.
-
-        What comes to the cache of a layer has gone through the layers before it: so the first cache costs nothing but
-        its making, and nothing goes through the last layer.
-        """
-        import mlx.core as mx
-
-        first = reading.passed
-        begin = first if reading.makes_room else max(first, 1)
-        reading.passed = len(layers) if most is None else min(begin + most, len(layers))
-        if most is None:
-            compute(layers[first : reading.passed], self._checkpoint)
-        else:  # the next step is laid out meanwhile
-            mx.async_eval([layer.state for layer in layers[first : reading.passed]])  # type: ignore[no-untyped-call]
-        passed = max(reading.passed - max(first, 1), 1)
-        if reading.passed == len(layers):
-            row, count = reading.row, reading.begun
+    def _pass(self, reading: _Reading, passage: Passage, portion: Portion) -> int:
+        """Take what is on its way through some layers more; returns through how many."""
+        self._last = passage
+        passed = passage.advance(portion.layers, self._checkpoint)
+        if passage.is_over:
+            row, count = reading.row, passage.tokens
             row.cached_tokens += count
             del reading.waiting[:count]
-            reading.begun = reading.passed = 0
-            reading.makes_room = False
+            reading.passage = None
+            reading.is_long = False
             if reading.stops and reading.stops[0] == row.cached_tokens:
                 del reading.stops[0]
-                self._keep(row, layers)
+                self._keep(row, passage.layers)
         return passed
 
-    def _read_together(self, readings: list[_Reading]) -> Part:
-        """Read several prompts to their ends, the shorter ones padded on the right."""
+    def _bring_together(self, readings: list[_Reading]) -> None:
+        """Lay out several prompts to their ends, the shorter ones padded on the right."""
         import mlx.core as mx
 
         layers = merged([self._begun(reading) for reading in readings])
-        count = read_padded(
+        tokens = read_padded(
             lambda rows, caches: self._model(mx.array(rows), cache=caches),
             [reading.waiting for reading in readings],
             layers,
         )
-        if count:
-            compute(layers, self._checkpoint)
-        rows = [reading.row for reading in readings]
+        passage = Passage(layers, tokens, passed=0 if tokens else len(layers))
+        for reading in readings:
+            reading.together = _Together(readings, passage)
+
+    def _read_together(self, together: _Together, portion: Portion) -> Part:
+        """Take several prompts through some layers more; all are ready at the end of the last one."""
+        passage = self._last = together.passage
+        passed = 0 if passage.is_over else passage.advance(portion.layers, self._checkpoint)
+        if not passage.is_over:
+            return Part([], passage.tokens, passed)
+        rows = [reading.row for reading in together.readings]
         for row in rows:
             row.cached_tokens = len(row.tokens) - 1
         done = {id(row) for row in rows}
         self._readings = [reading for reading in self._readings if id(reading.row) not in done]
-        return Part(rows, count, len(layers), Ready(rows, layers, is_merged=True))
+        return Part(rows, passage.tokens, passed, Ready(rows, passage.layers, is_merged=True))
+
+    def _part(self, together: _Together) -> None:
+        """Read several prompts to their ends, and have each go on by itself."""
+        together.passage.advance(None, self._checkpoint)
+        for place, reading in enumerate(together.readings):
+            reading.layers, reading.waiting = extracted(together.passage.layers, place), []
+            reading.row.cached_tokens = len(reading.row.tokens) - 1
+            reading.together = None
 
     def _keep(self, row: Row, layers: Layers) -> bool:
         return self._prefixes.keep(row.tokens[: row.cached_tokens], shared(layers), row.kind)
+
+
+def _take_apart(shared: list[Any], most_bytes: int | None) -> None:
+    """Copy layer caches that others have, too, until so much is copied, at least one; those are gone from the list."""
+    copied = 0
+    while shared and (most_bytes is None or copied < most_bytes):
+        layer = shared.pop()
+        copied += max(layer.nbytes, 1)
+        take_apart(layer)

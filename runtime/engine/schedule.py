@@ -6,11 +6,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from registry.errors import EnvironmentFailure, UserError
-from runtime.engine.batch import Batch
+from runtime.engine.batch import Batch, Written
 from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.demand import Demand, expected_answer_tokens
 from runtime.engine.limits import Limits
@@ -55,6 +54,16 @@ class Counts:
     """See `Statistics.got_on_at`."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A part that may still be under way."""
+
+    tokens: int
+    layers: int
+    begun: float | None
+    """When it was, with nothing else under way; None where it is not to be measured."""
+
+
 class Schedule:
     """The requests of an engine between submission and ending. For the engine's thread alone."""
 
@@ -88,7 +97,13 @@ class Schedule:
         self._speculation = None if self._pair is None else Speculation(self._pair)
         """Of one row that came when nothing else was to do."""
         self._waiting: deque[Row] = deque()
-        self._part_tokens = limits.part_tokens or _PART_TOKENS
+        self._pace = Pace(most=limits.part_tokens or _PART_TOKENS)
+        self._lap_at = 0.0
+        """When the last steps were taken, or the last prompt was read while there were none."""
+        self._has_left = False
+        """Whether rows left a batch since the last steps: that computes, and waits for all that is under way."""
+        self._reading: _Reading | None = None
+        """What was read beside the last step."""
         self._demand = Demand(model, draft)
         self._tick_seconds = 0.0
         self.counts = Counts()
@@ -113,14 +128,16 @@ class Schedule:
         written = self.counts.answer_tokens
         done = [*self._admit(), *self._given_up()]
         running = [batch for batch in self._batches() if batch.rows]
+        was_read, read_seconds = self._reading is not None, self._settle()
+        is_usual, self._has_left = not self._has_left, False
         for batch in running:
-            done += self._step(batch)
-        step_seconds = time.perf_counter() - begun if running else None
-        part = self._read(step_seconds) if self._prefill.rows else None
+            done += self._write(batch, batch.step())
+            is_usual = is_usual and not self._has_left
+        seconds = self._lap()
+        if is_usual and self.counts.answer_tokens > written and (read_seconds is not None or not was_read):
+            self._pace.stepped(seconds - (read_seconds or 0.0))
+        part = self._read(running) if self._prefill.rows else None
         self._tick_seconds = time.perf_counter() - begun
-        if running:
-            read = (0, 0) if part is None else (part.tokens, part.layers)
-            self._pace.ticked(self._tick_seconds, *read, joined=part is not None and part.ready is not None)
         if done or part or self.counts.answer_tokens > written:
             self.counts.got_on_at = time.monotonic()
         return done
@@ -234,13 +251,13 @@ class Schedule:
         """Beginnings of prompts are of no use to a model that reads no prompt in parts."""
         return (limits.prefix_bytes or 0) if self._batching.reads_in_parts else 0
 
-    def _step(self, batch: Batch | Speculation) -> list[Row]:
+    def _write(self, batch: Batch | Speculation, tokens: Sequence[Written]) -> list[Row]:
+        """Tell rows of a batch what a step gave them; returns those that are done."""
         events: dict[Row, list[Event]] = {}
-        step = batch.step()
         if isinstance(batch, Speculation):
             self.counts.drafted_tokens += batch.drafted_tokens
             self.counts.accepted_tokens += batch.accepted_tokens
-        for written in step:
+        for written in tokens:
             row = written.row
             if row.failure is None and row.writer.reason is None:
                 try:
@@ -260,6 +277,7 @@ class Schedule:
         return done
 
     def _leave(self, batch: Batch | Speculation, rows: Sequence[Row]) -> None:
+        self._has_left = True
         for row, layers in batch.leave(rows, keeping=rows if self._prefixes.is_used else ()):
             self._prefixes.keep(row.tokens[: row.cached_tokens], layers, row.kind)
 
@@ -273,15 +291,37 @@ class Schedule:
             self._waiting.appendleft(youngest)
             self.counts.postponed += 1
 
-    def _read(self, step_seconds: float | None) -> Part | None:
+    def _settle(self) -> float | None:
+        """Seconds that what was read beside the last step took by itself; None where that was not to be measured."""
+        reading, self._reading = self._reading, None
+        if reading is None or reading.begun is None:
+            return None
+        self._prefill.settle()
+        seconds = time.perf_counter() - reading.begun
+        self._pace.read(reading.tokens, reading.layers, seconds)
+        return seconds
+
+    def _lap(self) -> float:
+        """Seconds since it was asked last."""
+        before, self._lap_at = self._lap_at, time.perf_counter()
+        return self._lap_at - before
+
+    def _read(self, running: Sequence[Batch | Speculation]) -> Part | None:
         """Read a part of a prompt, after a step of running answers if there are any."""
-        portion = self._pace.portion(step_seconds)
+        count = sum(len(batch.rows) for batch in running)
+        portion = self._pace.portion(count, len(self._prefill.rows))
         if portion is None:
             return None
+        if portion.is_measured:
+            for batch in running:
+                if isinstance(batch, Batch):
+                    batch.wait()
         begun = time.perf_counter()
         part = self._prefill.advance(portion)
-        if step_seconds is None and part.tokens:
-            self._pace.read_alone(part.tokens, part.layers, time.perf_counter() - begun)
+        if count and part.tokens:
+            self._reading = _Reading(part.tokens, part.layers, begun if portion.is_measured else None)
+        elif part.tokens:
+            self._pace.read(part.tokens, part.layers, time.perf_counter() - begun)
         for row in part.rows:
             row.tell([Progress(row.cached_tokens, len(row.prepared.tokens))])
         if part.ready is not None:
@@ -315,7 +355,3 @@ class Schedule:
             best = Batch(self._step_of_batch)
             self._shared.append(best)
         return best
-
-    @cached_property
-    def _pace(self) -> Pace:
-        return Pace(most=self._part_tokens, depth=self._demand.footprint.depth)
