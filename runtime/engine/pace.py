@@ -15,7 +15,7 @@ _BEARABLE_SECONDS = 0.2
 _SLOW = 1.5
 """What takes so many times as long as usual is slow."""
 _FIRST_TOKENS, _FEWEST_TOKENS = 32, 4
-_DOUBLED, _HALVED = 1.8, 0.65
+_DOUBLED, _HALVED = 2.0, 0.65
 """So much longer take twice as many tokens to go through a layer, at most; and so much of it half as many."""
 _SMOOTHING = 0.3
 _READING_SMOOTHING = 0.5
@@ -87,10 +87,9 @@ class Pace:
         def layers(tokens: int) -> int:
             return max(int(seconds / max(self._layer_seconds(tokens), 1e-9)), 1)
 
-        sizes = [self._most >> halved for halved in range(self._most.bit_length())]
-        fitting = [size for size in sizes if self._layer_seconds(size) <= seconds and size >= _FEWEST_TOKENS]
-        best = max(fitting, key=lambda size: size * layers(size), default=min(_FEWEST_TOKENS, self._most))
-        return Portion(best, layers, is_measured)
+        sizes = [self._most >> halved for halved in range(self._most.bit_length())]  # the largest first
+        fitting = (size for size in sizes if size <= _FEWEST_TOKENS or self._layer_seconds(size) <= seconds)
+        return Portion(next(fitting), layers, is_measured)
 
     def _layer_seconds(self, tokens: int) -> float:
         """What a layer will take, by what it took last."""

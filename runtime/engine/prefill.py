@@ -286,7 +286,7 @@ class Prefill:
 def _take_apart(shared: list[Any], most_bytes: int | None) -> None:
     """Copy layer caches that others have, too, until so much is copied, at least one; those are gone from the list."""
     copied = 0
-    while shared and (most_bytes is None or copied < most_bytes):
+    while shared and (most_bytes is None or copied <= most_bytes):
         layer = shared.pop()
-        copied += max(layer.nbytes, 1)
         take_apart(layer)
+        copied += layer.nbytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -13,27 +14,50 @@ from runtime.engine.pace import Pace, Portion
 FIRST = 32
 FEWEST = 4
 UNNOTICED = 0.009
+BEARABLE = 0.2
 STEPS = 0.9
-DEPTH = 12
+
+
+def paced(step: float, most: int = 512) -> Pace:
+    pace = Pace(most=most)
+    pace.stepped(step)
+    return pace
 
 
 def layers_of(portion: Portion) -> int:
-    assert portion.size is not None
-    return max(portion.size // portion.tokens, 1)
+    assert portion.layers is not None
+    return portion.layers(portion.tokens)
 
 
-def read(pace: Pace, ticks: int, step: float, layer_seconds: Callable[[int], float]) -> list[Portion]:
+@dataclass(frozen=True)
+class Read:
+    """What was read in one tick."""
+
+    tokens: int
+    layers: int
+    seconds: float
+    is_measured: bool
+
+    @property
+    def size(self) -> int:
+        return self.tokens * self.layers
+
+
+def read(
+    pace: Pace, ticks: int, step: float, layer_seconds: Callable[[int], float], *, running: int = 1, waiting: int = 1
+) -> list[Read]:
     """What is read in so many ticks by a machine on which a layer takes so long for so many tokens."""
-    portions = []
+    parts = []
     for _ in range(ticks):
-        portion = pace.portion(step)
-        if portion is None:
-            pace.ticked(step)
-        else:
-            portions.append(portion)
-            layers = layers_of(portion)
-            pace.ticked(step + layers * layer_seconds(portion.tokens), portion.tokens, layers)
-    return portions
+        portion = pace.portion(running, waiting)
+        if portion is not None:
+            tokens, layers = portion.tokens, layers_of(portion)
+            seconds = layers * layer_seconds(tokens)
+            parts.append(Read(tokens, layers, seconds, portion.is_measured))
+            if portion.is_measured:
+                pace.read(tokens, layers, seconds)
+        pace.stepped(step)
+    return parts
 
 
 @given(st.floats(1e-4, 1.0), st.floats(0, 0.5), st.floats(1e-7, 1e-1), st.sampled_from([128, 512, 2048]))
@@ -43,66 +67,79 @@ def test_parts_are_as_large_as_the_running_answers_allow(step: float, fixed: flo
     def layer_seconds(tokens: int) -> float:
         return fixed * bound + tokens * token
 
-    pace = Pace(most=most, depth=DEPTH)
-    assert pace.portion(None) == Portion(most, most), "nobody waits"
-    assert pace.portion(step) is None, "first it is measured what a step takes"
-    pace.ticked(step)
-    portions = read(pace, 120, step, layer_seconds)
-    assert portions[0] == Portion(FIRST, FIRST // DEPTH, FIRST)
-    for portion in portions[-20:]:
-        layers = layers_of(portion)
-        taken = layers * layer_seconds(portion.tokens)
-        assert taken <= 1.12 * bound or (portion.tokens == FEWEST and layers == 1)
-        assert taken >= 0.3 * bound or (portion.tokens == most and layers == DEPTH)
-        assert portion.together * DEPTH * (layer_seconds(portion.tokens) / portion.tokens) <= 1.01 * bound
+    pace = Pace(most=most)
+    assert pace.portion(0, 1) == Portion(most), "nobody waits"
+    assert pace.portion(1, 1) is None, "first it is measured what a step takes"
+    pace.stepped(step)
+    parts = read(pace, 200, step, layer_seconds)
+    assert (parts[0].tokens, parts[0].layers) == (FIRST, 1)
+    for part in parts[-20:]:
+        assert part.seconds <= 1.12 * bound or (part.tokens == FEWEST and part.layers == 1)
+        assert part.seconds >= 0.3 * bound or part.tokens == most
+
+
+@given(st.integers(1, 4), st.integers(0, 12), st.floats(1e-3, 1.0))
+def test_where_more_wait_than_are_answered_more_is_read(running: int, more: int, step: float) -> None:
+    def layer_seconds(tokens: int) -> float:
+        return tokens * 1e-6
+
+    pace = paced(step)
+    part = read(pace, 100, step, layer_seconds, running=running, waiting=running + more)[-1]
+    usual = STEPS * step
+    bound = max(usual, UNNOTICED, min(usual * (running + more) / running, BEARABLE))
+    assert 0.5 * bound <= part.seconds <= 1.01 * bound
 
 
 @pytest.mark.parametrize("slower", [4, 20])
 def test_parts_become_smaller_when_the_prompt_gets_longer(slower: int) -> None:
-    pace = Pace(most=2048, depth=1)
-    pace.ticked(0.02)
-    before = read(pace, 100, 0.02, lambda tokens: tokens * 1e-5)
-    after = read(pace, 100, 0.02, lambda tokens: tokens * 1e-5 * slower)
-    assert before[-1].tokens >= (slower / 2) * after[-1].tokens
+    pace = paced(0.02, most=2048)
+    before = read(pace, 100, 0.02, lambda tokens: tokens * 1e-5)[-1]
+    after = read(pace, 200, 0.02, lambda tokens: tokens * 1e-5 * slower)[-1]
+    assert before.size >= (slower / 2) * after.size
+
+
+def test_what_was_read_alone_tells_how_much_may_be_read_beside_answers() -> None:
+    pace = Pace(most=512)
+    pace.read(46, 29, 46 * 29 * 1e-4)
+    pace.stepped(0.05)
+    portion = pace.portion(1, 1)
+    assert portion is not None
+    assert 0.5 * STEPS * 0.05 <= portion.tokens * layers_of(portion) * 1e-4 <= 1.01 * STEPS * 0.05
+
+
+def test_that_a_batch_grows_is_not_taken_for_reading() -> None:
+    pace = paced(0.05)
+    before = read(pace, 60, 0.05, lambda tokens: tokens * 1e-4)[-1]
+    after = read(pace, 1, 0.4, lambda tokens: tokens * 1e-4, running=8)
+    after += read(pace, 8, 0.4, lambda tokens: tokens * 1e-4, running=8)
+    assert all(part.size >= before.size for part in after)
 
 
 def test_a_slow_step_is_left_alone_and_is_not_taken_for_the_usual() -> None:
-    pace = Pace(most=512, depth=4)
-    pace.ticked(0.01)
-    assert pace.portion(0.01) is not None
-    assert pace.portion(0.05) is None
-    pace.ticked(0.05)
-    assert pace.portion(0.024) is None, "one slow step made all slow steps usual"
+    pace = paced(0.01)
+    assert pace.portion(1, 1) is not None
+    pace.stepped(0.05)
+    assert pace.portion(1, 1) is None
+    assert pace.portion(1, 1) is not None, "who waits was left alone for good"
+    pace.stepped(0.024)
+    assert pace.portion(1, 1) is None, "one slow step made all slow steps usual"
+    pace.stepped(0.05)
+    assert pace.portion(1, 2) is not None, "more wait than are answered"
     for _ in range(20):
-        pace.ticked(0.05)
-    assert pace.portion(0.05) is not None, "steps that stay slow are the usual ones"
+        pace.stepped(0.05)
+    assert pace.portion(1, 1) is not None, "steps that stay slow are the usual ones"
 
 
-def test_a_step_that_waits_for_what_was_read_is_not_slow_and_not_usual() -> None:
-    pace = Pace(most=512, depth=4)
-    pace.ticked(0.02)
-    for _ in range(30):
-        assert pace.portion(0.02) is not None
-        pace.ticked(0.036, 32, 1)
-        assert pace.portion(0.036) is not None, "it was slow because it waited"
-        pace.ticked(0.036)
-    assert pace.portion(0.05) is None
+def test_one_part_that_took_long_changes_little() -> None:
+    pace = paced(0.05)
+    before = read(pace, 60, 0.05, lambda tokens: tokens * 1e-4)[-1]
+    pace.read(before.tokens, 1, 10.0)
+    after = pace.portion(1, 1)
+    assert after is not None
+    assert 2 * after.tokens * layers_of(after) >= before.size
 
 
-def test_now_and_then_it_is_measured_again_how_long_a_step_takes() -> None:
-    pace = Pace(most=512, depth=4)
-    pace.ticked(0.1)
-    assert len(read(pace, 1000, 0.02, lambda tokens: tokens * 1e-4)) < 1000
-    assert pace.portion(0.1) is None, "steps have become five times as fast, and nobody noticed"
-
-
-def test_that_rows_join_is_not_taken_for_reading() -> None:
-    pace = Pace(most=512, depth=4)
-    pace.ticked(0.002)
-    pace.read_alone(256, 4, 0.0072)
-    expected = pace.portion(0.002)
-    assert expected == Portion(FIRST, 320, 1280)
-    for _ in range(20):
-        pace.ticked(0.02, 20, 4, joined=True)
-        pace.ticked(0.02, 20, 1)
-    assert pace.portion(0.002) == expected
+def test_not_every_part_is_measured() -> None:
+    parts = read(paced(0.05), 100, 0.05, lambda tokens: tokens * 1e-4)
+    assert all(part.is_measured for part in parts[:4])
+    assert 20 <= sum(part.is_measured for part in parts) <= 40

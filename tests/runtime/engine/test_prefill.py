@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.engine.layers import fresh
+from runtime.engine.layers import can_merge, fresh
 from runtime.engine.pace import Portion
 from runtime.engine.prefill import Prefill, Ready
 from runtime.engine.prefix_cache import PrefixCache
 from runtime.engine.row import Row
 from tests.runtime.engine.asking import TOKENIZER, prepared, words
 from tests.runtime.engine.random_models import KINDS, random_model
+
+
+def part(tokens: int, size: int | None = None) -> Portion:
+    """So many tokens, through as many layers as make that size; through all where there is none."""
+    return Portion(tokens, None if size is None else lambda count: max(size // count, 1))
 
 
 def row_of(tokens: list[int]) -> Row:
@@ -33,45 +38,85 @@ def whole_logits(model: Any, row: Row) -> mx.array:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("portion", [Portion(1, 0, 1), Portion(16, 0, 1), Portion(16, 0, 32), Portion(40, 0)])
+@pytest.mark.parametrize(("tokens", "size"), [(1, 1), (16, 1), (16, 32), (40, None)])
 @pytest.mark.parametrize("prefix_bytes", [0, 1 << 26])
-def test_a_prompt_read_in_slices_is_read_like_a_whole_one(kind: str, portion: Portion, prefix_bytes: int) -> None:
+def test_a_prompt_read_in_slices_is_read_like_a_whole_one(
+    kind: str, tokens: int, size: int | None, prefix_bytes: int
+) -> None:
+    portion = part(tokens, size)
     model = random_model(kind)
     row = row_of(words(3, 70))
     prefill = Prefill(model, PrefixCache(model, prefix_bytes))
     prefill.add(row)
     depth, sizes, ready = len(fresh(model)), [], None
     while ready is None:
-        part = prefill.advance(portion)
-        assert part.tokens <= portion.tokens
-        assert part.layers <= max((portion.size or 0) // (part.tokens or 1), 1) or portion.size is None
-        sizes.append(part.tokens * part.layers)
-        ready = part.ready
+        read = prefill.advance(portion)
+        assert read.tokens <= tokens
+        assert size is None or read.layers <= max(size // (read.tokens or 1), 1)
+        sizes.append(read.tokens * read.layers)
+        ready = read.ready
     assert sum(sizes) == 69 * max(depth - 1, 1), "a token went through a layer twice, or never"
     assert mx.allclose(next_logits(model, ready, row), whole_logits(model, row), atol=2e-3)
 
 
-PORTIONS = st.builds(Portion, st.integers(1, 60), st.integers(0, 200), st.none() | st.integers(1, 150))
+PORTIONS = st.builds(part, st.integers(1, 300), st.none() | st.integers(1, 150))
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(PORTIONS, min_size=1, max_size=40), st.lists(st.integers(2, 120), min_size=1, max_size=4))
-def test_parts_of_any_size_leave_nothing_out(portions: list[Portion], lengths: list[int]) -> None:
+def require_right(model: Any, ready: Ready) -> None:
+    """Each row goes on as if its prompt had been read at once and alone."""
+    last = mx.array([[row.tokens[-1]] for row in ready.rows])
+    logits = model(last, cache=ready.layers)[:, -1]
+    for row, mine in zip(ready.rows, logits, strict=True):
+        assert mx.allclose(mine, whole_logits(model, row), atol=2e-3)
+        assert row.cached_tokens == len(row.tokens) - 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(PORTIONS, min_size=1, max_size=40),
+    st.lists(st.integers(2, 120), min_size=1, max_size=4),
+    st.lists(st.integers(0, 30), max_size=3),
+)
+def test_parts_of_any_size_leave_nothing_out(portions: list[Portion], lengths: list[int], leave_at: list[int]) -> None:
     model = random_model("qwen3")
-    prefill = Prefill(model, PrefixCache(model, 1 << 26))
+    prefixes = PrefixCache(model, 1 << 26)
+    prefill = Prefill(model, prefixes)
     rows = [row_of(words(seed, length)) for seed, length in enumerate(lengths)]
     for row in rows:
         prefill.add(row)
     for turn in range(100_000):
-        part = prefill.advance(portions[turn % len(portions)])
-        assert part.tokens or part.ready, "nothing was read"
-        if part.ready is not None and not part.ready.is_merged:
-            (row,) = part.ready.rows
-            assert mx.allclose(next_logits(model, part.ready, row), whole_logits(model, row), atol=2e-3)
+        if turn in leave_at and prefill.rows:
+            leaving = prefill.rows[turn % len(prefill.rows)]
+            prefill.drop([leaving])
+            layers, reused = prefixes.take(leaving.tokens, leaving.kind)
+            logits = model(mx.array([leaving.tokens[reused:]]), cache=layers)[0, -1]
+            assert mx.allclose(logits, whole_logits(model, leaving), atol=2e-3)
         if not prefill.rows:
             break
+        read = prefill.advance(portions[turn % len(portions)])
+        assert read.tokens or read.ready, "nothing was read"
+        if read.ready is not None:
+            require_right(model, read.ready)
     assert not prefill.rows
-    assert all(row.cached_tokens == len(row.tokens) - 1 for row in rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_short_prompts_are_read_together_a_few_layers_at_a_time(kind: str) -> None:
+    model = random_model(kind)
+    depth = len(fresh(model))
+    prefill = Prefill(model, PrefixCache(model, 0))
+    rows = [row_of(words(seed, length)) for seed, length in enumerate([12, 30, 30, 7])]
+    for row in rows:
+        prefill.add(row)
+    parts, ready = [], []
+    while prefill.rows:
+        parts.append(prefill.advance(part(120, 1)))
+        ready += [parts[-1].ready] if parts[-1].ready else []
+    for each in ready:
+        require_right(model, each)
+    if can_merge(fresh(model)):
+        assert [each.rows for each in ready] == [rows]
+        assert [each.tokens for each in parts] == [29 * 4] * max(depth - 1, 1)
 
 
 def test_a_long_prompt_begins_with_one_layer_cache_after_another() -> None:
@@ -82,10 +127,10 @@ def test_a_long_prompt_begins_with_one_layer_cache_after_another() -> None:
     depth, ready = len(fresh(model)), None
     for done in range(depth):
         assert row.cached_tokens == 0, f"the first tokens had passed after {done} parts"
-        assert prefill.advance(Portion(100, 0, 1000)).tokens == 100
+        assert prefill.advance(part(100, 1000)).tokens == 100
     assert row.cached_tokens == 100
     while ready is None:
-        ready = prefill.advance(Portion(100, 0, 1000)).ready
+        ready = prefill.advance(part(100, 1000)).ready
     assert mx.allclose(next_logits(model, ready, row), whole_logits(model, row), atol=2e-3)
 
 
@@ -98,9 +143,9 @@ def test_what_is_kept_of_a_prompt_is_not_copied_all_at_once(monkeypatch: pytest.
     apart: list[int] = []
     ready = None
     while ready is None:
-        part = prefill.advance(Portion(64, 0, 1))
-        ready = part.ready
-        apart.append(part.tokens)
+        read = prefill.advance(part(64, 1))
+        ready = read.ready
+        apart.append(read.tokens)
     depth = len(fresh(model))
     assert apart == [39] * (depth - 1) + [0] * depth
     assert all(layer.keys.shape[2] > layer.offset for layer in ready.layers), "no room for the next token"
@@ -115,7 +160,7 @@ def test_a_prompt_left_between_two_layers_is_kept_as_far_as_it_began() -> None:
     prefill.add(row)
     depth = len(fresh(model))
     for _ in range(depth):  # so that the second part has come to its first layers
-        assert prefill.advance(Portion(16, 0, 1)).tokens == 16
+        assert prefill.advance(part(16, 1)).tokens == 16
     assert row.cached_tokens == 16
     prefill.drop([row])
     layers, reused = prefixes.take(row.tokens)
