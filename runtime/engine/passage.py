@@ -38,7 +38,6 @@ class Passage:
         """Go through so many layers more as `most` says of that many tokens, or through all; returns how many.
 
         All of them are waited for, with a `checkpoint` before each (see `compute`).
-
         What comes to the cache of a layer has gone through the layers before it: so the first cache costs nothing but
         its making, and nothing goes through the last layer.
         """
@@ -56,8 +55,6 @@ class Passage:
             self.under_way = None
             compute(layers, checkpoint)
         else:  # the next step is laid out meanwhile
-            self.under_way = mx.zeros(
-                1
-            )  # what is computed in one call is ready together; and caches are held by nobody
+            self.under_way = mx.zeros(1)  # ready with what else is computed by one call, and holds no cache
             mx.async_eval([layer.state for layer in layers], self.under_way)  # type: ignore[no-untyped-call]
         return max(self.passed - max(first, 1), 1)
