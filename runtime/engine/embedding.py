@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import StepError, UserError
-from runtime.engine.layers import Layers, fresh
+from runtime.engine.layers import Layers, compute, fresh
 from runtime.model.facts import EmbeddingFacts
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ class Embedding:
         normalizes: bool,
         dimensions: int | None,
         tokens_at_once: int,
+        checkpoint: Callable[[], None] = lambda: None,
     ) -> None:
-        """Rows must not be empty. `dimensions` keeps the first numbers of each vector, before the norm.
+        """Rows must not be empty. `dimensions` keeps the first numbers of each vector, before the norm. `checkpoint` is
+        called before each layer of a decoder, and may raise.
 
         Raises:
             NotEmbedding: the architecture has no states to take.
@@ -55,6 +57,7 @@ class Embedding:
         self._dimensions = dimensions
         self._longest = max(map(len, rows))
         self._part_tokens = self._longest if facts.is_encoder else max(1, tokens_at_once // len(rows))
+        self._checkpoint = checkpoint
         self._model = model
         self._body = None if facts.is_encoder else _body(model)
         self._layers: Layers | None = None
@@ -81,7 +84,8 @@ class Embedding:
             counted = places == (mx.zeros_like(lengths) if self._facts.pooling == "cls" else lengths - 1)[:, None]
         part = mx.where(counted[..., None], hidden.astype(mx.float32), 0).sum(axis=1)
         self._pooled = part if self._pooled is None else self._pooled + part
-        mx.eval(self._pooled, [layer.state for layer in self._layers or ()])
+        compute(self._layers or [], self._checkpoint)
+        mx.eval(self._pooled)
         self._read = end
         if end < self._longest:
             return None

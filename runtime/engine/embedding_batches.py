@@ -42,6 +42,7 @@ def vectors_of(
             normalizes=normalizes,
             dimensions=dimensions,
             tokens_at_once=tokens_at_once,
+            checkpoint=engine.checkpoint,
         )
         made = None
         while made is None:
