@@ -13,12 +13,16 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model
 
+from registry.artifact.files import UnsafePath
 from registry.artifact.folder import model_folder
 from registry.artifact.reader import Artifact
+from registry.digest import Digest
 from registry.errors import MlxbuildError
+from registry.home import Home
 from registry.store.layout import Store
 from runtime.model.facts import ModelFacts
 from runtime.scheduler.need import Need
+from tests.hub_server import LocalHub
 from tests.toolchain.sources.gguf.tiny_gguf import (
     HEADS,
     KEY_HEADS,
@@ -45,8 +49,11 @@ from toolchain.create import create
 from toolchain.events.model import Event, Warned
 from toolchain.events.stream import EventStream
 from toolchain.evidence.provenance import contradictions, provenance
+from toolchain.lock.file import decode
+from toolchain.lock.portable import require_portable
 from toolchain.prepare import LockMode, prepare
 from toolchain.rebuild import rebuild
+from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.spec.load import load
 from toolchain.weights.accuracy import accuracies_of, told
 
@@ -266,3 +273,39 @@ def test_other_sources_are_proven_otherwise(tmp_path: Path, store: Store) -> Non
     artifact = build(tmp_path, store, "base: {path: model}")
     with pytest.raises(NotComparable, match="was not built from a GGUF file"):
         compare_with_source(artifact, tmp_path / "ModelSpec.yaml")
+
+
+def test_a_file_of_the_hub_is_built_and_its_documents_come_again_from_the_copy(
+    local_hub: LocalHub, tmp_path: Path, store: Store
+) -> None:
+    path = tiny_gguf(tmp_path / "tiny.gguf", ["Q4_K"])
+    local_hub.publish("acme/tiny-GGUF", {"tiny-Q4_K_M.gguf": path.read_bytes()})
+    recipe = "base: {hf_repo: acme/tiny-GGUF, file: tiny-Q4_K_M.gguf}"
+    there = build(tmp_path, store, recipe)
+    here = build(tmp_path, store, "base: {gguf: tiny.gguf}")
+    assert [file.blob for file in there.files if "safetensors" in file.path] == [
+        file.blob for file in here.files if "safetensors" in file.path
+    ]
+    assert compare_with_source(there, tmp_path / "ModelSpec.yaml").largest("exact") == 0
+    asked = len(local_hub.requests)
+    elsewhere = Store.open(Home(tmp_path / "elsewhere"))
+    lock = decode(there.read("mlxbuild/ModelSpec.lock"), "ModelSpec.lock")
+    catalogue = SourceCatalogue(tmp_path, elsewhere)
+    for file in lock.sources[0].files:
+        assert Digest.of_bytes(catalogue.fetch(lock.sources[0], file).read_bytes()) == file.blob.digest
+    assert len(local_hub.requests) == asked
+
+
+def test_a_file_on_another_disk_is_a_base(tmp_path: Path, store: Store) -> None:
+    disk, folder = tmp_path / "disk", tmp_path / "recipe"
+    disk.mkdir()
+    folder.mkdir()
+    tiny_gguf(disk / "blob")
+    (disk / "tiny.gguf").symlink_to("blob")
+    absolute = build(folder, store, f"base: {{gguf: {disk}/tiny.gguf}}")
+    (folder / "linked.gguf").symlink_to(disk / "tiny.gguf")
+    linked = build(folder, store, "base: {gguf: linked.gguf}")
+    weights = [[file.blob for file in it.files if "safetensors" in file.path] for it in (absolute, linked)]
+    assert weights[0] == weights[1]
+    with pytest.raises(UnsafePath):
+        require_portable(load(folder / "ModelSpec.yaml"))

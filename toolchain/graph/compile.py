@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any
 
 from registry import canonical_json
@@ -146,7 +147,8 @@ class _Compiler:
         return "/".join((self._prefix, *parts))
 
     def _fetch(self, source: LockedSource, file: LockedFile) -> str:
-        label = f"fetch/{source.identity}/{file.path}"
+        place = f"{source.identity}/{file.path}"
+        label = f"fetch/{place if source.gguf is None else PurePosixPath(place)}"
         known = self._fetches.get(label)
         if known is not None and known.file != file:
             label = f"{label}@{file.blob.digest.short}"

@@ -19,7 +19,7 @@ from runtime.model.architecture import UnsupportedArchitecture, module_name
 from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
 from toolchain.sources.errors import DuplicateTensor, SourceMissing
 from toolchain.sources.file_index import FileIndex
-from toolchain.sources.folder import resolve_inside
+from toolchain.sources.folder import resolve
 from toolchain.sources.gguf.derived import DerivedModel
 from toolchain.sources.gguf.parts import GgufFiles, OpenFile, local_file, read_gguf_files
 from toolchain.sources.gguf.split import split_paths
@@ -42,11 +42,11 @@ def pin_gguf_folder(
 
     Raises:
         SourceMissing: a part is not there.
-        UnsafeWeights, UnsupportedGguf, DuplicateTensor, UnsafePath: what is wrong with the files.
+        UnsafeWeights, UnsupportedGguf, DuplicateTensor: what is wrong with the files.
         UserError: as `derive`.
     """
     paths = split_paths(source.gguf or "")
-    places = {path: resolve_inside(source.path, path) for path in paths}
+    places = {path: resolve(source.path, path, role) for path in paths}
     for path, place in places.items():
         if not place.is_file():
             raise SourceMissing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from toolchain.sources.folder import folder_files, resolve_inside
+from toolchain.sources.gguf.split import split_paths
 from toolchain.spec.recipe import Recipe
 from toolchain.spec.resolved import FolderSource
 
@@ -16,5 +17,5 @@ def require_portable(recipe: Recipe) -> None:
     """
     for base in dict.fromkeys(spec.base for spec in recipe.variants()):
         if isinstance(base, FolderSource):
-            for path in folder_files(base.path, role="base") if base.gguf is None else (base.gguf,):
+            for path in folder_files(base.path, role="base") if base.gguf is None else split_paths(base.gguf):
                 resolve_inside(base.path, path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from toolchain.lock.errors import StaleLock
 from toolchain.lock.model import LockedSource
 from toolchain.sources.errors import SourceCorrupt
-from toolchain.sources.folder import resolve_inside
+from toolchain.sources.folder import resolve
 from toolchain.sources.gguf.parts import OpenFile, local_file, read_gguf_files
 from toolchain.sources.gguf.split import split_paths
 
@@ -38,10 +38,15 @@ def derive_again(source: LockedSource, folder: Path, hub: Callable[[], Hub]) -> 
     @contextmanager
     def opener(path: str) -> Iterator[OpenFile]:
         if on_hub:
+            # A copy that was fetched spares the network; whether it is the locked one shows its header's digest.
+            for copy in hub().cached(source.identity, source.pinned or "", path):
+                with local_file(copy) as file:
+                    yield file
+                return
             read = hub().reader(source.identity, source.pinned or "", path)
             yield OpenFile(read, sizes[path], f"{where}/{path}")
             return
-        place = resolve_inside(folder, path)
+        place = resolve(folder, path, source.role)
         if not place.is_file():
             raise StaleLock(f"`{path}` is gone", where=str(place), hint="run `mlxbuild lock` if that is meant")
         with local_file(place) as file:
