@@ -43,7 +43,7 @@ def test_a_prompt_is_left_between_two_layers(prompts: int) -> None:
     for seed in range(prompts):
         prefill.add(Row(prepared(words(seed, 40)), lambda _: None, TOKENIZER))
     with pytest.raises(Left):
-        prefill.advance(Portion(512, 512))
+        prefill.advance(Portion(512))
     assert asked == depth, "it was not asked before each layer"
 
 
