@@ -51,7 +51,7 @@ def test_eight_at_once_answer_as_each_does_alone(served: ServeProcess) -> None:
 
     def ask(question: str) -> str:
         with ollama.Client(served.url) as client:
-            return client.generate("smol:int8", question, options={"num_predict": 24}).response
+            return client.generate("smol:int8", question, options={"num_predict": 12}).response
 
     alone = [ask(question) for question in questions[:5]]
     with ThreadPoolExecutor(8) as threads:
