@@ -6,17 +6,51 @@ from collections.abc import Iterable, Iterator
 
 from toolchain.events.model import Warned
 from toolchain.graph.compile import LockedVariant
+from toolchain.lock.settle import is_packed
 from toolchain.weights.formats.gguf_layout import second_rounding
+
+_WHOLE_SCALES = ("weight_scale_2", "weight_global_scale")
+"""Last names of NVFP4's scale of a whole tensor."""
 
 
 def cautions(variants: Iterable[LockedVariant]) -> Iterator[Warned]:
     """Warnings for some variants, in their order."""
     for variant in variants:
-        spec, base = variant.spec, variant.base
-        rounded = None if base.gguf is None else second_rounding(spec, base.tensors)
-        if rounded is not None:
-            yield Warned(
-                f"`{spec.label}` rounds numbers of {rounded} a second time: `quantization: keep` holds them as they "
-                "are, and the unquantized model quantized once is better than this",
-                str((spec.origins or {}).get("quantization", spec.recipe)),
-            )
+        spec = variant.spec
+        for message in (_second_rounding(variant), _folded_scales(variant)):
+            if message is not None:
+                yield Warned(message, str((spec.origins or {}).get("quantization", spec.recipe)))
+
+
+def _second_rounding(variant: LockedVariant) -> str | None:
+    spec, base = variant.spec, variant.base
+    if base.gguf is None:
+        rounded = _quantized(variant)
+    else:
+        kind = second_rounding(spec, base.tensors)
+        rounded = None if kind is None else f"numbers of {kind}"
+    if rounded is None:
+        return None
+    return (
+        f"`{spec.label}` rounds {rounded} a second time: `quantization: keep` holds them as they are, and the "
+        "unquantized model quantized once is better than this"
+    )
+
+
+def _quantized(variant: LockedVariant) -> str | None:
+    """What a variant quantizes that its base has quantized already."""
+    chosen, base = variant.spec.quantization, variant.base
+    quantizes = chosen.scheme is not None or any(scheme is not None for _, scheme in chosen.overrides)
+    is_quantized = is_packed(base) or any(tensor.dtype == "F8_E4M3" for tensor in base.tensors)
+    return "weights that are quantized already" if quantizes and is_quantized else None
+
+
+def _folded_scales(variant: LockedVariant) -> str | None:
+    whole = any(tensor.name.endswith(_WHOLE_SCALES) for tensor in variant.base.tensors)
+    if not whole or not variant.spec.quantization.keeps:
+        return None
+    return (
+        f"`{variant.spec.label}` keeps NVFP4, whose scale of a whole tensor MLX's layers do not take: where it cannot "
+        "be folded into the others exactly, these are rounded, and `show` says for how many tensors; "
+        "`quantization: bf16` decodes them without that"
+    )

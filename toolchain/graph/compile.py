@@ -16,7 +16,7 @@ from typing import Any
 from registry import canonical_json
 from registry.digest import Digest
 from runtime.model.facts import ModelFacts
-from runtime.model.files import DEFAULTS_FILE, FACTS_FILE
+from runtime.model.files import ACCURACY_FILE, DEFAULTS_FILE, FACTS_FILE
 from toolchain.graph.action import Node, OutputsOf
 from toolchain.graph.graph import Fetch, Graph, assemble
 from toolchain.lock.file import encode
@@ -28,6 +28,7 @@ from toolchain.steps.embedding_facts import EMBEDDING_FILES
 from toolchain.steps.pack import BLOCK_INPUT, LICENSE_INPUT
 from toolchain.steps.template import TEMPLATE_FILES
 from toolchain.steps.tokenizer import TOKENIZER_FILES
+from toolchain.weights.accuracy import accuracies_in
 from toolchain.weights.plan import UnusableSource, WeightPlan, plan_weights
 
 
@@ -107,6 +108,14 @@ def _inherited_pooling(variant: LockedVariant) -> str | None:
         return None
     embedding = ModelFacts.from_json(variant.catalogue.fetch(variant.base, file).read_bytes()).embedding
     return None if embedding is None else embedding.pooling
+
+
+def _inherited_accuracy(variant: LockedVariant) -> Mapping[str, Any]:
+    """How close the weights are that an artifact holds, where they are kept as it holds them."""
+    file = variant.base.file(ACCURACY_FILE)
+    if variant.base.kind != "artifact" or file is None or not variant.spec.quantization.keeps:
+        return {}
+    return {"accuracy": accuracies_in(variant.catalogue.fetch(variant.base, file).read_bytes())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +282,7 @@ class _Compiler:
             "dtype": spec.dtype,
             "quantization": self._canonical["quantization"],
             "defaults": self._defaults,
+            **_inherited_accuracy(self._variant),
         }
 
     def _gate(self, gate: Gate) -> Iterator[Node]:

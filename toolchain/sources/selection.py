@@ -21,7 +21,7 @@ SIDE_FILES = (
 )
 """What stands beside the weights: configuration, tokenizer, templates, how texts become vectors, licences."""
 
-ARTIFACT_FILES = ("mlxbuild/defaults.json", "mlxbuild/facts.json")
+ARTIFACT_FILES = ("mlxbuild/accuracy.json", "mlxbuild/defaults.json", "mlxbuild/facts.json")
 """What an artifact has besides."""
 
 _WEIGHTS = "*.safetensors"

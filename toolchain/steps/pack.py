@@ -83,7 +83,8 @@ class PackStep:
                 for path, digest in _license_files(record)
             ),
         ]
-        accuracies = {name: kind for facts in blocks.values() for name, kind in facts.accuracy.items()}
+        accuracies = dict(record.parameters.get("accuracy", {}))  # of an artifact whose weights are kept
+        accuracies |= {name: kind for facts in blocks.values() for name, kind in facts.accuracy.items()}
         if accuracies:
             files.append(put(ACCURACY_FILE, accuracy_document(accuracies)))
         description = _describe(record, json.loads(config), model_facts, parameters)

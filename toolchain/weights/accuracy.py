@@ -29,7 +29,12 @@ def accuracies_of(artifact: Artifact) -> Mapping[str, Accuracy]:
     Raises:
         BlobMissing, BlobCorrupt: the file cannot be read.
     """
-    document = accuracy_content(artifact) or {}
+    return {} if artifact.file(ACCURACY_FILE) is None else accuracies_in(artifact.read(ACCURACY_FILE))
+
+
+def accuracies_in(content: bytes) -> dict[str, Accuracy]:
+    """Tensor to how close it is, of the content of such a file."""
+    document = json.loads(content)
     return {name: kind for kind in KINDS for name in document.get(kind, ())}
 
 

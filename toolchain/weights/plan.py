@@ -21,6 +21,7 @@ from toolchain.weights.blocks import Block, labels_of, partition
 from toolchain.weights.decoded import DecodedTensor, ModelTensor, decoded_row, files_of, source_row, stored_tensors
 from toolchain.weights.formats.gguf_layout import gguf_layout
 from toolchain.weights.formats.layout import Layout, layout_of
+from toolchain.weights.formats.packing import UnsupportedQuantization
 from toolchain.weights.model import read_configuration
 from toolchain.weights.overrides import relevant_overrides
 from toolchain.weights.peft.mapping import check_arrangement, merged
@@ -115,7 +116,11 @@ def _layout(spec: ResolvedSpec, base: LockedSource, read: Callable[[LockedFile],
         file = base.file(path)
         return None if file is None or read is None else read_configuration(read(file), path)
 
-    return layout_of(spec, [_source_tensor(tensor, digests[tensor.file]) for tensor in tensors], document)
+    try:
+        return layout_of(spec, [_source_tensor(tensor, digests[tensor.file]) for tensor in tensors], document)
+    except UnsupportedQuantization as error:
+        error.where = base.identity if error.where is None else f"{base.identity}/{error.where}"
+        raise
 
 
 def _merged(

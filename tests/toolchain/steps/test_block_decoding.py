@@ -213,3 +213,70 @@ def test_a_second_rounding_is_of_the_decoded_numbers(tmp_path: Path, store: Stor
         twice = mx.dequantize(*mx.quantize(wide, 64, 8), group_size=64, bits=8)
         np.testing.assert_allclose(found[weight], np.array(twice.astype(mx.float32)), rtol=2.0**-7, atol=1e-3)
     assert set(accuracies(build).values()) == {"rounded"}
+
+
+BITNET = {
+    "model_type": "bitnet", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 96, "head_dim": 32,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-5, "vocab_size": 32,
+    "torch_dtype": "bfloat16", "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear"},
+}  # fmt: skip
+GPT_OSS = {
+    "model_type": "gpt_oss", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 96, "head_dim": 32,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 32, "num_local_experts": 4,
+    "num_experts_per_tok": 2, "sliding_window": 16, "rms_norm_eps": 1e-5, "torch_dtype": "bfloat16",
+    "layer_types": ["sliding_attention", "full_attention"], "quantization_config": {"quant_method": "mxfp4"},
+}  # fmt: skip
+
+
+def test_ternary_weights_are_taken_as_they_are(tmp_path: Path, store: Store) -> None:
+    """BitNet: four numbers a byte, and the settings that say so stay in config.json."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "config.json").write_text(json.dumps(BITNET))
+    stored: dict[str, tuple[str, Any]] = {}
+    generator = np.random.default_rng(3)
+    unpacked = 0
+    for name, array in random_parameters(BITNET, mx.bfloat16, 2).items():
+        if name.endswith("_proj.weight"):
+            stored[name] = ("U8", generator.integers(0, 256, array.shape).astype(np.uint8))
+            unpacked += array.size * 4
+        else:
+            stored[name] = ("BF16", array)
+            unpacked += array.size
+    write_safetensors(source / "model.safetensors", stored)
+    build = BlockBuild(store, source, variant(tmp_path, KEEP))
+    built = build.assemble(tmp_path / "built")
+    expected, _ = reference(source, None)
+    assert_same(built, expected)
+    assert json.loads((built / "config.json").read_text())["quantization_config"] == BITNET["quantization_config"]
+    index = json.loads((built / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_parameters"] == unpacked
+    assert reference(built, None)[0].keys() == expected.keys()
+
+
+def test_mxfp4_of_gpt_oss_is_arranged_by_mlx_lm(tmp_path: Path, store: Store) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "config.json").write_text(json.dumps(GPT_OSS))
+    generator = np.random.default_rng(3)
+    stored: dict[str, tuple[str, Any]] = {}
+    for name, array in random_parameters(GPT_OSS, mx.bfloat16, 2).items():
+        experts, _, leaf = name.rpartition("experts.")
+        if not experts:
+            stored[name] = ("BF16", array)
+        elif leaf.startswith(("gate_proj", "down_proj")):
+            kind, what = leaf.split(".")
+            place = f"{experts}experts.{'gate_up_proj' if kind == 'gate_proj' else kind}"
+            twice = 2 if kind == "gate_proj" else 1
+            if what == "bias":
+                stored[f"{place}_bias"] = ("BF16", mx.concatenate([array] * twice, axis=1))
+            else:
+                count, rows, columns = array.shape
+                shape = (count, rows * twice, columns // 32)
+                stored[f"{place}_blocks"] = ("U8", generator.integers(0, 256, (*shape, 16)).astype(np.uint8))
+                stored[f"{place}_scales"] = ("U8", generator.integers(115, 120, shape).astype(np.uint8))
+    write_safetensors(source / "model.safetensors", stored)
+    built = BlockBuild(store, source, variant(tmp_path, KEEP)).assemble(tmp_path / "built")
+    expected, _ = reference(source, None)
+    assert_same(built, expected)
+    assert_loads(built)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
-from toolchain.weights.decoded import ModelTensor
+from toolchain.weights.decoded import DecodedTensor, ModelTensor
 from toolchain.weights.facts import scheme_to_json
 from toolchain.weights.formats.fp8 import MXFP8, take_fp8
 from toolchain.weights.formats.gptq import take_gptq
@@ -142,7 +142,16 @@ def _taken_over(table: Mapping[str, SourceTensor], config: Mapping[str, Any], pa
             raise _unexplained(tensor, packing)
     if not tensors:
         return Layout(tuple(table.values()))
-    return Layout((*left.values(), *tensors), _configured(config, None if packing.dense else scheme))
+    compute = _compute([*left.values(), *tensors], packing)
+    return Layout((*left.values(), *tensors), _configured(config, None if packing.dense else scheme), compute)
+
+
+def _compute(tensors: Sequence[ModelTensor], packing: Packing) -> str | None:
+    """float32 where scales are so, or of another 16 bits than the other weights."""
+    decoded = {tensor.dtype for tensor in tensors if isinstance(tensor, DecodedTensor)}
+    other = {tensor.dtype for tensor in tensors if tensor.name.endswith(".weight")} if packing.casts is None else set()
+    widens = packing.casts is None and ("F32" in decoded or {"F16", "BF16"} <= decoded | other)
+    return "float32" if widens else None
 
 
 def _configured(config: Mapping[str, Any], scheme: QuantizationScheme | None) -> Mapping[str, Any]:

@@ -34,6 +34,8 @@ class Packing:
     """Whether weights are to be decoded to floats: unless the variant keeps them."""
     dtype: str
     """Of decoded floats, as in a safetensors header."""
+    casts: str | None = None
+    """What the variant casts all floats to, if it does."""
 
     @classmethod
     def of(cls, spec: ResolvedSpec, config: Mapping[str, Any], separate: Mapping[str, Any] | None) -> Packing:
@@ -48,7 +50,7 @@ class Packing:
             method = producer.get("name") if isinstance(producer, dict) else "modelopt"
         named = spec.dtype or config.get("dtype") or config.get("torch_dtype") or texts.get("dtype")
         dtype = SAFETENSORS_DTYPES.get(named, "BF16") if isinstance(named, str) else "BF16"
-        return cls(None if method is None else str(method), settings, not spec.quantization.keeps, dtype)
+        return cls(None if method is None else str(method), settings, not spec.quantization.keeps, dtype, spec.dtype)
 
     @property
     def groups(self) -> tuple[Mapping[str, Any], ...]:
