@@ -31,6 +31,7 @@ def main() -> None:
     """Run the cases, and tell of each in a line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, help="how often each case runs")
+    parser.add_argument("--without", type=int, help="how often without OpenBLAS, with which alone ends went wrong")
     parser.add_argument("--only", default="", help="cases whose names contain this")
     parser.add_argument("--usual", action="store_true", help="no interrupts, and nothing of the kind")
     asked = parser.parse_args()
@@ -39,12 +40,15 @@ def main() -> None:
         folder = Path(temporary)
         environment = _prepared(folder)
         without = {**environment, "LD_LIBRARY_PATH": str(_without_openblas(folder))}
+        if not _has_openblas(environment) or _has_openblas(without):
+            sys.exit("OpenBLAS is missing (apt-get install libopenblas0-pthread), or cannot be kept away")
         _build(folder, environment)
         failed = 0
-        for name, each in (("OpenBLAS", environment), ("MLX's own", without)):
+        counts = asked.count, asked.count if asked.without is None else asked.without
+        for name, each, count in zip(("OpenBLAS", "MLX's own"), (environment, without), counts, strict=True):
             for case in cases:
                 if asked.only in (whole := f"{case.name} ({name})"):
-                    failed += _tell(whole, case, folder, each, asked.count)
+                    failed += _tell(whole, case, folder, each, count)
     sys.exit(1 if failed else 0)
 
 
@@ -63,6 +67,12 @@ def _without_openblas(folder: Path) -> Path:
     place.mkdir()
     (place / "libopenblas.so.0").touch()
     return place
+
+
+def _has_openblas(environment: Mapping[str, str]) -> bool:
+    asking = "from runtime.model.blas import prefer_openblas; print(prefer_openblas())"
+    done = subprocess.run([sys.executable, "-c", asking], env=environment, check=True, capture_output=True, text=True)
+    return done.stdout == "True\n"
 
 
 def _build(folder: Path, environment: Mapping[str, str]) -> None:
