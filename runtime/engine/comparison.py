@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from registry.errors import EnvironmentFailure, UserError
 from runtime.engine.layers import Layers, can_merge, extracted, merged, read_padded, shared
 from runtime.engine.trial import Trial
+from runtime.model.layout import NO_METAL
 from runtime.model.memory import OutOfMemory, is_lack_of_memory
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _failure(error: Exception) -> Exception:
     told = str(error) or type(error).__name__
     if is_lack_of_memory(error):
         return OutOfMemory(f"there is not enough memory to compute: {told}")
-    if "No Metal back-end" in told:
+    if NO_METAL in told:
         return NeedsMetal("mlx-lm's code for this model needs Metal, and this machine has none", hint="run it on a Mac")
     return NotComputable(
         f"mlx-lm's code for this model fails: {type(error).__name__}: {told}",

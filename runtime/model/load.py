@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +58,20 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
         dequantized, reason = _take_form(model, room) if mx.default_device() == mx.cpu else (False, "as stored")
         mx.eval([value for module in model.modules() for value in module.values() if isinstance(value, mx.array)])
         mx.eval(model.parameters())
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         if is_lack_of_memory(error):
             raise OutOfMemory(f"there is not enough memory for the weights: {error}", where=str(folder)) from None
         raise WeightsUnreadable(
-            f"the weights cannot be loaded: {error}", where=str(folder), hint="`mlxbuild verify` finds damaged files"
+            f"the weights cannot be loaded: {error}", where=str(folder), hint=_hint(error)
         ) from None
     return Weights(model, config, _holding(model, dequantized, reason))
+
+
+def _hint(error: Exception) -> str:
+    is_of_files = isinstance(error, OSError | RuntimeError | json.JSONDecodeError)
+    if is_of_files:
+        return "`mlxbuild verify` finds damaged files"
+    return "mlx-lm's code does not take them as they are; weights built with another `quantization` may do"
 
 
 def weights_bytes(folder: Path) -> int:

@@ -1,14 +1,17 @@
 """The step `pack`: blocks, tokenizer, template and the recipe itself become one ModelPack manifest.
 
-No weight byte is read here: shards are named, listed and referred to by digest.
+No weight byte is read here: shards are named, listed and referred to by digest. Their headers are, by mlx-lm itself, as
+not all that can be quantized can be loaded again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from registry import canonical_json
@@ -87,11 +90,23 @@ class PackStep:
         accuracies |= {name: kind for facts in blocks.values() for name, kind in facts.accuracy.items()}
         if accuracies:
             files.append(put(ACCURACY_FILE, accuracy_document(accuracies)))
+        _require_usable(store, files)
         description = _describe(record, json.loads(config), model_facts, parameters)
         manifest = build(store, description, files)
         # Whatever only this step wrote is an output, so that a lost one is noticed and written again.
         small = {file.path: file.blob for file in files if file.role is not FileRole.WEIGHT}
         return {"manifest": manifest, "manifest-config": read(store, manifest.digest).config.blob, **small}
+
+
+def _require_usable(store: Store, files: Sequence[ArtifactFile]) -> None:
+    """What mlx-lm cannot load, no tag should name. It reads the headers of shards only."""
+    from runtime.model.layout import require_usable
+
+    with tempfile.TemporaryDirectory() as folder:
+        for file in files:
+            if file.role is FileRole.WEIGHT or file.path == "config.json":
+                (Path(folder) / file.path).symlink_to(store.path(file.blob.digest).absolute())
+        require_usable(Path(folder))
 
 
 def _blocks(record: ActionRecord) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -91,8 +91,9 @@ def test_weights_of_another_configuration_are_told(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
-    with pytest.raises(WeightsUnreadable, match="Missing"):
+    with pytest.raises(WeightsUnreadable, match="Missing") as caught:
         load_weights(folder)
+    assert "damaged" not in str(caught.value.hint), "nothing is"
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen33"}))
     with pytest.raises(UnsupportedArchitecture):
         load_weights(folder)
