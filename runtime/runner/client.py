@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from registry.errors import MlxbuildError
 from runtime.model.facts import ModelFacts
 from runtime.protocol import plain
 from runtime.protocol.events import Embeddings, Event, Failure, Prompt, is_last
@@ -70,6 +71,8 @@ class Runner:
         self._stalled: str | None = None
         self._stopping = False
         self._end: Failure | None = None
+        self.has_answered = False
+        """Whether anything that was asked was computed to its end."""
         self._on_end: list[Callable[[], None]] = []
         self._vitals = Vitals()
         self._watching = asyncio.create_task(self._watch())
@@ -116,6 +119,11 @@ class Runner:
     def alive(self) -> bool:
         """Whether requests can be answered."""
         return self._end is None and not self._stopping and not self._writer.is_closing()
+
+    @property
+    def death(self) -> MlxbuildError | None:
+        """Why the process ended by itself; None while it lives, and when it was meant to end."""
+        return None if self._end is None or self._stopping else as_error(self._end)
 
     @property
     def process_id(self) -> int:
@@ -197,6 +205,7 @@ class Runner:
             is_over = is_last(event)
             if isinstance(event, Failure):
                 raise as_error(event)
+            self.has_answered = self.has_answered or (is_over and not isinstance(event, Prompt))
             return event
 
         try:

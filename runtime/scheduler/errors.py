@@ -23,6 +23,12 @@ class NoRoom(EnvironmentFailure):
     code = "no-room"
 
 
+class ModelKeepsDying(EnvironmentFailure):
+    """A model's process ended some times in a row before it had answered anything; it is not loaded for a while."""
+
+    code = "model-keeps-dying"
+
+
 class DraftMissing(UserError):
     """The store does not hold a model that drafts for another, by the server's settings."""
 

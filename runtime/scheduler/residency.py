@@ -24,7 +24,8 @@ from registry.reference import Reference
 from registry.store.layout import Store
 from runtime.model.memory import OutOfMemory
 from runtime.runner.client import Runner
-from runtime.runner.errors import RunnerDied
+from runtime.runner.errors import RunnerDied, RunnerStalled
+from runtime.scheduler.deaths import Deaths
 from runtime.scheduler.drafts import Drafts
 from runtime.scheduler.errors import ServerBusy, ServerStopping
 from runtime.scheduler.keep_alive import KeepAlive
@@ -57,6 +58,7 @@ class Residency:
         self.limits = limits
         self._loading = loading
         self._room = Room(limits)
+        self._deaths = Deaths()
         self._names: dict[str, Digest] = {}
         """What each name meant when it was last asked for."""
         self._pinned: set[str] = set()
@@ -80,6 +82,7 @@ class Residency:
             InvalidReference, UnknownReference: nothing in the store has that name.
             ServerBusy: too many requests wait for loads.
             ModelTooLarge, NoRoom, OutOfMemory: there is no memory for it.
+            ModelKeepsDying: its processes ended before they had answered anything.
             DraftMissing, DraftUnusable: what is to draft for it cannot.
             MlxbuildError: it is not admitted, or cannot be loaded.
         """
@@ -107,6 +110,7 @@ class Residency:
         digest = parsed.digest or self._names.get(parsed.store_name)
         if digest is None:
             return False
+        self._deaths.forget(digest)
         if (load := self._loads.get(digest)) is not None:
             load.unloads = True
             await asyncio.wait([load.task])
@@ -221,18 +225,22 @@ class Residency:
 
     async def _load(self, load: _Load, reference: Reference) -> Place:
         try:
+            self._deaths.require_rested(load.digest, reference.store_name)
             draft = await self._loading.draft(reference, load.digest)
             need = await self._loading.need(reference, load.digest, draft)
             place = await self._room.take(Claim(load.digest, reference.store_name, need, draft))
             try:
                 runner = await self._started(place, reference)
-            except BaseException:
+            except BaseException as error:
                 self._room.give_back(place)
+                if isinstance(error, RunnerDied | RunnerStalled):
+                    self._deaths.note(load.digest, error)
                 raise
             place.size_bytes = runner.loaded.size_bytes + need.working_bytes
             place.admitted = load.admitted
             place.use(load.waiters)
             self._room.fill(place, runner)
+            runner.on_end(lambda: self._ended(load.digest, runner))
             if load.unloads:
                 self._room.leave(place)
             return place
@@ -251,6 +259,12 @@ class Residency:
     async def _start(self, place: Place, reference: Reference) -> Runner:
         memory_bytes = max(0, self._room.bytes_for(place) - PROCESS_BYTES)
         return await self._loading.start(reference, place.digest, place.draft, memory_bytes=memory_bytes)
+
+    def _ended(self, digest: Digest, runner: Runner) -> None:
+        if runner.has_answered:
+            self._deaths.forget(digest)
+        elif runner.death is not None:
+            self._deaths.note(digest, runner.death)
 
     def _forget(self, load: _Load) -> None:
         if self._loads.get(load.digest) is load:

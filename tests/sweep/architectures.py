@@ -210,7 +210,11 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
         "ffn_multipliers": [1.0] * _LAYERS,
         "ffn_dim_divisor": 64,
     },
-    "phi3small": {"dense_attention_every_n_layers": 2, "gegelu_limit": 20.0},
+    "phi3small": {
+        "vocab_size": 100352,  # it writes to logits of tokens of its own, in whatever memory they lie
+        "dense_attention_every_n_layers": 2,
+        "gegelu_limit": 20.0,
+    },
     "phixtral": {"rotary_dim": 8},
     "phimoe": {
         "rope_scaling": {
@@ -256,7 +260,6 @@ NOT_HERE: Mapping[str, str] = {
     "bitnet": "multiplies by a kernel that only Metal has",
     "muse_spark": "normalizes by a kernel that only Metal has",
     "olmo": "needs the library ai2-olmo",
-    "phi3small": "its attention recurses without end in mlx-lm's own code",
     "prism_hadamard_qwen35": "takes no other weights than its own of 2 bits, in shapes of whole Hadamard blocks",
 }
 """Those that mlx-lm itself does not run here, and why."""

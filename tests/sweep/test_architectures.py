@@ -47,6 +47,7 @@ KNOWN = {
     **dict.fromkeys(("longcat_flash_ngram", "minimax_m3_vl"), ALONE),
     **dict.fromkeys(("baichuan_m1", "bailing_moe_linear", "jamba", "mamba"), PROMPTS_ALONE),
     **dict.fromkeys(("nemotron_h", "olmo_hybrid", "recurrent_gemma", "rwkv7"), PROMPTS_ALONE),
+    "phi3small": Batching(joins=False, reads_together=False, reads_in_parts=False),
     "plamo3": Batching(reads_in_parts=False),
 }
 """What mlx-lm 0.32.2 computes otherwise in a batch; the engine finds it out by itself."""

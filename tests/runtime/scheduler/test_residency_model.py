@@ -52,6 +52,8 @@ class Sleeper:
         """Of its caches, once it was told."""
         self._tells: list[Callable[[], None]] = []
         self._has_ended = False
+        self.has_answered = False
+        self.death = None
         self._ending: asyncio.Task[None] | None = None
 
     def on_end(self, tell: Callable[[], None]) -> None:
