@@ -189,7 +189,7 @@ class Prefill:
         reading.layers, reading.waiting = layers, row.tokens[reused:-1]
         grow_by(layers, len(reading.waiting))
         reading.is_long = len(reading.waiting) > SHORT_TOKENS
-        if not always_rewinds(layers):
+        if self._batching.reads_in_parts and not always_rewinds(layers):
             regular = range(_TOKENS_BETWEEN_CHECKPOINTS, len(row.tokens), _TOKENS_BETWEEN_CHECKPOINTS)
             stops = sorted({*row.prepared.boundaries, *regular})
             reading.stops = [stop for stop in stops if reused < stop < len(row.tokens) - 1]
