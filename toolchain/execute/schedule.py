@@ -194,7 +194,7 @@ class Scheduler:
         if label in self._busy or label in self.result.outcomes:
             return
         work = self._graph.fetches[label]
-        if work.catalogue.present(work.file.blob.digest):
+        if work.catalogue.present(work.source, work.file):
             self._finish(label, "present", 0.0)
             return
         self._busy.add(label)
@@ -215,7 +215,7 @@ class Scheduler:
         files = {}
         for fetch in self._graph.fetch_nodes_of(node):
             work = self._graph.fetches[fetch]
-            files[work.file.blob.digest] = work.catalogue.locate(work.file.blob.digest)
+            files[work.file.blob.digest] = work.catalogue.locate(work.source, work.file)
         return ActionRequest(node.label, resolved.key, resolved.record, files, self._steps[node.step].lane)
 
     # -- from events to outcomes

@@ -124,7 +124,7 @@ def _judge_fetches(graph: Graph, lines: dict[str, PlannedAction]) -> None:
         node = graph.nodes[label]
         if label not in wanted:
             lines[label] = _line(node, Status.UNNEEDED, "nothing that runs reads it")
-        elif fetch.catalogue.present(fetch.file.blob.digest):
+        elif fetch.catalogue.present(fetch.source, fetch.file):
             lines[label] = _line(node, Status.PRESENT, "on this machine")
         else:
             lines[label] = _line(node, Status.FETCH, f"from {fetch.source.kind} {fetch.source.identity}")

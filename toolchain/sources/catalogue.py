@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.digest import Digest
 from registry.store.layout import BlobMissing, Store
 from toolchain.lock.errors import StaleLock
 from toolchain.lock.model import LockedFile, LockedSource
 from toolchain.sources.errors import SourceCorrupt, SourceMissing
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.folder import resolve
+from toolchain.spec.recipe_folder import absolute
 
 if TYPE_CHECKING:
     from toolchain.sources.hub import Hub
@@ -47,22 +47,41 @@ class SourceCatalogue:
 
         return self._given_hub or Hub()
 
-    def locate(self, digest: Digest) -> Path:
-        """A readable path whose content has that digest, as verified by an earlier `fetch` on this machine.
+    def locate(self, source: LockedSource, file: LockedFile) -> Path:
+        """A readable path with the content of a locked file, as verified by an earlier `fetch` on this machine.
+
+        It is the source's own, where that is one of several: errors name it, and no other project's.
 
         Raises:
             SourceMissing: nothing on this machine is known to hold it.
         """
-        for path in self._index.paths(digest):
-            return path
-        raise SourceMissing(
-            f"no file on this machine is known to hold {digest}",
-            hint="run the build again: what changed or vanished meanwhile is fetched anew",
-        )
+        paths = tuple(self._index.paths(file.blob.digest))
+        if not paths:
+            raise SourceMissing(
+                f"no file on this machine is known to hold {file.blob.digest}",
+                hint="run the build again: what changed or vanished meanwhile is fetched anew",
+            )
+        own = self._own(source, file) if len(paths) > 1 else ()
+        return next((path for path in paths if path in own), paths[0])
 
-    def present(self, digest: Digest) -> bool:
-        """Whether a file of that content is here and verified. Hashes nothing and asks nobody."""
-        return any(True for _ in self._index.paths(digest, settled=True))
+    def present(self, source: LockedSource, file: LockedFile) -> bool:
+        """Whether a locked file is here and verified. Hashes nothing and asks nobody."""
+        if source.kind == "folder" and not file.derived and (place := self._in_folder(source, file)).is_file():
+            known = self._index.known(place)
+            if known is None or known == file.blob:
+                return known is not None
+        return any(True for _ in self._index.paths(file.blob.digest, settled=True))
+
+    def _own(self, source: LockedSource, file: LockedFile) -> tuple[Path, ...]:
+        """Where a file lies by what its source says."""
+        if file.derived or source.kind == "artifact":
+            return (self._store.path(file.blob.digest),) if self._store.has(file.blob.digest) else ()
+        if source.kind == "folder":
+            return (self._in_folder(source, file),)
+        return tuple(self._hub.cached(source.identity, source.pinned or "", file.path, file.blob.digest))
+
+    def _in_folder(self, source: LockedSource, file: LockedFile) -> Path:
+        return absolute(self._folder.absolute(), source.identity) / file.path
 
     def fetch(
         self,
@@ -88,12 +107,16 @@ class SourceCatalogue:
             HubUnreachable, HubRateLimited, Offline, RepositoryMissing, GatedRepository, RevisionMissing,
             AccessDenied, DiskFull, HubCacheFailure: as `Hub.download`.
         """
+        verification = _Verification(self._index, file, _Meter(file.blob.size_bytes, progress), checkpoint)
+        if source.kind == "folder" and not file.derived:
+            own = resolve(absolute(self._folder.absolute(), source.identity), file.path, source.role)
+            if verification.holds(own, immutable=False):
+                return own
         for path in self._index.paths(file.blob.digest, settled=True):
-            progress(file.blob.size_bytes)
+            verification.meter(file.blob.size_bytes)
             return path
         if file.derived:
             return self._derive(source, file)
-        verification = _Verification(self._index, file, _Meter(file.blob.size_bytes, progress), checkpoint)
         match source.kind:
             case "folder":
                 return self._read_in_place(source, file, verification)
@@ -107,7 +130,7 @@ class SourceCatalogue:
         from toolchain.sources.gguf.again import derive_again  # not loaded by builds without such a source
 
         if not self._store.has(file.blob.digest):
-            folder = (self._folder / source.identity).absolute()
+            folder = absolute(self._folder.absolute(), source.identity)
             for content in derive_again(source, folder, lambda: self._hub).values():
                 self._index.content(self._store.path(self._store.put(content).digest), immutable=True)
         if not self._store.has(file.blob.digest):
@@ -121,7 +144,7 @@ class SourceCatalogue:
         return path
 
     def _read_in_place(self, source: LockedSource, file: LockedFile, verification: _Verification) -> Path:
-        folder = (self._folder / source.identity).absolute()
+        folder = absolute(self._folder.absolute(), source.identity)
         path = resolve(folder, file.path, source.role)
         if not path.is_file():
             raise StaleLock(f"`{file.path}` is gone from `{source.identity}`", where=str(path), hint=_LOCK_AGAIN)

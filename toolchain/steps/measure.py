@@ -8,6 +8,7 @@ from pathlib import Path
 
 from registry import canonical_json
 from registry.digest import Blob
+from registry.errors import MlxbuildError
 from runtime.model.threads import leave_streams_in_order
 from toolchain.gates.perplexity import measure_perplexity
 from toolchain.graph.action import ActionRecord, input_digest
@@ -32,5 +33,11 @@ class MeasureStep:
                 source = context.sources.locate(input_digest(record, path)).absolute()
                 link.symlink_to(source)
                 context.progress(source.stat().st_size)
-            value = measure_perplexity(folder, record.parameters["text"], checkpoint=context.checkpoint)
+            try:
+                value = measure_perplexity(folder, record.parameters["text"], checkpoint=context.checkpoint)
+            except MlxbuildError as error:
+                if str(error.where).startswith(place):  # the folder of links, which is gone by then
+                    error.message = error.message.replace(place, "the base")
+                    error.where = str((folder / "config.json").resolve().parent)
+                raise
         return {"result": context.store.put(canonical_json.encode({"perplexity": value}))}

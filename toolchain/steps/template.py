@@ -12,7 +12,7 @@ from typing import Any
 from registry.digest import Blob
 from registry.errors import UserError
 from runtime.model.files import TEMPLATE_FILE, TOKENIZER_FILE
-from runtime.model.tokenizer import Tokenizer
+from runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
 from toolchain.graph.action import ActionRecord, input_digest
 from toolchain.steps.embedding_facts import EMBEDDING_FILES, find_embedding
 from toolchain.steps.port import StepContext
@@ -20,6 +20,7 @@ from toolchain.steps.tokenizer import TOKENIZER_FILES
 
 TEMPLATE_FILES = (*TOKENIZER_FILES, TEMPLATE_FILE, "chat_template.json", "generation_config.json", *EMBEDDING_FILES)
 """The files of a source that decide its template and facts, besides config.json."""
+_VOCABULARIES = frozenset(TOKENIZER_FILES) - {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}
 _CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 """What `strftime_now` reads while templates are tried: nothing of the result may depend on the day."""
 
@@ -112,7 +113,13 @@ def _tokenizer(files: Mapping[str, Path]) -> Tokenizer:
     with tempfile.TemporaryDirectory() as folder:
         for name, path in files.items():
             (Path(folder) / name).symlink_to(path.absolute())
-        return Tokenizer.open(Path(folder))
+        try:
+            return Tokenizer.open(Path(folder))
+        except TokenizerUnreadable as error:  # it names the folder of links, which is gone by then
+            places = [path for name, path in sorted(files.items()) if name in _VOCABULARIES]
+            error.message = error.message.replace(folder, str(places[0].parent) if places else "the source")
+            error.where = str(places[0]) if places else None
+            raise
 
 
 def _parsed(file: Path, name: str) -> Any:

@@ -40,21 +40,21 @@ def _fetch(catalogue: SourceCatalogue, source: LockedSource, file: LockedFile = 
     pieces: list[int] = []
     path = catalogue.fetch(source, file, pieces.append)
     assert sum(pieces) == file.blob.size_bytes
-    assert catalogue.locate(file.blob.digest).read_bytes() == path.read_bytes()
+    assert catalogue.locate(source, file).read_bytes() == path.read_bytes()
     return path
 
 
 def test_a_hub_file_is_downloaded_once_and_then_known(local_hub: LocalHub, store: Store, tmp_path: Path) -> None:
     source = _hub_source(local_hub.publish("acme/tiny", _FILES))
     catalogue = SourceCatalogue(tmp_path, store)
-    assert not catalogue.present(_FILE.blob.digest)
+    assert not catalogue.present(source, _FILE)
     with pytest.raises(SourceMissing, match=str(_FILE.blob.digest)):
-        catalogue.locate(_FILE.blob.digest)
+        catalogue.locate(source, _FILE)
     path = _fetch(catalogue, source)
     assert path.read_bytes() == _WEIGHTS
     requests = len(local_hub.requests)
     again = pickle.loads(pickle.dumps(catalogue))
-    assert again.present(_FILE.blob.digest)
+    assert again.present(source, _FILE)
     assert _fetch(again, source) == path
     assert len(local_hub.requests) == requests
 
@@ -94,7 +94,7 @@ def test_a_damaged_copy_in_the_clients_cache_is_replaced(
     else:
         path.resolve().write_bytes(damage)
     catalogue = SourceCatalogue(tmp_path, store)
-    assert not catalogue.present(_FILE.blob.digest)
+    assert not catalogue.present(source, _FILE)
     assert _fetch(catalogue, source).read_bytes() == _WEIGHTS
     assert local_hub.count("blob") == 2
 
@@ -113,7 +113,7 @@ def test_wrong_bytes_for_good_are_a_matter_of_trust(local_hub: LocalHub, store: 
         catalogue.fetch(source, _FILE)
     assert caught.value.exit_code == 10
     assert str(_FILE.blob.digest) in caught.value.message
-    assert not catalogue.present(_FILE.blob.digest)
+    assert not catalogue.present(source, _FILE)
     assert local_hub.count("blob") == 2
 
 
@@ -132,7 +132,7 @@ def test_a_folder_file_is_read_in_place(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StaleLock, match="gone"):
         SourceCatalogue(tmp_path, store).fetch(source, _FILE)
     with pytest.raises(SourceMissing):
-        SourceCatalogue(tmp_path, store).locate(_FILE.blob.digest)
+        SourceCatalogue(tmp_path, store).locate(source, _FILE)
 
 
 def test_a_folder_file_that_just_changed_is_hashed_by_the_next_build(
@@ -142,11 +142,11 @@ def test_a_folder_file_that_just_changed_is_hashed_by_the_next_build(
     source = LockedSource("base", "folder", ".", None, None, (_FILE,), ())
     catalogue = SourceCatalogue(tmp_path, store)
     _fetch(catalogue, source)
-    assert not catalogue.present(_FILE.blob.digest)
+    assert not catalogue.present(source, _FILE)
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + 60_000_000_000)
     _fetch(SourceCatalogue(tmp_path, store), source)
-    assert catalogue.present(_FILE.blob.digest)
+    assert catalogue.present(source, _FILE)
 
 
 def test_an_artifact_file_is_a_blob_of_the_store(store: Store, tmp_path: Path) -> None:
@@ -193,6 +193,24 @@ def test_two_processes_download_a_file_once(local_hub: LocalHub, tmp_path: Path)
     assert local_hub.count("blob", "GET") == 1
 
 
+def test_of_equal_bytes_the_own_place_is_named(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 60_000_000_000)
+    source = LockedSource("base", "folder", "./model", None, None, (_FILE,), ())
+    for project in ("a", "b", "c"):
+        (tmp_path / project / "model").mkdir(parents=True)
+        (tmp_path / project / "model" / "model.safetensors").write_bytes(_WEIGHTS)
+        assert not SourceCatalogue(tmp_path / project, store).present(source, _FILE)
+        _fetch(SourceCatalogue(tmp_path / project, store), source)
+    for project in ("c", "a", "b"):
+        catalogue = SourceCatalogue(tmp_path / project, store)
+        place = tmp_path / project / "model" / "model.safetensors"
+        assert catalogue.present(source, _FILE)
+        assert catalogue.fetch(source, _FILE) == catalogue.locate(source, _FILE) == place
+    place.unlink()
+    assert catalogue.fetch(source, _FILE) != place, "what is known to be the same elsewhere is as good"
+
+
 def test_looking_for_files_does_not_load_the_hub_client(tmp_path: Path, home: Home, store: Store) -> None:
     (tmp_path / "model.safetensors").write_bytes(_WEIGHTS)
     snapshot = tmp_path / "hf" / "hub" / "models--acme--tiny" / "snapshots" / ("0" * 40)
@@ -200,7 +218,7 @@ def test_looking_for_files_does_not_load_the_hub_client(tmp_path: Path, home: Ho
     (snapshot / "model.safetensors").write_bytes(_WEIGHTS)
     code = _CHILD.replace("print(", "path = (") + (
         "import toolchain.lock.judge, toolchain.lock.make\n"
-        "assert SourceCatalogue(Path(folder), Store.open(Home(Path(folder) / 'home'))).present(file.blob.digest)\n"
+        "assert SourceCatalogue(Path(folder), Store.open(Home(Path(folder) / 'home'))).present(source, file)\n"
         "assert not {'huggingface_hub', 'mlx', 'requests', 'httpx', 'httpx2'} & set(sys.modules), sys.modules.keys()\n"
         "print(path)\n"
     )
