@@ -14,6 +14,7 @@ from mlxbuild.cli.output import say
 from registry.errors import UserError
 from toolchain.prepare import RECIPE_NAME
 from toolchain.sources.hub import Hub
+from toolchain.sources.pointers import refuse_pointer
 from toolchain.sources.selection import ADAPTER_HINT
 from toolchain.spec.initial import initial_recipe, slug
 from toolchain.spec.recipe_folder import RecipeFolder
@@ -61,6 +62,7 @@ def _folder(path: Path) -> tuple[FolderSource, _Reader]:
 
     def read(name: str) -> bytes | None:
         file = path / name
+        refuse_pointer(file, name)
         return file.read_bytes() if file.is_file() else None
 
     return FolderSource(path.absolute(), written), read

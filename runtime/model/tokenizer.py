@@ -16,6 +16,17 @@ _REPLACEMENT = "\ufffd"
 _LONGEST_HOLD = 64
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _SPACE = "\u2581"
+_OTHER_FORMS = (
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tiktoken.model",
+    "tokenizer.tiktoken",
+    "vocab.json",
+    "vocab.txt",
+)
+"""What transformers makes tokenizers of."""
+_LONGEST_REASON = 200
 
 
 class TokenizerUnreadable(UserError):
@@ -54,7 +65,11 @@ class Tokenizer:
         try:
             return cls(tokenizers.Tokenizer.from_buffer(file.read_bytes().removeprefix(codecs.BOM_UTF8)))
         except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception
-            raise TokenizerUnreadable(f"{TOKENIZER_FILE} cannot be read: {error}", where=str(file)) from None
+            raise TokenizerUnreadable(
+                f"{TOKENIZER_FILE} cannot be read: {_told(error)}",
+                where=str(file),
+                hint="get it again from the model's publisher",
+            ) from None
 
     @property
     def vocabulary_size(self) -> int:
@@ -168,9 +183,23 @@ def _converted(folder: Path) -> Any:
 
         backend = AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
     except Exception as error:  # noqa: BLE001 - each family fails in its own way
+        given = next((name for name in _OTHER_FORMS if (folder / name).is_file()), None)
+        if given is None:
+            raise TokenizerUnreadable(
+                f"the model has no {TOKENIZER_FILE}, and nothing that one could be made of",
+                where=str(folder),
+                hint=f"add the model's {TOKENIZER_FILE}, or name where the tokenizer is: tokenizer: {{hf_repo: ...}}",
+            ) from None
         raise TokenizerUnreadable(
-            f"the model has no {TOKENIZER_FILE}, and transformers cannot make one: {error}",
-            where=str(folder),
-            hint=f"convert the tokenizer once with transformers and add its {TOKENIZER_FILE} to the source",
+            f"{given} cannot be made into a tokenizer: {_told(error)}",
+            where=str(folder / given),
+            hint=f"get it again from the model's publisher, or convert it once with transformers and add its "
+            f"{TOKENIZER_FILE} to the source",
         ) from None
     return backend
+
+
+def _told(error: Exception) -> str:
+    """What a library says, on one line, without the bytes that it stumbled over."""
+    reason = re.sub(r" ?b(['\"]).*\1", "", " ".join(str(error).split()))
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"

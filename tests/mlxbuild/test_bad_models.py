@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,27 @@ def _no_tokenizer(model: Path) -> None:
     (model / "tokenizer.json").unlink()
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 12345\n"
+
+
+def _weights_in_lfs(model: Path) -> None:
+    (model / FIRST).write_bytes(POINTER)
+
+
+def _tokenizer_in_lfs(model: Path) -> None:
+    (model / "tokenizer.json").write_bytes(POINTER)
+
+
+def _consolidated(model: Path) -> None:
+    for number, path in enumerate(sorted(model.glob("model*.safetensors"))):
+        path.rename(model / f"consolidated-{number}.safetensors")
+
+
+def _broken_tokenizer_model(model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+    (model / "tokenizer.model").write_bytes(b"\x0a\xff\xff broken " * 99)
+
+
 DAMAGED = "hint: the file is damaged or not what it claims to be: get it again from its publisher"
 FILE = f"  --> MODEL/{FIRST}"
 
@@ -152,7 +174,56 @@ CASES: dict[str, tuple[Callable[[Path], None], int, list[str]]] = {
         [
             "error[not-finite-weights]: `model.norm.weight` holds NaN or infinity",
             FILE,
-            "hint: the source model is damaged: get it again, or ask its publisher",
+            "hint: the source is damaged: get it again, or ask its publisher",
+        ],
+    ),
+    "weights-in-lfs": (
+        _weights_in_lfs,
+        2,
+        [
+            f"error[lfs-pointer]: `{FIRST}` is a pointer of Git LFS, not the file itself",
+            FILE,
+            "hint: run `git lfs pull` in its repository, or download the file",
+        ],
+    ),
+    "tokenizer-in-lfs": (
+        _tokenizer_in_lfs,
+        2,
+        [
+            "error[lfs-pointer]: `tokenizer.json` is a pointer of Git LFS, not the file itself",
+            "  --> MODEL/tokenizer.json",
+            "hint: run `git lfs pull` in its repository, or download the file",
+        ],
+    ),
+    "consolidated": (
+        _consolidated,
+        2,
+        [
+            "error[source-incomplete]: the source has its weights only as `consolidated-0.safetensors`, whose tensors "
+            "are named as in Mistral's own code",
+            "  --> MODEL",
+            "hint: get the `model*.safetensors` of the repository; most have both, else transformers' script "
+            "convert_mistral_weights_to_hf.py makes them",
+        ],
+    ),
+    "no-tokenizer": (
+        _no_tokenizer,
+        2,
+        [
+            "error[tokenizer-unreadable]: the model has no tokenizer.json, and nothing that one could be made of",
+            "  --> MODEL",
+            "hint: add the model's tokenizer.json, or name where the tokenizer is: tokenizer: {hf_repo: ...}",
+        ],
+    ),
+    "broken-tokenizer-model": (
+        _broken_tokenizer_model,
+        2,
+        [
+            "error[tokenizer-unreadable]: tokenizer.model cannot be made into a tokenizer: Error parsing line in "
+            "MODEL/tokenizer.model",
+            "  --> MODEL/tokenizer.model",
+            "hint: get it again from the model's publisher, or convert it once with transformers and add its "
+            "tokenizer.json to the source",
         ],
     ),
     "broken-template": (
@@ -193,7 +264,7 @@ def test_a_bad_model_is_told_exactly_and_a_mended_one_builds(
     model = mlxbuild.folder / "model"
     spoil(model)
     done = mlxbuild("create", "--progress", "none")
-    told = [line for line in done.err.splitlines() if not line.startswith("locking")]
+    told = [line for line in done.err.splitlines() if not line.startswith(("locking", "[transformers]"))]
     assert [line.replace(str(model), "MODEL").replace(" and 1 more", "") for line in told] == expected
     assert done.code == code
     assert mlxbuild("list", "--json").out == "[]\n"
@@ -241,3 +312,18 @@ def test_a_model_without_a_template_says_so(mlxbuild: CommandLine) -> None:
         f"  --> {digest}",
         "hint: it takes whole prompts alone; a recipe gives a template with `prompt_template`",
     ]
+
+
+def test_of_two_projects_with_equal_files_the_own_one_is_named(mlxbuild: CommandLine, tmp_path: Path) -> None:
+    """Whatever the order of their names is, and which was built first."""
+    _not_a_number(mlxbuild.folder / "model")
+    (mlxbuild.folder / "model" / "tokenizer.json").rename(mlxbuild.folder / "model" / "vocab.json")
+    others = [mlxbuild]
+    for name in ("a", "z"):
+        shutil.copytree(mlxbuild.folder, tmp_path / name)
+        others.append(CommandLine(tmp_path / name, mlxbuild.home))
+    for project in (*others, mlxbuild):
+        done = project("create", "--keep-going", "--progress", "none")
+        places = {line.removesuffix(" and 1 more") for line in done.err.splitlines() if line.startswith("  --> ")}
+        model = project.folder / "model"
+        assert places == {f"  --> {model / FIRST}", f"  --> {model / 'vocab.json'}"}

@@ -20,6 +20,7 @@ from toolchain.sources.errors import CustomCode, DuplicateTensor, SourceCorrupt,
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.folder import folder_files, resolve
 from toolchain.sources.hub import Hub, HubFile
+from toolchain.sources.pointers import refuse_pointer
 from toolchain.sources.selection import ARTIFACT_FILES, select
 from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource
 from toolchain.weights.peft.configuration import PeftConfiguration
@@ -52,6 +53,7 @@ def pin_folder(role: str, source: FolderSource, index: FileIndex) -> LockedSourc
 
     def pin(path: str) -> _Pinned:
         place = resolve(source.path, path, role)
+        refuse_pointer(place, path)
         return _Pinned(path, index.content(place), place, _header_of(place))
 
     paths = folder_files(source.path, role=role)
@@ -114,6 +116,7 @@ def _pin_hub_file(hub: Hub, repository: str, commit: str, file: HubFile, index: 
                     where=f"{repository}@{commit}/{file.path}",
                     hint="try again; check HF_ENDPOINT",
                 )
+        refuse_pointer(place, file.path)
         blob = index.content(place, immutable=True)
     if not is_weights:
         return _Pinned(file.path, blob, place)

@@ -24,6 +24,7 @@ from toolchain.sources.gguf.derived import DerivedModel
 from toolchain.sources.gguf.parts import GgufFiles, OpenFile, local_file, read_gguf_files
 from toolchain.sources.gguf.split import split_paths
 from toolchain.sources.hub import Hub, HubFile
+from toolchain.sources.pointers import refuse_pointer
 from toolchain.spec.resolved import FolderSource, HubSource
 from toolchain.spec.suggest import did_you_mean
 
@@ -48,6 +49,7 @@ def pin_gguf_folder(
     paths = split_paths(source.gguf or "")
     places = {path: resolve(source.path, path, role) for path in paths}
     for path, place in places.items():
+        refuse_pointer(place, path)
         if not place.is_file():
             raise SourceMissing(
                 f"`{path}` is not there", where=str(source.path), hint="all parts of a split file lie side by side"

@@ -104,6 +104,14 @@ def _check_weights(taken: set[str], listed: Sequence[str], where: str) -> None:
             where=where,
             hint="use a revision or repository with safetensors, or convert the weights in a place you can lose",
         )
+    original = sorted(path for path in listed if matches(path, "consolidated*.safetensors"))
+    if original:
+        raise SourceIncomplete(
+            f"the source has its weights only as `{original[0]}`, whose tensors are named as in Mistral's own code",
+            where=where,
+            hint="get the `model*.safetensors` of the repository; most have both, else transformers' script "
+            "convert_mistral_weights_to_hf.py makes them",
+        )
     gguf = sorted(path for path in listed if path.endswith(".gguf"))
     raise SourceIncomplete(
         "the source has no safetensors weights",

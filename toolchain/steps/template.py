@@ -20,7 +20,6 @@ from toolchain.steps.tokenizer import TOKENIZER_FILES
 
 TEMPLATE_FILES = (*TOKENIZER_FILES, TEMPLATE_FILE, "chat_template.json", "generation_config.json", *EMBEDDING_FILES)
 """The files of a source that decide its template and facts, besides config.json."""
-_VOCABULARIES = frozenset(TOKENIZER_FILES) - {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}
 _CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 """What `strftime_now` reads while templates are tried: nothing of the result may depend on the day."""
 
@@ -116,9 +115,9 @@ def _tokenizer(files: Mapping[str, Path]) -> Tokenizer:
         try:
             return Tokenizer.open(Path(folder))
         except TokenizerUnreadable as error:  # it names the folder of links, which is gone by then
-            places = [path for name, path in sorted(files.items()) if name in _VOCABULARIES]
-            error.message = error.message.replace(folder, str(places[0].parent) if places else "the source")
-            error.where = str(places[0]) if places else None
+            name = Path(str(error.where)).name
+            error.where = str(files.get(name, next(iter(files.values())).parent))
+            error.message = error.message.replace(folder, str(next(iter(files.values())).parent))
             raise
 
 
