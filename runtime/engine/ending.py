@@ -40,7 +40,8 @@ def _end_all() -> None:
     It takes a step at most, or a layer of a prompt. Who does not want to wait for that interrupts it: then the system
     ends the process at once, and no library is unloaded.
     """
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) not in _QUIET:
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     living = list(_all)
     for each in living:
@@ -51,9 +52,8 @@ def _end_all() -> None:
 
 def _hold_still() -> None:
     """OpenBLAS ends its threads before a fork, and would wait for ever for those that compute."""
-    global _still
     _forking.acquire()
-    _still = list(_all)
+    _still.extend(_all)
     for each in _still:
         each.hold_still()
 
@@ -61,6 +61,7 @@ def _hold_still() -> None:
 def _go_on() -> None:
     for each in _still:
         each.go_on()
+    _still.clear()
     _forking.release()
 
 
@@ -69,10 +70,10 @@ def _forsake() -> None:
     _forking = threading.Lock()
     for each in _still:
         each.forsake("the process was forked from the one that has the model")
+    _still.clear()
     _all.clear()
 
 
-_QUIET = (None, signal.SIG_IGN, signal.SIG_DFL)
 _all: weakref.WeakSet[Living] = weakref.WeakSet()
 _still: list[Living] = []
 _forking = threading.Lock()
