@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import mlx.core as mx
@@ -89,3 +90,32 @@ def test_what_cannot_be_taken_over_is_refused_by_the_plan(mlxbuild: CommandLine)
         assert "error[unsupported-quantization]: the weights are quantized by `hqq`" in done.err
         assert "--> model/config.json" in done.err
     assert not mlxbuild.store.tags.items()
+
+
+def test_a_folder_of_an_older_mlx_lm_is_built_as_init_says(mlxbuild: CommandLine, tmp_path: Path) -> None:
+    """It named no mode, and `true` for layers that are as all others."""
+    mlxbuild.built()
+    model = mlxbuild.folder / "model"
+    for file in (*model.glob("*.safetensors"), *model.glob("*.index.json")):
+        file.unlink()
+    assert mlxbuild("export", "tiny:int4", str(tmp_path / "exported")).code == 0
+    for file in (tmp_path / "exported").glob("*.safetensors"):
+        shutil.copy(file, model)
+    settings = json.loads((tmp_path / "exported" / "config.json").read_text())
+    del settings["quantization"]["mode"], settings["quantization_config"]
+    settings["quantization"]["model.layers.0.mlp.up_proj"] = True
+    (model / "config.json").write_text(json.dumps(settings))
+    (mlxbuild.folder / "ModelSpec.yaml").write_text(mlxbuild("init", "./model").out)
+    done = mlxbuild("create")
+    assert done.code == 0, done.err
+    assert done.out.startswith("model:keep@1.0 sha256:")
+    assert "mlx-affine-4bit-g64" in mlxbuild("show", "model:keep", "--json").out
+
+
+def test_a_test_that_would_load_the_base_is_refused(mlxbuild: CommandLine) -> None:
+    _packed(mlxbuild.folder / "model")
+    (mlxbuild.folder / "text.txt").write_text("ab" * 40)
+    _recipe(mlxbuild, "tests:", "  - perplexity: {dataset: text.txt, max_increase_vs_base: 5%}")
+    done = mlxbuild("plan")
+    assert done.code == 2
+    assert "compares with the base, which another tool has quantized" in done.err

@@ -304,6 +304,12 @@ class _Compiler:
                 where=str(self._spec.recipe),
                 hint="set `max` instead; `mlxbuild verify --against-source` compares the tensors themselves",
             )
+        if self._configuration.literals:
+            raise UnusableSource(
+                f"the test `{gate.name}` compares with the base, which another tool has quantized: it is not loaded so",
+                where=str(self._spec.recipe),
+                hint="set `max` instead",
+            )
         return Node(
             self._label("measure", gate.name),
             "measure",

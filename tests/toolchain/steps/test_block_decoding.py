@@ -146,6 +146,15 @@ def test_a_format_means_its_numbers(name: str, tmp_path: Path, store: Store) -> 
     assert_loads(built)
 
 
+def test_numbers_under_a_rounded_scale_are_rounded_anew(tmp_path: Path, store: Store) -> None:
+    """Scales of small weights lie where E4M3 is coarse: left as they are, their numbers would be off by a third."""
+    means = write_packed(tmp_path / "source", "llama", nvfp4(0.0000123, "modelopt", 0.004), MODELOPT)
+    built = BlockBuild(store, tmp_path / "source", variant(tmp_path, KEEP)).assemble(tmp_path / "built")
+    found = built_numbers(built)
+    for weight, numbers in means.items():
+        assert np.linalg.norm(found[weight] - numbers) < 0.16 * np.linalg.norm(numbers), weight
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_format_as_floats(name: str, tmp_path: Path, store: Store) -> None:
     """`quantization: bf16` decodes whatever the source has."""

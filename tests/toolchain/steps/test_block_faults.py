@@ -160,6 +160,13 @@ def test_missing_experts_are_told(store: Store, tmp_path: Path) -> None:
         BlockBuild(store, folder, variant(folder, INT4)).run()
 
 
+def test_integers_under_any_name_are_refused(store: Store, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "source", "mixtral")
+    edit(folder, "model.layers.0.input_layernorm.weight", 1, dtype=mx.int64)
+    with pytest.raises(UnusableModel, match="is stored as I64, where the architecture wants floats"):
+        BlockBuild(store, folder, variant(folder, NONE)).run()
+
+
 def test_quantized_weights_are_not_quantized_again(store: Store, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "source", "qwen3")
     once = BlockBuild(store, folder, variant(folder, INT8)).assemble(tmp_path / "once")

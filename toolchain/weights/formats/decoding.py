@@ -28,6 +28,7 @@ DECODERS: Final[Mapping[str, str]] = {
     "mxfp8-scales": "toolchain.weights.formats.decoders.fp8:rows_of_exponents",
     "nvfp4-dense": "toolchain.weights.formats.decoders.nvfp4:rows_as_floats",
     "nvfp4-scales": "toolchain.weights.formats.decoders.nvfp4:rows_of_scales",
+    "nvfp4-weight": "toolchain.weights.formats.decoders.nvfp4:rows_of_weight",
     "packed-biases": "toolchain.weights.formats.decoders.affine:rows_of_packed_biases",
     "packed-scales": "toolchain.weights.formats.decoders.affine:rows_of_packed_scales",
     "stored": "toolchain.weights.formats.decoders.stored:rows_as_stored",

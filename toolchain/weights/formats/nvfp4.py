@@ -2,7 +2,8 @@
 for the whole tensor. Loads no MLX.
 
 MLX's nvfp4 is the same, without the scale of the whole tensor (its dense layers take none). So that scale is folded
-into the others: exactly, where each product is a number of E4M3, and rounded to the nearest one where it is not.
+into the others: exactly, where each product is a number of E4M3, and rounded to the nearest one where it is not; the
+numbers under a rounded scale are then rounded anew.
 ModelOpt calls it `weight_scale_2` and multiplies by it, compressed-tensors `weight_global_scale` and divides.
 """
 
@@ -55,10 +56,10 @@ def _decoded(
     *lead, half = weight.shape
     parameters = {"divides": whole.name.endswith("weight_global_scale")}
     scales = {"scale": scale, "whole": whole}
+    parts = {"weight": weight, **scales}
     if packing.dense:
-        shape, parts = (*lead, half * 2), {"weight": weight, **scales}
-        return (DecodedTensor(f"{module}.weight", packing.dtype, shape, "nvfp4-dense", parameters, parts),)
+        return (DecodedTensor(f"{module}.weight", packing.dtype, (*lead, half * 2), "nvfp4-dense", parameters, parts),)
     return (
-        DecodedTensor(f"{module}.weight", "U32", (*lead, half // 4), "stored", {}, {"weight": weight}),
+        DecodedTensor(f"{module}.weight", "U32", (*lead, half // 4), "nvfp4-weight", parameters, parts),
         DecodedTensor(f"{module}.scales", "U8", scale.shape, "nvfp4-scales", parameters, scales),
     )

@@ -1,4 +1,9 @@
-"""Decodes NVFP4 weights: the scale of the whole tensor folded into those of the groups, or everything as floats."""
+"""Decodes NVFP4 weights: the scale of the whole tensor folded into those of the groups, or everything as floats.
+
+A folded scale that had to be rounded, by up to a half where it is near the smallest of E4M3, would pull all of its
+numbers along. So each of these goes to the E2M1 number that is nearest under the folded scale; under one that is exact
+it is the same as before.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,29 @@ import mlx.core as mx
 
 from toolchain.weights.decoded import DecodedTensor
 from toolchain.weights.dtypes import MLX_DTYPES
+from toolchain.weights.formats.decoders.bits import unpacked
 from toolchain.weights.formats.decoders.floats import cast
 from toolchain.weights.formats.decoding import Decoded, Parts
+
+_LARGEST = 448.0
+"""Of E4M3."""
+_MIDDLES = (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0)
+"""Between the numbers of E2M1: 0, 0.5, 1, 1.5, 2, 3, 4 and 6."""
+
+
+def rows_of_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """E2M1 numbers, eight a word, for the folded scales. Parameter as below."""
+    words = parts.rows("weight", begin, end).view(mx.uint32)
+    products, folded = _folded(tensor, parts, begin, end)
+    if mx.array_equal(folded, products).item():
+        return Decoded(words)
+    codes = unpacked(words, 4).astype(mx.uint8).reshape(*products.shape, 16)
+    ratios = mx.where(folded == 0, mx.array(0.0), products / mx.where(folded == 0, mx.array(1.0), folded))
+    wanted = mx.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])[codes & 7] * ratios[..., None]
+    nearest = sum((wanted > middle).astype(mx.uint8) for middle in _MIDDLES)
+    found = ((codes & 8) | nearest).astype(mx.uint32).reshape(end - begin, -1, 8)
+    packed = (found << (mx.arange(8, dtype=mx.uint32) * 4)).sum(axis=-1).astype(mx.uint32)
+    return Decoded(packed, "exact" if mx.array_equal(packed, words).item() else "rounded")
 
 
 def rows_of_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
@@ -15,10 +41,8 @@ def rows_of_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
 
     Parameter: `divides`, whether the tensor's scale divides.
     """
-    products = _scales(tensor, parts, begin, end)
-    folded = mx.to_fp8(products)
-    same = mx.all(mx.from_fp8(folded, dtype=mx.float32) == products)
-    return Decoded(folded, "exact" if same.item() else "rounded")
+    products, folded = _folded(tensor, parts, begin, end)
+    return Decoded(mx.to_fp8(folded), "exact" if mx.array_equal(folded, products).item() else "rounded")
 
 
 def rows_as_floats(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
@@ -27,6 +51,12 @@ def rows_as_floats(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
     ones = mx.full((end - begin, tensor.shape[-1] // 16), 0x38, dtype=mx.uint8)  # 1 as E4M3
     numbers = mx.dequantize(words, ones, group_size=16, bits=4, mode="nvfp4", dtype=mx.float32)
     return cast(numbers * mx.repeat(_scales(tensor, parts, begin, end), 16, axis=1), MLX_DTYPES[tensor.dtype])
+
+
+def _folded(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> tuple[mx.array, mx.array]:
+    """The products of both scales, and the numbers of E4M3 that are nearest to them."""
+    products = _scales(tensor, parts, begin, end)
+    return products, mx.from_fp8(mx.to_fp8(mx.clip(products, -_LARGEST, _LARGEST)), dtype=mx.float32)
 
 
 def _scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx.array:
