@@ -172,18 +172,26 @@ def test_a_format_as_floats(name: str, tmp_path: Path, store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("family", "name"),
-    [("deepseek_v3", "fp8-blocks"), ("deepseek_v3", "packed-32"), ("llama", "awq"), ("qwen3", "awq")],
+    [
+        ("deepseek_v3", "fp8-blocks"),
+        ("deepseek_v3", "packed-32"),
+        ("llama", "awq"),
+        ("qwen3", "awq"),
+        ("llama", "awq-called-gptq"),
+    ],
 )
 def test_what_mlx_lm_loads_itself_is_equal_to_the_bit(family: str, name: str, tmp_path: Path, store: Store) -> None:
-    pack, settings, _ = {**FORMATS, "packed-32": (pack_quantized(4, 32, symmetric=True), INT, "")}[name]
-    half = mx.float16 if name == "awq" else mx.bfloat16
+    others = {"packed-32": (pack_quantized(4, 32, symmetric=True), INT, ""), "awq-called-gptq": (awq(64), UNEVEN, "")}
+    pack, settings, _ = {**FORMATS, **others}[name]
+    is_awq = name.startswith("awq")
+    half = mx.float16 if is_awq else mx.bfloat16
     write_packed(tmp_path / "source", family, pack, settings, dtype=half)
     # mlx-lm rounds AWQ's biases to the dtype of the scales; by default they are kept in float32 here.
-    spec = variant(tmp_path, KEEP, dtype="float16" if name == "awq" else None)
+    spec = variant(tmp_path, KEEP, dtype="float16" if is_awq else None)
     build = BlockBuild(store, tmp_path / "source", spec, slice_bytes=1 << 12)
     expected, _ = reference(tmp_path / "source", None)
     assert_same(build.assemble(tmp_path / "built"), expected)
-    if name == "awq":
+    if is_awq:
         assert set(accuracies(build).values()) == {"near"}
 
 

@@ -123,6 +123,8 @@ def test_an_algorithm_that_is_not_known_is_refused_by_name() -> None:
             {"quant_method": "modelopt", "quant_algo": "NVFP4"},
             "is no single scale",
         ),
+        (table(e__up_weight_scale=("F8_E4M3", (4, 4))), {"quant_method": "modelopt"}, "a form of `modelopt`"),
+        (table(e__up_weight=("U8", (4, 4))), {"quant_method": "modelopt"}, "the way of `modelopt`"),
         (table(a__weight=("U8", (4, 4))), {"quant_method": "bitnet"}, "can only stay so"),
         (table(a_blocks=("U8", (4, 4))), {"quant_method": "mxfp4"}, "can only stay so"),
     ],

@@ -31,6 +31,7 @@ MXFP8: Final = QuantizationScheme("mxfp8", 8, 32)
 _E4M3: Final = "F8_E4M3"
 _SCALES: Final = ("weight_scale_inv", "weight_scale", "qscale_weight", "scale_weight")
 """What a scale of `x.weight` is called after `x.`; one of a tensor without that ending has its suffix."""
+_ENDINGS: Final = ("scale", "scale_inv", "scale_2")
 _EXPONENTS: Final = ("F8_E8M0", "U8")
 
 
@@ -51,6 +52,8 @@ def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
             )
         if tensor.dtype != _E4M3 and not (packing.method == "mxfp8" and _is_bytes(tensor)):
             continue
+        if name.endswith(_ENDINGS):
+            raise misfit(tensor, f"is a scale of a form of `{packing.method}` that cannot be taken over")
         scale = _scale_of(name, table)
         used.add(name)
         if scale is None:

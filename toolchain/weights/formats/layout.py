@@ -9,7 +9,7 @@ from typing import Any, Final
 from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
 from toolchain.weights.decoded import DecodedTensor, ModelTensor
 from toolchain.weights.facts import scheme_to_json
-from toolchain.weights.formats.fp8 import MXFP8, take_fp8
+from toolchain.weights.formats.fp8 import take_fp8
 from toolchain.weights.formats.gptq import take_gptq
 from toolchain.weights.formats.nvfp4 import take_nvfp4
 from toolchain.weights.formats.packed import MXFP4, take_packed
@@ -26,8 +26,8 @@ _FAMILIES: Final = (take_nvfp4, take_gptq, take_packed, take_fp8)
 """In this order: each sees what those before it have left."""
 
 _METHODS: Final = frozenset({"awq", "compressed-tensors", "fbgemm_fp8", "fp8", "gptq", "modelopt", "mxfp8"})
-_BY_ARCHITECTURE: Final = {"mxfp4": MXFP4, "mxfp8": MXFP8}
-"""Methods whose tensors mlx-lm's own code for an architecture arranges, with what they then are."""
+_MXFP4: Final = "mxfp4"
+"""Of gpt-oss: mlx-lm's own code for the architecture arranges its blocks."""
 _BITNET: Final = "bitnet"
 
 _IDLE: Final = frozenset(
@@ -36,7 +36,7 @@ _IDLE: Final = frozenset(
 )
 """Last names of tensors that are of use only where activations are quantized too."""
 
-_INTEGERS: Final = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
+_INTEGERS: Final = frozenset({"U8", "I8", "U16", "I16", "U32", "I32", "U64"})
 _UNQUANTIZED: Final = "give the model in float16, bfloat16 or float32, or one that MLX has quantized"
 
 
@@ -74,13 +74,13 @@ def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: Rea
     if packing.method == _BITNET:
         _refuse_floats(packing)
         return Layout(tuple(table.values()))
-    if packing.method not in (None, *_METHODS, *_BY_ARCHITECTURE):
+    if packing.method not in (None, _MXFP4, *_METHODS):
         raise UnsupportedQuantization(
             f"the weights are quantized by `{packing.method}`, which cannot be taken over",
             where=_CONFIGURATION,
             hint=_UNQUANTIZED,
         )
-    if packing.method == "mxfp4":
+    if packing.method == _MXFP4:
         _refuse_floats(packing)
         return Layout(tuple(table.values()), _configured(config, MXFP4))
     layout = _taken_over(table, config, packing)
@@ -138,7 +138,8 @@ def _taken_over(table: Mapping[str, SourceTensor], config: Mapping[str, Any], pa
     if tensors:
         left = {name: tensor for name, tensor in left.items() if name.rpartition(".")[2] not in _IDLE}
     for name, tensor in left.items():
-        if tensor.dtype in _INTEGERS and name.endswith(".weight"):
+        is_matrix = packing.method is not None and len(tensor.shape) > 1
+        if tensor.dtype in _INTEGERS and (name.endswith(".weight") or is_matrix):
             raise _unexplained(tensor, packing)
     if not tensors:
         return Layout(tuple(table.values()))
