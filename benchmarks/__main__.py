@@ -20,6 +20,7 @@ _QUESTIONS = {
     "transfers": "push and pull at a registry beside oras-py and skopeo",
     "action_overhead": "what the scheduler adds to an action",
     "serving": "serve beside mlx_lm.server: tokens per second",
+    "first_minute": "a real model: its first requests after a load; one stream beside mlx_lm.server and llama.cpp",
     "front": "what HTTP adds to a request; how fast serve starts; 500 streams",
     "runner_overhead": "what a model's own process adds to its answers",
     "engine": "the engine beside mlx_lm's bare loop: tokens per second, waiting times, a cold run",

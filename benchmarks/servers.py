@@ -1,7 +1,12 @@
-"""Starts servers as a person would, ours and mlx-lm's, and ends them. What is asked of them is decided elsewhere."""
+"""Starts servers as a person would, ours, mlx-lm's and llama.cpp's, and ends them.
+
+What is asked of them is decided elsewhere."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -47,6 +52,30 @@ def mlx_lm(folder: Path, *options: str) -> Iterator[Server]:
     port = _free_port()
     command = [sys.executable, "-m", "mlx_lm", "server", "--model", folder, "--port", str(port), *options]
     with _running([*command, "--log-level", "ERROR"], port, "/health", {"LD_PRELOAD": OPENBLAS}) as server:
+        yield server
+
+
+def llama_cpp_command() -> list[str] | None:
+    """How llama.cpp is served on this machine: by its own program, or by the one of its Python package; else None."""
+    if program := shutil.which("llama-server"):
+        return [program]
+    has_package = all(importlib.util.find_spec(name) for name in ("llama_cpp", "uvicorn"))
+    return [sys.executable, "-m", "llama_cpp.server"] if has_package else None
+
+
+@contextmanager
+def llama_cpp(file: Path) -> Iterator[Server]:
+    """llama.cpp over a GGUF file, with as many threads as there are cores.
+
+    Raises:
+        RuntimeError: it is not there.
+    """
+    command = llama_cpp_command()
+    if command is None:
+        raise RuntimeError("there is neither llama-server nor llama_cpp with its server")
+    port = _free_port()
+    threads = ["--threads" if len(command) == 1 else "--n_threads", str(os.cpu_count())]
+    with _running([*command, "--model", file, "--port", str(port), *threads], port, "/v1/models", {}) as server:
         yield server
 
 

@@ -24,7 +24,7 @@ class Stream:
     """One answer."""
 
     tokens: int
-    """As the server counts them."""
+    """As the server counts them; parts of text where it does not."""
     began: float
     """By the clock of `time.perf_counter`, as all times here."""
     arrivals: tuple[float, ...]
@@ -114,6 +114,7 @@ class _Reply(asyncio.Protocol):
 def _read(parts: Sequence[tuple[float, bytes]], began: float) -> Stream:
     arrivals, texts, tokens = [], [], None
     line = b""
+    is_whole = any(b"data: [DONE]" in data for _, data in parts)
     for arrival, data in parts:
         *lines, line = (line + data).split(b"\n")
         for event in (json.loads(each[6:]) for each in lines if each.startswith(b"data: {")):
@@ -122,6 +123,6 @@ def _read(parts: Sequence[tuple[float, bytes]], began: float) -> Stream:
             if delta.get("content"):
                 arrivals.append(arrival)
                 texts.append(delta["content"])
-    if tokens is None or not arrivals:
+    if not is_whole or not arrivals:
         raise StreamBroken(f"an answer had no end: {''.join(texts)!r}")
-    return Stream(tokens, began, tuple(arrivals), "".join(texts))
+    return Stream(len(texts) if tokens is None else tokens, began, tuple(arrivals), "".join(texts))

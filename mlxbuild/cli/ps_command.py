@@ -24,11 +24,13 @@ def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
         say_json(models)
     elif models:
         say_table(
-            ("NAME", "DIGEST", "SIZE", "HELD", "DRAFT", "CONTEXT", "REQUESTS", "UNTIL"),
+            ("NAME", "DIGEST", "DISK", "WEIGHTS", "MEMORY", "HELD", "DRAFT", "CONTEXT", "REQUESTS", "UNTIL"),
             [
                 (
                     model["name"],
                     model["digest"][:12],
+                    "-" if model["size_disk"] is None else format_bytes(model["size_disk"]),
+                    format_bytes(model["memory"]["weights"]),
                     format_bytes(model["size"]),
                     _held(model["holding"], model["kv_bits"], model["batched"]),
                     "-" if model["draft"] is None else model["draft"]["name"],

@@ -7,6 +7,7 @@ import json
 import typer
 
 from mlxbuild.cli.holding import weights_told
+from mlxbuild.cli.memory import expected_need, memory_content, memory_told
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import find, open_store
 from registry.artifact.reader import Artifact
@@ -14,6 +15,7 @@ from registry.errors import UserError
 from registry.quantities import format_bytes
 from runtime.model.batched import recall
 from runtime.model.files import FACTS_FILE, TEMPLATE_FILE
+from runtime.scheduler.need import Need
 from toolchain.weights.accuracy import accuracies_of, accuracy_content
 from toolchain.weights.accuracy import told as accuracy_told
 
@@ -50,9 +52,9 @@ def show(
             hint = "it takes whole prompts alone; a recipe gives a template with `prompt_template`"
             say(_carried(artifact, TEMPLATE_FILE, "has no chat template", hint))
         elif as_json:
-            say_json(_describe(artifact, recall(store.home, digest)))
+            say_json(_describe(artifact, recall(store.home, digest), expected_need(store, digest)))
         else:
-            _print(artifact, recall(store.home, digest), with_files=files)
+            _print(artifact, recall(store.home, digest), expected_need(store, digest), with_files=files)
 
 
 def _carried(artifact: Artifact, path: str, lack: str, hint: str) -> str:
@@ -61,10 +63,11 @@ def _carried(artifact: Artifact, path: str, lack: str, hint: str) -> str:
     return artifact.read(path).decode()
 
 
-def _describe(artifact: Artifact, batched: str | None) -> dict[str, object]:
+def _describe(artifact: Artifact, batched: str | None, need: Need | None) -> dict[str, object]:
     return {
         "digest": str(artifact.digest),
         "size": artifact.size_bytes,
+        "memory": memory_content(artifact, need),
         "annotations": dict(artifact.annotations),
         "config": dict(artifact.config),
         "defaults": _read_json(artifact, "mlxbuild/defaults.json"),
@@ -83,7 +86,7 @@ def _describe(artifact: Artifact, batched: str | None) -> dict[str, object]:
     }
 
 
-def _print(artifact: Artifact, batched: str | None, *, with_files: bool) -> None:
+def _print(artifact: Artifact, batched: str | None, need: Need | None, *, with_files: bool) -> None:
     descriptor, settings = artifact.config["descriptor"], artifact.config["config"]
     say(f"{descriptor.get('title', descriptor['name'])}  {artifact.digest}")
     if descriptor.get("description"):
@@ -98,6 +101,7 @@ def _print(artifact: Artifact, batched: str | None, *, with_files: bool) -> None
         "licenses": ", ".join(descriptor.get("licenses", [])),
         "revision": descriptor.get("revision"),
         "size": format_bytes(artifact.size_bytes),
+        "in memory": memory_told(artifact, need),
         "batches": batched,
     }
     for key, value in lines.items():

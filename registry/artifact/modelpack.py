@@ -175,6 +175,17 @@ def parameter_size(count: int) -> str:
     return f"{tenths // 10}.{tenths % 10}{letter}"
 
 
+def parameter_count(size: str) -> int:
+    """About the count that `parameter_size` wrote so.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    scales = {letter: scale for scale, letter in _SCALES} | {"K": 1000}
+    number, letter = size[:-1], size[-1:]
+    return round(float(number) * scales[letter]) if letter in scales else round(float(size))
+
+
 def _capabilities(capabilities: Capabilities) -> dict[str, Any]:
     return _present(
         inputTypes=["text"],

@@ -51,7 +51,7 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
     from runtime.model.architecture import model_classes
 
     leave_streams_in_order()
-    require_bytes(weights_bytes(folder), "the weights take")
+    require_bytes(weights_bytes(folder), "as stored, the weights take")
     try:
         model, config = utils().load_model(folder, lazy=True, get_model_classes=model_classes)
         room = (available_bytes() if memory_bytes is None else memory_bytes) // 2

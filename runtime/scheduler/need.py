@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from importlib.metadata import distributions
 
 from registry.artifact.files import FileRole
+from registry.artifact.modelpack import parameter_count
 from registry.artifact.reader import Artifact
 from registry.digest import Digest
+from registry.quantities import format_bytes
 from registry.store.layout import Store
 from runtime.model.facts import ModelFacts
 from runtime.model.files import FACTS_FILE
@@ -36,6 +40,12 @@ class Need:
         """The process, and its caches."""
         return PROCESS_BYTES + self.cache_bytes
 
+    @property
+    def told(self) -> str:
+        """What it is made of, for people."""
+        weights, context = format_bytes(self.weights_bytes), format_bytes(self.cache_bytes)
+        return f"weights as stored {weights}, context {context}, process {format_bytes(PROCESS_BYTES)}"
+
     @classmethod
     def of(cls, store: Store, *digests: Digest) -> Need:
         """What artifacts need that are held by one process: a model, and perhaps its draft.
@@ -59,6 +69,19 @@ def facts_of(store: Store, digest: Digest) -> ModelFacts:
         BlobMissing, BlobCorrupt, InvalidManifest, BrokenFacts: they cannot be read.
     """
     return ModelFacts.from_json(Artifact.open(store, digest).read(FACTS_FILE))
+
+
+def held_bytes(artifact: Artifact) -> int | None:
+    """What weights come to as float32, the form in which a CPU holds them where memory allows; about, from the count of
+    parameters. None where they are held as stored, as on GPUs, or where nobody counted.
+    """
+    count = artifact.config.get("config", {}).get("paramSize")
+    return None if count is None or _has_gpu() else 4 * parameter_count(str(count))
+
+
+def _has_gpu() -> bool:
+    """Whether MLX was installed for one; to ask MLX itself would take longer than all else."""
+    return sys.platform == "darwin" or any(each.name.startswith("mlx-cuda") for each in distributions())
 
 
 def _cache_bytes(facts: ModelFacts) -> int:

@@ -36,7 +36,10 @@ class Resident:
     """The one it was loaded by."""
     digest: Digest
     size_bytes: int
-    """Of its weights as they are held, and its working memory."""
+    """Of its weights as they are held, its caches and its process, with those of a draft."""
+    weights_bytes: int
+    cache_bytes: int
+    """What is counted for a context."""
     expires_at: datetime | None
     """When it goes if nothing more is asked of it; None is never."""
     context_length: int
@@ -118,6 +121,8 @@ class Place:
             self.name,
             self.digest,
             self.size_bytes,
+            loaded.size_bytes,
+            self.cache_bytes,
             expires_at,
             loaded.context_length,
             loaded.holding,

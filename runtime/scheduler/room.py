@@ -69,7 +69,7 @@ class Room:
         if claim.need.total_bytes > self._budget_bytes:
             raise ModelTooLarge(
                 f"the model needs {format_bytes(claim.need.total_bytes)} of memory, and models may take "
-                f"{format_bytes(self._budget_bytes)}",
+                f"{format_bytes(self._budget_bytes)}: {claim.need.told}",
                 where=claim.name,
                 hint="raise the server's memory limit, or take a smaller variant",
             )

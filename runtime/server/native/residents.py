@@ -45,10 +45,12 @@ def _entry(store: Store, resident: Resident) -> dict[str, Any]:
     name = display_name(resident.name)
     holding = resident.holding
     is_on_gpu = holding.device == "gpu"
+    told, disk_bytes = {}, None
     try:
-        told = details(describe(store, resident.digest))
+        model = describe(store, resident.digest)
+        told, disk_bytes = details(model), model.size_bytes
     except MlxbuildError:  # it was removed from the store, and lives on in memory
-        told = {}
+        pass
     return {
         "name": name,
         "model": name,
@@ -57,6 +59,12 @@ def _entry(store: Store, resident: Resident) -> dict[str, Any]:
         "details": told,
         "expires_at": (resident.expires_at or datetime.now(UTC) + _FOREVER).astimezone().isoformat(),
         "size_vram": resident.size_bytes if is_on_gpu else 0,
+        "size_disk": disk_bytes,
+        "memory": {
+            "weights": resident.weights_bytes,
+            "context": resident.cache_bytes,
+            "process": resident.size_bytes - resident.weights_bytes - resident.cache_bytes,
+        },
         "context_length": resident.context_length,
         "holding": {
             "device": holding.device,

@@ -47,10 +47,24 @@ def test_run_asks_the_server(command: Command) -> None:
     assert model["holding"]["compiled"] is False, "tests compile nothing"
     listed = command("ps").stdout
     assert "hello:" in listed
+    assert listed.splitlines()[0].split()[2:5] == ["DISK", "WEIGHTS", "MEMORY"]
     assert "in 59 min" in listed or "in 1 h" in listed
     assert command("stop", "hello").stdout == "stopped hello\n"
     assert command("stop", "hello").stdout == "hello was not in memory\n"
     assert command("ps").stdout == "no models are in memory\n"
+
+
+def test_show_tells_of_memory_what_ps_tells_of_a_loaded_model(command: Command) -> None:
+    shown = json.loads(command("show", "hello:int4", "--json").stdout)
+    command("run", "hello:int4", "What is a lock?", "--keepalive", "1h")
+    (model,) = json.loads(command("ps", "--json").stdout)
+    memory = shown["memory"]
+    assert (memory["context"], memory["process"]) == (model["memory"]["context"], model["memory"]["process"])
+    assert shown["size"] == pytest.approx(model["size_disk"], rel=0.1)
+    if model["holding"]["device"] == "cpu":
+        assert memory["held_as"] == model["holding"]["dtype"] == "float32"
+        assert memory["weights"] == pytest.approx(model["memory"]["weights"], rel=0.1)
+        assert "held as float32 on a CPU" in command("show", "hello:int4").stdout
 
 
 def test_run_does_without_a_server(command: Command) -> None:

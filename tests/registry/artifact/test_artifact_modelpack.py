@@ -161,3 +161,4 @@ def test_build_refuses_what_cannot_be_right(store: Store, description: ArtifactD
 )
 def test_parameter_size_has_one_digit_behind_the_point(count: int, text: str) -> None:
     assert modelpack.parameter_size(count) == text
+    assert modelpack.parameter_size(modelpack.parameter_count(text)) == text

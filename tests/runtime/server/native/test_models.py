@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from registry.digest import Digest
+from runtime.scheduler.need import PROCESS_BYTES
 from runtime.server.application import Application
 from tests.runtime.server.native.asking import error
 
@@ -162,6 +163,9 @@ def test_stop_and_ps(hello: httpx.Client) -> None:
     assert datetime.fromisoformat(entry["expires_at"]).year > 2300
     assert entry["context_length"] == 2048
     assert entry["size"] >= entry["size_vram"]
+    assert entry["size"] == sum(entry["memory"].values())
+    assert 0 < entry["size_disk"] < entry["memory"]["weights"], "int8 is held as float32 on a CPU"
+    assert entry["memory"]["process"] == PROCESS_BYTES
     stop = {"model": "hello:INT8@1.0"}
     assert hello.post("/api/stop", json=stop).json() == {"model": "hello:INT8@1.0", "unloaded": True}
     assert hello.post("/api/stop", json=stop).json()["unloaded"] is False

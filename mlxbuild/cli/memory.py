@@ -1,0 +1,41 @@
+"""What an artifact will take in memory on this machine, before it is loaded. What loaded ones take is told by `ps`."""
+
+from __future__ import annotations
+
+from registry.artifact.reader import Artifact
+from registry.digest import Digest
+from registry.errors import MlxbuildError
+from registry.quantities import format_bytes
+from registry.store.layout import Store
+from runtime.scheduler.need import PROCESS_BYTES, Need, held_bytes
+
+
+def expected_need(store: Store, digest: Digest) -> Need | None:
+    """None for what is no model that runs as it is."""
+    try:
+        return Need.of(store, digest)
+    except MlxbuildError:
+        return None
+
+
+def memory_content(artifact: Artifact, need: Need | None) -> dict[str, object] | None:
+    """In bytes, for programs."""
+    if need is None:
+        return None
+    held = held_bytes(artifact)
+    return {
+        "weights": need.weights_bytes if held is None else held,
+        "held_as": "stored" if held is None else "float32",
+        "context": need.cache_bytes,
+        "process": PROCESS_BYTES,
+    }
+
+
+def memory_told(artifact: Artifact, need: Need | None) -> str | None:
+    """In one phrase."""
+    if need is None:
+        return None
+    held = held_bytes(artifact)
+    weights = format_bytes(need.weights_bytes if held is None else held)
+    form = "" if held is None else " (held as float32 on a CPU that has room for it)"
+    return f"weights {weights}{form}, context {format_bytes(need.cache_bytes)}, process {format_bytes(PROCESS_BYTES)}"
