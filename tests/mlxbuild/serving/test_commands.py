@@ -55,8 +55,8 @@ def test_run_asks_the_server(command: Command) -> None:
 
 
 def test_show_tells_of_memory_what_ps_tells_of_a_loaded_model(command: Command) -> None:
-    shown = json.loads(command("show", "hello:int4", "--json").stdout)
-    command("run", "hello:int4", "What is a lock?", "--keepalive", "1h")
+    shown = json.loads(command("show", "hello", "--json").stdout)
+    command("run", "hello", "What is a lock?", "--keepalive", "1h")
     (model,) = json.loads(command("ps", "--json").stdout)
     memory = shown["memory"]
     assert (memory["context"], memory["process"]) == (model["memory"]["context"], model["memory"]["process"])
@@ -64,7 +64,7 @@ def test_show_tells_of_memory_what_ps_tells_of_a_loaded_model(command: Command) 
     if model["holding"]["device"] == "cpu":
         assert memory["held_as"] == model["holding"]["dtype"] == "float32"
         assert memory["weights"] == pytest.approx(model["memory"]["weights"], rel=0.1)
-        assert "held as float32 on a CPU" in command("show", "hello:int4").stdout
+        assert "held as float32 on a CPU" in command("show", "hello").stdout
 
 
 def test_run_does_without_a_server(command: Command) -> None:
