@@ -206,7 +206,7 @@ def test_nothing_is_loaded_that_is_not_admitted(hello_store: Store) -> None:
 def test_what_is_above_the_memory_budget_is_a_clear_error(hello_store: Store) -> None:
     async def scenario() -> None:
         async with residency(hello_store, Limits(memory_bytes=10_000_000)) as models:
-            with pytest.raises(ModelTooLarge, match=r"take 10 MB: weights as stored \d+ kB, context .*, process 134 MB$"):
+            with pytest.raises(ModelTooLarge, match=r"take 10 MB: weights as stored .*, process 134 MB$"):
                 async with models.lease(INT4):
                     pytest.fail("there is no room")
 
