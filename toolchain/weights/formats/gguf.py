@@ -45,7 +45,7 @@ def rows_of_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
         if (exponents == _NO_EXPONENT).any():
             raise UnreadableBlocks(f"`{tensor.name}` holds a scale that is no number", hint="get the file again")
         return Decoded(mx.array(exponents))
-    return Decoded(_near(rows, kind)[1], "near")
+    return Decoded(_near(rows, kind)[1].astype(MLX_DTYPES[tensor.dtype]), "near")
 
 
 def rows_of_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
@@ -53,7 +53,7 @@ def rows_of_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
     kind, rows = tensor.parameters["type"], _blocks(tensor, parts, begin, end)
     if kind in EXACT:
         return _exactly(take_apart(rows, kind).biases, tensor)
-    return Decoded(_near(rows, kind)[2], "near")
+    return Decoded(_near(rows, kind)[2].astype(MLX_DTYPES[tensor.dtype]), "near")
 
 
 def rows_of_numbers(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:

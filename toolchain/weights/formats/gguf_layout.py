@@ -50,6 +50,10 @@ FORMS: Final = {
 """Types that stay quantized. Q6_K has a scale for 16 numbers, which MLX has not; its numbers are put on a grid of 8
 bits, which adds half a percent to the error that they have."""
 
+_EMBEDDINGS: Final = "model.embed_tokens"
+"""Rows of embeddings come in the type of their scales: float16 would round each number, and some architectures (Gemma
+3's) go on in float16 through all layers. So theirs are float32, like the norms of such files."""
+
 ROUNDED: Final = frozenset(
     {"Q2_K", "Q3_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"}
     | {"TQ1_0", "TQ2_0", "NVFP4"}
@@ -107,12 +111,13 @@ def second_rounding(spec: ResolvedSpec, tensors: Sequence[LockedTensor]) -> str 
 def _packed(tensor: LockedTensor, module: str, form: MlxForm, file: Digest) -> list[DecodedTensor]:
     *rows, columns = tensor.shape
     groups = (*rows, columns // GROUP_SIZE)
+    scales = "F32" if module == _EMBEDDINGS and form.scales == "F16" else form.scales
     parts = [
         _decoded(tensor, f"{module}.weight", "U32", (*rows, columns * form.bits // 32), "gguf-weight", file),
-        _decoded(tensor, f"{module}.scales", form.scales, groups, "gguf-scales", file),
+        _decoded(tensor, f"{module}.scales", scales, groups, "gguf-scales", file),
     ]
     if form.mode == "affine":
-        parts.append(_decoded(tensor, f"{module}.biases", form.scales, groups, "gguf-biases", file))
+        parts.append(_decoded(tensor, f"{module}.biases", scales, groups, "gguf-biases", file))
     return parts
 
 
