@@ -22,7 +22,7 @@ from registry.store.layout import Store
 from toolchain.cache.history import History
 from toolchain.cache.traces import TraceStore
 from toolchain.caution import cautions
-from toolchain.events.model import ArtifactBuilt, Failed, GateReported, RunFinished, RunStarted
+from toolchain.events.model import ArtifactBuilt, Failed, GateReported, RunFinished, RunStarted, Warned
 from toolchain.events.stream import EventStream
 from toolchain.execute.inline import InlineExecutor
 from toolchain.execute.perform import Workplace
@@ -31,6 +31,7 @@ from toolchain.execute.schedule import RunResult, Scheduler
 from toolchain.gates.result import GateFailed, GateResult
 from toolchain.graph.compile import Goal, LockedVariant, compile_graph
 from toolchain.graph.lookup import Lookup
+from toolchain.notices import notices
 from toolchain.spec.resolved import ResolvedSpec
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def create(
         stream.emit(RunFinished(round(time.perf_counter() - begun, 3), scheduler.result.count(), 130))
         raise
     artifacts = _conclude(goals, result, store, stream, tags_move=options.gates)
+    for sentence, labels in _warnings(variants, goals, artifacts, result, store).items():
+        stream.emit(Warned(sentence, where=", ".join(labels)))
     if set(result.outcomes.values()) - {"hit"}:
         recipes = {built.digest: goal.spec.recipe for goal, built in zip(goals, artifacts, strict=True) if built.digest}
         history.remember_recipes(recipes)
@@ -197,6 +200,26 @@ def tags_of(spec: ResolvedSpec, *, is_default: bool) -> tuple[str, ...]:
     """The names that a build gives: `name:variant-version`, `name:variant`, and short ones for the first variant."""
     tags = (f"{spec.name}:{spec.variant}-{spec.version}", f"{spec.name}:{spec.variant}")
     return (*tags, f"{spec.name}:{spec.version}", f"{spec.name}:latest") if is_default else tags
+
+
+def _warnings(
+    variants: Sequence[LockedVariant],
+    goals: Sequence[Goal],
+    artifacts: Sequence[Built],
+    result: RunResult,
+    store: Store,
+) -> dict[str, list[str]]:
+    """What is to be minded of what was built, or was there, to the labels of those artifacts."""
+    warned: dict[str, list[str]] = {}
+    for variant, goal, built in zip(variants, goals, artifacts, strict=True):
+        if built.digest is None:
+            continue
+        sentences = list(notices(variant, Artifact.open(store, built.digest)))
+        if (blob := result.outputs.get(goal.template, {}).get("warnings")) is not None:
+            sentences += json.loads(store.read(blob.digest))
+        for sentence in sentences:
+            warned.setdefault(sentence, []).append(goal.spec.label)
+    return warned
 
 
 def _order(seed: int | None) -> Callable[[list[str]], list[str]]:

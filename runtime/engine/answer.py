@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from runtime.engine.bare_calls import BARE_FORMS, BareCalls
 from runtime.engine.markers import MarkerSearch
 from runtime.engine.tool_calls import is_inside_text, parse_tool_calls
 from runtime.model.facts import ModelFacts
@@ -41,6 +42,7 @@ class AnswerSplitter:
         """What a formed answer began with, until that tells which of the two it is."""
         self._space = ""
         self._call = ""
+        self._bare = BareCalls(tools) if tools and facts.tool_parser in BARE_FORMS else None
         self.called = False
         """Whether the answer has had a call of a tool."""
 
@@ -89,6 +91,8 @@ class AnswerSplitter:
 
     def _finish(self) -> Iterator[Chunk]:
         yield from self._told((self._opening or "") + self._search.finish())
+        if self._bare is not None and (text := self._bare.finish()):
+            yield Chunk(text=text)
         if self._state == "tool":
             yield from self._calls("")
 
@@ -103,6 +107,10 @@ class AnswerSplitter:
             text = self._space + text
             self._space = text[len(text.rstrip()) :]
             text = text.rstrip()
+        if self._state == "text" and self._bare is not None:
+            calls, text = self._bare.feed(text)
+            self.called = self.called or bool(calls)
+            yield from (Chunk(tool_call=call) for call in calls)
         if text:
             yield Chunk(thinking=text) if self._state == "thinking" else Chunk(text=text)
 

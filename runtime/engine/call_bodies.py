@@ -7,6 +7,7 @@ import keyword
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from runtime.engine.bare_calls import BARE_FORMS
 from runtime.engine.call_parts import arguments_of, containing, document, plain, separated
 from runtime.engine.gemma_calls import function_gemma, gemma4
 from runtime.engine.grammar import GrammarVocabulary, literal
@@ -17,11 +18,15 @@ Body = Callable[[GrammarVocabulary, str, str, Mapping[str, Any]], list[str]]
 """Of a rule's name, a function's name and the schema of its parameters: that rule, and those that it needs."""
 
 
-def _json(vocabulary: GrammarVocabulary, rule: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
-    quoted = json.dumps(name, ensure_ascii=False)
-    tokens = ["{", '"name"', ":", quoted, ",", '"arguments"', ":"]
-    body = " SPACE? ".join([*map(literal, tokens), f"{rule}_arguments", literal("}")])
-    return [f"{rule}: SPACE? {body} SPACE?", document(vocabulary, f"{rule}_arguments", parameters)]
+def _json_with(key: str) -> Body:
+    """A call as JSON, which has its arguments below that key."""
+
+    def body(vocabulary: GrammarVocabulary, rule: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
+        tokens = ["{", '"name"', ":", json.dumps(name, ensure_ascii=False), ",", json.dumps(key), ":"]
+        parts = " SPACE? ".join([*map(literal, tokens), f"{rule}_arguments", literal("}")])
+        return [f"{rule}: SPACE? {parts} SPACE?", document(vocabulary, f"{rule}_arguments", parameters)]
+
+    return body
 
 
 def _written(*parts: str) -> Body:
@@ -59,10 +64,11 @@ def _identifier(name: str) -> str:
 
 _GLM = Tagged("NAME\n", "<arg_key>KEY</arg_key>\n<arg_value>", "</arg_value>\n", "")
 BODIES: Mapping[str, Body] = {
+    **{form: _json_with(key) for form, key in BARE_FORMS.items()},
     "function_gemma": function_gemma,
     "gemma4": gemma4,
     "glm47": _GLM,
-    "json_tools": _json,
+    "json_tools": _json_with("arguments"),
     "kimi_k2": _written(
         "<|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>", "ARGUMENTS", "<|tool_call_end|>"
     ),
@@ -72,7 +78,7 @@ BODIES: Mapping[str, Body] = {
         "<|close|>json<|sep|><|close|>call<|sep|>",
     ),
     "laguna": _GLM,
-    "longcat": _json,
+    "longcat": _json_with("arguments"),
     "minicpm5": Tagged('"NAME">', '<param name="KEY">', "</param>", "", never=(NULL,), reads_single_types=True),
     "minimax_m2": Tagged(
         '\n<invoke name="NAME">\n',
@@ -101,4 +107,4 @@ BODIES: Mapping[str, Body] = {
         reads_single_types=True,
     ),
 }
-"""By the name of mlx-lm's parser."""
+"""By the name of mlx-lm's parser, or of a form without markers."""

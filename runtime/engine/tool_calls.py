@@ -21,7 +21,7 @@ def parse_tool_calls(parser: str, text: str, tools: Sequence[Mapping[str, Any]] 
     """
     try:
         parsed = submodule(f"tool_parsers.{parser}").parse_tool_call(text, list(tools) if tools else None)
-        return tuple(_call(item) for item in (parsed if isinstance(parsed, list) else [parsed]))
+        return tuple(call_of(item) for item in (parsed if isinstance(parsed, list) else [parsed]))
     except Exception:  # noqa: BLE001 - the parsers raise whatever a wrong text leads to
         return None
 
@@ -31,7 +31,12 @@ def is_inside_text(parser: str | None, written: str) -> bool:
     return parser in _JSON_ARGUMENTS and len(_QUOTE.findall(written)) % 2 == 1
 
 
-def _call(parsed: Mapping[str, Any]) -> ToolCall:
+def call_of(parsed: Mapping[str, Any]) -> ToolCall:
+    """A call as a model wrote it.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
     arguments = parsed.get("arguments", parsed.get("parameters", {}))
     arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
     if not isinstance(arguments, dict) or not isinstance(parsed["name"], str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runtime.engine.bare_calls import BARE_FORMS
 from runtime.engine.call_bodies import BODIES
 from runtime.engine.grammar import GrammarVocabulary
 from runtime.engine.json_schema import FormatNotSupported
@@ -28,11 +29,12 @@ def call_forms(
     Raises:
         InvalidSchema, FormatNotSupported: the parameters of a tool, or the model's form of calls, cannot be held to.
     """
-    if not facts.tool_parser or not facts.tool_call_start:
+    is_bare = facts.tool_parser in BARE_FORMS
+    if not facts.tool_parser or not (facts.tool_call_start or is_bare):
         raise FormatNotSupported(
             "it is not known how the model writes tool calls", hint="leave the choice to the model"
         )
-    start = vocabulary.marker(facts.tool_call_start)
+    start = vocabulary.marker(facts.tool_call_start) if facts.tool_call_start else ""
     end = vocabulary.marker(facts.tool_call_end) if facts.tool_call_end else ""
     if not forced and not start.startswith("<["):
         raise FormatNotSupported(

@@ -56,6 +56,8 @@ class Goal:
     """What a variant comes to: the node that packs it and the nodes that test it."""
 
     spec: ResolvedSpec
+    template: str
+    """The node that tries the chat template."""
     pack: str
     gates: tuple[str, ...]
     is_default: bool
@@ -150,7 +152,7 @@ class _Compiler:
 
     def goal(self) -> Goal:
         gates = tuple(self._label("gate", gate.name) for gate in self._gates)
-        return Goal(self._spec, self._label("pack"), gates, self._variant.is_default)
+        return Goal(self._spec, self._label("template"), self._label("pack"), gates, self._variant.is_default)
 
     def _label(self, *parts: str) -> str:
         return "/".join((self._prefix, *parts))

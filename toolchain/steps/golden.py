@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,6 +94,30 @@ def tool_arguments(template: ChatTemplate, *, strict: bool) -> Literal["object",
     if strict and broken is not None:
         raise broken
     return None
+
+
+def bare_call_key(template: ChatTemplate, arguments: Literal["object", "text"] | None) -> str | None:
+    """The key for arguments, where the template writes a call as JSON that is all of a turn: `{"name": ..., KEY: ...}`.
+
+    Llama 3 does so, with `parameters`. None where a call is written otherwise.
+    """
+    if arguments is None:
+        return None
+    messages = _as_text(TOOLS.messages) if arguments == "text" else TOOLS.messages
+    asked = _rendered(template, messages[:1], TOOLS.tools)
+    called = _rendered(template, messages[:2], TOOLS.tools, add_generation_prompt=False)
+    if asked is None or called is None or not called.startswith(asked):
+        return None
+    try:
+        call, _ = json.JSONDecoder().raw_decode(called[len(asked) :].lstrip())
+    except ValueError:
+        return None
+    function = _CALL["function"]
+    assert isinstance(function, dict)
+    if not isinstance(call, dict) or call.pop("name", None) != function["name"] or len(call) != 1:
+        return None
+    key, value = call.popitem()
+    return key if value == function["arguments"] else None
 
 
 def first_rewritten(

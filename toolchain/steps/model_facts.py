@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from registry.digest import Digest
+from runtime.engine.bare_calls import BARE_FORMS
 from runtime.model.architecture import is_encoder
 from runtime.model.facts import EmbeddingFacts, ModelFacts
 from runtime.model.mlx_lm_package import functions, submodule
@@ -71,6 +72,25 @@ def find_facts(
     )
 
 
+def template_warnings(template: ChatTemplate, facts: ModelFacts, tokenizer: Tokenizer) -> list[str]:
+    """What is to be minded of a template that can be used, one sentence each."""
+    warned = []
+    if not facts.takes_tools and golden.tool_arguments(template, strict=False) is not None:
+        warned.append(
+            "the chat template lists tools, but it is not known how the model's calls are read: "
+            "`tools` is no capability"
+        )
+    written = tokenizer.encode(golden.question(template) + golden.after_answer(template))
+    beyond = next((token for token in written if token >= facts.vocabulary_size), None)
+    if beyond is not None:
+        text = tokenizer.piece(beyond)[0]
+        warned.append(
+            f"the chat template writes `{text}`, token {beyond}, but config.json speaks of {facts.vocabulary_size} "
+            "embeddings: does the tokenizer belong to the model?"
+        )
+    return warned
+
+
 def named_special_tokens(tokenizer_config: Mapping[str, Any], special_tokens_map: Mapping[str, Any]) -> dict[str, str]:
     """`bos_token` and the like by name; what tokenizer_config.json sets wins."""
     found = {}
@@ -109,12 +129,15 @@ def _template_facts(
     think_start, think_end = _think_markers(view)
     parser = _tool_parser(view, tokenizer_config)
     markers = submodule(f"tool_parsers.{parser}") if parser else None
+    if parser is None:
+        key = golden.bare_call_key(template, arguments)
+        parser = next((form for form, of_form in BARE_FORMS.items() if of_form == key), None)
     return {
         "chat_template": Digest.of_bytes(template.text.encode()),
         "tool_parser": parser,
         "tool_call_start": getattr(markers, "tool_call_start", None),
         "tool_call_end": getattr(markers, "tool_call_end", None),
-        "takes_tools": arguments is not None,
+        "takes_tools": arguments is not None and parser is not None,
         "tool_arguments_as_text": arguments == "text",
         "think_start": think_start,
         "think_end": think_end,

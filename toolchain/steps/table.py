@@ -48,7 +48,7 @@ STEPS: Mapping[str, StepKind] = _table(
     StepKind("convert", 1, ("mlx", "mlx-lm"), "toolchain.steps.convert:ConvertStep"),
     StepKind("quantize", 1, ("mlx", "mlx-lm"), "toolchain.steps.quantize:QuantizeStep"),
     StepKind("tokenizer", 2, (), "toolchain.steps.tokenizer:TokenizerStep"),
-    StepKind("template", 3, ("jinja2", "mlx-lm", "tokenizers"), "toolchain.steps.template:TemplateStep"),
+    StepKind("template", 4, ("jinja2", "mlx-lm", "tokenizers"), "toolchain.steps.template:TemplateStep"),
     StepKind("pack", 1, (), "toolchain.steps.pack:PackStep"),
     StepKind(
         "measure", 1, ("mlx", "mlx-lm"), "toolchain.steps.measure:MeasureStep", lane="model", platform_sensitive=True

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from registry import canonical_json
 from registry.digest import Blob
 from registry.errors import UserError
 from runtime.model.files import TEMPLATE_FILE, TOKENIZER_FILE
@@ -33,11 +34,12 @@ class UnreadableConfiguration(UserError):
 class TemplateStep:
     """Parameters: `template` (kind and value), `defaults` (stops, context), `pooling` where the recipe sets it, and
     `compute` where single tensors decide what MLX computes in. Inputs: `config.json` and those of `TEMPLATE_FILES` that
-    there are. Outputs: `facts`, and `chat_template` when the model has one.
+    there are. Outputs: `facts`, `warnings` (a list of
+    sentences) when there is something to mind, and `chat_template` when the model has one.
     """
 
     kind = "template"
-    implementation = 3
+    implementation = 4
     tools = ("jinja2", "mlx-lm", "tokenizers")
 
     def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
@@ -50,7 +52,7 @@ class TemplateStep:
             UnreadableConfiguration, TokenizerUnreadable: a file of the source is damaged.
         """
         from runtime.model.prompt import ChatTemplate
-        from toolchain.steps.model_facts import find_facts, named_special_tokens
+        from toolchain.steps.model_facts import find_facts, named_special_tokens, template_warnings
 
         files = {name: context.sources.locate(input_digest(record, name)) for name in record.inputs}
         tokenizer_config = _json(files, "tokenizer_config.json")
@@ -59,13 +61,14 @@ class TemplateStep:
         template = None if text is None else ChatTemplate(text, special_tokens, clock=lambda: _CLOCK)
         config = _json(files, "config.json")
         documents = {name: _parsed(files[name], name) for name in EMBEDDING_FILES if name in files}
+        tokenizer = _tokenizer(files)
         facts = find_facts(
             config=config,
             embedding=find_embedding(config, documents, record.parameters.get("pooling")),
             generation_config=_json(files, "generation_config.json"),
             tokenizer_config=tokenizer_config,
             special_tokens=special_tokens,
-            tokenizer=_tokenizer(files),
+            tokenizer=tokenizer,
             template=template,
             defaults=record.parameters["defaults"],
             compute=record.parameters.get("compute"),
@@ -74,6 +77,8 @@ class TemplateStep:
         outputs = {"facts": facts.to_json()}
         if text is not None:
             outputs["chat_template"] = text.encode()
+        if template is not None and (warned := template_warnings(template, facts, tokenizer)):
+            outputs["warnings"] = canonical_json.encode(warned)
         return dict(zip(outputs, context.store.put_all(*outputs.values()), strict=True))
 
 

@@ -94,7 +94,7 @@ def analyse(config: Mapping[str, Any], table: Sequence[TableRow], *, whole: bool
     sources = {id(array): name for name, array in placeholders.items()}
     if is_body(config):
         drop_idle_head(model, names)
-    arrays = sanitized(model, dict(placeholders))
+    arrays = _without_tied_head(config, model, sanitized(model, dict(placeholders)))
     outputs: dict[str, list[Output]] = {label: [] for label in set(labels.values())}
     for name in sorted(arrays):
         array = arrays[name]
@@ -106,6 +106,17 @@ def analyse(config: Mapping[str, Any], table: Sequence[TableRow], *, whole: bool
     modules: dict[str, Any] = dict(tree_flatten(model.leaf_modules(), is_leaf=lambda value: isinstance(value, Module)))
     _check_complete(model, modules, arrays, quantized=is_quantized(config))
     return Structure(model, modules, {label: tuple(members) for label, members in outputs.items()}, labels)
+
+
+def _without_tied_head(config: Mapping[str, Any], model: Any, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Without a head that the model, tied to its embeddings, has no place for: mlx-lm drops one at the top alone."""
+    text = config.get("text_config")
+    if not {**config, **(text if isinstance(text, dict) else {})}.get("tie_word_embeddings", True):
+        return arrays
+    flat: Any = tree_flatten(model.parameters())
+    known = {name for name, _ in flat}
+    idle = {name for name in arrays.keys() - known if name.rpartition(".")[0].endswith("lm_head")}
+    return {name: array for name, array in arrays.items() if name not in idle}
 
 
 def _home_of_constant(name: str, labels: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ import tokenizers
 
 from runtime.engine.answer import AnswerSplitter
 from runtime.engine.answer_form import answer_grammar
+from runtime.engine.bare_calls import BARE_FORMS
 from runtime.engine.grammar import GrammarVocabulary
 from runtime.model.facts import ModelFacts
 from runtime.model.mlx_lm_package import submodule
@@ -35,10 +36,10 @@ class CallingModel:
     def __init__(self, parser: str, *, marked: bool) -> None:
         """`marked`: what is around a call and its arguments are tokens that stand for nothing else."""
         backend: Any = byte_tokenizer()
-        module = submodule(f"tool_parsers.{parser}")
-        start, end = module.tool_call_start, module.tool_call_end
-        half = len(end) // 2
-        plain = _TEMPTING if marked else (*_TEMPTING, *_MARKS, end[:half], end[half:])
+        module = None if parser in BARE_FORMS else submodule(f"tool_parsers.{parser}")
+        start, end = (None, None) if module is None else (module.tool_call_start, module.tool_call_end)
+        half = len(end or "") // 2
+        plain = _TEMPTING if marked else (*_TEMPTING, *_MARKS, *((end[:half], end[half:]) if end else ()))
         backend.add_tokens(
             [tokenizers.AddedToken(text, special=True) for text in (start, end, *_MARKS) if text and marked]
         )

@@ -14,7 +14,7 @@ from registry.store.layout import Store
 from runtime.model.mlx_lm_package import submodule
 from tests.toolchain.weights.block_builds import INT4, INT8, NONE, BlockBuild, variant
 from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same, reference
-from tests.toolchain.weights.tiny_models import CONFIGURATIONS, write_model
+from tests.toolchain.weights.tiny_models import CONFIGURATIONS, random_parameters, write_model
 from toolchain.spec.resolved import Quantization, QuantizationScheme
 from toolchain.weights.dtypes import SAFETENSORS_NAMES
 from toolchain.weights.encoding import as_bytes
@@ -127,6 +127,23 @@ def test_a_quantized_source_is_passed_through_with_its_configuration(store: Stor
     again = json.loads((second / "config.json").read_text())
     assert again["quantization"] == json.loads((first / "config.json").read_text())["quantization"]
     assert config["quantization"] == again["quantization"]
+
+
+@pytest.mark.parametrize("quantization", [NONE, INT4], ids=lambda quantization: quantization.label)
+def test_a_nested_head_that_is_tied_is_left_out(quantization: Quantization, store: Store, tmp_path: Path) -> None:
+    """Publishers store it beside the embeddings; mlx-lm drops such a head at the top alone."""
+    config = {"model_type": "qwen3_vl", "text_config": CONFIGURATIONS["qwen3"]}
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = random_parameters(config, mx.bfloat16, 0)
+    weights["language_model.lm_head.weight"] = weights["language_model.model.embed_tokens.weight"] * 2
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+    built = BlockBuild(store, folder, variant(folder, quantization)).assemble(tmp_path / "built")
+    names = {tensor.name for file in built.glob("*.safetensors") for tensor in read_file_header(file)}
+    assert names
+    assert not [name for name in names if "lm_head" in name]
+    assert_loads(built)
 
 
 def test_float8_weights_are_unpacked_as_mlx_lm_unpacks_them(store: Store, tmp_path: Path) -> None:

@@ -80,6 +80,10 @@ class Run:
     def facts(self, *args: Any, **kwargs: Any) -> ModelFacts:
         return ModelFacts.from_json(self.store.read(self.outputs(*args, **kwargs)["facts"].digest))
 
+    def warnings(self, *args: Any, **kwargs: Any) -> list[str]:
+        blob = self.outputs(*args, **kwargs).get("warnings")
+        return [] if blob is None else json.loads(self.store.read(blob.digest))
+
     def template(self, *args: Any, **kwargs: Any) -> str | None:
         blob = self.outputs(*args, **kwargs).get("chat_template")
         return None if blob is None else self.store.read(blob.digest).decode()
@@ -211,6 +215,50 @@ def test_what_breaks_on_tools_fails_only_where_the_recipe_wrote_it(run: Run) -> 
     assert caught.value.where == Location("chat_template.jinja", 2)
     facts = run.facts(files={"chat_template.jinja": template.encode()})
     assert (facts.takes_tools, facts.appends_only) == (False, True)
+
+
+LLAMA3 = """\
+{%- for message in messages %}
+    {%- if message.tool_calls %}
+        {%- set tool_call = message.tool_calls[0].function %}
+        {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+        {{- '{"name": "' + tool_call.name + '", ' }}{{- '"KEY": ' }}{{- tool_call.arguments | tojson }}{{- "}" }}
+        {{- "<|im_end|>" }}
+    {%- else %}
+        {{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' }}
+        {%- if loop.first and tools %}
+            {{- 'Respond in the format {"name": function name, "KEY": dictionary of argument name and its value}.' }}
+            {%- for tool in tools %}{{- tool | tojson }}{%- endfor %}
+        {%- endif %}
+        {{- message.content + '<|im_end|>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}"""
+
+
+@pytest.mark.parametrize(("key", "form"), [("parameters", "bare_json"), ("arguments", "bare_json_arguments")])
+def test_calls_without_markers_are_known_by_what_the_template_writes(run: Run, key: str, form: str) -> None:
+    facts = run.facts("text", LLAMA3.replace("KEY", key))
+    assert (facts.takes_tools, facts.tool_parser, facts.tool_call_start) == (True, form, None)
+
+
+def test_tools_whose_calls_nobody_can_read_are_no_capability(run: Run) -> None:
+    unreadable = LLAMA3.replace("""'{"name": "' + tool""", """'CALL "' + tool""")
+    facts = run.facts("text", unreadable)
+    assert (facts.takes_tools, facts.tool_parser) == (False, None)
+    assert run.warnings("text", unreadable) == [
+        "the chat template lists tools, but it is not known how the model's calls are read: `tools` is no capability"
+    ]
+
+
+def test_tokens_beyond_the_embeddings_are_warned_of(run: Run) -> None:
+    config = {**CONFIG, "vocab_size": 2}
+    (warning,) = run.warnings("text", QWEN3, {"config.json": config})
+    assert warning == (
+        "the chat template writes `<|im_start|>`, token 2, but config.json speaks of 2 embeddings: does the tokenizer "
+        "belong to the model?"
+    )
+    assert run.warnings("text", QWEN3) == []
 
 
 def test_the_day_does_not_matter(run: Run) -> None:

@@ -1,0 +1,63 @@
+"""What a person should know of an artifact that was built, though nothing failed. Who says so lives in `create`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from registry.artifact.reader import Artifact
+from toolchain.graph.compile import LockedVariant
+from toolchain.lock.model import LockedTensor
+from toolchain.sources.errors import SourceMissing
+
+_INDEX = "model.safetensors.index.json"
+_HEAD = "lm_head.weight"
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+_SAMPLES, _SAMPLE_BYTES = 16, 65536
+
+
+def notices(variant: LockedVariant, artifact: Artifact) -> Iterator[str]:
+    """What of a variant's sources did not come into its artifact, one sentence each."""
+    heads = [tensor for tensor in variant.base.tensors if tensor.name.rpartition(".")[0].endswith("lm_head")]
+    head = next((tensor for tensor in heads if tensor.name.endswith(_HEAD)), None)
+    if head is not None and not _has_head(artifact) and _is_tied(artifact) and not _is_embedding(variant, head):
+        yield (
+            f"config.json ties the head to the embeddings, so `{head.name}` of {head.file} is left out; "
+            "a head that was trained on its own needs `tie_word_embeddings: false` there"
+        )
+
+
+def _has_head(artifact: Artifact) -> bool:
+    if artifact.file(_INDEX) is None:
+        return True
+    return any("lm_head." in name for name in json.loads(artifact.read(_INDEX))["weight_map"])
+
+
+def _is_tied(artifact: Artifact) -> bool:
+    config = json.loads(artifact.read("config.json"))
+    text = config.get("text_config")
+    return bool({**config, **(text if isinstance(text, dict) else {})}.get("tie_word_embeddings", True))
+
+
+def _is_embedding(variant: LockedVariant, head: LockedTensor) -> bool:
+    """Whether the head is the embeddings once more, as far as samples tell: many checkpoints store them twice."""
+    for tensor in variant.base.tensors:
+        if tensor.name.endswith(_EMBEDDINGS) and (tensor.dtype, tensor.shape) == (head.dtype, head.shape):
+            with suppress(SourceMissing, OSError):
+                return _samples(variant, tensor) == _samples(variant, head)
+    return False
+
+
+def _samples(variant: LockedVariant, tensor: LockedTensor) -> list[bytes]:
+    file = variant.base.file(tensor.file)
+    assert file is not None
+    path: Path = variant.catalogue.locate(variant.base, file)
+    last = max(0, tensor.size_bytes - _SAMPLE_BYTES)
+    samples = []
+    with path.open("rb") as stream:
+        for number in range(_SAMPLES):
+            stream.seek(tensor.begin + last * number // (_SAMPLES - 1))
+            samples.append(stream.read(min(_SAMPLE_BYTES, tensor.size_bytes)))
+    return samples
