@@ -234,6 +234,75 @@ def test_llama3_parameters_are_found_again(factor: float, size: int) -> None:
     assert llama3_scaling([1.0] * (size // 2), 500000.0, size) is None
 
 
+def configuration_of(header: GgufHeader) -> Mapping[str, Any]:
+    told: Mapping[str, Any] = json.loads(derive(header, tokenizer=False).documents["config.json"])
+    return told
+
+
+@pytest.mark.parametrize(
+    ("pattern", "windows"),
+    [
+        (None, [True, True, True, True, True, False]),
+        (3, [True, True, False, True, True, False]),
+        ((True, False, True, False, True, False), [True, False, True, False, True, False]),
+    ],
+)
+def test_which_layers_of_gemma_attend_in_windows(pattern: Any, windows: list[bool]) -> None:
+    header = changed(header_of("gemma3"), {"gemma3.attention.sliding_window_pattern": pattern})
+    kinds = configuration_of(header)["layer_types"]
+    assert kinds == ["sliding_attention" if is_window else "full_attention" for is_window in windows]
+
+
+def test_gemma_without_windows() -> None:
+    told = configuration_of(changed(header_of("gemma3"), {"gemma3.attention.sliding_window": None}))
+    assert told["layer_types"] == ["full_attention"] * 6
+    assert told["sliding_window_pattern"] == 1
+
+
+def test_layers_at_unequal_distances() -> None:
+    odd = {"gemma3.attention.sliding_window_pattern": (True, False, True, True, True, False)}
+    assert refused(changed(header_of("gemma3"), odd), GgufMetadata).endswith(
+        "has no layer in equal distances whose attention is not in windows"
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "values", "message"),
+    [
+        (
+            "qwen2 with yarn",
+            {"qwen2.rope.scaling.yarn_ext_factor": 0.5},
+            "`qwen2.rope.scaling.yarn_ext_factor` is not 1.0, which mlx-lm's YaRN takes it for",
+        ),
+        (
+            "qwen3moe",
+            {"qwen3moe.rope.scaling.type": "yarn", "qwen3moe.rope.scaling.factor": 4.0},
+            "`qwen3moe.rope.scaling.type` is `yarn`, and mlx-lm's code of this architecture does not scale positions "
+            "like that",
+        ),
+        (
+            "mixtral",
+            {"llama.expert_gating_func": 2},
+            "`llama.expert_gating_func` says that experts are not chosen by a softmax, as mlx-lm's code of this "
+            "architecture does",
+        ),
+        (
+            "gemma3",
+            {"gemma3.final_logit_softcapping": 30.0},
+            "`gemma3.final_logit_softcapping` is 30.0, and mlx-lm's code of this architecture does not know of that",
+        ),
+    ],
+)
+def test_what_mlx_lm_does_not_follow(case: str, values: Mapping[str, Any], message: str) -> None:
+    assert refused(changed(header_of(case), values), UnsupportedGguf) == message
+
+
+def test_long_rope_of_another_attention_factor() -> None:
+    header = changed(header_of("phi4 mini"), {"phi3.rope.scaling.attn_factor": 2.0})
+    factors = {name: [1.0] * 6 for name in factor_tensors(header)}
+    assert "attention is scaled by 2.0, not by 1.154701" in refused(header, UnsupportedGguf, factors=factors)
+
+
 def tokenizer_of(header: GgufHeader) -> tuple[Tokenizer, Mapping[str, Any]]:
     documents = derive(header).documents
     return Tokenizer.from_str(documents["tokenizer.json"].decode()), json.loads(documents["tokenizer_config.json"])
