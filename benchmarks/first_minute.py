@@ -22,7 +22,7 @@ from tests.real import models
 _AT_ONCE = 8
 _LATER_EIGHTS = 2
 _ANSWER_TOKENS = 48
-_PROMPT_TOKENS = 400
+_PROMPT_TOKENS = 96
 _QUESTIONS = (
     "Why is the sky blue?",
     "Tell me of a fox and a hen who share one house.",
@@ -45,11 +45,11 @@ def measure(runs: int) -> Iterator[Finding]:
             name = f"smollm2:{variant}"
             with servers.ours(home) as server:
                 yield _first_eights(server, name, runs)
-        exported = folder / "int8"
-        home.run("export", "smollm2:int8", exported)
+        exported = folder / "none"
+        home.run("export", "smollm2:none", exported)
         with servers.ours(home) as server:
             with servers.mlx_lm(exported) as peer:
-                yield from _one_stream((server, "smollm2:int8"), (peer, str(exported)), runs, "mlx_lm.server", 1.0)
+                yield from _one_stream((server, "smollm2:none"), (peer, str(exported)), runs, "mlx_lm.server", 1.0)
             if servers.llama_cpp_command() is None:
                 return  # a row for machines that have it
             with servers.llama_cpp(models.SMOLLM2_GGUF) as peer:

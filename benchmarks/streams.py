@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_SILENT_SECONDS = 120
+_SILENT_SECONDS = 300
 
 
 class StreamBroken(RuntimeError):

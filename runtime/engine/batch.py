@@ -66,7 +66,8 @@ class Batch:
         """Wait until the step that is under way is computed."""
         import mlx.core as mx
 
-        mx.eval(self._inputs)
+        if self._inputs is not None:
+            mx.eval(self._inputs)
 
     def step(self) -> list[Written]:
         """Begin the step after the next and read the next: a token for each row that has not just joined."""

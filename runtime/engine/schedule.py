@@ -13,6 +13,7 @@ from runtime.engine.batch import Batch, Written
 from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.demand import Demand, expected_answer_tokens
 from runtime.engine.limits import Limits
+from runtime.engine.measuring import Measuring
 from runtime.engine.pace import Pace
 from runtime.engine.penalties import Penalties
 from runtime.engine.prefill import Part, Prefill, Ready
@@ -54,16 +55,6 @@ class Counts:
     """See `Statistics.got_on_at`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """A part that may still be under way."""
-
-    tokens: int
-    layers: int
-    begun: float | None
-    """When it was, with nothing else under way; None where it is not to be measured."""
-
-
 class Schedule:
     """The requests of an engine between submission and ending. For the engine's thread alone."""
 
@@ -98,12 +89,7 @@ class Schedule:
         """Of one row that came when nothing else was to do."""
         self._waiting: deque[Row] = deque()
         self._pace = Pace(most=limits.part_tokens or _PART_TOKENS)
-        self._lap_at = 0.0
-        """When the last steps were taken, or the last prompt was read while there were none."""
-        self._has_left = False
-        """Whether rows left a batch since the last steps: that computes, and waits for all that is under way."""
-        self._reading: _Reading | None = None
-        """What was read beside the last step."""
+        self._measuring = Measuring(self._pace, self._prefill.settle)
         self._demand = Demand(model, draft)
         self._tick_seconds = 0.0
         self.counts = Counts()
@@ -128,14 +114,10 @@ class Schedule:
         written = self.counts.answer_tokens
         done = [*self._admit(), *self._given_up()]
         running = [batch for batch in self._batches() if batch.rows]
-        was_read, read_seconds = self._reading is not None, self._settle()
-        is_usual, self._has_left = not self._has_left, False
+        self._measuring.begin()
         for batch in running:
             done += self._write(batch, batch.step())
-            is_usual = is_usual and not self._has_left
-        seconds = self._lap()
-        if is_usual and self.counts.answer_tokens > written and (read_seconds is not None or not was_read):
-            self._pace.stepped(seconds - (read_seconds or 0.0))
+        self._measuring.stepped(has_written=self.counts.answer_tokens > written)
         part = self._read(running) if self._prefill.rows else None
         self._tick_seconds = time.perf_counter() - begun
         if done or part or self.counts.answer_tokens > written:
@@ -277,7 +259,7 @@ class Schedule:
         return done
 
     def _leave(self, batch: Batch | Speculation, rows: Sequence[Row]) -> None:
-        self._has_left = True
+        self._measuring.disturb()
         for row, layers in batch.leave(rows, keeping=rows if self._prefixes.is_used else ()):
             self._prefixes.keep(row.tokens[: row.cached_tokens], layers, row.kind)
 
@@ -291,21 +273,6 @@ class Schedule:
             self._waiting.appendleft(youngest)
             self.counts.postponed += 1
 
-    def _settle(self) -> float | None:
-        """Seconds that what was read beside the last step took by itself; None where that was not to be measured."""
-        reading, self._reading = self._reading, None
-        if reading is None or reading.begun is None:
-            return None
-        self._prefill.settle()
-        seconds = time.perf_counter() - reading.begun
-        self._pace.read(reading.tokens, reading.layers, seconds)
-        return seconds
-
-    def _lap(self) -> float:
-        """Seconds since it was asked last."""
-        before, self._lap_at = self._lap_at, time.perf_counter()
-        return self._lap_at - before
-
     def _read(self, running: Sequence[Batch | Speculation]) -> Part | None:
         """Read a part of a prompt, after a step of running answers if there are any."""
         count = sum(len(batch.rows) for batch in running)
@@ -318,10 +285,7 @@ class Schedule:
                     batch.wait()
         begun = time.perf_counter()
         part = self._prefill.advance(portion)
-        if count and part.tokens:
-            self._reading = _Reading(part.tokens, part.layers, begun if portion.is_measured else None)
-        elif part.tokens:
-            self._pace.read(part.tokens, part.layers, time.perf_counter() - begun)
+        self._measuring.was_read(part.tokens, part.layers, begun, is_alone=not count, is_measured=portion.is_measured)
         for row in part.rows:
             row.tell([Progress(row.cached_tokens, len(row.prepared.tokens))])
         if part.ready is not None:
