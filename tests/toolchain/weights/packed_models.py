@@ -106,8 +106,13 @@ def fp8(scale_shape: Callable[[int, int], tuple[int, int]], name: str, *, powers
     return pack
 
 
-def gptq(bits: int, group_size: int, *, symmetric: bool, form: str = "gptq", g_idx: bool = True) -> Pack:
-    """AutoGPTQ: `qweight` (inputs x bits / 32, outputs), zeros one less than they mean (not in the form gptq_v2)."""
+def gptq(
+    bits: int, group_size: int, *, symmetric: bool, form: str = "gptq", g_idx: bool = True, fits: bool = False
+) -> Pack:
+    """AutoGPTQ: `qweight` (inputs x bits / 32, outputs), zeros one less than they mean (not in the form gptq_v2).
+
+    Scales and zeros are random, unless the numbers shall be met as well as can be (`fits`).
+    """
 
     def pack(values: Numbers, generator: np.random.Generator) -> Packed:
         outputs, inputs = values.shape
@@ -117,6 +122,11 @@ def gptq(bits: int, group_size: int, *, symmetric: bool, form: str = "gptq", g_i
         scales = generator.uniform(0.01, 0.03, (groups, outputs)).astype(np.float16)
         middle = 2 ** (bits - 1)
         zeros = np.full((groups, outputs), middle) if symmetric else generator.integers(1, largest + 1, scales.shape)
+        if fits:
+            parted = values.reshape(outputs, groups, size)
+            low, high = np.minimum(parted.min(-1), 0).T, np.maximum(parted.max(-1), 0).T
+            scales = np.maximum((high - low) / largest, 1e-4).astype(np.float16)
+            zeros = np.clip(np.round(-low / scales.astype(np.float32)), 1, largest).astype(np.int64)
         index = np.arange(inputs) // size
         wide = scales.astype(np.float64)
         q = np.clip(np.round(values.T / wide[index]) + zeros[index], 0, largest).astype(np.int64)

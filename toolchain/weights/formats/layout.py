@@ -149,10 +149,11 @@ def _taken_over(table: Mapping[str, SourceTensor], config: Mapping[str, Any], pa
 
 def _compute(tensors: Sequence[ModelTensor], packing: Packing) -> str | None:
     """float32 where scales are so, or of another 16 bits than the other weights."""
+    if packing.casts is not None:
+        return None
     decoded = {tensor.dtype for tensor in tensors if isinstance(tensor, DecodedTensor)}
-    other = {tensor.dtype for tensor in tensors if tensor.name.endswith(".weight")} if packing.casts is None else set()
-    widens = packing.casts is None and ("F32" in decoded or {"F16", "BF16"} <= decoded | other)
-    return "float32" if widens else None
+    weights = {tensor.dtype for tensor in tensors if tensor.name.endswith(".weight")}
+    return "float32" if "F32" in decoded or {"F16", "BF16"} <= decoded | weights else None
 
 
 def _configured(config: Mapping[str, Any], scheme: QuantizationScheme | None) -> Mapping[str, Any]:
