@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.recipes import Portable, RecipeArguments, recipe_paths
+from toolchain.early import early_problems
 from toolchain.lock.portable import require_portable
 from toolchain.spec.load import lint, load
+from toolchain.spec.problems import Problem
 from toolchain.spec.report import render
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -36,7 +39,7 @@ def lint_recipes(
     """Report every mistake with file, line, column and a hint. Exits with 2 if there is one; warnings do not count."""
     form = form or (Form.GITHUB if os.environ.get("GITHUB_ACTIONS") == "true" else Form.TEXT)
     paths = recipe_paths(recipes)
-    problems = [problem for path in paths for problem in lint(path, portable=portable)]
+    problems = [problem for path in paths for problem in _problems(path, portable=portable)]
     if problems or form is Form.JSON:
         say(render(problems, form.value))
     else:
@@ -45,3 +48,10 @@ def lint_recipes(
         raise typer.Exit(2)
     for path in paths if portable else ():
         require_portable(load(path, portable=True))
+
+
+def _problems(path: Path, *, portable: bool) -> list[Problem]:
+    problems = lint(path, portable=portable)
+    if any(problem.level == "error" for problem in problems):
+        return list(problems)
+    return [*problems, *early_problems(load(path, portable=portable))]

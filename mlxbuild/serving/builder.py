@@ -213,4 +213,6 @@ def _failure(told: list[str], code: int, folder: Path) -> Failure:
     rest = told[first + 1 :]
     where = next((line.removeprefix("  --> ") for line in rest[:1] if line.startswith("  --> ")), None)
     hint = next((line.removeprefix("hint: ") for line in rest[:2] if line.startswith("hint: ")), None)
-    return Failure(match[1], kind, match[2], None if where is None else where.replace(f"{folder}/", ""), hint)
+    # Nobody who asks over HTTP knows the folder in which it was built.
+    message, where, hint = (text and text.replace(f"{folder}/", "") for text in (match[2], where, hint))
+    return Failure(match[1], kind, message or "", where, hint)

@@ -232,7 +232,7 @@ CASES: dict[str, tuple[Callable[[Path], None], int, list[str]]] = {
         [
             "error[template-broken]: the chat template does not parse: Encountered unknown tag 'endfr'. Jinja was "
             "looking for the following tags: 'endfor' or 'else'. The innermost block that needs to be closed is 'for'.",
-            "  --> chat_template.jinja:3",
+            "  --> MODEL/chat_template.jinja:3",
         ],
     ),
     "escaping-template": (
@@ -240,7 +240,7 @@ CASES: dict[str, tuple[Callable[[Path], None], int, list[str]]] = {
         2,
         [
             "error[template-escapes]: the chat template reaches for Python's `__subclasses__`",
-            "  --> chat_template.jinja:1",
+            "  --> MODEL/chat_template.jinja:1",
             "hint: use a template that only reads its messages and writes text",
         ],
     ),
@@ -250,7 +250,7 @@ CASES: dict[str, tuple[Callable[[Path], None], int, list[str]]] = {
         [
             "error[template-broken]: the chat template fails: the template makes a text of more than 16,777,216 "
             "characters",
-            "  --> chat_template.jinja:1",
+            "  --> MODEL/chat_template.jinja:1",
         ],
     ),
 }

@@ -229,6 +229,25 @@ def test_quantized_weights_are_not_called_otherwise(
         ]
 
 
+def test_lint_knows_of_quantized_weights_in_a_folder(mlxbuild: CommandLine, tmp_path: Path) -> None:
+    mlxbuild.built()
+    child = _child(mlxbuild, tmp_path)
+    assert child("export", "tiny:int4", str(child.folder / "model")).code == 0
+    recipe = child.folder / "ModelSpec.yaml"
+    recipe.write_text('name: a\nversion: "1"\nbase: {path: model}\nvariants: {quantization: [keep, none]}\n')
+    linted = child("lint", "--format", "text")
+    assert (linted.code, linted.out) == (
+        2,
+        "error[spec-quantization]: `quantization: none` asks for unquantized weights, but the base is quantized\n"
+        "  ┌─ ModelSpec.yaml:4:33\n"
+        "4 │ variants: {quantization: [keep, none]}\n"
+        "  │                                ^^^^\n"
+        "hint: say `quantization: keep`, or name the unquantized base\n",
+    )
+    recipe.write_text('name: a\nversion: "1"\nbase: {path: model}\n')
+    assert child("lint").code == 0
+
+
 def test_a_stale_lock_is_renewed_at_a_desk_and_refused_in_ci(mlxbuild: CommandLine) -> None:
     mlxbuild.built()
     template = mlxbuild.folder / "model" / "chat_template.jinja"

@@ -58,7 +58,9 @@ class TemplateStep:
         tokenizer_config = _json(files, "tokenizer_config.json")
         special_tokens = named_special_tokens(tokenizer_config, _json(files, "special_tokens_map.json"))
         text = _template_text(record.parameters["template"], files, tokenizer_config)
-        template = None if text is None else ChatTemplate(text, special_tokens, clock=lambda: _CLOCK)
+        inherits = record.parameters["template"]["kind"] == "inherit" and TEMPLATE_FILE in files
+        where = str(files[TEMPLATE_FILE]) if inherits else TEMPLATE_FILE
+        template = None if text is None else ChatTemplate(text, special_tokens, clock=lambda: _CLOCK, file=where)
         config = _json(files, "config.json")
         documents = {name: _parsed(files[name], name) for name in EMBEDDING_FILES if name in files}
         tokenizer = _tokenizer(files)

@@ -1,0 +1,54 @@
+"""What a recipe's own folders tell before anything is locked: `lint` says it, and hashes nothing for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from registry.digest import Blob, Digest
+from registry.errors import Location, MlxbuildError
+from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from toolchain.lock.settle import QuantizedBase, settle
+from toolchain.sources.folder import folder_files
+from toolchain.spec.problems import Code, Problem, Snippet
+from toolchain.spec.recipe import Recipe
+from toolchain.spec.resolved import FolderSource
+from toolchain.weights.safetensors import read_file_header
+
+_UNHASHED = Digest("sha256", "0" * 64)
+
+
+def early_problems(recipe: Recipe) -> tuple[Problem, ...]:
+    """Variants that ask for another quantization than their base can have; what cannot be read, `lock` says."""
+    problems = []
+    for spec in recipe.variants():
+        if not isinstance(spec.base, FolderSource) or spec.base.gguf is not None:
+            continue
+        try:
+            settle(spec, _sketch(spec.base), recipe)
+        except QuantizedBase as error:
+            problems.append(_problem(error, recipe))
+        except MlxbuildError:
+            continue
+    return tuple(dict.fromkeys(problems))
+
+
+def _sketch(base: FolderSource) -> LockedSource:
+    """The source with its tensor table, and without the digests that a lock would have."""
+    files, tensors = [], []
+    for path in folder_files(base.path, role="base"):
+        place = base.path / path
+        files.append(LockedFile(path, Blob(_UNHASHED, place.stat().st_size)))
+        for tensor in read_file_header(place) if path.endswith(".safetensors") else ():
+            tensors.append(LockedTensor(tensor.name, tensor.dtype, tensor.shape, path, tensor.begin, tensor.size_bytes))
+    return LockedSource("base", "folder", base.written, None, None, tuple(files), tuple(tensors))
+
+
+def _problem(error: QuantizedBase, recipe: Recipe) -> Problem:
+    place = error.where if isinstance(error.where, Location) else Location(str(recipe.path))
+    problem = Problem(Code.QUANTIZATION, error.message, place, error.hint)
+    if place.line is None or recipe.document is None:
+        return problem
+    line, column = recipe.document.lines[place.line - 1], place.column or 1
+    word = re.match(r"[\w.-]*", line[column - 1 :])
+    return replace(problem, snippet=Snippet(line, column, len(word[0]) if word else 1))
