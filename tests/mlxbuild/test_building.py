@@ -241,7 +241,7 @@ def test_lint_knows_of_quantized_weights_in_a_folder(mlxbuild: CommandLine, tmp_
         "error[spec-quantization]: `quantization: none` asks for unquantized weights, but the base is quantized\n"
         "  ┌─ ModelSpec.yaml:4:33\n"
         "4 │ variants: {quantization: [keep, none]}\n"
-        "  │                                ^^^^\n"
+        "  │                                 ^^^^\n"
         "hint: say `quantization: keep`, or name the unquantized base\n",
     )
     recipe.write_text('name: a\nversion: "1"\nbase: {path: model}\n')

@@ -214,12 +214,13 @@ def test_with_tools_and_a_format_the_answer_is_a_call_or_has_the_format(folders:
 @pytest.mark.parametrize(
     ("parser", "start", "end"),
     [
+        ("bare_json", None, None),
         ("mistral", "[TOOL_CALLS]", ""),
         ("kimi_k2", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
     ],
 )
 def test_other_forms_of_calls_are_written_as_they_are_read(
-    folders: dict[str, Path], parser: str, start: str, end: str
+    folders: dict[str, Path], parser: str, start: str | None, end: str | None
 ) -> None:
     facts = {"takes_tools": True, "tool_parser": parser, "tool_call_start": start, "tool_call_end": end}
     model = with_facts(folders["plain"], **facts)
