@@ -179,13 +179,15 @@ class _Parts:
         self._tensor = tensor
 
     def rows(self, part: str, begin: int, end: int) -> mx.array:
-        stored, dtype, (_, columns) = self._part(part)
+        stored, dtype, (rows, columns) = self._part(part)
+        self._require(part, end <= rows)
         row_bytes = columns * dtype.size
         data: Any = self._file(stored.file).read(stored.begin + begin * row_bytes, (end - begin) * row_bytes)
         return mx.array(data).view(dtype).reshape(end - begin, columns)
 
     def columns(self, part: str, begin: int, end: int) -> mx.array:
         stored, dtype, (rows, columns) = self._part(part)
+        self._require(part, end <= columns)
         offset = stored.begin + begin * dtype.size
         width_bytes = (end - begin) * dtype.size
         stride_bytes = columns * dtype.size
@@ -195,6 +197,12 @@ class _Parts:
     def whole(self, part: str) -> mx.array:
         stored, _, (rows, _) = self._part(part)
         return self.rows(part, 0, rows).reshape(stored.shape)
+
+    def _require(self, part: str, inside: bool) -> None:
+        """What lies beyond a part belongs to other tensors."""
+        if not inside:
+            stored = self._tensor.parts[part]
+            raise StepError(f"`{stored.name}` is too small for `{self._tensor.name}`: {list(stored.shape)}")
 
     def _part(self, part: str) -> tuple[SourceTensor, Any, tuple[int, int]]:
         stored = self._tensor.parts[part]

@@ -11,6 +11,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from registry.digest import Digest
+from registry.errors import StepError
 from registry.store.layout import Store
 from runtime.model.mlx_lm_package import submodule
 from tests.toolchain.weights.block_builds import INT8, NONE, BlockBuild, Quantization, variant
@@ -30,9 +32,13 @@ from tests.toolchain.weights.packed_models import (
 )
 from tests.toolchain.weights.raw_safetensors import write_safetensors
 from tests.toolchain.weights.tiny_models import CONFIGURATIONS, published, random_parameters
+from toolchain.weights.decoded import DecodedTensor
 from toolchain.weights.dtypes import SAFETENSORS_NAMES
 from toolchain.weights.facts import BlockFacts
 from toolchain.weights.formats.decoders.affine import ScatteredGroups
+from toolchain.weights.origin import SourceTensors
+from toolchain.weights.reading import SourceTensor
+from toolchain.weights.safetensors import read_file_header
 
 BF16 = Quantization("bf16", None)
 KEEP = Quantization("keep", None)
@@ -297,3 +303,17 @@ def test_mxfp4_of_gpt_oss_is_arranged_by_mlx_lm(tmp_path: Path, store: Store) ->
     expected, _ = reference(source, None)
     assert_same(built, expected)
     assert_loads(built)
+
+
+def test_nothing_beyond_a_part_is_read(tmp_path: Path) -> None:
+    """A table that claims more than there is gets an error, and not the numbers of the next tensor."""
+    file = tmp_path / "model.safetensors"
+    write_safetensors(file, {"a": ("U8", np.zeros((2, 4), np.uint8)), "b": ("U8", np.ones((2, 4), np.uint8))})
+    digest = Digest.of_bytes(b"any")
+    row = next(row for row in read_file_header(file) if row.name == "a")
+    part = SourceTensor("a", row.dtype, row.shape, digest, row.begin, row.size_bytes)
+    with SourceTensors(lambda _: file, 1 << 20, lambda _: None) as sources:
+        whole = DecodedTensor("c", "U8", (2, 4), "stored", {}, {"data": part})
+        assert sources.whole(whole).tolist() == [[0] * 4] * 2
+        with pytest.raises(StepError, match="`a` is too small for `c`"):
+            sources.whole(DecodedTensor("c", "U8", (3, 4), "stored", {}, {"data": part}))

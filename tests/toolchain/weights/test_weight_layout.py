@@ -103,6 +103,25 @@ def test_an_algorithm_that_is_not_known_is_refused_by_name() -> None:
         ),
         (table(q__qweight=("I32", (16, 64))), {"quant_method": "gptq"}, "has no scales beside it"),
         (
+            table(q__qweight=("I32", (16, 64)), q__scales=("F16", (2, 64)), q__qzeros=("I32", (2, 4))),
+            {"quant_method": "gptq"},
+            "`q.qzeros` (I32, shape [2, 4]) does not fit its scales",
+        ),
+        (
+            table(q__qweight=("I32", (16, 64)), q__scales=("F16", (2, 64)), q__g_idx=("I32", (64,))),
+            {"quant_method": "gptq"},
+            "does not order the 128 columns of `q`",
+        ),
+        (
+            table(
+                a__weight_packed=("I32", (64, 16)),
+                a__weight_scale=("BF16", (64, 2)),
+                a__weight_zero_point=("I32", (64, 2)),
+            ),
+            {"quant_method": "compressed-tensors"},
+            "`a.weight_zero_point` (I32, shape [64, 2]) does not fit its scales",
+        ),
+        (
             table(a__weight_packed=("I32", (8, 16)), a__weight_scale=("BF16", (8, 2)), a__weight_g_idx=("I32", (128,))),
             {"quant_method": "compressed-tensors"},
             "with `actorder: group`",

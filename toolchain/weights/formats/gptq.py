@@ -85,8 +85,13 @@ def _decoded(
             where="config.json",
             hint="give a model of 4 bits, or the unquantized model",
         )
-    if not groups or inputs % groups or not (is_awq or weight.shape[1] == outputs):
+    if not groups or inputs % groups or outputs * bits % 32 or not (is_awq or weight.shape[1] == outputs):
         raise misfit(weight, f"does not fit its scales, whose shape is {list(scales.shape)}")
+    zeros_shape = (groups, outputs * bits // 32)
+    if "qzeros" in parts and (parts["qzeros"].dtype != "I32" or parts["qzeros"].shape != zeros_shape):
+        raise misfit(parts["qzeros"], f"does not fit its scales, whose shape is {list(scales.shape)}")
+    if "g_idx" in parts and (parts["g_idx"].dtype not in ("I32", "I64") or parts["g_idx"].shape != (inputs,)):
+        raise misfit(parts["g_idx"], f"does not order the {inputs} columns of `{module}`")
     size = inputs // groups
     group_size = group_of(inputs, size)
     if group_size is None:

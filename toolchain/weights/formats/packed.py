@@ -105,6 +105,8 @@ def _integers(
     zero = parts.get("weight_zero_point")
     if zero is not None and (zero.dtype != "I32" or method == "int8-weight" or len(weight.shape) != 2):
         raise misfit(zero, "is no zero point as `pack-quantized` packs them")
+    if zero is not None and (zero.shape != (-(-lead[0] * bits // 32), groups) or single):
+        raise misfit(zero, f"does not fit its scales, whose shape is {list(scale.shape)}")
     dtype = scale.dtype if zero is None else "F32"
     shape = (*lead, columns // group_size)
     repeated: dict[str, Any] = {"repeat": size // group_size, "single": single}
