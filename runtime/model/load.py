@@ -36,7 +36,7 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
 
     On a CPU, multiplying quantized or 16-bit weights is many times slower than float32 (there is no blocked kernel
     for them), so weights are held as float32 there while they take at most half of `memory_bytes` (default: what the
-    machine has left), else expanded to their own 16 bits on the same condition, else as they are.
+    machine has left), else expanded to their own 16 bits on the same condition, if there are no experts, else as they are.
 
     Every array is evaluated: the model may be called from any one thread.
 
@@ -92,7 +92,8 @@ def _take_form(model: Any, room_bytes: int) -> tuple[bool, str]:
             mlx_lm_utils.dequantize_model(model)
             model.set_dtype(mx.float32)
         return quantized, "float32 is fastest on a CPU"
-    if quantized and numbers * 2 <= room_bytes:
+    has_experts = any(type(module).__name__ == "QuantizedSwitchLinear" for module in model.modules())
+    if quantized and numbers * 2 <= room_bytes and not has_experts:  # MLX multiplies no experts in 16 bits on a CPU
         mlx_lm_utils.dequantize_model(model)
         return True, "float32 would take more than half of the free memory"
     return False, "expanded weights would take more than half of the free memory"

@@ -59,6 +59,15 @@ def test_with_less_memory_the_own_sixteen_bits_are_kept(tmp_path: Path) -> None:
     assert "half of the free memory" in holding.reason
 
 
+def test_experts_stay_quantized_where_float32_finds_no_place(tmp_path: Path) -> None:
+    more = {"num_local_experts": 4, "num_experts_per_tok": 2}
+    folder = write_model(tmp_path / "model", "mixtral", quantization=INT4, dtype=mx.bfloat16, more=more)
+    numbers = load_weights(folder, memory_bytes=PLENTY).holding.size_bytes // 4
+    held = load_weights(folder, memory_bytes=numbers * 6)
+    assert not held.holding.dequantized
+    assert mx.all(mx.isfinite(logits(held.model))).item(), "MLX has no experts in 16 bits on a CPU"
+
+
 def test_every_array_may_be_used_by_another_thread(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
