@@ -36,7 +36,7 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
 
     On a CPU, multiplying quantized or 16-bit weights is many times slower than float32 (there is no blocked kernel
     for them), so weights are held as float32 there while they take at most half of `memory_bytes` (default: what the
-    machine has left), else expanded to their own 16 bits on the same condition, if there are no experts, else as they are.
+    machine has left), else, without experts, expanded to their own 16 bits on the same condition, else as they are.
 
     Every array is evaluated: the model may be called from any one thread.
 

@@ -13,6 +13,7 @@ from mlx_lm.sample_utils import make_sampler
 
 from registry.artifact.folder import model_folder
 from registry.reference import Reference
+from runtime.engine.batching import EVERYTHING
 from runtime.session import LoadedModel
 from tests.mlxbuild.conftest import CommandLine
 
@@ -67,4 +68,5 @@ def test_alone(model: LoadedModel, expected: list[list[int]]) -> None:
 
 
 def test_all_at_once(model: LoadedModel, expected: list[list[int]]) -> None:
+    assert model.engine.batching == EVERYTHING
     assert _ours(model, QUESTIONS) == expected

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map
 
 from runtime.model.architecture import model_classes
 from runtime.model.mlx_lm_package import package_folder, submodule
@@ -298,6 +300,15 @@ def random_model(config: Mapping[str, Any], *, seed: int = 5) -> Any:
     mx.eval(model.parameters())
     mx.eval([value for module in model.modules() for value in module.values() if isinstance(value, mx.array)])
     return model
+
+
+def write_weights(folder: Path, config: Mapping[str, Any]) -> None:
+    """A random model into a folder: `config.json` and `model.safetensors`, in place of what is there."""
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    weights: Any = dict(tree_flatten(random_model(config).parameters()))
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def _lively(array: mx.array) -> mx.array:

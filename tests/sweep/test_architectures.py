@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,7 +13,6 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
-from mlx.utils import tree_flatten
 
 from registry.store.layout import Store
 from runtime.engine.batching import Batching
@@ -23,7 +21,7 @@ from runtime.engine.loop import Engine
 from runtime.model.load import load_weights
 from runtime.model.mlx_lm_package import submodule
 from tests.runtime.engine.asking import Asked, answers, ask, engine_of, prepared
-from tests.sweep.architectures import NOT_HERE, VOCABULARY, names, random_model, tiny_config
+from tests.sweep.architectures import NOT_HERE, VOCABULARY, names, tiny_config, write_weights
 from tests.toolchain.weights.block_builds import INT4, NONE, BlockBuild, variant
 from tests.toolchain.weights.mlx_lm_reference import assert_same, reference
 
@@ -61,16 +59,6 @@ def prompt(seed: int, count: int) -> list[int]:
     return [(seed * 7919 + place * (seed % 13 + 1) * 31) % (VOCABULARY - 1) + 1 for place in range(count)]
 
 
-def written(folder: Path, name: str) -> Path:
-    """A random model as its folder has it."""
-    folder.mkdir()
-    config = tiny_config(name)
-    weights: Any = dict(tree_flatten(random_model(config).parameters()))
-    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
 def greedy(engine: Engine, model: Any, tokens: Sequence[int], count: int = LIMIT) -> list[tuple[int, float]]:
     """What mlx-lm itself answers, with log-probabilities; on the engine's thread, as models may keep arrays of it."""
     step = partial(submodule("generate").generate_step, max_tokens=count)
@@ -102,13 +90,16 @@ def test_every_architecture_is_swept_or_has_a_reason_why_not() -> None:
 
 @pytest.mark.parametrize("name", RUN)
 def test_an_architecture(name: str, store: Store, tmp_path: Path) -> None:
-    source = written(tmp_path / "source", name)
+    source = tmp_path / "source"
+    source.mkdir()
+    write_weights(source, tiny_config(name))
     quantizations = (NONE,) if name in NOT_QUANTIZED else (NONE, INT4)
     for quantization in quantizations:
         built = BlockBuild(store, source, variant(source, quantization)).assemble(tmp_path / quantization.label)
         assert_same(built, reference(source, quantization.scheme)[0])
     for quantization in quantizations if ALL else (NONE,):
-        model = load_weights(tmp_path / quantization.label).model
+        memory_bytes = 0 if quantization is INT4 else None  # with which they stay quantized
+        model = load_weights(tmp_path / quantization.label, memory_bytes=memory_bytes).model
         with engine_of(model, LIMITS) as engine:
             assert engine.batching == KNOWN.get(name, Batching())
             _assert_answers(engine, model)
