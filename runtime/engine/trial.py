@@ -29,6 +29,7 @@ class Trial:
         self._model = model
         layers = fresh(model)
         self._count = len(layers)
+        self.model_type = str(getattr(model, "model_type", None) or "this model")
         self.depth = _depth(model, layers)
         """How many layer caches are filled, and compared."""
 

@@ -101,5 +101,5 @@ def test_a_model_that_cannot_be_computed_is_told_of_at_once(message: str, error:
 @pytest.mark.skipif(mx.metal.is_available(), reason="Metal is there")
 def test_an_architecture_that_needs_metal_says_so() -> None:
     config = architectures.tiny_config("bitnet")
-    with pytest.raises(NeedsMetal, match="needs Metal"):
+    with pytest.raises(NeedsMetal, match="`bitnet` needs Metal"):
         Batching.of(architectures.random_model(config))
