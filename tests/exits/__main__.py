@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose names contain this")
     parser.add_argument("--usual", action="store_true", help="no interrupts, and nothing of the kind")
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have background jobs ignore it
     cases = USUAL if asked.usual else (*USUAL, *DISTURBED)
     with tempfile.TemporaryDirectory(prefix="exits-", dir=FOLDER.parent) as temporary:
         folder = Path(temporary)
