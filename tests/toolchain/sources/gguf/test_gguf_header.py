@@ -6,7 +6,9 @@ import os
 import random
 import struct
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import numpy
 import pytest
 
 from registry.errors import MlxbuildError
+from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
 from toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf, read_gguf_file_header, read_gguf_header
+from toolchain.sources.gguf.parts import OpenFile, read_gguf_files
 from toolchain.sources.gguf.split import check_split, split_paths
 from toolchain.sources.gguf.types import GGML_TYPES
 from toolchain.weights.safetensors import UnsafeWeights
@@ -208,6 +212,30 @@ def test_mutated_headers_give_our_own_error_and_take_no_memory(tmp_path: Path) -
     finally:
         tracemalloc.stop()
     assert MUTATIONS > refused > MUTATIONS // 3
+
+
+def test_mutated_headers_of_a_whole_model_give_our_own_error(tmp_path: Path) -> None:
+    """Through everything that is derived of them; one byte at a time, so that many are read to their end."""
+    good = tiny_gguf(tmp_path / "model.gguf").read_bytes()
+    header_bytes = read(good).size_bytes
+    outcomes: Counter[str] = Counter()
+    for seed in range(MUTATIONS):
+        chance = random.Random(seed)
+        content = bytearray(good)
+        for _ in range(chance.randrange(1, 3)):
+            _byte(content, chance.randrange(header_bytes), chance)
+        file = OpenFile(_reader(bytes(content)), len(content), "model.gguf")
+        try:
+            read_gguf_files(("model.gguf",), lambda _, file=file: nullcontext(file), ".", tokenizer=True)
+            outcomes["derived"] += 1
+        except MlxbuildError as error:
+            outcomes[error.code] += 1
+    assert outcomes["derived"] > MUTATIONS // 20
+    assert len(outcomes) > 2
+
+
+def _reader(content: bytes) -> Callable[[int, int], bytes]:
+    return lambda begin, size: content[begin : begin + size]
 
 
 def test_parts_of_a_split_model_are_named_by_the_first() -> None:
