@@ -66,7 +66,7 @@ interop: setup
 	tests/interop/tools.sh
 	MLXBUILD_REQUIRE_REAL_PARTS=1 $(BIN)/pytest tests/interop  # zot and modctl are left out by name where they are not
 
-benchmark: setup
+benchmark: setup models
 	$(BIN)/python -m benchmarks
 
 generated: setup
