@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,15 +176,11 @@ def parameter_size(count: int) -> str:
     return f"{tenths // 10}.{tenths % 10}{letter}"
 
 
-def parameter_count(size: str) -> int:
-    """About the count that `parameter_size` wrote so.
-
-    Raises:
-        ValueError: it has another form.
-    """
+def parameter_count(size: str) -> int | None:
+    """About the count that `parameter_size` wrote so; None of what other tools wrote in other forms."""
     scales = {letter: scale for scale, letter in _SCALES} | {"K": 1000}
-    number, letter = size[:-1], size[-1:]
-    return round(float(number) * scales[letter]) if letter in scales else round(float(size))
+    match = re.fullmatch(rf"(\d+(?:\.\d+)?)([{''.join(scales)}])", size.strip().upper())
+    return None if match is None else round(float(match[1]) * scales[match[2]])
 
 
 def _capabilities(capabilities: Capabilities) -> dict[str, Any]:

@@ -76,8 +76,10 @@ def held_bytes(artifact: Artifact) -> int | None:
     """What weights come to as float32, the form in which a CPU holds them where memory allows; about, from the count of
     parameters. None where they are held as stored, as on GPUs, or where nobody counted.
     """
-    count = artifact.config.get("config", {}).get("paramSize")
-    return None if count is None or _has_gpu() else 4 * parameter_count(str(count))
+    if _has_gpu():
+        return None
+    count = parameter_count(str(artifact.config.get("config", {}).get("paramSize") or ""))
+    return None if count is None else 4 * count
 
 
 def _has_gpu() -> bool:

@@ -161,4 +161,13 @@ def test_build_refuses_what_cannot_be_right(store: Store, description: ArtifactD
 )
 def test_parameter_size_has_one_digit_behind_the_point(count: int, text: str) -> None:
     assert modelpack.parameter_size(count) == text
-    assert modelpack.parameter_size(modelpack.parameter_count(text)) == text
+    read = modelpack.parameter_count(text)
+    assert read is not None
+    assert modelpack.parameter_size(read) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("8b", 8 * 10**9), ("0.6B", 6 * 10**8), ("", None), ("many", None), ("8×7B", None)]
+)
+def test_parameter_sizes_of_other_tools_are_read_or_left(text: str, count: int | None) -> None:
+    assert modelpack.parameter_count(text) == count
