@@ -19,7 +19,6 @@ from tests.toolchain.weights.block_builds import INT8, NONE, BlockBuild, Quantiz
 from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same, reference
 from tests.toolchain.weights.packed_models import (
     Pack,
-    Packed,
     awq,
     fp8,
     gptq,
@@ -214,14 +213,22 @@ def test_experts_are_stacked_decoded(name: str, tmp_path: Path, store: Store) ->
 
 
 def test_columns_that_lie_apart_are_found_while_they_are_read(tmp_path: Path, store: Store) -> None:
-    def pack(values: np.ndarray[Any, Any], generator: np.random.Generator) -> Packed:
-        packed = gptq(4, 64, symmetric=True)(values, generator)
-        index = packed.stored["g_idx"][1]
-        return Packed({**packed.stored, "g_idx": ("I32", np.ascontiguousarray(index[::-1]))}, packed.means)
-
-    write_packed(tmp_path / "source", "llama", pack, GPTQ)
+    """config.json says that they do not."""
+    write_packed(tmp_path / "source", "llama", gptq(4, 64, symmetric=True, ordered=False), GPTQ)
     with pytest.raises(ScatteredGroups, match="orders columns in another way than"):
         BlockBuild(store, tmp_path / "source", variant(tmp_path, KEEP)).run()
+
+
+@pytest.mark.parametrize("group_size", [64, 16])
+def test_columns_that_lie_apart_are_decoded(group_size: int, tmp_path: Path, store: Store) -> None:
+    """`desc_act`, or groups that MLX has not: nothing to keep, but all to decode."""
+    pack = gptq(4, group_size, symmetric=False, ordered=False)
+    means = write_packed(tmp_path / "source", "llama", pack, {**UNEVEN, "desc_act": True, "group_size": group_size})
+    build = BlockBuild(store, tmp_path / "source", variant(tmp_path, BF16, dtype="float32"), slice_bytes=1 << 12)
+    found = built_numbers(build.assemble(tmp_path / "built"))
+    for weight, numbers in means.items():
+        np.testing.assert_array_equal(found[weight], numbers.astype(np.float32), err_msg=weight)
+    assert set(accuracies(build).values()) == {"exact"}
 
 
 def test_a_second_rounding_is_of_the_decoded_numbers(tmp_path: Path, store: Store) -> None:

@@ -107,11 +107,19 @@ def fp8(scale_shape: Callable[[int, int], tuple[int, int]], name: str, *, powers
 
 
 def gptq(
-    bits: int, group_size: int, *, symmetric: bool, form: str = "gptq", g_idx: bool = True, fits: bool = False
+    bits: int,
+    group_size: int,
+    *,
+    symmetric: bool,
+    form: str = "gptq",
+    g_idx: bool = True,
+    ordered: bool = True,
+    fits: bool = False,
 ) -> Pack:
     """AutoGPTQ: `qweight` (inputs x bits / 32, outputs), zeros one less than they mean (not in the form gptq_v2).
 
-    Scales and zeros are random, unless the numbers shall be met as well as can be (`fits`).
+    Columns of a group may lie apart (not `ordered`, as with `desc_act`). Scales and zeros are random, unless the
+    numbers shall be met as well as can be (`fits`).
     """
 
     def pack(values: Numbers, generator: np.random.Generator) -> Packed:
@@ -128,6 +136,8 @@ def gptq(
             scales = np.maximum((high - low) / largest, 1e-4).astype(np.float16)
             zeros = np.clip(np.round(-low / scales.astype(np.float32)), 1, largest).astype(np.int64)
         index = np.arange(inputs) // size
+        if not ordered:
+            index = generator.permutation(index)
         wide = scales.astype(np.float64)
         q = np.clip(np.round(values.T / wide[index]) + zeros[index], 0, largest).astype(np.int64)
         stored_zeros = zeros if form == "gptq_v2" else zeros - 1

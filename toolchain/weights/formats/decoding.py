@@ -21,6 +21,7 @@ DECODERS: Final[Mapping[str, str]] = {
     "gguf-scales": "toolchain.weights.formats.gguf:rows_of_scales",
     "gguf-weight": "toolchain.weights.formats.gguf:rows_of_weight",
     "gptq-biases": "toolchain.weights.formats.decoders.affine:rows_of_gptq_biases",
+    "gptq-dense": "toolchain.weights.formats.decoders.affine:rows_of_gptq_floats",
     "gptq-scales": "toolchain.weights.formats.decoders.affine:rows_of_gptq_scales",
     "gptq-weight": "toolchain.weights.formats.decoders.affine:rows_of_gptq_weight",
     "int8-weight": "toolchain.weights.formats.decoders.affine:rows_of_int8_weight",

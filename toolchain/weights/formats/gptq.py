@@ -67,7 +67,7 @@ def _check_form(packing: Packing) -> None:
 
 def _decoded(
     module: str, parts: Mapping[str, SourceTensor], packing: Packing
-) -> tuple[QuantizationScheme, tuple[DecodedTensor, ...]]:
+) -> tuple[QuantizationScheme | None, tuple[DecodedTensor, ...]]:
     if "scales" not in parts:
         raise misfit(parts["qweight"], "has no scales beside it")
     weight, scales = parts["qweight"], parts["scales"]
@@ -93,28 +93,30 @@ def _decoded(
     if "g_idx" in parts and (parts["g_idx"].dtype not in ("I32", "I64") or parts["g_idx"].shape != (inputs,)):
         raise misfit(parts["g_idx"], f"does not order the {inputs} columns of `{module}`")
     size = inputs // groups
+    zeros = {
+        "bits": bits,
+        "add": _FORMS[packing.settings.get("checkpoint_format")] if packing.method == "gptq" and not is_awq else 0,
+        "awq": is_awq,
+    }
+    if packing.dense and not is_awq:  # in any order of columns, and groups of any size
+        dense = {**zeros, "size": size}
+        return None, (DecodedTensor(f"{module}.weight", packing.dtype, (outputs, inputs), "gptq-dense", dense, parts),)
     group_size = group_of(inputs, size)
     if group_size is None:
         raise UnsupportedQuantization(
             f"`{module}` is quantized by `{packing.method}` in groups of {size}, and MLX has none but 32, 64 and 128",
             where="config.json",
-            hint="give the unquantized model",
+            hint="ask for `quantization: bf16`, which decodes them, or give the unquantized model",
         )
     if packing.settings.get("desc_act") and groups > 1 and "g_idx" in parts:
         raise UnsupportedQuantization(
             f"the weights are quantized by `{packing.method}` with `desc_act`: columns of one group lie apart",
             where="config.json",
-            hint="give a model quantized without `desc_act`, or the unquantized model",
+            hint="ask for `quantization: bf16`, which decodes them, or give a model quantized without `desc_act`",
         )
     symmetric = "qzeros" not in parts or packing.settings.get("sym") is True
     dtype = scales.dtype if symmetric else "F32"
-    zeros = {
-        "bits": bits,
-        "add": _FORMS[packing.settings.get("checkpoint_format")] if packing.method == "gptq" and not is_awq else 0,
-        "awq": is_awq,
-        "repeat": size // group_size,
-        "size": size,
-    }
+    repeated = {"repeat": size // group_size, "size": size}
     shape = (outputs, inputs // group_size)
     scaled = _with(parts, "scales", "g_idx")
     kind = "awq" if is_awq else "gptq"
@@ -125,13 +127,11 @@ def _decoded(
         scheme,
         packing,
         DecodedTensor(f"{module}.weight", "U32", packed, f"{kind}-weight", {}, {"qweight": weight}),
-        DecodedTensor(f"{module}.scales", dtype, shape, "gptq-scales", _only(zeros, "repeat", "size"), scaled),
-        DecodedTensor(f"{module}.biases", dtype, shape, "gptq-biases", zeros, _with(parts, "scales", "qzeros")),
+        DecodedTensor(f"{module}.scales", dtype, shape, "gptq-scales", repeated, scaled),
+        DecodedTensor(
+            f"{module}.biases", dtype, shape, "gptq-biases", {**zeros, **repeated}, _with(parts, "scales", "qzeros")
+        ),
     )
-
-
-def _only(parameters: Mapping[str, object], *names: str) -> dict[str, object]:
-    return {name: parameters[name] for name in names}
 
 
 def _with(parts: Mapping[str, SourceTensor], *names: str) -> dict[str, SourceTensor]:

@@ -54,19 +54,38 @@ def rows_of_gptq_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: in
     return Decoded(scales.astype(MLX_DTYPES[tensor.dtype]))
 
 
+def rows_of_gptq_floats(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+    """(q - zero) x scale, each column with those of its group. Parameters: as for biases, and `size` of the groups."""
+    bits, inputs = tensor.parameters["bits"], tensor.shape[-1]
+    numbers = unpacked(parts.columns("qweight", begin, end).view(mx.uint32).T, bits).astype(mx.float32)
+    scales = parts.columns("scales", begin, end).astype(mx.float32).T
+    groups = mx.arange(inputs) // tensor.parameters["size"]
+    if "g_idx" in tensor.parts:
+        groups = parts.whole("g_idx").astype(mx.int32)
+        if mx.any((groups < 0) | (groups >= scales.shape[1])).item():
+            raise ScatteredGroups(f"`{tensor.parts['g_idx'].name}` names groups that there are not")
+    centred = numbers - _gptq_zeros(tensor, parts, begin, end).T[:, groups]
+    return _without_loss(cast(centred * scales[:, groups], MLX_DTYPES[tensor.dtype]), scales, bits + 1)
+
+
 def rows_of_gptq_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
     """-zero x scale. Parameters: `bits`; `add`, what stored zeros lack; `awq`, their order; `repeat`."""
-    chosen = tensor.parameters
-    bits = chosen["bits"]
     scales = parts.columns("scales", begin, end).astype(mx.float32)
+    products = (-_gptq_zeros(tensor, parts, begin, end) * scales).T
+    biases = cast(_repeated(products, tensor.parameters["repeat"]), MLX_DTYPES[tensor.dtype])
+    return _without_loss(biases, scales, tensor.parameters["bits"])
+
+
+def _gptq_zeros(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx.array:
+    """float32, (groups, end - begin)."""
+    bits = tensor.parameters["bits"]
     if "qzeros" not in tensor.parts:
-        zeros: Any = 1 << (bits - 1)
-    elif chosen["awq"]:
-        zeros = _from_awq(parts, "qzeros", begin, end)
-    else:
-        zeros = (_packed_columns(parts, "qzeros", begin, end, bits) + chosen["add"]) & ((1 << bits) - 1)
-    zeros = zeros.astype(mx.float32) if isinstance(zeros, mx.array) else zeros
-    return _biases(_repeated((-zeros * scales).T, chosen["repeat"]), scales, bits, tensor)
+        return mx.full((tensor.parts["scales"].shape[0], end - begin), float(1 << (bits - 1)))
+    if tensor.parameters["awq"]:
+        return _from_awq(parts, "qzeros", begin, end).astype(mx.float32)
+    stored = _packed_columns(parts, "qzeros", begin, end, bits)
+    zeros: mx.array = (stored + tensor.parameters["add"]) & ((1 << bits) - 1)
+    return zeros.astype(mx.float32)
 
 
 def rows_of_int8_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
@@ -90,14 +109,13 @@ def rows_of_packed_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: 
         skipped = begin % per_word
         numbers = unpacked(words.T, bits).T[skipped : skipped + end - begin]
         zeros = _repeated(numbers.astype(mx.float32), tensor.parameters["repeat"])
-    return _biases(-zeros * scales, scales, bits, tensor)
+    return _without_loss(cast(-zeros * scales, MLX_DTYPES[tensor.dtype]), scales, bits)
 
 
-def _biases(products: mx.array, scales: mx.array, bits: int, tensor: DecodedTensor) -> Decoded:
-    """Biases in the tensor's dtype; near where MLX's float32 sum of q x scale and bias is not what the source means."""
-    biases = cast(products, MLX_DTYPES[tensor.dtype])
+def _without_loss(decoded: Decoded, scales: mx.array, bits: int) -> Decoded:
+    """Near where float32, in which is computed, does not hold every product of a scale and a number of some bits."""
     fits = mx.all((scales.view(mx.uint32) & ((1 << bits) - 1)) == 0)
-    return biases if fits.item() else Decoded(biases.rows, "near")
+    return decoded if fits.item() else Decoded(decoded.rows, "near")
 
 
 def _packed_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx.array:
