@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.engine.comparison import Comparison
-from runtime.engine.trial import Trial
+from runtime.engine.trial import CutTooEarly, Trial
 
 _SEEDS = (1, 2)
 
@@ -42,7 +42,11 @@ class Batching:
         found = cls(False, False, False)
         with trial.narrowed():
             for seed in _SEEDS:
-                comparison = Comparison(trial, seed)
+                try:
+                    comparison = Comparison(trial, seed)
+                except CutTooEarly:
+                    trial.widen()
+                    comparison = Comparison(trial, seed)
                 joins = found.joins or comparison.joins()
                 found = cls(
                     joins,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from registry.errors import EnvironmentFailure, UserError
 from runtime.engine.layers import Layers, can_merge, extracted, merged, read_padded, shared
-from runtime.engine.trial import Trial
+from runtime.engine.trial import CutTooEarly, Trial
 from runtime.model.layout import NO_METAL
 from runtime.model.memory import OutOfMemory, is_lack_of_memory
 
@@ -59,6 +59,7 @@ class Comparison:
 
         Raises:
             NeedsMetal, NotComputable, OutOfMemory: that fails.
+            CutTooEarly: passes of this model cannot be cut short.
         """
         import mlx.core as mx
 
@@ -73,6 +74,8 @@ class Comparison:
                 self._expected += self._last([prompt], shared(read))
             mx.eval([[layer.state for layer in each.layers] for each in self._expected])
             mx.eval([each.logits for each in self._expected if each.logits is not None])
+        except CutTooEarly:
+            raise
         except Exception as error:
             raise self._failure(error) from error
 

@@ -67,13 +67,21 @@ class Trial:
             return logits[:, -1, :]
         with suppress(_Enough):
             self._model(tokens, cache=[*layers, *[_End()] * (self._count - self.depth)])
+        if any(all(part.empty() for part in parts([layer])) for layer in layers):
+            raise CutTooEarly
         return None
+
+    def widen(self) -> None:
+        """Go through the whole model from now on."""
+        self.depth = self._count
 
     @staticmethod
     def held(layers: Layers) -> Iterator[mx.array]:
         """What layer caches of a row hold: keys and values by tokens (shape [1, H, L, D]), states (shape [1, N])."""
         for part in parts(layers):
             match type(part).__name__:
+                case "KVCache" | "RotatingKVCache" if part.keys is None:
+                    pass  # some layers do without
                 case "KVCache":
                     yield from part.keys_and_values()
                 case "RotatingKVCache":
@@ -117,6 +125,10 @@ def _watched(part: Any, agree: list[bool]) -> Callable[..., Any]:
         return make_mask(*arguments, window_size=window_size, **others)
 
     return watched
+
+
+class CutTooEarly(Exception):
+    """A model asked for a layer cache out of turn."""
 
 
 class _Enough(Exception):

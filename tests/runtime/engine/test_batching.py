@@ -47,6 +47,27 @@ def test_what_differs_is_found(name: str, dtype: mx.Dtype, expected: Batching) -
     assert Batching.of(model) == expected
 
 
+class Unruly:
+    """A model that looks at its last layer cache first."""
+
+    def __init__(self) -> None:
+        self.model = random_model("deep")
+        self.layers = self.model.layers
+
+    def modules(self) -> list[Any]:
+        return list(self.model.modules())
+
+    def __call__(self, tokens: mx.array, cache: Any) -> mx.array:
+        assert cache[-1].offset is not None
+        logits: mx.array = self.model(tokens, cache=cache)
+        return logits
+
+
+def test_a_model_whose_passes_cannot_be_cut_short_is_tried_as_a_whole() -> None:
+    assert Trial(Unruly()).depth == 2
+    assert Batching.of(Unruly()) == EVERYTHING
+
+
 def test_requests_to_a_model_that_batches_nothing_wait_for_each_other() -> None:
     model = random_model("llama")
     with engine_of(model, batching=Batching(joins=False, reads_together=False)) as engine:
