@@ -127,9 +127,9 @@ class SourceCatalogue:
 
     def _derive(self, source: LockedSource, file: LockedFile) -> Path:
         """All documents that follow from a GGUF header, put into the store; the place of one of them."""
-        from toolchain.sources.gguf.again import derive_again  # not loaded by builds without such a source
-
         if not self._store.has(file.blob.digest):
+            from toolchain.sources.gguf.again import derive_again  # loads much, and is seldom needed
+
             folder = absolute(self._folder.absolute(), source.identity)
             for content in derive_again(source, folder, lambda: self._hub).values():
                 self._index.content(self._store.path(self._store.put(content).digest), immutable=True)
