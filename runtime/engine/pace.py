@@ -10,8 +10,9 @@ _MOST_STEPS = 0.9
 """So many steps of the running answers may be spent on reading between two of them."""
 _UNNOTICED_SECONDS = 0.009
 """So long may always be read: nobody sees it, and other requests wait for their prompts to be read."""
-_BEARABLE_SECONDS = 0.2
-"""So long may be read where more requests wait for their first token than are answered, in proportion to them."""
+_BEARABLE_SECONDS, _BEARABLE_STEPS = 0.2, 2.0
+"""So long, or so many steps, may be read where more requests wait for their first token than are answered, in
+proportion to them."""
 _SLOW = 1.5
 """What takes so many times as long as usual is slow."""
 _FIRST_TOKENS, _FEWEST_TOKENS = 32, 4
@@ -79,8 +80,9 @@ class Pace:
         self._parts = self._parts + 1 if running == self._running else 1
         self._running = running
         is_measured = self._parts <= _PARTS_BETWEEN_MEASURES or not self._parts % _PARTS_BETWEEN_MEASURES
-        seconds = _MOST_STEPS * self._step_seconds
-        seconds = max(seconds, min(seconds * waiting / running, _BEARABLE_SECONDS), _UNNOTICED_SECONDS)
+        usual = _MOST_STEPS * self._step_seconds
+        bearable = max(_BEARABLE_SECONDS, _BEARABLE_STEPS * self._step_seconds)
+        seconds = max(usual, min(usual * waiting / running, bearable), _UNNOTICED_SECONDS)
         if self._measured is None:
             return Portion(min(_FIRST_TOKENS, self._most), lambda _: 1, is_measured)
 

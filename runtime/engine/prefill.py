@@ -149,7 +149,8 @@ class Prefill:
         reading = self._next()
         layers = self._begun(reading)
         is_short = reading.passage is None and len(reading.waiting) <= min(portion.tokens, SHORT_TOKENS)
-        if reading.together is None and is_short and self._merges(reading):
+        goes_ahead = portion.layers is None and self._goes_ahead(reading)
+        if reading.together is None and is_short and not goes_ahead and self._merges(reading):
             together = self._fitting(reading, portion.tokens)
             if len(together) > 1:
                 self._bring_together(together)
@@ -194,6 +195,17 @@ class Prefill:
             stops = sorted({*row.prepared.boundaries, *regular})
             reading.stops = [stop for stop in stops if reused < stop < len(row.tokens) - 1]
         return layers
+
+    def _goes_ahead(self, reading: _Reading) -> bool:
+        """Whether it is read before others that begin like it, as by a template: they are spared as much, at least."""
+        row = reading.row
+        if not self._prefixes.is_used or not always_rewinds(self._begun(reading)):
+            return False
+        others = (other.row for other in self._readings if other is not reading and other.layers is None)
+        spared = sum(
+            max(_alike(row.tokens, other.tokens) - row.cached_tokens, 0) for other in others if other.kind == row.kind
+        )
+        return spared >= len(reading.waiting) > 0
 
     def _fitting(self, first: _Reading, limit_tokens: int) -> list[_Reading]:
         """Short prompts that, padded to the longest of them, are one part together."""
@@ -290,3 +302,9 @@ def _take_apart(shared: list[Any], most_bytes: int | None) -> None:
         layer = shared.pop()
         take_apart(layer)
         copied += layer.nbytes
+
+
+def _alike(tokens: Sequence[int], others: Sequence[int]) -> int:
+    """How many tokens two prompts have in common at their beginnings."""
+    pairs = enumerate(zip(tokens, others, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(tokens), len(others)))

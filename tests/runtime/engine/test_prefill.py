@@ -167,3 +167,27 @@ def test_a_prompt_left_between_two_layers_is_kept_as_far_as_it_began() -> None:
     assert reused == 32
     logits = model(mx.array([row.tokens[32:]]), cache=layers)[0, -1]
     assert mx.allclose(logits, whole_logits(model, row), atol=2e-3)
+
+
+def test_what_many_prompts_begin_with_is_read_once() -> None:
+    model = random_model("qwen3")
+    prefill = Prefill(model, PrefixCache(model, 1 << 26))
+    beginning = words(1, 30)
+    rows = [row_of(beginning + words(seed, 12)) for seed in range(2, 6)]
+    for row in rows:
+        prefill.add(row)
+    read = [prefill.advance(part(512)), prefill.advance(part(512))]
+    assert [each.tokens for each in read] == [41, 3 * 11]
+    assert not prefill.rows
+    for each in read:
+        assert each.ready is not None
+        require_right(model, each.ready)
+
+
+def test_what_two_prompts_begin_with_is_read_with_both() -> None:
+    model = random_model("qwen3")
+    prefill = Prefill(model, PrefixCache(model, 1 << 26))
+    for seed in (2, 3):
+        prefill.add(row_of(words(1, 10) + words(seed, 12)))
+    assert prefill.advance(part(512)).tokens == 2 * 21
+    assert not prefill.rows
