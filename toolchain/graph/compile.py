@@ -163,7 +163,7 @@ class _Compiler:
         known = self._fetches.get(label)
         if known is not None and known.file != file:
             label = f"{label}@{file.blob.digest.short}"
-        elif known is not None and source.kind == "folder" and known.catalogue is not self._variant.catalogue:
+        elif known is not None and source.kind == "folder" and known.catalogue.folder != self._variant.catalogue.folder:
             label = f"{label}@{self._spec.name}"  # another folder that is called the same from another recipe
         self._fetches.setdefault(label, Fetch(self._variant.catalogue, source, file))
         return label

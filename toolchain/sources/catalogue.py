@@ -33,13 +33,13 @@ class SourceCatalogue:
     """
 
     def __init__(self, recipe_folder: Path, store: Store, hub: Hub | None = None) -> None:
-        self._folder = recipe_folder
+        self.folder = recipe_folder
         self._store = store
         self._given_hub = hub
         self._index = FileIndex(store.home)
 
     def __reduce__(self) -> tuple[type[SourceCatalogue], tuple[Path, Store, Hub | None]]:
-        return (SourceCatalogue, (self._folder, self._store, self._given_hub))
+        return (SourceCatalogue, (self.folder, self._store, self._given_hub))
 
     @cached_property
     def _hub(self) -> Hub:
@@ -81,7 +81,7 @@ class SourceCatalogue:
         return tuple(self._hub.cached(source.identity, source.pinned or "", file.path, file.blob.digest))
 
     def _in_folder(self, source: LockedSource, file: LockedFile) -> Path:
-        return absolute(self._folder.absolute(), source.identity) / file.path
+        return absolute(self.folder.absolute(), source.identity) / file.path
 
     def fetch(
         self,
@@ -109,7 +109,7 @@ class SourceCatalogue:
         """
         verification = _Verification(self._index, file, _Meter(file.blob.size_bytes, progress), checkpoint)
         if source.kind == "folder" and not file.derived:
-            own = resolve(absolute(self._folder.absolute(), source.identity), file.path, source.role)
+            own = resolve(absolute(self.folder.absolute(), source.identity), file.path, source.role)
             if verification.holds(own, immutable=False):
                 return own
         for path in self._index.paths(file.blob.digest, settled=True):
@@ -130,7 +130,7 @@ class SourceCatalogue:
         if not self._store.has(file.blob.digest):
             from toolchain.sources.gguf.again import derive_again  # loads much, and is seldom needed
 
-            folder = absolute(self._folder.absolute(), source.identity)
+            folder = absolute(self.folder.absolute(), source.identity)
             for content in derive_again(source, folder, lambda: self._hub).values():
                 self._index.content(self._store.path(self._store.put(content).digest), immutable=True)
         if not self._store.has(file.blob.digest):
@@ -144,7 +144,7 @@ class SourceCatalogue:
         return path
 
     def _read_in_place(self, source: LockedSource, file: LockedFile, verification: _Verification) -> Path:
-        folder = absolute(self._folder.absolute(), source.identity)
+        folder = absolute(self.folder.absolute(), source.identity)
         path = resolve(folder, file.path, source.role)
         if not path.is_file():
             raise StaleLock(f"`{file.path}` is gone from `{source.identity}`", where=str(path), hint=_LOCK_AGAIN)
