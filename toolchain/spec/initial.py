@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -32,6 +33,18 @@ _GENERATION = {
 """Key of generation_config.json to key of `defaults`."""
 
 
+@dataclass(frozen=True, slots=True)
+class GgufWeights:
+    """What comments tell of the weights of a GGUF file."""
+
+    types: tuple[tuple[str, int], ...]
+    """Type and number of matrices, the most common first."""
+    rounded: tuple[str, ...] = ()
+    """Those among the types that can only be rounded a second time."""
+    repository: str | None = None
+    """On the Hub: that of the model that the file was made of."""
+
+
 def initial_recipe(
     base: HubSource | FolderSource,
     config: Mapping[str, Any],
@@ -39,31 +52,34 @@ def initial_recipe(
     tokenizer_config: Mapping[str, Any] | None = None,
     generation_config: Mapping[str, Any] | None = None,
     license_expression: str | None = None,
+    description: str | None = None,
     name: str | None = None,
+    gguf: GgufWeights | None = None,
 ) -> str:
     """A recipe that `lint` accepts, for a model whose config.json and, if it has them, other configs are given.
 
     `config` and the others are untrusted: what does not fit a recipe is left out.
     """
-    written = base.repository if isinstance(base, HubSource) else _name_of_folder(base.path)
+    place = base.repository if isinstance(base, HubSource) else _name_of_folder(base.path)
+    written = place if base.gguf is None else PurePosixPath(base.gguf).name
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
         f"# Editors complete and check this file after: mlxbuild schema > {SCHEMA_FILE}",
         f"schema: {SCHEMA}",
         f"name: {name or slug(written)}",
         'version: "1.0"  # quoted, or YAML would read 1.10 as 1.1',
-        f"description: {_text(f'{_architecture(config)} from {written}')}",
+        f"description: {_text(description or f'{_architecture(config)} from {written}')}",
         *_license(license_expression),
         "",
         *_base(base),
         "",
-        *_quantization(config),
+        *(_quantization(config) if gguf is None else _kept(gguf)),
         "",
-        *(_pooling() if is_encoder(config) else _answers(tokenizer_config, config, generation_config or {})),
+        *(_pooling() if is_encoder(config) else _answers(tokenizer_config, config, generation_config or {}, gguf)),
         "",
         "# One artifact per point of a matrix; `mlxbuild create` builds them all.",
         "# variants:",
-        "#   quantization: [int4, int8]",
+        f"#   quantization: [{'int4' if gguf is None else 'keep'}, int8]",
         "",
         "# What must hold before the artifact gets its name.",
         "tests:",
@@ -75,9 +91,12 @@ def initial_recipe(
 
 
 def _answers(
-    tokenizer_config: Mapping[str, Any] | None, config: Mapping[str, Any], generation: Mapping[str, Any]
+    tokenizer_config: Mapping[str, Any] | None,
+    config: Mapping[str, Any],
+    generation: Mapping[str, Any],
+    gguf: GgufWeights | None,
 ) -> Iterator[str]:
-    yield from _template(tokenizer_config)
+    yield from _template(tokenizer_config, gguf)
     yield ""
     yield from _defaults(config, generation)
 
@@ -108,10 +127,13 @@ def _base(base: HubSource | FolderSource) -> Iterator[str]:
     if isinstance(base, FolderSource):
         is_elsewhere = base.written.startswith(("/", "../"))
         note = "  # elsewhere: the recipe works only where this is, and `lint --portable` refuses it"
-        yield f"  path: {_text(base.written)}{note if is_elsewhere else ''}"
+        file = base.gguf and str(PurePosixPath(base.written, base.gguf))
+        yield f"  {'gguf' if file else 'path'}: {_text(file or base.written)}{note if is_elsewhere else ''}"
         return
     yield f"  hf_repo: {_text(base.repository)}"
     yield f"  revision: {_text(base.revision)}  # a branch, a tag or a commit"
+    if base.gguf is not None:
+        yield f"  file: {_text(base.gguf)}"
     if base.include:
         yield f"  include: {json.dumps(list(base.include), ensure_ascii=False)}"
 
@@ -133,10 +155,27 @@ def _quantization(config: Mapping[str, Any]) -> Iterator[str]:
     yield "quantization: int8" if is_encoder(config) else "quantization: int4"
 
 
-def _template(tokenizer_config: Mapping[str, Any] | None) -> Iterator[str]:
+def _kept(weights: GgufWeights) -> Iterator[str]:
+    yield f"# Matrices in the file: {', '.join(f'{count} of {kind}' for kind, count in weights.types)}."
+    if weights.rounded:
+        yield f"# MLX has no form for {', '.join(weights.rounded)}: this rounds a second time. Better a file of Q4_K_M or Q8_0."
+        yield "quantization: int8"
+    else:
+        yield "# They stay as they are. Another quantization would round a second time."
+        yield "quantization: keep"
+
+
+def _template(tokenizer_config: Mapping[str, Any] | None, gguf: GgufWeights | None) -> Iterator[str]:
+    if gguf is not None:
+        yield "# The tokenizer is rebuilt from the file; the publisher's own would be taken by"
+        yield f"# tokenizer: {{hf_repo: {_text(gguf.repository or 'organisation/name')}}}"
+        yield ""
     yield "# The chat template: inherit, {named: chatml}, {file: chat.jinja} or {inline: ...}."
     yield "prompt_template: inherit"
     if tokenizer_config is not None and "chat_template" not in tokenizer_config:
+        if gguf is not None:
+            yield "# The file holds no template: name one above, if the model is one to chat with."
+            return
         yield "# tokenizer_config.json holds no template; without a chat_template.jinja beside it, name one above."
     yield "# system_prompt: You are a helpful assistant.  # or {file: system.md}"
 

@@ -1,0 +1,73 @@
+"""The first recipe of a GGUF model, by what its header says. Which file it is, and reading it: the caller's matter."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import PurePosixPath
+from typing import Any
+
+from toolchain.sources.gguf.parts import GgufFiles
+from toolchain.spec.initial import GgufWeights, initial_recipe, slug
+from toolchain.spec.resolved import FolderSource, HubSource
+from toolchain.weights.formats.gguf_layout import FORMS, PLAIN
+
+_ENDING = re.compile(r"(-\d{5}-of-\d{5})?\.gguf$")
+_PRECISION = re.compile(
+    r"[-_.](UD[-_])?(I?Q[1-8](_[A-Z0-9]+)*|TQ[12]_0|B?F16|F32|MXFP4(_MOE)?|NVFP4)$", re.IGNORECASE | re.ASCII
+)
+_REPOSITORY = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/?", re.ASCII)
+_LONGEST_DESCRIPTION = 200
+
+
+def recipe_from_gguf(base: FolderSource | HubSource, files: GgufFiles, *, name: str | None = None) -> str:
+    """A recipe that builds the model as its file has it.
+
+    Args:
+        base: Names the file.
+        files: What was read of it; all of it is untrusted, and what does not fit a recipe is left out.
+        name: What the recipe is called; by default as the file is, without its precision.
+    """
+    documents = files.model.documents
+    metadata = files.parts[0].header.metadata
+    template = "chat_template.jinja" in documents
+    return initial_recipe(
+        base,
+        json.loads(documents["config.json"]),
+        tokenizer_config={"chat_template": "in the file"} if template else {},
+        generation_config=json.loads(documents["generation_config.json"]),
+        license_expression=_line(metadata.get("general.license")),
+        description=_line(metadata.get("general.description")),
+        name=name or name_of(base.gguf or ""),
+        gguf=_weights(files, _repository(metadata)),
+    )
+
+
+def name_of(path: str) -> str:
+    """A recipe's name from that of a GGUF file: `Qwen3-0.6B-Q4_K_M.gguf` is `qwen3-0.6b`."""
+    return slug(_PRECISION.sub("", _ENDING.sub("", PurePosixPath(path).name)))
+
+
+def _weights(files: GgufFiles, repository: str | None) -> GgufWeights:
+    """What the matrices are of; vectors are float32 in every file."""
+    tensors = [tensor for part in files.parts for tensor in part.header.tensors if len(tensor.shape) > 1]
+    types = Counter(tensor.type for tensor in tensors)
+    rounded = sorted(kind for kind in types if kind not in FORMS and kind not in PLAIN)
+    return GgufWeights(tuple(types.most_common()), tuple(rounded), repository)
+
+
+def _repository(metadata: Any) -> str | None:
+    """The repository on the Hub that the file was made of, as newer files tell."""
+    for key in ("general.source.huggingface.repository", "general.source.repo_url", "general.base_model.0.repo_url"):
+        value = metadata.get(key)
+        match = _REPOSITORY.fullmatch(value) if isinstance(value, str) else None
+        if match is not None:
+            return match[1]
+    return None
+
+
+def _line(value: Any) -> str | None:
+    """A short text of one line, or none."""
+    text = value.strip() if isinstance(value, str) else ""
+    return text if text.isprintable() and 0 < len(text) <= _LONGEST_DESCRIPTION else None
