@@ -1,4 +1,4 @@
-"""`mlxbuild import`: artifacts from archives and layouts; recipes from model folders, Modelfiles and Kitfiles."""
+"""`mlxbuild import`: artifacts from archives and layouts; recipes from models, Modelfiles and Kitfiles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class NameWithoutArtifact(UserError):
 @app.command()
 def import_path(
     path: Annotated[
-        Path, typer.Argument(help="An OCI archive or layout, model folder, Modelfile or Kitfile; `-`: stdin.")
+        Path,
+        typer.Argument(help="An OCI archive or layout, model folder, GGUF file, Modelfile or Kitfile; `-`: stdin."),
     ],
     name: Annotated[str | None, typer.Option("--name", help="What to call the artifact, if there is one only.")] = None,
 ) -> None:
@@ -44,7 +45,7 @@ def import_path(
         _take(form, place, name)
     elif name is not None:
         raise NameWithoutArtifact(f"a {form} becomes a recipe, which has its own name", hint="leave --name out")
-    elif form is Form.FOLDER:
+    elif form in (Form.FOLDER, Form.GGUF):
         from mlxbuild.cli.init_command import init
 
         init(str(place))

@@ -1,86 +1,82 @@
-"""`mlxbuild init`: a first recipe for a model folder or a Hub repository."""
+"""`mlxbuild init`: a first recipe for a model folder, a GGUF file or a Hub repository."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mlxbuild.cli.model_place import ModelPlace, NotAModel, folder_place, hub_place
 from mlxbuild.cli.output import say
-from registry.errors import UserError
-from toolchain.prepare import RECIPE_NAME
-from toolchain.sources.hub import Hub
-from toolchain.sources.pointers import refuse_pointer
+from toolchain.interchange.from_gguf import recipe_from_gguf
+from toolchain.sources.gguf.choice import choose, models_among
+from toolchain.sources.gguf.parts import read_gguf_files
+from toolchain.sources.gguf.split import split_paths
 from toolchain.sources.selection import ADAPTER_HINT
 from toolchain.spec.initial import initial_recipe, slug
-from toolchain.spec.recipe_folder import RecipeFolder
-from toolchain.spec.resolved import FolderSource, HubSource
+from toolchain.spec.suggest import did_you_mean
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-class NotAModel(UserError):
-    """There is no model where one was expected."""
-
-    code = "not-a-model"
-
-
 @app.command()
 def init(
-    model: Annotated[str, typer.Argument(help="A model folder, or a Hub repository such as `Qwen/Qwen3-0.6B`.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A model folder, a GGUF file, or a Hub repository such as `Qwen/Qwen3-0.6B`."),
+    ],
     revision: Annotated[str, typer.Option(help="Branch, tag or commit of a Hub repository.")] = "main",
     name: Annotated[str | None, typer.Option(help="The recipe's name.")] = None,
+    file: Annotated[str | None, typer.Option(help="The GGUF file to take of a folder or repository.")] = None,
 ) -> None:
     """Print a recipe with comments that teach: `mlxbuild init ./model > ModelSpec.yaml`."""
-    base, read = _folder(Path(model)) if Path(model).is_dir() else _repository(model, revision)
+    path = Path(model)
+    if path.is_file() and file is None:
+        place = folder_place(path.parent)
+        file = path.name
+    else:
+        place = folder_place(path) if path.is_dir() else hub_place(model, revision)
+    name = slug(name) if name else None
+    file = file or _gguf_of(place, model)
+    recipe = _from_gguf(place, file, model, name) if file else _from_files(place, model, name)
+    say(recipe.rstrip())
+
+
+def _gguf_of(place: ModelPlace, model: str) -> str | None:
+    """The GGUF file to take where none is named: the only one, of a place that has no safetensors."""
+    names = place.names()
+    if any(each.endswith(".safetensors") and "/" not in each for each in names):
+        return None
+    return choose(names, model)
+
+
+def _from_gguf(place: ModelPlace, file: str, model: str, name: str | None) -> str:
+    if not file.endswith(".gguf"):
+        raise NotAModel(
+            f"`{file}` is no GGUF file by its name", hint="give it the ending .gguf, or name a model folder"
+        )
+    if file not in place.names():
+        known = models_among(place.names())
+        hint = did_you_mean(file, known) or f"its GGUF files: {', '.join(known[:8]) or 'none'}"
+        raise NotAModel(f"`{model}` has no file `{file}`", hint=hint)
+    files = read_gguf_files(split_paths(file), place.opener, model, tokenizer=True)
+    return recipe_from_gguf(replace(place.source, gguf=file), files, name=name)
+
+
+def _from_files(place: ModelPlace, model: str, name: str | None) -> str:
+    read = place.read
     config = _json(read("config.json"))
     if not config:
         is_adapter = read("adapter_config.json") is not None
-        hint = ADAPTER_HINT if is_adapter else "give a model in the Hugging Face layout"
+        hint = ADAPTER_HINT if is_adapter else "give a GGUF file, or a model in the Hugging Face layout"
         raise NotAModel(f"`{model}` has no config.json", hint=hint)
     tokenizer, generation = _json(read("tokenizer_config.json")), _json(read("generation_config.json"))
     if read("chat_template.jinja") is not None:
         tokenizer |= {"chat_template": "in a file of its own"}
-    recipe = initial_recipe(
-        base, config, tokenizer_config=tokenizer, generation_config=generation, name=slug(name) if name else None
-    )
-    say(recipe.rstrip())
-
-
-_Reader = Callable[[str], bytes | None]
-
-
-def _folder(path: Path) -> tuple[FolderSource, _Reader]:
-    recipe_folder = RecipeFolder(Path.cwd() / RECIPE_NAME)
-    relative = os.path.relpath(path).replace(os.sep, "/")
-    # One that is elsewhere is named as it was given; any other so that the recipe can be moved with it.
-    written = relative if not path.is_absolute() or not recipe_folder.is_elsewhere(relative) else str(path)
-
-    def read(name: str) -> bytes | None:
-        file = path / name
-        refuse_pointer(file, name)
-        return file.read_bytes() if file.is_file() else None
-
-    return FolderSource(path.absolute(), written), read
-
-
-def _repository(repository: str, revision: str) -> tuple[HubSource, _Reader]:
-    if repository.startswith((".", "/", "~")) or repository.count("/") != 1:
-        raise NotAModel(
-            f"there is no folder `{repository}`", hint="give a folder, or a Hub repository as `organisation/name`"
-        )
-    hub = Hub()
-    commit = hub.commit(repository, revision)
-    names = {file.path for file in hub.files(repository, commit)}
-
-    def read(name: str) -> bytes | None:
-        return hub.download(repository, commit, name).read_bytes() if name in names else None
-
-    return HubSource(repository, revision), read
+    return initial_recipe(place.source, config, tokenizer_config=tokenizer, generation_config=generation, name=name)
 
 
 def _json(content: bytes | None) -> dict[str, Any]:

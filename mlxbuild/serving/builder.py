@@ -76,6 +76,7 @@ class ProcessBuilder:
         from toolchain.interchange.from_create import (
             ADAPTER_FOLDER,
             FILES_FOLDER,
+            base_of_files,
             named_as_adapter,
             recipe_from_fields,
         )
@@ -86,9 +87,10 @@ class ProcessBuilder:
         assert order.name is not None
         self._lay_out(order.files, folder / FILES_FOLDER)
         self._lay_out(named_as_adapter(order.adapters), folder / ADAPTER_FOLDER)
-        base: dict[str, str] = {"path": FILES_FOLDER}
         parent: dict[str, Any] = {}
-        if not order.files:
+        if order.files:
+            base = base_of_files(order.files)
+        else:
             base, parent = self._base(str(order.fields["from"]), observe, checkpoint)
         name = order.name.repository.rpartition("/")[2]
         drafted = recipe_from_fields(name, base, order.fields, parent=parent, has_adapter=bool(order.adapters))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from registry.errors import UserError
 from toolchain.interchange.draft import Draft, spdx
 from toolchain.interchange.from_modelfile import PARAMETERS
 from toolchain.interchange.go_template import recognise
+from toolchain.sources.gguf.choice import choose
 from toolchain.spec.initial import slug
 from toolchain.spec.resolved import SCHEMA
 from toolchain.weights.peft.source import ADAPTER_WEIGHTS, PEFT_WEIGHTS
@@ -90,6 +91,21 @@ def recipe_from_fields(
             draft.note(f"{key} is left out: {reason}")
     text = yaml.safe_dump({key: value for key, value in recipe.items() if value}, sort_keys=False, allow_unicode=True)
     return DraftedRecipe(text, files, tuple(draft.notes))
+
+
+def base_of_files(paths: Collection[str]) -> dict[str, str]:
+    """What a recipe writes as base of files in `FILES_FOLDER`: their folder, or the GGUF file among them.
+
+    Raises:
+        SeveralFiles: there are several models.
+        NotCreatable: there are only GGUF files that hold something else.
+    """
+    if any(path.endswith(".safetensors") for path in paths) or not any(path.endswith(".gguf") for path in paths):
+        return {"path": FILES_FOLDER}
+    model = choose(paths, FILES_FOLDER, "send one of them, or all parts of one that is split")
+    if model is None:
+        raise NotCreatable("the files hold no language model", hint="send its GGUF file, or its first part, too")
+    return {"gguf": f"{FILES_FOLDER}/{model}"}
 
 
 def named_as_adapter(files: Mapping[str, File]) -> Mapping[str, File]:

@@ -10,9 +10,13 @@ from typing import Any, Final
 
 from toolchain.interchange import modelfile
 from toolchain.interchange.draft import Draft, recipe_text
+from toolchain.interchange.from_gguf import name_of
 from toolchain.interchange.go_template import recognise
 from toolchain.interchange.modelfile import Directive
+from toolchain.sources.gguf.choice import choose
+from toolchain.sources.gguf.header import MAGIC, read_gguf_file_header
 from toolchain.spec.initial import slug
+from toolchain.spec.ollama_name import InvalidOllamaName, OllamaName
 from toolchain.weights.peft.source import ADAPTER_CONFIGURATION, ADAPTER_WEIGHTS, PEFT_WEIGHTS
 
 PARAMETERS: Final[dict[str, tuple[str, type]]] = {
@@ -27,19 +31,8 @@ PARAMETERS: Final[dict[str, tuple[str, type]]] = {
 }
 """PARAMETER to key of `defaults`."""
 
-HUB_NAME = re.compile(r"(?:https://)?(?:hf\.co|huggingface\.co)/([\w.-]+/[\w.-]+)(?::([\w.-]+))?", re.ASCII)
-_LIBRARY: Final = (
-    (r"qwen3:(0\.6|1\.7|4|8|14|32)b", "Qwen/Qwen3-{}B"),
-    (r"qwen2\.5:(0\.5|1\.5|3|7|14|32|72)b(?:-instruct)?", "Qwen/Qwen2.5-{}B-Instruct"),
-    (r"qwen2\.5-coder:(0\.5|1\.5|3|7|14|32)b(?:-instruct)?", "Qwen/Qwen2.5-Coder-{}B-Instruct"),
-    (r"llama3\.2:(1|3)b(?:-instruct)?", "meta-llama/Llama-3.2-{}B-Instruct"),
-    (r"llama3\.1:(8|70)b(?:-instruct)?", "meta-llama/Llama-3.1-{}B-Instruct"),
-    (r"gemma2:(2|9|27)b(?:-instruct)?", "google/gemma-2-{}b-it"),
-    (r"smollm2:(135|360)m(?:-instruct)?", "HuggingFaceTB/SmolLM2-{}M-Instruct"),
-    (r"smollm2:(1\.7)b(?:-instruct)?", "HuggingFaceTB/SmolLM2-{}B-Instruct"),
-)
-"""Names of Ollama's library, with their size, to the repository of the publisher."""
-_PRECISION = re.compile(r"-(q[2-8][\w]*|fp16|f16|bf16)$", re.IGNORECASE)
+_NAME_ONE: Final = "name one of them in FROM"
+HUB_NAME: Final = re.compile(r"(?:https://)?(?:hf\.co|huggingface\.co)/([\w.-]+/[\w.-]+)(?::([\w.-]+))?", re.ASCII)
 
 
 def recipe_from_modelfile(
@@ -89,47 +82,76 @@ def _from(draft: Draft, directive: Directive, path: Path, in_store: Callable[[st
     where = f"FROM {value}, line {directive.line}"
     local = path.absolute().parent / Path(value).expanduser()
     if local.is_dir():
-        draft.base = {"path": _written(local, path)}
-        if local.resolve() != path.absolute().parent.resolve():
-            draft.name = slug(local.name)
-        if not any(local.glob("*.safetensors")):
-            draft.note(f"{where}: the folder holds no safetensors, and other weights cannot be built from.")
+        _from_folder(draft, local, path, where)
     elif local.is_file() and local.suffix == ".safetensors":
         draft.base = {"path": _written(local.parent, path)}
-    elif local.is_file() or value.endswith((".gguf", ".bin")):
-        draft.note(f"{where}: GGUF and pickled weights cannot be built from; name the safetensors they were made of.")
+    elif local.is_file():
+        _from_file(draft, local, path, where)
     elif (match := HUB_NAME.fullmatch(value)) is not None:
         _from_hub(draft, match[1], match[2], where)
-    elif value.startswith(("/", "~", "./", "../")):
-        draft.note(f"{where}: there is no such file; write where the safetensors come from as base.")
+    elif value.startswith(("/", "~", "./", "../")) or value.endswith((".gguf", ".bin")):
+        draft.note(f"{where}: there is no such file; write where the weights come from as base.")
     elif in_store(value):
         draft.base = {"from": value}
         draft.name = slug("my-" + slug(value.partition(":")[0]))  # another name: nothing is built from itself
     else:
-        _from_library(draft, value, where)
+        _from_ollama(draft, value, where)
+
+
+def _from_folder(draft: Draft, folder: Path, path: Path, where: str) -> None:
+    if folder.resolve() != path.absolute().parent.resolve():
+        draft.name = slug(folder.name)
+    names = [each.name for each in folder.iterdir()]
+    if not any(name.endswith(".safetensors") for name in names) and (model := choose(names, where, _NAME_ONE)):
+        draft.base = {"gguf": _written(folder / model, path)}
+        return
+    draft.base = {"path": _written(folder, path)}
+    if not any(name.endswith(".safetensors") for name in names):
+        draft.note(f"{where}: the folder holds neither safetensors nor GGUF files, and other weights are not taken.")
+
+
+def _from_file(draft: Draft, file: Path, path: Path, where: str) -> None:
+    """A GGUF file, told by its content; of several the model, not what sees for it."""
+    with file.open("rb") as stream:
+        is_gguf = stream.read(len(MAGIC)) == MAGIC
+    if not is_gguf:
+        draft.note(f"{where}: pickled weights cannot be built from; name the safetensors they were made of.")
+    elif file.suffix != ".gguf":
+        draft.note(f"{where}: this is a GGUF file; give it the ending .gguf, and write it as base: {{gguf: ...}}.")
+    elif (kind := _gguf_kind(file)) != "model":
+        draft.note(f"{where}: left out, as the file holds a part of another kind ({kind}), not a language model.")
+    else:
+        draft.base = {"gguf": _written(file, path)}
+        draft.name = name_of(file.name)
+
+
+def _gguf_kind(file: Path) -> str:
+    metadata = read_gguf_file_header(file).metadata
+    clip = metadata.get("general.architecture") == "clip"
+    return "mmproj" if clip else str(metadata.get("general.type", "model"))[:40]
 
 
 def _from_hub(draft: Draft, repository: str, precision: str | None, where: str) -> None:
     draft.name = slug(repository)
     if repository.lower().endswith("gguf"):
-        draft.note(f"{where}: GGUF weights cannot be built from; name the repository of the safetensors as base.")
+        draft.note(
+            f"{where}: name the GGUF file: base: {{hf_repo: {repository}, file: ...}}. "
+            f"`mlxbuild init {repository}` lists them."
+        )
         return
     draft.base = {"hf_repo": repository}
     _quantize(draft, precision, where)
 
 
-def _from_library(draft: Draft, value: str, where: str) -> None:
-    name = value.removeprefix("registry.ollama.ai/").removeprefix("library/")
-    draft.name = slug(name.partition(":")[0])
-    precision = _PRECISION.search(name)
-    bare = name[: precision.start()] if precision else name
-    for pattern, repository in _LIBRARY:
-        if (match := re.fullmatch(pattern, bare)) is not None:
-            draft.base = {"hf_repo": repository.format(match[1])}
-            _quantize(draft, precision[1] if precision else "Q4_K_M", where)
-            draft.note(f"{where}: taken as {draft.base['hf_repo']}; check that this is the model you mean.")
-            return
-    draft.note(f"{where}: this names a model of Ollama's own registry; write where its safetensors come from as base.")
+def _from_ollama(draft: Draft, value: str, where: str) -> None:
+    """A name of Ollama's registry, which is asked when the recipe is locked."""
+    try:
+        name = OllamaName.parse(value)
+    except InvalidOllamaName as error:
+        draft.note(f"{where}: {error.message}; write where the weights come from as base.")
+        return
+    draft.base = {"ollama": str(name)}
+    draft.name = slug(f"my-{name.model}")
 
 
 def _quantize(draft: Draft, precision: str | None, where: str) -> None:
@@ -149,7 +171,7 @@ def _adapter(draft: Draft, directive: Directive, path: Path) -> None:
     where = f"ADAPTER {directive.value}, line {directive.line}"
     local = path.absolute().parent / Path(directive.value).expanduser()
     if directive.value.endswith((".gguf", ".bin")):
-        draft.note(f"{where}: only adapters as safetensors can be fused.")
+        draft.note(f"{where}: left out, as only adapters in safetensors can be merged: those that it was made of.")
         return
     folder = local.parent if directive.value.endswith(".safetensors") else local
     draft.adapters = [{"path": _written(folder, path)}]

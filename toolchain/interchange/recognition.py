@@ -10,6 +10,7 @@ from pathlib import Path
 
 from registry.store.layout import LAYOUT_FILE
 from toolchain.interchange.errors import NotImportable
+from toolchain.sources.gguf.choice import models_among
 
 _BEGINNING_BYTES = 64 * 1024
 _FROM = re.compile(rb"^\s*FROM\s+\S", re.MULTILINE | re.IGNORECASE)
@@ -24,6 +25,7 @@ class Form(StrEnum):
     FOLDER = "folder"
     MODELFILE = "Modelfile"
     KITFILE = "Kitfile"
+    GGUF = "GGUF file"
 
 
 def recognise(path: Path) -> tuple[Form, Path]:
@@ -47,9 +49,7 @@ def recognise(path: Path) -> tuple[Form, Path]:
     if _FROM.search(beginning) or beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return Form.MODELFILE, path
     if beginning.startswith(b"GGUF"):
-        raise NotImportable(
-            "GGUF weights cannot be built from", where=str(path), hint="use the safetensors they are of"
-        )
+        return Form.GGUF, path
     raise _unknown(path)
 
 
@@ -61,11 +61,13 @@ def _folder(path: Path) -> tuple[Form, Path]:
     for form in (Form.MODELFILE, Form.KITFILE):
         if (path / form.value).is_file():
             return form, path / form.value
+    if models_among(each.name for each in path.iterdir()):
+        return Form.GGUF, path
     raise _unknown(path)
 
 
 def _unknown(path: Path) -> NotImportable:
     return NotImportable(
         f"`{os.fspath(path)}` is nothing that can be imported",
-        hint="OCI archives and layouts, model folders with a config.json, Modelfiles and Kitfiles can be",
+        hint="OCI archives and layouts, model folders with a config.json, GGUF files, Modelfiles and Kitfiles can be",
     )

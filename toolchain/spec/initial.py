@@ -158,7 +158,8 @@ def _quantization(config: Mapping[str, Any]) -> Iterator[str]:
 def _kept(weights: GgufWeights) -> Iterator[str]:
     yield f"# Matrices in the file: {', '.join(f'{count} of {kind}' for kind, count in weights.types)}."
     if weights.rounded:
-        yield f"# MLX has no form for {', '.join(weights.rounded)}: this rounds a second time. Better a file of Q4_K_M or Q8_0."
+        yield f"# MLX has no form for {', '.join(weights.rounded)}, so this rounds a second time."
+        yield "# Better take a file of Q4_K_M or Q8_0, which can stay as it is."
         yield "quantization: int8"
     else:
         yield "# They stay as they are. Another quantization would round a second time."

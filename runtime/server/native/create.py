@@ -100,6 +100,11 @@ def _order(body: CreateBody, application: Application) -> BuildOrder:
         if not body.base and not body.files:
             raise InvalidRequest("neither 'from' or 'files' was specified", hint="or send a `modelspec`")
     fields = {key: value for key, value in body.model_dump().items() if key not in _NOT_FIELDS and value}
+    if any(path.lower().endswith(".gguf") for path in body.adapters):
+        raise NotSupported(
+            "adapters in GGUF form cannot be merged",
+            hint="send the safetensors and the adapter_config.json that it was made of",
+        )
     files, adapters = _blobs(application, body.files), _blobs(application, body.adapters)
     return BuildOrder(name, spec, fields | {"from": body.base}, files, adapters)
 
@@ -122,9 +127,10 @@ def _blobs(application: Application, files: Mapping[str, str]) -> dict[str, Dige
             raise InvalidRequest("file path must be relative", hint=f"`{path[:80]}` is not")
         if ".git" in map(str.lower, parts):
             raise InvalidRequest("a `.git` among the files is nothing to build from")
-        if path.lower().endswith((".gguf", ".bin", ".pt", ".pth")):
+        if path.lower().endswith((".bin", ".pt", ".pth")):
             raise NotSupported(
-                f"`{path[:80]}` cannot be built from", hint="send the safetensors, config.json and tokenizer.json"
+                f"`{path[:80]}` cannot be built from",
+                hint="send a GGUF file, or the safetensors, config.json and tokenizer.json",
             )
         digest = blobs[path] = blob_digest(written)
         if not application.store.has(digest):

@@ -18,6 +18,7 @@ from registry.artifact.reader import Artifact
 from registry.digest import Digest
 from tests.mlxbuild.serving.conftest import PROGRAM, ROOT, ServeProcess
 from tests.mlxbuild.serving.test_faults import soon
+from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
 from tests.toolchain.weights.peft_adapters import Adapter, load, merge_and_unload
 
 MODEL = ROOT / "examples" / "hello" / "model"
@@ -143,6 +144,49 @@ def test_an_adapter_of_peft_is_merged(
     config = json.loads((adapter / "adapter_config.json").read_text()) | {"use_dora": True}
     changed = sent | {"adapter_config.json": post_blob(raw, json.dumps(config).encode())}
     assert "DoRA" in create(raw, model="dora", files=flat(files), adapters=changed)[-1]["error"]
+
+
+def test_the_requests_that_ollama_create_makes_for_a_gguf_file(
+    raw: httpx.Client, served: ServeProcess, tmp_path: Path
+) -> None:
+    """As its version 0.32.15 sent them for `FROM ./tiny.gguf` and the directives that are seen below."""
+    content = tiny_gguf(tmp_path / "tiny.gguf").read_bytes()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    headers = {
+        "User-Agent": "ollama/0.0.0 (amd64 linux) Go/go1.26.8",
+        "Transfer-Encoding": "chunked",
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "Accept-Encoding": "gzip",
+    }
+    chunks = (content[begin : begin + 32768] for begin in range(0, len(content), 32768))
+    assert raw.post(f"/api/blobs/{digest}", content=chunks, headers=headers).status_code == 201
+    body = (
+        '{"model":"tiny","files":{"tiny.gguf":"%s"},"license":["apache-2.0"],"system":"You are brief.",'
+        '"parameters":{"num_predict":8,"stop":["\\u003c/s\\u003e"]},"name":""}'
+    )
+    del headers["Transfer-Encoding"]
+    asked = headers | {"Accept": "application/x-ndjson"}
+    answer = raw.post("/api/create", content=(body % digest).encode(), headers=asked)
+    assert json.loads(answer.text.splitlines()[-1]) == {"status": "success"}, answer.text
+    shown = raw.post("/api/show", json={"model": "tiny"}).json()
+    assert shown["system"] == "You are brief."
+    assert "num_predict" in shown["parameters"]
+    assert raw.post("/api/generate", json={"model": "tiny", "prompt": "ab", "stream": False}).json()["done"]
+
+
+def test_gguf_files_that_are_no_model_are_refused(raw: httpx.Client, tmp_path: Path) -> None:
+    def told(**fields: Any) -> str:
+        answer = raw.post("/api/create", json={"model": "refused", "stream": False, **fields})
+        assert answer.status_code in (400, 501), answer.text
+        return str(answer.json()["error"])
+
+    lora = post_blob(raw, tiny_gguf(tmp_path / "lora.gguf", general__type="adapter").read_bytes())
+    model = post_blob(raw, tiny_gguf(tmp_path / "tiny.gguf").read_bytes())
+    assert "adapter" in told(files={"lora.gguf": lora})
+    assert "adapters in GGUF form cannot be merged" in told(files={"tiny.gguf": model}, adapters={"lora.gguf": lora})
+    assert "there are 2 GGUF files" in told(files={"a.gguf": model, "b.gguf": model})
+    assert "no language model" in told(files={"mmproj-f16.gguf": model})
 
 
 def test_a_gate_that_fails_moves_no_name(raw: httpx.Client, files: dict[str, str]) -> None:

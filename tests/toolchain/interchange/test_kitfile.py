@@ -89,7 +89,7 @@ def test_files_are_told_apart_by_content(tmp_path: Path, content: bytes, form: F
     assert recognise(tmp_path / "something") == (form, tmp_path / "something")
 
 
-@pytest.mark.parametrize("content", [b"", b"GGUF\x03", b"hello"])
+@pytest.mark.parametrize("content", [b"", b"hello"])
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "something").write_bytes(content)
     with pytest.raises(NotImportable):

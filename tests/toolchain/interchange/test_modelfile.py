@@ -10,14 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
 from toolchain.interchange import modelfile
 from toolchain.interchange.errors import BadModelfile
 from toolchain.interchange.from_modelfile import recipe_from_modelfile
 from toolchain.interchange.go_template import recognise
 from toolchain.interchange.recognition import Form
 from toolchain.interchange.recognition import recognise as recognised
+from toolchain.sources.gguf.choice import SeveralFiles
 from toolchain.spec.load import lint, load
 from toolchain.spec.recipe import Recipe
+from toolchain.spec.resolved import FolderSource
 
 CHATML = """\
 {{- if .System }}<|im_start|>system
@@ -48,6 +51,8 @@ MISTRAL = "[INST] {{ if .System }}{{ .System }} {{ end }}{{ .Prompt }} [/INST]{{
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"")
+    tiny_gguf(tmp_path / "mmproj.gguf", general__type="mmproj")
+    (tmp_path / "weights.bin").write_bytes(b"PK")
     return tmp_path
 
 
@@ -112,9 +117,6 @@ TEMPLATE \"\"\"{CHATML}\"\"\"
     [
         ("hf.co/Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B", "none"),
         ("https://huggingface.co/acme/hello:Q8_0", "acme/hello", "int8"),
-        ("qwen3:0.6b", "Qwen/Qwen3-0.6B", "int4"),
-        ("qwen2.5:0.5b-instruct-fp16", "Qwen/Qwen2.5-0.5B-Instruct", "fp16"),
-        ("llama3.2:1b-instruct-q8_0", "meta-llama/Llama-3.2-1B-Instruct", "int8"),
     ],
 )
 def test_bases_on_the_hub_are_recognised(folder: Path, source: str, base: str, quantization: str) -> None:
@@ -134,8 +136,35 @@ def test_an_artifact_of_the_store_is_a_base(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["model.gguf", "some-model:7b", "hf.co/acme/hello-GGUF:Q4_K_M", "acme/model", "/gone"]
+    ("source", "base"),
+    [
+        ("qwen3:0.6b", "qwen3:0.6b"),
+        ("registry.ollama.ai/library/llama3.2", "llama3.2:latest"),
+        ("acme/Some_Model:Q4", "acme/Some_Model:Q4"),
+        ("models.example.com:5000/a/b:c", "models.example.com:5000/a/b:c"),
+    ],
 )
+def test_other_names_are_those_of_ollamas_registry(folder: Path, source: str, base: str) -> None:
+    recipe, notes = convert(folder, f"FROM {source}")
+    assert notes == ""
+    assert str(recipe.variants()[0].base.name) == base  # type: ignore[union-attr]
+
+
+def test_gguf_files_are_bases(folder: Path) -> None:
+    tiny_gguf(folder / "Tiny-Q8_0.gguf")
+    (spec,) = convert(folder, "FROM ./Tiny-Q8_0.gguf\nFROM ./mmproj.gguf")[0].variants()
+    assert spec.base == FolderSource(folder, ".", "Tiny-Q8_0.gguf")
+    assert spec.label == "tiny:keep@1.0"
+    (folder / "several").mkdir()
+    tiny_gguf(folder / "several" / "a.gguf")
+    (spec,) = convert(folder, "FROM ./several")[0].variants()
+    assert spec.base == FolderSource(folder / "several", "several", "a.gguf")
+    tiny_gguf(folder / "several" / "b.gguf")
+    with pytest.raises(SeveralFiles, match="line 1"):
+        convert(folder, "FROM ./several")
+
+
+@pytest.mark.parametrize("source", ["model.gguf", "some model", "hf.co/acme/hello-GGUF:Q4_K_M", "a/b/c/d", "/gone"])
 def test_a_base_that_cannot_be_carried_is_told_and_left_open(folder: Path, source: str) -> None:
     written, notes = recipe_from_modelfile(f"FROM {source}".encode(), folder / "Modelfile")
     assert source in notes[0]
@@ -153,6 +182,8 @@ def test_a_base_that_cannot_be_carried_is_told_and_left_open(folder: Path, sourc
         ("PARAMETER top_k many", "no whole number"),
         ("PARAMETER num_predict 0", "not a value"),
         ("ADAPTER ./lora.gguf", "safetensors"),
+        ("FROM ./mmproj.gguf", "left out, as the file holds a part of another kind (mmproj)"),
+        ("FROM ./weights.bin", "pickled"),
         ("ADAPTER ./weights", "adapter_model.safetensors"),
         ("DRAFT small", "speculative"),
         ("RENDERER qwen3-coder", "template"),

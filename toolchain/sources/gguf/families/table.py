@@ -46,7 +46,7 @@ def model_of(
     kind = metadata.text("general.type", "model")
     if kind != "model":
         message = _OTHER_KINDS.get(kind, f"the file holds `{kind[:60]}`, not a model")
-        raise UnsupportedGguf(message, where=where, hint=_HINT)
+        raise UnsupportedGguf(message, where=where, hint=_ADAPTER_HINT if kind == "adapter" else _HINT)
     name = metadata.architecture
     if name == "clip":
         raise UnsupportedGguf(_OTHER_KINDS["mmproj"], where=where, hint=_HINT)
@@ -64,6 +64,10 @@ def model_of(
 
 
 _HINT = "name the file with the language model"
+_ADAPTER_HINT = (
+    "adapters are taken as PEFT or mlx-lm write them, in safetensors: name that folder below `adapters`, and the model "
+    "that it was made for as `base`"
+)
 _OTHER_KINDS = {
     "mmproj": "the file holds the part of a model that sees or hears (mmproj), not the language model",
     "adapter": "the file holds an adapter (LoRA), not a model",

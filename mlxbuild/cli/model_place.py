@@ -1,0 +1,84 @@
+"""Where a model lies that `init` looks at: a folder of this machine, or a repository of the Hub. Recipes: elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import UserError
+from toolchain.prepare import RECIPE_NAME
+from toolchain.sources.gguf.parts import Opener, OpenFile, local_file
+from toolchain.sources.hub import Hub
+from toolchain.sources.pointers import refuse_pointer
+from toolchain.spec.recipe_folder import RecipeFolder
+from toolchain.spec.resolved import FolderSource, HubSource
+
+
+class NotAModel(UserError):
+    """There is no model where one was expected."""
+
+    code = "not-a-model"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlace:
+    """Where a model lies, and how to look into it."""
+
+    source: FolderSource | HubSource
+    names: Callable[[], Collection[str]]
+    """All files; below the top, too, where a base can name a GGUF file there."""
+    read: Callable[[str], bytes | None]
+    opener: Opener
+    """Opens a file to be read by ranges."""
+
+
+def folder_place(path: Path) -> ModelPlace:
+    """A folder, named as a recipe in the current folder would."""
+    recipe_folder = RecipeFolder(Path.cwd() / RECIPE_NAME)
+    relative = os.path.relpath(path).replace(os.sep, "/")
+    # One that is elsewhere is named as it was given; any other so that the recipe can be moved with it.
+    written = relative if not path.is_absolute() or not recipe_folder.is_elsewhere(relative) else str(path)
+
+    def read(name: str) -> bytes | None:
+        file = path / name
+        refuse_pointer(file, name)
+        return file.read_bytes() if file.is_file() else None
+
+    return ModelPlace(
+        FolderSource(path.absolute(), written),
+        lambda: {each.name for each in path.iterdir() if each.is_file()},
+        read,
+        lambda name: local_file(path / name),
+    )
+
+
+def hub_place(repository: str, revision: str) -> ModelPlace:
+    """A repository.
+
+    Raises:
+        NotAModel: the name cannot be that of one.
+        MlxbuildError: as `Hub.files`.
+    """
+    if repository.startswith((".", "/", "~")) or repository.count("/") != 1:
+        raise NotAModel(
+            f"there is no folder or file `{repository}`",
+            hint="give a folder, a GGUF file, or a Hub repository as `organisation/name`",
+        )
+    hub = Hub()
+    commit = hub.commit(repository, revision)
+    files = {file.path: file for file in hub.files(repository, commit, recursive=True)}
+
+    def read(name: str) -> bytes | None:
+        return hub.download(repository, commit, name).read_bytes() if name in files else None
+
+    @contextmanager
+    def opener(name: str) -> Iterator[OpenFile]:
+        if name not in files:
+            raise NotAModel(f"`{repository}` has no file `{name}`", hint="all parts of a split file are needed")
+        where = f"{repository}@{revision}/{name}"
+        yield OpenFile(hub.reader(repository, commit, name), files[name].size_bytes, where)
+
+    return ModelPlace(HubSource(repository, revision), files.keys, read, opener)

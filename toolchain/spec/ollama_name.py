@@ -1,0 +1,75 @@
+"""Names of models as Ollama writes them. What a name points to is asked elsewhere.
+
+Grammar: https://github.com/ollama/ollama/blob/main/types/model/name.go
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from registry.errors import UserError
+
+DEFAULT_HOST: Final = "registry.ollama.ai"
+DEFAULT_NAMESPACE: Final = "library"
+DEFAULT_TAG: Final = "latest"
+
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,349}(?::[0-9]{1,5})?")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+
+
+class InvalidOllamaName(UserError):
+    """A text does not name a model of Ollama's registry."""
+
+    code = "invalid-ollama-name"
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaName:
+    """`[host/][namespace/]model[:tag]`; only `parse` makes sound ones."""
+
+    host: str
+    namespace: str
+    model: str
+    tag: str
+
+    @classmethod
+    def parse(cls, text: str) -> OllamaName:
+        """Read a name; what is left out is Ollama's registry, its library and the tag `latest`.
+
+        Raises:
+            InvalidOllamaName: it breaks the grammar.
+        """
+        rest, _, tag = text.rpartition(":") if ":" in text.rpartition("/")[2] else (text, "", DEFAULT_TAG)
+        *before, model = rest.removeprefix("https://").split("/")
+        host, namespace = (
+            (DEFAULT_HOST, DEFAULT_NAMESPACE)
+            if not before
+            else (DEFAULT_HOST, before[0])
+            if len(before) == 1
+            else (before[0], before[1])
+        )
+        parts = ((_HOST, host), (_NAMESPACE, namespace), (_PART, model), (_PART, tag))
+        if len(before) > 2 or not all(grammar.fullmatch(part) for grammar, part in parts):
+            raise InvalidOllamaName(
+                f"`{text[:120]}` is not a name of Ollama", hint="write [host/][namespace/]model[:tag], as qwen3:0.6b"
+            )
+        return cls(host, namespace, model, tag)
+
+    @property
+    def repository(self) -> str:
+        """The path at the registry."""
+        return f"{self.namespace}/{self.model}"
+
+    @property
+    def full(self) -> str:
+        """With all its parts."""
+        return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
+
+    def __str__(self) -> str:
+        """As Ollama shows it: without the host and the namespace that are meant anyway, always with the tag."""
+        host = "" if self.host == DEFAULT_HOST else f"{self.host}/"
+        namespace = "" if self.namespace == DEFAULT_NAMESPACE and not host else f"{self.namespace}/"
+        return f"{host}{namespace}{self.model}:{self.tag}"
