@@ -14,6 +14,7 @@ from registry.home import Home
 from registry.store.layout import Store
 from tests import real_parts, real_tools
 from tests.hub_server import LocalHub
+from tests.ollama_registry import LocalOllamaRegistry
 
 # MLX compiles kernels for a CPU into one folder of all processes, where those that test at once would meet each other's
 # half-written files. What it computes is the same without.
@@ -53,6 +54,21 @@ def local_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local
     with LocalHub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         yield hub
+
+
+@pytest.fixture
+def ollama_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where Ollama keeps its models; nothing is there."""
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def ollama_registry(ollama_models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalOllamaRegistry]:
+    """An empty registry as Ollama's, on a machine without Ollama."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with LocalOllamaRegistry() as registry:
+        yield registry
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def prepare(
         notice(f"renewing the lock: {'; '.join(map(str, reasons))}" if lock else f"locking {recipe.path.name}")
         from toolchain.lock.make import make_lock
 
-        lock = make_lock(recipe, store, lock)
+        lock = make_lock(recipe, store, lock, notice=notice)
         if mode is LockMode.UPDATE:
             write(place, lock)
     return LockedRecipe(recipe, lock, catalogue)

@@ -20,6 +20,8 @@ from toolchain.interchange.recognition import Form, recognise
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+_OLLAMA = "ollama:"
+
 
 class NameWithoutArtifact(UserError):
     """A name is given to something that becomes no artifact."""
@@ -40,11 +42,14 @@ def import_path(
     Nothing is kept that does not verify, or that the trust policy refuses. A recipe goes to stdout:
     `mlxbuild import ./Modelfile > ModelSpec.yaml`.
     """
+    if str(path).startswith(_OLLAMA):
+        _from_ollama(str(path).removeprefix(_OLLAMA), name)
+        return
     form, place = (Form.ARCHIVE, path) if str(path) == "-" else recognise(path)
     if form in (Form.ARCHIVE, Form.LAYOUT):
         _take(form, place, name)
     elif name is not None:
-        raise NameWithoutArtifact(f"a {form} becomes a recipe, which has its own name", hint="leave --name out")
+        raise _without_artifact(f"a {form}")
     elif form in (Form.FOLDER, Form.GGUF):
         from mlxbuild.cli.init_command import init
 
@@ -52,6 +57,29 @@ def import_path(
         tell("save this here as ModelSpec.yaml, then run `mlxbuild lint` and `mlxbuild create`")
     else:
         _convert(form, place)
+
+
+def _without_artifact(what: str) -> NameWithoutArtifact:
+    return NameWithoutArtifact(f"{what} becomes a recipe, which has its own name", hint="leave --name out")
+
+
+def _from_ollama(written: str, name: str | None) -> None:
+    from toolchain.interchange.from_ollama import recipe_from_ollama
+    from toolchain.sources.ollama.registry import OllamaRegistry
+    from toolchain.spec.ollama_name import OllamaName
+
+    if name is not None:
+        raise _without_artifact("a model of Ollama's registry")
+    with open_store() as store:
+        text, notes = recipe_from_ollama(OllamaName.parse(written), OllamaRegistry(store))
+    _print(text, notes, "here")
+
+
+def _print(text: str, notes: tuple[str, ...], place: str) -> None:
+    for note in notes:
+        tell(f"note: {note}")
+    say(text.rstrip("\n"))
+    tell(f"save this {place} as ModelSpec.yaml, then run `mlxbuild lint` and `mlxbuild create`")
 
 
 def _take(form: Form, path: Path, name: str | None) -> None:
@@ -97,10 +125,7 @@ def _convert(form: Form, path: Path) -> None:
 
         with open_store() as store:
             text, notes = recipe_from_modelfile(path.read_bytes(), path, in_store=lambda name: _known(store, name))
-    for note in notes:
-        tell(f"note: {note}")
-    say(text.rstrip("\n"))
-    tell(f"save this beside the {form} as ModelSpec.yaml, then run `mlxbuild lint` and `mlxbuild create`")
+    _print(text, notes, f"beside the {form}")
 
 
 def _known(store: Store, name: str) -> bool:

@@ -9,7 +9,7 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.recipes import Portable, RecipeArguments, load_recipe, recipe_paths
-from mlxbuild.cli.workspace import open_store
+from mlxbuild.cli.workspace import open_store, tell
 from registry.quantities import format_bytes
 from toolchain.lock.errors import LockMissing
 from toolchain.lock.file import lock_path, read, readable, write
@@ -39,7 +39,7 @@ def lock(
                 _check(previous, recipe, FileIndex(store.home), place)
                 say(f"{place}: fresh")
                 continue
-            made = make_lock(recipe, store, previous, upgrade=upgrade)
+            made = make_lock(recipe, store, previous, upgrade=upgrade, notice=tell)
             if not write(place, made):
                 say(f"{place}: unchanged")
                 continue

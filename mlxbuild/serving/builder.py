@@ -36,6 +36,8 @@ _KINDS = {2: Kind.USER, 4: Kind.USER, 5: Kind.INFRASTRUCTURE, 6: Kind.ENVIRONMEN
 _POLL_SECONDS = 0.2
 _LEFT_OUT = ("MLXBUILD_PROGRESS", "MLXBUILD_VERBOSE", "GITHUB_ACTIONS", "CI")
 """Manners for people and pipelines; a recipe that comes over HTTP has no lock yet, and in CI none would be made."""
+_FENCED = {"OLLAMA_MODELS": os.devnull}
+"""Nor may it read what Ollama keeps for the people of this machine: its registry is asked."""
 
 Observe = Callable[[str], None]
 Checkpoint = Callable[[], None]
@@ -115,9 +117,12 @@ class ProcessBuilder:
     def _base(self, name: str, observe: Observe, checkpoint: Checkpoint) -> tuple[dict[str, str], dict[str, Any]]:
         """Where a model comes from, as a recipe says it, and its defaults; pulled where the store has it not."""
         from toolchain.interchange.from_modelfile import HUB_NAME
+        from toolchain.spec.ollama_name import DEFAULT_HOST
 
         if (hub := HUB_NAME.fullmatch(name)) is not None:
             return {"hf_repo": hub[1]}, {}
+        if name.startswith(f"{DEFAULT_HOST}/"):
+            return {"ollama": name}, {}
         try:
             reference, digest = find_model(self.store, name)
         except UnknownReference:
@@ -154,7 +159,7 @@ def _create(store: Store, folder: Path, observe: Observe, checkpoint: Checkpoint
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, *words],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if name not in _LEFT_OUT},
+        env={name: value for name, value in os.environ.items() if name not in _LEFT_OUT} | _FENCED,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -161,6 +161,14 @@ class Remote:
         """
         return download.read(self._transport, blob)
 
+    def read_range(self, blob: Blob, begin: int, size_bytes: int) -> bytes:
+        """A part of a blob, which lies within it. Nothing proves that these are its bytes.
+
+        Raises:
+            RemoteBlobUnknown: the repository does not hold it.
+        """
+        return download.read_range(self._transport, blob, begin, size_bytes)
+
     def upload_blob(self, blob: Blob, store: Store, progress: Advance | None = None) -> int:
         """Bring a blob of the store into the repository; returns how many bytes were sent, 0 if it was there already.
 

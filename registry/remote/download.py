@@ -41,6 +41,21 @@ def read(transport: Transport, blob: Blob) -> bytes:
     return answer.body
 
 
+def read_range(transport: Transport, blob: Blob, begin: int, size_bytes: int) -> bytes:
+    """See `Remote.read_range`."""
+    headers = {"Range": f"bytes={begin}-{begin + size_bytes - 1}"}
+    limit = begin + size_bytes  # a registry may send the whole
+    answer = transport.request("GET", f"blobs/{blob.digest}", headers=headers, allowed=(200, 206), limit_bytes=limit)
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "")) if answer.status == 206 else None
+    if answer.status == 206 and (match is None or int(match[1]) != begin):
+        raise RegistryFailure("another part came than was asked for", where=answer.where)
+    skip = begin if match is None else 0
+    part = answer.body[skip : skip + size_bytes]
+    if len(part) != size_bytes:
+        raise RegistryFailure(f"{len(part)} bytes came of the {size_bytes} that were asked for", where=answer.where)
+    return part
+
+
 def _complete(transport: Transport, partial: Partial) -> None:
     """Fetch until all bytes are there and right. Every attempt has to come further than all before it, or counts as
     fruitless, so that a registry that always stops at the same byte ends the fetch."""

@@ -18,6 +18,7 @@ from toolchain.evidence.known_run import KnownRun
 from toolchain.lock.file import decode
 from toolchain.lock.model import LockedSource
 from toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
+from toolchain.spec.ollama_name import OllamaName
 from toolchain.weights.accuracy import accuracy_content
 
 BUILD_TYPE: Final = "https://mlxbuild.dev/build/v1"
@@ -154,8 +155,10 @@ def _resources(source: LockedSource) -> Iterator[dict[str, Any]]:
     if source.kind == "hub":
         uri = f"hf://{source.identity}@{source.pinned}"
         yield {"name": source.role, "uri": uri, "digest": {"gitCommit": source.pinned}}
-    elif source.kind == "artifact" and source.pinned is not None:
-        uri = f"oci://{source.identity.partition('@')[0]}"
+    elif source.kind in ("artifact", "ollama") and source.pinned is not None:
+        is_artifact = source.kind == "artifact"
+        name = source.identity.partition("@")[0] if is_artifact else OllamaName.parse(source.identity).full
+        uri = f"oci://{name}"
         yield {"name": source.role, "uri": uri, "digest": _sha256(Digest.parse(source.pinned))}
     for file in source.files:
         if file.derived:  # follows from the others

@@ -93,7 +93,7 @@ def _defaults(variant: LockedVariant) -> Mapping[str, Any]:
     spec, base = variant.spec, variant.base
     inherited: dict[str, Any] = {}
     file = base.file(DEFAULTS_FILE)
-    if base.kind == "artifact" and file is not None:
+    if base.kind in ("artifact", "ollama") and file is not None:
         inherited = json.loads(variant.catalogue.fetch(base, file).read_bytes())
     own = spec.system_prompt is not None
     return {

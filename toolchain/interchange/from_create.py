@@ -10,9 +10,9 @@ import yaml
 
 from registry.errors import UserError
 from toolchain.interchange.draft import Draft, spdx
-from toolchain.interchange.from_modelfile import PARAMETERS
 from toolchain.interchange.go_template import recognise
 from toolchain.sources.gguf.choice import choose
+from toolchain.sources.ollama.carried import PARAMETERS
 from toolchain.spec.initial import slug
 from toolchain.spec.resolved import SCHEMA
 from toolchain.weights.peft.source import ADAPTER_WEIGHTS, PEFT_WEIGHTS

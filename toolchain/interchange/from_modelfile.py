@@ -15,21 +15,10 @@ from toolchain.interchange.go_template import recognise
 from toolchain.interchange.modelfile import Directive
 from toolchain.sources.gguf.choice import choose
 from toolchain.sources.gguf.header import MAGIC, read_gguf_file_header
+from toolchain.sources.ollama.carried import PARAMETERS
 from toolchain.spec.initial import slug
 from toolchain.spec.ollama_name import InvalidOllamaName, OllamaName
 from toolchain.weights.peft.source import ADAPTER_CONFIGURATION, ADAPTER_WEIGHTS, PEFT_WEIGHTS
-
-PARAMETERS: Final[dict[str, tuple[str, type]]] = {
-    "temperature": ("temperature", float),
-    "top_p": ("top_p", float),
-    "min_p": ("min_p", float),
-    "repeat_penalty": ("repeat_penalty", float),
-    "top_k": ("top_k", int),
-    "seed": ("seed", int),
-    "num_ctx": ("context", int),
-    "num_predict": ("max_tokens", int),
-}
-"""PARAMETER to key of `defaults`."""
 
 _NAME_ONE: Final = "name one of them in FROM"
 HUB_NAME: Final = re.compile(r"(?:https://)?(?:hf\.co|huggingface\.co)/([\w.-]+/[\w.-]+)(?::([\w.-]+))?", re.ASCII)

@@ -29,7 +29,7 @@ LOCK_VERSION = 1
 _LIMIT_BYTES = 64 * 1024 * 1024
 _HEADER = re.compile(r"# [^\n]*\n# checksum (sha256:[0-9a-f]{64})\n")
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
-_KINDS = ("artifact", "folder", "hub")
+_KINDS = ("artifact", "folder", "hub", "ollama")
 _COMMIT = re.compile("[0-9a-f]{40}")
 _DERIVED = "derived"
 _AGAIN = "run `mlxbuild lock`"
@@ -199,11 +199,12 @@ def _read_source(entry: dict[str, Any]) -> LockedSource:
     files = []
     sizes = {}
     gguf, header = entry.get("gguf"), entry.get("header")
+    derives = gguf is not None or kind == "ollama"
     _require(gguf is None or (isinstance(gguf, str) and gguf in entry["files"]), "the GGUF file is none of the files")
     for path, (digest, size_bytes, *mark) in entry["files"].items():
         _require(not unsafe(path), f"the path {path!a} is not safe")
         _require(type(size_bytes) is int and size_bytes >= 0, f"`{path}` has no size")
-        _require(mark == [] or (mark == [_DERIVED] and gguf is not None), f"`{path}` has a mark that is not known")
+        _require(mark == [] or (mark == [_DERIVED] and derives), f"`{path}` has a mark that is not known")
         files.append(LockedFile(path, Blob(Digest.parse(digest), size_bytes), derived=bool(mark)))
         sizes[path] = size_bytes
     _require(not collisions(sizes), "two paths are one file on systems that ignore case")

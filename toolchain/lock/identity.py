@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from toolchain.lock.model import LockedSource
-from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, Source
+from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, OllamaSource, Source
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A source as named: free of this machine's paths."""
 
-    kind: Literal["hub", "folder", "artifact"]
+    kind: Literal["hub", "folder", "artifact", "ollama"]
     name: str
     requested: str | None = None
     include: tuple[str, ...] = ()
@@ -34,8 +34,11 @@ def identity(source: Source) -> Identity:
             return Identity("folder", written, gguf=gguf)
         case ArtifactSource(reference):
             return Identity("artifact", str(reference))
+        case OllamaSource(name):
+            return Identity("ollama", str(name))
 
 
 def locked_identity(source: LockedSource) -> Identity:
     """How the recipe named a source when it was locked."""
-    return Identity(source.kind, source.identity, source.requested, source.include, source.gguf)
+    named = None if source.kind == "ollama" else source.gguf
+    return Identity(source.kind, source.identity, source.requested, source.include, named)

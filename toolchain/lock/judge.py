@@ -18,7 +18,7 @@ from toolchain.sources.file_index import FileIndex
 from toolchain.sources.folder import folder_files
 from toolchain.sources.gguf.split import split_paths
 from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import FolderSource, Source, is_gguf
+from toolchain.spec.resolved import FolderSource, Source
 from toolchain.spec.sources import inherits_tokenizer, sources_digest, sources_of
 
 
@@ -55,7 +55,7 @@ def staleness(recipe: Recipe, lock: Lock, index: FileIndex) -> tuple[Staleness, 
             reasons.append(Staleness("missing", role, f"the lock has no source `{role}`"))
         elif (renamed := _renamed(role, source, locked)) is not None:
             reasons.append(renamed)
-        elif is_gguf(source) and locked.derives_tokenizer != inherits_tokenizer(recipe, source):
+        elif locked.gguf is not None and locked.derives_tokenizer != inherits_tokenizer(recipe, source):
             has = "has a" if locked.derives_tokenizer else "lacks the"
             reasons.append(Staleness("files", role, f"the lock {has} tokenizer that follows from `{role}`"))
         elif isinstance(source, FolderSource):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from registry.digest import Digest
@@ -11,10 +11,11 @@ from toolchain.lock.identity import Identity, identity, locked_identity
 from toolchain.lock.model import Lock, LockedSource
 from toolchain.lock.pin import pin_artifact, pin_folder, pin_hub
 from toolchain.lock.pin_gguf import pin_gguf_folder, pin_gguf_hub
+from toolchain.lock.pin_ollama import pin_ollama
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.hub import Hub
 from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, Source, is_gguf
+from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, OllamaSource, Source, is_gguf
 from toolchain.spec.sources import inherits_tokenizer, sources_digest, sources_of
 
 
@@ -25,6 +26,7 @@ def make_lock(
     *,
     upgrade: bool | Collection[str] = False,
     hub: Hub | None = None,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Lock:
     """Lock every source of a recipe.
 
@@ -37,10 +39,11 @@ def make_lock(
         previous: The lock until now.
         upgrade: Ask anew what names stand for: for all roles, or for some.
         hub: By default what the environment names; asked only for what `previous` does not answer.
+        notice: Told, in a sentence each, what of a source is left out.
 
     Raises:
         UnknownReference: an artifact is not in the store.
-        MlxbuildError: as `pin_folder`, `pin_artifact` and `pin_hub`.
+        MlxbuildError: as `pin_folder`, `pin_artifact`, `pin_hub` and `pin_ollama`.
     """
     hub = hub or Hub()
     index = FileIndex(store.home)
@@ -51,6 +54,11 @@ def make_lock(
         if is_gguf(source):
             tokenizer = inherits_tokenizer(recipe, source)
             locked.append(_lock_gguf(role, source, store, before, moves, hub, index, tokenizer=tokenizer))
+        elif isinstance(source, OllamaSource):
+            tokenizer = inherits_tokenizer(recipe, source)
+            locked.append(
+                _lock_ollama(role, source, store, before, index, tokenizer=tokenizer, moves=moves, notice=notice)
+            )
         else:
             locked.append(_lock_source(role, source, store, before, moves, hub, index))
     return Lock(sources_digest(recipe), tuple(locked))
@@ -90,7 +98,7 @@ def file_changes(before: LockedSource, after: LockedSource) -> dict[str, str]:
 
 def _lock_source(
     role: str,
-    source: Source,
+    source: HubSource | FolderSource | ArtifactSource,
     store: Store,
     before: LockedSource | None,
     moves: bool,
@@ -134,6 +142,24 @@ def _lock_gguf(
     if before is not None and same and all(store.has(file.blob.digest) for file in before.files if file.derived):
         return replace(before, role=role)
     return pin_gguf_hub(role, source, hub, commit, index, store, tokenizer=tokenizer)
+
+
+def _lock_ollama(
+    role: str,
+    source: OllamaSource,
+    store: Store,
+    before: LockedSource | None,
+    index: FileIndex,
+    *,
+    tokenizer: bool,
+    moves: bool,
+    notice: Callable[[str], None],
+) -> LockedSource:
+    if before is not None and not moves:
+        same = before.gguf is None or before.derives_tokenizer == tokenizer
+        if same and all(store.has(file.blob.digest) for file in before.files if file.derived):
+            return replace(before, role=role)
+    return pin_ollama(role, source, before, index, store, tokenizer=tokenizer, moves=moves, notice=notice)
 
 
 def _before(previous: Lock, role: str, wanted: Identity) -> LockedSource | None:

@@ -20,7 +20,7 @@ class LockedFile:
     """Relative, with `/`."""
     blob: Blob
     derived: bool = False
-    """Whether no source holds it: it follows from the header of the source's GGUF file."""
+    """Whether no source holds it: it follows from the headers of the source's weights and from its other files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class LockedSource:
 
     role: str
     """`base`, `tokenizer`, or `adapter.<n>`."""
-    kind: Literal["hub", "folder", "artifact"]
+    kind: Literal["hub", "folder", "artifact", "ollama"]
     identity: str
-    """Repository, folder as written in the recipe, or reference."""
+    """Repository, folder as written in the recipe, reference, or name at Ollama's registry."""
     requested: str | None
     """The revision as written, for hub sources."""
     pinned: str | None
-    """The commit of a hub source, the manifest digest of an artifact, None for a folder."""
+    """The commit of a hub source, the manifest digest of an artifact or of Ollama's model, None for a folder."""
     files: tuple[LockedFile, ...]
     """By path."""
     tensors: tuple[LockedTensor, ...]

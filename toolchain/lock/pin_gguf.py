@@ -20,7 +20,6 @@ from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
 from toolchain.sources.errors import DuplicateTensor, SourceMissing
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.folder import resolve
-from toolchain.sources.gguf.derived import DerivedModel
 from toolchain.sources.gguf.parts import GgufFiles, OpenFile, local_file, read_gguf_files
 from toolchain.sources.gguf.split import split_paths
 from toolchain.sources.hub import Hub, HubFile
@@ -103,7 +102,7 @@ def _locked(
     store: Store,
     index: FileIndex,
 ) -> LockedSource:
-    _check_architecture(gguf.model, gguf.parts[0].path)
+    check_architecture(gguf.model.documents["config.json"], gguf.parts[0].path)
     files = [LockedFile(path, blob) for path, blob in blobs.items()]
     for path, content in gguf.model.documents.items():
         blob = store.put(content)
@@ -116,13 +115,18 @@ def _locked(
         requested=source.revision if isinstance(source, HubSource) else None,
         pinned=commit,
         files=tuple(sorted(files, key=lambda file: file.path)),
-        tensors=_tensors(gguf),
+        tensors=gguf_tensors(gguf),
         gguf=source.gguf,
         header=gguf.digest,
     )
 
 
-def _tensors(gguf: GgufFiles) -> tuple[LockedTensor, ...]:
+def gguf_tensors(gguf: GgufFiles) -> tuple[LockedTensor, ...]:
+    """The tensor table of a model in GGUF files, under the names of the model that they make.
+
+    Raises:
+        DuplicateTensor: two tensors are one in the model.
+    """
     tensors: dict[str, LockedTensor] = {}
     for part in gguf.parts:
         for tensor in part.header.tensors:
@@ -146,8 +150,13 @@ def _tensors(gguf: GgufFiles) -> tuple[LockedTensor, ...]:
     return tuple(sorted(tensors.values(), key=lambda tensor: (tensor.file, tensor.name)))
 
 
-def _check_architecture(model: DerivedModel, where: str) -> None:
-    config: dict[str, Any] = json.loads(model.documents["config.json"])
+def check_architecture(document: bytes, where: str) -> None:
+    """Refuse what could never be built before its weights are fetched.
+
+    Raises:
+        UnsupportedArchitecture: mlx-lm has no code for the model of that config.json.
+    """
+    config: dict[str, Any] = json.loads(document)
     try:
         module_name(config)
     except UnsupportedArchitecture as error:

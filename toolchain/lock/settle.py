@@ -31,7 +31,7 @@ def settle(spec: ResolvedSpec, base: LockedSource, recipe: Recipe | None = None)
     Raises:
         QuantizedBase: the recipe wants weights unquantized, or quantized otherwise, that MLX has quantized already.
     """
-    if spec.kept_variant is not None and is_packed(base):
+    if spec.kept_variant is not None and (base.gguf is not None or is_packed(base)):
         return replace(spec, variant=spec.kept_variant, quantization=Quantization(KEEP, None), kept_variant=None)
     if not spec.quantization.keeps and is_quantized_by_mlx(base):
         where = _written(spec, recipe)

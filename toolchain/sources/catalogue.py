@@ -19,6 +19,7 @@ from toolchain.spec.recipe_folder import absolute
 
 if TYPE_CHECKING:
     from toolchain.sources.hub import Hub
+    from toolchain.sources.ollama.registry import OllamaRegistry
 
 _LOCK_AGAIN = "run `mlxbuild lock` if the change is meant"
 
@@ -46,6 +47,12 @@ class SourceCatalogue:
         from toolchain.sources.hub import Hub  # not loaded by builds that have all they need
 
         return self._given_hub or Hub()
+
+    @cached_property
+    def _ollama(self) -> OllamaRegistry:
+        from toolchain.sources.ollama.registry import OllamaRegistry  # not loaded by builds without such a source
+
+        return OllamaRegistry(self._store)
 
     def locate(self, source: LockedSource, file: LockedFile) -> Path:
         """A readable path with the content of a locked file, as verified by an earlier `fetch` on this machine.
@@ -106,6 +113,7 @@ class SourceCatalogue:
             SourceMissing: it is nowhere.
             HubUnreachable, HubRateLimited, Offline, RepositoryMissing, GatedRepository, RevisionMissing,
             AccessDenied, DiskFull, HubCacheFailure: as `Hub.download`.
+            RegistryFailure, TransferCorrupt: as `OllamaRegistry.download`.
         """
         verification = _Verification(self._index, file, _Meter(file.blob.size_bytes, progress), checkpoint)
         if source.kind == "folder" and not file.derived:
@@ -124,14 +132,16 @@ class SourceCatalogue:
                 return self._from_store(source, verification)
             case "hub":
                 return self._from_hub(source, verification)
+            case "ollama":
+                return self._from_ollama(source, verification)
 
     def _derive(self, source: LockedSource, file: LockedFile) -> Path:
-        """All documents that follow from a GGUF header, put into the store; the place of one of them."""
+        """All documents that follow from a source's headers, put into the store; the place of one of them."""
         if not self._store.has(file.blob.digest):
             from toolchain.sources.gguf.again import derive_again  # loads much, and is seldom needed
 
             folder = absolute(self.folder.absolute(), source.identity)
-            for content in derive_again(source, folder, lambda: self._hub).values():
+            for content in derive_again(source, folder, lambda: self._hub, lambda: self._ollama).values():
                 self._index.content(self._store.path(self._store.put(content).digest), immutable=True)
         if not self._store.has(file.blob.digest):
             raise StaleLock(
@@ -198,6 +208,21 @@ class SourceCatalogue:
             where=f"{source.identity}@{commit}/{file.path}",
             hint="check HF_ENDPOINT; if the repository was tampered with, do not build from it",
         )
+
+    def _from_ollama(self, source: LockedSource, verification: _Verification) -> Path:
+        from toolchain.spec.ollama_name import OllamaName
+
+        blob = verification.file.blob
+        if (path := self._ollama.place(blob)) is not None and verification.holds(path, immutable=False):
+            return path
+
+        def advance(count: int) -> None:
+            verification.checkpoint()
+            verification.meter(count)
+
+        path = self._ollama.download(OllamaName.parse(source.identity), blob, advance)
+        self._index.content(path, immutable=True)
+        return path
 
     def _copies(self, source: LockedSource, file: LockedFile) -> Iterator[Path]:
         with suppress(BlobMissing):

@@ -8,6 +8,7 @@ from typing import Any
 
 from registry.errors import UserError
 from registry.reference import Reference
+from toolchain.spec.ollama_name import OllamaName
 from toolchain.spec.recipe_folder import absolute, gguf_source
 from toolchain.spec.resolved import (
     SCHEMA,
@@ -16,6 +17,7 @@ from toolchain.spec.resolved import (
     FolderSource,
     Gate,
     HubSource,
+    OllamaSource,
     PromptTemplate,
     Quantization,
     QuantizationScheme,
@@ -89,6 +91,8 @@ def source_document(source: Source) -> dict[str, Any]:
             return {"gguf": str(PurePosixPath(written, str(gguf)))}
         case ArtifactSource(reference):
             return {"from": str(reference)}
+        case OllamaSource(name):
+            return {"ollama": str(name)}
 
 
 def _source(document: Mapping[str, Any], recipe: Path) -> Source:
@@ -98,6 +102,8 @@ def _source(document: Mapping[str, Any], recipe: Path) -> Source:
         return HubSource(document["hf_repo"], document["revision"], tuple(document["include"]))
     if "gguf" in document:
         return gguf_source(recipe.parent, document["gguf"])
+    if "ollama" in document:
+        return OllamaSource(OllamaName.parse(document["ollama"]))
     if "path" in document:
         return FolderSource(absolute(recipe.parent, document["path"]), document["path"])
     return ArtifactSource(Reference.parse(document["from"]))

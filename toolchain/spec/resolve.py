@@ -10,6 +10,7 @@ from typing import Any
 
 from registry.errors import Location
 from registry.reference import Reference
+from toolchain.spec.ollama_name import OllamaName
 from toolchain.spec.recipe_folder import RecipeFolder, absolute, gguf_source
 from toolchain.spec.resolved import (
     KEEP,
@@ -18,6 +19,7 @@ from toolchain.spec.resolved import (
     FolderSource,
     Gate,
     HubSource,
+    OllamaSource,
     PromptTemplate,
     Quantization,
     QuantizationScheme,
@@ -37,7 +39,15 @@ from toolchain.spec.written.gates import (
 )
 from toolchain.spec.written.quantization import DEFAULT_BITS, DEFAULT_GROUP_SIZE, QuantizationForm, SchemeForm
 from toolchain.spec.written.recipe import LicenseForm, ModelSpec
-from toolchain.spec.written.sources import ArtifactForm, BaseFolderForm, FolderForm, GgufForm, HubBaseForm, HubForm
+from toolchain.spec.written.sources import (
+    ArtifactForm,
+    BaseFolderForm,
+    FolderForm,
+    GgufForm,
+    HubBaseForm,
+    HubForm,
+    OllamaForm,
+)
 
 NAMED_SCHEMES = {
     "int4": QuantizationScheme("affine", 4, 64),
@@ -129,6 +139,8 @@ def _source(form: Any, recipe: Path) -> Source:
         return HubSource(form.hf_repo, form.revision or "main", tuple(form.include or ()))
     if isinstance(form, ArtifactForm):
         return ArtifactSource(Reference.parse(form.from_))
+    if isinstance(form, OllamaForm):
+        return OllamaSource(OllamaName.parse(form.ollama))
     if isinstance(form, GgufForm):
         return gguf_source(recipe.parent, form.gguf)
     assert isinstance(form, FolderForm | BaseFolderForm)

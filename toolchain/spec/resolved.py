@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from registry.errors import Location
 from registry.reference import Reference
+from toolchain.spec.ollama_name import OllamaName
 
 SCHEMA = "mlxbuild/v1"
 """The form of recipes and of their canonical documents."""
@@ -58,12 +59,19 @@ class ArtifactSource:
     reference: Reference
 
 
-Source = HubSource | FolderSource | ArtifactSource
+@dataclass(frozen=True, slots=True)
+class OllamaSource:
+    """A model of Ollama's registry, in GGUF or in tensors as MLX has them: its manifest tells."""
+
+    name: OllamaName
+
+
+Source = HubSource | FolderSource | ArtifactSource | OllamaSource
 
 
 def is_gguf(source: Source) -> bool:
-    """Whether a source is a GGUF file."""
-    return not isinstance(source, ArtifactSource) and source.gguf is not None
+    """Whether a source is named as a GGUF file."""
+    return isinstance(source, HubSource | FolderSource) and source.gguf is not None
 
 
 @dataclass(frozen=True, slots=True)

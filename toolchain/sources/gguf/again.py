@@ -1,4 +1,4 @@
-"""Derives the documents of a locked GGUF source again, on a machine that has none of them."""
+"""Derives the documents of a locked source again, on a machine that has none of them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,29 @@ from toolchain.sources.gguf.split import split_paths
 
 if TYPE_CHECKING:
     from toolchain.sources.hub import Hub
+    from toolchain.sources.ollama.registry import OllamaRegistry
 
 
-def derive_again(source: LockedSource, folder: Path, hub: Callable[[], Hub]) -> Mapping[str, bytes]:
-    """The derived documents of a locked source, from the header of its file: read in place, or by range at the Hub.
+def derive_again(
+    source: LockedSource, folder: Path, hub: Callable[[], Hub], ollama: Callable[[], OllamaRegistry]
+) -> Mapping[str, bytes]:
+    """The derived documents of a locked source, from the header of its file: read in place, or by range elsewhere.
 
     Args:
         source: The source.
         folder: Where a file of this machine lies.
         hub: Gives the Hub, where the file is there.
+        ollama: Gives Ollama's registry, where the model is of it.
 
     Raises:
         StaleLock: the header of a local file is not that which was locked.
         SourceCorrupt: neither is the one that the Hub gives.
         MlxbuildError: the file cannot be read.
     """
+    if source.kind == "ollama":
+        from toolchain.lock.pin_ollama import derive_ollama_again
+
+        return derive_ollama_again(source, ollama())
     sizes = {file.path: file.blob.size_bytes for file in source.files}
     on_hub = source.kind == "hub"
     where = f"{source.identity}@{source.pinned}" if on_hub else str(folder)

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from registry.errors import UserError
 from registry.reference import Reference
+from toolchain.spec.ollama_name import OllamaName
 from toolchain.spec.problems import Code
 from toolchain.spec.recipe_folder import PathRefused, RecipeFolder
 from toolchain.spec.suggest import closest, did_you_mean, listed
@@ -145,6 +146,14 @@ def _check_reference(written: str) -> str:
     return written
 
 
+def _check_ollama_name(written: str) -> str:
+    try:
+        OllamaName.parse(written)
+    except UserError as error:
+        raise mistake(Code.REFERENCE, error.message, note="not a model of Ollama", hint=error.hint) from None
+    return written
+
+
 TextFile = Annotated[str, _with_folder(RecipeFolder.text)]
 """A text file named relative to the recipe; checked where the validation's context is a `RecipeFolder`."""
 Folder = Annotated[str, _with_folder(RecipeFolder.folder)]
@@ -155,4 +164,6 @@ BaseFolder = Annotated[str, _with_folder(RecipeFolder.base)]
 """A folder of weights, which may be elsewhere."""
 ArtifactName = Annotated[str, AfterValidator(_check_reference)]
 """A reference to an artifact."""
+OllamaModel = Annotated[str, AfterValidator(_check_ollama_name)]
+"""A name of Ollama's registry."""
 NonEmpty = Annotated[str, Field(min_length=1)]

@@ -77,7 +77,7 @@ class ModelSpec(Form):
     version: Version = Field(description="Version, quoted.", examples=["1.0"])
     description: str | None = Field(None, description="One sentence for people.")
     license: LicenseValue | None = Field(None, description="SPDX expression, or with the license texts.")
-    base: Base = Field(description="Where the weights come from: exactly one of hf_repo, path, gguf and from.")
+    base: Base = Field(description="Where the weights come from: exactly one of hf_repo, path, gguf, from, ollama.")
     format: Literal["mlx"] | None = Field(None, description="Form of the weights; only mlx.")
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Type of the tensors that are not quantized; default as in the base."

@@ -16,6 +16,7 @@ from toolchain.spec.written.form import (
     GgufFile,
     Items,
     NonEmpty,
+    OllamaModel,
     arm,
     mistake,
     pattern,
@@ -103,6 +104,15 @@ class ArtifactForm(Form):
     )
 
 
+class OllamaForm(Form):
+    """A model of Ollama's registry."""
+
+    ollama: OllamaModel = Field(
+        description="Model as Ollama names it, [host/][namespace/]model[:tag]; the lock pins its manifest.",
+        examples=["qwen3:0.6b"],
+    )
+
+
 class HubAdapterForm(HubForm):
     """A LoRA adapter on the Hub."""
 
@@ -120,8 +130,10 @@ _BASE = Choice(
     "path",
     "gguf",
     "from",
+    "ollama",
     of="`base`",
-    example="write base: {hf_repo: owner/model}, {path: ./folder}, {gguf: ./model.gguf} or {from: name:tag}",
+    example="write base: {hf_repo: owner/model}, {path: ./folder}, {gguf: ./model.gguf}, {from: name:tag} or "
+    "{ollama: name:tag}",
     beside=("revision", "include", "file"),
 )
 _TOKENIZER = Choice(
@@ -145,7 +157,8 @@ Base = Annotated[
         Annotated[HubBaseForm, arm("hf_repo")]
         | Annotated[BaseFolderForm, arm("path")]
         | Annotated[GgufForm, arm("gguf")]
-        | Annotated[ArtifactForm, arm("from")],
+        | Annotated[ArtifactForm, arm("from")]
+        | Annotated[OllamaForm, arm("ollama")],
         Discriminator(_BASE.arm_of),
     ],
     BeforeValidator(_BASE.check),

@@ -25,8 +25,8 @@ TOKENS = [*letters(), "ab", "<s>", "</s>", *(f"<unused{number}>" for number in r
 
 
 def metadata(**changes: Any) -> dict[str, Any]:
-    """The keys of the file; `__` stands for a dot."""
-    return {
+    """The keys of the file; `__` stands for a dot, and None leaves a key out."""
+    fields = {
         "general__name": "Tiny",
         "llama__block_count": LAYERS,
         "llama__context_length": 128,
@@ -48,6 +48,7 @@ def metadata(**changes: Any) -> dict[str, Any]:
         "tokenizer__chat_template": TEMPLATE,
         **changes,
     }
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def matrices() -> dict[str, tuple[int, int]]:

@@ -1,0 +1,73 @@
+"""Turns a model of Ollama's registry into a recipe that builds on it, and says what cannot be carried."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from registry.digest import Blob
+from runtime.model.files import DEFAULTS_FILE, TEMPLATE_FILE
+from toolchain.interchange.draft import Draft, recipe_text, spdx
+from toolchain.interchange.go_template import recognise
+from toolchain.sources.ollama.carried import lost
+from toolchain.sources.ollama.manifest import LICENSE_FILE, MODEL_FILE, PARAMETERS_FILE, OllamaManifest
+from toolchain.sources.ollama.model import read_model
+from toolchain.sources.ollama.registry import OllamaRegistry
+from toolchain.spec.initial import slug
+from toolchain.spec.ollama_name import OllamaName
+
+
+def recipe_from_ollama(name: OllamaName, registry: OllamaRegistry) -> tuple[str, tuple[str, ...]]:
+    """The text of a recipe, and what could not be carried.
+
+    What the model sets for its answers stays in the base, where the recipe may override it; a comment shows it.
+
+    Raises:
+        ManifestUnknown, RepositoryUnknown, RegistryFailure: the registry does not give it.
+        MlxbuildError: as `read_model`.
+    """
+    manifest = registry.manifest(name)
+    files = manifest.files()
+    documents = read_model(registry, name, files, tokenizer=MODEL_FILE in files).documents
+    draft = Draft(f"{name} of Ollama's registry", name=slug(name.model), base={"ollama": str(name)})
+    draft.description = f"{json.loads(documents['config.json']).get('model_type', 'A model')} from {name}"
+    _license(draft, name, registry, files)
+    for what in manifest.dropped:
+        draft.note(f"left out: {what}.")
+    if PARAMETERS_FILE in files:
+        for parameter in lost(registry.read(name, files[PARAMETERS_FILE]), str(name)):
+            draft.note(f"left out: the parameter {parameter}, which a recipe does not have so.")
+    if TEMPLATE_FILE not in documents and not _has_template(files):
+        _template(draft, name, registry, manifest)
+    if (defaults := documents.get(DEFAULTS_FILE)) is not None:
+        _show_defaults(draft, json.loads(defaults))
+    return recipe_text(draft), tuple(draft.notes)
+
+
+def _license(draft: Draft, name: OllamaName, registry: OllamaRegistry, files: Mapping[str, Blob]) -> None:
+    if LICENSE_FILE in files:
+        draft.license = spdx(registry.read(name, files[LICENSE_FILE]).decode(errors="replace"))
+
+
+def _has_template(files: Mapping[str, Blob]) -> bool:
+    """Whether a model in tensors may have one in a file of its own."""
+    return MODEL_FILE not in files and any(path in files for path in (TEMPLATE_FILE, "tokenizer_config.json"))
+
+
+def _template(draft: Draft, name: OllamaName, registry: OllamaRegistry, manifest: OllamaManifest) -> None:
+    """A named template where the one in Go's language is one; the model has none of its own."""
+    layer = manifest.layer("template", "prompt")
+    text = "" if layer is None else registry.read(name, layer.blob).decode(errors="replace")
+    draft.template = recognise(text).named
+    if draft.template is None:
+        draft.note("the model has no template in Jinja; name one, or write it: prompt_template: {file: chat.jinja}.")
+        if text:
+            draft.kept.append(("Its template in Go's language:", text))
+
+
+def _show_defaults(draft: Draft, defaults: Mapping[str, object]) -> None:
+    shown = {"system_prompt": defaults.get("system_prompt"), "messages": defaults.get("messages")}
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in shown.items() if value]
+    if parameters := defaults.get("parameters"):
+        lines.append(f"defaults: {json.dumps(parameters, ensure_ascii=False)}")
+    draft.kept.append(("The model sets these, unless the recipe sets them otherwise:", "\n".join(lines)))

@@ -1,0 +1,1 @@
+"""Models of Ollama's registry, and of its store on this machine."""

@@ -1,0 +1,202 @@
+"""Reads manifests of Ollama's registry and believes nothing in them. Asking for them is done elsewhere.
+
+Form: Docker's "Image Manifest V 2, Schema 2"; the media types of layers are listed in
+https://github.com/ollama/ollama/blob/main/manifest/layer.go
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from registry.artifact.files import collisions, unsafe
+from registry.digest import Blob, Digest, InvalidDigest
+from registry.errors import UserError
+from toolchain.sources.selection import SIDE_FILES, matches
+
+MODEL_FILE: Final = "model.gguf"
+PARAMETERS_FILE: Final = "params.json"
+SYSTEM_FILE: Final = "system.txt"
+MESSAGES_FILE: Final = "messages.json"
+LICENSE_FILE: Final = "LICENSE"
+CONFIGURATION_FILE: Final = "original/config.json"
+"""The config.json of a model in tensors: what is built is it with what its blobs say of their quantization."""
+
+SMALL_BYTES: Final = 4 << 20
+"""The most that a layer of texts or parameters has."""
+
+_PREFIX = "application/vnd.ollama.image."
+_MOST_LAYERS = 1 << 17
+_SINGLE: Final = {
+    "model": MODEL_FILE,
+    "params": PARAMETERS_FILE,
+    "system": SYSTEM_FILE,
+    "messages": MESSAGES_FILE,
+}
+_DROPPED: Final = {
+    "projector": "what the model sees images with (`projector`)",
+    "draft": "the model that drafts for it (`draft`)",
+    "embed": "embeddings of another time (`embed`)",
+}
+_DRAFT_PREFIXES: Final = ("draft.", "draft/")
+_LEFT: Final = frozenset({"template", "prompt"})
+"""Templates in Go's language: the model's own, in Jinja, is taken."""
+
+
+class BrokenOllamaManifest(UserError):
+    """A manifest of Ollama's registry is none, or contradicts itself."""
+
+    code = "broken-ollama-manifest"
+
+
+class UnsupportedOllamaModel(UserError):
+    """A model of Ollama's registry is of a form that is not taken."""
+
+    code = "unsupported-ollama-model"
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaLayer:
+    """One layer."""
+
+    kind: str
+    """The end of its media type: `model`, `params`, `tensor`, ..."""
+    blob: Blob
+    name: str | None
+    """Of a tensor or a JSON file."""
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaManifest:
+    """A checked manifest."""
+
+    digest: Digest
+    layers: tuple[OllamaLayer, ...]
+    where: str
+    """Its name, for errors."""
+
+    def layer(self, *kinds: str) -> OllamaLayer | None:
+        """The last layer of some kinds, as Ollama takes it."""
+        return next((layer for layer in reversed(self.layers) if layer.kind in kinds), None)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What of the model is not taken, in words."""
+        kinds = {layer.kind for layer in self.layers}
+        if any(layer.name is not None and layer.name.startswith(_DRAFT_PREFIXES) for layer in self.layers):
+            kinds.add("draft")
+        return tuple(words for kind, words in _DROPPED.items() if kind in kinds)
+
+    def files(self) -> Mapping[str, Blob]:
+        """The layers that are taken, by the path that each has as a file of a source.
+
+        Raises:
+            UnsupportedOllamaModel: it has an adapter, or several files of weights, or none.
+            BrokenOllamaManifest: a name is no safe path, or is there twice.
+        """
+        counts = Counter(layer.kind for layer in self.layers)
+        self._check_kinds(counts)
+        files: dict[str, Blob] = {}
+        for layer in self.layers:
+            if (path := self._path(layer, files)) is not None:
+                if path in files or unsafe(path):
+                    raise self._broken(
+                        f"it has the layer `{path!a}` twice" if path in files else f"{path!a} is no path"
+                    )
+                files[path] = layer.blob
+        if list(collisions(files)):
+            raise self._broken("two layers are one file on systems that ignore case")
+        return files
+
+    def _check_kinds(self, counts: Counter[str]) -> None:
+        if counts["adapter"]:
+            raise UnsupportedOllamaModel(
+                f"`{self.where}` has an adapter, which Ollama holds in a form that cannot be merged",
+                where=self.where,
+                hint="name the model that it was made for as base, and the adapter's safetensors below `adapters`",
+            )
+        if counts["model"] > 1 or bool(counts["model"]) == bool(counts["tensor"]):
+            what = "no weights" if not counts["model"] and not counts["tensor"] else "several files of weights"
+            hint = "models that run in Ollama's cloud have none" if what == "no weights" else "name another tag"
+            raise UnsupportedOllamaModel(f"`{self.where}` has {what}", where=self.where, hint=hint)
+
+    def _path(self, layer: OllamaLayer, files: Mapping[str, Blob]) -> str | None:
+        if layer.kind in _SINGLE:
+            return _SINGLE[layer.kind] if layer is self.layer(layer.kind) else None
+        if layer.kind == "license":
+            number = sum(path.startswith(LICENSE_FILE) for path in files)
+            return f"{LICENSE_FILE}.{number}" if number else LICENSE_FILE
+        if layer.kind in ("tensor", "json"):
+            return self._named_path(layer)
+        if layer.kind in _DROPPED or layer.kind in _LEFT:
+            return None
+        raise UnsupportedOllamaModel(
+            f"`{self.where}` has a layer of the kind `{layer.kind[:60]}`, which is not known",
+            where=self.where,
+            hint="take the model from the Hub, or update mlxbuild",
+        )
+
+    def _named_path(self, layer: OllamaLayer) -> str | None:
+        if not layer.name:
+            raise self._broken(f"a layer of the kind `{layer.kind}` has no name")
+        if layer.name.startswith(_DRAFT_PREFIXES):
+            return None
+        if layer.kind == "tensor":
+            return f"model-{layer.name}.safetensors"  # as mlx-lm looks for weights
+        if layer.name == "config.json":
+            return CONFIGURATION_FILE
+        return layer.name if any(matches(layer.name, pattern) for pattern in SIDE_FILES) else None
+
+    def _broken(self, message: str) -> BrokenOllamaManifest:
+        return BrokenOllamaManifest(f"the manifest of `{self.where}` is broken: {message}", where=self.where)
+
+
+def read_manifest(data: bytes, where: str) -> OllamaManifest:
+    """The layers of a manifest.
+
+    Args:
+        data: Its bytes as the registry holds them.
+        where: The name that it was asked for by.
+
+    Raises:
+        BrokenOllamaManifest: it is none.
+        UnsupportedOllamaModel: it is that of something else than a model of Ollama.
+    """
+    try:
+        document = json.loads(data)
+        written = document["layers"]
+        if not isinstance(written, list) or len(written) > _MOST_LAYERS:
+            raise ValueError("`layers` is no list")
+        layers = tuple(_layer(entry, where) for entry in written)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, InvalidDigest) as error:
+        raise BrokenOllamaManifest(
+            f"the manifest of `{where}` is broken: {type(error).__name__}: {str(error)[:200]}",
+            where=where,
+            hint="is this the name of a model in Ollama's registry, or in one of its kind?",
+        ) from None
+    return OllamaManifest(Digest.of_bytes(data), layers, where)
+
+
+def _layer(entry: Mapping[str, Any], where: str) -> OllamaLayer:
+    media_type, size_bytes, name = entry["mediaType"], entry["size"], entry.get("name")
+    if not isinstance(media_type, str) or not media_type.startswith(_PREFIX):
+        raise UnsupportedOllamaModel(
+            f"`{where}` is no model of Ollama: it has a layer `{str(media_type)[:80]}`",
+            where=where,
+            hint="artifacts of mlxbuild and images of other tools are named by `base: {from: ...}`",
+        )
+    if type(size_bytes) is not int or size_bytes < 0 or not (name is None or isinstance(name, str)):
+        raise ValueError("a layer has no size")
+    kind = media_type.removeprefix(_PREFIX)
+    digest = Digest.parse(entry["digest"])
+    if digest.algorithm != "sha256" or (kind not in ("model", "tensor") and size_bytes > _limit(kind)):
+        raise ValueError(f"a layer of the kind `{kind[:40]}` has {size_bytes} bytes")
+    return OllamaLayer(kind, Blob(digest, size_bytes), name)
+
+
+def _limit(kind: str) -> int:
+    """The most bytes of a layer that is read as a whole, or kept without being looked at."""
+    return {"json": 1 << 28, "license": SMALL_BYTES, "params": SMALL_BYTES, "system": SMALL_BYTES}.get(kind, 1 << 50)

@@ -1,0 +1,139 @@
+"""Asks Ollama's registry, or one of its kind, by the registry floor's client: manifests, ranges of blobs, whole blobs.
+
+What Ollama itself has on this machine is taken in place of downloads; blobs of there are believed by their digest only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+
+from registry.digest import Blob
+from registry.remote.client import Remote
+from registry.remote.endpoint import Endpoint, address, canonical_host, scheme
+from registry.remote.errors import ManifestUnknown, RegistryRefused, RepositoryUnknown
+from registry.remote.settings import Settings
+from registry.store.layout import Store
+from toolchain.sources.file_index import FileIndex
+from toolchain.sources.ollama.local import local_blob, local_manifest
+from toolchain.sources.ollama.manifest import OllamaManifest, read_manifest
+from toolchain.spec.ollama_name import OllamaName
+
+Reader = Callable[[int, int], bytes]
+"""Gives the bytes at (offset, size)."""
+
+_GUESS_BYTES = 256 * 1024
+"""Headers are read in pieces that grow; the first ones come in one request."""
+
+
+class OllamaRegistry:
+    """Models by name. Safe for many threads at once."""
+
+    def __init__(self, store: Store) -> None:
+        """`store` takes what is downloaded; its home says how registries are reached."""
+        self._store = store
+        self._index = FileIndex(store.home)
+        self._remotes: dict[tuple[str, str], Remote] = {}
+        self._lock = Lock()
+
+    def manifest(self, name: OllamaName, *, ask: bool = False) -> OllamaManifest:
+        """What a name stands for.
+
+        Args:
+            name: The name.
+            ask: Ask the registry also where Ollama has the model on this machine.
+
+        Raises:
+            ManifestUnknown, RepositoryUnknown, RegistryFailure: the registry has it not, or does not answer.
+            BrokenOllamaManifest, UnsupportedOllamaModel: what it has is none.
+        """
+        local = self._local(name)
+        if local is not None and not ask:
+            return local
+        try:
+            return read_manifest(self._remote(name).get_manifest(name.tag).data, str(name))
+        except (ManifestUnknown, RepositoryUnknown) as error:
+            if local is not None:  # made on this machine, and never pushed
+                return local
+            error.hint = "look the name and its tags up at https://ollama.com/library"
+            raise
+        except RegistryRefused as error:
+            error.hint = "it may want Ollama's own key: `ollama pull` the model, and it is taken from Ollama's store"
+            raise
+
+    def reader(self, name: OllamaName, blob: Blob) -> Reader:
+        """A function that reads ranges of a blob: of a file that has its digest, else by requests.
+
+        The function raises as `read`, but for TransferCorrupt: a range has no digest.
+        """
+        if (path := self.place(blob)) is not None:
+            return _file_reader(path)
+        remote, start = self._remote(name), list[bytes]()
+
+        def read(begin: int, size: int) -> bytes:
+            if not start:
+                start.append(remote.read_range(blob, 0, min(blob.size_bytes, max(_GUESS_BYTES, begin + size))))
+            if begin + size <= len(start[0]):
+                return start[0][begin : begin + size]
+            return remote.read_range(blob, begin, min(size, blob.size_bytes - begin))
+
+        return read
+
+    def read(self, name: OllamaName, blob: Blob) -> bytes:
+        """The content of a small blob.
+
+        Raises:
+            RemoteBlobUnknown, RegistryFailure: the registry does not give it.
+            TransferCorrupt: other bytes came.
+        """
+        if (path := self.place(blob)) is not None:
+            return path.read_bytes()
+        return self._remote(name).read_blob(blob)
+
+    def place(self, blob: Blob) -> Path | None:
+        """Where a blob lies on this machine: in our store, or verified in that of Ollama."""
+        if self._store.has(blob.digest):
+            return self._store.path(blob.digest)
+        path = local_blob(blob.digest)
+        if path is None or path.stat().st_size != blob.size_bytes or self._index.content(path) != blob:
+            return None
+        return path
+
+    def download(self, name: OllamaName, blob: Blob, progress: Callable[[int], None] | None = None) -> Path:
+        """Bring a blob into our store; an interrupted download goes on where it stopped.
+
+        Raises:
+            RemoteBlobUnknown, RegistryFailure: the registry does not give it.
+            TransferCorrupt: twice other bytes came.
+            DiskFull, StoreReadOnly, StoreFailure: what was fetched is kept where possible.
+        """
+        self._remote(name).download_blob(blob, self._store, progress)
+        return self._store.path(blob.digest)
+
+    def _local(self, name: OllamaName) -> OllamaManifest | None:
+        data = local_manifest(name)
+        if data is None:
+            return None
+        manifest = read_manifest(data, str(name))
+        present = all(local_blob(layer.blob.digest) is not None for layer in manifest.layers)
+        return manifest if present else None
+
+    def _remote(self, name: OllamaName) -> Remote:
+        with self._lock:
+            key = (name.host, name.repository)
+            if key not in self._remotes:
+                settings = Settings.load(self._store.home)
+                host = canonical_host(name.host.lower())
+                endpoint = Endpoint(host, address(host), name.repository, scheme(host, settings), settings.ca)
+                self._remotes[key] = Remote(endpoint, settings, self._store.home)
+            return self._remotes[key]
+
+
+def _file_reader(path: Path) -> Reader:
+    def read(begin: int, size: int) -> bytes:
+        with path.open("rb") as file:
+            return os.pread(file.fileno(), size, begin)
+
+    return read
