@@ -11,7 +11,6 @@ from toolchain.lock.identity import Identity, identity, locked_identity
 from toolchain.lock.model import Lock, LockedSource
 from toolchain.lock.pin import pin_artifact, pin_folder, pin_hub
 from toolchain.lock.pin_gguf import pin_gguf_folder, pin_gguf_hub
-from toolchain.lock.pin_ollama import pin_ollama
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.hub import Hub
 from toolchain.spec.recipe import Recipe
@@ -159,6 +158,8 @@ def _lock_ollama(
         same = before.gguf is None or before.derives_tokenizer == tokenizer
         if same and all(store.has(file.blob.digest) for file in before.files if file.derived):
             return replace(before, role=role)
+    from toolchain.lock.pin_ollama import pin_ollama  # not loaded, nor its HTTP client, by locks without such a source
+
     return pin_ollama(role, source, before, index, store, tokenizer=tokenizer, moves=moves, notice=notice)
 
 

@@ -81,7 +81,7 @@ class SourceCatalogue:
 
     def _own(self, source: LockedSource, file: LockedFile) -> tuple[Path, ...]:
         """Where a file lies by what its source says."""
-        if file.derived or source.kind == "artifact":
+        if file.derived or source.kind in ("artifact", "ollama"):
             return (self._store.path(file.blob.digest),) if self._store.has(file.blob.digest) else ()
         if source.kind == "folder":
             return (self._in_folder(source, file),)
