@@ -14,6 +14,8 @@ version: "1.0"
 base: {gguf: tiny.gguf}
 variants:
   quantization: [keep, int8]
+  dtype: [null, bfloat16]
+  exclude: [{quantization: int8, dtype: null}]
 """
 
 folder = Path(sys.argv[1])

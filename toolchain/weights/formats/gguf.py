@@ -12,8 +12,9 @@ from registry.errors import StepError
 from toolchain.weights.decoded import DecodedTensor
 from toolchain.weights.dtypes import MLX_DTYPES
 from toolchain.weights.formats.decoding import Decoded, Parts
-from toolchain.weights.formats.gguf_blocks import EXACT, Bytes, Floats, mxfp4, packed, plain, take_apart
+from toolchain.weights.formats.gguf_blocks import EXACT, Bytes, Floats, Groups, mxfp4, packed, plain, take_apart
 from toolchain.weights.formats.gguf_layout import FORMS, GROUP_SIZE
+from toolchain.weights.formats.gguf_narrowing import narrowed
 
 _NO_EXPONENT = 255
 """Stands for NaN in the format; no file has it."""
@@ -32,28 +33,33 @@ def rows_of_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
         return Decoded(mx.array(packed(take_apart(rows, kind).numbers, FORMS[kind].bits)))
     if kind == "MXFP4":
         return Decoded(mx.array(packed(mxfp4(rows)[0], 4)))
-    return Decoded(_near(rows, kind)[0], "near")
+    return Decoded(mx.array(packed(_near(rows, kind).numbers, FORMS[kind].bits)), "near")
 
 
 def rows_of_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
     """The scales of a matrix that stays quantized."""
-    kind, rows = tensor.parameters["type"], _blocks(tensor, parts, begin, end)
-    if kind in EXACT:
-        return _exactly(take_apart(rows, kind).scales, tensor)
-    if kind == "MXFP4":
-        exponents = mxfp4(rows)[1]
-        if (exponents == _NO_EXPONENT).any():
-            raise UnreadableBlocks(f"`{tensor.name}` holds a scale that is no number", hint="get the file again")
-        return Decoded(mx.array(exponents))
-    return Decoded(_near(rows, kind)[1].astype(MLX_DTYPES[tensor.dtype]), "near")
+    rows = _blocks(tensor, parts, begin, end)
+    if tensor.parameters["type"] != "MXFP4":
+        return _affine(tensor, rows, 0)
+    exponents = mxfp4(rows)[1]
+    if (exponents == _NO_EXPONENT).any():
+        raise UnreadableBlocks(f"`{tensor.name}` holds a scale that is no number", hint="get the file again")
+    return Decoded(mx.array(exponents))
 
 
 def rows_of_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
     """The biases of a matrix that stays quantized."""
-    kind, rows = tensor.parameters["type"], _blocks(tensor, parts, begin, end)
-    if kind in EXACT:
-        return _exactly(take_apart(rows, kind).biases, tensor)
-    return Decoded(_near(rows, kind)[2].astype(MLX_DTYPES[tensor.dtype]), "near")
+    return _affine(tensor, _blocks(tensor, parts, begin, end), 1)
+
+
+def _affine(tensor: DecodedTensor, rows: Bytes, which: int) -> Decoded:
+    """Scales (0) or biases (1), exactly where their dtype holds them."""
+    kind = tensor.parameters["type"]
+    groups = take_apart(rows, kind) if kind in EXACT else _near(rows, kind)
+    if tensor.dtype not in ("F32", FORMS[kind].scales):
+        return Decoded(mx.array(narrowed(groups, tensor.dtype)[which]).view(MLX_DTYPES[tensor.dtype]), "near")
+    held = _exactly((groups.scales, groups.biases)[which], tensor)
+    return Decoded(held, "exact" if kind in EXACT else "near")
 
 
 def rows_of_numbers(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
@@ -96,16 +102,18 @@ def _numbers(rows: Bytes, kind: str) -> Any:
     return library.quants.dequantize(rows, library.GGMLQuantizationType[kind])
 
 
-def _near(rows: Bytes, kind: str) -> list[mx.array]:
+def _near(rows: Bytes, kind: str) -> Groups:
     """Numbers on a grid of 8 bits: a group's two scales of 16 numbers become one of 32."""
     numbers = mx.array(_numbers(rows, kind)).astype(mx.float16)
-    return list(mx.quantize(numbers, GROUP_SIZE, FORMS[kind].bits))
+    weight, scales, biases = mx.quantize(numbers, GROUP_SIZE, FORMS[kind].bits)
+    whole = np.array(weight).view(np.uint8).reshape(len(rows), -1)
+    return Groups(whole, np.array(scales.astype(mx.float32)), np.array(biases.astype(mx.float32)))
 
 
-def _exactly(values: Floats, tensor: DecodedTensor) -> Decoded:
+def _exactly(values: Floats, tensor: DecodedTensor) -> mx.array:
     """Scales or biases in their stored dtype, which holds each of them unless it is absurdly large."""
     if tensor.dtype == "F32":
-        return Decoded(mx.array(values))
+        return mx.array(values)
     with np.errstate(over="ignore"):
         stored = values.astype(np.float16)
     if not np.array_equal(stored.astype(np.float32), values):
@@ -113,4 +121,4 @@ def _exactly(values: Floats, tensor: DecodedTensor) -> Decoded:
             f"`{tensor.name}` holds a scale that is no number, or is beyond all weights",
             hint="the file is damaged: get it again",
         )
-    return Decoded(mx.array(stored))
+    return mx.array(stored)

@@ -54,6 +54,8 @@ _EMBEDDINGS: Final = "model.embed_tokens"
 """Rows of embeddings come in the type of their scales: float16 would round each number, and some architectures (Gemma
 3's) go on in float16 through all layers. So theirs are float32, like the norms of such files."""
 
+_NARROW: Final = {"float16": "F16", "bfloat16": "BF16"}
+
 ROUNDED: Final = frozenset(
     {"Q2_K", "Q3_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"}
     | {"TQ1_0", "TQ2_0", "NVFP4"}
@@ -89,7 +91,8 @@ def gguf_layout(
         if keeps and form is not None and len(tensor.shape) > 1 and tensor.name.endswith(".weight"):
             module = tensor.name.removesuffix(".weight")
             schemes[module] = QuantizationScheme(form.mode, form.bits, GROUP_SIZE)  # type: ignore[arg-type]
-            table += _packed(tensor, module, form, digests[tensor.file])
+            scales = _scales_dtype(module, form, spec.dtype)
+            table += _packed(tensor, module, form, scales, digests[tensor.file])
         elif tensor.dtype in PLAIN or tensor.dtype in FORMS or (tensor.dtype in ROUNDED and not keeps):
             dtype = PLAIN.get(tensor.dtype, "F32")
             table.append(_decoded(tensor, tensor.name, dtype, tensor.shape, "gguf-numbers", digests[tensor.file]))
@@ -108,10 +111,16 @@ def second_rounding(spec: ResolvedSpec, tensors: Sequence[LockedTensor]) -> str 
     return types.most_common(1)[0][0] if types else None
 
 
-def _packed(tensor: LockedTensor, module: str, form: MlxForm, file: Digest) -> list[DecodedTensor]:
+def _scales_dtype(module: str, form: MlxForm, wanted: str | None) -> str:
+    """The dtype of scales and biases: what they are exact in, or what the variant casts to."""
+    if form.mode == "affine" and wanted in _NARROW:
+        return _NARROW[wanted]
+    return "F32" if module == _EMBEDDINGS and form.scales == "F16" else form.scales
+
+
+def _packed(tensor: LockedTensor, module: str, form: MlxForm, scales: str, file: Digest) -> list[DecodedTensor]:
     *rows, columns = tensor.shape
     groups = (*rows, columns // GROUP_SIZE)
-    scales = "F32" if module == _EMBEDDINGS and form.scales == "F16" else form.scales
     parts = [
         _decoded(tensor, f"{module}.weight", "U32", (*rows, columns * form.bits // 32), "gguf-weight", file),
         _decoded(tensor, f"{module}.scales", scales, groups, "gguf-scales", file),

@@ -39,9 +39,17 @@ def locked(path: Path, **changes: Any) -> LockedTensor:
 class Decoding:
     """One tensor's layout, decoded in slices."""
 
-    def __init__(self, path: Path, quantization: Quantization, slice_bytes: int = 1 << 12, **changes: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        quantization: Quantization,
+        slice_bytes: int = 1 << 12,
+        dtype: str | None = None,
+        **changes: Any,
+    ) -> None:
         row = locked(path, **changes)
-        layout = gguf_layout(variant(path.parent, quantization), [row], {path.name: FILE}, {"model_type": "llama"})
+        spec = variant(path.parent, quantization, dtype=dtype)
+        layout = gguf_layout(spec, [row], {path.name: FILE}, {"model_type": "llama"})
         self.config = dict(layout.config or {})
         self.tensors: dict[str, DecodedTensor] = {}
         self.arrays: dict[str, mx.array] = {}
@@ -82,6 +90,31 @@ def test_blocks_that_map_are_kept_exactly(kind: str, slice_bytes: int, path: Pat
         str(kept.arrays["scales"].dtype)
         == {"F16": "mlx.core.float16", "F32": "mlx.core.float32", "U8": "mlx.core.uint8"}[FORMS[kind].scales]
     )
+
+
+@pytest.mark.parametrize("kind", [*EXACT, "Q6_K"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_scales_and_biases_are_chosen_together(kind: str, dtype: str, path: Path) -> None:
+    data = blocks(kind, ROWS, COLUMNS)
+    meant = numbers(kind, data)
+    write(path, {"a": (kind, data)})
+    kept, narrow = Decoding(path, KEPT), Decoding(path, KEPT, dtype=dtype)
+    assert str(narrow.arrays["scales"].dtype) == str(narrow.arrays["biases"].dtype) == f"mlx.core.{dtype}"
+    if FORMS[kind].scales == "F16" and dtype == "float16":
+        assert mx.array_equal(narrow.numbers(), kept.numbers())
+        assert narrow.accuracy == kept.accuracy
+        return
+    assert narrow.accuracy <= {"near", "exact"}
+    apart = np.array(
+        mx.dequantize(
+            kept.arrays["weight"],
+            *(kept.arrays[leaf].astype(getattr(mx, dtype)).astype(mx.float32) for leaf in ("scales", "biases")),
+            **kept.config["quantization"],
+        )
+    )
+    together = narrow.numbers()
+    assert np.linalg.norm(together - meant) <= np.linalg.norm(apart - meant)
+    assert np.linalg.norm(together - meant) < {"float16": 6e-4, "bfloat16": 6e-3}[dtype] * np.linalg.norm(meant)
 
 
 def test_a_type_with_finer_groups_is_near(path: Path) -> None:
