@@ -97,8 +97,8 @@ def _random_engine(tokenizer: Any) -> Any:
     """An engine over a random model with a long context, in float32."""
     import mlx.core as mx
 
+    from runtime.engine.engine import Engine
     from runtime.engine.limits import Limits
-    from runtime.engine.loop import Engine
     from runtime.model.architecture import model_classes
 
     model_class, arguments_class = model_classes(_RANDOM)

@@ -18,11 +18,11 @@ from runtime.engine.conversation import Conversation
 from runtime.engine.defaults import Defaults
 from runtime.engine.embedding_batches import vectors_of
 from runtime.engine.embedding_inputs import Input, InputUnusable, rows_of
+from runtime.engine.engine import Engine
 from runtime.engine.footprint import Footprint
 from runtime.engine.keywords import ChatKeywords, GenerateKeywords, chat_request, completion_request
 from runtime.engine.layers import always_rewinds, fresh
 from runtime.engine.limits import Limits
-from runtime.engine.loop import Engine
 from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
 from runtime.engine.preparation import OnlyEmbeds, Preparation
 from runtime.engine.prepared import Prepared

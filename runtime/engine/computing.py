@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runtime.engine.batching import EVERYTHING, Batching
+from runtime.engine.engine import Engine
 from runtime.engine.limits import Limits
-from runtime.engine.loop import Engine
 from runtime.model.architecture import is_body, is_encoder
 from runtime.model.load import Weights, load_weights, weights_bytes
 from runtime.model.tokenizer import Tokenizer

@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from runtime.engine.embedding import Embedding, Vector
-from runtime.engine.loop import Engine
+from runtime.engine.engine import Engine
 from runtime.model.facts import EmbeddingFacts
 
 TOKENS_AT_ONCE = 8192

@@ -7,7 +7,7 @@ import queue
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-from runtime.engine.loop import Engine
+from runtime.engine.engine import Engine
 from runtime.engine.prepared import Prepared
 from runtime.protocol.events import Event, Failure, is_last
 from runtime.protocol.failures import as_error

@@ -16,8 +16,8 @@ import pytest
 
 from registry.store.layout import Store
 from runtime.engine.batching import Batching
+from runtime.engine.engine import Engine
 from runtime.engine.limits import Limits
-from runtime.engine.loop import Engine
 from runtime.model.load import load_weights
 from runtime.model.mlx_lm_package import submodule
 from tests.runtime.engine.asking import Asked, answers, ask, engine_of, prepared

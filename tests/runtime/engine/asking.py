@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.engine.batching import Batching
+from runtime.engine.engine import Engine
 from runtime.engine.limits import Limits
-from runtime.engine.loop import Engine, Ticket
+from runtime.engine.loop import Ticket
 from runtime.engine.options import Options
 from runtime.engine.prepared import Prepared
 from runtime.engine.streams import is_last

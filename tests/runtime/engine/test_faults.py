@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.engine.batching import EVERYTHING
+from runtime.engine.engine import Engine
 from runtime.engine.limits import Limits
-from runtime.engine.loop import Engine, EngineEnded
+from runtime.engine.loop import EngineEnded
 from runtime.engine.options import Options
 from runtime.engine.prepared import Prepared
 from runtime.protocol.events import Event

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runtime.engine.demand import Demand
-from runtime.engine.loop import Engine, EngineEnded
+from runtime.engine.engine import Engine
+from runtime.engine.loop import EngineEnded
 from tests.runtime.engine.asking import PLENTY, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import random_model
 
