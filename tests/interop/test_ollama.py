@@ -20,6 +20,8 @@ from tests.mlxbuild.serving.conftest import ServeProcess, serving
 from tests.mlxbuild.test_embedding_models import write_source
 from tests.real_tools import find
 from tests.registries import docker_registry
+from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
+from tests.toolchain.weights.peft_adapters import Adapter, load
 
 QUESTION = "What is a lock?"
 ANSWER = "pins every source by its digest"
@@ -122,6 +124,28 @@ def test_create_from_a_folder(ollama: Ollama, tmp_path: Path) -> None:
     (tmp_path / "Modelfile").write_text("FROM ./model\n")
     assert "success" in ollama("create", "uploaded")
     assert ANSWER in ollama("run", "uploaded", "--think=false", QUESTION)
+
+
+def test_create_from_a_gguf_file(ollama: Ollama, tmp_path: Path) -> None:
+    tiny_gguf(tmp_path / "tiny.gguf")
+    tiny_gguf(tmp_path / "lora.gguf", general__type="adapter")
+    (tmp_path / "Modelfile").write_text("FROM ./tiny.gguf\nPARAMETER num_predict 3\n")
+    assert "success" in ollama("create", "tiny")
+    assert "128" in ollama("show", "tiny")
+    ollama("run", "tiny", "ab")
+    (tmp_path / "Modelfile").write_text("FROM ./tiny.gguf\nADAPTER ./lora.gguf\n")
+    assert "adapters in GGUF form cannot be merged" in ollama("create", "adapted", refused=True)
+    (tmp_path / "Modelfile").write_text("FROM ./lora.gguf\n")
+    assert "the file holds an adapter (LoRA), not a model" in ollama("create", "adapted", refused=True)
+
+
+def test_create_from_an_adapter(ollama: Ollama, tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLE / "model", tmp_path / "model")
+    adapter = Adapter({"model.layers.0.self_attn.q_proj": 4}).write(tmp_path / "adapter", load(EXAMPLE / "model"))
+    (adapter / "adapter_model.safetensors").rename(adapter / "model.safetensors")  # what the command looks for
+    (tmp_path / "Modelfile").write_text("FROM ./model\nADAPTER ./adapter\n")
+    assert "success" in ollama("create", "adapted")
+    assert ollama("run", "adapted", "--think=false", QUESTION)
 
 
 def test_a_model_that_embeds(ollama: Ollama, tmp_path: Path) -> None:

@@ -100,3 +100,11 @@ def test_an_adapter_is_refused_with_a_way_on(here: CommandLine) -> None:
     assert refused.code == 2
     assert "the file holds an adapter (LoRA), not a model" in refused.err
     assert "adapters are taken as PEFT or mlx-lm write them" in refused.err
+
+
+def test_a_modelfile(here: CommandLine) -> None:
+    tiny_gguf(here.folder / "Tiny-Q8_0.gguf")
+    (here.folder / "Modelfile").write_text("FROM ./Tiny-Q8_0.gguf\nSYSTEM Be brief.\nPARAMETER temperature 0\n")
+    recipe = built_as_printed(here, here("import", "Modelfile"))
+    assert (recipe["name"], recipe["base"]) == ("tiny", {"gguf": "Tiny-Q8_0.gguf"})
+    assert (recipe["system_prompt"], recipe["defaults"]) == ("Be brief.", {"temperature": 0.0})
