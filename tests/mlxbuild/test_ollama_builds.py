@@ -47,7 +47,7 @@ def test_a_name_becomes_a_recipe_and_an_artifact(
     here: CommandLine, ollama_registry: LocalOllamaRegistry, tmp_path: Path
 ) -> None:
     layers = gguf_layers(tmp_path, layer("projector", b"GGUF"))
-    ollama_registry.publish("library/tiny:q8", layers)
+    digest = ollama_registry.publish("library/tiny:q8", layers)
     name = f"{ollama_registry.host}/library/tiny:q8"
     printed = here("import", f"ollama:{name}")
     assert printed.code == 0, printed.err
@@ -67,7 +67,11 @@ def test_a_name_becomes_a_recipe_and_an_artifact(
     assert defaults["system_prompt"] == "Be brief."
     assert defaults["parameters"] == {"context": 64, "stops": ["</s>"], "temperature": 0.5}
     assert (here.folder / "plain" / "LICENSE").read_bytes() == layers[5].content
-    assert here("verify", "tiny:keep", "--rebuild").code == 0
+    for way in ("--rebuild", "--against-source"):
+        verified = here("verify", "tiny:keep", way)
+        assert verified.code == 0, verified.err
+    manifest = json.loads(here("inspect", "tiny:keep", "--json").out)
+    assert f"{name}@{digest}" in json.dumps(manifest)
 
 
 def test_a_recipe_has_the_last_word(here: CommandLine, ollama_registry: LocalOllamaRegistry, tmp_path: Path) -> None:

@@ -170,6 +170,12 @@ def _refer(store: Store, path: str, role: FileRole, digest_text: str) -> Artifac
     return ArtifactFile(path, role, Blob(digest, store.size(digest)))
 
 
+def _base_name(source: Mapping[str, Any]) -> str | None:
+    """The model that it was built from, where others can find that by name."""
+    name = {"hub": f"hf.co/{source['identity']}", "ollama": source["identity"]}.get(source["kind"])
+    return None if name is None else f"{name}@{source['pinned']}"
+
+
 def _describe(
     record: ActionRecord, config: Mapping[str, Any], facts: Mapping[str, Any], parameters: int
 ) -> ArtifactDescription:
@@ -194,7 +200,7 @@ def _describe(
         licenses=tuple(chosen["licenses"]),
         source=f"https://huggingface.co/{source['identity']}" if on_hub else None,
         revision=source["pinned"] if on_hub else None,
-        base_name=f"hf.co/{source['identity']}@{source['pinned']}" if on_hub else None,
+        base_name=_base_name(source),
         capabilities=Capabilities(
             reasoning=facts.get("think_start") is not None, tool_usage=bool(facts.get("takes_tools"))
         ),
