@@ -10,7 +10,8 @@ from toolchain.sources.gguf.metadata import Metadata
 LINEAR: Final = "linear"
 YARN: Final = "yarn"
 
-_YARN_DEFAULTS = {"yarn_ext_factor": 1.0, "yarn_attn_factor": 1.0, "attn_factor": 1.0}
+_ATTENTION_FACTORS = ("yarn_attn_factor", "attn_factor")
+"""What llama.cpp multiplies rotated queries and keys by, however positions are scaled. config.json has no name for it."""
 
 
 def rope_scaling(metadata: Metadata, known: frozenset[str]) -> dict[str, Any] | None:
@@ -24,6 +25,8 @@ def rope_scaling(metadata: Metadata, known: frozenset[str]) -> dict[str, Any] | 
         UnsupportedGguf: another kind, or numbers that config.json has no name for.
         GgufMetadata: the keys are not what they should be.
     """
+    for name in _ATTENTION_FACTORS:
+        _check_one(metadata, metadata.own(f"rope.scaling.{name}"))
     kind_key = metadata.own("rope.scaling.type")
     kind = metadata.text(kind_key, LINEAR)
     factor_key = metadata.own("rope.scaling.factor")
@@ -46,14 +49,7 @@ def rope_scaling(metadata: Metadata, known: frozenset[str]) -> dict[str, Any] | 
 
 
 def _yarn(metadata: Metadata, factor: float) -> dict[str, Any]:
-    for name, value in _YARN_DEFAULTS.items():
-        key = metadata.own(f"rope.scaling.{name}")
-        if metadata.number(key, value) != value:
-            raise UnsupportedGguf(
-                f"`{key}` is not {value}, which mlx-lm's YaRN takes it for",
-                where=metadata.where,
-                hint="take another model; YaRN with other numbers than it was trained with gives wrong answers",
-            )
+    _check_one(metadata, metadata.own("rope.scaling.yarn_ext_factor"))
     scaling = {
         "type": YARN,
         "rope_type": YARN,
@@ -65,3 +61,13 @@ def _yarn(metadata: Metadata, factor: float) -> dict[str, Any]:
         if metadata.has(key):
             scaling[name] = metadata.number(key)
     return scaling
+
+
+def _check_one(metadata: Metadata, key: str) -> None:
+    value = metadata.number(key, 1.0)
+    if value != 1.0:
+        raise UnsupportedGguf(
+            f"`{key}` is {value}, where mlx-lm's code takes it for 1.0",
+            where=metadata.where,
+            hint="take another model; positions that are scaled otherwise give wrong answers",
+        )

@@ -272,7 +272,7 @@ def test_layers_at_unequal_distances() -> None:
         (
             "qwen2 with yarn",
             {"qwen2.rope.scaling.yarn_ext_factor": 0.5},
-            "`qwen2.rope.scaling.yarn_ext_factor` is not 1.0, which mlx-lm's YaRN takes it for",
+            "`qwen2.rope.scaling.yarn_ext_factor` is 0.5, where mlx-lm's code takes it for 1.0",
         ),
         (
             "qwen3moe",
@@ -295,6 +295,14 @@ def test_layers_at_unequal_distances() -> None:
 )
 def test_what_mlx_lm_does_not_follow(case: str, values: Mapping[str, Any], message: str) -> None:
     assert refused(changed(header_of(case), values), UnsupportedGguf) == message
+
+
+@pytest.mark.parametrize("case", ["llama", "mixtral", "qwen2", "qwen3moe", "gemma2", "gemma3", "phi3"])
+def test_attention_that_is_scaled_beside_its_positions(case: str) -> None:
+    key = f"{CONFIGURATIONS[case][0]}.rope.scaling.attn_factor"
+    derive(changed(header_of(case), {key: 1.0}), tokenizer=False)
+    message = refused(changed(header_of(case), {key: 1.5}), UnsupportedGguf)
+    assert message == f"`{key}` is 1.5, where mlx-lm's code takes it for 1.0"
 
 
 def test_long_rope_of_another_attention_factor() -> None:
