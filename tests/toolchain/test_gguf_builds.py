@@ -165,6 +165,22 @@ def test_every_family_is_built_as_it_was(case: str, kind: str | None, tmp_path: 
         assert mx.allclose(kept, plain, rtol=0, atol=1e-5 * float(mx.abs(plain).max()))
 
 
+@pytest.mark.parametrize("kind", ["F16", "BF16"])
+def test_norms_in_16_bits_lose_nothing_with_the_1_that_was_added(kind: str, tmp_path: Path, store: Store) -> None:
+    architecture, config = CONFIGURATIONS["gemma2"]
+    model = random_model(config)
+    small = mx.linspace(-0.99, 0.5, config["hidden_size"])
+    model.load_weights([(name, small) for name, _ in tree_flatten(model.parameters()) if "norm" in name], strict=False)
+    write_gguf(tmp_path / "tiny.gguf", architecture, config, model, kind, vectors=kind)
+    artifact = build(tmp_path, store, "base: {gguf: tiny.gguf}")
+    comparison = compare_with_source(artifact, tmp_path / "ModelSpec.yaml")
+    require_as_claimed(comparison)
+    assert comparison.counts()["exact"] == len(comparison.tensors)
+    held = {name: value.dtype for name, value in arrays(artifact).items()}
+    assert {dtype for name, dtype in held.items() if "norm" in name} == {mx.float32}
+    assert facts(artifact).compute_dtype == "float32"
+
+
 def _logits(folder: Path) -> mx.array:
     network, _ = load_model(folder)
     return network(mx.array([[3, 17, 5, 9]]))

@@ -94,7 +94,8 @@ def gguf_layout(
             scales = _scales_dtype(module, form, spec.dtype)
             table += _packed(tensor, module, form, scales, digests[tensor.file])
         elif tensor.dtype in PLAIN or tensor.dtype in FORMS or (tensor.dtype in ROUNDED and not keeps):
-            dtype = PLAIN.get(tensor.dtype, "F32")
+            # Taking the offset off in 16 bits would round.
+            dtype = "F32" if tensor.offset else PLAIN.get(tensor.dtype, "F32")
             table.append(_decoded(tensor, tensor.name, dtype, tensor.shape, "gguf-numbers", digests[tensor.file]))
         else:
             raise _unsuitable(tensor)

@@ -160,8 +160,16 @@ def random_model(config: Mapping[str, Any]) -> Any:
     return model
 
 
-def write_gguf(path: Path, architecture: str, config: Mapping[str, Any], model: Any, kind: str | None = None) -> Path:
-    """The model as a GGUF file with float32 tensors, or matrices of a type, and a vocabulary of no meaning."""
+def write_gguf(
+    path: Path,
+    architecture: str,
+    config: Mapping[str, Any],
+    model: Any,
+    kind: str | None = None,
+    vectors: str = "F32",
+) -> Path:
+    """The model as a GGUF file with float32 tensors, or matrices and vectors of a type, and a vocabulary of no
+    meaning."""
     writer = gguf.GGUFWriter(path, architecture)
     _write_parameters(writer, architecture, config)
     count = config["vocab_size"]
@@ -172,11 +180,13 @@ def write_gguf(path: Path, architecture: str, config: Mapping[str, Any], model: 
     writer.add_token_types([2, 3, 3, *[1] * (count - 3)])
     for name, numbers in _tensors(architecture, config, dict(tree_flatten(model.parameters()))):
         plain = np.ascontiguousarray(numbers)
-        if kind is None or plain.ndim == 1 or plain.shape[-1] % 32 or "ffn_gate_inp" in name:
-            writer.add_tensor(name, plain)
+        if plain.ndim == 1:
+            own = gguf.GGMLQuantizationType[vectors]
+        elif kind is None or plain.shape[-1] % 32 or "ffn_gate_inp" in name:
+            own = gguf.GGMLQuantizationType.F32
         else:
-            quantized = gguf.quants.quantize(plain, gguf.GGMLQuantizationType[kind])
-            writer.add_tensor(name, quantized, raw_dtype=gguf.GGMLQuantizationType[kind])
+            own = gguf.GGMLQuantizationType[kind]
+        writer.add_tensor(name, gguf.quants.quantize(plain, own), raw_dtype=own)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
