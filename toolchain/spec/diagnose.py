@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,6 +37,8 @@ _EXAMPLES = {
     "base": "add base: {hf_repo: owner/model}, {path: ./folder}, {gguf: ./model.gguf} or {from: name:tag}",
 }
 LONGEST_ECHO = 40
+_TOO_LARGE = re.compile(r"[-+]?[0-9]{21,}(?:\.[0-9]*)?")
+"""More digits than a recipe's numbers may have: it was read as text."""
 
 
 def diagnose(errors: Iterable[ErrorDetails], positions: Positions) -> list[Problem]:
@@ -144,8 +147,10 @@ def _wrong_type(path: Path, value: Any, expected: str, positions: Positions) -> 
     advice: str | None = None
     if isinstance(value, str) and expected in ("a whole number", "a number", "true or false"):
         bare = value.strip().lower()
+        if _TOO_LARGE.fullmatch(bare):
+            return positions.at_value(Code.RANGE, f"`{name}` is too large a number: {_echo(bare)}", path)
         if bare in ("true", "false") or bare.replace(".", "", 1).lstrip("-").isdigit():
-            advice = f"write {bare} without quotes"
+            advice = f"write {_echo(bare)} without quotes"
     elif expected == "a list" and isinstance(value, str):
         advice = f'write ["{_echo(value)}"]'
     return positions.at_value(

@@ -24,6 +24,8 @@ from toolchain.spec.problems import Code, Problem, Snippet, SpecError
 LARGEST_BYTES = 256 * 1024
 DEEPEST = 32
 MOST_VALUES = 20_000
+LONGEST_NUMBER = 40
+"""Characters of a number that a message repeats."""
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,19})")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]{1,20}\.[0-9]{0,40}|\.[0-9]{1,40}|[0-9]{1,20}(?=[eE]))(?:[eE][-+]?[0-9]{1,4})?")
@@ -288,7 +290,7 @@ class _Reader:
             case "float":
                 number = float(text)
                 if math.isinf(number):
-                    self.report(Code.RANGE, f"`{text}` is too large a number", node)
+                    self.report(Code.RANGE, f"`{text[:LONGEST_NUMBER]}` is too large a number", node)
                     return 0.0
                 return number
             case "bool":

@@ -63,6 +63,9 @@ class Matrix:
         if count > MOST_VARIANTS:
             self._report("variants", f"the matrix has {count} variants", f"at most {MOST_VARIANTS}")
             return ()
+        self._check_values(groups)
+        if self.problems:
+            return ()
         choices = []
         for numbers in product(*map(range, lengths)):
             of_group = zip(groups, numbers, strict=True)
@@ -155,6 +158,17 @@ class Matrix:
                 self.problems.append(
                     self.positions.at_key(Code.VARIANTS, f"unknown axis `{axis}`", path, "no key of a recipe", hint)
                 )
+
+    def _check_values(self, groups: list[tuple[str, ...]]) -> None:
+        """No point twice: axes that advance together must not all have the values that they had before."""
+        for group in groups:
+            values = [self.axes[axis] for axis in group]
+            for number in range(1, min(map(len, values))):
+                first = next((n for n in range(number) if all(_same(each[n], each[number]) for each in values)), None)
+                if first is not None:
+                    message = f"two values of {listed(group)} are equal"
+                    note = f"the same as value {first + 1}"
+                    self._report_at(("variants", group[0], number), message, note, "write different values")
 
     def _without_excluded(self, choices: list[dict[str, int]]) -> list[dict[str, int]]:
         kept = choices

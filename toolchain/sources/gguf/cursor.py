@@ -56,6 +56,27 @@ class Cursor:
         except UnicodeDecodeError:
             self.fail(f"the header holds text that is not UTF-8, at byte {self.position - length}")
 
+    def texts(self, count: int) -> tuple[str, ...]:
+        """The next strings; a vocabulary has hundreds of thousands, so there is little done for each."""
+        found = []
+        position, available = self.position, len(self._data)
+        for _ in range(count):
+            begin = position + 8
+            if begin <= available:
+                end = begin + int.from_bytes(self._data[position:begin], "little")
+            if begin > available or end > available:
+                self.position = position
+                found.append(self.text())
+                position, available = self.position, len(self._data)
+                continue
+            try:
+                found.append(self._data[begin:end].decode())
+            except UnicodeDecodeError:
+                self.fail(f"the header holds text that is not UTF-8, at byte {begin}")
+            position = end
+        self.position = position
+        return tuple(found)
+
     def taken(self) -> memoryview:
         """Everything up to here."""
         return memoryview(self._data)[: self.position]

@@ -31,6 +31,10 @@ _DEPTH_LIMIT = 4
 _KEY_LIMIT = 1 << 16
 _VALUE_LIMIT = 1 << 22
 """Of all arrays together: vocabularies have a quarter of a million tokens, with a score, a type and a merge each."""
+_TEXT_LIMIT = 1 << 21
+"""Of all arrays together: the tokens and merges of the largest vocabulary known are three quarters of a million."""
+_ARRAY_LIMIT = 1 << 12
+"""Of arrays within arrays, all together: no key that is known has any."""
 _TENSOR_LIMIT = 1 << 17
 _NAME_LIMIT = 1024
 _RANK_LIMIT = 4
@@ -130,7 +134,7 @@ class _Metadata:
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
-        self._values = 0
+        self._values = self._texts = self._arrays = 0
 
     def read(self, count: int) -> dict[str, Value]:
         metadata: dict[str, Value] = {}
@@ -161,6 +165,15 @@ class _Metadata:
             self._cursor.fail(f"`{key}` and the keys before it hold {self._values} values, more than any vocabulary")
         if kind in _NUMBER_FORMS:
             return self._cursor.numbers(count, _NUMBER_FORMS[kind])
+        if kind == _TEXT:
+            self._texts += count
+            if self._texts > _TEXT_LIMIT:
+                self._cursor.fail(f"`{key}` and the keys before it hold {self._texts} texts, more than any vocabulary")
+            return self._cursor.texts(count)
+        if kind == _ARRAY:
+            self._arrays += count
+            if self._arrays > _ARRAY_LIMIT:
+                self._cursor.fail(f"`{key}` and the keys before it hold {self._arrays} arrays in arrays, too many")
         return tuple(self._value(kind, key, depth) for _ in range(count))
 
 
