@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
 from mlxbuild.cli.workspace import find, open_store, tell
+from registry.artifact.reader import Artifact
 from registry.digest import Digest
 from registry.errors import UserError
 from registry.exchange.push import Pushed, push
@@ -60,6 +62,8 @@ def push_artifact(
         planned = _planned(store, name, target, all_variants=all_variants, short_tags=short_tags)
         if sign is not None:
             _sign(store, [digest for digest, _, _ in planned], sign)
+        for digest, _, _ in planned:
+            _warn_of_path(Artifact.open(store, digest))
         for digest, reference, tags in planned:
             done = push(
                 store,
@@ -84,8 +88,23 @@ def push_artifact(
     tell(f"sent {format_bytes(moved)} in {seconds}; the registry had {format_bytes(held)}")
 
 
+def _warn_of_path(artifact: Artifact) -> None:
+    """Tell that the recipe within names a place on this machine, which whoever pulls it can read."""
+    from toolchain.rebuild import RECIPE_FILE, carried_spec
+    from toolchain.spec.canonical import BrokenSpec
+    from toolchain.spec.resolved import FolderSource
+
+    if artifact.file(RECIPE_FILE) is None:
+        return
+    try:
+        base = carried_spec(artifact, Path()).base
+    except (BrokenSpec, ValueError):
+        return  # of another version of mlxbuild: pushed as it is
+    if isinstance(base, FolderSource) and base.as_written.startswith("/"):
+        tell(f"warning: the path `{base.as_written}` of the base is in the artifact and is published with it")
+
+
 def _sign(store: Store, digests: Sequence[Digest], key: str) -> None:
-    from registry.artifact.reader import Artifact
     from registry.trust.keys import locate, password_from_environment, read_private
     from toolchain.evidence.signing import sign_artifact
 

@@ -1,4 +1,4 @@
-"""Writes an artifact's config and manifest: CNCF ModelPack, canonical, free of clock, host and local paths."""
+"""Writes an artifact's config and manifest: CNCF ModelPack, canonical, free of clock, host and paths of the machine."""
 
 from __future__ import annotations
 

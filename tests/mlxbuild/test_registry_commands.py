@@ -75,6 +75,19 @@ def test_push_pull_inspect_list_copy(mlxbuild: CommandLine, second: CommandLine,
     assert json.loads(copied.out)["moved_bytes"] == 0, "mounted"
 
 
+def test_push_tells_that_it_publishes_a_path(mlxbuild: CommandLine, registry: RegistryProcess) -> None:
+    target = f"{registry.host}/acme/paths"
+    told = []
+    for base in ("model", str(mlxbuild.folder / "model")):
+        (mlxbuild.folder / "ModelSpec.yaml").write_text(f'name: a\nversion: "1"\nbase: {{path: "{base}"}}\n')
+        created = mlxbuild("create")
+        assert created.code == 0, created.err
+        pushed = mlxbuild("push", "a:none", target, "--json")
+        assert pushed.code == 0, pushed.err
+        told.append([line for line in pushed.err.splitlines() if line.startswith("warning")])
+    assert told == [[], [f"warning: the path `{base}` of the base is in the artifact and is published with it"]]
+
+
 def test_push_of_all_variants_to_the_default_registry(
     mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess
 ) -> None:

@@ -189,7 +189,7 @@ class RecipeFolder:
             before = "/".join([*parts[:number], ""])
             if absolute(self.root, before + part).exists():
                 continue
-            if os.path.islink(absolute(self.root, before + part)):
+            if absolute(self.root, before + part).is_symlink():
                 return f"`{before + part}` is a link that leads to nothing"
             with suppress(OSError):
                 names = sorted(entry.name for entry in islice(absolute(self.root, before).iterdir(), 1000))

@@ -11,7 +11,7 @@ LINEAR: Final = "linear"
 YARN: Final = "yarn"
 
 _ATTENTION_FACTORS = ("yarn_attn_factor", "attn_factor")
-"""What llama.cpp multiplies rotated queries and keys by, however positions are scaled. config.json has no name for it."""
+"""What llama.cpp multiplies rotated queries and keys by, however positions are scaled. config.json cannot tell it."""
 
 
 def rope_scaling(metadata: Metadata, known: frozenset[str]) -> dict[str, Any] | None:

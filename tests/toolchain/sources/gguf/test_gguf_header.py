@@ -124,7 +124,7 @@ NOTHING = struct.pack("<I", 0)
             file_bytes([key(name, 9, struct.pack("<IQ", 9, 4000) + struct.pack("<IQ", 4, 0) * 4000) for name in "ab"]),
             "`b` and the keys before it hold 8000 arrays in arrays",
         ),
-        (file_bytes([key("a", 9, struct.pack("<IQ", 8, 2) + text("b") + struct.pack("<Q", 1) + b"\xff")]), "at byte 66"),
+        (file_bytes([key("a", 9, struct.pack("<IQ", 8, 2) + text("b") + struct.pack("<QB", 1, 255))]), "at byte 66"),
         (file_bytes([key("a", 9, struct.pack("<IQ", 8, 1) + struct.pack("<Q", 2**63))]), "but the file ends at"),
         (file_bytes([key("a", 13, NOTHING)]), "`a` is of the unknown kind 13"),
         (file_bytes([key("a", 4, NOTHING)] * 2), "the header has the key `a` twice"),
