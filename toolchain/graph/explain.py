@@ -58,18 +58,51 @@ def _walk(path: str, old: Any, new: Any) -> Iterator[Change]:
 
 def _walk_rows(path: str, old: list[Any], new: list[Any]) -> Iterator[Change]:
     """Lists of named rows (tensor tables) are compared by name, other lists by position."""
-    if _named(old) and _named(new):
-        yield from _walk(path, {row[0]: row[1:] for row in old}, {row[0]: row[1:] for row in new})
+    before, after = _by_name(old), _by_name(new)
+    if before is not None and after is not None and _in_one_order(before, after):
+        yield from _walk(path, before, after)
+        return
+    if _is_stored(old) and _is_stored(new):
+        yield from _walk(path, {"name": old[0], **_stored(old[1:])}, {"name": new[0], **_stored(new[1:])})
         return
     for index in range(max(len(old), len(new))):
-        before = old[index] if index < len(old) else _ABSENT
-        after = new[index] if index < len(new) else _ABSENT
-        yield from _walk(f"{path}[{index}]", before, after)
+        yield from _walk(
+            f"{path}[{index}]",
+            old[index] if index < len(old) else _ABSENT,
+            new[index] if index < len(new) else _ABSENT,
+        )
 
 
-def _named(rows: list[Any]) -> bool:
-    names = [row[0] for row in rows if isinstance(row, list | tuple) and row and isinstance(row[0], str)]
-    return len(names) == len(rows) == len(set(names))
+def _by_name(rows: list[Any]) -> dict[str, Any] | None:
+    """What follows the name of each row; None if they have no names, or one twice."""
+    named: dict[str, Any] = {}
+    rest: Any
+    for row in rows:
+        if isinstance(row, Mapping) and isinstance(row.get("name"), str):
+            name, rest = row["name"], {key: value for key, value in row.items() if key != "name"}
+        elif isinstance(row, list | tuple) and row and isinstance(row[0], str):
+            name, rest = row[0], _stored(row[1:]) if _is_stored(row) else row[1:]
+        else:
+            return None
+        if name in named:
+            return None
+        named[name] = rest
+    return named
+
+
+def _in_one_order(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return [name for name in old if name in new] == [name for name in new if name in old]
+
+
+def _is_stored(row: Sequence[Any]) -> bool:
+    """Whether a row is a tensor of a source file, as `toolchain.weights.decoded.source_row` has it."""
+    kinds = (str, str, list, str, int, int)
+    return len(row) == len(kinds) and all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True))
+
+
+def _stored(values: Sequence[Any]) -> dict[str, Any]:
+    dtype, shape, file, begin, size_bytes = values
+    return {"dtype": dtype, "shape": shape, "file": f"sha256:{file}", "begin": begin, "size_bytes": size_bytes}
 
 
 def _show(value: Any) -> str | None:

@@ -46,6 +46,33 @@ def test_tensor_rows_are_compared_by_name() -> None:
     ]
 
 
+def test_decoded_tensors_are_named_and_what_of_them_changed() -> None:
+    def decoded(name: str, begin: int, dtype: str = "F32") -> dict[str, Any]:
+        stored = [f"{name}.weight", "U8", [4, 34], "ab" * 32, begin, 136]
+        return {"name": f"{name}.scales", "dtype": dtype, "method": "gguf-scales", "parts": {"blocks": stored}}
+
+    old = record(decoded=[decoded("a", 64), decoded("c", 200)])
+    new = record(decoded=[decoded("a", 64), decoded("b", 200), decoded("c", 336, "F16")])
+    assert [str(change)[:67] for change in differences(old, new)] == [
+        "parameters.decoded.b.scales: added {'dtype': 'F32', 'method': 'gguf",
+        "parameters.decoded.c.scales.dtype: 'F32' → 'F16'",
+        "parameters.decoded.c.scales.parts.blocks.begin: 200 → 336",
+    ]
+
+
+def test_stored_tensors_are_told_by_the_words_for_their_columns() -> None:
+    old, new = (record(tensors=[["a", "BF16", [2, 2], file * 64, begin, 8]]) for file, begin in (("a", 8), ("b", 16)))
+    assert told(old, new) == [
+        "parameters.tensors.a.begin: 8 → 16",
+        "parameters.tensors.a.file: sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb",
+    ]
+
+
+def test_rows_in_another_order_are_told_by_position() -> None:
+    old, new = record(gates=[{"name": "a"}, {"name": "b"}]), record(gates=[{"name": "b"}, {"name": "a"}])
+    assert told(old, new) == ["parameters.gates[0].name: 'a' → 'b'", "parameters.gates[1].name: 'b' → 'a'"]
+
+
 def test_a_summary_names_the_first_and_counts_the_rest() -> None:
     changes = differences(record(a=1, b=1, c=1, d=1), record(a=2, b=2, c=2, d=2))
     assert summarise(changes) == "parameters.a: 1 → 2; parameters.b: 1 → 2; and 2 more"
