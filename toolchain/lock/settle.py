@@ -12,6 +12,9 @@ from toolchain.spec.resolved import KEEP, Quantization, ResolvedSpec
 _PACKED_DTYPES = frozenset({"U8", "I8", "U32", "I32"})
 _SCALES = (".scales", "_scales", ".weight_scale")
 """How the scales of a packed matrix are called beside it: by MLX, GPTQ and AWQ; for MXFP4; by compressed-tensors."""
+_EXPONENTS = frozenset({"F8_E8M0", "U8"})
+_EXPONENT_SCALES = ("_scale_inv", "_scale")
+"""What follows the name of an FP8 weight in that of its scale."""
 
 
 class QuantizedBase(UserError):
@@ -52,18 +55,27 @@ def is_quantized_by_mlx(base: LockedSource) -> bool:
 
 
 def is_packed(base: LockedSource) -> bool:
-    """Whether weights are integers that mean something with their scales alone, whoever packed them."""
-    names = {tensor.name for tensor in base.tensors}
+    """Whether weights mean something with their scales alone and MLX has their form, whoever packed them.
+
+    Integers, and FP8 under scales that are powers of two (E8M0); FP8 under other scales becomes floats.
+    """
+    dtypes = {tensor.name: tensor.dtype for tensor in base.tensors}
     return any(
+        dtypes.get(f"{name}{end}") in _EXPONENTS for name in _eight_bits(base) for end in _EXPONENT_SCALES
+    ) or any(
         tensor.dtype in _PACKED_DTYPES
         and len(tensor.shape) > 1
         and any(
-            f"{stem}{scales}" in names
+            f"{stem}{scales}" in dtypes
             for stem in (_stem(tensor), tensor.name.removesuffix("_blocks"))
             for scales in _SCALES
         )
         for tensor in base.tensors
     )
+
+
+def _eight_bits(base: LockedSource) -> list[str]:
+    return [tensor.name for tensor in base.tensors if tensor.dtype == "F8_E4M3" and tensor.name.endswith(".weight")]
 
 
 def _stem(tensor: LockedTensor) -> str:

@@ -16,6 +16,7 @@ from toolchain.graph.action import ActionRecord
 from toolchain.spec.resolved import QuantizationScheme
 from toolchain.steps.port import StepContext
 from toolchain.weights.adapters import LowRankUpdate, UnusableAdapter, adapter_scale, fused, updates_by_module
+from toolchain.weights.codes import broken_parameter, holds
 from toolchain.weights.computing import ComputedParameters
 from toolchain.weights.decoded import Accuracy, DecodedTensor, worst
 from toolchain.weights.device import cpu_device
@@ -88,6 +89,8 @@ class _Part:
     output: Output
     encoding: Encoding
     updates: tuple[LowRankUpdate, ...]
+    broken: frozenset[int]
+    """Bytes that are NaN, where it is stored as numbers of one byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,10 @@ class _BlockWork:
         for part in self.parts:
             context.checkpoint()
             try:
-                yield from self._part_buffers(part, slice_bytes)
+                for buffer in self._part_buffers(part, slice_bytes):
+                    if part.broken and holds(bytes(buffer), part.broken):
+                        raise NotFinite(overflowed=False)
+                    yield buffer
             except NotFinite as error:
                 raise self._not_finite(part, error) from None
 
@@ -195,6 +201,8 @@ class _BlockWork:
             )
         source = part.output.source
         culprits = self.request.tensors if source is None else {source: self.request.tensors[source]}
+        if part.broken and (found := self.sources.first_broken(culprits, part.broken, part.output.name)) is not None:
+            return found
         return self.sources.first_not_finite(culprits) or NotFiniteWeights(
             f"computing `{part.output.name}` gave NaN or infinity",
             hint="is the adapter sound, and made for this base model?" if part.updates else None,
@@ -243,6 +251,8 @@ def _parts(
     may_cast = getattr(model, "cast_predicate", None) or (lambda _: True)
     precision = Precision.of(model, request.scheme, request.recipe, request.overrides) if request.quantizes else None
     wanted = None if request.dtype is None else getattr(mx, request.dtype)
+    shapes = {output.name: output.shape for output in outputs}
+    dtypes = {output.name: output.dtype for output in outputs}
     for output in outputs:
         dtype = output.dtype
         if wanted is not None and mx.issubdtype(dtype, mx.floating) and may_cast(output.name):
@@ -252,7 +262,9 @@ def _parts(
         scheme: QuantizationScheme | None = None
         if precision is not None and leaf == "weight" and module is not None:
             scheme = precision.of_module(path, module, output.shape[-1])
-        yield _Part(output, Encoding(output.name, output.shape, dtype, scheme), updates.get(output.name, ()))
+        encoding = Encoding(output.name, output.shape, dtype, scheme)
+        broken = broken_parameter(output.name, shapes, dtypes)
+        yield _Part(output, encoding, updates.get(output.name, ()), broken)
 
 
 def _adapter_updates(

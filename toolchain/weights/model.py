@@ -139,11 +139,18 @@ def _leaf_by_leaf(model: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
             given = {name: own.get(name, array) for name, array in weights.items() if name in own or name not in leaves}
             runs[leaf] = _arranged(model, given)
     arranged = runs.pop("weight")
-    for name in [name for name in arranged if str(arranged[name].dtype).endswith("uint32")]:
+    for name in [name for name in arranged if _is_packed(arranged[name])]:
         for leaf, run in runs.items():
             if name in run:
                 arranged[f"{name.removesuffix('.weight')}.{leaf}"] = run[name]
-    return arranged
+    # What belongs to no packed matrix stays where it is, to be refused as all that the architecture does not know.
+    idle = [path for path in packed if not _is_packed(weights.get(f"{path}.weight"))]
+    stray = [f"{path}.{leaf}" for path in idle for leaf in ("scales", "biases")]
+    return {**arranged, **{name: weights[name] for name in stray if name in weights}}
+
+
+def _is_packed(weight: Any) -> bool:
+    return weight is not None and str(weight.dtype).endswith("uint32")
 
 
 def _arranged(model: Any, weights: dict[str, Any]) -> dict[str, Any]:

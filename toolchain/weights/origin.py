@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import mlx.core as mx
 
 from registry.digest import Digest
 from registry.errors import StepError
-from toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, worst
+from toolchain.weights.codes import broken_codes, holds
+from toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, stored_tensors, worst
 from toolchain.weights.dtypes import EXPONENT_BITS, MLX_DTYPES
 from toolchain.weights.encoding import NotFinite, as_bytes, check_finite
-from toolchain.weights.formats.decoding import Decoded, as_matrix, decoder_of
+from toolchain.weights.formats.decoding import LARGEST_LOSS, Decoded, Loss, as_matrix, decoder_of
 from toolchain.weights.reading import SourceFile, SourceTensor
 
 
@@ -23,6 +24,16 @@ class NotFiniteWeights(StepError):
     """Weights hold NaN or infinity."""
 
     code = "not-finite-weights"
+
+
+class LossyScales(StepError):
+    """MLX's form of a format holds too little of the numbers of a tensor."""
+
+    code = "lossy-scales"
+
+
+_SCALES: Final = ("scales", "scale", "scale_inv")
+_BYTES: Final = frozenset({"U8", "U32", "F8_E4M3", "F8_E8M0"})
 
 
 class SourceTensors:
@@ -93,6 +104,16 @@ class SourceTensors:
         """Look for the tensor that is to blame for a computed NaN."""
         return next((self.not_finite(tensor) for tensor in tensors.values() if not self._is_finite(tensor)), None)
 
+    def first_broken(
+        self, tensors: Mapping[str, ModelTensor], codes: frozenset[int], parameter: str
+    ) -> NotFiniteWeights | None:
+        """Look for the tensor that is to blame for bytes that are NaN in a parameter, which is weights or scales."""
+        is_scale = parameter.endswith(_SCALES)
+        for stored in stored_tensors(tensors.values()):
+            if stored.name.endswith(_SCALES) == is_scale and stored.dtype in _BYTES and self._has(stored, codes):
+                return _not_finite(stored.name, self._file(stored.file).path)
+        return None
+
     def not_finite(self, tensor: ModelTensor) -> NotFiniteWeights:
         """The error for a tensor that holds NaN or infinity."""
         if isinstance(tensor, DecodedTensor):
@@ -105,19 +126,20 @@ class SourceTensors:
             name, stored = (broken[0].name, broken[0]) if broken else (tensor.name, next(iter(tensor.parts.values())))
         else:
             name, stored = tensor.name, tensor
-        return NotFiniteWeights(
-            f"`{name}` holds NaN or infinity",
-            where=str(self._file(stored.file).path),
-            hint="the source is damaged: get it again, or ask its publisher",
-        )
+        return _not_finite(name, self._file(stored.file).path)
 
     def _is_finite(self, tensor: ModelTensor) -> bool:
+        if isinstance(tensor, SourceTensor) and (broken := broken_codes(tensor.dtype)):
+            return not self._has(tensor, broken)
         try:
             for rows in self.rows(tensor):
                 check_finite(rows)
         except NotFinite:
             return False
         return True
+
+    def _has(self, tensor: SourceTensor, codes: frozenset[int]) -> bool:
+        return any(holds(bytes(piece), codes) for piece in self._slices(tensor))
 
     def _slices(self, tensor: SourceTensor) -> Iterator[memoryview]:
         item_bytes = MLX_DTYPES[tensor.dtype].size
@@ -132,16 +154,29 @@ class SourceTensors:
         stored_bytes = sum(part.size_bytes for part in tensor.parts.values())
         # Decoders compute in 32 bits; what a row is decoded from may be larger than the row.
         step = max(1, self._slice_bytes // max(1, 4 * columns, stored_bytes // max(rows, 1)))
+        loss = Loss()
         for begin in range(0, rows if columns else 0, step):
             end = min(begin + step, rows)
-            decoded = decode(tensor, parts, begin, end)
+            try:
+                decoded = decode(tensor, parts, begin, end)
+            except NotFinite:
+                raise self.not_finite(tensor) from None
             mx.eval(decoded.rows)
             self._check(tensor, decoded, (end - begin, columns))
             if decoded.accuracy is not None:
                 known = self._accuracy.get(tensor.name, "exact")
                 self._accuracy[tensor.name] = worst((known, decoded.accuracy))
+            if decoded.loss is not None:
+                loss = loss + decoded.loss
             yield decoded.rows
             self._took(stored_bytes * end // rows - stored_bytes * begin // rows)
+
+        if loss.relative > LARGEST_LOSS:
+            raise LossyScales(
+                f"folding the scale of the whole tensor into those of `{tensor.name}` costs {loss.relative:.0%} of it "
+                f"(relative root mean square), and up to {LARGEST_LOSS:.0%} is taken",
+                hint="say `quantization: bf16`, which decodes the numbers as they are, or another one such as mxfp4",
+            )
 
     @staticmethod
     def _check(tensor: DecodedTensor, decoded: Decoded, shape: tuple[int, int]) -> None:
@@ -162,6 +197,14 @@ class SourceTensors:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         return self._stack.__exit__(kind, error, trace)
+
+
+def _not_finite(name: str, file: Path) -> NotFiniteWeights:
+    return NotFiniteWeights(
+        f"`{name}` holds NaN or infinity",
+        where=str(file),
+        hint="the source is damaged: get it again, or ask its publisher",
+    )
 
 
 def _array(piece: memoryview, tensor: SourceTensor) -> mx.array:

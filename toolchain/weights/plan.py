@@ -83,7 +83,7 @@ def plan_weights(
             packed them, and where an adapter is one of PEFT.
 
     Raises:
-        UnusableSource: no weights, no config.json, or an adapter in a form that cannot be fused.
+        UnusableSource: no weights, weights of float64, no config.json, or an adapter in a form that cannot be fused.
         UnsupportedAdapter: an adapter of PEFT that cannot be merged into this base.
         UnsafeWeights: two files of the base name the same tensor.
         UnsupportedQuantization: the base was quantized in a way that cannot be taken over.
@@ -117,10 +117,18 @@ def _layout(spec: ResolvedSpec, base: LockedSource, read: Callable[[LockedFile],
         return None if file is None or read is None else read_configuration(read(file), path)
 
     try:
-        return layout_of(spec, [_source_tensor(tensor, digests[tensor.file]) for tensor in tensors], document)
+        layout = layout_of(spec, [_source_tensor(tensor, digests[tensor.file]) for tensor in tensors], document)
     except UnsupportedQuantization as error:
         error.where = base.identity if error.where is None else f"{base.identity}/{error.where}"
         raise
+    wide = next((each.name for each in layout.tensors if each.dtype == "F64"), None)
+    if wide is not None:
+        raise UnusableSource(
+            f"`{wide}` is stored as F64, which MLX does not read",
+            where=base.identity,
+            hint="save the model in float32 or bfloat16, and give that",
+        )
+    return layout
 
 
 def _merged(

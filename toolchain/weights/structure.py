@@ -20,8 +20,9 @@ from mlx.utils import tree_flatten
 from registry.digest import Digest
 from runtime.model.architecture import drop_idle_head, is_body
 from toolchain.weights.blocks import HEAD, labels_of
+from toolchain.weights.declared import check_declared
 from toolchain.weights.dtypes import SAFETENSORS_NAMES
-from toolchain.weights.model import UnusableModel, is_quantized, make_model, sanitized
+from toolchain.weights.model import UnusableModel, make_model, sanitized
 from toolchain.weights.placeholders import Placeholders
 
 TableRow = tuple[str, str, tuple[int, ...]]
@@ -104,7 +105,7 @@ def analyse(config: Mapping[str, Any], table: Sequence[TableRow], *, whole: bool
         for label in blocks or {_home_of_constant(name, labels)}:
             outputs[label].append(output)
     modules: dict[str, Any] = dict(tree_flatten(model.leaf_modules(), is_leaf=lambda value: isinstance(value, Module)))
-    _check_complete(model, modules, arrays, quantized=is_quantized(config))
+    _check_complete(model, modules, arrays, config.get("quantization"))
     return Structure(model, modules, {label: tuple(members) for label, members in outputs.items()}, labels)
 
 
@@ -126,27 +127,16 @@ def _home_of_constant(name: str, labels: Mapping[str, str]) -> str:
     return label if label in known else HEAD if HEAD in known else known[-1]
 
 
-def _check_packed(path: str, shape: tuple[int, ...], arrays: Mapping[str, mx.array]) -> None:
-    """Packed numbers and their scales are those of a weight of that shape."""
-    weight, scales = (tuple(arrays[f"{path}.{leaf}"].shape) for leaf in ("weight", "scales"))
-    fits = weight[:-1] == scales[:-1] == shape[:-1] and shape[-1] and scales[-1]
-    if not fits or weight[-1] * 32 % shape[-1] or shape[-1] % scales[-1]:
-        raise UnusableModel(
-            f"`{path}` is quantized in shapes {list(weight)} and {list(scales)}, but config.json means {list(shape)}",
-            hint="does config.json belong to these weights?",
-        )
-
-
-def _check_complete(model: Any, modules: Mapping[str, Any], arrays: Mapping[str, mx.array], *, quantized: bool) -> None:
+def _check_complete(model: Any, modules: Mapping[str, Any], arrays: Mapping[str, mx.array], entry: Any) -> None:
     """As `Module.load_weights(strict=True)`, for names and shapes."""
     flat: Any = tree_flatten(model.parameters())
     parameters = {name: tuple(value.shape) for name, value in flat}
     floats = {name for name, value in flat if mx.issubdtype(value.dtype, mx.floating)}
-    if quantized:
+    if isinstance(entry, dict):
         for path, module in modules.items():
             if hasattr(module, "to_quantized") and f"{path}.scales" in arrays:
                 if f"{path}.weight" in arrays:
-                    _check_packed(path, parameters[f"{path}.weight"], arrays)
+                    check_declared(path, parameters[f"{path}.weight"], arrays, entry)
                 for suffix in ("weight", "scales", "biases", "global_scale"):
                     if f"{path}.{suffix}" in arrays:
                         floats.discard(f"{path}.{suffix}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
@@ -54,6 +55,26 @@ class Parts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """How far numbers had to move, over some rows: sums of squares."""
+
+    error: float = 0.0
+    numbers: float = 0.0
+
+    def __add__(self, other: Loss) -> Loss:
+        return Loss(self.error + other.error, self.numbers + other.numbers)
+
+    @property
+    def relative(self) -> float:
+        """The root mean square of the errors, as a part of that of the numbers."""
+        return math.sqrt(self.error / self.numbers) if self.numbers else 0.0
+
+
+LARGEST_LOSS: Final = 0.15
+"""More than this of a tensor is not given up for a form of MLX. Numbers of 4 bits are off by a tenth anyway."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """Some rows of a decoded tensor."""
 
@@ -61,6 +82,8 @@ class Decoded:
     """Of the tensor's dtype, (end - begin, columns); may be lazy."""
     accuracy: Accuracy | None = "exact"
     """None where the numbers are meant to be others than the source's."""
+    loss: Loss | None = None
+    """Where it was measured."""
 
 
 Decoder = Callable[[DecodedTensor, Parts, int, int], Decoded]

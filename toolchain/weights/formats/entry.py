@@ -8,7 +8,7 @@ what differs from it. A missing mode is affine (older mlx-lm wrote none), `true`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from toolchain.spec.resolved import QuantizationScheme
 
@@ -22,9 +22,17 @@ def scheme_of(entry: Mapping[str, Any], path: str) -> QuantizationScheme | None:
         return None
     found = own if isinstance(own, dict) else entry
     bits, group_size = found.get("bits", entry.get("bits")), found.get("group_size", entry.get("group_size"))
-    if type(bits) is not int or type(group_size) is not int:
+    mode = found.get("mode", _MODE)
+    if type(bits) is not int or type(group_size) is not int or not isinstance(mode, str):
         return None
-    return QuantizationScheme(found.get("mode", _MODE), bits, group_size)
+    # Of a folder: what MLX does not know is told of where it is held to the tensors.
+    return QuantizationScheme(cast(Any, mode), bits, group_size)
+
+
+def schemes_in(entry: Mapping[str, Any]) -> list[QuantizationScheme]:
+    """The default and those of single modules, each once."""
+    found = [scheme_of(entry, path) for path, own in entry.items() if isinstance(own, dict)]
+    return list(dict.fromkeys(scheme for scheme in (scheme_of(entry, ""), *found) if scheme is not None))
 
 
 def spelled_out(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
     """
     tensors: list[ModelTensor] = []
     used: set[str] = set()
-    scheme = None
+    schemes: dict[str, QuantizationScheme] = {}
+    scaled = _scaled(table, packing)
     for name, tensor in table.items():
         if tensor.dtype == "F8_E5M2":
             raise UnsupportedQuantization(
@@ -57,17 +58,29 @@ def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
         scale = _scale_of(name, table)
         used.add(name)
         if scale is None:
+            if scaled is not None:
+                raise misfit(tensor, f"has no scale beside it, and {scaled}")
             tensors.append(DecodedTensor(name, packing.dtype, tensor.shape, "fp8-plain", {}, {"weight": tensor}))
             continue
         used.add(scale.name)
         rows, block = _scaling(tensor, scale, packing)
         scale = _as_matrix(scale, tensor, block)
         if scale.dtype in _EXPONENTS and name.endswith(".weight") and not block[1] % 32 and not tensor.shape[-1] % 32:
-            scheme = MXFP8
-            tensors += _mxfp8(name.removesuffix(".weight"), tensor, scale, rows, block, packing)
+            module = name.removesuffix(".weight")
+            schemes[module] = MXFP8
+            tensors += _mxfp8(module, tensor, scale, rows, block, packing)
         else:
             tensors.append(_dense(tensor, scale, rows, block, packing))
-    return Taken(tuple(tensors), frozenset(used), scheme)
+    return Taken(tuple(tensors), frozenset(used), schemes)
+
+
+def _scaled(table: Mapping[str, SourceTensor], packing: Packing) -> str | None:
+    """What says that numbers have scales; None where nothing does."""
+    if packing.method is not None:
+        return f"config.json says that `{packing.method}` has quantized it"
+    scales = (_scale_of(name, table) for name, tensor in table.items() if tensor.dtype == _E4M3)
+    first = next((scale for scale in scales if scale is not None), None)
+    return None if first is None else f"others have one, such as `{first.name}`"
 
 
 def _is_bytes(tensor: SourceTensor) -> bool:
@@ -90,6 +103,10 @@ def _scaling(tensor: SourceTensor, scale: SourceTensor, packing: Packing) -> tup
     check_matrices(tensor)
     *lead, rows, columns = tensor.shape
     experts, count = math.prod(lead), math.prod(scale.shape)
+    height, width = _block_of(packing)
+    in_blocks = (*lead, math.ceil(rows / height), math.ceil(columns / width))
+    if packing.settings.get("weight_block_size") and count < math.prod(in_blocks):
+        raise misfit(scale, f"does not scale the blocks of {height} x {width} of `{tensor.name}`: {list(in_blocks)}")
     if count == 1:
         return experts * rows, (experts * rows, columns)
     if count == experts and scale.shape[: len(lead)] == tuple(lead):
@@ -98,7 +115,6 @@ def _scaling(tensor: SourceTensor, scale: SourceTensor, packing: Packing) -> tup
         return rows, (1, columns)
     if len(scale.shape) == len(tensor.shape) and scale.shape[:-2] == tuple(lead):
         down, across = scale.shape[-2:]
-        height, width = _block_of(packing)
         if (down, across) == (math.ceil(rows / height), math.ceil(columns / width)):
             return rows, (height, width)
         if down == rows and across and columns % across == 0:

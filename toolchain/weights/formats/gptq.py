@@ -10,7 +10,7 @@ float32.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from toolchain.spec.resolved import QuantizationScheme
 from toolchain.weights.decoded import DecodedTensor, ModelTensor
@@ -27,6 +27,8 @@ from toolchain.weights.formats.packing import (
 )
 from toolchain.weights.reading import SourceTensor
 
+_WIDTHS: Final = (2, 3, 4, 8)
+_METHODS: Final = ("gptq", "awq")
 _FORMS: Final = {None: 1, "gptq": 1, "gptq_v2": 0}
 """`checkpoint_format` to what is to be added to its zeros."""
 
@@ -40,17 +42,26 @@ def take_gptq(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
     modules = modules_with(table, "qweight")
     if not modules:
         return Taken()
+    if packing.method not in _METHODS:
+        said = "nothing says how" if packing.method is None else f"config.json names `{packing.method}`"
+        raise UnsupportedQuantization(
+            f"the weights are packed as GPTQ and AWQ pack them (`{modules[0]}.qweight`), but {said}",
+            where="config.json",
+            hint="take the config.json or quantize_config.json that was written beside these weights",
+        )
     _check_form(packing)
     tensors: list[ModelTensor] = []
     used: set[str] = set()
-    scheme = None
+    schemes: dict[str, QuantizationScheme] = {}
     for module in modules:
         leaves = {leaf: table.get(f"{module}.{leaf}") for leaf in ("qweight", "qzeros", "scales", "g_idx")}
         parts = {leaf: tensor for leaf, tensor in leaves.items() if tensor is not None}
         used |= {tensor.name for tensor in parts.values()}
         scheme, decoded = _decoded(module, parts, packing)
+        if scheme is not None:
+            schemes[module] = scheme
         tensors += decoded
-    return Taken(tuple(tensors), frozenset(used), scheme)
+    return Taken(tuple(tensors), frozenset(used), schemes)
 
 
 def _check_form(packing: Packing) -> None:
@@ -74,14 +85,15 @@ def _decoded(
     check_matrices(weight, scales)
     if len(weight.shape) != 2 or len(scales.shape) != 2 or weight.dtype != "I32" or scales.dtype not in FLOATS:
         raise misfit(weight, "is not packed as GPTQ and AWQ pack")
-    written = packing.settings.get("bits", 4)
-    bits = written if type(written) is int else 0
     groups, outputs = scales.shape
+    bits = _bits(module, parts, packing)
     is_awq = weight.shape[1] * 32 == outputs * bits and weight.shape[1] != outputs
-    inputs = weight.shape[0] if is_awq else weight.shape[0] * 32 // bits if bits in (2, 3, 4, 8) else 0
-    if bits not in ((4,) if is_awq else (2, 3, 4, 8)):
+    if packing.method == "awq" and not is_awq:
+        raise misfit(weight, "is not packed along the outputs, as `awq` of config.json means")
+    inputs = weight.shape[0] if is_awq else weight.shape[0] * 32 // bits if bits in _WIDTHS else 0
+    if bits not in ((4,) if is_awq else _WIDTHS):
         raise UnsupportedQuantization(
-            f"the weights are quantized to {written} bits by `{packing.method}`, which cannot be taken over",
+            f"the weights are quantized to {bits} bits by `{packing.method}`, which cannot be taken over",
             where="config.json",
             hint="give a model of 4 bits, or the unquantized model",
         )
@@ -92,7 +104,11 @@ def _decoded(
         raise misfit(parts["qzeros"], f"does not fit its scales, whose shape is {list(scales.shape)}")
     if "g_idx" in parts and (parts["g_idx"].dtype not in ("I32", "I64") or parts["g_idx"].shape != (inputs,)):
         raise misfit(parts["g_idx"], f"does not order the {inputs} columns of `{module}`")
+    if "qzeros" not in parts and not _needs_no_zeros(packing):
+        raise misfit(weight, "has no zeros (`qzeros`) beside it, and config.json says that they differ")
     size = inputs // groups
+    if "qzeros" not in parts:
+        _check_size(module, size, groups, bits, packing)
     zeros = {
         "bits": bits,
         "add": _FORMS[packing.settings.get("checkpoint_format")] if packing.method == "gptq" and not is_awq else 0,
@@ -114,7 +130,7 @@ def _decoded(
             where="config.json",
             hint="ask for `quantization: bf16`, which decodes them, or give a model quantized without `desc_act`",
         )
-    symmetric = "qzeros" not in parts or packing.settings.get("sym") is True
+    symmetric = "qzeros" not in parts or _said(packing, "sym") == [True]
     dtype = scales.dtype if symmetric else "F32"
     repeated = {"repeat": size // group_size, "size": size}
     shape = (outputs, inputs // group_size)
@@ -132,6 +148,61 @@ def _decoded(
             f"{module}.biases", dtype, shape, "gptq-biases", {**zeros, **repeated}, _with(parts, "scales", "qzeros")
         ),
     )
+
+
+def _said(packing: Packing, *names: str) -> list[Any]:
+    """What config.json says under one of some names, first of all modules and then of single ones (`dynamic`)."""
+    settings, dynamic = packing.settings, packing.settings.get("dynamic")
+    single = [each for each in dynamic.values() if isinstance(each, dict)] if isinstance(dynamic, dict) else []
+    return [each[name] for each in (settings, *single) for name in names if name in each]
+
+
+def _bits(module: str, parts: Mapping[str, SourceTensor], packing: Packing) -> int:
+    """The width of a module's numbers: that of its zeros, which config.json must know, or the only one that it knows.
+
+    `dynamic` says by regular expressions of GPTQModel which modules have another; shapes say it without these.
+    """
+    widths = [each for each in _said(packing, "bits", "w_bit") if type(each) is int]
+    if not widths:
+        raise UnsupportedQuantization(
+            f"config.json names `{packing.method}`, but not of how many `bits`",
+            where="config.json",
+            hint="take the config.json or quantize_config.json that was written beside these weights",
+        )
+    if strange := [each for each in widths if each not in _WIDTHS]:
+        return strange[0]
+    zeros, outputs = parts.get("qzeros"), parts["scales"].shape[1]
+    if zeros is None or len(zeros.shape) != 2 or not outputs or zeros.shape[1] * 32 % outputs:
+        if len(set(widths)) > 1:
+            raise misfit(
+                parts["qweight"], f"is of {' or '.join(map(str, sorted(set(widths))))} bits, and no zeros tell"
+            )
+        return widths[0]
+    actual = zeros.shape[1] * 32 // outputs
+    if actual in widths or actual not in _WIDTHS:  # or zeros of a wrong shape, which is said elsewhere
+        return actual if actual in widths else widths[0]
+    raise UnsupportedQuantization(
+        f"`{module}` is of {actual} bits by the shape of its zeros, but config.json says {widths[0]}",
+        where="config.json",
+        hint="take the config.json that was written beside these weights",
+    )
+
+
+def _needs_no_zeros(packing: Packing) -> bool:
+    """Whether half of the range is the zero of all groups."""
+    return False not in _said(packing, "sym") if packing.method == "gptq" else _said(packing, "zero_point") == [False]
+
+
+def _check_size(module: str, size: int, groups: int, bits: int, packing: Packing) -> None:
+    """Groups of another size than config.json says show numbers of another width."""
+    sizes = [each for each in _said(packing, "group_size", "q_group_size") if type(each) is int]
+    if sizes and size not in sizes and not (groups == 1 and (-1 in sizes or size < max(sizes))):
+        raise UnsupportedQuantization(
+            f"`{module}` has groups of {size} if its numbers are of {bits} bits, but config.json says "
+            f"`group_size: {sizes[0]}`",
+            where="config.json",
+            hint="take the config.json that was written beside these weights",
+        )
 
 
 def _with(parts: Mapping[str, SourceTensor], *names: str) -> dict[str, SourceTensor]:

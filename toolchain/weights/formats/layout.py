@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,10 +22,13 @@ ReadDocument = Callable[[str], Mapping[str, Any] | None]
 """Gives a JSON object of the source by path, such as `config.json`; None where there is none."""
 
 _CONFIGURATION: Final = "config.json"
-_MODELOPT_CONFIGURATION: Final = "hf_quant_config.json"
+_SEPARATE: Final = {"hf_quant_config.json": None, "quantize_config.json": "gptq", "quant_config.json": "awq"}
+"""Files beside config.json that say how weights are quantized, and by what, where they do not say."""
 
 _FAMILIES: Final = (take_nvfp4, take_gptq, take_packed, take_fp8)
 """In this order: each sees what those before it have left."""
+
+_EXPERT: Final = re.compile(r"(\bexperts\.)[0-9]+\b")
 
 _METHODS: Final = frozenset({"awq", "compressed-tensors", "fbgemm_fp8", "fp8", "gptq", "modelopt", "mxfp8"})
 _MXFP4: Final = "mxfp4"
@@ -66,7 +71,7 @@ def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: Rea
     table = {tensor.name: tensor for tensor in tensors}
     if not _looks_quantized(table) or (config := document(_CONFIGURATION)) is None:
         return Layout(tuple(tensors))
-    separate = document(_MODELOPT_CONFIGURATION) if config.get("quantization_config") is None else None
+    separate = _separate(table, document) if config.get("quantization_config") is None else None
     packing = Packing.of(spec, config, separate)
     entry = _entry_of_mlx(config, packing)
     if entry is not None or _is_quantized_by_mlx(table):
@@ -82,15 +87,33 @@ def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: Rea
         )
     if packing.method == _MXFP4:
         _refuse_floats(packing)
-        return Layout(tuple(table.values()), _configured(config, MXFP4))
+        return Layout(tuple(table.values()), _configured(config, {"": MXFP4}))
+    if packing.settings.get("transform_config"):
+        raise UnsupportedQuantization(
+            f"the weights are quantized by `{packing.method}` with a `transform_config`: the model computes otherwise, "
+            "such as with Hadamard matrices before its layers",
+            where=_CONFIGURATION,
+            hint=_UNQUANTIZED,
+        )
     layout = _taken_over(table, config, packing)
     if spec.adapters and (layout.config or {}).get("quantization") is not None:
         raise UnsupportedQuantization(
             "the weights are quantized already, and an adapter can only be fused into floats",
             where=_CONFIGURATION,
-            hint="say with `quantization` what they shall be, such as bf16 or int8, or give the unquantized model",
+            hint="give the unquantized model; one of mlx-lm can be fused with `quantization: bf16` or int8, too",
         )
     return layout
+
+
+def _separate(table: Mapping[str, SourceTensor], document: ReadDocument) -> Mapping[str, Any] | None:
+    """What a file beside config.json says of the quantization: of ModelOpt, of older AutoGPTQ and AutoAWQ."""
+    for path, method in _SEPARATE.items():
+        found = document(path)
+        if found is not None and method is None:
+            return found
+        if found is not None and any(name.endswith(".qweight") for name in table):
+            return {"quant_method": method, **found}
+    return None
 
 
 def _looks_quantized(table: Mapping[str, SourceTensor]) -> bool:
@@ -129,12 +152,12 @@ def _of_mlx(
 def _taken_over(table: Mapping[str, SourceTensor], config: Mapping[str, Any], packing: Packing) -> Layout:
     left = dict(table)
     tensors: list[ModelTensor] = []
-    scheme: QuantizationScheme | None = None
+    schemes: dict[str, QuantizationScheme] = {}
     for take in _FAMILIES:
         taken = take(left, packing)
         tensors += taken.tensors
         left = {name: tensor for name, tensor in left.items() if name not in taken.used}
-        scheme = scheme or taken.scheme
+        schemes |= taken.schemes
     if tensors:
         left = {name: tensor for name, tensor in left.items() if name.rpartition(".")[2] not in _IDLE}
     for name, tensor in left.items():
@@ -144,7 +167,24 @@ def _taken_over(table: Mapping[str, SourceTensor], config: Mapping[str, Any], pa
     if not tensors:
         return Layout(tuple(table.values()))
     compute = _compute([*left.values(), *tensors], packing)
-    return Layout((*left.values(), *tensors), _configured(config, None if packing.dense else scheme), compute)
+    if packing.dense:
+        schemes = {}
+    _check_experts(schemes)
+    return Layout((*left.values(), *tensors), _configured(config, schemes), compute)
+
+
+def _check_experts(schemes: Mapping[str, QuantizationScheme]) -> None:
+    """The experts of a layer become one matrix, which has one scheme."""
+    found: dict[str, QuantizationScheme] = {}
+    for module, scheme in schemes.items():
+        stack = _EXPERT.sub(r"\1*", module)
+        if stack != module and found.setdefault(stack, scheme) != scheme:
+            one, other = found[stack], scheme
+            raise UnsupportedQuantization(
+                f"the experts `{stack}` are quantized in more than one way ({one.mode}, {one.bits} bits in groups of "
+                f"{one.group_size}; {other.mode}, {other.bits} bits in groups of {other.group_size})",
+                hint="say `quantization: bf16`, which decodes them, or give a model with one way for all experts",
+            )
 
 
 def _compute(tensors: Sequence[ModelTensor], packing: Packing) -> str | None:
@@ -156,14 +196,17 @@ def _compute(tensors: Sequence[ModelTensor], packing: Packing) -> str | None:
     return "float32" if "F32" in decoded or {"F16", "BF16"} <= decoded | weights else None
 
 
-def _configured(config: Mapping[str, Any], scheme: QuantizationScheme | None) -> Mapping[str, Any]:
+def _configured(config: Mapping[str, Any], schemes: Mapping[str, QuantizationScheme]) -> Mapping[str, Any]:
     """The configuration without what another tool says of its quantization, and with MLX's entry for what is kept."""
     changed = {key: value for key, value in config.items() if key not in ("quantization", "quantization_config")}
     text = changed.get("text_config")
     if isinstance(text, dict):
         changed["text_config"] = {key: value for key, value in text.items() if key != "quantization_config"}
-    if scheme is not None:
-        changed["quantization"] = changed["quantization_config"] = scheme_to_json(scheme)
+    if schemes:
+        ((common, _),) = Counter(schemes.values()).most_common(1)
+        entry: dict[str, Any] = scheme_to_json(common)
+        entry |= {module: scheme_to_json(scheme) for module, scheme in schemes.items() if scheme != common}
+        changed["quantization"] = changed["quantization_config"] = entry
     return changed
 
 

@@ -32,6 +32,7 @@ def take_nvfp4(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
     """
     tensors: list[ModelTensor] = []
     used: set[str] = set()
+    schemes: dict[str, QuantizationScheme] = {}
     for name, whole in table.items():
         module, _, leaf = name.rpartition(".")
         if leaf not in _FORMS:
@@ -46,8 +47,9 @@ def take_nvfp4(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
         if half % 8 or scale.shape != (*lead, half // 8) or scale.dtype != "F8_E4M3":
             raise misfit(scale, f"does not scale groups of 16 of `{weight.name}`, of shape {list(weight.shape)}")
         used |= {weight.name, scale.name, whole.name}
+        schemes[module] = NVFP4
         tensors += _decoded(module, weight, scale, whole, packing)
-    return Taken(tuple(tensors), frozenset(used), NVFP4 if used else None)
+    return Taken(tuple(tensors), frozenset(used), schemes)
 
 
 def _decoded(

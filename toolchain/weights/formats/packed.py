@@ -38,7 +38,7 @@ def take_packed(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
     """
     tensors: list[ModelTensor] = []
     used: set[str] = set()
-    scheme = None
+    schemes: dict[str, QuantizationScheme] = {}
     plain = {each.removesuffix(".weight") for each, tensor in table.items() if _is_int8(each, tensor, table)}
     for module in sorted({*modules_with(table, "weight_packed"), *plain}):
         parts = {leaf: table[f"{module}.{leaf}"] for leaf in _LEAVES if f"{module}.{leaf}" in table}
@@ -53,13 +53,15 @@ def take_packed(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
                 hint="give a model quantized with another `actorder`, or the unquantized model",
             )
         if module in plain:
-            scheme, decoded = _integers(module, parts, 8, "int8-weight", parts["weight"], packing)
+            schemes[module], decoded = _integers(module, parts, 8, "int8-weight", parts["weight"], packing)
         elif parts["weight_packed"].dtype == "U8":
-            scheme, decoded = _mxfp4(module, parts, packing)
+            schemes[module], decoded = _mxfp4(module, parts, packing)
         else:
-            scheme, decoded = _integers(module, parts, _bits(packing), "stored", parts["weight_packed"], packing)
+            schemes[module], decoded = _integers(
+                module, parts, _bits(packing), "stored", parts["weight_packed"], packing
+            )
         tensors += decoded
-    return Taken(tuple(tensors), frozenset(used), scheme)
+    return Taken(tuple(tensors), frozenset(used), schemes)
 
 
 def _is_int8(name: str, tensor: SourceTensor, table: Mapping[str, SourceTensor]) -> bool:
@@ -75,6 +77,24 @@ def _bits(packing: Packing) -> int:
             hint="give a model with one width, 4 or 8 bits, or the unquantized model",
         )
     return int(widths.pop())
+
+
+def _strategies(packing: Packing) -> set[str]:
+    return {str(each.get("strategy")) for each in packing.groups}
+
+
+def _check_size(module: str, columns: int, size: int, bits: int, packing: Packing) -> None:
+    """Groups of another size than config.json says show numbers of another width."""
+    sizes = {each.get("group_size") for each in packing.groups if each.get("strategy", "group") == "group"}
+    if not sizes or _strategies(packing) - {"group", "None"} or any(type(each) is not int for each in sizes):
+        return
+    if size not in sizes and columns > size:
+        raise UnsupportedQuantization(
+            f"`{module}` has groups of {size} if its numbers are of {bits} bits, as config.json says, but that says "
+            f"`group_size: {packing.groups[0].get('group_size')}`",
+            where="config.json",
+            hint="take the config.json that belongs to these weights",
+        )
 
 
 def _integers(
@@ -94,7 +114,10 @@ def _integers(
         raise misfit(scale, f"does not fit `{weight.name}`, whose shape is {list(weight.shape)}")
     if scale.dtype not in FLOATS or not groups or columns % groups:
         raise misfit(scale, f"scales no groups of `{weight.name}`, whose shape is {list(weight.shape)}")
+    if method == "int8-weight" and single and math.prod(lead) > 1 and "channel" in _strategies(packing):
+        raise misfit(scale, f"is one for all rows of `{weight.name}`, and config.json says one for each")
     size = columns // groups
+    _check_size(module, columns, size, bits, packing)
     group_size = group_of(columns, size)
     if group_size is None:
         raise UnsupportedQuantization(
@@ -107,6 +130,8 @@ def _integers(
         raise misfit(zero, "is no zero point as `pack-quantized` packs them")
     if zero is not None and (zero.shape != (-(-lead[0] * bits // 32), groups) or single):
         raise misfit(zero, f"does not fit its scales, whose shape is {list(scale.shape)}")
+    if zero is None and packing.groups and all(each.get("symmetric") is False for each in packing.groups):
+        raise misfit(weight, "has no zero points beside it, and config.json says `symmetric: false`")
     dtype = scale.dtype if zero is None else "F32"
     shape = (*lead, columns // group_size)
     repeated: dict[str, Any] = {"repeat": size // group_size, "single": single}

@@ -43,7 +43,13 @@ class Packing:
         text = config.get("text_config")
         texts = text if isinstance(text, dict) else {}
         found = config.get("quantization_config") or texts.get("quantization_config") or separate
-        settings: Mapping[str, Any] = found if isinstance(found, dict) else {}
+        if found and not isinstance(found, dict):
+            raise UnsupportedQuantization(
+                f"`quantization_config` is a {type(found).__name__}, and a mapping is wanted",
+                where="config.json",
+                hint="take the config.json that belongs to these weights",
+            )
+        settings: Mapping[str, Any] = found or {}
         method = settings.get("quant_method")
         if method is None and settings and settings is separate:
             producer = settings.get("producer")
@@ -68,8 +74,8 @@ class Taken:
     tensors: tuple[ModelTensor, ...] = ()
     used: frozenset[str] = field(default=frozenset())
     """Names in the source that it has dealt with, those that are dropped included."""
-    scheme: QuantizationScheme | None = None
-    """The most common one of those that stay quantized."""
+    schemes: Mapping[str, QuantizationScheme] = field(default_factory=dict)
+    """Module to how it stays quantized, unless all is to be decoded."""
 
 
 def triple(

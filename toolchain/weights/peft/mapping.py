@@ -139,7 +139,14 @@ def _target(
             where=adapter.where,
             hint=MERGE_HINT,
         )
-    if target.dtype not in _FLOATS or (isinstance(target, DecodedTensor) and target.method != METHOD):
+    if target.dtype in _FLOATS and isinstance(target, DecodedTensor) and target.method != METHOD:
+        raise UnsupportedAdapter(
+            f"the adapter changes `{name}`, whose floats are decoded from another form, and one of PEFT is merged "
+            "only into floats that a safetensors file holds",
+            where=adapter.where,
+            hint=f"give the base model in safetensors and unquantized, or {MERGE_HINT}",
+        )
+    if target.dtype not in _FLOATS:
         raise UnsupportedAdapter(
             f"the adapter changes `{name}`, which the base model holds packed or quantized",
             where=adapter.where,

@@ -1,0 +1,70 @@
+"""Holds what config.json says of modules that MLX has quantized to the tensors that are there. Reads no weights.
+
+mlx-lm goes by the shapes and not by config.json (`infer_quant_config`), so a folder that says something else of itself
+loads, and what reads config.json alone is misled: counts of parameters, scales of codes, other programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import mlx.core as mx
+
+from toolchain.spec.resolved import QuantizationScheme
+from toolchain.weights.dtypes import SAFETENSORS_NAMES
+from toolchain.weights.formats.entry import scheme_of, schemes_in
+from toolchain.weights.model import UnusableModel
+
+_AFFINE: Final = "affine"
+_OTHERS: Final = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
+"""Bits and group of the modes that know but one of each; their scales are bytes, and biases there are none."""
+
+
+def check_declared(path: str, shape: tuple[int, ...], arrays: Mapping[str, mx.array], entry: Mapping[str, Any]) -> None:
+    """A module's packed numbers and scales are those of a weight of that shape, quantized as config.json says.
+
+    Args:
+        path: The module.
+        shape: Of its weight as floats.
+        arrays: All parameters; `.weight` and `.scales` of the module are among them.
+        entry: `quantization` of config.json. A module that it does not name may be as any that it does: an architecture
+            may have renamed it.
+
+    Raises:
+        UnusableModel: they are not.
+    """
+    packed, scales = arrays[f"{path}.weight"], arrays[f"{path}.scales"]
+    weight, groups = tuple(packed.shape), tuple(scales.shape)
+    fits = weight[:-1] == groups[:-1] == shape[:-1] and shape[-1] and groups[-1]
+    if not fits or weight[-1] * 32 % shape[-1] or shape[-1] % groups[-1]:
+        raise UnusableModel(
+            f"`{path}` is quantized in shapes {list(weight)} and {list(groups)}, but config.json means {list(shape)}",
+            hint="does config.json belong to these weights?",
+        )
+    actual = (weight[-1] * 32 // shape[-1], shape[-1] // groups[-1])
+    biases = arrays.get(f"{path}.biases")
+    named = entry.get(path) if isinstance(entry.get(path), dict) else None
+    declared = scheme_of(entry, path)
+    known = schemes_in(entry) if named is None else [declared]
+    if not any(scheme is not None and _fits(scheme, actual, scales, biases) for scheme in known):
+        kind = "without biases" if biases is None else "with biases"
+        said = "nothing that MLX knows" if declared is None else _told(declared)
+        raise UnusableModel(
+            f"config.json says of `{path}` {said}, but its tensors are of {actual[0]} bits in groups of {actual[1]}, "
+            f"{kind}, with scales of {SAFETENSORS_NAMES[scales.dtype]}",
+            where="config.json",
+            hint="take the config.json that was written beside these weights",
+        )
+
+
+def _fits(scheme: QuantizationScheme, actual: tuple[int, int], scales: mx.array, biases: mx.array | None) -> bool:
+    if (scheme.bits, scheme.group_size) != actual:
+        return False
+    if scheme.mode == _AFFINE:
+        return biases is not None and mx.issubdtype(scales.dtype, mx.floating)
+    return biases is None and scales.dtype == mx.uint8 and _OTHERS.get(scheme.mode) == actual
+
+
+def _told(scheme: QuantizationScheme) -> str:
+    return f"{scheme.bits} bits in groups of {scheme.group_size} ({scheme.mode})"
