@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +38,7 @@ variants:
 
 def _built(folder: Path, model: Path, recipe: str, home: Home) -> CommandLine:
     folder.mkdir()
-    shutil.copytree(models.require(model), folder / "model", copy_function=os.link)
+    (folder / "model").symlink_to(models.require(model))
     (folder / "ModelSpec.yaml").write_text(recipe)
     mlxbuild = CommandLine(folder, home)
     done = mlxbuild("create")

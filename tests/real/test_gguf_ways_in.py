@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,7 @@ QUESTION, ANSWER = "What is the capital of France?", "The capital of France is P
 def here(tmp_path: Path, home: Home) -> CommandLine:
     """The program in a folder with the file."""
     (tmp_path / "here").mkdir()
-    source, place = require(SMOLLM2_GGUF), tmp_path / "here" / SMOLLM2_GGUF.name
-    try:
-        os.link(source, place)
-    except OSError:  # another filesystem
-        place.write_bytes(source.read_bytes())
+    (tmp_path / "here" / SMOLLM2_GGUF.name).symlink_to(require(SMOLLM2_GGUF))
     return CommandLine(tmp_path / "here", home)
 
 
