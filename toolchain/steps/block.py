@@ -112,7 +112,9 @@ class _BlockWork:
             raise UnusableModel(
                 "the weights are already quantized; quantizing or fusing again would round them twice",
                 where="config.json",
-                hint="give the unquantized model, or set `quantization: keep`",
+                hint="give the unquantized model; what another tool has quantized, `quantization: bf16` decodes first"
+                if request.adapters
+                else "give the unquantized model, or set `quantization: keep`",
             )
         rows = json.loads(context.store.read(request.table))
         table: list[TableRow] = [(name, dtype, tuple(shape)) for name, dtype, shape in rows]

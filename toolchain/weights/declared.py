@@ -44,9 +44,8 @@ def check_declared(path: str, shape: tuple[int, ...], arrays: Mapping[str, mx.ar
         )
     actual = (weight[-1] * 32 // shape[-1], shape[-1] // groups[-1])
     biases = arrays.get(f"{path}.biases")
-    named = entry.get(path) if isinstance(entry.get(path), dict) else None
     declared = scheme_of(entry, path)
-    known = schemes_in(entry) if named is None else [declared]
+    known = [declared] if entry.get(path, True) is not True else schemes_in(entry)
     if not any(scheme is not None and _fits(scheme, actual, scales, biases) for scheme in known):
         kind = "without biases" if biases is None else "with biases"
         said = "nothing that MLX knows" if declared is None else _told(declared)

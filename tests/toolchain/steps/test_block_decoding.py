@@ -103,7 +103,11 @@ GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 64, "sym": True, "desc_
 UNEVEN = {**GPTQ, "sym": False}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm", "zero_point": True}
 COMPRESSED = {"quant_method": "compressed-tensors"}
-INT = {**COMPRESSED, "format": "pack-quantized"}
+INT = {
+    **COMPRESSED,
+    "format": "pack-quantized",
+    "config_groups": {"group_0": {"weights": {"num_bits": 4}}},
+}
 INT8_ROWS = {**INT, "config_groups": {"group_0": {"weights": {"num_bits": 8}}}}
 FLOAT = {**COMPRESSED, "format": "float-quantized"}
 NVFP4 = {**COMPRESSED, "format": "nvfp4-pack-quantized"}

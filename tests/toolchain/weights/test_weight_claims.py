@@ -9,6 +9,8 @@ import pytest
 
 from tests.toolchain.weights.block_builds import variant
 from tests.toolchain.weights.test_weight_layout import FOLDER, GPTQ, KEEP, laid_out, refusal, table
+from toolchain.lock.model import LockedSource, LockedTensor
+from toolchain.lock.settle import is_packed
 from toolchain.weights.formats.layout import layout_of
 from toolchain.weights.reading import SourceTensor
 
@@ -52,6 +54,9 @@ def compressed(**weights: Any) -> dict[str, Any]:
         ),
         (EXPERTS, {"quant_method": "gptq", "bits": 4}, "the experts `x.experts.*` are quantized in more than one way"),
         (PACKED, compressed(num_bits=4, group_size=64, symmetric=False), "has no zero points beside it"),
+        (PACKED, None, "does not say of how many bits"),
+        (PACKED, {"quant_method": "compressed-tensors"}, "does not say of how many bits"),
+        (GPTQ, {"quant_method": "gptq", "bits": "4"}, "but `bits` is '4', and no whole number"),
         (PACKED, compressed(num_bits=8, group_size=64), "has groups of 32 if its numbers are of 8 bits"),
         (
             table(a__weight=("I8", (64, 64)), a__weight_scale=("F32", (1, 1))),
@@ -109,3 +114,26 @@ def test_modules_of_their_own_width_have_entries_of_their_own() -> None:
     assert layout.config["quantization"] == {
         "mode": "affine", "bits": 4, "group_size": 64, "r": {"mode": "affine", "bits": 8, "group_size": 64},
     }  # fmt: skip
+
+
+def test_awq_says_it_in_a_file_of_its_own() -> None:
+    tensors = table(
+        q__qweight=("I32", (128, 8)), q__scales=("F16", (2, 64)), q__qzeros=("I32", (2, 8))
+    )  # fmt: skip
+    settings = {"w_bit": 4, "q_group_size": 64, "zero_point": True, "version": "GEMM"}
+    documents: dict[str, Mapping[str, Any]] = {"config.json": {}, "quant_config.json": settings}
+    layout = layout_of(variant(FOLDER, KEEP), tensors, documents.get)
+    assert [tensor.name for tensor in layout.tensors] == ["q.weight", "q.scales", "q.biases"]
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "packed"),
+    [("a.weight_scale_inv", "F8_E8M0", True), ("a.weight_scale", "U8", True), ("a.weight_scale_inv", "F32", False)],
+)
+def test_fp8_under_exponents_is_kept_where_the_recipe_says_nothing(name: str, dtype: str, packed: bool) -> None:
+    file = "model.safetensors"
+    tensors = (
+        LockedTensor("a.weight", "F8_E4M3", (32, 32), file, 8, 1024),
+        LockedTensor(name, dtype, (1, 1), file, 1032, 4),
+    )
+    assert is_packed(LockedSource("base", "folder", "m", None, None, (), tensors)) is packed

@@ -52,6 +52,7 @@ def refusal(*args: Any, **kwargs: Any) -> tuple[str, str]:
     return caught.value.message, caught.value.hint or ""
 
 
+FOUR = {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {"num_bits": 4}}}}
 GPTQ = table(q__qweight=("I32", (16, 64)), q__scales=("F16", (2, 64)), q__qzeros=("I32", (2, 8)))
 
 
@@ -118,7 +119,7 @@ def test_an_algorithm_that_is_not_known_is_refused_by_name() -> None:
                 a__weight_scale=("BF16", (64, 2)),
                 a__weight_zero_point=("I32", (64, 2)),
             ),
-            {"quant_method": "compressed-tensors"},
+            FOUR,
             "`a.weight_zero_point` (I32, shape [64, 2]) does not fit its scales",
         ),
         (

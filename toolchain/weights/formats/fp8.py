@@ -105,7 +105,7 @@ def _scaling(tensor: SourceTensor, scale: SourceTensor, packing: Packing) -> tup
     experts, count = math.prod(lead), math.prod(scale.shape)
     height, width = _block_of(packing)
     in_blocks = (*lead, math.ceil(rows / height), math.ceil(columns / width))
-    if packing.settings.get("weight_block_size") and count < math.prod(in_blocks):
+    if _is_in_blocks(packing) and count < math.prod(in_blocks):
         raise misfit(scale, f"does not scale the blocks of {height} x {width} of `{tensor.name}`: {list(in_blocks)}")
     if count == 1:
         return experts * rows, (experts * rows, columns)
@@ -126,6 +126,11 @@ def _as_matrix(scale: SourceTensor, tensor: SourceTensor, block: tuple[int, int]
     """The scales with a row for each row of blocks."""
     across = math.ceil(tensor.shape[-1] / block[1])
     return replace(scale, shape=(math.prod(scale.shape) // across, across))
+
+
+def _is_in_blocks(packing: Packing) -> bool:
+    every = packing.groups and all(each.get("block_structure") for each in packing.groups)
+    return bool(packing.settings.get("weight_block_size") or every)
 
 
 def _block_of(packing: Packing) -> tuple[int, int]:

@@ -164,8 +164,10 @@ def _bits(module: str, parts: Mapping[str, SourceTensor], packing: Packing) -> i
     """
     widths = [each for each in _said(packing, "bits", "w_bit") if type(each) is int]
     if not widths:
+        written = packing.settings.get("bits")
+        said = "not of how many `bits`" if written is None else f"`bits` is {written!r:.80}, and no whole number"
         raise UnsupportedQuantization(
-            f"config.json names `{packing.method}`, but not of how many `bits`",
+            f"config.json names `{packing.method}`, but {said}",
             where="config.json",
             hint="take the config.json or quantize_config.json that was written beside these weights",
         )

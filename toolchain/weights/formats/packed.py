@@ -69,7 +69,14 @@ def _is_int8(name: str, tensor: SourceTensor, table: Mapping[str, SourceTensor])
 
 
 def _bits(packing: Packing) -> int:
-    widths = {str(each.get("num_bits", 4)) for each in packing.groups} or {"4"}
+    widths = {str(each.get("num_bits")) for each in packing.groups}
+    if packing.method != "compressed-tensors" or not widths or "None" in widths:
+        raise UnsupportedQuantization(
+            "the weights are packed as compressed-tensors packs them (`weight_packed`), but config.json does not say "
+            "of how many bits (`config_groups`, `num_bits`)",
+            where="config.json",
+            hint="take the config.json that belongs to these weights",
+        )
     if len(widths) > 1 or not widths <= {"4", "8"}:
         raise UnsupportedQuantization(
             f"the weights are quantized by `compressed-tensors` to {', '.join(sorted(widths))} bits",
@@ -114,7 +121,7 @@ def _integers(
         raise misfit(scale, f"does not fit `{weight.name}`, whose shape is {list(weight.shape)}")
     if scale.dtype not in FLOATS or not groups or columns % groups:
         raise misfit(scale, f"scales no groups of `{weight.name}`, whose shape is {list(weight.shape)}")
-    if method == "int8-weight" and single and math.prod(lead) > 1 and "channel" in _strategies(packing):
+    if single and math.prod(lead) > 1 and packing.groups and not _strategies(packing) & {"tensor", "None"}:
         raise misfit(scale, f"is one for all rows of `{weight.name}`, and config.json says one for each")
     size = columns // groups
     _check_size(module, columns, size, bits, packing)
