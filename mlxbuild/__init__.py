@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["MlxbuildError", "__version__", "load"]
 
 from typing import TYPE_CHECKING
+
+from registry.errors import MlxbuildError
 
 if TYPE_CHECKING:
     from registry.digest import Digest

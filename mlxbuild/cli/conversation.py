@@ -128,7 +128,8 @@ def print_answer(chunks: Iterable[Chunk], *, verbose: bool) -> Answer:
 
 def _tell_speed(ending: Ending) -> None:
     speed = ending.answer_tokens / ending.answer_seconds if ending.answer_seconds else 0.0
+    reused = f" ({ending.reused_tokens} reused)" if ending.reused_tokens else ""
     tell(
-        f"{ending.reason}: {ending.prompt_tokens} prompt tokens ({ending.reused_tokens} reused) in "
+        f"{ending.reason}: {ending.prompt_tokens} prompt tokens{reused} in "
         f"{format_seconds(ending.prompt_seconds)}, {ending.answer_tokens} tokens at {speed:.1f} tokens/s"
     )

@@ -54,7 +54,7 @@ class PlainLines:
         self._done += 1
         if event.outcome in ("ran", "failed"):
             self.line(
-                f"{event.outcome:6}{event.label}  {format_seconds(event.seconds)}  [{self._done}/{self._actions}]"
+                f"{event.outcome:5} {event.label}  {format_seconds(event.seconds)}  [{self._done}/{self._actions}]"
             )
         elif event.outcome == "skipped":
             self.line(f"skip  {event.label}  ({event.reason})")

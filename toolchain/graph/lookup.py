@@ -56,12 +56,16 @@ class Lookup:
 
     def find(self, resolved: Resolved) -> Trace | None:
         """A trace whose outputs are all in the store and untouched since, else None."""
-        if resolved.record.step in self._refresh:
+        if self.refreshes(resolved):
             return None
         trace = self._traces.find(resolved.key)
         if trace is None or not all(self._is_intact(trace, name) for name in trace.outputs):
             return None
         return trace
+
+    def refreshes(self, resolved: Resolved) -> bool:
+        """Whether the action is to run again, whatever is known of it."""
+        return resolved.record.step in self._refresh
 
     def was_evicted(self, resolved: Resolved) -> bool:
         """Whether the action ran before and only its outputs are gone or damaged."""

@@ -102,7 +102,9 @@ def make_plan(graph: Graph, lookup: Lookup, traces: TraceStore, history: History
 
 
 def reason_to_run(resolved: Resolved, lookup: Lookup, traces: TraceStore, past: NodeHistory | None) -> str:
-    """Why an action without a usable trace must run: never built, evicted, or which inputs changed."""
+    """Why an action without a usable trace must run: asked for, never built, evicted, or which inputs changed."""
+    if lookup.refreshes(resolved):
+        return "asked for by --refresh"
     if lookup.was_evicted(resolved):
         return "its outputs are gone from the store or were damaged"
     if past is None:
