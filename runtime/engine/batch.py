@@ -129,12 +129,14 @@ class Batch:
         return logits
 
     def leave(self, leaving: Sequence[Row], *, keeping: Sequence[Row] = ()) -> list[tuple[Row, Layers]]:
-        """Let rows go; returns the layer caches of those in `keeping`, with what has gone through the model of each."""
+        """Let rows go; returns the layer caches of those in `keeping` of which something has gone through the model."""
         import mlx.core as mx
 
         gone = {id(row) for row in leaving}
         kept = []
         for row in keeping:
+            if not row.cached_tokens:
+                continue  # mlx-lm cannot take a row out of layer caches that are empty
             kept.append((row, extracted(self._layers, self.rows.index(row)) if self._is_merged else self._layers))
         places = [place for place, row in enumerate(self.rows) if id(row) not in gone]
         self.rows = [self.rows[place] for place in places]
@@ -144,7 +146,7 @@ class Batch:
         chosen = mx.array(places)
         self._inputs = cast("mx.array", self._inputs)[chosen]
         self._scores = None if self._scores is None else self._scores.of_rows(places)
-        if len(places) == 1:
+        if len(places) == 1 and self.rows[0].cached_tokens:
             self._layers, self._is_merged = extracted(self._layers, places[0]), False
         else:
             self._layers = filtered(self._layers, places)

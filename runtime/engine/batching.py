@@ -22,6 +22,8 @@ class Batching:
 
     joins: bool = True
     """Whether answers take steps together. Else one request is computed at a time."""
+    joins_empty: bool = True
+    """Whether a prompt of one token does, too, of which nothing is read before. Else each is answered by itself."""
     reads_together: bool = True
     """Whether short prompts are read together, the shorter ones padded."""
     reads_in_parts: bool = True
@@ -39,7 +41,7 @@ class Batching:
             OutOfMemory: there is not enough memory.
         """
         trial = Trial(model)
-        found = cls(False, False, False)
+        found = cls(False, False, False, False)
         with trial.narrowed():
             for seed in _SEEDS:
                 try:
@@ -48,9 +50,11 @@ class Batching:
                     trial.widen()
                     comparison = Comparison(trial, seed)
                 joins = found.joins or comparison.joins()
+                joins_empty = found.joins_empty or (joins and comparison.joins_empty())
                 found = cls(
                     joins,
-                    found.reads_together or (joins and comparison.reads_together()),
+                    joins_empty,
+                    found.reads_together or (joins_empty and comparison.reads_together()),
                     found.reads_in_parts or (trial.windows_agree() and comparison.reads_in_parts()),
                 )
                 if found == EVERYTHING:

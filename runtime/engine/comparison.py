@@ -1,4 +1,4 @@
-"""Two prompts, computed together in every way that the engine has, and compared with what each gives alone.
+"""Prompts, two at a time, computed together in every way that the engine has, and compared with what each gives alone.
 
 What follows from it for requests: `batching`.
 """
@@ -24,6 +24,8 @@ _TOKENS = (10, 3)
 """Of the two prompts: a short one is padded much, and may be shorter than what a layer looks back."""
 _BEGUN = (4, 1)
 """Tokens of each that are read by themselves before the rest is read together."""
+_ONE_BEGUN = (4, 0)
+"""Of the other nothing is known: its layer caches are empty, and filled up beside those of the first."""
 _TOLERANCES = {"tokens": (0.01, 0.1), "states": (0.01, 0.25), "logits": (0.01, 0.04)}
 """Of the norm of what is compared: what other orders of sums may change, in 32 and in 16 bits."""
 
@@ -49,6 +51,10 @@ class _Outcome:
     layers: Layers
     logits: mx.array | None
     """After its last token; None where passes are cut short."""
+
+
+_Compared = Iterator[tuple[_Outcome, _Outcome]]
+"""What rows came to together, each with what it came to alone."""
 
 
 class Comparison:
@@ -83,6 +89,13 @@ class Comparison:
         """Whether prompts that were read alone can take steps together."""
         return can_merge(self._trial.fresh()) and self._agrees("in steps together", self._joined)
 
+    def joins_empty(self) -> bool:
+        """Whether a prompt of one token, with empty layer caches, can take its first step beside others.
+
+        mlx-lm fills empty recurrent state up with zeros, which not every architecture begins with.
+        """
+        return can_merge(self._trial.fresh()) and self._agrees("in a first token beside others", self._joined_empty)
+
     def reads_together(self) -> bool:
         """Whether prompts can be read together, from their beginnings or from what is known of each."""
         return can_merge(self._trial.fresh()) and self._agrees("in prompts read together", self._together)
@@ -107,33 +120,32 @@ class Comparison:
             for row in range(len(prompts))
         ]
 
-    def _joined(self) -> Iterator[list[_Outcome]]:
-        mine, theirs = (merged([shared(read)]) for read in self._read)
-        for one, other in zip(mine, theirs, strict=True):
-            one.extend(other)
-        yield self._last(self._prompts, mine, is_merged=True)
+    def _joined(self) -> _Compared:
+        layers = _extended(*(merged([shared(read)]) for read in self._read))
+        yield from zip(self._last(self._prompts, layers, is_merged=True), self._expected, strict=True)
 
-    def _together(self) -> Iterator[list[_Outcome]]:
-        for begun in ((0, 0), _BEGUN):
+    def _joined_empty(self) -> _Compared:
+        prompts = [self._prompts[0], self._prompts[1][:1]]
+        expected = [self._expected[0], *self._last(prompts[1:], self._trial.fresh())]
+        layers = _extended(merged([shared(self._read[0])]), merged([self._trial.fresh()]))
+        yield from zip(self._last(prompts, layers, is_merged=True), expected, strict=True)
+
+    def _together(self) -> _Compared:
+        for begun in ((0, 0), _BEGUN, _ONE_BEGUN):
             cut = list(zip(self._prompts, begun, strict=True))
             layers = merged([self._alone([*prompt[:count], 0]) for prompt, count in cut])
             read_padded(self._trial.read, [prompt[count:-1] for prompt, count in cut], layers)
-            yield self._last(self._prompts, layers, is_merged=True)
+            yield from zip(self._last(self._prompts, layers, is_merged=True), self._expected, strict=True)
 
-    def _in_parts(self) -> Iterator[list[_Outcome]]:
+    def _in_parts(self) -> _Compared:
         prompt = self._prompts[0]
-        yield self._last([prompt], self._alone(prompt, begun=_BEGUN[0]))
+        yield self._last([prompt], self._alone(prompt, begun=_BEGUN[0]))[0], self._expected[0]
 
-    def _agrees(self, where: str, outcomes: Callable[[], Iterator[list[_Outcome]]]) -> bool:
+    def _agrees(self, where: str, compared: Callable[[], _Compared]) -> bool:
         import mlx.core as mx
 
         try:
-            errors = [
-                error
-                for outcome in outcomes()
-                for mine, expected in zip(outcome, self._expected, strict=False)
-                for error in self._errors(mine, expected)
-            ]
+            errors = [error for mine, expected in compared() for error in self._errors(mine, expected)]
             mx.eval(errors)
             worst = max(float(error.item()) for error in errors)  # type: ignore[arg-type]
         except Exception as error:
@@ -164,6 +176,12 @@ class Comparison:
             f"mlx-lm's code for `{self._trial.model_type}` fails: {type(error).__name__}: {told}",
             hint="`mlxbuild verify` tells whether its files are sound; if they are, mlx-lm does not run it here",
         )
+
+
+def _extended(layers: Layers, others: Layers) -> Layers:
+    for one, other in zip(layers, others, strict=True):
+        one.extend(other)
+    return layers
 
 
 def _centred(logits: mx.array) -> mx.array:

@@ -121,6 +121,7 @@ def merged(rows: Sequence[Layers]) -> Layers:
 def read_padded(read: Callable[[list[list[int]], Layers], Any], rows: Sequence[Sequence[int]], layers: Layers) -> int:
     """Have tokens of several rows read into their merged layer caches, the shorter ones padded on the right.
 
+    Each row has a token at least, or none has any: mlx-lm's sliding windows fail where one token is read beside none.
     Returns how many tokens were read, padding included. Nothing is evaluated.
     """
     lengths = [len(row) for row in rows]

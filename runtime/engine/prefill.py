@@ -215,6 +215,8 @@ class Prefill:
             if first.stops or reading is first or is_begun or len(reading.waiting) > SHORT_TOKENS:
                 continue
             width = max(longest, len(reading.waiting))
+            if bool(reading.waiting) != bool(first.waiting):
+                continue  # to read nothing is no reading: windows cannot take a single token beside padding alone
             if width * (len(together) + 1) > limit_tokens or not self._merges(reading) or reading.stops:
                 continue
             longest = width

@@ -227,7 +227,8 @@ class Schedule:
         return batches if self._speculation is None else [*batches, self._speculation]
 
     def _merges(self, row: Row) -> bool:
-        return self._batching.joins and not row.kind and self._demand.footprint.merges
+        joins = self._batching.joins_empty if len(row.prepared.tokens) == 1 else self._batching.joins
+        return joins and not row.kind and self._demand.footprint.merges
 
     def _prefix_bytes(self, limits: Limits) -> int:
         """Beginnings of prompts are of no use to a model that reads no prompt in parts."""

@@ -38,14 +38,15 @@ LIMIT = 8
 LIMITS = Limits(part_tokens=64, cache_bytes=1 << 30, prefix_bytes=1 << 26)
 LOGPROB_ERROR = 2e-3
 
-ALONE = Batching(joins=False, reads_together=False)
+ALONE = Batching(joins=False, joins_empty=False, reads_together=False)
 PROMPTS_ALONE = Batching(reads_together=False)
 KNOWN = {
     **dict.fromkeys(("afm7", "deepseek_v41", "gemma2", "gpt_bigcode", "llama4"), ALONE),
     **dict.fromkeys(("longcat_flash_ngram", "minimax_m3_vl"), ALONE),
     **dict.fromkeys(("baichuan_m1", "bailing_moe_linear", "jamba", "mamba"), PROMPTS_ALONE),
-    **dict.fromkeys(("nemotron_h", "olmo_hybrid", "recurrent_gemma", "rwkv7"), PROMPTS_ALONE),
-    "phi3small": Batching(joins=False, reads_together=False, reads_in_parts=False),
+    **dict.fromkeys(("nemotron_h", "olmo_hybrid", "rwkv7"), PROMPTS_ALONE),
+    "recurrent_gemma": Batching(joins_empty=False, reads_together=False),
+    "phi3small": Batching(joins=False, joins_empty=False, reads_together=False, reads_in_parts=False),
     "plamo3": Batching(reads_in_parts=False),
 }
 """What mlx-lm 0.32.2 computes otherwise in a batch; the engine finds it out by itself."""
@@ -132,10 +133,11 @@ def _assert_answers(engine: Engine, model: Any) -> None:
 
 def _assert_joining(engine: Engine, model: Any) -> None:
     """Requests that come while another is answered."""
-    first, second, third = prompt(21, 6), prompt(22, 31), prompt(23, 2)
+    first, second, third, fourth = prompt(21, 6), prompt(22, 31), prompt(23, 2), prompt(24, 1)
     running = ask(engine, prepared(first, 40, logprobs=True))[0]
     while len(running.events) < 4 and not running.over.is_set():
         running.over.wait(0.001)
-    others = ask(engine, *(prepared(each, LIMIT, logprobs=True) for each in (second, third)))
-    for mine, tokens, count in ((running, first, 40), (others[0], second, LIMIT), (others[1], third, LIMIT)):
-        assert_equal(told(mine.wait()), greedy(engine, model, tokens, count), "joining")
+    others = ask(engine, *(prepared(each, LIMIT, logprobs=True) for each in (second, third, fourth)))
+    assert_equal(told(running.wait()), greedy(engine, model, first, 40), "joined by others")
+    for mine, tokens in zip(others, (second, third, fourth), strict=True):
+        assert_equal(told(mine.wait()), greedy(engine, model, tokens), "joining")

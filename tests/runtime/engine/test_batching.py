@@ -7,12 +7,16 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from runtime.engine.batch import Batch
 from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.comparison import NeedsMetal, NotComputable
+from runtime.engine.layers import fresh
 from runtime.engine.limits import Limits
 from runtime.engine.loop import EngineEnded
+from runtime.engine.row import Row
+from runtime.engine.step import Step
 from runtime.engine.trial import Trial
-from tests.runtime.engine.asking import answers, ask, engine_of, prepared, words
+from tests.runtime.engine.asking import TOKENIZER, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import KINDS, PLAIN_CONFIG, random_model
 from tests.sweep import architectures
 
@@ -34,9 +38,10 @@ def test_few_layers_are_tried_of_many_alike() -> None:
     [
         ("mamba", mx.float32, Batching(reads_together=False)),
         ("mamba", mx.bfloat16, Batching(reads_together=False)),
-        ("gpt_bigcode", mx.float32, Batching(joins=False, reads_together=False)),
-        ("gemma2", mx.bfloat16, Batching(joins=False, reads_together=False)),
-        ("minimax_m3_vl", mx.float32, Batching(joins=False, reads_together=False)),
+        ("gpt_bigcode", mx.float32, Batching(joins=False, joins_empty=False, reads_together=False)),
+        ("gemma2", mx.bfloat16, Batching(joins=False, joins_empty=False, reads_together=False)),
+        ("minimax_m3_vl", mx.float32, Batching(joins=False, joins_empty=False, reads_together=False)),
+        ("recurrent_gemma", mx.float32, Batching(joins_empty=False, reads_together=False)),
         ("plamo3", mx.bfloat16, Batching(reads_in_parts=False)),
     ],
 )
@@ -68,9 +73,37 @@ def test_a_model_whose_passes_cannot_be_cut_short_is_tried_as_a_whole() -> None:
     assert Batching.of(Unruly()) == EVERYTHING
 
 
+def test_a_prompt_of_one_token_gets_the_same_answer_beside_others() -> None:
+    model = architectures.random_model(architectures.tiny_config("recurrent_gemma"))
+    mx.eval(model.parameters())
+    request = prepared([75], 4)
+    with engine_of(model) as engine:
+        (alone,) = answers(engine, request)
+        (running,) = ask(engine, prepared(list(range(1, 13)), 60))
+        while len(running.events) < 4 and not running.over.is_set():
+            running.over.wait(0.001)
+        twice = answers(engine, request, request)
+        running.wait()
+    assert [asked.tokens for asked in twice] == [alone.tokens] * 2
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text", "lfm2"])
+def test_a_prompt_of_one_token_may_leave_before_its_first_step(kind: str) -> None:
+    model = random_model(kind)
+    rows = [Row(prepared([token], 1), lambda _: None, TOKENIZER) for token in (9, 10, 11)]
+    batch = Batch(Step(model))
+    for row in rows:
+        batch.join([row], fresh(model), is_merged=False)
+    assert batch.leave(rows[:1], keeping=rows[:1]) == [], "nothing is known of it"
+    batch.leave(rows[1:2])
+    assert batch.step() == []
+    (written,) = batch.step()
+    assert written.token == mx.argmax(model(mx.array([[11]]))[0, -1]).item()
+
+
 def test_requests_to_a_model_that_batches_nothing_wait_for_each_other() -> None:
     model = random_model("llama")
-    with engine_of(model, batching=Batching(joins=False, reads_together=False)) as engine:
+    with engine_of(model, batching=Batching(joins=False, joins_empty=False, reads_together=False)) as engine:
         first, second = ask(engine, prepared(words(1, 9), 30), prepared(words(2, 9), 30))
         while not second.events:
             running = engine.statistics().running

@@ -119,6 +119,22 @@ def test_short_prompts_are_read_together_a_few_layers_at_a_time(kind: str) -> No
         assert [each.tokens for each in parts] == [29 * 4] * max(depth - 1, 1)
 
 
+@pytest.mark.parametrize("kind", ["gemma3_text", "gpt_oss", "lfm2"])
+@pytest.mark.parametrize("lengths", [[1, 2], [2, 1], [1, 2, 2, 1, 9], [1, 1]])
+def test_prompts_of_which_nothing_is_left_to_read_are_read_with_no_others(kind: str, lengths: list[int]) -> None:
+    model = random_model(kind)
+    prefill = Prefill(model, PrefixCache(model, 0))
+    for seed, length in enumerate(lengths):
+        prefill.add(row_of(words(seed, length)))
+    ready = []
+    while prefill.rows:
+        read = prefill.advance(part(64))
+        ready += [read.ready] if read.ready else []
+    assert len(ready) == len({length > 1 for length in lengths}), "those of a kind are ready at once"
+    for each in ready:
+        require_right(model, each)
+
+
 def test_a_long_prompt_begins_with_one_layer_cache_after_another() -> None:
     model = random_model("deep")
     row = row_of(words(3, 600))
