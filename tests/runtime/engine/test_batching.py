@@ -73,6 +73,17 @@ def test_a_model_whose_passes_cannot_be_cut_short_is_tried_as_a_whole() -> None:
     assert Batching.of(Unruly()) == EVERYTHING
 
 
+def test_state_that_begins_otherwise_than_from_zeros_is_found_in_rounded_numbers() -> None:
+    model = architectures.random_model(architectures.tiny_config("recurrent_gemma"))
+    decays = [module for module in model.modules() if "recurrent_param" in module]
+    for module in decays:
+        module.recurrent_param = mx.full(module.recurrent_param.shape, -4.0)  # as trained ones: most of a state stays
+    model.set_dtype(mx.bfloat16)
+    mx.eval(model.parameters())
+    assert decays
+    assert not Batching.of(model).joins_empty
+
+
 def test_a_prompt_of_one_token_gets_the_same_answer_beside_others() -> None:
     model = architectures.random_model(architectures.tiny_config("recurrent_gemma"))
     mx.eval(model.parameters())
