@@ -9,6 +9,7 @@ from pathlib import Path
 from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.engine import Engine
 from runtime.engine.limits import Limits
+from runtime.engine.loading import apart
 from runtime.model.architecture import is_body, is_encoder
 from runtime.model.load import Weights, load_weights, weights_bytes
 from runtime.model.tokenizer import Tokenizer
@@ -37,6 +38,7 @@ class Computing:
 
         Raises:
             UnsupportedArchitecture, WeightsUnreadable, OutOfMemory: as `load_weights`.
+            EngineEnded: the process ends.
         """
         return self._within(_less(self._memory_bytes, 0 if self._draft is None else weights_bytes(self._draft._folder)))
 
@@ -46,6 +48,7 @@ class Computing:
         Raises:
             UnsupportedArchitecture, WeightsUnreadable, OutOfMemory: as `load_weights`.
             NeedsMetal, NotComputable: mlx-lm's code for the model does not run here.
+            EngineEnded: the process ends.
         """
         with self._lock:
             if self._engine is None:
@@ -77,7 +80,10 @@ class Computing:
 
     def _within(self, memory_bytes: int | None) -> Weights:
         with self._lock:
-            self._weights = self._weights or load_weights(self._folder, memory_bytes=memory_bytes)
+            if self._weights is None:
+                self._weights = apart(
+                    lambda checkpoint: load_weights(self._folder, memory_bytes=memory_bytes, checkpoint=checkpoint)
+                )
             return self._weights
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from runtime.engine import ending
 from runtime.engine.batching import Batching
 from runtime.engine.limits import Limits
 from runtime.engine.loop import EngineEnded, Loop, Ticket
@@ -51,10 +50,9 @@ class Engine:
         self._loop = Loop(model, limits, draft, batching)
         self._last_ticket = 0
         self._lock = threading.Lock()
+        self._loop.start()
         self._close = weakref.finalize(self, _close, self._loop)
         self._close.atexit = False  # `ending` sees to that
-        self._loop.thread.start()
-        ending.remember(self._loop)
 
     def submit(self, prepared: Prepared, deliver: Deliver) -> Ticket:
         """Answer a request. `deliver` gets its events, of each tick together, on the engine's thread.

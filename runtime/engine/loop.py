@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, NewType, TypeVar
 
 from registry.errors import EnvironmentFailure, StepError
+from runtime.engine import ending
 from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.limits import Limits
 from runtime.engine.row import Row
@@ -21,7 +22,7 @@ from runtime.engine.schedule import Schedule
 from runtime.engine.statistics import Statistics
 from runtime.engine.step import Step
 from runtime.model.memory import OutOfMemory, is_lack_of_memory
-from runtime.model.threads import leave_streams_in_order, settle
+from runtime.model.threads import end_streams, leave_streams_in_order, settle
 from runtime.protocol.failures import as_failure
 
 _SHORT_SECONDS = 1.0
@@ -62,7 +63,15 @@ class Loop:
         self.ended: EngineEnded | None = None
         self.commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self.work, name="engine", daemon=True)
+        self._has_begun = threading.Event()
+        self._is_over = threading.Event()  # a join that a signal interrupts says so of a thread that computes
+        self._rest: Callable[[], None] | None = None
         self._goes_on = threading.Event()
+
+    def start(self) -> None:
+        """Begin to compute; where the process ends, the engine has ended."""
+        self.thread.start()
+        self._has_begun.wait()
 
     def ask(self, command: Callable[[], None]) -> None:
         """Have something done between two ticks, for certain."""
@@ -80,12 +89,16 @@ class Loop:
     def wait(self) -> None:
         """Until nothing is computed any more."""
         if threading.current_thread() is not self.thread:
-            self.thread.join()
+            self._is_over.wait()
+            if self.thread.is_alive():
+                self.thread.join()
 
     def checkpoint(self) -> None:
-        """Raises `EngineEnded` when what is being computed is to be left."""
+        """Raises `EngineEnded` when what is being computed is to be left; rests while the process is forked."""
         if self.ended is not None:
             raise EngineEnded(self.ended.message)
+        if self._rest is not None:
+            self._rest()
 
     def hold_still(self) -> None:
         """Compute nothing, not even what is laid out ahead, until `go_on`."""
@@ -93,13 +106,14 @@ class Loop:
             settle()
             return
         is_still = threading.Event()
-        self._goes_on.clear()
+        goes_on = self._goes_on = threading.Event()
 
         def rest() -> None:
             settle()
             is_still.set()
-            self._goes_on.wait()
+            goes_on.wait()
 
+        self._rest = rest  # between two layers
         try:
             self.ask(rest)
         except EngineEnded:
@@ -109,12 +123,16 @@ class Loop:
 
     def go_on(self) -> None:
         """Compute again."""
+        self._rest = None
         self._goes_on.set()
 
     def forsake(self, reason: str) -> None:
         """In a copy of the process, which has no such thread, and where others may have held the lock."""
         self._lock = threading.RLock()
+        self._is_over = threading.Event()
+        self._is_over.set()
         self.commands = queue.SimpleQueue()
+        self._rest = None
         self.end(reason)
         if not self.batching.done():
             self.batching.set_exception(EngineEnded(reason))
@@ -145,6 +163,21 @@ class Loop:
         return self._schedule.statistics(failures=self._failures, working_since=self._working_since)
 
     def work(self) -> None:
+        ending.remember(self)  # on this thread: no signal comes between
+        self._has_begun.set()
+        try:
+            ended = self.ended or self._compute()
+            while not self.commands.empty():
+                self.commands.get()()
+            self._fail_all(ended)
+            if not self.batching.done():
+                self.batching.set_exception(ended)
+            self._schedule = self._new_schedule()  # lets go of all caches
+        finally:
+            end_streams()
+            self._is_over.set()
+
+    def _compute(self) -> EngineEnded:
         leave_streams_in_order()
         if self._limits.spare_bytes is not None:
             import mlx.core as mx
@@ -156,10 +189,7 @@ class Loop:
             self._take_commands()
             if self.ended is None and self._rows:
                 self._tick()
-        while not self.commands.empty():
-            self.commands.get()()
-        self._fail_all(self.ended)
-        self._schedule = self._new_schedule()  # lets go of all caches
+        return self.ended
 
     def _new_schedule(self) -> Schedule:
         is_known = self.batching.done() and self.batching.exception() is None

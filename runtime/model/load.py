@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,17 @@ class Weights:
     holding: Holding
 
 
-def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
+def load_weights(
+    folder: Path, *, memory_bytes: int | None = None, checkpoint: Callable[[], None] = lambda: None
+) -> Weights:
     """Read `config.json` and `model*.safetensors` of a folder, by mlx-lm's own `load_model`. Nothing else is run.
 
     On a CPU, multiplying quantized or 16-bit weights is many times slower than float32 (there is no blocked kernel
     for them), so weights are held as float32 there while they take at most half of `memory_bytes` (default: what the
     machine has left), else, without experts, expanded to their own 16 bits on the same condition, else as they are.
 
-    Every array is evaluated: the model may be called from any one thread.
+    Every array is evaluated: the model may be called from any one thread. `checkpoint` is called between modules, and
+    has the load left by an error of the project's.
 
     Raises:
         UnsupportedArchitecture: mlx-lm has no code for it.
@@ -56,7 +59,9 @@ def load_weights(folder: Path, *, memory_bytes: int | None = None) -> Weights:
         model, config = utils().load_model(folder, lazy=True, get_model_classes=model_classes)
         room = (available_bytes() if memory_bytes is None else memory_bytes) // 2
         dequantized, reason = _take_form(model, room) if mx.default_device() == mx.cpu else (False, "as stored")
-        mx.eval([value for module in model.modules() for value in module.values() if isinstance(value, mx.array)])
+        for module in model.modules():
+            checkpoint()
+            mx.eval([value for value in module.values() if isinstance(value, mx.array)])
         mx.eval(model.parameters())
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         if is_lack_of_memory(error):

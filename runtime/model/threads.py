@@ -49,6 +49,12 @@ def settle() -> None:
             mx.synchronize(mx.default_stream(device))
 
 
+def end_streams() -> None:
+    """Have MLX's streams of this thread end now; it computes no more. Otherwise they end with the thread."""
+    if threading.current_thread() is not threading.main_thread():
+        _thread.__dict__.pop("farewell", None)
+
+
 def require_own_threads() -> None:
     """Refuse to compute where it would never end.
 

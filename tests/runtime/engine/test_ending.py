@@ -102,3 +102,84 @@ def test_a_fork_is_refused_and_both_processes_end(tiny_folder: Path) -> None:
         [sys.executable, "-c", FORKS, tiny_folder], capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.splitlines() == ["engine-ended engine-ended forked-process", "7 True"]
+
+
+INTERRUPTS = """
+import atexit, os, signal, sys, threading, time
+done = []
+atexit.register(lambda: print(*sorted(done), refused(), flush=True))  # after engines and loads have ended
+
+from pathlib import Path
+from runtime.engine.loading import apart
+from runtime.engine.loop import EngineEnded
+from runtime.session import LoadedModel
+
+def compute():
+    has_begun.set()
+    time.sleep(1)
+    done.append("computed")
+
+def load(checkpoint):
+    loads.set()
+    try:
+        while True:
+            checkpoint()
+            time.sleep(0.01)
+    finally:
+        done.append("left")
+
+def refused():
+    try:
+        apart(lambda _: print("loaded"))
+    except EngineEnded as error:
+        return error.message
+
+def interrupted(act):
+    has_begun.wait()
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        act()
+        time.sleep(10)
+    except KeyboardInterrupt:
+        return True
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+has_begun, loads = threading.Event(), threading.Event()
+engine = LoadedModel(Path(sys.argv[1])).engine
+engine.run(compute)
+"""
+AT_CLOSE = """
+def swallowing():
+    try:
+        apart(load)
+    except EngineEnded:
+        pass
+
+threading.Thread(target=swallowing, daemon=True).start()
+loads.wait()
+print(interrupted(engine.close), done, flush=True)
+"""
+AT_FORK = """
+def fork():
+    if not os.fork():
+        os._exit(0)
+    print(done, os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+
+print(interrupted(fork), engine.run(lambda: "goes on").result(), flush=True)
+"""
+
+
+def told(program: str, folder: Path) -> list[str]:
+    command = [sys.executable, "-c", INTERRUPTS + program, folder]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_an_interrupted_close_lets_no_process_end_below_an_engine_or_a_load(tiny_folder: Path) -> None:
+    assert told(AT_CLOSE, tiny_folder) == ["True []", "computed left the process ends"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="forks abort on macOS")
+def test_an_interrupted_fork_waits_for_the_engine(tiny_folder: Path) -> None:
+    assert told(AT_FORK, tiny_folder) == ["['computed'] 0", "True goes on", "computed the process ends"]
