@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from mlxbuild.cli.main import COMMANDS, app
+from mlxbuild.cli.program import COMMANDS, app
 
 PAGE = Path(__file__).with_name("commands.md")
 _TOP = """\

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from mlxbuild.cli.main import COMMANDS, LazyGroup, app
+from mlxbuild.cli.program import COMMANDS, LazyGroup, app
 from toolchain.spec.load import lint
 
 ROOT = Path(__file__).resolve().parents[2]

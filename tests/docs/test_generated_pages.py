@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from mlxbuild.cli.main import COMMANDS
+from mlxbuild.cli.program import COMMANDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -45,3 +46,31 @@ def test_nobody_reads(mlxbuild: CommandLine, words: tuple[str, ...]) -> None:
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+IMPORTS = """
+import os, sys
+
+_, number, module = sys.argv
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == module:
+            os.kill(os.getpid(), int(number))
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["mlxbuild", "version"]
+from mlxbuild.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "mlxbuild.cli.version_command"])
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "\ninterrupted\n"), (signal.SIGTERM, 143, "\nterminated\n")]
+)
+def test_a_signal_while_the_command_is_imported(number: int, code: int, said: str, module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, str(int(number)), module], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)

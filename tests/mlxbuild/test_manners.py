@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.cli.main import COMMANDS, run
+from mlxbuild.cli.program import COMMANDS, run
 from tests.mlxbuild.conftest import CommandLine
 
 

@@ -20,7 +20,7 @@ import json, sys
 loaded = {{name.partition(".")[0] for name in sys.modules}}
 sys.stderr.write("\\nloaded " + json.dumps(sorted(loaded)))
 """
-_RUN = "from mlxbuild.cli.main import run\nassert run({arguments!r}) == 0"
+_RUN = "from mlxbuild.cli.program import run\nassert run({arguments!r}) == 0"
 
 
 def _loaded(statement: str, mlxbuild: CommandLine) -> set[str]:

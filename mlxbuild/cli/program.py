@@ -1,0 +1,186 @@
+"""The command line: which commands there are, and the one place where errors become exit codes. Its entry is `main`.
+
+Commands are imported only when they are called or listed, and heavy libraries only inside them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+from mlxbuild.cli import ending
+from registry.errors import Kind, MlxbuildError, UserError
+
+COMMANDS: dict[str, str] = {
+    "init": "Write a first recipe from a model folder or a Hub repository.",
+    "lint": "Report every mistake of a recipe, with line and hint.",
+    "lock": "Pin every source of a recipe by digest.",
+    "plan": "Show what a build would do, and why; moves no weights.",
+    "create": "Build all variants of recipes into artifacts.",
+    "why": "Tell which input changed since an action last ran.",
+    "graph": "Draw the build graph.",
+    "verify": "Check an artifact against its digests, recipe and lock.",
+    "keygen": "Make a pair of keys to sign with.",
+    "sign": "Sign an artifact, its provenance and its gate results.",
+    "evidence": "List what is attached to an artifact, and who signed it.",
+    "test": "Run the gates that an artifact carries.",
+    "run": "Answer a prompt with a built model.",
+    "chat": "Talk with a built model.",
+    "serve": "Serve models over the Ollama, OpenAI and Anthropic APIs.",
+    "ps": "List the models that the server has in memory.",
+    "stop": "Let models go from the server's memory.",
+    "bench": "Measure how fast a model answers, alone and for many at once.",
+    "list": "List the artifacts in the store, or the tags of a repository.",
+    "show": "Show what is in an artifact.",
+    "inspect": "Show an artifact of the store or of a registry without its weights.",
+    "diff": "Compare two artifacts: recipe, template, tokenizer, tensors.",
+    "export": "Write an artifact as a folder for mlx_lm and transformers.",
+    "pack": "Write an artifact as an OCI archive.",
+    "import": "Take artifacts from archives; make recipes of other forms.",
+    "cp": "Give an artifact another name.",
+    "rm": "Remove names of artifacts.",
+    "push": "Push artifacts to a registry.",
+    "pull": "Pull an artifact from a registry.",
+    "copy": "Copy an artifact from registry to registry.",
+    "search": "Look for artifacts at registries, and for models on the Hub.",
+    "login": "Log in to a registry.",
+    "logout": "Forget the credentials of a registry.",
+    "gc": "Remove blobs that nothing needs.",
+    "log": "Show earlier runs.",
+    "cache": "Look at what the store and the cache hold.",
+    "config": "Look at the server's settings, and keep its API keys.",
+    "doctor": "Check this machine and this home.",
+    "schema": "Print the JSON Schema of ModelSpec.",
+    "version": "Print the versions that decide results.",
+}
+
+
+class UnknownCommand(UserError):
+    """The first word is no command."""
+
+    code = "unknown-command"
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported by name when they are needed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All commands, in the order of a day's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A stand-in with the command's one line: enough for the list of commands."""
+        if cmd_name not in COMMANDS:
+            return None
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name], short_help=COMMANDS[cmd_name])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """Import the command that is called, or suggest near names."""
+        name = args[0]
+        if name in COMMANDS:
+            module = importlib.import_module(f"mlxbuild.cli.{name}_command")
+            ending.end_in_order()
+            command = typer.main.get_command(module.app)
+            command.name = name
+            return name, command, args[1:]
+        if name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, COMMANDS, n=1)
+        raise UnknownCommand(
+            f"there is no command `{name}`",
+            hint=f"did you mean `{near[0]}`?" if near else "see `mlxbuild --help`",
+        )
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="mlxbuild",
+    help="Build models from recipes into OCI artifacts, and run them with MLX.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root(
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show where an error came from."),
+    home: str = typer.Option("", "--home", help="Use this home instead of $MLXBUILD_HOME.", metavar="FOLDER"),
+) -> None:
+    if verbose:
+        os.environ["MLXBUILD_VERBOSE"] = "1"
+    if home:
+        os.environ["MLXBUILD_HOME"] = home
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; errors are told on stderr. Returns the exit code."""
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="mlxbuild", standalone_mode=False)
+        sys.stdout.flush()
+    except MlxbuildError as error:
+        _tell(error)
+        return error.exit_code
+    except typer.Exit as ended:
+        code = ended.exit_code
+    except TyperException as error:
+        error.show(sys.stderr)  # type: ignore[attr-defined]
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        code = ending.INTERRUPTED
+    except (BrokenPipeError, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        return ending.CLOSED_PIPE  # which Typer makes an exit of its own
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"error[{Kind.ENVIRONMENT}]: {error.strerror or error}{where}\n")
+        return _verbosely(6)
+    except Exception as error:  # noqa: BLE001 - a bug: a person gets a sentence, `-v` the story
+        sys.stderr.write(f"error[bug]: {type(error).__name__}: {error}\n")
+        sys.stderr.write("hint: run it again with `mlxbuild -v ...` and report what that prints\n")
+        return _verbosely(1)
+    if code == ending.INTERRUPTED:  # Typer hands an interruption on as this code, in silence
+        code = ending.TERMINATED if ending.was_terminated() else code
+        with suppress(BrokenPipeError):
+            sys.stderr.write(ending.told(code))
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: MlxbuildError) -> None:
+    """Say what happened; under GitHub Actions as annotations, those of a recipe at their lines."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        _annotate(error)
+    else:
+        sys.stderr.write(f"{error.diagnostics()}\n")
+    _verbosely(0)
+
+
+def _annotate(error: MlxbuildError) -> None:
+    from toolchain.create import failure
+    from toolchain.events.github import GithubAnnotations
+    from toolchain.spec.problems import SpecError
+    from toolchain.spec.report import render
+
+    if isinstance(error, SpecError):
+        sys.stderr.write(f"{render(error.problems, 'github')}\n")
+    else:
+        GithubAnnotations(sys.stderr).failure(failure(error))
+
+
+def _verbosely(code: int) -> int:
+    if os.environ.get("MLXBUILD_VERBOSE"):
+        import traceback
+
+        traceback.print_exc()
+    return code
