@@ -76,10 +76,12 @@ def text(client: httpx.Client, model: str, messages: Any, **options: Any) -> str
     return str(answer.json()["message"]["content"])
 
 
-def figure(client: httpx.Client, name: str) -> float:
+def drafted_and_accepted(client: httpx.Client) -> tuple[float, float]:
+    """As of one moment: what the server knows of its models is renewed now and then."""
     families = text_string_to_metric_families(client.get("/metrics").text)
-    samples = [sample for family in families for sample in family.samples]
-    return next(each.value for each in samples if (each.name, each.labels.get("model")) == (name, TARGET))
+    samples = [sample for family in families for sample in family.samples if sample.labels.get("model") == TARGET]
+    known = {sample.name: sample.value for sample in samples}
+    return known["mlxbuild_model_drafted_tokens"], known["mlxbuild_model_accepted_tokens"]
 
 
 def resident(client: httpx.Client, name: str) -> dict[str, Any]:
@@ -92,11 +94,11 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
 
 def test_a_drafted_answer_is_the_same_and_was_drafted(client: httpx.Client) -> None:
     plain = [text(client, TARGET, question, draft_num_predict=0) for question in QUESTIONS]
-    before = figure(client, "mlxbuild_model_drafted_tokens")
+    assert drafted_and_accepted(client)[0] == 0
     assert [text(client, TARGET, question) for question in QUESTIONS] == plain
-    soon(lambda: figure(client, "mlxbuild_model_accepted_tokens") > 10)
-    assert before == 0
-    assert figure(client, "mlxbuild_model_drafted_tokens") >= figure(client, "mlxbuild_model_accepted_tokens")
+    soon(lambda: drafted_and_accepted(client)[1] > 10)
+    drafted, accepted = drafted_and_accepted(client)
+    assert drafted >= accepted
 
 
 def test_answers_at_once_are_the_same_too(client: httpx.Client) -> None:
@@ -176,7 +178,7 @@ def test_quantized_keys_and_values_of_all_requests(home: Home) -> None:
         texts = [text(client, TARGET, question) for question in QUESTIONS]
         assert [text(client, TARGET, question, kv_bits=0, draft_num_predict=0) for question in QUESTIONS] == texts
         assert resident(client, TARGET)["kv_bits"] == 8
-        soon(lambda: figure(client, "mlxbuild_model_accepted_tokens") > 10)
+        soon(lambda: drafted_and_accepted(client)[1] > 10)
         assert chat(client, "stranger", QUESTIONS[0], num_predict=3).status_code == 200
         assert resident(client, "stranger:latest")["kv_bits"] is None
         refusal = chat(client, "stranger", QUESTIONS[0], kv_bits=8)
