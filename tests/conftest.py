@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from tests.ollama_registry import LocalOllamaRegistry
 # MLX compiles kernels for a CPU into one folder of all processes, where those that test at once would meet each other's
 # half-written files. What it computes is the same without.
 os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
+
+# Shells have background jobs ignore interrupts, and so would every process that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no mistake: how long an example takes is never asserted.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -23,7 +23,6 @@ def test_a_gguf_file_from_recipe_to_proof(tmp_path: Path, home: Home) -> None:
     assert {action["label"] for action in planned if action["step"] == "convert"} == {
         f"tiny:keep/convert/{block}" for block in ("embeddings", *(f"{layer:03}" for layer in range(LAYERS)), "head")
     }
-    assert {action["status"] for action in planned if action["label"].startswith("fetch/")} == {"present", "unneeded"}
     created = mlxbuild("create", "--executor", "process")
     assert created.code == 0, created.err
     shown = mlxbuild("show", "tiny").out
