@@ -14,13 +14,14 @@ import dataclasses
 import hashlib
 import json
 import re
-import sys
 import threading
 import time
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.loopback_server import LoopbackServer
 
 LFS_BYTES = 1_000_000
 
@@ -77,7 +78,7 @@ class LocalHub:
         class Handler(_Handler):
             local = hub
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = LoopbackServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> LocalHub:
@@ -132,14 +133,6 @@ class LocalHub:
                     fault.times -= 1
                     return fault
         return None
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that hangs up is no error of ours
-            super().handle_error(*_)
 
 
 class _Handler(BaseHTTPRequestHandler):

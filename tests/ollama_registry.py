@@ -14,13 +14,14 @@ import dataclasses
 import hashlib
 import json
 import re
-import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from tests.loopback_server import LoopbackServer
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -122,7 +123,7 @@ class LocalOllamaRegistry:
             local = registry
             is_storage = True
 
-        self._servers = [_Server(("127.0.0.1", 0), Front), _Server(("127.0.0.1", 0), Storage)]
+        self._servers = [LoopbackServer(("127.0.0.1", 0), Front), LoopbackServer(("127.0.0.1", 0), Storage)]
         self._threads = [
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True) for server in self._servers
         ]
@@ -166,14 +167,6 @@ class LocalOllamaRegistry:
                     fault.times -= 1
                     return fault
         return None
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that hangs up is no error of ours
-            super().handle_error(*_)
 
 
 class _Handler(BaseHTTPRequestHandler):
