@@ -1,4 +1,4 @@
-"""From a conversation to a prompt, by the model's chat template. The environment it runs in lives in `sandbox`."""
+"""From a conversation to a prompt, by the model's chat template. What compiles and runs that: `runtime.rendering`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-import jinja2
-from jinja2 import meta, nodes
-from jinja2.exceptions import SecurityError
 
 from registry.errors import Location, UserError
 from runtime.model.files import TEMPLATE_FILE
-from runtime.model.sandbox import ChatEnvironment, Refusal, limited_rendering
+from runtime.rendering import standing
+from runtime.rendering.limits import Limits
+from runtime.rendering.messages import Failure, Fault, Request
 
 if TYPE_CHECKING:
     from runtime.protocol.requests import Message
@@ -25,13 +22,18 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent / "templates"
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
 _CONTINUATION_MARK = "CONTINUE_FINAL_MESSAGE_TAG "
-_COMPILED = "<template>"
 
 
 class TemplateBroken(UserError):
     """A chat template does not parse, or fails while it renders."""
 
     code = "template-broken"
+
+
+class TemplateTooCostly(TemplateBroken):
+    """A chat template takes more time, text or memory than one prompt may."""
+
+    code = "template-too-costly"
 
 
 class TemplateEscapes(UserError):
@@ -58,6 +60,15 @@ class UnknownTemplate(UserError):
     code = "unknown-template"
 
 
+_ERRORS: Mapping[Fault, tuple[type[UserError], str | None]] = {
+    Fault.BROKEN: (TemplateBroken, None),
+    Fault.COSTLY: (TemplateTooCostly, "use a template that goes over its messages once, and keeps to their length"),
+    Fault.ESCAPES: (TemplateEscapes, "use a template that only reads its messages and writes text"),
+    Fault.REFUSES: (TemplateRefuses, None),
+}
+_LIMITS = Limits()
+
+
 class ChatTemplate:
     """A compiled chat template. Renders as transformers' `apply_chat_template(tokenize=False)` does.
 
@@ -72,29 +83,23 @@ class ChatTemplate:
         *,
         clock: Callable[[], datetime] = datetime.now,
         file: str = TEMPLATE_FILE,
+        limits: Limits = _LIMITS,
     ) -> None:
         """Compile.
 
         Raises:
             TemplateBroken: a syntax error, with its line.
             TemplateEscapes: it names Python internals anywhere, reached or not.
+            TemplateTooCostly: compiling it takes too long.
+            RendererLost: this machine has no process for it.
         """
         self.text = text
         self.special_tokens = dict(special_tokens or {})
+        self._clock = clock
         self._file = file
-        environment = ChatEnvironment(clock)
-        try:
-            tree = environment.parse(text)
-            self.variables = frozenset(meta.find_undeclared_variables(tree))
-            """The names it reads without setting them."""
-            self._forbid_internals(tree)
-            self._template = environment.from_string(text)
-        except jinja2.TemplateSyntaxError as error:
-            raise TemplateBroken(
-                f"the chat template does not parse: {error.message}", where=Location(file, error.lineno)
-            ) from None
-        except (RecursionError, SyntaxError, MemoryError):
-            raise TemplateBroken("the chat template nests too deeply", where=file) from None
+        self._limits = limits
+        self.variables = frozenset(self._asked(Request(text, limits)))
+        """The names it reads without setting them."""
 
     def render(
         self,
@@ -112,57 +117,39 @@ class ChatTemplate:
         Raises:
             InvalidConversation: there are no messages, or one without a role.
             TemplateRefuses: the template does not take this conversation.
-            TemplateBroken: it failed, or looped or grew beyond the limits.
+            TemplateBroken: it failed.
+            TemplateTooCostly: it takes too long, or looped or grew beyond the limits.
             TemplateEscapes: it reached for what is outside its sandbox.
+            RendererLost: this machine has no process for it.
         """
         check_conversation(messages)
-        conversation = [_message(message) for message in messages]
+        try:
+            conversation = [_message(message) for message in messages]
+            extra = {"tools": _plain(list(tools)) if tools else None, **_plain(variables)}
+        except RecursionError:
+            raise InvalidConversation("the conversation nests too deeply") from None
         if continue_final_message:
             add_generation_prompt = False
             _mark_end(conversation)
+        given = {
+            **self.special_tokens,
+            "messages": conversation,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+            **extra,
+        }
+        rendered = self._asked(Request(self.text, self._limits, given, self._clock()))
+        return _cut_at_mark(str(rendered)) if continue_final_message else str(rendered)
+
+    def _asked(self, request: Request) -> str | list[str]:
         try:
-            with limited_rendering():
-                rendered = self._template.render(
-                    **self.special_tokens,
-                    messages=conversation,
-                    tools=_plain(list(tools)) if tools else None,
-                    documents=None,
-                    add_generation_prompt=add_generation_prompt,
-                    **_plain(variables),
-                )
-        except Refusal as error:
-            raise TemplateRefuses(
-                f"the chat template refuses this conversation: {error}", where=self._place(error.__traceback__)
-            ) from None
-        except SecurityError as error:
-            raise TemplateEscapes(
-                f"the chat template tries to leave its sandbox: {error}",
-                where=self._place(error.__traceback__),
-                hint="use a template that only reads its messages and writes text",
-            ) from None
-        except Exception as error:  # noqa: BLE001 - a template can raise whatever Python can
-            raise TemplateBroken(
-                f"the chat template fails: {error or type(error).__name__}", where=self._place(error.__traceback__)
-            ) from None
-        return _cut_at_mark(rendered) if continue_final_message else rendered
-
-    def _forbid_internals(self, tree: nodes.Template) -> None:
-        for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-            name = getattr(node, "attr", None) or getattr(getattr(node, "arg", None), "value", None)
-            if isinstance(name, str) and name.startswith("__"):
-                raise TemplateEscapes(
-                    f"the chat template reaches for Python's `{name}`",
-                    where=Location(self._file, node.lineno),
-                    hint="use a template that only reads its messages and writes text",
-                )
-
-    def _place(self, traceback: TracebackType | None) -> Location:
-        line = None
-        while traceback is not None:
-            if traceback.tb_frame.f_code.co_filename == _COMPILED:
-                line = traceback.tb_lineno
-            traceback = traceback.tb_next
-        return Location(self._file, line)
+            return standing.ask(request)
+        except Failure as failure:
+            error, hint = _ERRORS[failure.fault]
+            prefix = "the chat template refuses this conversation: " if error is TemplateRefuses else ""
+            raise error(f"{prefix}{failure.message}", where=Location(self._file, failure.line), hint=hint) from None
+        except ValueError as error:
+            raise InvalidConversation(f"the conversation cannot be rendered: {error}") from None
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from registry.errors import UserError
 from runtime.model.prompt import ChatTemplate, named, template_names
+from runtime.rendering.sandbox import ChatEnvironment
 
 FOLDER = Path(__file__).parent / "chat_templates"
 HELLO = Path(__file__).parents[3] / "examples" / "hello" / "model" / "chat_template.jinja"
@@ -113,7 +114,7 @@ def test_the_environment_holds_no_less_than_that_of_transformers() -> None:
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     theirs = _compile_jinja_template("{{ 1 }}").environment
-    ours = ChatTemplate("{{ 1 }}")._template.environment
+    ours = ChatEnvironment(datetime.now)
     assert set(theirs.globals) - set(ours.globals) == {"lipsum"}
     assert set(theirs.filters) - set(ours.filters) == {"random"}
     assert (ours.trim_blocks, ours.lstrip_blocks) == (theirs.trim_blocks, theirs.lstrip_blocks)

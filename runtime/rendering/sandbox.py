@@ -1,7 +1,7 @@
-"""The Jinja environment that chat templates run in: nothing to reach, and only so much work and text each time.
+"""The Jinja environment that chat templates run in: nothing to reach, and work, texts and integers are counted.
 
-It renders as `transformers.utils.chat_template_utils` does (5.x), without importing transformers. Which variables
-a template sees, and what its failures mean, is not decided here.
+It renders as `transformers.utils.chat_template_utils` does (5.x), without importing transformers. How much is too much
+stands in `limits`; what failures mean, in `compiled`. What nothing here counts, the clock of the process ends.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import datetime
 from functools import wraps
 from typing import Any, NoReturn
@@ -19,50 +17,33 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 from jinja2 import nodes
-from jinja2.exceptions import SecurityError, TemplateRuntimeError
+from jinja2.exceptions import SecurityError
 from jinja2.parser import Parser
 from jinja2.runtime import Context, Macro
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-MAXIMUM_CHARACTERS = 16 * 1024 * 1024
-"""Of a whole rendering, and of any text made on the way."""
-MAXIMUM_STEPS = 4_000_000
-"""Of one rendering: loop rounds, items of lists made or printed, and calls."""
-_STEPS_OF_A_CALL = 10
-_CHARACTERS_OF_A_STEP = 1024
+from runtime.rendering.budget import TooMuch, check_bits, check_characters, pay_for_text, spend
 
-_steps_left: ContextVar[list[int] | None] = ContextVar("steps_left", default=None)
+_STEPS_OF_A_CALL = 10
 _FILTERS_OF_ITEMS = frozenset(
     {"batch", "count", "default", "dictsort", "first", "groupby", "items", "last", "length", "list", "map", "max"}
     | {"min", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sort", "sum", "unique"}
 )
 """These pass items on and print none."""
 _WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(\*|\d{6,})|\{[^}]*:[^}]*\d{6,}")
-
-
-class TooMuch(TemplateRuntimeError):
-    """A template loops or grows beyond the limits."""
+_WIDTH = re.compile(r"[%:.][^a-zA-Z%{}]*?(\d+)")
+_GROWING_OPERATORS = frozenset({"+", "-", "*", "**", "%"})
 
 
 class Refusal(jinja2.TemplateError):
     """The template itself called `raise_exception`."""
 
 
-@contextmanager
-def limited_rendering() -> Iterator[None]:
-    """Everything rendered inside shares one budget of steps."""
-    token = _steps_left.set([MAXIMUM_STEPS])
-    try:
-        yield
-    finally:
-        _steps_left.reset(token)
-
-
 class ChatEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     """transformers' environment with limits, and an error at an unsafe attribute instead of a silent blank."""
 
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    intercepted_binops = _GROWING_OPERATORS
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         super().__init__(
@@ -95,28 +76,30 @@ class ChatEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         texts, characters = [], 0
         for text in parts:
             characters += len(text)
-            _check_characters(characters)
+            check_characters(characters)
             texts.append(text)
         return "".join(texts)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        _spend(_STEPS_OF_A_CALL)
+        spend(_STEPS_OF_A_CALL)
         method = getattr(__obj, "__wrapped__", __obj)  # str.format comes wrapped
-        _check_call(getattr(method, "__name__", ""), getattr(method, "__self__", None), args, kwargs)
+        name, owner = getattr(method, "__name__", ""), getattr(method, "__self__", None)
+        if name == "join" and args:
+            args = (_listed(args[0]), *args[1:])
+        _check_call(name, owner, args, kwargs)
         return _measured(super().call(__context, __obj, *args, **kwargs))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "*":
             for repeated, times in ((left, right), (right, left)):
-                if isinstance(repeated, str) and isinstance(times, int):
-                    _check_characters(len(repeated) * max(times, 0))
+                if isinstance(repeated, str | bytes) and isinstance(times, int):
+                    check_characters(len(repeated) * max(times, 0))
                 elif isinstance(repeated, list | tuple) and isinstance(times, int):
-                    _spend(len(repeated) * max(times, 0))
+                    spend(len(repeated) * max(times, 0))
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
-            _check_characters(left.bit_length() * max(right, 0))
-        elif operator == "%" and isinstance(left, str):
-            _check_format(left)
-            _printable(right)
+            check_bits(left.bit_length() * max(right, 0))
+        elif operator == "%" and isinstance(left, str | bytes):
+            _check_format(left, right)
         return _measured(super().call_binop(context, operator, left, right))
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> NoReturn:
@@ -198,25 +181,17 @@ def _to_json(
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
-def _spend(steps: int) -> None:
-    left = _steps_left.get()
-    if left is not None:
-        left[0] -= steps
-        if left[0] < 0:
-            raise TooMuch(f"the template takes more than {MAXIMUM_STEPS:,} steps; does it loop without end?")
-
-
 @jinja2.pass_context  # keeps jinja from running it while it compiles
 def _counted(_: Context, iterable: Any) -> Any:
     if isinstance(iterable, Sized):
-        _spend(len(iterable))
+        spend(len(iterable))
         return iterable
     return _counted_items(iterable)
 
 
 def _counted_items(iterable: Iterable[Any]) -> Iterator[Any]:
     for item in iterable:
-        _spend(1)
+        spend(1)
         yield item
 
 
@@ -225,7 +200,9 @@ def _bounded_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
 
     @wraps(function)
     def bounded(*args: Any, **kwargs: Any) -> Any:
-        _spend(_STEPS_OF_A_CALL)
+        spend(_STEPS_OF_A_CALL)
+        if name == "join" and len(args) > takes_context:
+            args = (*args[:takes_context], _listed(args[takes_context]), *args[takes_context + 1 :])
         plain = args[takes_context:]
         _check_call(name, plain[0] if plain else None, plain[1:], kwargs)
         if name not in _FILTERS_OF_ITEMS and plain:
@@ -239,52 +216,71 @@ def _check_call(name: str, owner: Any, args: Sequence[Any], kwargs: Mapping[str,
     """Refuse, before it is made, a text that a single call would make too long."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, int):
-            _check_characters(value)
-    if name == "format" and isinstance(owner, str):
-        _check_format(owner)
-    elif name == "replace" and isinstance(owner, str) and len(args) >= 2:
+            check_characters(value)
+    if name in ("format", "format_map") and isinstance(owner, str):
+        _check_format(owner, [*args, *kwargs.values()])
+    elif name == "replace" and isinstance(owner, str | bytes) and len(args) >= 2:
         old, new = args[:2]
-        if isinstance(old, str) and isinstance(new, str):
-            _check_characters(owner.count(old) * len(new))
+        if isinstance(old, type(owner)) and isinstance(new, type(owner)):
+            check_characters(owner.count(old) * len(new))  # type: ignore[arg-type]
+    elif name == "expandtabs" and isinstance(owner, str | bytes):
+        tab = "\t" if isinstance(owner, str) else b"\t"
+        check_characters(owner.count(tab) * next(_integers(args, kwargs), 8))  # type: ignore[arg-type]
+    elif name == "indent" and isinstance(owner, str):
+        check_characters((owner.count("\n") + 1) * max(_integers(args, kwargs), default=4))
     elif name == "join":
-        filtered = isinstance(owner, list | tuple)
+        filtered = isinstance(owner, list)
         parts, glue = (owner, args[0] if args else "") if filtered else (args[0] if args else (), owner)
-        if isinstance(parts, list | tuple):
-            between = len(glue) if isinstance(glue, str) else 0
-            _check_characters(sum(len(part) + between for part in parts if isinstance(part, str)))
+        between = len(glue) if isinstance(glue, str | bytes) else 0
+        check_characters(sum(len(part) + between for part in parts if isinstance(part, str | bytes)))
 
 
-def _check_format(text: str) -> None:
-    if _WIDE_FORMAT.search(text):
+def _integers(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[int]:
+    return (value for value in (*args, *kwargs.values()) if type(value) is int)
+
+
+def _listed(parts: Any) -> Any:
+    """What is joined, counted and all at once: its length is to be known before."""
+    return list(_counted_items(parts)) if isinstance(parts, Iterable) and not isinstance(parts, str) else parts
+
+
+def _check_format(text: str | bytes, values: Any) -> None:
+    """Refuse a format that prints wide, or a long value at many places."""
+    written = text if isinstance(text, str) else text.decode("latin-1")
+    if _WIDE_FORMAT.search(written):
         raise TooMuch("the template formats to a huge or a computed width")
-
-
-def _check_characters(characters: int) -> None:
-    if characters > MAXIMUM_CHARACTERS:
-        raise TooMuch(f"the template makes a text of more than {MAXIMUM_CHARACTERS:,} characters")
+    places = written.count("%") + written.count("{")
+    widest = max((int(width) for width in _WIDTH.findall(written)), default=0)
+    check_characters(places * max(widest, _printed_characters(values)))
 
 
 def _measured(value: Any) -> Any:
-    if isinstance(value, str):
-        _check_characters(len(value))
-        _spend(len(value) // _CHARACTERS_OF_A_STEP)
+    if isinstance(value, str | bytes):
+        pay_for_text(value)
+    elif isinstance(value, int):
+        check_bits(value.bit_length())
     elif isinstance(value, list | tuple):
-        _spend(len(value))
+        spend(len(value))
     return value
 
 
 def _printable(value: Any) -> Any:
+    _printed_characters(value)
+    return value
+
+
+def _printed_characters(value: Any) -> int:
     """Pay for every item that printing would visit: one list may hold another many times over."""
     pending, characters = [value], 0
     while pending:
         item = pending.pop()
-        if isinstance(item, str):
+        if isinstance(item, str | bytes):
             characters += len(item)
-            _check_characters(characters)
+            check_characters(characters)
         elif isinstance(item, Mapping):
-            _spend(len(item))
+            spend(len(item))
             pending.extend(item.values())
         elif isinstance(item, list | tuple):
-            _spend(len(item))
+            spend(len(item))
             pending.extend(item)
-    return value
+    return characters

@@ -1,0 +1,98 @@
+"""What one rendering may take, and the counting of it. Which operations are counted: `sandbox`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from jinja2.exceptions import TemplateRuntimeError
+
+from runtime.rendering.limits import Limits
+
+_CHARACTERS_OF_A_STEP = 1024
+_MIB = 1024 * 1024
+
+
+class TooMuch(TemplateRuntimeError):
+    """A template loops or grows beyond the limits."""
+
+
+@dataclass(slots=True)
+class _Budget:
+    limits: Limits
+    steps: int
+    bytes: int
+
+
+_NOTHING_MORE = Limits()
+_budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
+
+
+@contextmanager
+def limited(limits: Limits) -> Iterator[None]:
+    """Everything that is compiled or rendered inside shares one budget."""
+    token = _budget.set(_Budget(limits, limits.steps, limits.made_bytes))
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+
+
+def spend(steps: int) -> None:
+    """Pay for loop rounds, calls, and items that are made or printed.
+
+    Raises:
+        TooMuch: that is more than what is left.
+    """
+    budget = _budget.get()
+    if budget is not None:
+        budget.steps -= steps
+        if budget.steps < 0:
+            raise TooMuch(f"the template takes more than {budget.limits.steps:,} steps; does it loop without end?")
+
+
+def pay_for_text(text: str | bytes) -> None:
+    """Pay for a text that was made: its length, and the memory it takes.
+
+    Raises:
+        TooMuch: it is too long, or all texts together take too much.
+    """
+    check_characters(len(text))
+    if len(text) < _CHARACTERS_OF_A_STEP:
+        return
+    spend(len(text) // _CHARACTERS_OF_A_STEP)
+    budget = _budget.get()
+    if budget is not None:
+        budget.bytes -= sys.getsizeof(text)
+        if budget.bytes < 0:
+            raise TooMuch(f"the template makes texts of more than {budget.limits.made_bytes // _MIB:,} MiB in all")
+
+
+def check_characters(characters: int) -> None:
+    """Refuse a text before it is made.
+
+    Raises:
+        TooMuch: it would be too long.
+    """
+    most = _limits().characters
+    if characters > most:
+        raise TooMuch(f"the template makes a text of more than {most:,} characters")
+
+
+def check_bits(bits: int) -> None:
+    """Refuse an integer before it is made.
+
+    Raises:
+        TooMuch: it would be too large.
+    """
+    most = _limits().bits
+    if bits > most:
+        raise TooMuch(f"the template makes an integer of more than {most:,} bits")
+
+
+def _limits() -> Limits:
+    budget = _budget.get()
+    return _NOTHING_MORE if budget is None else budget.limits

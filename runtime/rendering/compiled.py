@@ -1,0 +1,105 @@
+"""One chat template, compiled and rendered where it stands. Only the process of a renderer does so."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import jinja2
+from jinja2 import meta, nodes
+from jinja2.exceptions import SecurityError
+
+from runtime.rendering.budget import TooMuch, limited
+from runtime.rendering.limits import Limits
+from runtime.rendering.messages import Failure, Fault
+from runtime.rendering.sandbox import ChatEnvironment, Refusal
+
+_KEPT_TEMPLATES = 32
+_COMPILED = "<template>"
+
+
+class Compiled:
+    """A template that can be rendered."""
+
+    def __init__(self, text: str) -> None:
+        """Compile.
+
+        Raises:
+            Failure: a syntax error, or it names Python internals anywhere, reached or not.
+        """
+        self._now = datetime.min
+        environment = ChatEnvironment(lambda: self._now)
+        try:
+            tree = environment.parse(text)
+            self.variables = sorted(meta.find_undeclared_variables(tree))
+            """The names it reads without setting them."""
+            _forbid_internals(tree)
+            self._template = environment.from_string(text)
+        except jinja2.TemplateSyntaxError as error:
+            raise Failure(Fault.BROKEN, f"the chat template does not parse: {error.message}", error.lineno) from None
+        except (RecursionError, SyntaxError, MemoryError):
+            raise Failure(Fault.BROKEN, "the chat template nests too deeply") from None
+
+    def render(self, variables: Mapping[str, Any], now: datetime) -> str:
+        """The prompt.
+
+        Raises:
+            Failure: it refuses, fails, reaches out of its sandbox, or takes too much.
+        """
+        self._now = now
+        try:
+            return self._template.render(variables)
+        except MemoryError:
+            raise Failure(Fault.COSTLY, "the chat template takes too much memory") from None
+        except Exception as error:  # noqa: BLE001 - a template can raise whatever Python can
+            raise _failure(error) from None
+
+
+@functools.lru_cache(_KEPT_TEMPLATES)
+def compiled(text: str) -> Compiled:
+    """The template, compiled now or before; raises as `Compiled` does."""
+    return Compiled(text)
+
+
+def variables_of(text: str, limits: Limits) -> list[str]:
+    """The names that a template reads without setting them; raises as `Compiled` does."""
+    with limited(limits):
+        return compiled(text).variables
+
+
+def rendered(text: str, variables: Mapping[str, Any], now: datetime, limits: Limits) -> str:
+    """The prompt that a template makes of its variables; raises as `Compiled` and `Compiled.render` do."""
+    with limited(limits):
+        return compiled(text).render(variables, now)
+
+
+def _failure(error: Exception) -> Failure:
+    line = _line(error.__traceback__)
+    told = str(error) or type(error).__name__
+    match error:
+        case Refusal():
+            return Failure(Fault.REFUSES, told, line)
+        case SecurityError():
+            return Failure(Fault.ESCAPES, f"the chat template tries to leave its sandbox: {told}", line)
+        case TooMuch():
+            return Failure(Fault.COSTLY, told, line)
+    return Failure(Fault.BROKEN, f"the chat template fails: {told}", line)
+
+
+def _line(traceback: TracebackType | None) -> int | None:
+    line = None
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == _COMPILED:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
+
+
+def _forbid_internals(tree: nodes.Template) -> None:
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        name = getattr(node, "attr", None) or getattr(getattr(node, "arg", None), "value", None)
+        if isinstance(name, str) and name.startswith("__"):
+            raise Failure(Fault.ESCAPES, f"the chat template reaches for Python's `{name}`", node.lineno)

@@ -1,0 +1,79 @@
+"""A renderer from inside: one template after the other, each within its time. The side that asks: `renderer`.
+
+Processor time is what counts, so a busy machine refuses nothing. Half as much again as a template may take, and the
+system ends this process, whatever it does: Python hears no signal inside a long multiplication or regular expression.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from runtime.rendering.budget import TooMuch
+from runtime.rendering.compiled import rendered, variables_of
+from runtime.rendering.limits import Limits
+from runtime.rendering.messages import Failure, Fault, Request, encode_answer, receive, send, too_long
+
+MEMORY_BYTES = 2 * 1024 * 1024 * 1024
+"""Of address space, where the system keeps to that (Linux)."""
+_TIMES_TO_THE_END = 1.5
+
+
+class TooLong(TooMuch):
+    """The time of a template is over."""
+
+
+def serve(connection: socket.socket) -> None:
+    """Answer requests until nobody is left to ask."""
+    _limit_memory()
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF, signal.SIGVTALRM})  # masks are inherited
+    try:
+        while (body := receive(connection)) is not None:
+            send(connection, _answer(Request.decode(body)))
+    except ConnectionError:
+        os._exit(1)  # whoever asked ended meanwhile
+
+
+def _answer(request: Request) -> bytes:
+    try:
+        with _timed(request.limits):
+            if request.variables is None or request.now is None:
+                return encode_answer(variables_of(request.text, request.limits))
+            return encode_answer(rendered(request.text, request.variables, request.now, request.limits))
+    except Failure as failure:
+        return encode_answer(failure)
+    except TooMuch as error:
+        return encode_answer(Failure(Fault.COSTLY, str(error)))
+    except MemoryError:
+        return encode_answer(Failure(Fault.COSTLY, "the chat template takes too much memory"))
+
+
+@contextmanager
+def _timed(limits: Limits) -> Iterator[None]:
+    def end(_: int, __: FrameType | None) -> NoReturn:
+        raise TooLong(too_long(limits))
+
+    signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_PROF, limits.seconds * _TIMES_TO_THE_END)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limits.seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _limit_memory() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
+    except (OSError, ValueError):  # macOS takes no limit that is below what is mapped already
+        return

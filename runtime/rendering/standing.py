@@ -1,0 +1,120 @@
+"""The renderers of this process: one stands by from the first template on, more come and go while it is busy."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+
+from runtime.rendering.messages import Failure, Fault, Request, decode_answer, too_long
+from runtime.rendering.renderer import Renderer, RendererLost
+
+_MOST_AT_ONCE = 4
+_ATTEMPTS = 2
+
+
+class Renderers:
+    """For any number of threads. A template that takes too long ends its renderer, and keeps nobody else waiting."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
+        self._idle: list[Renderer] = []
+        self._all: set[Renderer] = set()
+
+    def ask(self, request: Request) -> str | list[str]:
+        """The prompt that a template makes, or the names of the variables that it reads.
+
+        Raises:
+            Failure: the template is at fault.
+            RendererLost: no process can be had, or it is ended again and again from outside.
+            ValueError: the variables are no plain data, or nest too deeply.
+        """
+        body = request.encode()
+        how = ""
+        for _ in range(_ATTEMPTS):
+            with self._places:
+                renderer = self._take()
+                try:
+                    answer = renderer.ask(body)
+                    if answer is not None:
+                        return decode_answer(answer)
+                    how = renderer.kill()
+                finally:
+                    self._give_back(renderer)
+            if renderer.was_timed_out:
+                raise Failure(Fault.COSTLY, too_long(request.limits))
+        raise RendererLost(
+            f"the process that renders chat templates ended {how}",
+            hint="it may have run out of memory, or the template breaks Python itself",
+        )
+
+    def process_ids(self) -> list[int]:
+        """Of the processes that there are."""
+        with self._lock:
+            return [renderer.process_id for renderer in self._all]
+
+    def close(self) -> None:
+        """End all that stand by; those at work are ended at once."""
+        with self._lock:
+            idle, busy = list(self._idle), self._all.difference(self._idle)
+            self._idle.clear()
+            self._all.clear()
+        for renderer in idle:
+            renderer.close()
+        for renderer in busy:
+            renderer.kill()
+
+    def forsake(self) -> None:
+        """Close this process's ends of what belongs to the one that it was forked from."""
+        for renderer in self._all:
+            renderer.forsake()
+
+    def _take(self) -> Renderer:
+        with self._lock:
+            while self._idle:
+                renderer = self._idle.pop()
+                if renderer.alive:
+                    return renderer
+                self._bury(renderer)
+        renderer = Renderer()
+        with self._lock:
+            self._all.add(renderer)
+        return renderer
+
+    def _give_back(self, renderer: Renderer) -> None:
+        with self._lock:
+            if renderer in self._all and renderer.alive and not self._idle:
+                self._idle.append(renderer)
+                return
+        self._bury(renderer)
+
+    def _bury(self, renderer: Renderer) -> None:
+        self._all.discard(renderer)
+        renderer.close()
+
+
+_renderers = Renderers()
+_forsaken: list[Renderers] = []
+
+
+def ask(request: Request) -> str | list[str]:
+    """As `Renderers.ask`, of those of this process."""
+    return _renderers.ask(request)
+
+
+def process_ids() -> list[int]:
+    """As `Renderers.process_ids`, of those of this process."""
+    return _renderers.process_ids()
+
+
+def _begin_anew() -> None:
+    """After a fork: another process's renderers are not to be asked, nor kept alive by this one."""
+    global _renderers
+    _renderers.forsake()
+    _forsaken.append(_renderers)  # or Python would complain that their processes were never waited for
+    _renderers = Renderers()
+
+
+atexit.register(lambda: _renderers.close())
+os.register_at_fork(after_in_child=_begin_anew)
