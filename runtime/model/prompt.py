@@ -60,12 +60,6 @@ class UnknownTemplate(UserError):
     code = "unknown-template"
 
 
-_ERRORS: Mapping[Fault, tuple[type[UserError], str | None]] = {
-    Fault.BROKEN: (TemplateBroken, None),
-    Fault.COSTLY: (TemplateTooCostly, "use a template that goes over its messages once, and keeps to their length"),
-    Fault.ESCAPES: (TemplateEscapes, "use a template that only reads its messages and writes text"),
-    Fault.REFUSES: (TemplateRefuses, None),
-}
 _LIMITS = Limits()
 
 
@@ -145,11 +139,29 @@ class ChatTemplate:
         try:
             return standing.ask(request)
         except Failure as failure:
-            error, hint = _ERRORS[failure.fault]
-            prefix = "the chat template refuses this conversation: " if error is TemplateRefuses else ""
-            raise error(f"{prefix}{failure.message}", where=Location(self._file, failure.line), hint=hint) from None
+            raise _error(failure, Location(self._file, failure.line)) from None
         except ValueError as error:
             raise InvalidConversation(f"the conversation cannot be rendered: {error}") from None
+
+
+def _error(failure: Failure, where: Location) -> UserError:
+    match failure.fault:
+        case Fault.REFUSES:
+            return TemplateRefuses(f"the chat template refuses this conversation: {failure.message}", where=where)
+        case Fault.ESCAPES:
+            return TemplateEscapes(
+                failure.message,
+                where=where,
+                hint="use a template that only reads its messages and writes text",
+            )
+        case Fault.COSTLY:
+            return TemplateTooCostly(
+                failure.message,
+                where=where,
+                hint="use a template that goes over its messages once, and builds no long texts or numbers on the way",
+            )
+        case Fault.BROKEN:
+            return TemplateBroken(failure.message, where=where)
 
 
 @functools.cache

@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from registry.errors import MlxbuildError
 from runtime.engine.options import InvalidOption
+from runtime.model.prompt import TemplateTooCostly
 from runtime.protocol.events import Chunk, Event
 from runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
 from runtime.runner.client import Runner
@@ -84,3 +86,22 @@ import runtime.runner.client, runtime.scheduler.residency
 print([name for name in ("mlx", "mlx.core", "mlx_lm", "transformers", "tokenizers", "numpy") if name in sys.modules])
 """
     assert fresh_python(script).strip() == "[]"
+
+
+def test_a_template_without_end_is_refused_and_others_are_answered_meanwhile(
+    loop: asyncio.Runner, runner: Runner
+) -> None:
+    bomb = "{% for a in range(99999) %}{% set x = ('a' * 4000000) | upper %}{% endfor %}"
+    endless = ChatRequest(({"role": "user", "content": "Hi"},), template=bomb)
+
+    async def both() -> tuple[MlxbuildError, bool]:
+        refused = asyncio.create_task(runner.prompt(PromptRequest(endless)))
+        await runner.prompt(PromptRequest(QUESTION))
+        was_first = not refused.done()
+        with pytest.raises(TemplateTooCostly, match="processor time") as raised:
+            await refused
+        return raised.value, was_first
+
+    error, was_first = loop.run(both())
+    assert error.where == "template"
+    assert was_first

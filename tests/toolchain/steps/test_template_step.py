@@ -13,7 +13,14 @@ from registry.digest import Blob, Digest
 from registry.errors import Location, MlxbuildError
 from registry.store.layout import Store
 from runtime.model.facts import ModelFacts
-from runtime.model.prompt import TemplateBroken, TemplateEscapes, TemplateRefuses, UnknownTemplate, named
+from runtime.model.prompt import (
+    TemplateBroken,
+    TemplateEscapes,
+    TemplateRefuses,
+    TemplateTooCostly,
+    UnknownTemplate,
+    named,
+)
 from tests.runtime.tiny_folders import byte_tokenizer
 from toolchain.graph.action import ActionRecord
 from toolchain.steps.port import StepContext
@@ -192,9 +199,10 @@ def test_the_parser_that_the_tokenizer_names_wins(run: Run) -> None:
             "text",
             ENDLESS,
             {},
-            TemplateBroken,
+            TemplateTooCostly,
             ...,
         ),
+        ("text", "{{ ('a' * 400000) | wordwrap(1) }}", {}, TemplateTooCostly, ...),
         ("named", "chatlm", {}, UnknownTemplate, ...),
         ("inherit", "", {"tokenizer_config.json": b"{"}, UnreadableConfiguration, "tokenizer_config.json"),
         ("inherit", "", {"config.json": b"[]"}, UnreadableConfiguration, "config.json"),
