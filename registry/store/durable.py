@@ -32,7 +32,9 @@ def _named(error: OSError, path: Path | str) -> StoreFailure:
     where = str(path)
     if error.errno in _FULL:
         return DiskFull(
-            f"the disk is full: {reason}", where=where, hint="free some space, or run `mlxbuild gc`, and try again"
+            f"the disk is full: {reason}",
+            where=where,
+            hint="free some space and try again: `mlxbuild rm` and `mlxbuild gc` work on a full disk, too",
         )
     if error.errno in _READ_ONLY:
         return StoreReadOnly(

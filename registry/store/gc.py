@@ -76,7 +76,7 @@ def collect(
 
     Kept are: what tags and `roots` reach; manifests whose `subject` is kept, with all they reach; blobs younger
     than `grace_seconds`; and soft roots, the most recently used first, as long as the whole store stays within
-    `budget_bytes` (None: all of them). A crash in the middle leaves a valid store.
+    `budget_bytes` (None: all of them). A crash in the middle leaves a valid store. It works on a full disk.
 
     Raises:
         DamagedTag: a tagged manifest cannot be read, so nobody knows what it needs; nothing was deleted.
@@ -251,6 +251,7 @@ def _delete(store: Store, blobs: list[Blob], folders: Iterable[Path]) -> None:
     store.tags.forget(blob.digest for blob in blobs)
     for blob in blobs:
         store.remove(blob.digest)
+    store.tags.keep_reserve()
 
 
 def _remove_tree(path: Path) -> None:

@@ -15,8 +15,9 @@ from registry.errors import UserError
 from registry.home import Home
 from registry.reference import InvalidReference, Reference
 from registry.store.durable import replace_file
-from registry.store.errors import StoreFailure
+from registry.store.errors import DiskFull, StoreFailure
 from registry.store.leases import exclusive_file
+from registry.store.reserve import Reserve
 
 INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -43,7 +44,8 @@ class Descriptor:
 class TagTable:
     """The tags of one store. Every change is one atomic replacement of index.json.
 
-    Entries, annotations and keys that others wrote there are kept as they are.
+    Entries, annotations and keys that others wrote there are kept as they are. To take names away works on a full
+    disk, too, by the room that is kept in reserve.
     """
 
     def __init__(self, home: Home) -> None:
@@ -51,6 +53,7 @@ class TagTable:
         self._path = home.store / "index.json"
         self._lock = home.cache / "locks" / "index"
         self._temporary = home.cache / "tmp"
+        self._reserve = Reserve(home.cache / "reserve")
 
     def create(self) -> None:
         """Write an empty table unless there is one.
@@ -108,7 +111,7 @@ class TagTable:
                 raise UnknownReference(f"`{store_name}` is not in the store", hint=hint)
             return kept
 
-        self._update(without)
+        self._update(without, removes=True)
 
     def items(self) -> list[tuple[str, Descriptor]]:
         """Every tag, by name.
@@ -167,7 +170,12 @@ class TagTable:
     def forget(self, digests: Iterable[Digest]) -> None:
         """Drop every entry, named or not, of some manifests that garbage collection is about to delete."""
         gone = {str(digest) for digest in digests}
-        self._update(lambda entries: [entry for entry in entries if entry.get("digest") not in gone])
+        self._update(lambda entries: [entry for entry in entries if entry.get("digest") not in gone], removes=True)
+
+    def keep_reserve(self) -> None:
+        """Have room in reserve for the next removal, where the disk has room again."""
+        with suppress(OSError):
+            self._reserve.keep(2 * self._path.stat().st_size)
 
     def _items(self, stamp: tuple[int, int, int] | None) -> list[tuple[str, Descriptor]]:
         """Servers ask for every request: a file that is the same one still is not read again."""
@@ -177,13 +185,18 @@ class TagTable:
             known = _known[self._path] = (stamp, items)
         return list(known[1])
 
-    def _update(self, change: Callable[[list[Entry]], list[Entry]]) -> None:
+    def _update(self, change: Callable[[list[Entry]], list[Entry]], *, removes: bool = False) -> None:
         with exclusive_file(self._lock):
             index = self._read()
             before = index["manifests"]
             after = change(list(before))
             if after != before:
-                self._write({**index, "manifests": after})
+                try:
+                    self._write({**index, "manifests": after})
+                except DiskFull:
+                    if not removes or not self._reserve.release():
+                        raise
+                    self._write({**index, "manifests": after})
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -210,6 +223,7 @@ class TagTable:
     def _write(self, index: dict[str, Any]) -> None:
         data = json.dumps(index, indent=2, ensure_ascii=False).encode() + b"\n"
         replace_file(self._path, data, temporary_folder=self._temporary)
+        self.keep_reserve()
 
 
 _known: dict[Path, tuple[tuple[int, int, int] | None, list[tuple[str, Descriptor]]]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from runtime.runner.environment import least_environment
 from runtime.runner.scratch import Scratch
+
+_KERNELS_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ async def spawn(scratch_root: Path) -> Spawned:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=least_environment(os.environ, scratch.folder),
+            env=least_environment(os.environ, scratch.folder) | _without_compiling(scratch.folder),
             start_new_session=True,  # an interrupt at the terminal is for the server, which ends its runners
         )
         reader, writer = await asyncio.open_unix_connection(sock=ours)
@@ -74,3 +77,9 @@ async def spawn(scratch_root: Path) -> Spawned:
     finally:
         theirs.close()
     return Spawned(process, reader, writer, scratch)
+
+
+def _without_compiling(folder: Path) -> dict[str, str]:
+    """MLX cannot keep the kernels that it compiles for a CPU of Linux on a full disk; without, it computes the same."""
+    fits = sys.platform != "linux" or shutil.disk_usage(folder).free >= _KERNELS_BYTES
+    return {} if fits else {"MLX_DISABLE_COMPILE": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def log_to(destination: Path | None, *, level: str, file_bytes: int, files: int)
         handler = logging.StreamHandler(sys.stderr)
     else:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        handler = RotatingFileHandler(destination, maxBytes=file_bytes, backupCount=files, encoding="utf-8", delay=True)
+        handler = _File(destination, maxBytes=file_bytes, backupCount=files, encoding="utf-8", delay=True)
     added = [structlog.stdlib.ExtraAdder()]  # what other libraries' records carry besides their message
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=added, processors=_PROCESSORS))
     root = logging.getLogger()
@@ -42,6 +43,31 @@ def log_to(destination: Path | None, *, level: str, file_bytes: int, files: int)
     for name in ("sanic.root", "sanic.error", "sanic.access", "sanic.server", "sanic.websockets"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+
+
+class _File(RotatingFileHandler):
+    """Where the disk refuses it says so once on stderr, and goes on when there is room again."""
+
+    _refused = False
+    _told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._refused = False
+        super().emit(record)
+        self._told = self._told and self._refused
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._refused = True
+        if not self._told:
+            self._told = True
+            with suppress(OSError):
+                sys.stderr.write(
+                    f"warning: the log cannot be written to: {error.strerror or error} ({self.baseFilename})\n"
+                )
 
 
 def log_request(observed: Observed) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from registry.artifact import folder, modelpack, verification
+from registry.artifact import folder, modelpack, referrers, verification
 from registry.artifact.files import ArtifactFile, FileRole
 from registry.digest import Blob, Digest
 from registry.home import Home
@@ -22,7 +21,7 @@ from registry.store.errors import DiskFull, StoreFailure, StoreReadOnly
 from registry.store.gc import collect
 from registry.store.layout import Store
 from registry.store.tags import Descriptor
-from tests import real_parts
+from tests.disks import fill, make_read_only, small_disk
 
 DISK_BYTES = 2 * 1024 * 1024
 
@@ -30,26 +29,15 @@ DISK_BYTES = 2 * 1024 * 1024
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A real filesystem of 2 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", disk]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        real_parts.missing("a small disk", "mounting one needs Linux, root and CAP_SYS_ADMIN")
-    try:
+    with small_disk(tmp_path / "disk", str(DISK_BYTES)) as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
-
-
-def make_read_only(disk: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
 
 
 def describe(blob: Blob) -> Descriptor:
     return Descriptor(blob.digest, blob.size_bytes, "application/octet-stream")
 
 
-def fill(store: Store) -> list[Blob]:
+def put_until_full(store: Store) -> list[Blob]:
     """Blobs of 64 KiB, until no more fits."""
     blobs: list[Blob] = []
 
@@ -66,12 +54,12 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(tiny_disk: Path) -> None
     store = Store.open(Home(tiny_disk / "home"))
     kept = store.put(b"kept" * 1000)
     store.tags.set({"kept:latest": describe(kept)})
-    loose = fill(store)
+    loose = put_until_full(store)
     assert len(loose) > 16
     with pytest.raises(DiskFull) as caught, store.writer() as writer:
         writer.write(b"x" * DISK_BYTES)
     assert caught.value.exit_code == 6
-    assert "mlxbuild gc" in (caught.value.hint or "")
+    assert "`mlxbuild rm` and `mlxbuild gc` work" in (caught.value.hint or "")
     assert list((store.home.cache / "tmp").iterdir()) == []
     for blob in store.blobs():
         store.verify(blob.digest)
@@ -85,15 +73,57 @@ def test_tags_on_a_full_disk_stay_as_they_were(tiny_disk: Path) -> None:
     store = Store.open(Home(tiny_disk / "home"))
     kept = store.put(b"kept")
     store.tags.set({"kept:latest": describe(kept)})
-    fill(store)
-    with (tiny_disk / "ballast").open("ab", buffering=0) as ballast, suppress(OSError):
-        while True:
-            ballast.write(b"x")
+    fill(tiny_disk)
     before = (store.home.store / "index.json").read_bytes()
     with pytest.raises(DiskFull):
         store.tags.set({f"kept:t{number}": describe(kept) for number in range(100)})
     assert (store.home.store / "index.json").read_bytes() == before
     assert list((store.home.cache / "tmp").iterdir()) == []
+
+
+def test_names_are_taken_away_and_garbage_is_collected_on_a_full_disk(
+    tiny_disk: Path, description: modelpack.ArtifactDescription
+) -> None:
+    store = Store.open(Home(tiny_disk / "home"))
+    for number in range(3):
+        weights = store.put(bytes([number]) * 100_000)
+        artifact = modelpack.build(store, description, [ArtifactFile("weights", FileRole.WEIGHT, weights)])
+        store.tags.set({f"kept:t{number}": modelpack.tag_descriptor(artifact)})
+        referrers.attach(store, artifact.digest, b"evidence", "application/test", {})  # which is listed without a name
+    for left in (2, 1, 0):
+        ballast = fill(tiny_disk)
+        store.tags.remove(f"kept:t{left}")
+        fill(tiny_disk)
+        assert collect(store, grace_seconds=0).freed_bytes > 100_000
+        assert len(store.tags.items()) == left
+        assert len(store.tags.entries()) == 2 * left
+        assert store.put(b"there is room again").size_bytes
+        ballast.unlink()
+
+
+def test_the_room_for_removals_grows_with_the_tags(tiny_disk: Path) -> None:
+    store = Store.open(Home(tiny_disk / "home"))
+    blob = store.put(b"kept")
+    names = [f"kept:t{number}" for number in range(1500)]
+    store.tags.set(dict.fromkeys(names, describe(blob)))
+    assert (store.home.store / "index.json").stat().st_size > 200_000
+    fill(tiny_disk)
+    for name in names[:3]:
+        store.tags.remove(name)
+    assert len(store.tags.items()) == 1497
+
+
+def test_without_room_in_reserve_a_full_disk_keeps_names_and_says_so(tiny_disk: Path) -> None:
+    store = Store.open(Home(tiny_disk / "home"))
+    store.tags.set({"kept:latest": describe(store.put(b"kept"))})
+    (store.home.cache / "reserve").unlink()  # as in a home of before, or one whose cache was deleted
+    ballast = fill(tiny_disk)
+    with pytest.raises(DiskFull):
+        store.tags.remove("kept:latest")
+    assert [name for name, _ in store.tags.items()] == ["kept:latest"]
+    ballast.unlink()
+    store.tags.remove("kept:latest")
+    assert (store.home.cache / "reserve").stat().st_size > 0
 
 
 def test_a_file_size_limit_is_a_full_disk(store: Store) -> None:
@@ -158,11 +188,7 @@ def test_a_home_that_cannot_be_made_is_named(tiny_disk: Path) -> None:
 def test_a_store_and_cache_on_two_disks_are_refused(tiny_disk: Path, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     store = Store.open(home)
-    for part in ("tmp", "locks"):
-        for path in (home.cache / part).iterdir():
-            path.unlink()
-        (home.cache / part).rmdir()
-    home.cache.rmdir()
+    shutil.rmtree(home.cache)
     home.cache.symlink_to(tiny_disk)
     with pytest.raises(StoreFailure, match="two filesystems"):
         store.put(b"data")

@@ -1,4 +1,4 @@
-"""Random histories of a store, with crashes and damage, against a plain model of what it must hold."""
+"""Random histories of a store, with crashes, damage and full disks, against a plain model of what it must hold."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,10 @@ from registry.artifact import modelpack
 from registry.artifact.files import ArtifactFile, FileRole
 from registry.digest import Blob, Digest
 from registry.home import Home
-from registry.store.errors import BlobCorrupt
+from registry.store.errors import BlobCorrupt, DiskFull
 from registry.store.gc import DamagedTag, collect
 from registry.store.layout import Store
+from tests.disks import fill, small_disk
 
 CrashBefore = Callable[[int, Path, Callable[[], object]], bool]
 
@@ -37,17 +39,24 @@ steps = st.none() | st.integers(0, 25)
 """Before which effect on the disk the process dies; None lets it live."""
 
 
+def unless_full(work: Callable[[], object]) -> None:
+    with suppress(DiskFull):
+        work()
+
+
 def artifact_of(store: Store, contents: tuple[bytes, ...]) -> Blob:
     description = modelpack.ArtifactDescription("n", "1", "n", Digest.of_bytes(b"s"), Digest.of_bytes(b"l"))
     files = [ArtifactFile(f"f{number}", FileRole.DOC, store.put(data)) for number, data in enumerate(contents)]
     return modelpack.build(store, description, files)
 
 
-def machine(crash_before: CrashBefore) -> type[RuleBasedStateMachine]:
+def machine(crash_before: CrashBefore, disk: Path, *, fills: bool = False) -> type[RuleBasedStateMachine]:
     class Stores(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
-            self.root = Path(tempfile.mkdtemp(prefix="mlxbuild-states-"))
+            self.root = Path(tempfile.mkdtemp(prefix="states-", dir=disk))
+            self.ballast: Path | None = None
+            """Fills the disk, if it is full."""
             self.store = Store.open(Home(self.root / "home"))
             self.sound: dict[Digest, bytes] = {}
             """Blobs that must read back."""
@@ -60,15 +69,27 @@ def machine(crash_before: CrashBefore) -> type[RuleBasedStateMachine]:
         @initialize()
         def artifact_to_begin_with(self) -> None:
             self.build((b"one", b"two"), None)
+            (manifest,) = self.needs
+            descriptor = modelpack.tag_descriptor(Blob(manifest, self.store.size(manifest)))
+            self.store.tags.set({"a:latest": descriptor, "b:latest": descriptor})
+            self.tags = dict.fromkeys(["a:latest", "b:latest"], manifest)
 
-        def run(self, step: int | None, work: Callable[[], object]) -> bool:
-            """Whether the work was done, rather than cut off by a crash."""
+        def run(self, step: int | None, work: Callable[[], object], *, removes: bool = False) -> bool:
+            """Whether the work was done for sure, rather than cut off by a crash, or perhaps refused by a full disk."""
+            sure = self.ballast is None or (removes and self.has_room_to_remove())
+            attempt = work if sure else lambda: unless_full(work)
             if step is None:
-                work()
-                return True
-            done = not crash_before(step, self.root, work)
+                attempt()
+                return sure
+            done = not crash_before(step, self.root, attempt)
             self.store = Store.open(Home(self.root / "home"))
-            return done
+            return done and sure
+
+        def has_room_to_remove(self) -> bool:
+            """Processes that die leave unfinished writes behind, which can use up what was in reserve."""
+            reserve = self.root / "home" / "cache" / "reserve"
+            kept_bytes = reserve.stat().st_size if reserve.exists() else 0
+            return shutil.disk_usage(disk).free + kept_bytes >= 16 * 1024
 
         def adopt(self, data: bytes) -> None:
             """What a put leaves: a sound blob, unless a damaged one of the right size was there."""
@@ -127,7 +148,7 @@ def machine(crash_before: CrashBefore) -> type[RuleBasedStateMachine]:
             name = data.draw(st.sampled_from(sorted(self.tags)))
             before = dict(self.tags)
             after = {other: digest for other, digest in before.items() if other != name}
-            done = self.run(step, lambda: self.store.tags.remove(name))
+            done = self.run(step, lambda: self.store.tags.remove(name), removes=True)
             self.tags = {name: descriptor.digest for name, descriptor in self.store.tags.items()}
             assert self.tags == after if done else self.tags in (before, after)
 
@@ -139,7 +160,7 @@ def machine(crash_before: CrashBefore) -> type[RuleBasedStateMachine]:
                     collect(self.store, grace_seconds=0)
                 return
             reached = {digest for manifest in self.tags.values() for digest in self.needs[manifest]} & before
-            done = self.run(step, lambda: collect(self.store, grace_seconds=0))
+            done = self.run(step, lambda: collect(self.store, grace_seconds=0), removes=True)
             left = {blob.digest for blob in self.store.blobs()}
             assert left == reached if done else reached <= left <= before
             self.sound = {digest: data for digest, data in self.sound.items() if digest in left}
@@ -155,7 +176,19 @@ def machine(crash_before: CrashBefore) -> type[RuleBasedStateMachine]:
             path.write_bytes(right[:-1] if shorten else bytes([right[0] ^ 1]) + right[1:])
             self.damaged[digest] = right
 
-        @precondition(lambda self: self.damaged)
+        @precondition(lambda self: fills and self.ballast is None)
+        @rule()
+        def fill_the_disk(self) -> None:
+            self.ballast = fill(disk)
+
+        @precondition(lambda self: self.ballast is not None)
+        @rule()
+        def make_room(self) -> None:
+            assert self.ballast is not None
+            self.ballast.unlink()
+            self.ballast = None
+
+        @precondition(lambda self: self.damaged and self.ballast is None)
         @rule(data=st.data())
         def heal(self, data: st.DataObject) -> None:
             digest = data.draw(st.sampled_from(sorted(self.damaged)))
@@ -199,18 +232,44 @@ def machine(crash_before: CrashBefore) -> type[RuleBasedStateMachine]:
             assert all(re.fullmatch("[0-9a-f]{64}", path.name) for path in (layout / "blobs" / "sha256").iterdir())
 
         def teardown(self) -> None:
+            if self.ballast is not None:
+                self.make_room()
             shutil.rmtree(self.root)
 
     return Stores
 
 
-def test_any_history_with_crashes_and_damage(crash_before: CrashBefore) -> None:
-    run_state_machine_as_test(
-        machine(crash_before),
-        settings=settings(
-            max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+SETTINGS = settings(max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def test_any_history_with_crashes_and_damage(crash_before: CrashBefore, tmp_path: Path) -> None:
+    run_state_machine_as_test(machine(crash_before, tmp_path), settings=SETTINGS)
+
+
+def test_any_history_on_a_disk_that_fills(crash_before: CrashBefore, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        run_state_machine_as_test(machine(crash_before, disk, fills=True), settings=SETTINGS)
+
+
+def test_a_crash_at_any_step_of_a_removal_on_a_full_disk(crash_before: CrashBefore, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        step, crashed = 0, True
+        while crashed:
+            store = Store.open(Home(disk / str(step)))
+            artifact = artifact_of(store, (b"one", b"two"))
+            store.tags.set(dict.fromkeys(["a:latest", "a:x"], modelpack.tag_descriptor(artifact)))
+            ballast = fill(disk)
+            crashed = crash_before(step, disk, lambda store=store: store.tags.remove("a:x"))  # type: ignore[misc]
+            names = {name for name, _ in store.tags.items()}
+            assert "a:latest" in names
+            assert not ({"a:latest"} < names and not crashed)
+            for name in sorted(names):
+                store.tags.remove(name)
+            assert len(collect(store, grace_seconds=0).removed) == 4
+            ballast.unlink()
+            shutil.rmtree(store.home.root)
+            step += 1
+        assert step > 5
 
 
 def test_a_crash_at_any_step_of_making_a_store(tmp_path: Path, crash_before: CrashBefore) -> None:
