@@ -19,16 +19,6 @@ Admission = tuple[str, Stamp]
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
-    """The use of a loaded model, for one request."""
-
-    runner: Runner
-    digest: Digest
-    load_seconds: float
-    """Waiting and loading; next to nothing when it was there."""
-
-
-@dataclass(frozen=True, slots=True)
 class Resident:
     """A model in memory."""
 

@@ -29,10 +29,11 @@ from runtime.scheduler.deaths import Deaths
 from runtime.scheduler.drafts import Drafts
 from runtime.scheduler.errors import ServerBusy, ServerStopping
 from runtime.scheduler.keep_alive import KeepAlive
+from runtime.scheduler.lease import Lease
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.loading import Admit, Loading
 from runtime.scheduler.need import PROCESS_BYTES
-from runtime.scheduler.place import Admission, Lease, Place, Resident
+from runtime.scheduler.place import Admission, Place, Resident
 from runtime.scheduler.room import Claim, Room
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -88,15 +89,20 @@ class Residency:
         """
         began = time.perf_counter()
         parsed = Reference.parse(reference)
-        place = await self._take(parsed)
-        try:
+
+        async def take() -> Place:
+            place = await self._take(parsed)
             place.pinned = place.pinned or str(parsed) in self._pinned
             if keep_alive is not None:
                 place.keep_alive = keep_alive
-            assert place.runner is not None
-            yield Lease(place.runner, place.digest, time.perf_counter() - began)
+            return place
+
+        lease = Lease(await take(), time.perf_counter() - began, take)
+        try:
+            yield lease
         finally:
-            self._release(place)
+            for place in lease.places:
+                self._release(place)
 
     async def pin(self, reference: str) -> None:
         """Load a model, and never let what has this name go for others or for age; only `unload` does that."""

@@ -13,7 +13,7 @@ from sanic import Request
 from runtime.protocol.events import Chunk, Embeddings, Progress, Prompt
 from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest
 from runtime.scheduler.keep_alive import KeepAlive
-from runtime.scheduler.place import Lease
+from runtime.scheduler.lease import Lease
 from runtime.server.application import application_of
 from runtime.server.names import find_model
 
@@ -48,7 +48,7 @@ class AskedModel:
         asked = time.perf_counter()
         question = self._bounded(question)
         has_begun = False
-        async with contextlib.aclosing(self.lease.runner.answer(question)) as events:
+        async with contextlib.aclosing(self.lease.answer(question)) as events:
             async for event in events:
                 if isinstance(event, Chunk):
                     if not has_begun:
@@ -70,7 +70,7 @@ class AskedModel:
         Raises:
             MlxbuildError: the request is refused, or fails.
         """
-        embeddings = await self.lease.runner.embed(question)
+        embeddings = await self.lease.embed(question)
         self._metrics.embedded(self.name, embeddings.prompt_tokens)
         return embeddings
 
@@ -80,7 +80,7 @@ class AskedModel:
         Raises:
             MlxbuildError: the request is refused.
         """
-        return await self.lease.runner.prompt(question)
+        return await self.lease.prompt(question)
 
 
 @contextlib.asynccontextmanager
@@ -97,6 +97,11 @@ async def asked_model(request: Request, name: str, keep_alive: KeepAlive | None 
     metrics: Metrics = request.app.ctx.metrics
     request.ctx.model = str(reference)
     async with application.residency.lease(str(reference), keep_alive=keep_alive) as lease:
-        if lease.load_seconds > _LOADED_AT_ONCE_SECONDS:
-            metrics.loaded(str(reference), lease.load_seconds)
-        yield AskedModel(str(reference), lease, metrics, application.settings.context_length)
+        waited_seconds = lease.load_seconds
+        if waited_seconds > _LOADED_AT_ONCE_SECONDS:
+            metrics.loaded(str(reference), waited_seconds)
+        try:
+            yield AskedModel(str(reference), lease, metrics, application.settings.context_length)
+        finally:
+            if lease.load_seconds > waited_seconds:  # its process had died
+                metrics.loaded(str(reference), lease.load_seconds - waited_seconds)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from runtime.protocol.answers import Answer, ScoredToken
 from runtime.protocol.events import Chunk, Ending, TokenScore
+from runtime.scheduler.lease import Lease
 from runtime.server.native.messages import written_calls
 
 
@@ -36,9 +37,9 @@ def in_message(text: str, thinking: str, tool_calls: list[dict[str, Any]]) -> di
 class AnswerWriter:
     """One answer, on its way into JSON objects."""
 
-    def __init__(self, model: str, form: Form, *, begun: float, load_seconds: float) -> None:
+    def __init__(self, model: str, form: Form, *, begun: float, lease: Lease) -> None:
         """`model` is the name as the client wrote it; `begun` is `time.perf_counter()` when the request came."""
-        self._model, self._form, self._begun, self._load_seconds = model, form, begun, load_seconds
+        self._model, self._form, self._begun, self._lease = model, form, begun, lease
         self._answer = Answer()
 
     def piece(self, chunk: Chunk) -> dict[str, Any] | None:
@@ -76,7 +77,7 @@ class AnswerWriter:
             counts["context"] = list(ending.tokens)
         figures = {
             "total_duration": nanoseconds(time.perf_counter() - self._begun),
-            "load_duration": max(1, nanoseconds(self._load_seconds)),
+            "load_duration": max(1, nanoseconds(self._lease.load_seconds)),
             "prompt_eval_count": ending.prompt_tokens,
             "prompt_eval_duration": nanoseconds(ending.prompt_seconds),
             "eval_count": ending.answer_tokens,

@@ -58,7 +58,7 @@ async def answer(
     begun: float,
 ) -> HTTPResponse | None:
     """Answer as a stream, or in one piece."""
-    writer = AnswerWriter(body.echoed, form, begun=begun, load_seconds=asked.lease.load_seconds)
+    writer = AnswerWriter(body.echoed, form, begun=begun, lease=asked.lease)
     async with contextlib.aclosing(asked.answer(question)) as events:
         if not body.stream:
             async for event in events:

@@ -12,6 +12,7 @@ from registry.store.tags import Descriptor
 from runtime.protocol.events import Chunk
 from runtime.protocol.requests import CompletionRequest
 from runtime.runner.client import Runner
+from runtime.scheduler.lease import Lease
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.residency import Residency
 
@@ -35,7 +36,7 @@ async def residency(store: Store, limits: Limits | None = None) -> AsyncIterator
         assert models.waiting == 0
 
 
-async def answer(runner: Runner, tokens: int = 3) -> None:
+async def answer(runner: Runner | Lease, tokens: int = 3) -> None:
     """Have it answer something."""
     *_, last = [event async for event in runner.answer(CompletionRequest("hello", options={"max_tokens": tokens}))]
     assert isinstance(last, Chunk)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
 from registry.digest import Digest
 from registry.reference import Reference
 from registry.store.layout import Store
+from runtime.protocol.requests import CompletionRequest
 from runtime.runner.client import Runner
 from runtime.runner.errors import RunnerDied
 from runtime.scheduler.deaths import MOST, REST_SECONDS, Deaths
@@ -78,6 +81,54 @@ def test_who_dies_with_every_request_is_refused_until_it_is_unloaded(hello_store
             await models.unload(INT4)
             async with models.lease(INT4) as lease:
                 await answer(lease.runner)
+
+    asyncio.run(scenario())
+
+
+def test_who_crashes_by_itself_is_tried_twice_for_a_request_and_refused_after_some_deaths(
+    hello_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = tmp_path / "loads"
+    program = tmp_path / "program"
+    # Called as `program -I -m runtime.runner DESCRIPTOR PARENT`.
+    program.write_text(f"""#!{sys.executable}
+import os, runpy, sys
+from runtime.engine.schedule import Schedule
+with open({str(loads)!r}, "a") as file:
+    file.write("1")
+Schedule.tick = lambda self: os.abort()
+sys.argv[1:] = sys.argv[4:]
+runpy.run_module("runtime.runner", run_name="__main__")
+""")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+    async def ask(models: Residency) -> None:
+        async with models.lease(INT4) as lease:
+            await answer(lease)
+
+    async def scenario() -> None:
+        async with residency(hello_store) as models:
+            with pytest.raises(RunnerDied, match="SIGABRT"):
+                await ask(models)
+            assert loads.read_text() == "1" * 2
+            for _ in range(2):
+                with pytest.raises(ModelKeepsDying, match=r"hello:int4.* 3 times .*SIGABRT"):
+                    await ask(models)
+            assert loads.read_text() == "1" * MOST
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_that_has_begun_is_not_begun_again(hello_store: Store) -> None:
+    async def scenario() -> None:
+        async with residency(hello_store) as models, models.lease(INT4) as lease:
+            events = lease.answer(CompletionRequest("hello", options={"max_tokens": 300}))
+            await anext(events)
+            os.kill(lease.runner.process_id, signal.SIGKILL)
+            with pytest.raises(RunnerDied, match="SIGKILL"):
+                _ = [event async for event in events]
+            assert models.resident() == []
 
     asyncio.run(scenario())
 

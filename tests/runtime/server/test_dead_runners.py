@@ -1,0 +1,72 @@
+"""A process that holds a model is killed when requests were sent to it and none was begun: all of them are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+from runtime.server.application import Application
+from tests.runtime.server.running import RunningServer, soon
+
+MODEL = "hello:none-1.0"
+MESSAGES = [{"role": "user", "content": "What is a lock?"}]
+SHORT: dict[str, Any] = {"options": {"num_predict": 3}}
+REQUESTS: list[tuple[str, dict[str, Any]]] = [
+    ("/api/chat", {"messages": MESSAGES, **SHORT}),
+    ("/api/chat", {"messages": MESSAGES, "stream": False, **SHORT}),
+    ("/api/generate", {"prompt": "A lock", **SHORT}),
+    ("/api/generate", {"prompt": "A lock", "_debug_render_only": True}),
+    ("/api/embed", {"input": ["a lock"]}),
+    ("/api/embeddings", {"prompt": "a lock"}),
+    ("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 3, "n": 3, "stream": True}),
+    ("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 3}),
+    ("/v1/completions", {"prompt": [1, 2], "echo": True, "max_tokens": 3}),
+    ("/v1/responses", {"input": "What is a lock?", "max_output_tokens": 3}),
+    ("/v1/embeddings", {"input": "a lock"}),
+    ("/v1/messages", {"messages": MESSAGES, "max_tokens": 3, "stream": True}),
+    ("/v1/messages/count_tokens", {"messages": MESSAGES}),
+]
+
+
+def test_all_are_answered_by_one_process_that_is_loaded_afresh(
+    hello_server: RunningServer, hello_application: Application, hello: httpx.Client
+) -> None:
+    def resident() -> dict[str, Any]:
+        (model,) = (each for each in hello.get("/api/ps").json()["models"] if each["name"] == MODEL)
+        return dict(model)
+
+    async def process_id() -> int:
+        async with hello_application.residency.lease(MODEL) as lease:
+            return lease.runner.process_id
+
+    def runner() -> int:
+        return asyncio.run_coroutine_threadsafe(process_id(), hello_server.loop).result(60)
+
+    def loads() -> float:
+        lines = hello.get("/metrics").text.splitlines()
+        return sum(
+            float(line.split()[-1]) for line in lines if line.startswith(f'mlxbuild_model_loads_total{{model="{MODEL}')
+        )
+
+    def ask(path: str, body: dict[str, Any]) -> httpx.Response:
+        return httpx.post(hello_server.url + path, json={"model": MODEL, **body}, timeout=120)
+
+    first = runner()
+    os.kill(first, signal.SIGSTOP)
+    loads_before = loads()
+    with ThreadPoolExecutor(len(REQUESTS)) as threads:
+        answers = [threads.submit(ask, *request) for request in REQUESTS]
+        soon(lambda: resident()["requests"] == len(REQUESTS))
+        os.kill(first, signal.SIGKILL)
+        for (path, _), answer in zip(REQUESTS, answers, strict=True):
+            told = answer.result()
+            assert (path, told.status_code) == (path, 200), told.text
+            assert "error" not in told.text.replace('"error":null', ""), path
+    assert runner() != first
+    assert resident()["requests"] == 0
+    assert loads() >= loads_before + len(REQUESTS)
