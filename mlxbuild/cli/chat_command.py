@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlxbuild.cli.conversation import Model, open_model, print_answer
+from mlxbuild.cli.conversation import Model, open_model, print_answer, thinking_of
 from mlxbuild.cli.ending import Terminated
 from mlxbuild.cli.question import (
     Effort,
@@ -71,6 +71,7 @@ def converse(
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - editing and history for input()
         tell(_HELP)
+    think = thinking_of(model, think)
     conversation: list[dict[str, Any]] = []
     while (line := _next_line(is_person)) is not None:
         if line in ("/bye", "/exit", "/quit"):

@@ -18,6 +18,7 @@ from registry.store.tags import UnknownReference
 from registry.trust.policy import admit
 from runtime.model.blas import prefer_openblas
 from runtime.protocol.requests import Message
+from runtime.scheduler.keep_alive import KeepAlive
 
 if TYPE_CHECKING:
     from mlxbuild.serving.client import ServedModel
@@ -41,6 +42,10 @@ class Model(Protocol):
     def has_template(self) -> bool:
         """Whether it can chat, or only continue a text."""
 
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What can be asked of it, in Ollama's words."""
+
     def chat(self, messages: Sequence[Message], **asked: Unpack[TalkKeywords]) -> Iterator[Chunk]:
         """Answer a conversation."""
 
@@ -53,10 +58,13 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
     """The model of a name: at a running server that has the same, else in this process.
 
     Raises:
+        InvalidKeepAlive: a server could not keep it so long.
         UnknownReference: nothing in the store has that name.
         Untrusted: the trust policy asks for a signature that it does not have.
         NotRunnable: another tool made it, and it holds nothing to run.
     """
+    if keep_alive is not None:
+        KeepAlive.parse(keep_alive)
     served = None if embedded else _served(name, keep_alive)
     if served is not None:
         yield served
@@ -93,7 +101,14 @@ def _served(name: str, keep_alive: str | None) -> ServedModel | None:
                 return None
     except UnknownReference:
         pass
-    return ServedModel(server, name, bool(shown.get("template")), keep_alive)
+    return ServedModel(server, name, bool(shown.get("template")), tuple(shown["capabilities"]), keep_alive)
+
+
+def thinking_of(model: Model, wish: bool | str | None) -> bool | str | None:
+    """How a model is to think: as it is wished, if it can, and where nothing is wished, it does."""
+    if "thinking" not in model.capabilities:
+        return None
+    return True if wish is None else wish
 
 
 def print_answer(chunks: Iterable[Chunk], *, verbose: bool) -> Answer:

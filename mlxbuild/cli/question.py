@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from registry.errors import UserError
+from runtime.engine.options import Options
 from runtime.protocol.requests import AnswerFormat
 
 System = Annotated[str | None, typer.Option("--system", help="A system prompt in place of the model's own.")]
@@ -109,6 +110,11 @@ def refuse_images(prompt: str) -> None:
 
 
 def options(temperature: float | None, seed: int | None, max_tokens: int | None) -> dict[str, Any]:
-    """The options that were given; the model's own defaults hold for the rest."""
+    """The options that were given; the model's own defaults hold for the rest.
+
+    Raises:
+        InvalidOption: a value is out of its range, whoever will answer.
+    """
     given = {"temperature": temperature, "seed": seed, "max_tokens": max_tokens}
+    Options().changed(given)
     return {name: value for name, value in given.items() if value is not None}

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.chat_command import converse
-from mlxbuild.cli.conversation import open_model, print_answer
+from mlxbuild.cli.conversation import open_model, print_answer, thinking_of
 from mlxbuild.cli.question import (
     Effort,
     Embedded,
@@ -74,6 +74,7 @@ def run(
             print_answer(model.generate(asked, format=wanted, **chosen), verbose=verbose)
         else:
             message = {"role": "user", "content": asked}
+            wish = thinking_of(model, wish)
             chunks = model.chat([message], system=system, think=wish, format=wanted, **chosen)
             print_answer(chunks, verbose=verbose)
 

@@ -14,7 +14,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from mlxbuild.configuration.address import is_listening, server_address
-from registry.errors import InfrastructureError
+from registry.errors import InfrastructureError, Kind
 from registry.home import Home
 from runtime.engine.keywords import GenerateKeywords, TalkKeywords, chat_request, completion_request
 from runtime.protocol.events import Chunk, Ending, Failure, ToolCall
@@ -131,10 +131,12 @@ class ServedModel:
     server: Server
     name: str
     has_template: bool
+    capabilities: tuple[str, ...]
     keep_alive: str | None = None
 
     def chat(self, messages: Sequence[Message], **asked: Unpack[TalkKeywords]) -> Iterator[Chunk]:
         """Answer a conversation; see `LoadedModel.chat`."""
+        self._require_writing()
         request = chat_request(messages, asked)
         opening = [] if request.system is None else [{"role": "system", "content": request.system}]
         fields = self._fields(request.format, request.options)
@@ -145,14 +147,22 @@ class ServedModel:
 
     def generate(self, prompt: str, **asked: Unpack[GenerateKeywords]) -> Iterator[Chunk]:
         """Continue a raw text; see `LoadedModel.generate`."""
+        self._require_writing()
         request = completion_request(prompt, asked)
         fields = self._fields(request.format, request.options) | {"prompt": prompt, "raw": True}
         return _chunks(self.server.stream("/api/generate", **fields))
 
+    def _require_writing(self) -> None:
+        if "completion" not in self.capabilities:
+            from runtime.engine.preparation import OnlyEmbeds
+
+            raise OnlyEmbeds("the model only turns texts into vectors", hint="ask it for embeddings")
+
     def _fields(self, wanted: AnswerFormat | None, options: Mapping[str, Any]) -> dict[str, Any]:
         fields: dict[str, Any] = {"model": self.name}
-        if options:
-            fields["options"] = {_OPTION_NAMES.get(name, name): value for name, value in options.items()}
+        # Penalties look at the whole answer, as in a process of its own, unless it is asked otherwise.
+        given = {"counts_recent": False, **options}
+        fields["options"] = {_OPTION_NAMES.get(name, name): value for name, value in given.items()}
         if wanted is not None:
             fields["format"] = "json" if wanted.schema is None else wanted.schema
         if self.keep_alive is not None:
@@ -186,10 +196,12 @@ def _ending(told: Mapping[str, Any]) -> Ending | None:
 
 
 def _raise_told(told: Any, status: int) -> None:
-    """The error in an answer, if there is one, as the error that it was."""
-    message = told.get("error") if isinstance(told, dict) else None
+    """The error in an answer, if there is one, as the error that it was; by the status where the kind is not told."""
+    known = told if isinstance(told, dict) else {}
+    message = known.get("error")
     if message is None and status < 400:
         return
-    kind = "user" if 400 <= status < 500 or status == 200 else "infrastructure"
-    known = told if isinstance(told, dict) else {}
-    raise as_error(Failure(known.get("code") or "no-server", kind, str(message or status), None, known.get("hint")))
+    by_status = Kind.USER if 400 <= status < 500 or status == 200 else Kind.INFRASTRUCTURE
+    kind = known["kind"] if known.get("kind") in set(Kind) else by_status
+    code = known.get("code") or "no-server"
+    raise as_error(Failure(code, kind, str(message or status), known.get("where"), known.get("hint")))

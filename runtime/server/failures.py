@@ -69,6 +69,8 @@ class HttpFailure:
     hint: str | None = None
     where: str | None = None
     """The field of the request that is wrong, as `messages[0].content`, or another place."""
+    kind: Kind | None = None
+    """Who can mend it; None of a bug."""
 
 
 def failure_of(error: BaseException) -> HttpFailure:
@@ -76,11 +78,11 @@ def failure_of(error: BaseException) -> HttpFailure:
     if isinstance(error, MlxbuildError):
         status = _STATUS_OF_CODE.get(error.code) or _STATUS_OF_KIND[Kind(error.kind)]
         where = None if error.where is None else str(error.where)
-        return HttpFailure(status, error.message, error.code, error.hint, where)
+        return HttpFailure(status, error.message, error.code, error.hint, where, error.kind)
     if isinstance(error, NotFound):
-        return HttpFailure(404, "404 page not found", "no-such-route")
+        return HttpFailure(404, "404 page not found", "no-such-route", kind=Kind.USER)
     if isinstance(error, MethodNotAllowed):
-        return HttpFailure(405, "405 method not allowed", "no-such-method")
+        return HttpFailure(405, "405 method not allowed", "no-such-method", kind=Kind.USER)
     if isinstance(error, SanicException):
         return HttpFailure(error.status_code, str(error), "http")
     log.error("bug", exc_info=error)

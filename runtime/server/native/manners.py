@@ -9,8 +9,14 @@ from runtime.server.failures import HttpFailure
 
 
 def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:
-    """`error` is what Ollama's clients read; code and hint are ours."""
-    told = {"error": failure.message, "code": failure.code, "hint": failure.hint}
+    """`error` is what Ollama's clients read; what is besides is ours, and as the tree of errors has it."""
+    told = {
+        "error": failure.message,
+        "code": failure.code,
+        "kind": failure.kind,
+        "where": failure.where,
+        "hint": failure.hint,
+    }
     return {key: value for key, value in told.items() if value is not None}
 
 

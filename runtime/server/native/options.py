@@ -16,11 +16,12 @@ _INTEGERS = frozenset({"num_ctx", "num_predict", "seed", "top_k", "repeat_last_n
 _FLOATS = frozenset({*_SAME, "typical_p"}) - _INTEGERS
 _LOADER_INTEGERS = frozenset({"num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread"})
 """How llama.cpp is to load and compute: checked, and without a meaning here."""
-_BOOLEANS = frozenset({"use_mmap"})
+_BOOLEANS = frozenset({"use_mmap", "counts_recent"})
 _DEPRECATED = frozenset(
     {"penalize_newline", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock", "tfs_z"}
     | {"mirostat", "mirostat_tau", "mirostat_eta"}
 )
+_OURS = ("kv_bits", "counts_recent")
 _SMALLEST_CONTEXT = 4
 
 
@@ -50,6 +51,7 @@ def read_options(given: Mapping[str, Any]) -> NativeOptions:
             typed[name] = float(_number(name, value, "float32"))
         elif name in _BOOLEANS:
             _require(isinstance(value, bool), name, "boolean")
+            typed[name] = value
         elif name == "stop":
             typed[name] = _texts(name, value)
         elif name not in _DEPRECATED:
@@ -71,8 +73,7 @@ def _translated(typed: Mapping[str, Any]) -> dict[str, Any]:
         options["max_tokens"] = typed["num_predict"]
     if "draft_num_predict" in typed:
         options["draft_tokens"] = min(max(0, typed["draft_num_predict"]), MOST_DRAFT_TOKENS)
-    if "kv_bits" in typed:  # ours
-        options["kv_bits"] = typed["kv_bits"]
+    options |= {name: typed[name] for name in _OURS if name in typed}
     if "stop" in typed:
         options["stops"] = tuple(text for text in typed["stop"] if text)
     return options

@@ -82,7 +82,7 @@ class QuestionBody(ModelBody):
         if not 0 <= self.top_logprobs <= _MOST_ALTERNATIVES:
             raise InvalidRequest(f"top_logprobs must be between 0 and {_MOST_ALTERNATIVES}")
         read = read_options(self.options)
-        own: dict[str, Any] = {"counts_recent": True}
+        own: dict[str, Any] = {"counts_recent": True}  # as Ollama does, unless the option says otherwise
         if self.logprobs:
             own |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-        return NativeOptions({**read.options, **own}, read.context_tokens)
+        return NativeOptions({**own, **read.options}, read.context_tokens)

@@ -11,7 +11,10 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from mlxbuild.cli.conversation import thinking_of
+from mlxbuild.serving.client import ServedModel, Server
 from registry.home import Home
+from runtime.engine.preparation import OnlyEmbeds
 from tests.mlxbuild.serving.conftest import PROGRAM, ServeProcess, serving
 
 ANSWER = "A lock is a file beside the spec that pins every source by its digest."
@@ -76,6 +79,43 @@ def test_run_does_without_a_server(command: Command) -> None:
     missing = command("ps", OLLAMA_HOST="127.0.0.1:1")
     assert missing.returncode == 5
     assert "no mlxbuild server answers on 127.0.0.1:1" in missing.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--think",), ("--effort", "low")])
+def test_run_answers_alike_with_and_without_a_server(command: Command, words: tuple[str, ...]) -> None:
+    words = ("run", "hello", "What is a lock?", "--max-tokens", "12", *words)
+    served, embedded = command(*words), command(*words, "--embedded")
+    assert served.returncode == embedded.returncode == 0
+    assert (served.stdout, served.stderr) == (embedded.stdout, embedded.stderr)
+    assert served.stdout + served.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--max-tokens", "0"), "max_tokens cannot be 0"),
+        (("--seed", "-1"), "seed cannot be -1"),
+        (("--temperature", "11"), "temperature cannot be 11.0"),
+        (("--keepalive", "5"), "keep_alive cannot be '5'"),
+        (("--format", '{"type": "nothing"}'), "nothing"),
+    ],
+)
+def test_options_are_refused_alike_with_and_without_a_server(
+    command: Command, words: tuple[str, ...], message: str
+) -> None:
+    words = ("run", "hello", "Hi", *words)
+    served, embedded = command(*words), command(*words, "--embedded")
+    assert (served.returncode, embedded.returncode) == (2, 2)
+    assert message in served.stderr
+    assert served.stderr == embedded.stderr
+
+
+def test_what_a_model_cannot_do_is_the_same_for_a_served_one() -> None:
+    server = Server("http://127.0.0.1:1", {})
+    assert thinking_of(ServedModel(server, "plain", True, ("completion",)), "high") is None
+    assert thinking_of(ServedModel(server, "thinker", True, ("completion", "thinking")), None) is True
+    with pytest.raises(OnlyEmbeds, match="the model only turns texts into vectors"):
+        ServedModel(server, "encoder", False, ("embedding",)).generate("Hi")
 
 
 def test_chat_asks_the_server(command: Command, served: ServeProcess) -> None:

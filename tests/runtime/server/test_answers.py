@@ -108,7 +108,7 @@ def test_an_error_before_the_first_piece_has_its_status(client: httpx.Client) ->
     answer = client.get("/early")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
-    assert answer.json() == {"error": "it is not there", "code": "unknown-reference"}
+    assert answer.json() == {"error": "it is not there", "code": "unknown-reference", "kind": "user"}
 
 
 def test_an_error_midway_is_the_last_line(client: httpx.Client, server: RunningServer) -> None:
@@ -117,7 +117,7 @@ def test_an_error_midway_is_the_last_line(client: httpx.Client, server: RunningS
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert [json.loads(line) for line in answer.text.splitlines()] == [
         {"piece": 1},
-        {"error": "it is not there any more", "code": "unknown-reference"},
+        {"error": "it is not there any more", "code": "unknown-reference", "kind": "user"},
     ]
     soon(lambda: server.observed[-1].route == "/midway")
     assert server.observed[-1].error == "unknown-reference"
@@ -207,7 +207,7 @@ def test_stopping_ends_every_answer_in_words(application: Application) -> None:
         server.stop()
         for thread in threads:
             thread.join(timeout=30)
-    error = {"error": "the server is being stopped", "code": "server-stopping"}
+    error = {"error": "the server is being stopped", "code": "server-stopping", "kind": "infrastructure"}
     assert [json.loads(line) for line in answers["/endless"].text.splitlines()] == [{"piece": 1}, error]
     assert (answers["/silent"].status_code, answers["/silent"].json()) == (503, error)
 

@@ -1,0 +1,99 @@
+"""Errors reach the command line as what they were: their kind decides the exit code, with a server or without."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+from sanic import Blueprint, Request
+
+from mlxbuild.serving.client import Server
+from registry.errors import Kind, MlxbuildError, TrustError
+from registry.home import Home
+from registry.store.layout import Store
+from registry.store.tags import UnknownReference
+from runtime.protocol.failures import Unexpected
+from runtime.runner.errors import RunnerDied
+from runtime.scheduler.errors import ServerStopping
+from runtime.server.api import Api, declare, json_line
+from runtime.server.app import create_app
+from runtime.server.application import Application
+from runtime.server.bodies import read_json
+from runtime.server.native.manners import MANNERS
+from runtime.server.settings import ServerSettings
+from runtime.server.streams import AnswerStream
+from tests.loopback_server import LoopbackServer
+from tests.runtime.server.running import running
+
+ERRORS = {
+    kind.code: kind("what happened", where="a place", hint="what to do")
+    for kind in (UnknownReference, Unexpected, ServerStopping, RunnerDied, TrustError)
+}
+EXIT_CODES = {"unknown-reference": 2, "unexpected": 3, "server-stopping": 5, "runner-died": 6, "trust": 10}
+
+
+async def _early(request: Request) -> None:
+    raise ERRORS[(await read_json(request))["code"]]
+
+
+async def _midway(request: Request) -> None:
+    async with AnswerStream(request, MANNERS) as answer:
+        await answer.send(json_line({"piece": 1}))
+        raise ERRORS[(await read_json(request))["code"]]
+
+
+def _routes() -> Blueprint:
+    blueprint = Blueprint("failing")
+    declare(blueprint, "POST", "/early", _early)
+    declare(blueprint, "POST", "/midway", _midway)
+    return blueprint
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One whose routes fail as they are told to."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    application = Application(home, Store.open(home), ServerSettings(), None, None, "0.1.0")  # type: ignore[arg-type]
+    with running(create_app(application, [Api(("",), MANNERS, _routes)])) as listening:
+        yield Server(listening.url, {})
+
+
+def test_there_is_one_of_every_kind() -> None:
+    assert {error.kind for error in ERRORS.values()} == set(Kind)
+
+
+@pytest.mark.parametrize("code", ERRORS)
+@pytest.mark.parametrize("path", ["/early", "/midway"])
+def test_an_error_is_what_it_was(server: Server, path: str, code: str) -> None:
+    error = ERRORS[code]
+    with pytest.raises(MlxbuildError) as caught:
+        list(server.stream(path, code=code))
+    told = caught.value
+    assert (type(told), told.message, told.where, told.hint) == (type(error), error.message, error.where, error.hint)
+    assert (told.kind, told.exit_code) == (error.kind, EXIT_CODES[code])
+
+
+class _WithoutKinds(BaseHTTPRequestHandler):
+    """Tells errors as Ollama does."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path.strip("/")))
+        self.send_header("content-type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps({"error": "what happened"}).encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
+        pass
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [(404, 2), (500, 5)])
+def test_of_another_server_the_status_decides(status: int, exit_code: int) -> None:
+    with LoopbackServer(("127.0.0.1", 0), _WithoutKinds) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with pytest.raises(MlxbuildError, match="what happened") as caught:
+            Server(f"http://127.0.0.1:{other.server_port}", {}).get(f"/{status}")
+        other.shutdown()
+    assert caught.value.exit_code == exit_code
