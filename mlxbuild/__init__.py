@@ -1,17 +1,26 @@
-"""Floor 4: the front door. The public Python names are here; the command line is in `mlxbuild.cli`."""
+"""Floor 4: the front door. The public Python names are here; the command line is in `mlxbuild.cli`.
+
+Nothing is imported before it is asked for: a command first sees to it that signals end it in order.
+"""
 
 from __future__ import annotations
 
 __version__ = "0.1.0"
 __all__ = ["MlxbuildError", "__version__", "load"]
 
-from typing import TYPE_CHECKING
-
-from registry.errors import MlxbuildError
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from registry.digest import Digest
+    from registry.errors import MlxbuildError
     from runtime.session import LoadedModel
+
+
+def __getattr__(name: str) -> object:
+    if name != "MlxbuildError":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from registry.errors import MlxbuildError
+
+    return MlxbuildError
 
 
 def load(reference: str, *, draft: str | None = None) -> LoadedModel:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sys
 
-from mlxbuild.cli import ending
+from mlxbuild.cli import early_signals
 
 
 def main() -> None:
     """Run the command line and end the process with the exit code of what happened."""
-    ending.leave_at_once()
+    early_signals.leave_at_once()
     from mlxbuild import garbage
+    from mlxbuild.cli import ending
 
     garbage.look_rarely()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # no other package has a say in how recipes are read

@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from mlxbuild.cli import ending
+from mlxbuild.cli.early_signals import INTERRUPTED, TERMINATED, told
 from registry.errors import Kind, MlxbuildError, UserError
 
 COMMANDS: dict[str, str] = {
@@ -137,7 +138,7 @@ def run(arguments: list[str]) -> int:
         error.show(sys.stderr)  # type: ignore[attr-defined]
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        code = ending.INTERRUPTED
+        code = INTERRUPTED
     except (BrokenPipeError, SystemExit) as ended:
         if isinstance(ended, SystemExit) and not isinstance(ended.__context__, BrokenPipeError):
             raise
@@ -150,10 +151,10 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write(f"error[bug]: {type(error).__name__}: {error}\n")
         sys.stderr.write("hint: run it again with `mlxbuild -v ...` and report what that prints\n")
         return _verbosely(1)
-    if code == ending.INTERRUPTED:  # Typer hands an interruption on as this code, in silence
-        code = ending.TERMINATED if ending.was_terminated() else code
+    if code == INTERRUPTED:  # Typer hands an interruption on as this code, in silence
+        code = TERMINATED if ending.was_terminated() else code
         with suppress(BrokenPipeError):
-            sys.stderr.write(ending.told(code))
+            sys.stderr.write(told(code))
     return code if isinstance(code, int) else 0
 
 

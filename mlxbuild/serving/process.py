@@ -41,7 +41,7 @@ async def run(home: Home, configuration: Configuration, listening: socket.socket
     )
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, _end, stop)
+        asyncio.get_running_loop().add_signal_handler(number, _end, stop, number)
     garbage.look_as_usual()
     preloading = asyncio.create_task(_preload(app, form.preload, form.pin))
     try:
@@ -53,9 +53,9 @@ async def run(home: Home, configuration: Configuration, listening: socket.socket
         log.info("stopped")
 
 
-def _end(stop: asyncio.Event) -> None:
+def _end(stop: asyncio.Event, number: signal.Signals) -> None:
     if stop.is_set():
-        os._exit(130)
+        os._exit(128 + number)
     stop.set()
 
 
