@@ -8,28 +8,34 @@ from dataclasses import replace
 from registry.digest import Blob, Digest
 from registry.errors import Location, MlxbuildError
 from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
-from toolchain.lock.settle import QuantizedBase, settle
+from toolchain.lock.settle import QuantizedBase, quantization_place, settle
 from toolchain.sources.folder import folder_files
 from toolchain.spec.problems import Code, Problem, Snippet
 from toolchain.spec.recipe import Recipe
 from toolchain.spec.resolved import FolderSource
+from toolchain.weights.overrides import idle_override_notes
 from toolchain.weights.safetensors import read_file_header
 
 _UNHASHED = Digest("sha256", "0" * 64)
 
 
 def early_problems(recipe: Recipe) -> tuple[Problem, ...]:
-    """Variants that ask for another quantization than their base can have; what cannot be read, `lock` says."""
+    """What variants ask of quantization that their base cannot have, or has no tensors for; `lock` says all else."""
     problems = []
     for spec in recipe.variants():
         if not isinstance(spec.base, FolderSource) or spec.base.gguf is not None:
             continue
         try:
-            settle(spec, _sketch(spec.base), recipe)
+            sketch = _sketch(spec.base)
+            settled = settle(spec, sketch, recipe)
         except QuantizedBase as error:
-            problems.append(_problem(error, recipe))
+            problems.append(_problem(error.message, error.where, error.hint, recipe))
         except MlxbuildError:
             continue
+        else:
+            place = quantization_place(spec, recipe)
+            for message, hint in idle_override_notes(settled, sketch):
+                problems.append(replace(_problem(message, place, hint, recipe), level="warning"))
     return tuple(dict.fromkeys(problems))
 
 
@@ -44,9 +50,9 @@ def _sketch(base: FolderSource) -> LockedSource:
     return LockedSource("base", "folder", base.written, None, None, tuple(files), tuple(tensors))
 
 
-def _problem(error: QuantizedBase, recipe: Recipe) -> Problem:
-    place = error.where if isinstance(error.where, Location) else Location(str(recipe.path))
-    problem = Problem(Code.QUANTIZATION, error.message, place, error.hint)
+def _problem(message: str, where: Location | str | None, hint: str | None, recipe: Recipe) -> Problem:
+    place = where if isinstance(where, Location) else Location(str(recipe.path))
+    problem = Problem(Code.QUANTIZATION, message, place, hint)
     if place.line is None or recipe.document is None:
         return problem
     line, column = recipe.document.lines[place.line - 1], place.column or 1

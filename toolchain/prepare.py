@@ -19,6 +19,7 @@ from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.sources.file_index import FileIndex
 from toolchain.spec.recipe import Recipe
 from toolchain.spec.resolved import ResolvedSpec, Source
+from toolchain.weights.overrides import idle_override_notes
 
 RECIPE_NAME = "ModelSpec.yaml"
 
@@ -123,7 +124,7 @@ def prepare(
     if lock is None and mode in (LockMode.LOCKED, LockMode.FROZEN):
         raise LockMissing("there is no lock", where=str(place), hint="run `mlxbuild lock` and commit it")
     if lock is not None and mode is LockMode.FROZEN:
-        return LockedRecipe(recipe, lock, catalogue)
+        return _noted(LockedRecipe(recipe, lock, catalogue), notice)
     reasons = () if lock is None else staleness(recipe, lock, FileIndex(store.home))
     if lock is None or reasons:
         if mode is LockMode.LOCKED:
@@ -134,4 +135,16 @@ def prepare(
         lock = make_lock(recipe, store, lock, notice=notice)
         if mode is LockMode.UPDATE:
             write(place, lock)
-    return LockedRecipe(recipe, lock, catalogue)
+    return _noted(LockedRecipe(recipe, lock, catalogue), notice)
+
+
+def _noted(locked: LockedRecipe, notice: Callable[[str], None]) -> LockedRecipe:
+    """Tell what in a recipe is likely a mistake, now that the tensors of its bases are known."""
+    bases = {locked_identity(source): source for source in locked.lock.sources}
+    notes: dict[str, None] = {}
+    for spec in locked.recipe.variants():
+        if spec.quantization.overrides and (base := bases.get(identity(spec.base))) is not None:
+            notes |= dict.fromkeys(f"warning: {what}; {hint}" for what, hint in idle_override_notes(spec, base))
+    for note in notes:
+        notice(note)
+    return locked

@@ -38,7 +38,7 @@ def lint_recipes(
 ) -> None:
     """Report every mistake with file, line, column and a hint. Exits with 2 if there is one; warnings do not count."""
     form = form or (Form.GITHUB if os.environ.get("GITHUB_ACTIONS") == "true" else Form.TEXT)
-    paths = recipe_paths(recipes)
+    paths = recipe_paths(recipes, by="after the command")
     problems = [problem for path in paths for problem in _problems(path, portable=portable)]
     if problems or form is Form.JSON:
         say(render(problems, form.value))

@@ -31,7 +31,7 @@ def lock(
 ) -> None:
     """Write ModelSpec.lock beside each recipe: commits, files, sha256, tensor tables."""
     with open_store() as store:
-        for path in recipe_paths(recipes):
+        for path in recipe_paths(recipes, by="after the command"):
             recipe = load_recipe(path, store, portable=portable)
             place = lock_path(path)
             previous = read(place) if check and place.exists() else readable(place)

@@ -39,8 +39,8 @@ class RecipeMissing(UserError):
     code = "recipe-missing"
 
 
-def recipe_paths(named: Sequence[Path] | None) -> tuple[Path, ...]:
-    """The recipe files that are meant, each once.
+def recipe_paths(named: Sequence[Path] | None, *, by: str = "with `-f`") -> tuple[Path, ...]:
+    """The recipe files that are meant, each once; `by` tells how the command has them named.
 
     Raises:
         RecipeMissing: one of them does not exist.
@@ -50,7 +50,7 @@ def recipe_paths(named: Sequence[Path] | None) -> tuple[Path, ...]:
         if not path.is_file():
             raise RecipeMissing(
                 f"there is no recipe `{path}`",
-                hint="name one with `-f`, or write a first one with `mlxbuild init FOLDER > ModelSpec.yaml`",
+                hint=f"name one {by}, or write a first one with `mlxbuild init FOLDER > ModelSpec.yaml`",
             )
     return tuple(dict.fromkeys(paths))
 

@@ -12,6 +12,7 @@ from registry.errors import UserError
 from toolchain.cache.history import History, NodeHistory
 from toolchain.cache.traces import TraceStore
 from toolchain.graph.explain import Change, differences
+from toolchain.spec.suggest import did_you_mean
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -36,9 +37,7 @@ def why(
         labels = labels or [label for label in history.labels(prefix) if step]
         labels = labels or _of_all_variants(history, name, step)
         if not labels:
-            raise NeverBuilt(
-                f"no action `{prefix}` was ever built here", hint="`mlxbuild plan` lists the actions of a recipe"
-            )
+            raise _never_built(history, prefix.partition("/")[0], step)
         known = history.of(labels)
         told = {label: explain(known[label], traces) for label in labels}
     if as_json:
@@ -64,6 +63,20 @@ def _of_all_variants(history: History, name: str, step: str) -> list[str]:
     if ":" in name:
         return []
     return [label for label in history.labels(f"{name}:") if not step or f"/{step}" in label]
+
+
+def _never_built(history: History, artifact: str, step: str) -> NeverBuilt:
+    """What of the two is unknown, and what it may have been meant to be."""
+    built = {name for name, _, _ in (label.partition("/") for label in history.labels("")) if ":" in name}
+    if not any(name == artifact or name.startswith(f"{artifact}:") for name in built):
+        near = did_you_mean(artifact, sorted(built))
+        return NeverBuilt(f"`{artifact}` was never built here", hint=near or "`mlxbuild list` lists what was built")
+    actions = [label.partition("/")[2] for label in history.labels(artifact)]
+    steps = sorted({*actions, *(action.partition("/")[0] for action in actions)})
+    near = did_you_mean(step, steps)
+    return NeverBuilt(
+        f"`{artifact}` has no action `{step}`", hint=near or "`mlxbuild plan` lists the actions of a recipe"
+    )
 
 
 def explain(known: NodeHistory, traces: TraceStore) -> tuple[Change, ...] | None:

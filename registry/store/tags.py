@@ -13,7 +13,7 @@ from typing import Any
 from registry.digest import Digest, InvalidDigest
 from registry.errors import UserError
 from registry.home import Home
-from registry.reference import InvalidReference, Reference
+from registry.reference import DEFAULT_TAG, InvalidReference, Reference
 from registry.store.durable import replace_file
 from registry.store.errors import DiskFull, StoreFailure
 from registry.store.leases import exclusive_file
@@ -288,7 +288,12 @@ def _hint(reference: Reference, names: Mapping[str, Descriptor]) -> str:
     if not names:
         return "the store has no tags yet: build with `mlxbuild create`"
     siblings = [name for name in sorted(names) if name.rpartition(":")[0] == reference.name]
-    near = difflib.get_close_matches(reference.store_name, names, n=3, cutoff=0.5)
+    if reference.tag in (None, DEFAULT_TAG):  # which nobody means: names alone are alike or not
+        repositories = {name.rpartition(":")[0] for name in names}
+        alike = difflib.get_close_matches(reference.name, repositories, n=3, cutoff=0.5)
+        near = [name for each in alike for name in sorted(names) if name.rpartition(":")[0] == each]
+    else:
+        near = difflib.get_close_matches(reference.store_name, names, n=3, cutoff=0.5)
     nearest = list(dict.fromkeys([*near, *siblings]))[:8]
     if nearest:
         return f"did you mean {' or '.join(f'`{name}`' for name in nearest)}?"

@@ -78,10 +78,16 @@ def test_why_tells_which_input_changed(mlxbuild: CommandLine, edit: Callable[[st
     assert unchanged.out == "5 of 5 actions have had the same inputs ever since they were first built\n"
 
 
-def test_why_of_something_never_built(mlxbuild: CommandLine) -> None:
-    told = mlxbuild("why", "tiny:int9")
-    assert told.code == 2
-    assert "never-built" in told.err
+def test_why_of_something_never_built(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    edit("[int4, none]", "[int4]")
+    mlxbuild.built()
+    for words, said in {
+        ("tiny:int9",): "`tiny:int9` was never built here\nhint: did you mean `tiny:int4`?\n",
+        ("other",): "`other` was never built here\nhint: `mlxbuild list` lists what was built\n",
+        ("tiny:int4", "quantise"): "`tiny:int4` has no action `quantise`\nhint: did you mean `quantize`?\n",
+    }.items():
+        told = mlxbuild("why", *words)
+        assert (told.code, told.err) == (2, f"error[never-built]: {said}")
 
 
 def test_a_comment_or_another_folder_changes_no_digest(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
@@ -296,7 +302,40 @@ def test_gc_frees_what_has_no_name_and_leaves_the_rest_cached(
 def test_an_override_that_matches_nothing_is_a_mistake(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
     overrides = 'quantization: {mode: affine, bits: 4, group_size: 64, overrides: {"model.layer.1.*": int8}}'
     edit("variants:\n  quantization: [int4, none]\n", f"{overrides}\n")
+    linted = mlxbuild("lint")
+    assert linted.code == 0
+    assert "warning[spec-quantization]: the override `model.layer.1.*` matches no tensor of the base\n" in linted.out
+    assert "hint: did you mean `model.layers.1.*`?\n" in linted.out
+    noted = "warning: the override `model.layer.1.*` matches no tensor of the base; did you mean `model.layers.1.*`?\n"
+    assert noted in mlxbuild("plan").err
     done = mlxbuild("create")
     assert done.code == 2
+    assert noted in done.err
     assert "error[idle-override]: the override `model.layer.1.*` matches no module" in done.err
     assert "hint: modules are named like `model.layers." in done.err
+
+
+def test_a_recipe_that_is_not_there(mlxbuild: CommandLine) -> None:
+    first = "or write a first one with `mlxbuild init FOLDER > ModelSpec.yaml`"
+    for command, how in (("lint", "after the command"), ("lock", "after the command"), ("plan", "with `-f`")):
+        (mlxbuild.folder / "ModelSpec.yaml").unlink(missing_ok=True)
+        told = mlxbuild(command)
+        said = f"error[recipe-missing]: there is no recipe `ModelSpec.yaml`\nhint: name one {how}, {first}\n"
+        assert (told.code, told.err) == (2, said)
+
+
+def test_a_base_that_is_gone_has_to_be_put_back(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    model = mlxbuild.folder / "model"
+    edit("base: {path: model}", f"base: {{path: {model}}}")
+    edit("[int4, none]", "[none]")
+    mlxbuild.built("none")
+    labels = [action["label"] for action in json.loads(mlxbuild("log", "last", "--json").out)["actions"]]
+    assert f"fetch{model}/config.json" in labels
+    for file in model.iterdir():
+        file.unlink()
+    hint = (
+        "hint: put it back: only that builds this artifact again. For another base, name that in the recipe and lock it"
+    )
+    told = mlxbuild("verify", "tiny:none", "--rebuild")
+    assert told.code == 7
+    assert f"error[lock-stale]: `config.json` is gone from `{model}`\n  --> {model}/config.json\n{hint}\n" in told.err

@@ -158,8 +158,8 @@ class _Compiler:
         return "/".join((self._prefix, *parts))
 
     def _fetch(self, source: LockedSource, file: LockedFile) -> str:
-        place = f"{source.identity}/{file.path}"
-        label = f"fetch/{place if source.gguf is None else PurePosixPath(place)}"
+        place = PurePosixPath(source.identity, file.path)
+        label = f"fetch/{str(place).lstrip('/')}"
         known = self._fetches.get(label)
         if known is not None and known.file != file:
             label = f"{label}@{file.blob.digest.short}"

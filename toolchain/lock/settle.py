@@ -37,7 +37,7 @@ def settle(spec: ResolvedSpec, base: LockedSource, recipe: Recipe | None = None)
     if spec.kept_variant is not None and (base.gguf is not None or is_packed(base)):
         return replace(spec, variant=spec.kept_variant, quantization=Quantization(KEEP, None), kept_variant=None)
     if not spec.quantization.keeps and is_quantized_by_mlx(base):
-        where = _written(spec, recipe)
+        where = quantization_place(spec, recipe)
         message = f"`quantization: {spec.quantization.label}` asks for unquantized weights, but the base is quantized"
         if spec.quantization.scheme is not None:
             message = "the weights of the base are quantized already; quantizing again would round them twice"
@@ -82,7 +82,7 @@ def _stem(tensor: LockedTensor) -> str:
     return tensor.name.rpartition(".")[0]
 
 
-def _written(spec: ResolvedSpec, recipe: Recipe | None) -> Location | str:
+def quantization_place(spec: ResolvedSpec, recipe: Recipe | None) -> Location | str:
     """Where the quantization stands in the recipe's file."""
     origins = spec.origins
     if origins is None and recipe is not None:  # a remembered recipe has no places

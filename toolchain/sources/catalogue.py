@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from toolchain.sources.ollama.registry import OllamaRegistry
 
 _LOCK_AGAIN = "run `mlxbuild lock` if the change is meant"
+_PUT_BACK = "put it back: only that builds this artifact again. For another base, name that in the recipe and lock it"
 
 
 class SourceCatalogue:
@@ -157,7 +158,7 @@ class SourceCatalogue:
         folder = absolute(self.folder.absolute(), source.identity)
         path = resolve(folder, file.path, source.role)
         if not path.is_file():
-            raise StaleLock(f"`{file.path}` is gone from `{source.identity}`", where=str(path), hint=_LOCK_AGAIN)
+            raise StaleLock(f"`{file.path}` is gone from `{source.identity}`", where=str(path), hint=_PUT_BACK)
         if not verification.holds(path, immutable=False):
             raise StaleLock(
                 f"`{file.path}` in `{source.identity}` is not what the lock says",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from toolchain.spec.resolved import QuantizationScheme
+from toolchain.lock.model import LockedSource
+from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
+from toolchain.spec.suggest import closest
 from toolchain.weights.blocks import EMBEDDINGS, HEAD, layer_index
 
 Override = tuple[str, QuantizationScheme | None]
@@ -26,6 +28,42 @@ def relevant_overrides(overrides: Sequence[Override], label: str) -> tuple[Overr
 def matching_override(overrides: Sequence[Override], module: str) -> Override | None:
     """The override that holds for a module path: the last one that matches."""
     return next((override for override in reversed(overrides) if fnmatchcase(module, override[0])), None)
+
+
+def idle_overrides(overrides: Sequence[Override], tensors: Iterable[str]) -> tuple[tuple[str, str | None], ...]:
+    """Globs that match no module of some tensors, each with the one that it may have been meant to be.
+
+    A model may name its modules otherwise than its files do, so what is found here is likely a mistake, not surely.
+    """
+    modules = {name.rpartition(".")[0] for name in tensors}
+    idle = [glob for glob, _ in overrides if not any(fnmatchcase(module, glob) for module in modules)]
+    return tuple((glob, _nearest(glob, modules)) for glob in idle)
+
+
+def idle_override_notes(spec: ResolvedSpec, base: LockedSource) -> tuple[tuple[str, str], ...]:
+    """The same of a variant in words: what, and a hint. Of GGUF files nothing: their names are not those of modules."""
+    tensors = () if base.gguf is not None else tuple(tensor.name for tensor in base.tensors)
+    if not tensors:
+        return ()
+    return tuple(
+        (
+            f"the override `{glob}` matches no tensor of the base",
+            f"did you mean `{near}`?" if near else "the lock lists the tensors",
+        )
+        for glob, near in idle_overrides(spec.quantization.overrides, tensors)
+    )
+
+
+def _nearest(glob: str, modules: Iterable[str]) -> str | None:
+    """The name of a module, or of all below one, that is most like a glob; with the glob's own numbers."""
+    words = glob.split(".")
+    names = {tuple("*" if word.isdigit() else word for word in module.split(".")) for module in modules}
+    known = {".".join(name) for name in names}
+    known |= {".".join((*name[:depth], "*")) for name in names for depth in range(1, len(name))}
+    found = closest(".".join("*" if word.isdigit() else word for word in words), sorted(known))
+    if found is None or len(found.split(".")) != len(words):
+        return found
+    return ".".join(mine if mine.isdigit() else theirs for mine, theirs in zip(words, found.split("."), strict=True))
 
 
 def names_exactly(glob: str) -> bool:

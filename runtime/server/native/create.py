@@ -99,6 +99,12 @@ def _order(body: CreateBody, application: Application) -> BuildOrder:
             raise InvalidReference("invalid model name", hint="the name is empty")
         if not body.base and not body.files:
             raise InvalidRequest("neither 'from' or 'files' was specified", hint="or send a `modelspec`")
+        if body.base.startswith((".", "/", "~")) or body.base.lower().endswith(".gguf"):
+            raise InvalidRequest(
+                f"`{body.base[:80]}` is a file, and the server reads none of those around it",
+                where="from",
+                hint="send it to /api/blobs and name it in `files`, as `ollama create` does",
+            )
     fields = {key: value for key, value in body.model_dump().items() if key not in _NOT_FIELDS and value}
     if any(path.lower().endswith(".gguf") for path in body.adapters):
         raise NotSupported(

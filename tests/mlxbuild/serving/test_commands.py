@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from mlxbuild.cli.conversation import thinking_of
+from mlxbuild.configuration.address import is_listening
 from mlxbuild.serving.client import ServedModel, Server
 from registry.home import Home
 from runtime.engine.preparation import OnlyEmbeds
 from tests.mlxbuild.serving.conftest import PROGRAM, ServeProcess, serving
+from tests.mlxbuild.serving.test_faults import soon
 
 ANSWER = "A lock is a file beside the spec that pins every source by its digest."
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -209,3 +213,17 @@ def test_a_signal_ends_it_in_order(built_home: Home, number: int) -> None:
         assert server.process.wait(timeout=30) == 0
     log = [json.loads(line) for line in (built_home.logs / "serve.jsonl").read_text().splitlines()]
     assert log[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_it_at_once(built_home: Home, number: int, code: int) -> None:
+    with serving(built_home, environment={"MLXBUILD_GRACE_SECONDS": "100"}) as server:
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port), timeout=30) as unfinished:
+            unfinished.sendall(b"POST /api/chat HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{")
+            httpx.get(f"{server.url}/api/version", timeout=60)
+            server.process.send_signal(number)
+            soon(lambda: not is_listening(str(address.hostname), int(address.port or 0)))
+            assert server.process.poll() is None
+            server.process.send_signal(number)
+            assert server.process.wait(timeout=30) == code

@@ -121,6 +121,22 @@ def test_a_damaged_index_is_an_error_not_an_empty_store(store: Store, content: s
     assert (store.home.store / "index.json").read_text() == content
 
 
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("helo", "did you mean `hello:int4-1.0`?"),
+        ("helo:latest", "did you mean `hello:int4-1.0`?"),
+        ("zz", "the store has `hello:int4-1.0`, `o:latest`, `zebra:latest`"),
+    ],
+)
+def test_names_are_alike_by_themselves_and_not_by_the_tag_that_all_have(home: Home, asked: str, hint: str) -> None:
+    store = Store.open(home)
+    store.tags.set(dict.fromkeys(("o:latest", "zebra:latest", "hello:int4-1.0"), A))
+    with pytest.raises(UnknownReference) as caught:
+        store.tags.resolve(Reference.parse(asked))
+    assert caught.value.hint == hint
+
+
 def test_many_writers_lose_no_name(home: Home) -> None:
     Store.open(home)
 
