@@ -40,7 +40,7 @@ def command(served: ServeProcess) -> Command:
 @pytest.fixture(autouse=True)
 def _nothing_in_memory(served: ServeProcess) -> None:
     """Whatever other tests have loaded."""
-    for model in httpx.get(f"{served.url}/api/ps").json()["models"]:
+    for model in httpx.get(f"{served.url}/api/ps", timeout=60).json()["models"]:
         httpx.post(f"{served.url}/api/stop", json={"model": model["name"]}, timeout=60)
 
 
