@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-
-import jsonschema
 
 from runtime.engine.keywords import chat_request, completion_request
 from runtime.protocol.events import Chunk, Event
 from runtime.protocol.requests import ChatRequest, CompletionRequest
 from runtime.session import LoadedModel
 from toolchain.gates.verdict import Verdict
+from toolchain.patterns import PatternRefused, found
 
 _SEED = 0
 _SHOWN_CHARACTERS = 600
@@ -57,8 +55,11 @@ def _answer(events: Iterable[Event], checkpoint: Callable[[], None]) -> tuple[st
 def _complaint(answer: str, expect: Mapping[str, Any]) -> str | None:
     if "contains" in expect and expect["contains"] not in answer:
         return f"the answer does not contain {expect['contains']!r}"
-    if "regex" in expect and re.search(expect["regex"], answer) is None:
-        return f"the answer does not match /{expect['regex']}/"
+    if "regex" in expect:
+        try:
+            return None if found(expect["regex"], answer) else f"the answer does not match /{expect['regex']}/"
+        except PatternRefused as error:
+            return f"the pattern /{expect['regex']}/ of the gate cannot be used: {error}"
     if "equals" in expect and answer != expect["equals"].strip():
         return f"the answer is not {expect['equals']!r}"
     if "json_schema" in expect:
@@ -69,15 +70,11 @@ def _complaint(answer: str, expect: Mapping[str, Any]) -> str | None:
 def _schema_complaint(answer: str, schema: Mapping[str, Any]) -> str | None:
     try:
         document = json.loads(answer)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"the answer is not JSON: {error}"
-    try:
-        jsonschema.validate(document, schema)
-    except jsonschema.ValidationError as error:
-        return f"the answer is not of the schema, at {error.json_path}: {error.message}"
-    except jsonschema.SchemaError as error:
-        return f"the schema of the gate is none, at {error.json_path}: {error.message}"
-    return None
+    from toolchain.gates.document import complaint
+
+    return complaint(document, schema)
 
 
 def _shown(answer: str) -> str:

@@ -178,6 +178,12 @@ def _check_json_schemas(path: Path) -> tuple[Problem, ...]:
                 message = f"not a JSON Schema: {error.message}"
                 positions = Positions(document)
                 problems.append(positions.at_value(Code.JSON_SCHEMA, message, place, "draft 2020-12 refuses it"))
+                continue
+            from toolchain.gates.document import refusal
+
+            if (refused := refusal(expect["json_schema"])) is not None:
+                place = ("tests", number, "complete", "expect", "json_schema", *refused[0])
+                problems.append(Positions(document).at_value(Code.REGEX, refused[1], place, "RE2 does not take it"))
     return tuple(problems)
 
 

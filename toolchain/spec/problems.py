@@ -52,7 +52,7 @@ class Code(StrEnum):
     REFERENCE = "spec-reference"
     """Not the name of an artifact."""
     REGEX = "spec-regex"
-    """Not a regular expression."""
+    """Not a regular expression, or one that RE2 does not take."""
     JSON_SCHEMA = "spec-json-schema"
     """Not a JSON Schema."""
     PATH = "spec-path"

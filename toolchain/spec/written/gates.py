@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, model_validator
 
+from toolchain.patterns import PatternRefused, check
 from toolchain.spec.problems import Code
 from toolchain.spec.written.chat import ConversationMessageForm, InlineForm
 from toolchain.spec.written.form import TAG_MARK, Choice, Form, Items, NonEmpty, TextFile, arm, mistake, pattern
@@ -40,9 +40,9 @@ Tools = Items[dict[str, Any]]
 
 def _check_regex(written: str) -> str:
     try:
-        re.compile(written)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise mistake(Code.REGEX, f"not a regular expression: {error}", note="Python's `re` does not take it") from None
+        check(written)
+    except PatternRefused as error:
+        raise mistake(Code.REGEX, f"not a regular expression of RE2: {error}", note="RE2 does not take it") from None
     return written
 
 
@@ -88,7 +88,9 @@ class ExpectForm(Form):
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     contains: NonEmpty | None = Field(None, description="A text that the answer holds.")
-    regex: Annotated[str, AfterValidator(_check_regex)] | None = Field(None, description="Searched in the answer.")
+    regex: Annotated[str, AfterValidator(_check_regex)] | None = Field(
+        None, description="Searched in the answer, by RE2."
+    )
     json_schema: dict[str, Any] | None = Field(None, description="The answer is JSON of this schema.")
     equals: str | None = Field(None, description="The whole answer, without surrounding space.")
 
