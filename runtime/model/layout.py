@@ -9,6 +9,7 @@ from typing import Any
 from registry.errors import StepError
 from runtime.model.architecture import is_body, is_encoder, model_classes
 from runtime.model.mlx_lm_package import submodule, utils
+from runtime.model.plausibility import ImplausibleConfiguration, require_plausible_folder
 from runtime.model.threads import leave_streams_in_order
 
 NO_METAL = "No Metal back-end"
@@ -28,15 +29,19 @@ def require_usable(folder: Path) -> None:
 
     Raises:
         WeightsUnusable: that fails.
+        ImplausibleConfiguration: the configuration speaks of more than there is.
     """
     import mlx.core as mx
 
     leave_streams_in_order()
     try:
+        require_plausible_folder(folder)
         model, config = utils().load_model(folder, lazy=True, get_model_classes=model_classes)
         if not (is_encoder(config) or is_body(config)):
             layers: Any = submodule("models.cache").make_prompt_cache(model)
             model(mx.array([[0, 0]]), cache=layers)
+    except ImplausibleConfiguration:
+        raise
     except Exception as error:
         if NO_METAL in str(error):
             return

@@ -12,6 +12,7 @@ from registry.errors import UserError
 from runtime.model.blas import matrix_library, prefer_openblas
 from runtime.model.memory import OutOfMemory, available_bytes, is_lack_of_memory, require_bytes
 from runtime.model.mlx_lm_package import utils
+from runtime.model.plausibility import require_plausible_folder
 from runtime.model.threads import leave_streams_in_order
 from runtime.protocol.loaded import Holding
 
@@ -20,6 +21,10 @@ class WeightsUnreadable(UserError):
     """The weights of a model folder do not fit its configuration, or cannot be read at all."""
 
     code = "weights-unreadable"
+
+
+_FAILURES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
+"""What mlx-lm's code raises where a configuration or weights are not what it expects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ def load_weights(
 
     Raises:
         UnsupportedArchitecture: mlx-lm has no code for it.
+        ImplausibleConfiguration: its configuration speaks of more than there is.
         WeightsUnreadable: weights are missing, damaged, or not those of the configuration.
         OutOfMemory: there is not enough memory for them, even as they are.
     """
@@ -56,6 +62,7 @@ def load_weights(
     leave_streams_in_order()
     require_bytes(weights_bytes(folder), "as stored, the weights take")
     try:
+        require_plausible_folder(folder)
         model, config = utils().load_model(folder, lazy=True, get_model_classes=model_classes)
         room = (available_bytes() if memory_bytes is None else memory_bytes) // 2
         dequantized, reason = _take_form(model, room) if mx.default_device() == mx.cpu else (False, "as stored")
@@ -63,7 +70,7 @@ def load_weights(
             checkpoint()
             mx.eval([value for value in module.values() if isinstance(value, mx.array)])
         mx.eval(model.parameters())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+    except (*_FAILURES, RuntimeError, MemoryError) as error:
         if is_lack_of_memory(error):
             raise OutOfMemory(f"there is not enough memory for the weights: {error}", where=str(folder)) from None
         raise WeightsUnreadable(

@@ -19,6 +19,7 @@ from mlx.utils import tree_flatten
 
 from registry.digest import Digest
 from runtime.model.architecture import drop_idle_head, is_body
+from runtime.model.plausibility import require_plausible
 from toolchain.weights.blocks import HEAD, labels_of
 from toolchain.weights.declared import check_declared
 from toolchain.weights.dtypes import SAFETENSORS_NAMES
@@ -72,6 +73,7 @@ def structure_of(
 
     Raises:
         UnsupportedArchitecture: mlx-lm has no code for it.
+        ImplausibleConfiguration: the configuration speaks of more than there is.
         UnusableModel: configuration and tensors do not fit together.
     """
     key = (*identity, whole)
@@ -89,6 +91,7 @@ def analyse(config: Mapping[str, Any], table: Sequence[TableRow], *, whole: bool
     """See `structure_of`. Call it on the CPU device."""
     names = [name for name, _, _ in table]
     labels = dict.fromkeys(names, WHOLE) if whole else dict(labels_of(names))
+    require_plausible(config, [shape for _, _, shape in table])
     model = make_model(config)
     stand_ins = Placeholders()
     placeholders = {name: stand_ins.make(labels[name], name, dtype, shape) for name, dtype, shape in table}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema.exceptions import best_match
+from jsonschema.validators import validator_for
 
 from toolchain.gates.document import complaint
 
@@ -29,16 +30,14 @@ DOCUMENTS = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(DOCUMENTS, st.sampled_from(SCHEMAS))
 def test_the_verdict_is_that_of_jsonschema(document: Any, schema: dict[str, Any]) -> None:
     told = complaint(document, schema)
-    try:
-        jsonschema.validate(document, schema)
-        assert told is None
-    except jsonschema.ValidationError as error:
-        assert told is not None
-        assert told.startswith(f"the answer is not of the schema, at {error.json_path}: ")
+    found = best_match(validator_for(schema)(schema).iter_errors(document))
+    assert (told is None) is (found is None)
+    if told is not None:
+        assert told.startswith(f"the answer is not of the schema, at {found.json_path}: ")
 
 
 DOUBLING = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(60)} | {"d60": {"type": "null"}}
