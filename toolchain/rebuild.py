@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,11 +20,13 @@ from toolchain.create import BuildOptions, create
 from toolchain.events.stream import EventStream
 from toolchain.graph.compile import LockedVariant
 from toolchain.lock.file import decode
+from toolchain.lock.model import LockedSource
 from toolchain.prepare import pin
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.spec.canonical import from_canonical
 from toolchain.spec.recipe_folder import RecipeFolder
 from toolchain.spec.resolved import FolderSource, ResolvedSpec
+from toolchain.spec.sources import sources_of
 from toolchain.weights.safetensors import read_file_header
 
 RECIPE_FILE = "mlxbuild/ModelSpec.json"
@@ -70,11 +72,14 @@ def locked_variant(artifact: Artifact, recipe: Path) -> LockedVariant:
 
     Args:
         artifact: The artifact.
-        recipe: Where its recipe lies on this machine: folder sources are relative to it.
+        recipe: Where its recipe lies on this machine, or another that names the same folders: sources that the
+            artifact names by path are relative to it, and those that it names by content are looked for in its folders.
 
     Raises:
         NotRebuildable: it carries no recipe or no lock, or was not built here and names files outside of the recipe's
-            folder: what arrives from elsewhere may not have this machine's files read.
+            folder by path, as those of earlier versions do: what arrives from elsewhere may not have this machine's
+            files read.
+        SpecError: `recipe` is needed to find files, and has mistakes.
     """
     spec = carried_spec(artifact, recipe)
     if History(artifact.store.home).recipe_of(artifact.digest) != recipe:
@@ -82,7 +87,22 @@ def locked_variant(artifact: Artifact, recipe: Path) -> LockedVariant:
     if artifact.file(LOCK_FILE) is None:
         raise NotRebuildable("the artifact carries no lock")
     sources = decode(artifact.read(LOCK_FILE), LOCK_FILE).sources
-    return pin(spec, sources, SourceCatalogue(recipe.parent, artifact.store))
+    catalogue = SourceCatalogue(recipe.parent, artifact.store)
+    unknown = [source for source in sources if source.kind == "content" and not _known(catalogue, source)]
+    if unknown and recipe.is_file():
+        catalogue = SourceCatalogue(recipe.parent, artifact.store, folders=_folders_of(recipe))
+    return replace(pin(spec, sources, catalogue), is_carried=True)
+
+
+def _known(catalogue: SourceCatalogue, source: LockedSource) -> bool:
+    return all(catalogue.present(source, file) for file in source.files)
+
+
+def _folders_of(recipe: Path) -> tuple[Path, ...]:
+    """The folders that the sources of a recipe are in."""
+    from toolchain.spec.load import load  # not loaded where everything is known
+
+    return tuple(source.path for source in sources_of(load(recipe)).values() if isinstance(source, FolderSource))
 
 
 def _refuse_files_elsewhere(spec: ResolvedSpec, recipe: Path) -> None:

@@ -89,7 +89,8 @@ def push_artifact(
 
 
 def _warn_of_path(artifact: Artifact) -> None:
-    """Tell that the recipe within names a place on this machine, which whoever pulls it can read."""
+    """Tell that the recipe within names a place on this machine, as those of earlier versions did: whoever pulls it
+    can read that."""
     from toolchain.rebuild import RECIPE_FILE, carried_spec
     from toolchain.spec.canonical import BrokenSpec
     from toolchain.spec.resolved import FolderSource
@@ -101,7 +102,10 @@ def _warn_of_path(artifact: Artifact) -> None:
     except (BrokenSpec, ValueError):
         return  # of another version of mlxbuild: pushed as it is
     if isinstance(base, FolderSource) and base.as_written.startswith("/"):
-        tell(f"warning: the path `{base.as_written}` of the base is in the artifact and is published with it")
+        tell(
+            f"warning: the path `{base.as_written}` of the base is in the artifact and is published with it; "
+            "build it again to leave it out"
+        )
 
 
 def _sign(store: Store, digests: Sequence[Digest], key: str) -> None:

@@ -7,15 +7,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from registry.artifact.reader import Artifact
 from registry.home import Home
 from registry.store.layout import Store
 from tests.toolchain.weights.tiny_models import write_model
+from toolchain.create import create
+from toolchain.events.stream import EventStream
+from toolchain.prepare import LockMode, prepare
+from toolchain.spec.load import load
 
 PROGRAM = Path(sys.executable).with_name("mlxbuild")
 
@@ -104,6 +109,16 @@ class CommandLine:
         assert done.code == 0, done.err
         report = json.loads(self("log", "last", "--json").out)
         return sorted(a["label"] for a in report["actions"] if a["outcome"] == "ran" and "fetch/" not in a["label"])
+
+
+def create_here(folder: Path, home: Home, *, as_before: bool = False) -> Artifact:
+    """Build the one variant of a recipe in this process; `as_before` with the paths that earlier versions left in."""
+    store = Store.open(home)
+    (variant,) = prepare(load(folder / "ModelSpec.yaml"), store, LockMode.UPDATE).variants()
+    report = create([replace(variant, is_carried=as_before)], store, EventStream([]), run="1")
+    (built,) = report.artifacts
+    assert built.digest is not None, report.errors
+    return Artifact.open(store, built.digest)
 
 
 @pytest.fixture(scope="session")

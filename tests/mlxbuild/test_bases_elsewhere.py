@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.serving.builder import ProcessBuilder
+from registry.artifact.reader import Artifact
+from registry.digest import Digest
 from registry.errors import MlxbuildError
 from registry.home import Home
 from registry.store.layout import Store
 from runtime.server.application import BuildOrder
-from tests.mlxbuild.conftest import CommandLine
+from tests.mlxbuild.conftest import CommandLine, create_here
+from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
+from toolchain.against_source import compare_with_source
+from toolchain.difference.artifacts import difference
+from toolchain.events.stream import EventStream
+from toolchain.interchange.arrive import import_layout
+from toolchain.rebuild import RECIPE_FILE, rebuild
+from toolchain.sources.errors import SourceMissing
 
 
 @pytest.fixture
@@ -103,10 +112,90 @@ def test_a_recipe_that_arrives_over_http_reads_nothing_of_its_host(home: Home, r
 
 def test_an_artifact_from_elsewhere_reads_nothing_of_its_host(desk: CommandLine, run: Path, tmp_path: Path) -> None:
     (desk.folder / "ModelSpec.yaml").write_text(f'name: a\nversion: "1"\nbase: {{path: {run}}}\n')
-    assert desk("create").code == 0
+    create_here(desk.folder, desk.home, as_before=True)
+    assert desk("verify", "a:none", "--rebuild").code == 0, "the paths of an earlier version stay"
     assert desk("pack", "a:none", "-o", "a.tar").code == 0
     other = CommandLine(desk.folder, Home(tmp_path / "other"))
     assert other("import", "a.tar").code == 0
     refused = other("verify", "a:none", "--rebuild")
     assert refused.code == 2
     assert f"its recipe names `{run}`, which is outside of the recipe's folder" in refused.err
+
+
+def write_recipe(folder: Path, base: str) -> Path:
+    recipe = folder / "ModelSpec.yaml"
+    recipe.write_text(f'name: a\nversion: "1"\nbase: {base}\n')
+    return recipe
+
+
+def pulled(artifact: Artifact, home: Path) -> Artifact:
+    """The artifact in another store, whose machine knows none of its sources."""
+    store = Store.open(Home(home))
+    import_layout(store, artifact.store.home.root / "store", tell=print)
+    return Artifact.open(store, artifact.digest)
+
+
+def rebuilt(artifact: Artifact, recipe: Path) -> Digest:
+    return rebuild(artifact, recipe, EventStream([]), run="1")
+
+
+def test_the_artifact_is_the_same_wherever_its_base_lies_and_names_no_path(
+    desk: CommandLine, run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "elsewhere")
+    built = []
+    for path in (str(run), "../desk/../elsewhere/"):
+        recipe = write_recipe(desk.folder, f"{{path: {path}}}")
+        built.append(create_here(desk.folder, desk.home))
+        assert path in recipe.with_suffix(".lock").read_text(), "the person's own lock finds the files"
+    assert built[0].digest == built[1].digest
+    assert desk("create", "--expect-cached", "--frozen").code == 0
+    assert desk("keygen", "mine").code == 0
+    assert desk("sign", "a:none", "--key", "mine").code == 0
+    for blob in desk.store.blobs():
+        content = desk.store.path(blob.digest).read_bytes()
+        for path in (str(tmp_path), "run-42", "elsewhere"):
+            assert path.encode() not in content, f"{path} in {blob}"
+    assert json.loads(built[0].read(RECIPE_FILE))["base"].keys() == {"content"}
+    assert rebuilt(built[0], recipe) == built[0].digest
+    assert difference(*built).equal
+    (run / "generation_config.json").write_text("{}")
+    write_recipe(desk.folder, f"{{path: {run}}}")
+    changed = {change.path for change in difference(built[0], create_here(desk.folder, desk.home)).documents["lock"]}
+    assert changed == {"base.identity", "base.files.generation_config.json"}
+
+
+def test_who_pulls_an_artifact_rebuilds_it_from_a_folder_of_their_own(
+    desk: CommandLine, run: Path, tmp_path: Path
+) -> None:
+    write_recipe(desk.folder, f"{{path: {run}}}")
+    theirs = pulled(create_here(desk.folder, desk.home), tmp_path / "other")
+    with pytest.raises(
+        SourceMissing, match=r"names by content alone \(sha256:\w{64}\), and its `[^`]+` is nowhere known"
+    ) as lost:
+        rebuilt(theirs, tmp_path / "ModelSpec.yaml")
+    assert "folder with chat_template.jinja, config.json, model-00001-of-00002.safetensors" in (lost.value.hint or "")
+    assert "name a recipe with `-f` whose base is that folder" in (lost.value.hint or "")
+    mine = Path(shutil.move(run, tmp_path / "mine"))
+    recipe = write_recipe(tmp_path, f"{{path: {mine}}}\nquantization: int8\ndescription: another recipe")
+    config = (mine / "config.json").read_text()
+    (mine / "config.json").write_text(config + " ")
+    with pytest.raises(SourceMissing, match=f"`{mine}/config.json` is another"):
+        rebuilt(theirs, recipe)
+    (mine / "config.json").write_text(config)
+    assert rebuilt(theirs, recipe) == theirs.digest
+
+
+def test_a_gguf_file_elsewhere_is_named_by_content_too(desk: CommandLine, tmp_path: Path) -> None:
+    built = []
+    for place in (tmp_path / "one", tmp_path / "two"):
+        place.mkdir()
+        tiny_gguf(place / "tiny.gguf", ["Q4_0"])
+        recipe = write_recipe(desk.folder, f"{{gguf: {place}/tiny.gguf}}")
+        built.append(create_here(desk.folder, desk.home))
+    assert built[0].digest == built[1].digest
+    (tmp_path / "one" / "tiny.gguf").unlink()
+    # Its documents are derived again, of the file that the recipe names.
+    theirs = pulled(built[0], tmp_path / "other")
+    assert rebuilt(theirs, recipe) == theirs.digest
+    assert compare_with_source(theirs, recipe).largest("exact") == 0

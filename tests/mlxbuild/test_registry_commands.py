@@ -13,7 +13,7 @@ import pytest
 from registry.digest import Digest
 from registry.home import Home
 from tests.hub_server import Fault, LocalHub
-from tests.mlxbuild.conftest import CommandLine
+from tests.mlxbuild.conftest import CommandLine, create_here
 from tests.registries import PASSWORD, USER, RegistryProcess, docker_registry
 from tests.registry.remote.fault_proxy import Fault as NetworkFault
 from tests.registry.remote.fault_proxy import FaultProxy
@@ -75,17 +75,19 @@ def test_push_pull_inspect_list_copy(mlxbuild: CommandLine, second: CommandLine,
     assert json.loads(copied.out)["moved_bytes"] == 0, "mounted"
 
 
-def test_push_tells_that_it_publishes_a_path(mlxbuild: CommandLine, registry: RegistryProcess) -> None:
-    target = f"{registry.host}/acme/paths"
+def test_push_tells_that_it_publishes_a_path_of_an_earlier_version(
+    mlxbuild: CommandLine, registry: RegistryProcess
+) -> None:
+    target, base = f"{registry.host}/acme/paths", mlxbuild.folder / "model"
+    (mlxbuild.folder / "ModelSpec.yaml").write_text(f'name: a\nversion: "1"\nbase: {{path: "{base}"}}\n')
     told = []
-    for base in ("model", str(mlxbuild.folder / "model")):
-        (mlxbuild.folder / "ModelSpec.yaml").write_text(f'name: a\nversion: "1"\nbase: {{path: "{base}"}}\n')
-        created = mlxbuild("create")
-        assert created.code == 0, created.err
+    for as_before in (True, False):
+        create_here(mlxbuild.folder, mlxbuild.home, as_before=as_before)
         pushed = mlxbuild("push", "a:none", target, "--json")
         assert pushed.code == 0, pushed.err
         told.append([line for line in pushed.err.splitlines() if line.startswith("warning")])
-    assert told == [[], [f"warning: the path `{base}` of the base is in the artifact and is published with it"]]
+    what = f"warning: the path `{base}` of the base is in the artifact and is published with it"
+    assert told == [[f"{what}; build it again to leave it out"], []]
 
 
 def test_push_of_all_variants_to_the_default_registry(

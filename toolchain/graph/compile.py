@@ -19,6 +19,7 @@ from runtime.model.facts import ModelFacts
 from runtime.model.files import ACCURACY_FILE, DEFAULTS_FILE, FACTS_FILE
 from toolchain.graph.action import Node, OutputsOf
 from toolchain.graph.graph import Fetch, Graph, assemble
+from toolchain.lock.carried import carried
 from toolchain.lock.file import encode
 from toolchain.lock.model import Lock, LockedFile, LockedSource
 from toolchain.sources.catalogue import SourceCatalogue
@@ -44,6 +45,8 @@ class LockedVariant:
     catalogue: SourceCatalogue
     is_default: bool = True
     """Whether it is the recipe's first variant, which gets the short names."""
+    is_carried: bool = False
+    """Whether spec and sources are those of an artifact, which is to have them again as they are."""
 
     @property
     def sources(self) -> tuple[LockedSource, ...]:
@@ -138,7 +141,10 @@ class _Compiler:
         self._prefix = f"{variant.spec.name}:{variant.spec.variant}"
         self._fetches = fetches
         self._gates = gates
-        self._canonical = canonical(variant.spec)
+        spec, self._carried = (
+            (variant.spec, variant.sources) if variant.is_carried else carried(variant.spec, variant.sources)
+        )
+        self._canonical = canonical(spec)
         self._defaults = _defaults(variant)
 
     def nodes(self) -> Iterator[Node]:
@@ -251,7 +257,7 @@ class _Compiler:
     def _pack(self, blocks: tuple[Node, ...]) -> Node:
         spec, base = self._spec, self._variant.base
         recipe = canonical_json.encode(self._canonical)
-        lock = encode(Lock(Digest.of_bytes(recipe), self._variant.sources))
+        lock = encode(Lock(Digest.of_bytes(recipe), self._carried))
         licenses = {LICENSE_INPUT + name: text.encode() for name, text in spec.license_files}
         inputs: dict[str, Digest | OutputsOf] = {
             "config": self._configuration.digest,
@@ -274,7 +280,7 @@ class _Compiler:
         )
 
     def _description(self) -> Mapping[str, Any]:
-        spec, base = self._spec, self._variant.base
+        spec, base = self._spec, self._carried[0]
         return {
             "name": spec.name,
             "version": spec.version,

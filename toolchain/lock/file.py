@@ -29,7 +29,7 @@ LOCK_VERSION = 1
 _LIMIT_BYTES = 64 * 1024 * 1024
 _HEADER = re.compile(r"# [^\n]*\n# checksum (sha256:[0-9a-f]{64})\n")
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
-_KINDS = ("artifact", "folder", "hub", "ollama")
+_KINDS = ("artifact", "content", "folder", "hub", "ollama")
 _COMMIT = re.compile("[0-9a-f]{40}")
 _DERIVED = "derived"
 _AGAIN = "run `mlxbuild lock`"
@@ -261,7 +261,7 @@ def _read_changes(written: list[Any]) -> dict[str, Any]:
 
 
 def _pinned(kind: str, pinned: object) -> bool:
-    if kind == "folder":
+    if kind in ("folder", "content"):
         return pinned is None
     if not isinstance(pinned, str):
         return False

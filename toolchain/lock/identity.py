@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from toolchain.lock.model import LockedSource
-from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, OllamaSource, Source
+from toolchain.spec.resolved import ArtifactSource, ContentSource, FolderSource, HubSource, OllamaSource, Source
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A source as named: free of this machine's paths."""
 
-    kind: Literal["hub", "folder", "artifact", "ollama"]
+    kind: Literal["hub", "folder", "content", "artifact", "ollama"]
     name: str
     requested: str | None = None
     include: tuple[str, ...] = ()
@@ -32,6 +32,8 @@ def identity(source: Source) -> Identity:
             return Identity("hub", repository, revision, tuple(include), gguf)
         case FolderSource(written=written, gguf=gguf):
             return Identity("folder", written, gguf=gguf)
+        case ContentSource(content, gguf):
+            return Identity("content", str(content), gguf=gguf)
         case ArtifactSource(reference):
             return Identity("artifact", str(reference))
         case OllamaSource(name):

@@ -14,7 +14,15 @@ from toolchain.lock.pin_gguf import pin_gguf_folder, pin_gguf_hub
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.hub import Hub
 from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource, OllamaSource, Source, is_gguf
+from toolchain.spec.resolved import (
+    ArtifactSource,
+    ContentSource,
+    FolderSource,
+    HubSource,
+    OllamaSource,
+    Source,
+    is_gguf,
+)
 from toolchain.spec.sources import inherits_tokenizer, sources_digest, sources_of
 
 
@@ -59,6 +67,7 @@ def make_lock(
                 _lock_ollama(role, source, store, before, index, tokenizer=tokenizer, moves=moves, notice=notice)
             )
         else:
+            assert not isinstance(source, ContentSource)  # named by artifacts alone, never by a recipe
             locked.append(_lock_source(role, source, store, before, moves, hub, index))
     return Lock(sources_digest(recipe), tuple(locked))
 

@@ -48,13 +48,15 @@ class LockedSource:
 
     role: str
     """`base`, `tokenizer`, or `adapter.<n>`."""
-    kind: Literal["hub", "folder", "artifact", "ollama"]
+    kind: Literal["hub", "folder", "content", "artifact", "ollama"]
     identity: str
-    """Repository, folder as written in the recipe, reference, or name at Ollama's registry."""
+    """Repository, folder as written in the recipe, digest of its content in an artifact's lock, reference, or name at
+    Ollama's registry."""
     requested: str | None
     """The revision as written, for hub sources."""
     pinned: str | None
-    """The commit of a hub source, the manifest digest of an artifact or of Ollama's model, None for a folder."""
+    """The commit of a hub source, the manifest digest of an artifact or of Ollama's model, None for a folder and
+    for content."""
     files: tuple[LockedFile, ...]
     """By path."""
     tensors: tuple[LockedTensor, ...]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from toolchain.sources.hub import Hub
     from toolchain.sources.ollama.registry import OllamaRegistry
 
+_MOST_NAMES = 8
 _LOCK_AGAIN = "run `mlxbuild lock` if the change is meant"
 _PUT_BACK = "put it back: only that builds this artifact again. For another base, name that in the recipe and lock it"
 
@@ -32,16 +33,20 @@ class SourceCatalogue:
         recipe_folder: What the folder sources of its locks are relative to.
         store: Where the files of artifact sources lie; any source file that it holds is taken from there.
         hub: The Hub and its client's cache; by default what the environment names.
+        folders: Where the files of sources that are named by content may lie, besides the places that are known.
     """
 
-    def __init__(self, recipe_folder: Path, store: Store, hub: Hub | None = None) -> None:
+    def __init__(
+        self, recipe_folder: Path, store: Store, hub: Hub | None = None, folders: tuple[Path, ...] = ()
+    ) -> None:
         self.folder = recipe_folder
         self._store = store
         self._given_hub = hub
+        self._folders = folders
         self._index = FileIndex(store.home)
 
-    def __reduce__(self) -> tuple[type[SourceCatalogue], tuple[Path, Store, Hub | None]]:
-        return (SourceCatalogue, (self.folder, self._store, self._given_hub))
+    def __reduce__(self) -> tuple[type[SourceCatalogue], tuple[Path, Store, Hub | None, tuple[Path, ...]]]:
+        return (SourceCatalogue, (self.folder, self._store, self._given_hub, self._folders))
 
     @cached_property
     def _hub(self) -> Hub:
@@ -86,10 +91,15 @@ class SourceCatalogue:
             return (self._store.path(file.blob.digest),) if self._store.has(file.blob.digest) else ()
         if source.kind == "folder":
             return (self._in_folder(source, file),)
+        if source.kind == "content":
+            return tuple(self._in_folders(file))
         return tuple(self._hub.cached(source.identity, source.pinned or "", file.path, file.blob.digest))
 
     def _in_folder(self, source: LockedSource, file: LockedFile) -> Path:
         return absolute(self.folder.absolute(), source.identity) / file.path
+
+    def _in_folders(self, file: LockedFile) -> Iterator[Path]:
+        return (place for folder in self._folders if (place := folder / file.path).is_file())
 
     def fetch(
         self,
@@ -129,6 +139,8 @@ class SourceCatalogue:
         match source.kind:
             case "folder":
                 return self._read_in_place(source, file, verification)
+            case "content":
+                return self._by_content(source, verification)
             case "artifact":
                 return self._from_store(source, verification)
             case "hub":
@@ -141,8 +153,7 @@ class SourceCatalogue:
         if not self._store.has(file.blob.digest):
             from toolchain.sources.gguf.again import derive_again  # loads much, and is seldom needed
 
-            folder = absolute(self.folder.absolute(), source.identity)
-            for content in derive_again(source, folder, lambda: self._hub, lambda: self._ollama).values():
+            for content in derive_again(source, self._place_to_read, lambda: self._hub, lambda: self._ollama).values():
                 self._index.content(self._store.path(self._store.put(content).digest), immutable=True)
         if not self._store.has(file.blob.digest):
             raise StaleLock(
@@ -154,11 +165,17 @@ class SourceCatalogue:
         self._index.content(path, immutable=True)
         return path
 
+    def _place_to_read(self, source: LockedSource, file: LockedFile) -> Path:
+        """Where a file of a local source lies, looked at by its name alone if it is not named by its content."""
+        if source.kind == "content":
+            return self.fetch(source, file)
+        place = resolve(absolute(self.folder.absolute(), source.identity), file.path, source.role)
+        if not place.is_file():
+            raise StaleLock(f"`{file.path}` is gone from `{source.identity}`", where=str(place), hint=_PUT_BACK)
+        return place
+
     def _read_in_place(self, source: LockedSource, file: LockedFile, verification: _Verification) -> Path:
-        folder = absolute(self.folder.absolute(), source.identity)
-        path = resolve(folder, file.path, source.role)
-        if not path.is_file():
-            raise StaleLock(f"`{file.path}` is gone from `{source.identity}`", where=str(path), hint=_PUT_BACK)
+        path = self._place_to_read(source, file)
         if not verification.holds(path, immutable=False):
             raise StaleLock(
                 f"`{file.path}` in `{source.identity}` is not what the lock says",
@@ -166,6 +183,25 @@ class SourceCatalogue:
                 hint=_LOCK_AGAIN,
             )
         return path
+
+    def _by_content(self, source: LockedSource, verification: _Verification) -> Path:
+        file = verification.file
+        places = [*self._in_folders(file), *self._index.paths(file.blob.digest)]
+        with suppress(BlobMissing):
+            places.append(self._store.path(file.blob.digest))
+        for place in places:
+            if verification.holds(place, immutable=False):
+                return place
+        files = sorted(each.path for each in source.files if not each.derived)
+        more = (f"and {len(files) - _MOST_NAMES} more",) if len(files) > _MOST_NAMES else ()
+        names = ", ".join((*files[:_MOST_NAMES], *more))
+        is_other = f"; `{places[0]}` is another" if places else ""
+        raise SourceMissing(
+            f"the {source.role} was a folder outside of its recipe's, which the artifact names by content alone "
+            f"({source.identity}), and its `{file.path}` is nowhere known{is_other}",
+            where=str(file.blob.digest),
+            hint=f"wanted is the folder with {names}: name a recipe with `-f` whose base is that folder",
+        )
 
     def _from_store(self, source: LockedSource, verification: _Verification) -> Path:
         file = verification.file

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from registry.digest import Digest, InvalidDigest
 from registry.errors import UserError
 from registry.reference import Reference
 from toolchain.spec.ollama_name import OllamaName
@@ -14,6 +15,7 @@ from toolchain.spec.resolved import (
     SCHEMA,
     Adapter,
     ArtifactSource,
+    ContentSource,
     FolderSource,
     Gate,
     HubSource,
@@ -71,7 +73,7 @@ def from_canonical(document: Mapping[str, Any], recipe: Path) -> ResolvedSpec:
                 hint=f"this mlxbuild reads {SCHEMA}; update it",
             )
         return _spec(document, Path(recipe).absolute())
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidDigest) as error:
         raise BrokenSpec(
             f"the recipe in the artifact is damaged: {type(error).__name__}: {error}",
             hint="build the artifact again",
@@ -89,6 +91,8 @@ def source_document(source: Source) -> dict[str, Any]:
             return {"path": written}
         case FolderSource(written=written, gguf=gguf):
             return {"gguf": str(PurePosixPath(written, str(gguf)))}
+        case ContentSource(content, gguf):
+            return {"content": str(content), **({} if gguf is None else {"gguf": gguf})}
         case ArtifactSource(reference):
             return {"from": str(reference)}
         case OllamaSource(name):
@@ -100,6 +104,8 @@ def _source(document: Mapping[str, Any], recipe: Path) -> Source:
         return HubSource(document["hf_repo"], document["revision"], gguf=document["file"])
     if "hf_repo" in document:
         return HubSource(document["hf_repo"], document["revision"], tuple(document["include"]))
+    if "content" in document:
+        return ContentSource(Digest.parse(document["content"]), document.get("gguf"))
     if "gguf" in document:
         return gguf_source(recipe.parent, document["gguf"])
     if "ollama" in document:

@@ -205,6 +205,13 @@ def absolute(root: Path, written: str) -> Path:
     return Path(os.path.normpath(root / written))
 
 
+def leads_out(written: str) -> bool:
+    """Whether a path names what is not below the recipe's folder, by how it is written alone: where a repository
+    begins, and where links lead, is another matter."""
+    path = os.path.normpath(written)
+    return path.startswith("/") or path.split("/")[0] == ".."
+
+
 def gguf_source(root: Path, written: str) -> FolderSource:
     """The source of a GGUF file that a recipe names: a folder of which it alone is taken."""
     place = PurePosixPath(written)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from registry.digest import Digest
 from registry.errors import Location
 from registry.reference import Reference
 from toolchain.spec.ollama_name import OllamaName
@@ -53,6 +54,16 @@ class FolderSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentSource:
+    """A folder somewhere, as an artifact names one that was not below its recipe's: by what it holds."""
+
+    content: Digest
+    """Over names and digests of its files."""
+    gguf: str | None = None
+    """As of a folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactSource:
     """Another artifact in the store."""
 
@@ -66,12 +77,12 @@ class OllamaSource:
     name: OllamaName
 
 
-Source = HubSource | FolderSource | ArtifactSource | OllamaSource
+Source = HubSource | FolderSource | ContentSource | ArtifactSource | OllamaSource
 
 
 def is_gguf(source: Source) -> bool:
     """Whether a source is named as a GGUF file."""
-    return isinstance(source, HubSource | FolderSource) and source.gguf is not None
+    return isinstance(source, HubSource | FolderSource | ContentSource) and source.gguf is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchain.lock.errors import StaleLock
-from toolchain.lock.model import LockedSource
+from toolchain.lock.model import LockedFile, LockedSource
 from toolchain.sources.errors import SourceCorrupt
-from toolchain.sources.folder import resolve
 from toolchain.sources.gguf.parts import OpenFile, local_file, read_gguf_files
 from toolchain.sources.gguf.split import split_paths
 
@@ -20,13 +19,16 @@ if TYPE_CHECKING:
 
 
 def derive_again(
-    source: LockedSource, folder: Path, hub: Callable[[], Hub], ollama: Callable[[], OllamaRegistry]
+    source: LockedSource,
+    place: Callable[[LockedSource, LockedFile], Path],
+    hub: Callable[[], Hub],
+    ollama: Callable[[], OllamaRegistry],
 ) -> Mapping[str, bytes]:
     """The derived documents of a locked source, from the header of its file: read in place, or by range elsewhere.
 
     Args:
         source: The source.
-        folder: Where a file of this machine lies.
+        place: Tells where a file lies that is of this machine.
         hub: Gives the Hub, where the file is there.
         ollama: Gives Ollama's registry, where the model is of it.
 
@@ -39,9 +41,9 @@ def derive_again(
         from toolchain.lock.pin_ollama import derive_ollama_again
 
         return derive_ollama_again(source, ollama())
-    sizes = {file.path: file.blob.size_bytes for file in source.files}
+    locked = {file.path: file for file in source.files}
     on_hub = source.kind == "hub"
-    where = f"{source.identity}@{source.pinned}" if on_hub else str(folder)
+    where = f"{source.identity}@{source.pinned}" if on_hub else source.identity
 
     @contextmanager
     def opener(path: str) -> Iterator[OpenFile]:
@@ -52,12 +54,9 @@ def derive_again(
                     yield file
                 return
             read = hub().reader(source.identity, source.pinned or "", path)
-            yield OpenFile(read, sizes[path], f"{where}/{path}")
+            yield OpenFile(read, locked[path].blob.size_bytes, f"{where}/{path}")
             return
-        place = resolve(folder, path, source.role)
-        if not place.is_file():
-            raise StaleLock(f"`{path}` is gone", where=str(place), hint="run `mlxbuild lock` if that is meant")
-        with local_file(place) as file:
+        with local_file(place(source, locked[path])) as file:
             yield file
 
     files = read_gguf_files(split_paths(source.gguf or ""), opener, where, tokenizer=source.derives_tokenizer)
