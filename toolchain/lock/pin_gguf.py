@@ -62,7 +62,8 @@ def pin_gguf_folder(
 def pin_gguf_hub(
     role: str, source: HubSource, hub: Hub, commit: str, index: FileIndex, store: Store, *, tokenizer: bool
 ) -> LockedSource:
-    """Pin a GGUF file of a Hub repository, with all its parts: sizes and digests are listed, headers are read by range.
+    """Pin a GGUF file of a Hub repository, with all its parts: sizes and digests are listed, headers are read by
+    range, or of a copy that was verified.
 
     Args and errors as `pin_gguf_folder`; and as `Hub.files`.
     """
@@ -81,6 +82,11 @@ def pin_gguf_hub(
 
     @contextmanager
     def opener(path: str) -> Iterator[OpenFile]:
+        for copy in hub.cached(source.repository, commit, path, blobs[path].digest):
+            if index.known(copy) == blobs[path]:
+                with local_file(copy) as file:
+                    yield file
+                return
         yield OpenFile(hub.reader(source.repository, commit, path), blobs[path].size_bytes, f"{where}/{path}")
 
     files = read_gguf_files(paths, opener, where, tokenizer=tokenizer)

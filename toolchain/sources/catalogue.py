@@ -15,6 +15,7 @@ from toolchain.lock.model import LockedFile, LockedSource
 from toolchain.sources.errors import SourceCorrupt, SourceMissing
 from toolchain.sources.file_index import FileIndex
 from toolchain.sources.folder import resolve
+from toolchain.sources.headers import check_header, has_header
 from toolchain.spec.recipe_folder import absolute
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class SourceCatalogue:
         self._given_hub = hub
         self._folders = folders
         self._index = FileIndex(store.home)
+        self._checked: set[tuple[object, ...]] = set()
 
     def __reduce__(self) -> tuple[type[SourceCatalogue], tuple[Path, Store, Hub | None, tuple[Path, ...]]]:
         return (SourceCatalogue, (self.folder, self._store, self._given_hub, self._folders))
@@ -120,12 +122,29 @@ class SourceCatalogue:
 
         Raises:
             StaleLock: a local file is not what the lock says, or a derived one would come out otherwise today.
-            SourceCorrupt: what the Hub or the store hands out is not what the lock says.
+            SourceCorrupt: what the Hub or the store hands out is not what the lock says, or the header of weights not
+                what was read of it by ranges.
             SourceMissing: it is nowhere.
             HubUnreachable, HubRateLimited, Offline, RepositoryMissing, GatedRepository, RevisionMissing,
             AccessDenied, DiskFull, HubCacheFailure: as `Hub.download`.
             RegistryFailure, TransferCorrupt: as `OllamaRegistry.download`.
         """
+        path = self._find(source, file, progress, checkpoint)
+        if has_header(source, file) and (seen := (source.header, source.tensors, file)) not in self._checked:
+            check_header(source, file, lambda other: path if other == file else self._known(other))
+            self._checked.add(seen)
+        return path
+
+    def _known(self, file: LockedFile) -> Path | None:
+        return next(self._index.paths(file.blob.digest), None)
+
+    def _find(
+        self,
+        source: LockedSource,
+        file: LockedFile,
+        progress: Callable[[int], None],
+        checkpoint: Callable[[], None],
+    ) -> Path:
         verification = _Verification(self._index, file, _Meter(file.blob.size_bytes, progress), checkpoint)
         if source.kind == "folder" and not file.derived:
             own = resolve(absolute(self.folder.absolute(), source.identity), file.path, source.role)

@@ -1,0 +1,121 @@
+"""Compares what a lock says of the headers of weights with the files that were fetched. Fetching lives elsewhere.
+
+Of weights at the Hub and in Ollama's registry a lock reads ranges alone, and a range has no digest: a server could
+answer it from another content than that of the whole file, whose digest is pinned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from toolchain.sources.errors import SourceCorrupt
+from toolchain.sources.gguf.split import split_paths
+from toolchain.weights.safetensors import HeaderTensor, read_file_header
+
+_CONFIGURATION = "config.json"
+
+
+def has_header(source: LockedSource, file: LockedFile) -> bool:
+    """Whether a lock holds what was read of a file by ranges."""
+    return source.kind in ("hub", "ollama") and not file.derived and _is_weights(source, file)
+
+
+def check_header(source: LockedSource, file: LockedFile, place: Callable[[LockedFile], Path | None]) -> None:
+    """Do nothing if a fetched file says of itself what the lock says; of a split GGUF file, once all parts are there.
+
+    Args:
+        source: Lists the file.
+        file: One for which `has_header` holds.
+        place: Where a file of the source lies on this machine, if it does.
+
+    Raises:
+        SourceCorrupt: the lock tells of other tensors or metadata.
+        MlxbuildError: a header cannot be read.
+    """
+    if source.gguf is not None:
+        _check_gguf(source, source.gguf, place)
+    elif (path := place(file)) is not None:
+        locked = (tensor for tensor in source.tensors if tensor.file == file.path)
+        if source.kind == "ollama":
+            _check_tensor_file(source, file, path, locked, place)
+        else:
+            _compare(source, file.path, locked, read_file_header(path))
+
+
+def _is_weights(source: LockedSource, file: LockedFile) -> bool:
+    return file.path.endswith(".safetensors") if source.gguf is None else file.path in split_paths(source.gguf)
+
+
+def _check_gguf(source: LockedSource, name: str, place: Callable[[LockedFile], Path | None]) -> None:
+    from toolchain.sources.gguf.parts import local_file, read_gguf_files  # not loaded by builds without such a file
+
+    files = {file.path: file for file in source.files}
+    places = {path: place(files[path]) for path in split_paths(name)}
+    here = {path: found for path, found in places.items() if found is not None}
+    if len(here) < len(places):
+        return
+    found = read_gguf_files(tuple(places), lambda path: local_file(here[path]), source.identity, tokenizer=False)
+    if found.digest != source.header:
+        for part in found.parts:
+            rows = {(row.type, row.begin, row.size_bytes) for row in part.header.tensors}
+            for tensor in source.tensors:
+                if tensor.file == part.path and (tensor.dtype, tensor.begin, tensor.size_bytes) not in rows:
+                    raise _other(source, part.path, f"the lock has `{tensor.name}` where the file has nothing like it")
+        raise _other(source, name, f"its digest is {found.digest}, and {source.header} in the lock")
+    # Frequencies are numbers of a tensor, which the header's digest does not cover.
+    locked = place(files[_CONFIGURATION]) if _CONFIGURATION in files else None
+    if locked is not None and _rope(found.model.documents[_CONFIGURATION]) != _rope(locked.read_bytes()):
+        raise _other(source, name, "the lock's config.json has other rotary frequencies than the file")
+
+
+def _rope(configuration: bytes) -> Any:
+    return json.loads(configuration).get("rope_scaling")
+
+
+def _check_tensor_file(
+    source: LockedSource,
+    file: LockedFile,
+    path: Path,
+    locked: Iterable[LockedTensor],
+    place: Callable[[LockedFile], Path | None],
+) -> None:
+    from toolchain.sources.gguf.parts import local_file
+    from toolchain.sources.ollama.tensors import read_tensor_file
+    from toolchain.weights.formats.entry import scheme_of
+
+    with local_file(path) as opened:
+        found = read_tensor_file(opened.read, opened.size_bytes, str(path))
+    _compare(source, file.path, locked, found.tensors)
+    configuration = source.file(_CONFIGURATION)
+    document = None if configuration is None else place(configuration)
+    entry: Mapping[str, Any] = {} if document is None else json.loads(document.read_bytes()).get("quantization") or {}
+    for module, scheme in found.schemes.items():
+        if document is not None and scheme_of(entry, module) != scheme:
+            raise _other(source, file.path, f"the lock has another quantization of `{module}` than the file")
+
+
+def _compare(source: LockedSource, path: str, locked: Iterable[LockedTensor], found: Iterable[HeaderTensor]) -> None:
+    said = {tensor.name: _row(tensor) for tensor in locked}
+    told = {tensor.name: _row(tensor) for tensor in found}
+    for name in sorted(said.keys() | told.keys()):
+        if said.get(name) != told.get(name):
+            what = [f"{rows[name]} in the {where}" for rows, where in ((said, "lock"), (told, "file")) if name in rows]
+            only = "" if len(what) > 1 else " alone"
+            raise _other(source, path, f"`{name}` is {' and '.join(what)}{only}")
+
+
+def _row(tensor: LockedTensor | HeaderTensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)} at {tensor.begin}"
+
+
+def _other(source: LockedSource, path: str, what: str) -> SourceCorrupt:
+    return SourceCorrupt(
+        f"the header of `{path}` is another than was read when it was locked: {what}",
+        where=f"{source.identity}@{source.pinned}",
+        hint="the server answered a part of the file from another content than the whole: check HF_ENDPOINT or the "
+        "registry, then remove the lock and run `mlxbuild lock`",
+    )
