@@ -24,7 +24,7 @@ from toolchain.weights.encoding import Encoding, NotFinite, slices_of
 from toolchain.weights.facts import BlockFacts
 from toolchain.weights.formats.entry import scheme_of
 from toolchain.weights.model import UnusableModel, check_packing, is_quantized, is_ternary, read_configuration
-from toolchain.weights.origin import NotFiniteWeights, SourceTensors
+from toolchain.weights.origin import NotFiniteWeights, SourceTensors, too_large
 from toolchain.weights.peft.mapping import METHOD as LORA
 from toolchain.weights.precision import Precision
 from toolchain.weights.reading import SLICE_BYTES
@@ -90,7 +90,7 @@ class _Part:
     encoding: Encoding
     updates: tuple[LowRankUpdate, ...]
     broken: frozenset[int]
-    """Bytes that are NaN, where it is stored as numbers of one byte."""
+    """Bytes that must not be in it, where it is stored as numbers of one byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,8 @@ class _BlockWork:
     parts: tuple[_Part, ...]
     computed: ComputedParameters | None
     parameters: int
+    computes: mx.Dtype
+    """What MLX will compute in, as far as the configuration and the wish for a dtype tell."""
 
     @classmethod
     def prepare(cls, request: BlockRequest, context: StepContext, sources: SourceTensors) -> _BlockWork:
@@ -122,13 +124,14 @@ class _BlockWork:
         structure = structure_of(config, table, identity, whole=len(table) == len(request.tensors))
         outputs = _outputs_of(request, structure, table)
         updates = _adapter_updates(request, sources, structure, outputs)
-        parts = tuple(_parts(request, structure, outputs, updates))
+        computes = _computes(request, config)
+        parts = tuple(_parts(request, structure, outputs, updates, computes))
         names = [part.output.name for part in parts if part.output.source is None]
         computed = None
         if names:
             computed = ComputedParameters(config, table, request.tensors, sources, names)
         _check_merged(request, outputs, computed)
-        return cls(request, sources, structure, parts, computed, _parameter_count(config, outputs))
+        return cls(request, sources, structure, parts, computed, _parameter_count(config, outputs), computes)
 
     def quantized(self) -> Mapping[str, QuantizationScheme]:
         """Module path to scheme."""
@@ -197,14 +200,15 @@ class _BlockWork:
 
     def _not_finite(self, part: _Part, error: NotFinite) -> StepError:
         if error.overflowed:
-            return NotFiniteWeights(
-                f"`{part.output.name}` holds numbers too large for {str(part.encoding.dtype).rpartition('.')[2]}",
-                hint="choose `dtype: bfloat16`, which has the range of float32",
-            )
+            return too_large(part.output.name, part.encoding.dtype)
         source = part.output.source
         culprits = self.request.tensors if source is None else {source: self.request.tensors[source]}
-        if part.broken and (found := self.sources.first_broken(culprits, part.broken, part.output.name)) is not None:
-            return found
+        if part.broken:
+            return (
+                self.sources.first_broken(culprits, part.broken, part.output.name, self.computes)
+                or self.sources.first_not_finite(culprits)
+                or too_large(part.output.name, self.computes)
+            )
         return self.sources.first_not_finite(culprits) or NotFiniteWeights(
             f"computing `{part.output.name}` gave NaN or infinity",
             hint="is the adapter sound, and made for this base model?" if part.updates else None,
@@ -248,6 +252,7 @@ def _parts(
     structure: Structure,
     outputs: tuple[Output, ...],
     updates: Mapping[str, tuple[LowRankUpdate, ...]],
+    computes: mx.Dtype,
 ) -> Iterator[_Part]:
     model = structure.model
     may_cast = getattr(model, "cast_predicate", None) or (lambda _: True)
@@ -265,8 +270,15 @@ def _parts(
         if precision is not None and leaf == "weight" and module is not None:
             scheme = precision.of_module(path, module, output.shape[-1])
         encoding = Encoding(output.name, output.shape, dtype, scheme)
-        broken = broken_parameter(output.name, shapes, dtypes)
+        broken = broken_parameter(output.name, shapes, dtypes, computes)
         yield _Part(output, encoding, updates.get(output.name, ()), broken)
+
+
+def _computes(request: BlockRequest, config: Mapping[str, Any]) -> mx.Dtype:
+    text = config.get("text_config")
+    nested = text.get("dtype") if isinstance(text, dict) else None
+    named = request.dtype or config.get("dtype") or config.get("torch_dtype") or nested
+    return {"float16": mx.float16, "float32": mx.float32}.get(str(named), mx.bfloat16)
 
 
 def _adapter_updates(

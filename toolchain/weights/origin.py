@@ -12,7 +12,7 @@ import mlx.core as mx
 
 from registry.digest import Digest
 from registry.errors import StepError
-from toolchain.weights.codes import broken_codes, holds
+from toolchain.weights.codes import NAN_CODES, broken_codes, holds
 from toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, stored_tensors, worst
 from toolchain.weights.dtypes import EXPONENT_BITS, MLX_DTYPES
 from toolchain.weights.encoding import NotFinite, as_bytes, check_finite
@@ -63,7 +63,7 @@ class SourceTensors:
                 try:
                     check_finite(rows)
                 except NotFinite:
-                    raise self.not_finite(tensor) from None
+                    raise self.not_finite(tensor, overflowed=not _holds_nan(rows)) from None
                 yield memoryview(as_bytes(rows))
             return
         for piece in self._slices(tensor):
@@ -102,20 +102,27 @@ class SourceTensors:
 
     def first_not_finite(self, tensors: Mapping[str, ModelTensor]) -> NotFiniteWeights | None:
         """Look for the tensor that is to blame for a computed NaN."""
-        return next((self.not_finite(tensor) for tensor in tensors.values() if not self._is_finite(tensor)), None)
+        for tensor in tensors.values():
+            if not self._is_finite(tensor):
+                return self.not_finite(tensor, overflowed=not any(map(_holds_nan, self.rows(tensor))))
+        return None
 
     def first_broken(
-        self, tensors: Mapping[str, ModelTensor], codes: frozenset[int], parameter: str
+        self, tensors: Mapping[str, ModelTensor], codes: frozenset[int], parameter: str, computes: mx.Dtype
     ) -> NotFiniteWeights | None:
-        """Look for the tensor that is to blame for bytes that are NaN in a parameter, which is weights or scales."""
+        """Look for the tensor that is to blame for bytes that are NaN in a parameter, which is weights or scales, or
+        too large for what is computed in."""
         is_scale = parameter.endswith(_SCALES)
         for stored in stored_tensors(tensors.values()):
             if stored.name.endswith(_SCALES) == is_scale and stored.dtype in _BYTES and self._has(stored, codes):
-                return _not_finite(stored.name, self._file(stored.file).path)
+                place = self._file(stored.file).path
+                if self._has(stored, codes & NAN_CODES):
+                    return _not_finite(stored.name, place)
+                return too_large(stored.name, computes, str(place))
         return None
 
-    def not_finite(self, tensor: ModelTensor) -> NotFiniteWeights:
-        """The error for a tensor that holds NaN or infinity."""
+    def not_finite(self, tensor: ModelTensor, *, overflowed: bool = False) -> NotFiniteWeights:
+        """The error for a tensor that holds NaN or infinity; `overflowed` if it is infinity alone."""
         if isinstance(tensor, DecodedTensor):
             broken = [part for part in tensor.parts.values() if not self._is_finite(part)]
             if not broken and all(MLX_DTYPES[part.dtype] in EXPONENT_BITS for part in tensor.parts.values()):
@@ -123,6 +130,8 @@ class SourceTensors:
                     f"computing `{tensor.name}` gave NaN or infinity",
                     hint="is the adapter sound, and made for this base model?",
                 )
+            if not broken and overflowed:
+                return too_large(tensor.name, MLX_DTYPES[tensor.dtype])
             name, stored = (broken[0].name, broken[0]) if broken else (tensor.name, next(iter(tensor.parts.values())))
         else:
             name, stored = tensor.name, tensor
@@ -160,7 +169,7 @@ class SourceTensors:
             try:
                 decoded = decode(tensor, parts, begin, end)
             except NotFinite:
-                raise self.not_finite(tensor) from None
+                raise self.not_finite(tensor, overflowed=True) from None
             mx.eval(decoded.rows)
             self._check(tensor, decoded, (end - begin, columns))
             if decoded.accuracy is not None:
@@ -197,6 +206,23 @@ class SourceTensors:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         return self._stack.__exit__(kind, error, trace)
+
+
+def too_large(name: str, dtype: mx.Dtype, where: str | None = None) -> NotFiniteWeights:
+    """The error for numbers, or scales of them, that are beyond a dtype."""
+    what = str(dtype).rpartition(".")[2]
+    is_scale = name.endswith(_SCALES)
+    return NotFiniteWeights(
+        f"`{name}` holds {'scales under which numbers are' if is_scale else 'numbers'} too large for {what}",
+        where=where,
+        hint="choose `dtype: bfloat16`, which has the range of float32"
+        if dtype == mx.float16
+        else "the source is damaged: get it again, or ask its publisher",
+    )
+
+
+def _holds_nan(rows: mx.array) -> bool:
+    return bool(mx.any(mx.isnan(rows)).item())
 
 
 def _not_finite(name: str, file: Path) -> NotFiniteWeights:

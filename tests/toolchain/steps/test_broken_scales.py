@@ -68,6 +68,41 @@ def test_scales_that_are_no_numbers_are_found(
         assert f".{leaf}`" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("pack", "settings", "leaf", "exponent", "largest", "dtype"),
+    [
+        (mxfp4(), MXFP4, "weight_scale", 254, 252, None),
+        (mxfp4(), MXFP4, "weight_scale", 253, 252, "bfloat16"),
+        (mxfp4(), MXFP4, "weight_scale", 253, 252, "float32"),
+        (mxfp4(), MXFP4, "weight_scale", 141, 140, "float16"),
+        (mxfp8(1, 32), FP8, "weight_scale_inv", 247, 246, None),
+        (mxfp8(1, 32), FP8, "weight_scale_inv", 135, 134, "float16"),
+    ],
+)
+def test_exponents_are_as_large_as_what_is_computed_in_can_hold(
+    pack: Pack,
+    settings: Mapping[str, Any],
+    leaf: str,
+    exponent: int,
+    largest: int,
+    dtype: str | None,
+    tmp_path: Path,
+    store: Store,
+) -> None:
+    """Of 255, which is NaN in all of them, above."""
+    for number, value in enumerate((exponent, largest)):
+        write_packed(tmp_path / str(number), "llama", with_scale(pack, leaf, value), settings)
+    build = BlockBuild(store, tmp_path / "0", variant(tmp_path, KEEP, dtype=dtype))
+    what = f"{leaf}` holds scales under which numbers are too large for {dtype or 'bfloat16'}"
+    with pytest.raises(NotFiniteWeights, match=what) as caught:
+        build.run()
+    assert ("`dtype: bfloat16`" in (caught.value.hint or "")) == (dtype == "float16")
+    BlockBuild(store, tmp_path / "1", variant(tmp_path, KEEP, dtype=dtype)).run()
+    if dtype is not None and settings is MXFP4:
+        with pytest.raises(NotFiniteWeights, match=f"weight` holds numbers too large for {dtype}"):
+            BlockBuild(store, tmp_path / "0", variant(tmp_path, BF16, dtype=dtype)).run()
+
+
 def test_stacked_scales_of_experts_are_looked_at(tmp_path: Path, store: Store) -> None:
     write_packed(tmp_path / "source", "qwen3_moe", with_scale(mxfp4(), "weight_scale", 0xFF), MXFP4)
     with pytest.raises(NotFiniteWeights, match=r"weight_scale` holds NaN or infinity"):
