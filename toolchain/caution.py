@@ -51,7 +51,7 @@ def _folded_scales(variant: LockedVariant) -> str | None:
         return None
     return (
         f"`{variant.spec.label}` keeps NVFP4, whose scale of a whole tensor MLX's layers do not take: where it cannot "
-        "be folded into the others exactly, these are rounded, which for usual weights costs 8 to 13 % of a tensor "
-        "(relative root mean square; over 15 % is an error), and `show` says for how many tensors; "
+        "be folded into the others exactly, these are rounded, which costs usual weights 3 to 9 % of a tensor "
+        "(relative root mean square; over 10 % is an error), and how much it did is told when it is built; "
         "`quantization: bf16` decodes them without that"
     )

@@ -11,6 +11,7 @@ from registry.artifact.reader import Artifact
 from toolchain.graph.compile import LockedVariant
 from toolchain.lock.model import LockedTensor
 from toolchain.sources.errors import SourceMissing
+from toolchain.weights.accuracy import errors_told
 
 _INDEX = "model.safetensors.index.json"
 _HEAD = "lm_head.weight"
@@ -19,7 +20,12 @@ _SAMPLES, _SAMPLE_BYTES = 16, 65536
 
 
 def notices(variant: LockedVariant, artifact: Artifact) -> Iterator[str]:
-    """What of a variant's sources did not come into its artifact, one sentence each."""
+    """What of a variant's sources did not come into its artifact, or not as it was, one sentence each."""
+    if variant.base.kind != "artifact" and (lost := errors_told(artifact)):
+        yield (
+            f"NVFP4's scales of whole tensors do not fit into MLX's form exactly: {lost}, relative root mean square; "
+            "`quantization: bf16` decodes them without that"
+        )
     heads = [tensor for tensor in variant.base.tensors if tensor.name.rpartition(".")[0].endswith("lm_head")]
     head = next((tensor for tensor in heads if tensor.name.endswith(_HEAD)), None)
     if head is not None and not _has_head(artifact) and _is_tied(artifact) and not _is_embedding(variant, head):

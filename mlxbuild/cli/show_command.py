@@ -16,7 +16,7 @@ from registry.quantities import format_bytes
 from runtime.model.batched import recall
 from runtime.model.files import FACTS_FILE, TEMPLATE_FILE
 from runtime.scheduler.need import Need
-from toolchain.weights.accuracy import accuracies_of, accuracy_content
+from toolchain.weights.accuracy import accuracies_of, accuracy_content, errors_told
 from toolchain.weights.accuracy import told as accuracy_told
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -96,7 +96,7 @@ def _print(artifact: Artifact, batched: str | None, need: Need | None, *, with_f
         "parameters": settings.get("paramSize"),
         "precision": settings.get("precision"),
         "quantization": told if (told := weights_told(artifact)) != settings.get("precision") else None,
-        "against its source": accuracy_told(accuracies_of(artifact)),
+        "against its source": "; ".join(filter(None, (accuracy_told(accuracies_of(artifact)), errors_told(artifact)))),
         "computes in": _computes_in(artifact),
         "licenses": ", ".join(descriptor.get("licenses", [])),
         "revision": descriptor.get("revision"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import mlx.core as mx
 
 from tests.mlxbuild.conftest import CommandLine
-from tests.toolchain.weights.packed_models import fp8, gptq, write_packed
+from tests.toolchain.weights.packed_models import fp8, gptq, nvfp4_of_normal, write_packed
 
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 64, "sym": False, "desc_act": False}
 
@@ -75,6 +76,21 @@ def test_fp8_becomes_bfloat16_or_is_quantized(mlxbuild: CommandLine) -> None:
     assert "`tiny:none@1.0` rounds" not in done.err
     assert "  against its source: 21 near of 21 tensors" in mlxbuild("show", "tiny:none").out
     assert "  against its source: 21 rounded of 21 tensors" in mlxbuild("show", "tiny:int8").out
+
+
+def test_nvfp4_tells_what_folding_its_scales_cost(mlxbuild: CommandLine) -> None:
+    model = mlxbuild.folder / "model"
+    for file in (*model.glob("*.safetensors"), *model.glob("*.index.json")):
+        file.unlink()
+    write_packed(model, "llama", nvfp4_of_normal(0.02), {"quant_method": "modelopt", "quant_algo": "NVFP4"})
+    _recipe(mlxbuild)
+    done = mlxbuild("create")
+    assert done.code == 0, done.err
+    cost = (
+        r"folding the scales of 21 tensors costs 6\.\d% of one on average, and at most [67]\.\d% \(model\.layers\.\S+\)"
+    )
+    assert re.search(rf"warning: .*{cost}, relative root mean square; `quantization: bf16`", done.err), done.err
+    assert re.search(rf"against its source: 21 rounded of 21 tensors; {cost}", mlxbuild("show", "tiny:keep").out)
 
 
 def test_what_cannot_be_taken_over_is_refused_by_the_plan(mlxbuild: CommandLine) -> None:

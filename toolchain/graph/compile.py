@@ -29,7 +29,7 @@ from toolchain.steps.embedding_facts import EMBEDDING_FILES
 from toolchain.steps.pack import BLOCK_INPUT, LICENSE_INPUT
 from toolchain.steps.template import TEMPLATE_FILES
 from toolchain.steps.tokenizer import TOKENIZER_FILES
-from toolchain.weights.accuracy import accuracies_in
+from toolchain.weights.accuracy import accuracies_in, errors_in
 from toolchain.weights.plan import UnusableSource, WeightPlan, plan_weights
 
 
@@ -120,7 +120,9 @@ def _inherited_accuracy(variant: LockedVariant) -> Mapping[str, Any]:
     file = variant.base.file(ACCURACY_FILE)
     if variant.base.kind != "artifact" or file is None or not variant.spec.quantization.keeps:
         return {}
-    return {"accuracy": accuracies_in(variant.catalogue.fetch(variant.base, file).read_bytes())}
+    content = variant.catalogue.fetch(variant.base, file).read_bytes()
+    errors = errors_in(content)
+    return {"accuracy": accuracies_in(content), **({"errors": errors} if errors else {})}
 
 
 @dataclass(frozen=True, slots=True)

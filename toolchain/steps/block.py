@@ -74,6 +74,7 @@ class BlockStep:
             work.quantized(),
             work.parameters,
             work.accuracy(),
+            sources.errors,
         )
         progress.finish()
         return {

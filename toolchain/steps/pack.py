@@ -88,8 +88,10 @@ class PackStep:
         ]
         accuracies = dict(record.parameters.get("accuracy", {}))  # of an artifact whose weights are kept
         accuracies |= {name: kind for facts in blocks.values() for name, kind in facts.accuracy.items()}
+        errors = dict(record.parameters.get("errors", {}))
+        errors |= {name: error for facts in blocks.values() for name, error in facts.errors.items()}
         if accuracies:
-            files.append(put(ACCURACY_FILE, accuracy_document(accuracies)))
+            files.append(put(ACCURACY_FILE, accuracy_document(accuracies, errors)))
         _require_usable(store, files)
         description = _describe(record, json.loads(config), model_facts, parameters)
         manifest = build(store, description, files)

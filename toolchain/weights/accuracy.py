@@ -17,10 +17,12 @@ KINDS: Final[tuple[Accuracy, ...]] = get_args(Accuracy)
 _SCHEMA = 1
 
 
-def accuracy_document(accuracies: Mapping[str, Accuracy]) -> bytes:
-    """The content of the file: for each kind the names of its tensors, sorted."""
+def accuracy_document(accuracies: Mapping[str, Accuracy], errors: Mapping[str, float]) -> bytes:
+    """The content of the file: for each kind the names of its tensors, sorted; and of tensors of the source whose
+    rounding was measured the relative root mean square of the errors."""
+    measured = {"errors": dict(errors)} if errors else {}
     named = {kind: sorted(name for name, each in accuracies.items() if each == kind) for kind in KINDS}
-    return canonical_json.encode({"schema": _SCHEMA, **named})
+    return canonical_json.encode({"schema": _SCHEMA, **named, **measured})
 
 
 def accuracies_of(artifact: Artifact) -> Mapping[str, Accuracy]:
@@ -36,6 +38,25 @@ def accuracies_in(content: bytes) -> dict[str, Accuracy]:
     """Tensor to how close it is, of the content of such a file."""
     document = json.loads(content)
     return {name: kind for kind in KINDS for name in document.get(kind, ())}
+
+
+def errors_in(content: bytes) -> dict[str, float]:
+    """Tensor of the source to its measured error, of the content of such a file."""
+    errors: dict[str, float] = json.loads(content).get("errors", {})
+    return errors
+
+
+def errors_told(artifact: Artifact) -> str:
+    """How much rounding costs, where it was measured, such as `folding the scales of 7 tensors costs 6.2 % of one on
+    average, and at most 8.8 % (layers.0.up_proj.weight)`; else empty."""
+    errors = {} if artifact.file(ACCURACY_FILE) is None else errors_in(artifact.read(ACCURACY_FILE))
+    if not errors:
+        return ""
+    mean, worst = sum(errors.values()) / len(errors), max(errors, key=lambda name: errors[name])
+    return (
+        f"folding the scales of {len(errors)} tensors costs {mean:.1%} of one on average, "
+        f"and at most {errors[worst]:.1%} ({worst})"
+    )
 
 
 def accuracy_content(artifact: Artifact) -> dict[str, Any] | None:

@@ -26,6 +26,9 @@ class BlockFacts:
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
     """How close each parameter is that comes of a source which was quantized already; scales and biases count to their
     weight. Empty for any other source."""
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """By how much a tensor of such a source is off that had to be rounded, where that was measured: the relative root
+    mean square, by the name of the source's tensor."""
 
     def to_json(self) -> bytes:
         """Canonical JSON."""
@@ -33,6 +36,7 @@ class BlockFacts:
         return canonical_json.encode(
             {
                 **accuracy,
+                **({"errors": dict(self.errors)} if self.errors else {}),
                 "shards": {
                     name: {
                         tensor.name: {
@@ -64,6 +68,7 @@ class BlockFacts:
             {path: scheme_from_json(scheme) for path, scheme in facts["quantized"].items()},
             facts["parameters"],
             facts.get("accuracy", {}),
+            facts.get("errors", {}),
         )
 
 

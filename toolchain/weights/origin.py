@@ -46,6 +46,8 @@ class SourceTensors:
         self._took = took
         self._files: dict[Digest, SourceFile] = {}
         self._accuracy: dict[str, Accuracy] = {}
+        self.errors: dict[str, float] = {}
+        """Decoded tensor to the part of it that its form costs (relative root mean square), where it costs any."""
         self._stack = ExitStack()
 
     def path(self, digest: Digest) -> Path:
@@ -180,9 +182,11 @@ class SourceTensors:
             yield decoded.rows
             self._took(stored_bytes * end // rows - stored_bytes * begin // rows)
 
+        if loss.error:
+            self.errors[tensor.name] = round(loss.relative, 5)
         if loss.relative > LARGEST_LOSS:
             raise LossyScales(
-                f"folding the scale of the whole tensor into those of `{tensor.name}` costs {loss.relative:.0%} of it "
+                f"folding the scale of the whole tensor into those of `{tensor.name}` costs {loss.relative:.1%} of it "
                 f"(relative root mean square), and up to {LARGEST_LOSS:.0%} is taken",
                 hint="say `quantization: bf16`, which decodes the numbers as they are, or another one such as mxfp4",
             )

@@ -231,6 +231,33 @@ def nvfp4(whole: float, form: str, largest: float = 0.03) -> Pack:
     return pack
 
 
+def nvfp4_of_normal(deviation: float) -> Pack:
+    """Weights that are distributed normally, quantized as ModelOpt does: scales are of the largest number of a group,
+    and that of the whole tensor makes the largest of them 448.
+
+    Source: `modelopt.torch.quantization.qtensor.nvfp4_tensor.NVFP4QTensor.quantize`.
+    """
+
+    def pack(values: Numbers, generator: np.random.Generator) -> Packed:
+        rows, columns = values.shape
+        groups = generator.normal(0, deviation, (rows, columns // 16, 16))
+        whole = np.float32(np.abs(groups).max() / (6 * 448))
+        codes, scales = as_e4m3(np.abs(groups).max(axis=-1) / 6 / whole)
+        ratios = groups / (scales * whole)[..., None]
+        picked = np.abs(np.abs(ratios)[..., None] - E2M1[:8]).argmin(axis=-1) | np.signbit(groups) << 3
+        picked = picked.reshape(rows, columns)
+        packed = (picked[:, ::2] | picked[:, 1::2] << 4).astype(np.uint8)
+        means = E2M1[picked] * np.repeat(scales, 16, 1) * whole
+        stored: Stored = {
+            "weight": ("U8", packed),
+            "weight_scale": ("F8_E4M3", codes),
+            "weight_scale_2": ("F32", whole),
+        }
+        return Packed(stored, means)
+
+    return pack
+
+
 def mxfp4() -> Pack:
     """compressed-tensors' `mxfp4-pack-quantized`: E2M1 under a power of two for each 32."""
 

@@ -2,8 +2,9 @@
 for the whole tensor. Loads no MLX.
 
 MLX's nvfp4 is the same, without the scale of the whole tensor (its dense layers take none). So that scale is folded
-into the others: exactly, where each product is a number of E4M3, and rounded to the nearest one where it is not; the
-numbers under a rounded scale are then rounded anew.
+into the others: exactly, where each product is a number of E4M3, and rounded where it is not; the numbers under a
+rounded scale are then rounded anew. How much that costs is measured and told: weights that are distributed normally,
+with deviations of 0.05 to 0.01, lose 3 to 9 %. So it is called rounded, and more than 10 % is refused.
 ModelOpt calls it `weight_scale_2` and multiplies by it, compressed-tensors `weight_global_scale` and divides.
 """
 
@@ -57,11 +58,10 @@ def _decoded(
 ) -> tuple[DecodedTensor, ...]:
     *lead, half = weight.shape
     parameters = {"divides": whole.name.endswith("weight_global_scale")}
-    scales = {"scale": scale, "whole": whole}
-    parts = {"weight": weight, **scales}
+    parts = {"weight": weight, "scale": scale, "whole": whole}
     if packing.dense:
         return (DecodedTensor(f"{module}.weight", packing.dtype, (*lead, half * 2), "nvfp4-dense", parameters, parts),)
     return (
-        DecodedTensor(f"{module}.weight", "U32", (*lead, half // 4), "nvfp4-weight", parameters, parts),
-        DecodedTensor(f"{module}.scales", "U8", scale.shape, "nvfp4-scales", parameters, scales),
+        DecodedTensor(f"{module}.weight", "U32", (*lead, half // 4), "nvfp4-weight-2", parameters, parts),
+        DecodedTensor(f"{module}.scales", "U8", scale.shape, "nvfp4-scales-2", parameters, parts),
     )
