@@ -20,6 +20,7 @@ from registry.store.durable import replace_file
 from registry.store.errors import DiskFull, StoreFailure
 from toolchain.lock.errors import DamagedLock, LockMissing
 from toolchain.lock.model import Lock, LockedFile, LockedSource, LockedTensor
+from toolchain.sources.gguf.split import split_paths
 from toolchain.sources.gguf.types import TYPES_BY_NAME
 from toolchain.weights.safetensors import DTYPE_SIZES
 
@@ -200,7 +201,8 @@ def _read_source(entry: dict[str, Any]) -> LockedSource:
     sizes = {}
     gguf, header = entry.get("gguf"), entry.get("header")
     derives = gguf is not None or kind == "ollama"
-    _require(gguf is None or (isinstance(gguf, str) and gguf in entry["files"]), "the GGUF file is none of the files")
+    parts = () if gguf is None else split_paths(gguf)
+    _require(all(part in entry["files"] for part in parts), "the GGUF file, or a part of it, is none of the files")
     for path, (digest, size_bytes, *mark) in entry["files"].items():
         _require(not unsafe(path), f"the path {path!a} is not safe")
         _require(type(size_bytes) is int and size_bytes >= 0, f"`{path}` has no size")
