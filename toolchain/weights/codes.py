@@ -1,7 +1,7 @@
 """Numbers of one byte, most of them scales: which are no numbers, or too large. What reads them lives elsewhere.
 
 MLX computes NaN or infinity from them without a word, as no check of floats sees a byte. An exponent (E8M0) of 255 is
-NaN whatever is computed in (OCI Microscaling Formats, 5.4.1). The others are powers of two up to 2^127, and MLX makes a
+NaN whatever is computed in (OCP Microscaling Formats, 5.4.1). The others are powers of two up to 2^127, and MLX makes a
 number of a group in the type that it computes in: 6 x 2^126 is beyond float32 and bfloat16, 6 x 2^14 beyond float16.
 """
 

@@ -106,7 +106,8 @@ class SourceTensors:
         """Look for the tensor that is to blame for a computed NaN."""
         for tensor in tensors.values():
             if not self._is_finite(tensor):
-                return self.not_finite(tensor, overflowed=not any(map(_holds_nan, self.rows(tensor))))
+                is_decoded = isinstance(tensor, DecodedTensor)
+                return self.not_finite(tensor, overflowed=is_decoded and not any(map(_holds_nan, self.rows(tensor))))
         return None
 
     def first_broken(
