@@ -21,7 +21,7 @@ from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.sources.errors import Offline, SourceCorrupt, SourceMissing
 
 _WEIGHTS = bytes(range(256)) * 4000
-_FILES = {"config.json": b"{}", "model.safetensors": _WEIGHTS}
+_FILES = {"config.json": b"{}", "tokenizer.json": _WEIGHTS}
 
 
 def _locked(path: str, data: bytes) -> LockedFile:
@@ -33,7 +33,7 @@ def _hub_source(commit: str) -> LockedSource:
     return LockedSource("base", "hub", "acme/tiny", "main", commit, files, ())
 
 
-_FILE = _locked("model.safetensors", _WEIGHTS)
+_FILE = _locked("tokenizer.json", _WEIGHTS)
 
 
 def _fetch(catalogue: SourceCatalogue, source: LockedSource, file: LockedFile = _FILE) -> Path:
@@ -65,7 +65,7 @@ def test_the_clients_cache_is_used_without_the_network(
     commit = local_hub.publish("acme/tiny", _FILES)
     from huggingface_hub import hf_hub_download
 
-    hf_hub_download("acme/tiny", "model.safetensors", revision=commit, endpoint=local_hub.endpoint,
+    hf_hub_download("acme/tiny", "tokenizer.json", revision=commit, endpoint=local_hub.endpoint,
                     cache_dir=tmp_path / "huggingface" / "hub")  # fmt: skip
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     asked = len(local_hub.requests)
@@ -119,7 +119,7 @@ def test_wrong_bytes_for_good_are_a_matter_of_trust(local_hub: LocalHub, store: 
 
 def test_a_folder_file_is_read_in_place(store: Store, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    place = tmp_path / "model" / "model.safetensors"
+    place = tmp_path / "model" / "tokenizer.json"
     place.write_bytes(_WEIGHTS)
     source = LockedSource("base", "folder", "./model", None, None, (_FILE,), ())
     assert _fetch(SourceCatalogue(tmp_path, store), source).samefile(place)
@@ -138,7 +138,7 @@ def test_a_folder_file_is_read_in_place(store: Store, tmp_path: Path) -> None:
 def test_a_folder_file_that_just_changed_is_hashed_by_the_next_build(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "model.safetensors").write_bytes(_WEIGHTS)
+    (tmp_path / "tokenizer.json").write_bytes(_WEIGHTS)
     source = LockedSource("base", "folder", ".", None, None, (_FILE,), ())
     catalogue = SourceCatalogue(tmp_path, store)
     _fetch(catalogue, source)
@@ -171,7 +171,7 @@ from registry.store.layout import Store
 from toolchain.lock.model import LockedFile, LockedSource
 from toolchain.sources.catalogue import SourceCatalogue
 folder, commit, digest, size = sys.argv[1:]
-file = LockedFile("model.safetensors", Blob(Digest.parse(digest), int(size)))
+file = LockedFile("tokenizer.json", Blob(Digest.parse(digest), int(size)))
 source = LockedSource("base", "hub", "acme/tiny", "main", commit, (file,), ())
 print(SourceCatalogue(Path(folder), Store.open(Home(Path(folder) / "home"))).fetch(source, file))
 """
@@ -199,12 +199,12 @@ def test_of_equal_bytes_the_own_place_is_named(store: Store, tmp_path: Path, mon
     source = LockedSource("base", "folder", "./model", None, None, (_FILE,), ())
     for project in ("a", "b", "c"):
         (tmp_path / project / "model").mkdir(parents=True)
-        (tmp_path / project / "model" / "model.safetensors").write_bytes(_WEIGHTS)
+        (tmp_path / project / "model" / "tokenizer.json").write_bytes(_WEIGHTS)
         assert not SourceCatalogue(tmp_path / project, store).present(source, _FILE)
         _fetch(SourceCatalogue(tmp_path / project, store), source)
     for project in ("c", "a", "b"):
         catalogue = SourceCatalogue(tmp_path / project, store)
-        place = tmp_path / project / "model" / "model.safetensors"
+        place = tmp_path / project / "model" / "tokenizer.json"
         assert catalogue.present(source, _FILE)
         assert catalogue.fetch(source, _FILE) == catalogue.locate(source, _FILE) == place
     place.unlink()
@@ -212,10 +212,10 @@ def test_of_equal_bytes_the_own_place_is_named(store: Store, tmp_path: Path, mon
 
 
 def test_looking_for_files_does_not_load_the_hub_client(tmp_path: Path, home: Home, store: Store) -> None:
-    (tmp_path / "model.safetensors").write_bytes(_WEIGHTS)
+    (tmp_path / "tokenizer.json").write_bytes(_WEIGHTS)
     snapshot = tmp_path / "hf" / "hub" / "models--acme--tiny" / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors").write_bytes(_WEIGHTS)
+    (snapshot / "tokenizer.json").write_bytes(_WEIGHTS)
     code = _CHILD.replace("print(", "path = (") + (
         "import toolchain.lock.judge, toolchain.lock.make\n"
         "assert SourceCatalogue(Path(folder), Store.open(Home(Path(folder) / 'home'))).present(source, file)\n"
@@ -227,6 +227,6 @@ def test_looking_for_files_does_not_load_the_hub_client(tmp_path: Path, home: Ho
         **os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_CACHE": ""
     }  # fmt: skip
     found = subprocess.check_output([sys.executable, "-c", code, *arguments], env=environment, text=True)
-    assert Path(found.strip()) == snapshot / "model.safetensors"
+    assert Path(found.strip()) == snapshot / "tokenizer.json"
     assert (home.cache / "files.sqlite").exists()
     assert store.home == home
