@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 POLICY_NAME = "policy.yaml"
 _FIELDS = {"pattern", "mode", "keys"}
+_FORM = (
+    'a policy is a list of rules such as `- {pattern: "ghcr.io/acme/*", mode: enforce, keys: [keys/acme.pub]}`; '
+    "without any policy there is no such file"
+)
 
 Stamp = tuple[int, ...] | None
 
@@ -67,27 +71,32 @@ class Policy:
 def read_policy(home: Home) -> Policy:
     """The policy of a home; one without rules where there is no file.
 
+    A file without rules is refused: it may have been emptied by a full disk, a failed download or a slip.
+
     Raises:
-        InvalidPolicy: the file is not what it should be.
+        InvalidPolicy: the file cannot be read, is not what it should be, or holds no rule.
         KeyUnusable: a key that a rule names cannot be read.
     """
     path = home.root / POLICY_NAME
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        if path.is_symlink():
+            raise InvalidPolicy("the policy is a link to nothing", where=str(path), hint=_FORM) from None
         return Policy((), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidPolicy(f"the policy cannot be read: {error}", where=str(path)) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidPolicy(f"the policy cannot be read: {reason}", where=str(path), hint=_FORM) from error
     import yaml  # not loaded by homes without a policy
 
     try:
         listed = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidPolicy(f"the policy is not YAML: {error}", where=str(path)) from None
-    if listed is None:
-        listed = []
+        raise InvalidPolicy(f"the policy is not YAML: {error}", where=str(path), hint=_FORM) from None
+    if listed is None or listed == []:
+        raise InvalidPolicy("the policy has no rules, so nothing is let through", where=str(path), hint=_FORM)
     if not isinstance(listed, list):
-        raise InvalidPolicy("the policy is no list of rules", where=str(path), hint="begin each rule with `- pattern:`")
+        raise InvalidPolicy("the policy is no list of rules", where=str(path), hint=_FORM)
     return Policy(tuple(_rule(each, number, path) for number, each in enumerate(listed, 1)), str(path))
 
 

@@ -54,9 +54,33 @@ ENFORCE = "- {pattern: ghcr.io/acme/*, mode: enforce, keys: [keys/acme.pub]}\n"
 
 def test_without_a_policy_everything_is_let_through(place: Place) -> None:
     place.admit("ghcr.io/acme/hello")
-    place.rules("")
-    place.admit("ghcr.io/acme/hello")
     assert place.told == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", "~\n", "# - pattern: '*'\n", "---\n", "{}", "0", "false", "''", "[[]]"]
+)
+def test_a_policy_without_rules_lets_nothing_through(place: Place, text: str) -> None:
+    place.rules(text)
+    with pytest.raises(InvalidPolicy) as refused:
+        place.admit("ghcr.io/acme/hello")
+    assert str(place.store.home.root / "policy.yaml") in str(refused.value.where)
+    assert "pattern" in f"{refused.value.message} {refused.value.hint}"
+
+
+def test_a_policy_that_cannot_be_read_lets_nothing_through(place: Place) -> None:
+    path = place.store.home.root / "policy.yaml"
+    path.mkdir()
+    with pytest.raises(InvalidPolicy, match="cannot be read: Is a directory"):
+        place.admit("ghcr.io/acme/hello")
+    path.rmdir()
+    path.symlink_to("nowhere.yaml")
+    with pytest.raises(InvalidPolicy, match="a link to nothing"):
+        place.admit("ghcr.io/acme/hello")
+    path.unlink()
+    path.write_bytes(b"\xff")
+    with pytest.raises(InvalidPolicy, match="cannot be read"):
+        place.admit("ghcr.io/acme/hello")
 
 
 def test_an_unsigned_artifact_is_refused_where_the_policy_enforces(place: Place) -> None:
