@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from registry.errors import UserError
 from registry.home import Home
 from registry.remote import login as logins
 from registry.remote.credentials import Credential
+from registry.remote.errors import RealmNotAllowed
 from registry.remote.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -23,7 +25,10 @@ def login(
     username: Annotated[str, typer.Option("--username", "-u", help="The user; asked for if not given.")] = "",
     from_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
 ) -> None:
-    """Log in to a registry. The password is checked, then kept in docker's credential file or helper."""
+    """Log in to a registry. The password is checked, then kept in docker's credential file or helper.
+
+    A registry may want it sent to another host for that: a terminal asks once, and `registries.yaml` keeps the answer.
+    """
     settings = Settings.load(Home.from_environment())
     endpoint = logins.registry(host, settings)
     if from_stdin and not username:
@@ -36,5 +41,17 @@ def login(
     if not password:
         raise UserError("the password is empty")
     credential = Credential(username, password)
-    logins.check(endpoint, credential, settings)
+    try:
+        logins.check(endpoint, credential, settings)
+    except RealmNotAllowed as refusal:
+        if from_stdin or not _allowed(endpoint.host, refusal.realm):
+            raise
+        logins.check(
+            endpoint, credential, replace(settings, realms=settings.realms.extended(endpoint.host, refusal.realm))
+        )
+        settings.realms.keep(endpoint.host, refusal.realm)
     tell(f"logged in to {endpoint.host} as {username}; kept in {logins.keep(endpoint, credential)}")
+
+
+def _allowed(host: str, realm: str) -> bool:
+    return typer.confirm(f"{host} wants the password sent to {realm}. Is that its token service?", err=True)

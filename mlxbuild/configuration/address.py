@@ -65,7 +65,8 @@ def cleaned(value: str | None) -> str:
 
 
 def _from_file(home: Home) -> tuple[str, int | None]:
-    from registry.remote.settings import FILE_NAME, SERVE_KEY, read_settings
+    from registry.remote.setting_files import read_settings
+    from registry.remote.settings import FILE_NAME, SERVE_KEY
 
     section = read_settings(home.root / FILE_NAME).get(SERVE_KEY)
     if not isinstance(section, dict):

@@ -15,7 +15,8 @@ from mlxbuild.configuration.environment import from_environment
 from mlxbuild.configuration.form import ServeForm
 from registry.home import Home
 from registry.remote.errors import InvalidSettings
-from registry.remote.settings import FILE_NAME, SERVE_KEY, read_settings
+from registry.remote.setting_files import read_settings
+from registry.remote.settings import FILE_NAME, SERVE_KEY
 from runtime.runner.client import Patience
 from runtime.scheduler.drafts import Drafts
 from runtime.scheduler.limits import Limits

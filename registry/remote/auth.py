@@ -16,7 +16,8 @@ from requests.utils import parse_dict_header
 from registry.remote.answer import Answer, resolved
 from registry.remote.credentials import Credential
 from registry.remote.endpoint import Endpoint
-from registry.remote.errors import RegistryFailure, RegistryRefused
+from registry.remote.errors import RealmNotAllowed, RegistryFailure, RegistryRefused
+from registry.remote.realms import FILE_NAME, Realms, host_of
 from registry.remote.refusals import failure
 
 _CLIENT = "mlxbuild"
@@ -48,8 +49,11 @@ class _Held:
 class Authorizer:
     """What to send as `Authorization`. Safe for many threads: they share one token of a scope, renewed by one."""
 
-    def __init__(self, endpoint: Endpoint, credential: Callable[[], Credential | None], ask: Ask) -> None:
+    def __init__(
+        self, endpoint: Endpoint, credential: Callable[[], Credential | None], ask: Ask, realms: Realms
+    ) -> None:
         self._endpoint = endpoint
+        self._realms = realms
         self._find_credential = credential
         self._ask = ask
         self._held: dict[Scopes, _Held] = {}
@@ -68,6 +72,7 @@ class Authorizer:
 
         Raises:
             RegistryRefused: the credentials are wrong.
+            RealmNotAllowed: they would go to another host, which nobody has allowed; nothing was sent.
             RegistryFailure: the token service gives no token.
             CredentialsFailure: they cannot be read.
         """
@@ -90,7 +95,7 @@ class Authorizer:
             return self._held[scopes].header
 
     def _fetch(self, challenge: Challenge, scopes: Scopes, credential: Credential | None) -> _Held:
-        self._check_realm(challenge)
+        realm = self._realm(challenge, credential)
         ours = {scope.rpartition(":")[0] for scope in scopes}
         wanted = [*scopes, *(scope for scope in challenge.scopes if scope.rpartition(":")[0] not in ours)]
         service = [("service", challenge.service)] if challenge.service else []
@@ -104,13 +109,13 @@ class Authorizer:
                 *service,
             ]
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
-            answer = self._asked("POST", challenge.realm, kind, urlencode(form).encode())
+            answer = self._asked("POST", realm, kind, urlencode(form).encode())
         else:
             query = urlencode([*service, *(("scope", scope) for scope in wanted)])
-            joint = "&" if urlsplit(challenge.realm).query else "?"
+            joint = "&" if urlsplit(realm).query else "?"
             basic = _basic(credential)
             headers = {} if basic is None else {"Authorization": basic}
-            answer = self._asked("GET", f"{challenge.realm}{joint}{query}", headers, None)
+            answer = self._asked("GET", f"{realm}{joint}{query}", headers, None)
         if answer.status != 200:
             raise self._refusal(answer)
         token, seconds = _token(answer)
@@ -123,13 +128,27 @@ class Authorizer:
             error.passing = False  # it was tried again already
             raise
 
-    def _check_realm(self, challenge: Challenge) -> None:
-        scheme = urlsplit(resolved(self._endpoint.origin, challenge.realm)).scheme
+    def _realm(self, challenge: Challenge, credential: Credential | None) -> str:
+        """The address of the token service, if it may be sent what there is to send."""
+        url = resolved(self._endpoint.origin, challenge.realm)
+        where = f"{self._endpoint.host}, realm {challenge.realm.partition('?')[0]}"
+        scheme = urlsplit(url).scheme
         if scheme != "https" and not (scheme == "http" and self._endpoint.scheme == "http"):
-            raise RegistryFailure(
-                "the registry sends credentials to an address that is not encrypted",
-                where=f"{self._endpoint.host}, realm {challenge.realm.partition('?')[0]}",
-            )
+            raise RegistryFailure("the registry sends credentials to an address that is not encrypted", where=where)
+        host = host_of(url)
+        if host is None:
+            raise RegistryFailure("the registry tells an address that is none", where=where)
+        registry, realms = self._endpoint.host, self._realms
+        own = host_of(self._endpoint.origin) or self._endpoint.address
+        if credential is None or realms.allow(registry, own, host):
+            return url
+        raise RealmNotAllowed(
+            f"{registry} asks for its password to be sent to {host}, which is another host",
+            realm=host,
+            where=where,
+            hint=f"if that is its own token service, add the line `{realms.line(registry, host)}` below `realms:` in "
+            f"{realms.file or FILE_NAME}, or run `mlxbuild login {registry}` on a terminal, which asks",
+        )
 
     def _refusal(self, answer: Answer) -> RegistryFailure:
         if answer.status not in (400, 401, 403):

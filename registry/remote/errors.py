@@ -56,6 +56,19 @@ class RegistryRefused(RegistryFailure):
     code = "registry-refused"
 
 
+class RealmNotAllowed(RegistryRefused):
+    """A registry wants its password sent to a host that is not its own, and that nobody has allowed.
+
+    `realm` is that host.
+    """
+
+    code = "realm-not-allowed"
+
+    def __init__(self, message: str, *, realm: str, where: str, hint: str) -> None:
+        super().__init__(message, where=where, hint=hint, status=401)
+        self.realm = realm
+
+
 class RegistryBusy(RegistryFailure):
     """The registry asked for patience (429 or 5xx) for longer than was waited."""
 

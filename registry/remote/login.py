@@ -10,7 +10,7 @@ from typing import Any
 from registry.reference import Reference
 from registry.remote.credentials import Credential, docker_file, helper_for, read_file, run_helper
 from registry.remote.endpoint import Endpoint, locate
-from registry.remote.errors import CredentialsFailure, RegistryRefused
+from registry.remote.errors import CredentialsFailure, RealmNotAllowed, RegistryRefused
 from registry.remote.settings import Settings
 from registry.remote.transport import Transport
 from registry.store.durable import replace_file
@@ -32,10 +32,13 @@ def check(endpoint: Endpoint, credential: Credential, settings: Settings) -> Non
 
     Raises:
         RegistryRefused: it does not.
+        RealmNotAllowed: it wants it sent elsewhere; nothing was sent.
         RegistryFailure: it gives no answer to that.
     """
     try:
         Transport(endpoint, settings, credential).ping()
+    except RealmNotAllowed:
+        raise
     except RegistryRefused as error:
         error.hint = "check the user and the password, which may have to be a token"
         raise

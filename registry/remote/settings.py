@@ -1,4 +1,4 @@
-"""Which registries to use and how: config.yaml of the home, and the environment over it. No credentials."""
+"""Which registries to use and how: config.yaml and registries.yaml of the home, the environment over them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 
 from registry.home import Home
 from registry.reference import InvalidReference, Reference
+from registry.remote import realms
 from registry.remote.errors import InvalidSettings
+from registry.remote.realms import Realms
+from registry.remote.setting_files import read_settings, texts
 
 FILE_NAME = "config.yaml"
 SERVE_KEY = "serve"
@@ -35,6 +38,8 @@ class Settings:
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     insecure: frozenset[str] = frozenset()
     ca: Path | None = None
+    realms: Realms = field(default_factory=Realms)
+    """Which token services may get passwords; from registries.yaml."""
     connect_seconds: float = _CONNECT_SECONDS
     """For a connection, and for any piece of a body to be taken by the other side."""
     read_seconds: float = _READ_SECONDS
@@ -65,7 +70,7 @@ class Settings:
                 )
         environment = os.environ
         default = environment.get("MLXBUILD_DEFAULT_REGISTRY") or _text(document, "default_registry", file)
-        insecure = set(_texts(document.get("insecure"), "insecure", file))
+        insecure = set(texts(document.get("insecure"), "insecure", file))
         insecure.update(part.strip() for part in environment.get("MLXBUILD_INSECURE_REGISTRIES", "").split(","))
         ca = environment.get("MLXBUILD_REGISTRY_CA") or _text(document, "ca", file)
         return cls(
@@ -73,34 +78,12 @@ class Settings:
             mirrors=_mirrors(document.get("mirrors"), file),
             insecure=frozenset(host.lower() for host in insecure if host),
             ca=_authorities(ca, file) if ca else None,
+            realms=Realms.load(home.root / realms.FILE_NAME),
             connect_seconds=_number(document, "connect_seconds", _CONNECT_SECONDS, file),
             read_seconds=_number(document, "read_seconds", _READ_SECONDS, file),
             attempts=int(_number(document, "attempts", _ATTEMPTS, file)),
             chunk_bytes=int(_number(document, "chunk_bytes", _CHUNK_BYTES, file)),
         )
-
-
-def read_settings(file: Path) -> dict[str, object]:
-    """A config.yaml as it stands; empty where there is none.
-
-    Raises:
-        InvalidSettings: it is no map in YAML.
-    """
-    try:
-        written = file.read_bytes()
-    except FileNotFoundError:
-        return {}
-    import yaml  # not loaded by homes without a configuration
-
-    try:
-        document = yaml.safe_load(written)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"it is not YAML: {error}", where=str(file)) from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise InvalidSettings("it is not a map of settings", where=str(file))
-    return document
 
 
 def _text(document: dict[str, object], key: str, file: Path) -> str | None:
@@ -117,14 +100,6 @@ def _number(document: dict[str, object], key: str, default: float, file: Path) -
     return value
 
 
-def _texts(value: object, key: str, file: Path) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise InvalidSettings(f"`{key}` is not a list of hosts", where=str(file))
-    return tuple(value)
-
-
 def _mirrors(value: object, file: Path) -> dict[str, tuple[str, ...]]:
     if value is None:
         return {}
@@ -132,7 +107,7 @@ def _mirrors(value: object, file: Path) -> dict[str, tuple[str, ...]]:
         raise InvalidSettings("`mirrors` is not a map from hosts to lists of hosts", where=str(file))
     return {
         str(host).lower(): tuple(
-            _checked_registry(mirror, file) for mirror in _texts(mirrors, f"mirrors of {host}", file)
+            _checked_registry(mirror, file) for mirror in texts(mirrors, f"mirrors of {host}", file)
         )
         for host, mirrors in value.items()
     }

@@ -63,6 +63,7 @@ class Transport:
             lambda method, url, headers, data: self._patiently(
                 method, url, lambda: self._answer(self._follow(method, url, headers, data, None), BODY_LIMIT_BYTES)
             ),
+            settings.realms,
         )
 
     def request(

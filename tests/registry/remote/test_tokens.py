@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from registry.digest import Blob
+from registry.home import Home
 from registry.remote.credentials import Credential
 from registry.remote.endpoint import Endpoint
-from registry.remote.errors import RegistryBusy, RegistryFailure, RegistryRefused
+from registry.remote.errors import ManifestUnknown, RealmNotAllowed, RegistryBusy, RegistryFailure, RegistryRefused
+from registry.remote.realms import Realms, host_of
+from registry.remote.settings import Settings
 from registry.store.layout import Store
 from tests.registries import RegistryProcess, docker_registry
 from tests.registry.remote.authorising import BASIC, WRONG, Open, write_config
@@ -39,6 +43,12 @@ def service(running_service: tuple[TokenService, RegistryProcess]) -> TokenServi
 def proxy(running_service: tuple[TokenService, RegistryProcess]) -> Iterator[FaultProxy]:
     with FaultProxy(running_service[1].host) as running:
         yield running
+
+
+@pytest.fixture
+def allowed(service: TokenService, proxy: FaultProxy) -> Realms:
+    """The token service, which listens on another port, may get the password for the registry."""
+    return Realms().extended(proxy.host, str(host_of(service.realm)))
 
 
 class TestTokens:
@@ -122,22 +132,23 @@ class TestTokens:
         store: Store,
         blob: Blob,
         docker_config: Path,
+        allowed: Realms,
     ) -> None:
         service.user = f"Basic {BASIC}"
         with pytest.raises(RegistryRefused):
             open_remote(f"{proxy.host}/acme/traded").upload_blob(blob, store)
         write_config(docker_config, auths={proxy.host: {"auth": BASIC}})
-        open_remote(f"{proxy.host}/acme/traded").upload_blob(blob, store)
+        open_remote(f"{proxy.host}/acme/traded", realms=allowed).upload_blob(blob, store)
         assert service.asked[-1].authorization == f"Basic {BASIC}"
         assert not any(str(seen.authorization).startswith("Basic") for seen in proxy.seen)
 
     def test_a_wrong_password_is_refused_by_the_service(
-        self, service: TokenService, proxy: FaultProxy, open_remote: Open, docker_config: Path
+        self, service: TokenService, proxy: FaultProxy, open_remote: Open, docker_config: Path, allowed: Realms
     ) -> None:
         service.user = f"Basic {BASIC}"
         write_config(docker_config, auths={proxy.host: {"auth": WRONG}})
         with pytest.raises(RegistryRefused, match="token service") as caught:
-            open_remote(f"{proxy.host}/acme/x").get_manifest("v1")
+            open_remote(f"{proxy.host}/acme/x", realms=allowed).get_manifest("v1")
         assert "mlxbuild login" in str(caught.value.hint)
 
     def test_an_identity_token_is_traded_by_post(
@@ -148,10 +159,11 @@ class TestTokens:
         store: Store,
         blob: Blob,
         docker_config: Path,
+        allowed: Realms,
     ) -> None:
         service.identity_token = "refresh-me"
         write_config(docker_config, auths={proxy.host: {"auth": BASIC, "identitytoken": "refresh-me"}})
-        open_remote(f"{proxy.host}/acme/identity").upload_blob(blob, store)
+        open_remote(f"{proxy.host}/acme/identity", realms=allowed).upload_blob(blob, store)
         assert {asked.method for asked in service.asked} == {"POST"}
         assert service.asked[0].form["service"] == "tests"
 
@@ -204,7 +216,78 @@ class TestTokens:
             asked.append(str(arguments))
             raise AssertionError
 
-        authorizer = Authorizer(endpoint, lambda: Credential("me", "secret"), ask)  # type: ignore[arg-type]
+        authorizer = Authorizer(endpoint, lambda: Credential("me", "secret"), ask, Realms())  # type: ignore[arg-type]
         with pytest.raises(RegistryFailure, match="not encrypted"):
             authorizer.renew(service.challenge("x"), ("x",), None)
         assert asked == []
+
+
+class TestRealms:
+    """A password goes to the registry's own host, and to others that somebody has allowed."""
+
+    @pytest.mark.parametrize("entry", [{"auth": BASIC}, {"auth": BASIC, "identitytoken": "refresh-me"}])
+    def test_another_host_gets_no_password(
+        self,
+        service: TokenService,
+        proxy: FaultProxy,
+        open_remote: Open,
+        docker_config: Path,
+        home: Home,
+        entry: dict[str, str],
+    ) -> None:
+        service.user, service.identity_token = f"Basic {BASIC}", "refresh-me"
+        write_config(docker_config, auths={proxy.host: entry})
+        remote = open_remote(f"{proxy.host}/acme/x", realms=Settings.load(home).realms)
+        with pytest.raises(RealmNotAllowed, match=f"to be sent to {host_of(service.realm)}") as caught:
+            remote.head_manifest("v1")
+        assert service.asked == []
+        assert caught.value.status == 401
+        _, line, _, key, _ = str(caught.value.hint).split("`", 4)
+        file = home.root / "registries.yaml"
+        assert str(file) in str(caught.value.hint)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{key}\n  {line}\n")
+        assert open_remote(f"{proxy.host}/acme/x", realms=Settings.load(home).realms).head_manifest("v1") is None
+        assert len(service.asked) == 1
+
+    def test_who_is_not_logged_in_may_ask_any_host(
+        self, service: TokenService, proxy: FaultProxy, open_remote: Open
+    ) -> None:
+        assert open_remote(f"{proxy.host}/acme/x").head_manifest("v1") is None
+        assert [asked.authorization for asked in service.asked] == [None]
+
+    def test_a_realm_on_the_own_host_needs_no_leave(
+        self, service: TokenService, proxy: FaultProxy, open_remote: Open, docker_config: Path
+    ) -> None:
+        write_config(docker_config, auths={proxy.host: {"auth": BASIC}})
+        challenge = {"WWW-Authenticate": f'Bearer realm="http://{proxy.host}/token",service="tests"'}
+        token = json.dumps({"token": service.token(("repository:acme/x:pull",), push=False)}).encode()
+        proxy.faults += [Fault("GET", "/manifests/", status=401, headers=challenge)]
+        proxy.faults += [Fault("GET", "/token", status=200, body=token)]
+        with pytest.raises(ManifestUnknown):
+            open_remote(f"{proxy.host}/acme/x").get_manifest("v1")
+        assert [seen.authorization for seen in proxy.asked("GET", "/token")] == [f"Basic {BASIC}"]
+        assert service.asked == []
+
+    def test_a_token_service_that_redirects_takes_no_password_along(
+        self, service: TokenService, proxy: FaultProxy, open_remote: Open, docker_config: Path
+    ) -> None:
+        write_config(docker_config, auths={proxy.host: {"auth": BASIC}})
+        challenge = {"WWW-Authenticate": f'Bearer realm="http://{proxy.host}/token",service="tests"'}
+        proxy.faults += [Fault("GET", "/manifests/", status=401, headers=challenge)]
+        proxy.faults += [Fault("GET", "/token", status=307, headers={"Location": f"{service.realm}?scope=x"})]
+        with pytest.raises(RegistryRefused):
+            open_remote(f"{proxy.host}/acme/x").get_manifest("v1")
+        assert [asked.authorization for asked in service.asked] == [None]
+
+    def test_a_password_by_itself_follows_no_redirect(
+        self, service: TokenService, proxy: FaultProxy, open_remote: Open, docker_config: Path
+    ) -> None:
+        write_config(docker_config, auths={proxy.host: {"auth": BASIC}})
+        proxy.faults += [
+            Fault("GET", "/manifests/", status=401, headers={"WWW-Authenticate": 'Basic realm="tests"'}),
+            Fault("GET", "/manifests/", status=307, headers={"Location": service.realm}),
+        ]
+        open_remote(f"{proxy.host}/acme/x").get_manifest("v1")  # whatever comes from there: no digest was asked for
+        assert [seen.authorization for seen in proxy.seen] == [None, f"Basic {BASIC}"]
+        assert [asked.authorization for asked in service.asked] == [None]
