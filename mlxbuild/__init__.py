@@ -30,19 +30,26 @@ def load(reference: str, *, draft: str | None = None) -> LoadedModel:
 
     Raises:
         UnknownReference: no artifact of that name is in the store.
+        Untrusted: the trust policy asks for a signature that it does not have. What it warns of goes to `logging`.
         DraftUnusable: the draft has other tokens, or only embeds.
         MlxbuildError: the model cannot be loaded.
     """
+    import logging
+
     from registry.home import Home
     from registry.reference import Reference
     from registry.store.layout import Store
+    from registry.trust.policy import admit
     from runtime.session import LoadedModel
     from toolchain.interchange.completion import completed
 
     store = Store.open(Home.from_environment())
 
     def found(name: str) -> Digest:
-        return completed(store, store.tags.resolve(Reference.parse(name)))
+        parsed = Reference.parse(name)
+        digest = store.tags.resolve(parsed)
+        admit(store, parsed, digest, tell=logging.getLogger("mlxbuild").warning)
+        return completed(store, digest)
 
     drafting = None if draft is None else LoadedModel.open(store, found(draft))
     return LoadedModel.open(store, found(reference), draft=drafting)

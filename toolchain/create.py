@@ -19,6 +19,8 @@ from registry.digest import Blob, Digest
 from registry.errors import Kind, MlxbuildError, StepError
 from registry.reference import Reference
 from registry.store.layout import Store
+from registry.store.origins import Origin, Origins
+from registry.trust.policy import admit
 from toolchain.cache.history import History
 from toolchain.cache.traces import TraceStore
 from toolchain.caution import cautions
@@ -105,9 +107,11 @@ def create(
     """Build variants and move the tags of those that pass their gates.
 
     Raises:
+        Untrusted: the trust policy refuses an artifact that is built from.
         MlxbuildError: the graph cannot be made. Failures of single actions are in the report instead.
     """
     options = options or BuildOptions()
+    _admit_bases(variants, store, stream)
     begun = time.perf_counter()
     graph, goals = compile_graph(variants, gates=options.gates)
     traces, history = TraceStore(store.home), History(store.home)
@@ -136,6 +140,7 @@ def create(
     except KeyboardInterrupt:
         stream.emit(RunFinished(round(time.perf_counter() - begun, 3), scheduler.result.count(), 130))
         raise
+    _record_bases(variants, goals, result, store)
     artifacts = _conclude(goals, result, store, stream, tags_move=options.gates)
     for sentence, labels in _warnings(variants, goals, artifacts, result, store).items():
         stream.emit(Warned(sentence, where=", ".join(labels)))
@@ -150,6 +155,28 @@ def create(
     report = BuildReport(artifacts, tuple(errors), result.count())
     stream.emit(RunFinished(round(time.perf_counter() - begun, 3), report.outcomes, report.exit_code))
     return report
+
+
+def _bases(variant: LockedVariant) -> dict[Digest, Reference]:
+    """The artifacts that a variant is built from, with their names in the recipe."""
+    sources = (source for source in variant.sources if source.kind == "artifact" and source.pinned is not None)
+    return {Digest.parse(str(source.pinned)): Reference.parse(source.identity) for source in sources}
+
+
+def _admit_bases(variants: Sequence[LockedVariant], store: Store, stream: EventStream) -> None:
+    """Hold what is built from to the trust policy: a build would give it another name and digest."""
+    for digest, reference in {base: name for variant in variants for base, name in _bases(variant).items()}.items():
+        admit(store, reference, digest, tell=lambda reason: stream.emit(Warned(reason.removeprefix("warning: "))))
+
+
+def _record_bases(variants: Sequence[LockedVariant], goals: Sequence[Goal], result: RunResult, store: Store) -> None:
+    """Note what was built from which artifacts, for a policy that comes or changes later."""
+    found = {}
+    for variant, goal in zip(variants, goals, strict=True):
+        if (outputs := result.outputs.get(goal.pack)) is not None and (bases := _bases(variant)):
+            found[outputs["manifest"].digest] = Origin(bases=tuple(bases))
+    if found:
+        Origins(store.home).record(found)
 
 
 def make_executor(options: BuildOptions, store: Store) -> Executor:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.output import say
-from mlxbuild.cli.workspace import find, open_store
+from mlxbuild.cli.workspace import find, open_store, tell
 from registry.quantities import format_bytes
+from registry.trust.policy import admit
 from toolchain.interchange.export import export
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -29,7 +30,8 @@ def export_folder(
     Weights are hard links into the store where that works: read them, or use --copy to change them.
     """
     with open_store() as store:
-        _, digest = find(store, name)
+        reference, digest = find(store, name)
+        admit(store, reference, digest, tell=tell)
         done = export(store, digest, folder, force=force, copies=copies)
     shared = f", {done.linked} of them linked" if done.linked else ""
     say(f"{folder} {done.files} files{shared}, {format_bytes(done.size_bytes)}")

@@ -21,6 +21,7 @@ from registry.remote.errors import RemoteBlobUnknown, TransferCorrupt
 from registry.remote.referrers import RemoteReferrer, list_referrers
 from registry.remote.settings import Settings
 from registry.store.layout import Store
+from registry.store.origins import Origin, Origins
 from registry.trust.policy import admit
 
 EVIDENCE_LIMIT_BYTES = 64 * 1024 * 1024
@@ -67,11 +68,13 @@ def pull(
         receiver.receive(config)
         require_none(check_description(store, manifest), where)
         evidence = follow(raw.digest, receiver.receive_referrers, receiver.leave_out)
-        for name in _names(reference, sources):
+        names = _names(reference, sources)
+        for name in names:
             admit(store, name, raw.digest, tell=lambda reason: observed(Warned(reason)))
         title = f"pulling {sources.origin.name}:{reference.tag or raw.digest.short}"
         files = [item for item in named_blobs(manifest) if item.blob != config]
         amount = move_all(files, receiver.move, title=title, observe=observed, jobs=jobs)
+        Origins(store.home).record({raw.digest: Origin(tuple(map(str, names)))})
         stored_name = _name(store, reference, store.put(raw.data), sources)
         return Pulled(stored_name, raw.digest, amount + receiver.amount, evidence)
 

@@ -17,6 +17,7 @@ from registry.errors import TrustError
 from registry.store import leases
 from registry.store.durable import disk_errors
 from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
+from registry.store.origins import Origins, bases_of
 from registry.store.tags import INDEX_MEDIA_TYPE, REF_NAME, Entry
 
 GRACE_SECONDS = 3600.0
@@ -74,9 +75,10 @@ def collect(
 ) -> Collection:
     """Delete the blobs that nothing needs, while no other command runs.
 
-    Kept are: what tags and `roots` reach; manifests whose `subject` is kept, with all they reach; blobs younger
-    than `grace_seconds`; and soft roots, the most recently used first, as long as the whole store stays within
-    `budget_bytes` (None: all of them). A crash in the middle leaves a valid store. It works on a full disk.
+    Kept are: what tags and `roots` reach; manifests whose `subject` is kept, with all they reach; those whose subject
+    something kept was built from, though it is gone; blobs younger than `grace_seconds`; and soft roots, the most
+    recently used first, as long as the whole store stays within `budget_bytes` (None: all of them). A crash in the
+    middle leaves a valid store. It works on a full disk.
 
     Raises:
         DamagedTag: a tagged manifest cannot be read, so nobody knows what it needs; nothing was deleted.
@@ -88,6 +90,8 @@ def collect(
         reach = _Reach(store, blobs)
         _check_tags(store, reach)
         kept = reach.keep(_named(store.tags.entries()), [*roots, *_young(store, blobs, grace_seconds)])
+        # What was signed of a base is asked for whenever a model that was built from it is used.
+        kept |= reach.keep([], reach.referring_to(bases_of(Origins(store.home).read(), kept) - kept))
         _keep_soft(soft_roots, reach, kept, budget_bytes)
         removed = [blob for digest, blob in blobs.items() if digest not in kept]
         # Manifests first: after a crash, none is left that lacks a layer it could have kept.
@@ -95,6 +99,7 @@ def collect(
         folders = [*_orphans(store, {blob.digest for blob in removed}, blobs), *_leftovers(store, grace_seconds)]
         if not dry_run:
             _delete(store, removed, folders)
+            Origins(store.home).retain(kept)
         return Collection(
             tuple(removed),
             tuple(blob for digest, blob in blobs.items() if digest in kept),
@@ -122,12 +127,12 @@ class _Reach:
         kept: set[Digest] = set()
         while queue:
             kept |= self.below(queue)
-            queue = [
-                digest
-                for digest, document in self.manifests.items()
-                if digest not in kept and _digest(document.get("subject")) in kept
-            ]
+            queue = [digest for digest in self.referring_to(kept) if digest not in kept]
         return kept
+
+    def referring_to(self, subjects: set[Digest]) -> list[Digest]:
+        """The manifests whose subject is one of these."""
+        return [digest for digest, document in self.manifests.items() if _digest(document.get("subject")) in subjects]
 
     def below(self, roots: Iterable[Digest]) -> set[Digest]:
         """The blobs of some digests, and all that they name."""

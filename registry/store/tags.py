@@ -17,6 +17,7 @@ from registry.reference import DEFAULT_TAG, InvalidReference, Reference
 from registry.store.durable import replace_file
 from registry.store.errors import DiskFull, StoreFailure
 from registry.store.leases import exclusive_file
+from registry.store.origins import Origin, Origins
 from registry.store.reserve import Reserve
 
 INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -44,8 +45,8 @@ class Descriptor:
 class TagTable:
     """The tags of one store. Every change is one atomic replacement of index.json.
 
-    Entries, annotations and keys that others wrote there are kept as they are. To take names away works on a full
-    disk, too, by the room that is kept in reserve.
+    Entries, annotations and keys that others wrote there are kept as they are. A name that a manifest loses is noted
+    among its origins first. To take names away works on a full disk, too, by the room that is kept in reserve.
     """
 
     def __init__(self, home: Home) -> None:
@@ -54,6 +55,7 @@ class TagTable:
         self._lock = home.cache / "locks" / "index"
         self._temporary = home.cache / "tmp"
         self._reserve = Reserve(home.cache / "reserve")
+        self._origins = Origins(home)
 
     def create(self) -> None:
         """Write an empty table unless there is one.
@@ -170,12 +172,16 @@ class TagTable:
     def forget(self, digests: Iterable[Digest]) -> None:
         """Drop every entry, named or not, of some manifests that garbage collection is about to delete."""
         gone = {str(digest) for digest in digests}
-        self._update(lambda entries: [entry for entry in entries if entry.get("digest") not in gone], removes=True)
+
+        def without(entries: list[Entry]) -> list[Entry]:
+            return [entry for entry in entries if entry.get("digest") not in gone]
+
+        self._update(without, removes=True, notes=False)
 
     def keep_reserve(self) -> None:
         """Have room in reserve for the next removal, where the disk has room again."""
         with suppress(OSError):
-            self._reserve.keep(2 * self._path.stat().st_size)
+            self._reserve.keep(2 * (self._path.stat().st_size + self._origins.size_bytes))
 
     def _items(self, stamp: tuple[int, int, int] | None) -> list[tuple[str, Descriptor]]:
         """Servers ask for every request: a file that is the same one still is not read again."""
@@ -185,18 +191,25 @@ class TagTable:
             known = _known[self._path] = (stamp, items)
         return list(known[1])
 
-    def _update(self, change: Callable[[list[Entry]], list[Entry]], *, removes: bool = False) -> None:
+    def _update(
+        self, change: Callable[[list[Entry]], list[Entry]], *, removes: bool = False, notes: bool = True
+    ) -> None:
         with exclusive_file(self._lock):
             index = self._read()
             before = index["manifests"]
             after = change(list(before))
             if after != before:
+                lost = _lost(before, after) if notes else {}
                 try:
-                    self._write({**index, "manifests": after})
+                    self._replace({**index, "manifests": after}, lost)
                 except DiskFull:
                     if not removes or not self._reserve.release():
                         raise
-                    self._write({**index, "manifests": after})
+                    self._replace({**index, "manifests": after}, lost)
+
+    def _replace(self, index: dict[str, Any], lost: Mapping[Digest, Origin]) -> None:
+        self._origins.record(lost)
+        self._write(index)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -242,6 +255,16 @@ def _name(entry: Entry) -> str | None:
 
 def _tagged(entries: Iterable[Entry]) -> Iterable[tuple[str, Descriptor]]:
     return ((name, descriptor) for name, descriptor in _described(entries) if name is not None)
+
+
+def _lost(before: list[Entry], after: list[Entry]) -> dict[Digest, Origin]:
+    """The names that manifests have before and not after."""
+    stays = {(name, descriptor.digest) for name, descriptor in _tagged(after)}
+    lost: dict[Digest, Origin] = {}
+    for name, descriptor in _tagged(before):
+        if (name, descriptor.digest) not in stays:
+            lost[descriptor.digest] = lost.get(descriptor.digest, Origin()).joined(Origin((name,)))
+    return lost
 
 
 def _described(entries: Iterable[Entry]) -> Iterable[tuple[str | None, Descriptor]]:

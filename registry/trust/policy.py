@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from registry.digest import Digest
 from registry.home import Home
-from registry.reference import Reference
+from registry.reference import InvalidReference, Reference
 from registry.store.layout import Store
+from registry.store.origins import FILE_NAME as ORIGINS_NAME
+from registry.store.origins import Origin, Origins, bases_of
 from registry.trust.errors import InvalidPolicy, Untrusted
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ _FORM = (
     "without any policy there is no such file"
 )
 
-Stamp = tuple[int, ...] | None
+Stamp = tuple[int, ...]
 
 
 class Mode(StrEnum):
@@ -101,11 +104,19 @@ def read_policy(home: Home) -> Policy:
 
 
 def policy_stamp(home: Home) -> Stamp:
-    """What is another after each change of the policy file; None where there is none. Keys beside it do not count."""
+    """What is another after each change of the policy file, and of what it judges by: names, signatures and origins.
+
+    Empty where there is no policy. Keys beside it do not count.
+    """
+    policy = _file_stamp(home.root / POLICY_NAME)
+    return policy and (*policy, *_file_stamp(home.store / "index.json"), *_file_stamp(home.root / ORIGINS_NAME))
+
+
+def _file_stamp(path: Path) -> tuple[int, ...]:
     try:
-        found = os.stat(home.root / POLICY_NAME)  # noqa: PTH116 - asked for each request of a server
+        found = os.stat(path)  # noqa: PTH116 - asked for each request of a server
     except OSError:
-        return None
+        return ()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
@@ -120,36 +131,70 @@ def admit(
     """Let an artifact be used under a name, or not: for every command that runs one or moves a tag to one.
 
     `digest` is the artifact, whose referrers lie in the store; `tell` gets the reason under `warn`. Where an artifact
-    waits beside the store until it is let in, its referrers lie in `arrived`. A reference by digest is held to the
-    rules of every name that the digest has in the store too: its own name decides nothing.
+    waits beside the store until it is let in, its referrers lie in `arrived`.
+
+    The name that was asked for is one of many: every name that the artifact has in the store, or had there or where it
+    was fetched, is held to its rule, and so is everything that it was built from here. The strictest verdict counts, so
+    another name or a build of one's own is no way around a rule.
 
     Raises:
-        Untrusted: the rule for the name is `enforce`, and no signature by one of its keys holds.
+        Untrusted: the rule for one of the names is `enforce`, and no signature by one of its keys holds.
         InvalidPolicy, KeyUnusable: the policy cannot be read.
+        StoreFailure: names or origins cannot be read.
     """
     policy = read_policy(store.home)
-    names = [reference]
-    if policy.rules and reference.digest is not None:
-        names += store.tags.names_of(digest)
-    rules = {rule.pattern: rule for name in names if (rule := policy.rule(name)) is not None}
-    for rule in rules.values():
-        if rule.mode is not Mode.OFF:
-            _hold_to(rule, (store, *([arrived] if arrived else [])), reference, digest, policy.where, tell)
+    if not policy.rules:
+        return
+    stores = (store, *([arrived] if arrived else []))
+    for judgement in sorted(_judgements(policy, store, reference, digest), key=lambda it: it.rule.mode is Mode.WARN):
+        judgement.hold(
+            stores, f"{reference} ({digest})", policy.where, lambda told: tell(f"warning: {reference}: {told}")
+        )
 
 
-def _hold_to(
-    rule: Rule, stores: Sequence[Store], reference: Reference, digest: Digest, where: str, tell: Callable[[str], None]
-) -> None:
-    from registry.trust.evidence import Evidence  # not loaded by homes without a policy either
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    """One rule that holds for an artifact, and what makes it hold."""
 
-    try:
-        found = [each for store in stores for each in Evidence.gather(store, digest, rule.keys).attestations]
-        Evidence(digest, tuple(found), ()).require_signature(f"{reference} ({digest})")
-    except Untrusted as refusal:
-        reason = f"{refusal.message} (`{rule.pattern}` in the policy asks for it)"
-        if rule.mode is Mode.ENFORCE:
-            raise Untrusted(reason, where=refusal.where, hint=f"the rules are in {where}") from None
-        tell(f"warning: {reference}: {reason}")
+    rule: Rule
+    artifact: Digest
+    reason: str
+    """Empty where that is the name that was asked for."""
+
+    def hold(self, stores: Sequence[Store], asked: str, where: str, tell: Callable[[str], None]) -> None:
+        from registry.trust.evidence import Evidence  # not loaded by homes without a policy either
+
+        try:
+            found = [each for it in stores for each in Evidence.gather(it, self.artifact, self.rule.keys).attestations]
+            Evidence(self.artifact, tuple(found), ()).require_signature(asked)
+        except Untrusted as refusal:
+            told = f"{refusal.message} (`{self.rule.pattern}` in the policy asks for it{self.reason})"
+            if self.rule.mode is Mode.ENFORCE:
+                raise Untrusted(told, where=refusal.where, hint=f"the rules are in {where}") from None
+            tell(told)
+
+
+def _judgements(policy: Policy, store: Store, reference: Reference, digest: Digest) -> list[_Judgement]:
+    """Each rule once for the artifact, and once for each of those that it was built from."""
+    origins = Origins(store.home).read()
+    judgements: list[_Judgement] = []
+    for artifact in (digest, *sorted(bases_of(origins, [digest]) - {digest})):
+        asked = [reference] if artifact == digest else []
+        rules: dict[str, _Judgement] = {}
+        for name in (*asked, *store.tags.names_of(artifact), *_former_names(origins.get(artifact, Origin()))):
+            rule = policy.rule(name)
+            if rule is not None and rule.mode is not Mode.OFF:
+                whose = "" if artifact == digest else f" of its base {artifact.short}"
+                reason = "" if name in asked else f", for the name `{name}`{whose}"
+                rules.setdefault(rule.pattern, _Judgement(rule, artifact, reason))
+        judgements += rules.values()
+    return judgements
+
+
+def _former_names(origin: Origin) -> Iterator[Reference]:
+    for name in origin.names:
+        with suppress(InvalidReference):  # of another tool
+            yield Reference.parse(name)
 
 
 def _rule(written: Any, number: int, path: Path) -> Rule:

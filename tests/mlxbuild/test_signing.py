@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from registry.home import Home
+from registry.reference import Reference
+from registry.trust.errors import Untrusted
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import docker_registry
 
@@ -129,6 +131,50 @@ def test_run_and_test_obey_the_policy(signed: CommandLine) -> None:
     warned = signed("run", "tiny:none", *asked)
     assert warned.code == 0
     assert "warning: tiny:none: the artifact is not signed" in warned.err
+
+
+def test_no_copy_is_a_way_around_the_policy(signed: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlxbuild
+
+    assert signed("pack", "tiny:none", "-o", "tiny.tar").code == 0
+    none = str(signed.store.tags.resolve(Reference.parse("tiny:none")))
+    assert signed("cp", "tiny:none", "mine:x").code == 0
+    (signed.folder / "from").mkdir()
+    recipe = 'name: built\nversion: "1.0"\nbase: {from: "mine:x"}\nsystem_prompt: Be long.\n'
+    (signed.folder / "from" / "ModelSpec.yaml").write_text(recipe)
+    done = signed("create", "-f", "from")  # when nobody minds
+    assert done.code == 0, done.err
+    (built,) = [name for name, _ in signed.store.tags.items() if name.startswith("built") and "1.0" not in name][:1]
+
+    key = signed.home.root / "keys" / "mine.pub"
+    (signed.home.root / "policy.yaml").write_text(f"- {{pattern: tiny*, mode: enforce, keys: [{key}]}}\n")
+    assert signed("rm", "tiny:none", "tiny:none-1.0").code == 0
+    for words in (
+        ("test", "mine:x"),
+        ("run", "mine:x", "Hi"),
+        ("run", none, "Hi"),
+        ("run", none[7:19], "Hi"),
+        ("run", built, "Hi"),
+        ("export", "mine:x", "exported"),
+        ("create", "-f", "from"),
+        ("import", "tiny.tar", "--name", "mine:y"),
+    ):
+        refused = signed(*words)
+        assert (refused.code, "is not signed" in refused.err) == (10, True), (words, refused.err)
+    assert not (signed.folder / "exported").exists()
+    monkeypatch.setenv("MLXBUILD_HOME", str(signed.home.root))
+    with pytest.raises(Untrusted):
+        mlxbuild.load("mine:x")
+
+    elsewhere = CommandLine(signed.folder, Home(signed.folder.parent / "elsewhere"))
+    elsewhere.home.root.mkdir()
+    shutil.copy(signed.home.root / "policy.yaml", elsewhere.home.root)
+    assert elsewhere("import", "tiny.tar", "--name", "mine:y").code == 10
+    (elsewhere.home.root / "policy.yaml").unlink()
+    assert elsewhere("import", "tiny.tar", "--name", "mine:y").code == 0
+    shutil.copy(signed.home.root / "policy.yaml", elsewhere.home.root)
+    assert elsewhere("test", "mine:y").code == 10
+    assert signed("test", "tiny:int4").code == 0
 
 
 def test_pull_obeys_the_policy(signed: CommandLine, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from registry.home import Home
 from registry.reference import InvalidReference, Reference
 from registry.store.durable import disk_errors, publish
 from registry.store.layout import Store
+from registry.store.origins import Origin, Origins
 from registry.store.tags import REF_NAME, Descriptor
 from registry.store.writer import holds
 from registry.trust.policy import admit
@@ -93,16 +94,22 @@ def _import(
         staging = Store.open(Home(place))
         entries, bring = begin(staging)
         artifacts, referrers = _arrived(staging, entries, bring, where)
-        named = _named(staging, artifacts, name, where)
+        called = [(_name_of(Artifact.open(staging, it.blob.digest), label, where), it) for label, it in artifacts]
+        named = _named(called, name, where)
+        origins = {
+            it.blob.digest: Origin(tuple(each for each, other in called if other.blob == it.blob)) for _, it in called
+        }
         for referrer in referrers:
             adopt(staging, staging.read(referrer.blob.digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES))
         kept = {it.blob: it for manifest in named.values() for it in referrers_of(staging, manifest.blob.digest)}
         for tag, manifest in named.items():
-            admit(store, Reference.parse(tag), manifest.blob.digest, tell=tell, arrived=staging)
+            for each in dict.fromkeys((tag, *origins[manifest.blob.digest].names)):
+                admit(store, Reference.parse(each), manifest.blob.digest, tell=tell, arrived=staging)
         for manifest in (*named.values(), *kept.values()):
             _move(staging, store, manifest)
         for blob in kept:
             adopt(store, store.read(blob.digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES))
+        Origins(store.home).record(origins)
         before = dict(store.tags.items())
         store.tags.set({tag: modelpack.tag_descriptor(manifest.blob) for tag, manifest in named.items()})
         return tuple(_imported(store, tag, it.blob.digest, before.get(tag)) for tag, it in named.items())
@@ -181,18 +188,15 @@ def _check(staging: Store, manifest: Manifest, bring: Bring, where: str) -> None
         )
 
 
-def _named(
-    staging: Store, artifacts: list[tuple[str | None, Manifest]], name: str | None, where: str
-) -> dict[str, Manifest]:
-    """Name in the store to artifact."""
-    distinct = {manifest.blob.digest: manifest for _, manifest in artifacts}
+def _named(called: list[tuple[str, Manifest]], name: str | None, where: str) -> dict[str, Manifest]:
+    """Name in the store to artifact: what the archive calls it, if nobody says otherwise."""
     if name is not None:
+        distinct = {manifest.blob.digest: manifest for _, manifest in called}
         if len(distinct) > 1:
             raise NotImportable(f"it holds {len(distinct)} artifacts", where=where, hint="leave the name out")
         return {Reference.parse(name).store_name: next(iter(distinct.values()))}
     named: dict[str, Manifest] = {}
-    for label, manifest in artifacts:
-        tag = _name_of(Artifact.open(staging, manifest.blob.digest), label, where)
+    for tag, manifest in called:
         if named.setdefault(tag, manifest).blob != manifest.blob:
             raise BrokenArchive(f"two artifacts in it are called `{tag}`", where=where)
     return named

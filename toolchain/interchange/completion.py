@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from registry import canonical_json
 from registry.artifact import media_types
 from registry.artifact.reader import Artifact
 from registry.digest import Blob, Digest
+from registry.store.errors import StoreReadOnly
 from registry.store.layout import Store
+from registry.store.origins import Origin, Origins
 from runtime.model.files import FACTS_FILE, TEMPLATE_FILE
 from toolchain.interchange.errors import NotRunnable
 
@@ -39,7 +42,10 @@ def completed(store: Store, digest: Digest) -> Digest:
     added = {FACTS_FILE: outputs["facts"]}
     if "chat_template" in outputs and artifact.file(TEMPLATE_FILE) is None:
         added[TEMPLATE_FILE] = outputs["chat_template"]
-    return _with_files(artifact, added).digest
+    made = _with_files(artifact, added).digest
+    with suppress(StoreReadOnly):  # whoever could ask for it by its digest made it on this machine
+        Origins(store.home).record({made: Origin(bases=(digest,))})
+    return made
 
 
 def _require_files(artifact: Artifact) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from registry.artifact.reader import Artifact
 from registry.digest import Digest
+from registry.reference import Reference
 from tests.mlxbuild.serving.conftest import PROGRAM, ROOT, ServeProcess
 from tests.mlxbuild.serving.test_faults import soon
 from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
@@ -286,6 +287,16 @@ def test_the_trust_policy_decides_over_what_is_loaded(raw: httpx.Client, served:
         assert (answer.status_code, answer.json()["code"]) == (403, "untrusted")
         other = raw.post("/v1/chat/completions", json={"model": "guarded", "messages": [QUESTION]})
         assert other.status_code == 403
-        assert raw.post("/api/chat", json={"model": "hello", "messages": [QUESTION]}).status_code == 200
+        for source, copy in (("guarded", "copy"), ("copy", "copy/of-copy")):
+            raw.post("/api/copy", json={"source": source, "destination": copy})
+        raw.request("DELETE", "/api/delete", json={"model": "guarded"})
+        for name in ("copy", "copy/of-copy", "hello", f"x@{served.store.tags.resolve(Reference.parse('copy'))}"):
+            copied = raw.post("/api/chat", json={"model": name, "messages": [QUESTION]})
+            assert (copied.status_code, copied.json()["code"]) == (403, "untrusted"), name
+            assert "guarded" in copied.json()["error"]
+        built = create(raw, model="built", **{"from": "copy"})[-1]
+        assert built["code"] == "untrusted"
+        assert "built:latest" not in names(raw)
     finally:
         policy.unlink()
+    assert raw.post("/api/chat", json={"model": "hello", "messages": [QUESTION]}).status_code == 200

@@ -90,8 +90,13 @@ def test_an_unsigned_artifact_is_refused_where_the_policy_enforces(place: Place)
     assert isinstance(refused.value, TrustError)
     assert refused.value.exit_code == 10
     assert str(place.artifact) in str(refused.value.where)
-    place.admit("hello:mine")
-    place.admit("ghcr.io/other/hello")
+
+
+def test_another_rule_holds_for_other_artifacts_alone(place: Place, build_artifact: Callable[..., Blob]) -> None:
+    place.rules(ENFORCE)
+    other = build_artifact(LICENSE=b"other")
+    place.store.tags.set({"ghcr.io/other/hello:latest": tag_descriptor(other)})
+    admit(place.store, Reference.parse("ghcr.io/other/hello"), other.digest, tell=place.told.append)
 
 
 def test_a_signature_by_one_of_the_keys_is_enough(place: Place, other_key: PrivateKey) -> None:
@@ -209,7 +214,7 @@ def test_a_statement_is_signed_once_by_a_key(place: Place, key: PrivateKey, othe
 
 def test_a_policy_is_read_from_its_own_folder(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    place.rules(ENFORCE)
+    place.rules(ENFORCE.replace("acme/*", "other/*"))
     place.admit("hello:mine")
 
 
