@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Literal
 
 from registry.artifact.modelpack import tag_descriptor
 from registry.artifact.reader import Artifact
+from registry.artifact.versions import VersionTagMoves, moves
 from registry.digest import Blob, Digest
 from registry.errors import Kind, MlxbuildError, StepError
 from registry.reference import Reference
 from registry.store.layout import Store
-from registry.store.origins import Origin, Origins
-from registry.trust.policy import admit
+from toolchain.bases import admit_bases, record_bases
 from toolchain.cache.history import History
 from toolchain.cache.traces import TraceStore
 from toolchain.caution import cautions
@@ -62,6 +62,8 @@ class BuildOptions:
     """A seed by which ready actions are shuffled, to prove that order does not matter."""
     gates: bool = True
     """Without gates nothing is tested, and no tag moves."""
+    force: bool = False
+    """Under CI, move tags that hold a version, too."""
     cache_from: str | None = None
     """A repository that is asked for results before an action runs."""
     cache_to: str | None = None
@@ -111,7 +113,7 @@ def create(
         MlxbuildError: the graph cannot be made. Failures of single actions are in the report instead.
     """
     options = options or BuildOptions()
-    _admit_bases(variants, store, stream)
+    admit_bases(variants, store, lambda told: stream.emit(Warned(told.removeprefix("warning: "))))
     begun = time.perf_counter()
     graph, goals = compile_graph(variants, gates=options.gates)
     traces, history = TraceStore(store.home), History(store.home)
@@ -140,14 +142,15 @@ def create(
     except KeyboardInterrupt:
         stream.emit(RunFinished(round(time.perf_counter() - begun, 3), scheduler.result.count(), 130))
         raise
-    _record_bases(variants, goals, result, store)
-    artifacts = _conclude(goals, result, store, stream, tags_move=options.gates)
+    packed = ((result.outputs.get(goal.pack), variant) for goal, variant in zip(goals, variants, strict=True))
+    record_bases({outputs["manifest"].digest: variant for outputs, variant in packed if outputs is not None}, store)
+    artifacts, refusals = _conclude(goals, result, store, stream, options)
     for sentence, labels in _warnings(variants, goals, artifacts, result, store).items():
         stream.emit(Warned(sentence, where=", ".join(labels)))
     if set(result.outcomes.values()) - {"hit"}:
         recipes = {built.digest: goal.spec.recipe for goal, built in zip(goals, artifacts, strict=True) if built.digest}
         history.remember_recipes(recipes)
-    errors = [*result.errors.values(), *_gate_errors(artifacts)]
+    errors = [*result.errors.values(), *_gate_errors(artifacts), *refusals]
     if options.expect_cached:
         errors += _unexpected_work(result)
     for error, count in _distinct(errors):
@@ -155,28 +158,6 @@ def create(
     report = BuildReport(artifacts, tuple(errors), result.count())
     stream.emit(RunFinished(round(time.perf_counter() - begun, 3), report.outcomes, report.exit_code))
     return report
-
-
-def _bases(variant: LockedVariant) -> dict[Digest, Reference]:
-    """The artifacts that a variant is built from, with their names in the recipe."""
-    sources = (source for source in variant.sources if source.kind == "artifact" and source.pinned is not None)
-    return {Digest.parse(str(source.pinned)): Reference.parse(source.identity) for source in sources}
-
-
-def _admit_bases(variants: Sequence[LockedVariant], store: Store, stream: EventStream) -> None:
-    """Hold what is built from to the trust policy: a build would give it another name and digest."""
-    for digest, reference in {base: name for variant in variants for base, name in _bases(variant).items()}.items():
-        admit(store, reference, digest, tell=lambda reason: stream.emit(Warned(reason.removeprefix("warning: "))))
-
-
-def _record_bases(variants: Sequence[LockedVariant], goals: Sequence[Goal], result: RunResult, store: Store) -> None:
-    """Note what was built from which artifacts, for a policy that comes or changes later."""
-    found = {}
-    for variant, goal in zip(variants, goals, strict=True):
-        if (outputs := result.outputs.get(goal.pack)) is not None and (bases := _bases(variant)):
-            found[outputs["manifest"].digest] = Origin(bases=tuple(bases))
-    if found:
-        Origins(store.home).record(found)
 
 
 def make_executor(options: BuildOptions, store: Store) -> Executor:
@@ -259,11 +240,15 @@ def _order(seed: int | None) -> Callable[[list[str]], list[str]]:
 
 
 def _conclude(
-    goals: Sequence[Goal], result: RunResult, store: Store, stream: EventStream, *, tags_move: bool
-) -> tuple[Built, ...]:
-    """Judge every variant and move, in one go, the tags of those that pass."""
-    built = []
-    moves: dict[str, Blob] = {}
+    goals: Sequence[Goal], result: RunResult, store: Store, stream: EventStream, options: BuildOptions
+) -> tuple[tuple[Built, ...], list[VersionTagMoves]]:
+    """Judge every variant and move, in one go, the tags of those that pass.
+
+    Under CI none moves of a variant whose version would: that is returned as an error.
+    """
+    built, refusals = [], []
+    keeps_versions = bool(os.environ.get("CI")) and not options.force
+    moved: dict[str, Blob] = {}
     for goal in goals:
         outputs = result.outputs.get(goal.pack)
         if outputs is None or result.outcomes.get(goal.pack) == "skipped":
@@ -272,22 +257,29 @@ def _conclude(
         manifest = outputs["manifest"]
         verdicts = [_verdict(label, result, store, stream) for label in goal.gates]
         passes = all(verdict is not None and verdict.passed for verdict in verdicts)
-        tags = tags_of(goal.spec, is_default=goal.is_default) if passes and tags_move else ()
-        moves |= dict.fromkeys(tags, manifest)
+        tags = tags_of(goal.spec, is_default=goal.is_default) if passes and options.gates else ()
+        moving = moves(store, dict.fromkeys(tags, manifest.digest))
+        if moving and keeps_versions:
+            refusals.append(moving[0].refused("build with --force: in CI, versions stay where they are"))
+            tags = ()
+        else:
+            for move in moving:
+                stream.emit(Warned(str(move), where=goal.spec.label))
+        moved |= dict.fromkeys(tags, manifest)
         known = tuple(verdict for verdict in verdicts if verdict is not None)
         built.append(Built(goal.spec.label, manifest.digest, tags, known))
-    store.tags.set({tag: tag_descriptor(manifest) for tag, manifest in _moved(moves, store).items()})
+    store.tags.set({tag: tag_descriptor(manifest) for tag, manifest in _moved(moved, store).items()})
     for artifact in built:
         if artifact.digest is not None:
             size_bytes = Artifact.open(store, artifact.digest).size_bytes
             stream.emit(ArtifactBuilt(artifact.label, str(artifact.digest), size_bytes, artifact.tags))
-    return tuple(built)
+    return tuple(built), refusals
 
 
-def _moved(moves: dict[str, Blob], store: Store) -> dict[str, Blob]:
+def _moved(tags: dict[str, Blob], store: Store) -> dict[str, Blob]:
     """Without the tags that already point there: a build with nothing to do writes nothing."""
     present = {name: descriptor.digest for name, descriptor in store.tags.items()}
-    return {tag: manifest for tag, manifest in moves.items() if present.get(tag) != manifest.digest}
+    return {tag: manifest for tag, manifest in tags.items() if present.get(tag) != manifest.digest}
 
 
 def _verdict(label: str, result: RunResult, store: Store, stream: EventStream) -> GateResult | None:

@@ -25,6 +25,9 @@ def copy_artifact(
     source: Annotated[str, typer.Argument(help="What: host/name, with :tag or @sha256:….")],
     target: Annotated[str, typer.Argument(help="Where to: host/name, with :tag if it should be another.")],
     tag: Annotated[list[str] | None, typer.Option("--tag", help="One more tag there; may be given often.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move tags that hold a version, too, though they name other bytes there.")
+    ] = False,
     jobs: Jobs = DEFAULT_JOBS,
     progress: TransferProgress = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -44,6 +47,7 @@ def copy_artifact(
             tags=tag or (),
             observe=observe,
             jobs=jobs,
+            force=force,
         )
     if as_json:
         say_json(

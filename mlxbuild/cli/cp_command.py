@@ -5,8 +5,9 @@ from __future__ import annotations
 import typer
 
 from mlxbuild.cli.output import say
-from mlxbuild.cli.workspace import find, open_store
+from mlxbuild.cli.workspace import find, open_store, tell
 from registry.artifact.modelpack import tag_descriptor
+from registry.artifact.versions import moves
 from registry.digest import Blob
 from registry.reference import Reference
 
@@ -22,5 +23,7 @@ def copy(
     name = Reference.parse(target)
     with open_store() as store:
         _, digest = find(store, source)
+        for move in moves(store, {name.store_name: digest}):
+            tell(f"warning: {move}")
         store.tags.set({name.store_name: tag_descriptor(Blob(digest, store.size(digest)))})
         say(f"{name.store_name} {digest}")

@@ -42,6 +42,10 @@ def create_artifacts(
     shuffle: Annotated[int | None, typer.Option(help="Shuffle ready actions by this seed.", hidden=True)] = None,
     cache_from: Annotated[str | None, typer.Option(metavar="REPO", help="Take results from this repository.")] = None,
     cache_to: Annotated[str | None, typer.Option(metavar="REPO", help="Give new results to this repository.")] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="In CI, move tags that hold a version, too, though they name other bytes."),
+    ] = False,
     progress: Annotated[str, typer.Option(help="auto, live, plain, github or none.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -57,6 +61,7 @@ def create_artifacts(
         keep_going=keep_going,
         refresh=frozenset(refresh or ()),
         gates=gates,
+        force=force,
         expect_cached=expect_cached,
         shuffle=shuffle,
         cache_from=cache_from,

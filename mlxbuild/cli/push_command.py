@@ -50,6 +50,9 @@ def push_artifact(
         list[str] | None,
         typer.Option("--mount-from", help="A repository of that registry that may hold blobs; may be given often."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move tags that hold a version, too, though they name other bytes there.")
+    ] = False,
     jobs: Jobs = DEFAULT_JOBS,
     progress: TransferProgress = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -74,6 +77,7 @@ def push_artifact(
                 observe=observe,
                 jobs=jobs,
                 mount_from=mount_from or (),
+                force=force,
             )
             pushed.append(done)
             if not as_json:

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from registry.artifact.modelpack import tag_descriptor
 from registry.artifact.reader import Artifact
+from registry.artifact.versions import moves
 from registry.digest import Blob, Digest
 from registry.errors import Kind, UserError
 from registry.reference import Reference
@@ -71,6 +72,8 @@ class ProcessBuilder:
         if order.name is not None:
             name = Reference(order.name.repository, order.name.tag, None, order.name.host).store_name
             observe(f"writing manifest {name}")
+            for move in moves(self.store, {name: digest}):
+                observe(f"warning: {move}")
             self.store.tags.set({name: tag_descriptor(Blob(digest, self.store.size(digest)))})
         return digest
 

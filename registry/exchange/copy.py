@@ -15,6 +15,7 @@ from registry.exchange.closure import follow
 from registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
 from registry.exchange.sources import Sources
 from registry.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
+from registry.exchange.version_tags import VersionTags
 from registry.home import Home
 from registry.reference import DEFAULT_TAG, InvalidReference, Reference
 from registry.remote.client import Advance, RawManifest, Remote
@@ -45,6 +46,7 @@ def copy(
     tags: Sequence[str] = (),
     observe: Observe | None = None,
     jobs: int = DEFAULT_JOBS,
+    force: bool = False,
 ) -> Copied:
     """Bring what a reference names, with its referrers, to another repository or registry; any kind of artifact, and
     an index with all its entries. Manifests stay as they are, byte for byte.
@@ -52,10 +54,12 @@ def copy(
     Args:
         target: Where to; without a tag it gets the source's.
         tags: More tags for the same manifest.
+        force: Move tags that hold a version, too.
 
     Raises:
         InvalidManifest: it is neither manifest nor index of such.
         InvalidReference: the target asks for another digest.
+        VersionTagMoves: a tag that holds a version names other bytes at the target.
         TransferCorrupt, RegistryFailure: as `Remote`.
     """
     observed = one_at_a_time(observe)
@@ -68,10 +72,14 @@ def copy(
             raise InvalidReference(f"`{target}` asks for another digest than {raw.digest}", hint="leave it out")
         named = target.tag or source.tag or (DEFAULT_TAG if source.digest is None else None)
         names = tuple(dict.fromkeys([*([named] if named else []), *tags]))
+        version_tags = VersionTags(remote, raw, force)
+        version_tags.require(*names)
         courier = _Courier(sources, remote, observed, jobs)
         amount = courier.carry(raw, f"copying {sources.origin.name} to {remote.name}")
-        for name in names or (str(raw.digest),):
-            remote.put_manifest(raw.data, raw.media_type, name)
+        for name in names:
+            version_tags.put(name)
+        if not names:
+            remote.put_manifest(raw.data, raw.media_type, raw.digest)
         along = follow(raw.digest, courier.carry_referrers, courier.leave_out)
         return Copied(remote.name, raw.digest, names, amount + courier.amount, along)
 

@@ -9,6 +9,7 @@ from registry.artifact.manifest import Manifest
 from registry.artifact.modelpack import tag_descriptor
 from registry.artifact.referrers import adopt
 from registry.artifact.verification import check_description
+from registry.artifact.versions import moves
 from registry.digest import Blob, Digest
 from registry.exchange.admission import admit_artifact, admit_manifest, require_none
 from registry.exchange.closure import follow
@@ -75,7 +76,7 @@ def pull(
         files = [item for item in named_blobs(manifest) if item.blob != config]
         amount = move_all(files, receiver.move, title=title, observe=observed, jobs=jobs)
         Origins(store.home).record({raw.digest: Origin(tuple(map(str, names)))})
-        stored_name = _name(store, reference, store.put(raw.data), sources)
+        stored_name = _name(store, reference, store.put(raw.data), sources, observed)
         return Pulled(stored_name, raw.digest, amount + receiver.amount, evidence)
 
 
@@ -150,12 +151,14 @@ def _names(reference: Reference, sources: Sources) -> tuple[Reference, ...]:
     return tuple(dict.fromkeys((full, reference)))
 
 
-def _name(store: Store, reference: Reference, blob: Blob, sources: Sources) -> str:
+def _name(store: Store, reference: Reference, blob: Blob, sources: Sources, observe: Observe) -> str:
     descriptor = tag_descriptor(blob)
     if reference.tag is None and reference.digest is not None:
         store.tags.add_unnamed([descriptor])
         return f"{sources.origin.name}@{blob.digest}"
     name = Reference(reference.repository, reference.tag or DEFAULT_TAG, None, reference.host).store_name
+    for move in moves(store, {name: blob.digest}):
+        observe(Warned(f"warning: {move}"))
     store.tags.set({name: descriptor})
     return name
 

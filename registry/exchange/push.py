@@ -15,6 +15,7 @@ from registry.errors import MlxbuildError
 from registry.exchange.closure import follow
 from registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
 from registry.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
+from registry.exchange.version_tags import VersionTags
 from registry.reference import DEFAULT_TAG, InvalidReference, Reference
 from registry.remote.client import Advance, RawManifest, Remote
 from registry.remote.endpoint import canonical_host
@@ -46,6 +47,7 @@ def push(
     observe: Observe | None = None,
     jobs: int = DEFAULT_JOBS,
     mount_from: Sequence[str] = (),
+    force: bool = False,
 ) -> Pushed:
     """Bring an artifact and its referrers to a registry.
 
@@ -53,11 +55,16 @@ def push(
     the registry does that: those in `mount_from`, and those that the store has a name of. Nothing is named before it
     is there, so a push that ends early leaves no broken artifact.
 
+    A tag that holds a version keeps its bytes: it is looked at before anything is sent, and again right before it
+    would be set.
+
     Args:
         reference: The repository, and a tag if it has one; without a host it belongs to the default registry.
         tags: More tags for the same manifest. Without any it is `latest`.
+        force: Move tags that hold a version, too.
 
     Raises:
+        VersionTagMoves: a tag that holds a version names other bytes at the registry.
         BlobMissing, BlobCorrupt, InvalidManifest: the store's artifact is not whole.
         InvalidReference: the reference asks for another digest.
         NoRegistry, RegistryFailure, TransferCorrupt: as `Remote`.
@@ -69,11 +76,12 @@ def push(
     manifest = manifests.read(store, digest)
     data = store.read(digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES)
     with closing(Remote.open(reference, settings, store.home)) as remote:
+        version_tags = VersionTags(remote, RawManifest(data, _media_type(data), digest), force)
+        version_tags.require(*names)
         sender = _Sender(store, remote, mount_from, observed, jobs)
         amount = sender.send(manifest, f"pushing {names[0]} to {remote.name}")
-        media_type = _media_type(data)
         for name in names:
-            remote.put_manifest(data, media_type, name)
+            version_tags.put(name)
         along = follow(digest, sender.send_referrers, sender.leave_out)
         return Pushed(remote.name, digest, names, amount + sender.amount, along)
 

@@ -86,9 +86,12 @@ class Remote:
         """
         self._transport.ping()
 
-    def head_manifest(self, name: str | Digest) -> RemoteDescriptor | None:
-        """Digest, size and media type of a tag's or digest's manifest; None if the repository has none."""
-        return manifests.head(self._transport, str(name))
+    def head_manifest(self, name: str | Digest, *, actions: str = "pull") -> RemoteDescriptor | None:
+        """Digest, size and media type of a tag's or digest's manifest; None if the repository has none.
+
+        Who is about to push asks with those `actions`: a repository that is not there yet may be pulled by nobody.
+        """
+        return manifests.head(self._transport, str(name), actions)
 
     def get_manifest(self, name: str | Digest) -> RawManifest:
         """The bytes of a manifest or index exactly as the registry holds them, checked against the digest asked for.

@@ -49,9 +49,9 @@ class PutResult:
     subject_accepted: bool
 
 
-def head(transport: Transport, name: str) -> RemoteDescriptor | None:
+def head(transport: Transport, name: str, actions: str = "pull") -> RemoteDescriptor | None:
     """Ask for a manifest's descriptor; None if the repository has none of that name."""
-    answer = transport.request("HEAD", f"manifests/{name}", headers=_accept(), allowed=(200, 404))
+    answer = transport.request("HEAD", f"manifests/{name}", headers=_accept(), allowed=(200, 404), actions=actions)
     if answer.status == 404:
         return None
     told = _told_digest(answer)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.reference import Reference
 from tests.mlxbuild.conftest import CommandLine
 from toolchain.weights.safetensors import read_file_header
 
@@ -266,6 +267,27 @@ def test_a_stale_lock_is_renewed_at_a_desk_and_refused_in_ci(mlxbuild: CommandLi
     renewed = mlxbuild("create")
     assert renewed.code == 0
     assert "renewing the lock" in renewed.err
+
+
+def test_a_version_of_other_bytes_is_warned_of_at_a_desk_and_refused_in_ci(mlxbuild: CommandLine) -> None:
+    before = mlxbuild.built()
+    recipe = mlxbuild.folder / "ModelSpec.yaml"
+    recipe.write_text(recipe.read_text().replace("Be brief.", "Be long."))
+    refused = mlxbuild("create", env={"CI": "true"})
+    assert refused.code == 2
+    assert "error[version-tag-moves]: `tiny:int4-1.0` is " + before in refused.err
+    assert "--force" in refused.err
+    names = ("tiny:int4-1.0", "tiny:int4", "tiny:1.0", "tiny:latest")
+    assert {str(mlxbuild.store.tags.resolve(Reference.parse(name))) for name in names} == {before}
+    warned = mlxbuild("create")
+    assert warned.code == 0
+    after = str(mlxbuild.store.tags.resolve(Reference.parse("tiny:int4-1.0")))
+    assert f"`tiny:int4-1.0` moves from {before} to {after}" in warned.err
+    assert "`tiny:int4` moves" not in warned.err
+    assert "moves from" not in mlxbuild("create").err
+    assert f"warning: `tiny:1.0` moves from {after} to {before}" in mlxbuild("cp", before, "tiny:1.0").err
+    assert mlxbuild("create", "--force", env={"CI": "true"}).code == 0
+    assert str(mlxbuild.store.tags.resolve(Reference.parse("tiny:1.0"))) == after
 
 
 def test_graph_in_all_forms(mlxbuild: CommandLine) -> None:

@@ -153,7 +153,6 @@ def test_no_copy_is_a_way_around_the_policy(signed: CommandLine, monkeypatch: py
         ("test", "mine:x"),
         ("run", "mine:x", "Hi"),
         ("run", none, "Hi"),
-        ("run", none[7:19], "Hi"),
         ("run", built, "Hi"),
         ("export", "mine:x", "exported"),
         ("create", "-f", "from"),

@@ -16,6 +16,7 @@ from registry.artifact.manifest import Manifest
 from registry.artifact.reader import Artifact
 from registry.artifact.referrers import adopt
 from registry.artifact.verification import verify
+from registry.artifact.versions import moves
 from registry.digest import Blob, Digest, InvalidDigest
 from registry.home import Home
 from registry.reference import InvalidReference, Reference
@@ -51,7 +52,7 @@ class Imported:
     """Whether it carries what mlxbuild finds out when it builds: stop tokens, think tags, defaults."""
     has_safetensors: bool
     replaced: Digest | None
-    """What had the name before, if that was something else."""
+    """What had the name before, if that was something else and nobody was warned of it."""
 
 
 def import_archive(
@@ -67,7 +68,7 @@ def import_archive(
         stream: The archive, which need not be seekable.
         where: Its name, for errors.
         name: What to call the artifact, if there is one only; by default what the archive says.
-        tell: Gets what the trust policy warns of.
+        tell: Gets what the trust policy warns of, and tags with a version that move.
 
     Raises:
         NotImportable: it holds no artifact, or several and `name` is given.
@@ -111,6 +112,9 @@ def _import(
             adopt(store, store.read(blob.digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES))
         Origins(store.home).record(origins)
         before = dict(store.tags.items())
+        for move in moves(store, {tag: manifest.blob.digest for tag, manifest in named.items()}):
+            tell(f"warning: {move}")
+            del before[move.name]
         store.tags.set({tag: modelpack.tag_descriptor(manifest.blob) for tag, manifest in named.items()})
         return tuple(_imported(store, tag, it.blob.digest, before.get(tag)) for tag, it in named.items())
     finally:

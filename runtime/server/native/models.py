@@ -9,6 +9,7 @@ from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, empty
 
 from registry.artifact.modelpack import tag_descriptor
+from registry.artifact.versions import moves
 from registry.digest import Blob
 from registry.reference import InvalidReference, Reference
 from registry.store.tags import UnknownReference
@@ -17,6 +18,7 @@ from runtime.server.application import Application, application_of
 from runtime.server.bodies import checked, read_json
 from runtime.server.catalogue import ListedModel, list_models
 from runtime.server.failures import InvalidRequest
+from runtime.server.logger import log
 from runtime.server.names import display_name, find_model, parse_name
 from runtime.server.native.asking import json_answer
 from runtime.server.native.body import ModelBody, NativeBody
@@ -89,6 +91,8 @@ async def _copy(request: Request) -> HTTPResponse:
 def _give_name(application: Application, source: str, target: Reference) -> None:
     store = application.store
     _, digest = find_model(store, source)
+    for move in moves(store, {target.store_name: digest}):
+        log.warning("version-tag-moves", name=move.name, before=str(move.before), after=str(move.after))
     store.tags.set({target.store_name: tag_descriptor(Blob(digest, store.size(digest)))})
 
 

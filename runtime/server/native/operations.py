@@ -11,7 +11,7 @@ from runtime.server.native.embeddings import EmbedBody, EmbeddingsBody
 from runtime.server.native.generate import GenerateBody
 from runtime.server.native.models import CopyBody
 from runtime.server.native.show import ShowBody
-from runtime.server.native.transfers import TransferBody
+from runtime.server.native.transfers import PushBody, TransferBody
 from runtime.server.openapi.operation import JSON, LINES, TEXT, Operation, Reply, Schema, answers, fields
 
 _ERROR = fields("error")
@@ -59,7 +59,7 @@ OPERATIONS = (
     Operation("POST", "/api/copy", "Give a model another name", _named(), CopyBody),
     Operation("DELETE", "/api/delete", "Take a name away", _named(), ModelBody),
     Operation("POST", "/api/pull", "Fetch a model from a registry", _moved(), TransferBody),
-    Operation("POST", "/api/push", "Send a model to a registry", _moved(), TransferBody),
+    Operation("POST", "/api/push", "Send a model to a registry", _moved(), PushBody),
     Operation("POST", "/api/create", "Build a model", _moved(), CreateBody),
     Operation(
         "POST",

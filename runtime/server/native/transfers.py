@@ -34,6 +34,13 @@ class TransferBody(ModelBody):
     stream: bool = True
 
 
+class PushBody(TransferBody):
+    """What `push` takes; `force` is our own."""
+
+    force: bool = False
+    """Move a tag that holds a version, too, though it names other bytes at the registry."""
+
+
 def add_to(blueprint: Blueprint) -> None:
     """Declare the routes."""
     declare(blueprint, "POST", "/api/pull", _pull)
@@ -51,13 +58,13 @@ async def _pull(request: Request) -> HTTPResponse | None:
 
 
 async def _push(request: Request) -> HTTPResponse | None:
-    body = checked(TransferBody, await read_json(request))
+    body = checked(PushBody, await read_json(request))
     if not body.named:
         raise InvalidRequest("model is required")
     application = application_of(request)
     with names_told(body.named):
         find_model(application.store, body.named)
-    do = partial(_push_artifact, application, body.named, is_insecure=body.insecure)
+    do = partial(_push_artifact, application, body.named, is_insecure=body.insecure, force=body.force)
     return await _transfer(request, do, PUSH, streams=body.stream)
 
 
@@ -76,12 +83,12 @@ def _pull_artifact(application: Application, reference: Reference, observe: Obse
         return pull(application.store, reference, settings=settings, observe=observe)
 
 
-def _push_artifact(application: Application, name: str, observe: Observe, *, is_insecure: bool) -> Pushed:
+def _push_artifact(application: Application, name: str, observe: Observe, *, is_insecure: bool, force: bool) -> Pushed:
     with shared(application.home):
         reference, digest = find_model(application.store, name)
         target = Reference(reference.repository, reference.tag or DEFAULT_TAG, None, reference.host)
         settings = _settings(application, target, is_insecure=is_insecure)
-        return push(application.store, digest, target, settings=settings, observe=observe)
+        return push(application.store, digest, target, settings=settings, observe=observe, force=force)
 
 
 def _settings(application: Application, reference: Reference, *, is_insecure: bool) -> Settings:

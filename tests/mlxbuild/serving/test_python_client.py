@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import ollama
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
@@ -160,6 +161,12 @@ def test_push_and_pull(client: ollama.Client, tmp_path: Path, served: ServeProce
         assert client.chat(name, QUESTION, think=False).message.content == ANSWER
         assert client.pull(name).status == "success"
         assert client.push(name).status == "success"
+        client.copy("hello:none-1.0", name)
+        with pytest.raises(ollama.ResponseError, match=r"is sha256:\w+ already, and would become sha256:") as moves:
+            client.push(name)
+        assert moves.value.status_code == 400
+        forced = httpx.post(f"{served.url}/api/push", json={"model": name, "force": True, "stream": False}, timeout=60)
+        assert forced.json() == {"status": "success"}
         with pytest.raises(ollama.ResponseError) as refused:
             client.pull(f"{registry.host}/acme/nothing:1")
         assert refused.value.status_code >= 400

@@ -1,0 +1,81 @@
+"""Tags that hold a version of their artifact promise its bytes; others, such as `x:int4`, move freely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from registry.artifact import manifest as manifests
+from registry.artifact.manifest import InvalidManifest
+from registry.artifact.media_types import VERSION
+from registry.digest import Digest
+from registry.errors import UserError
+from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
+
+
+class VersionTagMoves(UserError):
+    """A tag with a version names other bytes already, and was not to be moved."""
+
+    code = "version-tag-moves"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A tag with a version that goes from one artifact to another."""
+
+    name: str
+    before: Digest
+    after: Digest
+
+    def __str__(self) -> str:
+        return (
+            f"`{self.name}` moves from {self.before} to {self.after}: "
+            "with another version in the recipe, both would keep a name"
+        )
+
+    def refused(self, hint: str) -> VersionTagMoves:
+        """The error for a tag that is not to be moved."""
+        return VersionTagMoves(
+            f"`{self.name}` is {self.before} already, and would become {self.after}",
+            where=self.name,
+            hint=f"give the recipe another version, or {hint}",
+        )
+
+
+def promises(tag: str, *versions: str | None) -> bool:
+    """Whether a tag holds one of some versions: it is `version`, or `variant-version`."""
+    return any(version and (tag == version or tag.endswith(f"-{version}")) for version in versions)
+
+
+def version_of(data: bytes) -> str | None:
+    """The version that a manifest tells of itself (OCI image-spec, `org.opencontainers.image.version`).
+
+    Raises:
+        InvalidManifest: the bytes are no JSON object.
+    """
+    annotations = manifests.json_object(data, "manifest").get("annotations")
+    version = annotations.get(VERSION) if isinstance(annotations, dict) else None
+    return version if isinstance(version, str) else None
+
+
+def moves(store: Store, names: Mapping[str, Digest]) -> tuple[Move, ...]:
+    """The tags with a version that would move in the store, if these names were set.
+
+    Raises:
+        StoreFailure: the tags cannot be read.
+    """
+    present = {name: descriptor.digest for name, descriptor in store.tags.items()}
+    found = (Move(name, present[name], after) for name, after in names.items() if present.get(name, after) != after)
+    return tuple(move for move in found if _is_promised(store, move))
+
+
+def _is_promised(store: Store, move: Move) -> bool:
+    versions = (_stored_version(store, digest) for digest in (move.before, move.after))
+    return promises(move.name.rpartition(":")[2], *versions)
+
+
+def _stored_version(store: Store, digest: Digest) -> str | None:
+    try:
+        return version_of(store.read(digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES))
+    except (BlobMissing, BlobCorrupt, BlobTooLarge, InvalidManifest):
+        return None
