@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 from registry.errors import UserError
 from runtime.model.files import TOKENIZER_FILE
+from runtime.rendering import standing
+from runtime.rendering.limits import Limits
+from runtime.rendering.messages import Failure, Fault, Trial
 
 _REPLACEMENT = "\ufffd"
 _LONGEST_HOLD = 64
@@ -27,6 +31,7 @@ _OTHER_FORMS = (
 )
 """What transformers makes tokenizers of."""
 _LONGEST_REASON = 200
+_OTHER_TOKENIZER = "its expressions try too many ways to split: use another tokenizer, by `tokenizer:` in the recipe"
 
 
 class TokenizerUnreadable(UserError):
@@ -58,18 +63,21 @@ class Tokenizer:
         """Read one `tokenizer.json`, whatever its name.
 
         Raises:
-            TokenizerUnreadable: it is damaged.
+            TokenizerUnreadable: it is damaged, or takes too long to split texts.
+            RendererLost: this machine has no process to try it in.
         """
         import tokenizers
 
         try:
-            return cls(tokenizers.Tokenizer.from_buffer(file.read_bytes().removeprefix(codecs.BOM_UTF8)))
+            backend = tokenizers.Tokenizer.from_buffer(file.read_bytes().removeprefix(codecs.BOM_UTF8))
         except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception
             raise TokenizerUnreadable(
                 f"{TOKENIZER_FILE} cannot be read: {_told(error)}",
                 where=str(file),
                 hint="get it again from the model's publisher",
             ) from None
+        _require_quick(backend, file)
+        return cls(backend)
 
     @property
     def vocabulary_size(self) -> int:
@@ -95,8 +103,20 @@ class Tokenizer:
         return frozenset(number for number, token in added if token.special)
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        """Token ids of a text; with special tokens as the tokenizer's own post-processing adds them."""
-        return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+        """Token ids of a text; with special tokens as the tokenizer's own post-processing adds them.
+
+        Raises:
+            TokenizerUnreadable: it cannot split this text.
+        """
+        try:
+            return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of Rust, and no Exception
+                raise
+            raise TokenizerUnreadable(
+                f"{TOKENIZER_FILE} cannot split a text of {len(text):,} characters: {_told(error)}",
+                hint=_OTHER_TOKENIZER,
+            ) from None
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of token ids. Bytes that are no UTF-8 become U+FFFD."""
@@ -176,6 +196,27 @@ def _byte_of_letter() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
 
 
+def _require_quick(backend: Any, file: Path) -> None:
+    """Try out, where it can be ended, what splits texts by expressions of the tokenizer's own."""
+    parts = {"normalizer": backend.normalizer, "pre_tokenizer": backend.pre_tokenizer}
+    states = {name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()}
+    splitting = json.dumps(states)
+    if '"Regex"' not in splitting:
+        return
+    try:
+        _try(splitting)
+    except Failure as failure:
+        reason = (
+            "takes too long to split texts" if failure.fault is Fault.COSTLY else f"cannot split: {failure.message}"
+        )
+        raise TokenizerUnreadable(f"{TOKENIZER_FILE} {reason}", where=str(file), hint=_OTHER_TOKENIZER) from None
+
+
+@functools.lru_cache(8)
+def _try(splitting: str) -> None:
+    standing.ask(Trial(splitting, Limits()))
+
+
 def _converted(folder: Path) -> Any:
     """Other forms (SentencePiece, tiktoken, vocab.json with merges.txt) through transformers."""
     try:
@@ -199,7 +240,7 @@ def _converted(folder: Path) -> Any:
     return backend
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """What a library says, on one line, without the bytes that it stumbled over."""
     reason = re.sub(r" ?b(['\"]).*\1", "", " ".join(str(error).split()))
     return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"

@@ -1,1 +1,1 @@
-"""Chat templates, rendered in a process of their own: it can be ended while it works, and nothing else can."""
+"""What comes with a model and computes, in a process that can be ended: chat templates, and how tokenizers split."""

@@ -22,6 +22,7 @@ LONGEST_BYTES = 256 * 1024 * 1024
 """Of one message; above what any API takes as a body."""
 _LENGTH = struct.Struct(">I")
 _TEXT, _NAMES, _FAILURE = b"t", b"n", b"f"
+_RENDER, _TRY = b"r", b"s"
 
 
 class Fault(StrEnum):
@@ -62,16 +63,32 @@ class Request:
         """
         now = None if self.now is None else self.now.isoformat()
         plain: Any = (self.text, astuple(self.limits), self.variables, now)
-        body = marshal.dumps(plain)
+        body = _RENDER + marshal.dumps(plain)
         if len(body) > LONGEST_BYTES:
             raise ValueError(f"{len(body):,} bytes are more than the {LONGEST_BYTES:,} that are rendered")
         return body
 
-    @classmethod
-    def decode(cls, body: bytes) -> Request:
-        """What `encode` gave."""
-        text, limits, variables, now = marshal.loads(body)
-        return cls(text, Limits(*limits), variables, None if now is None else datetime.fromisoformat(now))
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A tokenizer's way of splitting texts, to be tried out; see `trial`. The answer is an empty text."""
+
+    splitting: str
+    """Its normalizer and pre-tokenizer, as JSON."""
+    limits: Limits
+
+    def encode(self) -> bytes:
+        """As bytes."""
+        return _TRY + marshal.dumps((self.splitting, astuple(self.limits)))
+
+
+def decode_request(body: bytes) -> Request | Trial:
+    """What the `encode` of either gave."""
+    if body[:1] == _TRY:
+        splitting, limits = marshal.loads(body[1:])
+        return Trial(splitting, Limits(*limits))
+    text, limits, variables, now = marshal.loads(body[1:])
+    return Request(text, Limits(*limits), variables, None if now is None else datetime.fromisoformat(now))
 
 
 def too_long(limits: Limits) -> str:

@@ -6,6 +6,7 @@ system ends this process, whatever it does: Python hears no signal inside a long
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import signal
@@ -18,7 +19,18 @@ from typing import NoReturn
 from runtime.rendering.budget import TooMuch
 from runtime.rendering.compiled import rendered, variables_of
 from runtime.rendering.limits import Limits
-from runtime.rendering.messages import Failure, Fault, Request, encode_answer, receive, send, too_long
+from runtime.rendering.messages import (
+    Failure,
+    Fault,
+    Request,
+    Trial,
+    decode_request,
+    encode_answer,
+    receive,
+    send,
+    too_long,
+)
+from runtime.rendering.trial import try_splitting
 
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 """Of address space, where the system keeps to that (Linux)."""
@@ -36,13 +48,18 @@ def serve(connection: socket.socket) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF, signal.SIGVTALRM})  # masks are inherited
     try:
         while (body := receive(connection)) is not None:
-            send(connection, _answer(Request.decode(body)))
+            send(connection, _answer(decode_request(body)))
     except ConnectionError:
         os._exit(1)  # whoever asked ended meanwhile
 
 
-def _answer(request: Request) -> bytes:
+def _answer(request: Request | Trial) -> bytes:
     try:
+        if isinstance(request, Trial):
+            importlib.import_module("tokenizers")  # takes longer than many a trial
+            with _timed(request.limits):
+                try_splitting(request.splitting)
+                return encode_answer("")
         with _timed(request.limits):
             if request.variables is None or request.now is None:
                 return encode_answer(variables_of(request.text, request.limits))

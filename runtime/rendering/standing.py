@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 
-from runtime.rendering.messages import Failure, Fault, Request, decode_answer, too_long
+from runtime.rendering.messages import Failure, Fault, Request, Trial, decode_answer, too_long
 from runtime.rendering.renderer import Renderer, RendererLost
 
 _MOST_AT_ONCE = 4
@@ -22,11 +22,11 @@ class Renderers:
         self._idle: list[Renderer] = []
         self._all: set[Renderer] = set()
 
-    def ask(self, request: Request) -> str | list[str]:
-        """The prompt that a template makes, or the names of the variables that it reads.
+    def ask(self, request: Request | Trial) -> str | list[str]:
+        """The prompt that a template makes, or the names of the variables that it reads; of a trial an empty text.
 
         Raises:
-            Failure: the template is at fault.
+            Failure: the template, or the tokenizer, is at fault.
             RendererLost: no process can be had, or it is ended again and again from outside.
             ValueError: the variables are no plain data, or nest too deeply.
         """
@@ -98,7 +98,7 @@ _renderers = Renderers()
 _forsaken: list[Renderers] = []
 
 
-def ask(request: Request) -> str | list[str]:
+def ask(request: Request | Trial) -> str | list[str]:
     """As `Renderers.ask`, of those of this process."""
     return _renderers.ask(request)
 

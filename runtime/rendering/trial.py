@@ -1,0 +1,84 @@
+"""Whether a tokenizer splits texts in time: its expressions are anybody's, and nothing in this process could end them.
+
+Oniguruma, which matches them, tries ten million ways at each place of a text before it gives up, and holds Python's
+lock. Only what splits is tried, with no vocabulary, so that a trial is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from runtime.rendering.messages import Failure, Fault
+
+_LENGTH = 1000
+_TEXTS = (
+    *(
+        "a",
+        "A",
+        "aA",
+        "7",
+        " ",
+        "\n",
+        "\t ",
+        ".",
+        "-",
+        "_",
+        "é",
+        "漢",
+        "0a",
+        "a ",
+        " a",
+        "a.",
+        "(",
+        '"',
+        "'s",
+        "\u0301",
+    ),
+    *(
+        "Name a prime number. ",
+        "How is the weather in Oslo? ",
+        '{"city": "Oslo", "celsius": 4}\n',
+        "lorem ipsum dolor ",
+    ),
+)
+"""Repeated up to that length, and once more with an end that matches nothing of it."""
+_ENDS = ("", "!", "\x00")
+
+
+def try_splitting(splitting: str) -> None:
+    """Split texts of many kinds by a tokenizer's normalizer and pre-tokenizer, as JSON.
+
+    Raises:
+        Failure: the library gives up on one, or does not take them.
+    """
+    import tokenizers
+
+    document = {"version": "1.0", **json.loads(splitting), "model": {"type": "BPE", "vocab": {}, "merges": []}}
+    with _silent():
+        try:
+            tokenizer = tokenizers.Tokenizer.from_str(json.dumps(document))
+            for text in _TEXTS:
+                for end in _ENDS:
+                    tokenizer.encode(text * (_LENGTH // len(text)) + end)
+        except MemoryError:
+            raise
+        except BaseException as error:  # a panic of Rust is no Exception
+            if not type(error).__name__.startswith("Panic") and not isinstance(error, ValueError):
+                raise
+            raise Failure(Fault.BROKEN, str(error)) from None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what Rust writes to stderr when it panics."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
