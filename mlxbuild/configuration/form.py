@@ -98,10 +98,22 @@ class ServeForm(BaseModel):
     """Names by which a server on loopback is known, besides local ones."""
     requests_per_minute: int = Field(0, ge=0)
     """Of one key, or one address; 0 is without bound."""
+    max_connections: int = Field(4096, ge=1)
+    """Connections at once, as far as the process has descriptors for them."""
+    max_connections_per_address: int = Field(256, ge=0)
+    """Those of one address that is not loopback; 0 is without bound."""
+    header_seconds: Seconds = 30.0
+    """For a request's header to arrive."""
+    idle_seconds: Seconds = 120.0
+    """That a connection may say nothing between two requests."""
     body_limit: Size = 100_000_000
     """Bytes of one request, blobs excepted."""
+    blob_limit: Size = 10**12
+    """Bytes of one blob."""
     body_seconds: Seconds = 60.0
-    """For a request's body to arrive."""
+    """For a request's body to arrive; of a blob, for the next piece of it."""
+    body_rate: Size = 1000
+    """Bytes a second that a body has to come with at least; 0 is without bound."""
     grace_seconds: Annotated[float, Field(ge=0)] = 15.0
     """For running answers to end when the server is stopped."""
     keep_alive: Stay = FIVE_MINUTES

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import resource
 import signal
 import socket
 from collections.abc import Iterable
@@ -20,12 +18,11 @@ from registry.errors import MlxbuildError
 from registry.home import Home
 from runtime.scheduler.residency import Residency
 from runtime.server.app import create_app
+from runtime.server.connections.descriptors import raise_descriptor_limit
 from runtime.server.logger import log
 from runtime.server.names import find_model
 from runtime.server.operations.logs import FILE_NAME, log_to
 from runtime.server.serving import serve
-
-_FILES = 65_536
 
 
 async def run(home: Home, configuration: Configuration, listening: socket.socket) -> None:
@@ -33,7 +30,7 @@ async def run(home: Home, configuration: Configuration, listening: socket.socket
     form = configuration.form
     destination = home.logs / FILE_NAME if form.log == "file" else None
     log_to(destination, level=form.log_level, file_bytes=form.log_bytes, files=form.log_files)
-    _raise_file_limit()
+    raise_descriptor_limit()
     application = assemble(home, configuration.server_settings(), configuration.limits(), configuration.drafts())
     app = create_app(application)
     log.info(
@@ -75,12 +72,3 @@ async def _preload(app: Sanic[Any, Any], names: Iterable[str], pinned: Iterable[
             log.error("not-preloaded", model=name, code=error.code, reason=error.message)
         finally:
             app.ctx.preloading.discard(name)
-
-
-def _raise_file_limit() -> None:
-    """As many connections as the system lets the process have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
-    if soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

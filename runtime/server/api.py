@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sanic import Blueprint
+from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
 from runtime.server.failures import HttpFailure
@@ -34,13 +34,29 @@ class Api:
     """One API of the server."""
 
     prefixes: tuple[str, ...]
-    """The paths whose errors are written in its manners; the longest prefix that fits decides."""
+    """The paths whose errors are written in its manners."""
     manners: Manners
     routes: Callable[[], Blueprint]
     """A new blueprint, its routes declared by `declare`."""
     name: str = ""
     operations: tuple[Operation, ...] = ()
     """What the OpenAPI document tells of the routes."""
+    client_header: str = ""
+    """A header that all of its clients send, and no others."""
+    shared_prefix: str | None = None
+    """Paths of another API that its clients may mean, too: with that header they are answered in its manners."""
+
+    def length_of_match(self, request: Request) -> int:
+        """How closely a request fits: -1 not at all, and the longer the prefix the closer."""
+        prefixes = list(self.prefixes)
+        if self.shared_prefix is not None and self.client_header in request.headers:
+            prefixes.append(self.shared_prefix)
+        return max((len(prefix) for prefix in prefixes if f"{request.path}/".startswith(f"{prefix}/")), default=-1)
+
+
+def api_of(apis: Sequence[Api], request: Request) -> Api:
+    """The API that a request means, also one to a route that nobody has; of two that fit alike, the later one."""
+    return max(reversed(apis), key=lambda api: api.length_of_match(request))
 
 
 def declare(blueprint: Blueprint, methods: str, path: str, route: Route) -> None:

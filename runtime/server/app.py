@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from sanic import Request, Sanic
-from sanic.response import HTTPResponse
-from sanic.response import text as text_response
+from sanic.exceptions import MethodNotAllowed
+from sanic.response import HTTPResponse, empty
 
 from runtime.scheduler.errors import ServerStopping
 from runtime.server.anthropic.api import API as ANTHROPIC
-from runtime.server.api import Api, as_json
+from runtime.server.api import Api, api_of, as_json
 from runtime.server.application import Application
+from runtime.server.connections.descriptors import connections_that_fit
+from runtime.server.connections.limit import ConnectionLimit
 from runtime.server.failures import failure_of
 from runtime.server.native.api import API as NATIVE
 from runtime.server.openai.api import API as OPENAI
@@ -29,7 +32,7 @@ from runtime.server.streams import is_stopping
 APIS: tuple[Api, ...] = (NATIVE, OPENAI, ANTHROPIC, OPENAPI, OPERATIONS)
 _numbers = itertools.count(1)
 _FOREVER = 10 * 365 * 24 * 3600
-"""Seconds that Sanic may wait for a handler: a long prompt takes its time, and our own limits hold."""
+"""Seconds that Sanic may wait: a long prompt takes its time, and what clients send is bounded by `connections`."""
 
 
 def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[Any, Any]:
@@ -38,9 +41,8 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.config.update(
         {
             "RESPONSE_TIMEOUT": _FOREVER,
-            "REQUEST_TIMEOUT": application.settings.body_seconds,
-            # Routes bound their bodies themselves; this much is read off after a refusal, so that it gets through.
-            "REQUEST_MAX_SIZE": 2 * application.settings.body_limit_bytes,
+            "REQUEST_TIMEOUT": _FOREVER,
+            "REQUEST_MAX_SIZE": sys.maxsize,
             "ACCESS_LOG": False,
             "MOTD": False,
             "TOUCHUP": False,  # it rewrites Sanic for the whole process, and fails for the second server in one
@@ -53,7 +55,11 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.is_stopping = False
     app.ctx.preloading = set()
     app.ctx.running = set()
-    app.ctx.metrics = Metrics(application)
+    settings = application.settings
+    app.ctx.connections = ConnectionLimit(
+        connections_that_fit(settings.max_connections), settings.max_connections_per_address
+    )
+    app.ctx.metrics = Metrics(application, app.ctx.connections)
     app.ctx.observers = [app.ctx.metrics.observe, log_request]
     access = AccessCheck(application)
     app.register_middleware(access.check, "request")
@@ -63,20 +69,15 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
         app.blueprint(api.routes())
 
     async def explain(request: Request, error: BaseException) -> HTTPResponse:
+        if isinstance(error, MethodNotAllowed) and request.method == "OPTIONS":
+            return empty(204, headers=error.headers)
         if isinstance(error, asyncio.CancelledError) and is_stopping(request):
             error = ServerStopping("the server is being stopped")
         failure = failure_of(error)
         request.ctx.failure = failure
-        if failure.code in ("no-such-route", "no-such-method"):
-            return text_response(failure.message, status=failure.status)
-        body = _api(apis, request.path).manners.error_body(failure, request_id(request))
-        return HTTPResponse(as_json(body), failure.status, content_type="application/json; charset=utf-8")
+        body = api_of(apis, request).manners.error_body(failure, request_id(request))
+        return HTTPResponse(as_json(body), failure.status, dict(failure.headers), "application/json; charset=utf-8")
 
     app.error_handler.add(Exception, explain)
     app.error_handler.add(asyncio.CancelledError, explain)
     return app
-
-
-def _api(apis: Sequence[Api], path: str) -> Api:
-    fitting = [(len(prefix), api) for api in apis for prefix in api.prefixes if path.startswith(prefix)]
-    return max(fitting, key=lambda item: item[0])[1]

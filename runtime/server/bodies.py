@@ -1,16 +1,18 @@
-"""Reads the bodies of requests: bounded in size and time, as JSON, checked by pydantic models."""
+"""Reads the bodies of requests: bounded in size and time, inflated, as JSON, checked by pydantic models."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from sanic import Request
 
+from runtime.server.content_coding import decoder
 from runtime.server.failures import InvalidRequest, RequestTooLarge, RequestTooSlow
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -18,23 +20,68 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> bytes:
-    """The whole body of a request whose route is declared with `stream=True`.
+    """The whole body of a request, as `body_pieces` gives it.
 
     Raises:
-        RequestTooLarge, RequestTooSlow: it is longer, or takes longer.
+        RequestTooSlow: it takes longer.
+        RequestTooLarge, InvalidRequest, ContentCodingNotSupported: as `body_pieces`.
     """
-    if int(request.headers.get("content-length") or 0) > limit_bytes:
-        raise RequestTooLarge(f"the body has more than {limit_bytes} bytes")
-    pieces = bytearray()
+    body = bytearray()
     try:
-        async with asyncio.timeout(seconds):
-            while (piece := await request.stream.read()) is not None:  # type: ignore[union-attr]
-                pieces += piece
-                if len(pieces) > limit_bytes:
-                    raise RequestTooLarge(f"the body has more than {limit_bytes} bytes")
+        async with asyncio.timeout(seconds), contextlib.aclosing(body_pieces(request, limit_bytes)) as pieces:
+            async for piece in pieces:
+                body += piece
     except TimeoutError:
         raise RequestTooSlow(f"the body did not come within {seconds:g} seconds") from None
-    return bytes(pieces)
+    return bytes(body)
+
+
+async def body_pieces(request: Request, limit_bytes: int, piece_seconds: float | None = None) -> AsyncGenerator[bytes]:
+    """The body of a request whose route is declared with `stream=True`, as it comes; without its content coding.
+
+    Raises:
+        RequestTooLarge: it says to be longer, or is, as it comes or without its coding.
+        RequestTooSlow: the next piece does not come within `piece_seconds`, or all of them too slowly.
+        InvalidRequest, ContentCodingNotSupported: its coding is broken, or not known.
+    """
+    content_length(request, limit_bytes)
+    coding = decoder(request.headers.get("content-encoding", ""))
+    coded_bytes = plain_bytes = 0
+    while (coded := await _next_piece(request, piece_seconds)) is not None:
+        coded_bytes += len(coded)
+        for piece in coding.pieces(coded):
+            plain_bytes += len(piece)
+            if max(coded_bytes, plain_bytes) > limit_bytes:
+                raise _too_large(limit_bytes)
+            yield piece
+            await asyncio.sleep(0)  # inflating takes time that others may want
+    if coded_bytes:
+        coding.end()
+
+
+def content_length(request: Request, limit_bytes: int) -> int:
+    """How many bytes a body says to have; 0 where it says nothing.
+
+    Raises:
+        RequestTooLarge: those are too many.
+    """
+    size_bytes = int(request.headers.get("content-length") or 0)
+    if size_bytes > limit_bytes:
+        raise _too_large(limit_bytes)
+    return size_bytes
+
+
+def _too_large(limit_bytes: int) -> RequestTooLarge:
+    return RequestTooLarge(f"the body has more than {limit_bytes} bytes")
+
+
+async def _next_piece(request: Request, seconds: float | None) -> bytes | None:
+    try:
+        async with asyncio.timeout(seconds):
+            piece: bytes | None = await request.stream.read()  # type: ignore[union-attr]
+            return piece
+    except TimeoutError:
+        raise RequestTooSlow(f"nothing more of the body came within {seconds:g} seconds") from None
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -42,7 +89,7 @@ async def read_json(request: Request) -> dict[str, Any]:
 
     Raises:
         InvalidRequest: there is none.
-        RequestTooLarge, RequestTooSlow: as `read_body`.
+        RequestTooLarge, RequestTooSlow, ContentCodingNotSupported: as `read_body`.
     """
     settings = request.app.ctx.application.settings
     data = await read_body(request, limit_bytes=settings.body_limit_bytes, seconds=settings.body_seconds)

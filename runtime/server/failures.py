@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sanic.exceptions import MethodNotAllowed, NotFound, SanicException
 
-from registry.errors import Kind, MlxbuildError, UserError
+from registry.errors import EnvironmentFailure, Kind, MlxbuildError, UserError
 from runtime.server.logger import log
+
+CLIENT_GONE = 499
+"""The status under which a request is counted whose client did not wait for the answer."""
 
 
 class InvalidRequest(UserError):
@@ -28,6 +33,54 @@ class RequestTooSlow(UserError):
     code = "request-too-slow"
 
 
+class MalformedRequest(UserError):
+    """A request is no sound HTTP/1.1, or one that two readers could take for two things."""
+
+    code = "malformed-request"
+
+
+class NoSuchMethod(UserError):
+    """A request's method is none that HTTP knows."""
+
+    code = "unknown-method"
+
+
+class VersionNotSupported(UserError):
+    """A request is in another version of HTTP."""
+
+    code = "http-version-not-supported"
+
+
+class HeaderTooLarge(UserError):
+    """A request's header is longer than the server takes."""
+
+    code = "header-too-large"
+
+
+class TransferCodingNotSupported(UserError):
+    """A request's body comes in a transfer coding other than `chunked`."""
+
+    code = "transfer-coding-not-supported"
+
+
+class ExpectationFailed(UserError):
+    """A request expects something other than `100-continue`."""
+
+    code = "expectation-failed"
+
+
+class ContentCodingNotSupported(UserError):
+    """A request's body is compressed in a way that the server does not read."""
+
+    code = "content-coding-not-supported"
+
+
+class TooManyConnections(EnvironmentFailure):
+    """As many connections are open as the server keeps, and every one of them is being answered."""
+
+    code = "too-many-connections"
+
+
 class NotSupported(UserError):
     """The model, or this server, cannot do what is asked for."""
 
@@ -38,6 +91,15 @@ _STATUS_OF_CODE = {
     "unknown-reference": 404,
     "request-too-large": 413,
     "request-too-slow": 408,
+    "unknown-method": 501,
+    "http-version-not-supported": 505,
+    "header-too-large": 431,
+    "transfer-coding-not-supported": 501,
+    "expectation-failed": 417,
+    "content-coding-not-supported": 415,
+    "too-many-connections": 503,
+    "keys-unreadable": 503,
+    "disk-full": 507,
     "server-stopping": 503,
     "server-busy": 503,
     "no-room": 503,
@@ -50,6 +112,7 @@ _STATUS_OF_CODE = {
     "rate-limited": 429,
     "untrusted": 403,
 }
+_HEADERS_OF_CODE = {"content-coding-not-supported": {"Accept-Encoding": "gzip, identity"}}
 _STATUS_OF_KIND = {
     Kind.USER: 400,
     Kind.STEP: 500,
@@ -71,6 +134,8 @@ class HttpFailure:
     """The field of the request that is wrong, as `messages[0].content`, or another place."""
     kind: Kind | None = None
     """Who can mend it; None of a bug."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """That the answer has besides."""
 
 
 def failure_of(error: BaseException) -> HttpFailure:
@@ -78,11 +143,14 @@ def failure_of(error: BaseException) -> HttpFailure:
     if isinstance(error, MlxbuildError):
         status = _STATUS_OF_CODE.get(error.code) or _STATUS_OF_KIND[Kind(error.kind)]
         where = None if error.where is None else str(error.where)
-        return HttpFailure(status, error.message, error.code, error.hint, where, error.kind)
+        headers = _HEADERS_OF_CODE.get(error.code, {})
+        return HttpFailure(status, error.message, error.code, error.hint, where, error.kind, headers)
     if isinstance(error, NotFound):
         return HttpFailure(404, "404 page not found", "no-such-route", kind=Kind.USER)
     if isinstance(error, MethodNotAllowed):
-        return HttpFailure(405, "405 method not allowed", "no-such-method", kind=Kind.USER)
+        return HttpFailure(405, "405 method not allowed", "no-such-method", kind=Kind.USER, headers=error.headers)
+    if isinstance(error, asyncio.CancelledError):
+        return HttpFailure(CLIENT_GONE, "the client did not wait for the answer", "client-gone", kind=Kind.USER)
     if isinstance(error, SanicException):
         return HttpFailure(error.status_code, str(error), "http")
     log.error("bug", exc_info=error)

@@ -10,9 +10,11 @@ from typing import Any
 from sanic import Sanic
 from sanic.server.async_server import AsyncioServer
 
+from runtime.server.connections.protocol import BoundedProtocol
 from runtime.server.listening import BACKLOG
-from runtime.server.operations.observation import ObservedProtocol
 
+_ACCEPTED_AT_ONCE = 16
+"""Connections that are taken in before any of them is looked at: each already has a descriptor by then."""
 _POLL_SECONDS = 0.02
 _LAST_WORDS_SECONDS = 2.0
 """For streams that were cut off to write why."""
@@ -21,9 +23,10 @@ _LAST_WORDS_SECONDS = 2.0
 async def serve(app: Sanic[Any, Any], listening: socket.socket, stop: asyncio.Event, *, grace_seconds: float) -> None:
     """Serve until `stop` is set; then take no more, let what runs end, and tell what does not that it is over."""
     server = await app.create_server(
-        sock=listening, protocol=ObservedProtocol, backlog=BACKLOG, return_asyncio_server=True
+        sock=listening, protocol=BoundedProtocol, backlog=_ACCEPTED_AT_ONCE, return_asyncio_server=True
     )
     assert server is not None
+    listening.listen(BACKLOG)  # for asyncio, one number says both how many may wait and how many it takes in at once
     await server.startup()  # type: ignore[no-untyped-call]
     try:
         await stop.wait()

@@ -11,10 +11,24 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: int = 11434
+    max_connections: int = 4096
+    """Connections at once, as far as there are descriptors for them."""
+    max_connections_per_address: int | None = 256
+    """Those of one address, unless it is loopback; None for no bound."""
+    header_seconds: float = 30.0
+    """For the head of a request to arrive: from the connection, or from the first byte of a next request."""
+    idle_seconds: float = 120.0
+    """That a connection may say nothing between two requests."""
     body_limit_bytes: int = 100_000_000
     """Of one request, except for blobs."""
+    blob_limit_bytes: int = 10**12
+    """Of one blob."""
     body_seconds: float = 60.0
-    """For the whole body of a request to arrive."""
+    """For the whole body of a request to arrive; of a blob, for the next piece of it."""
+    body_bytes_per_second: int = 1000
+    """That a client has to send of a body at least, on average after `body_grace_seconds`; 0 for no bound."""
+    body_grace_seconds: float = 10.0
+    """That a client may be behind that."""
     reader_seconds: float = 300.0
     """For a client to take in what was sent, before it is given up."""
     grace_seconds: float = 15.0

@@ -6,6 +6,7 @@ from sanic import Blueprint, Request
 from sanic.response import BaseHTTPResponse
 
 from runtime.server.anthropic.manners import MANNERS
+from runtime.server.anthropic.models import VERSION_HEADER
 from runtime.server.anthropic.operations import OPERATIONS
 from runtime.server.anthropic.routes import count_tokens, messages
 from runtime.server.api import Api, declare
@@ -25,4 +26,12 @@ def _routes() -> Blueprint:
     return blueprint
 
 
-API = Api(("/v1/messages",), MANNERS, _routes, "Anthropic", OPERATIONS)
+API = Api(
+    ("/v1/messages",),
+    MANNERS,
+    _routes,
+    "Anthropic",
+    OPERATIONS,
+    client_header=VERSION_HEADER,
+    shared_prefix="/v1",
+)

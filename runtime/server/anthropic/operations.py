@@ -6,7 +6,7 @@ from runtime.server.anthropic.body import MessagesBody, PromptBody
 from runtime.server.openapi.operation import EVENT, EVENTS, JSON, Operation, answers, fields
 
 _ERROR = fields("type", "request_id", error=fields("type", "message"))
-_ASKING = (400, 404, 408, 413, 500, 503)
+_ASKING = (400, 404, 408, 413, 415, 500, 503)
 _MESSAGE = fields("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage")
 
 OPERATIONS = (

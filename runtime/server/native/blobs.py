@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import re
+import shutil
 from functools import partial
+from urllib.parse import unquote
 
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, empty
 
 from registry.digest import Digest
-from registry.store.errors import BlobCorrupt
+from registry.store.errors import BlobCorrupt, DiskFull
+from registry.store.layout import Store
 from registry.store.tags import UnknownReference
 from runtime.server.api import declare
 from runtime.server.application import application_of
-from runtime.server.failures import InvalidRequest, RequestTooSlow
+from runtime.server.bodies import body_pieces, content_length
+from runtime.server.failures import InvalidRequest
 from runtime.server.work import in_thread
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 _PIECE_BYTES = 4 * 1024 * 1024
+LEFT_FREE_BYTES = 256 * 1024 * 1024
+"""Of the disk, by blobs."""
 
 
 def add_to(blueprint: Blueprint) -> None:
@@ -33,7 +39,7 @@ def blob_digest(written: str) -> Digest:
     Raises:
         InvalidRequest: it is something else.
     """
-    match = _DIGEST.fullmatch(written)
+    match = _DIGEST.fullmatch(unquote(written))
     if match is None:
         raise InvalidRequest("invalid digest format", hint="write sha256: and 64 hexadecimal digits")
     return Digest("sha256", match[1].lower())
@@ -48,17 +54,22 @@ async def _head(request: Request, written: str) -> HTTPResponse:
 
 async def _post(request: Request, written: str) -> HTTPResponse:
     digest, application = blob_digest(written), application_of(request)
-    if application.store.has(digest):
+    store, settings = application.store, application.settings
+    if store.has(digest):
         return empty(200)
-    seconds = application.settings.body_seconds
-    pieces = bytearray()
-    with application.store.writer() as writer:
-        while (piece := await _piece(request, seconds)) is not None:
-            pieces += piece
-            if len(pieces) >= _PIECE_BYTES:
-                await in_thread(partial(writer.write, bytes(pieces)))
-                pieces.clear()
-        await in_thread(partial(writer.write, pieces))
+    check_room(store, content_length(request, settings.blob_limit_bytes))
+    waiting = bytearray()
+    with store.writer() as writer:
+        async with contextlib.aclosing(
+            body_pieces(request, settings.blob_limit_bytes, settings.body_seconds)
+        ) as pieces:
+            async for piece in pieces:
+                waiting += piece
+                if len(waiting) >= _PIECE_BYTES:
+                    check_room(store, len(waiting))
+                    await in_thread(partial(writer.write, bytes(waiting)))
+                    waiting.clear()
+        await in_thread(partial(writer.write, waiting))
         try:
             await in_thread(partial(writer.commit, digest))
         except BlobCorrupt as error:
@@ -66,11 +77,17 @@ async def _post(request: Request, written: str) -> HTTPResponse:
     return empty(201)
 
 
-async def _piece(request: Request, seconds: float) -> bytes | None:
-    """The next piece of a body of any length; it may take long, but not stand still."""
-    try:
-        async with asyncio.timeout(seconds):
-            piece: bytes | None = await request.stream.read()  # type: ignore[union-attr]
-            return piece
-    except TimeoutError:
-        raise RequestTooSlow(f"nothing more of the body came within {seconds:g} seconds") from None
+def check_room(store: Store, size_bytes: int) -> None:
+    """Whether so much more may be written, and the disk still has some room for all else.
+
+    Raises:
+        DiskFull: it may not.
+    """
+    free = shutil.disk_usage(store.home.root).free
+    if size_bytes + LEFT_FREE_BYTES > free:
+        raise DiskFull(
+            f"the blob takes {size_bytes} bytes, and of the {free} that are free on the disk "
+            f"{LEFT_FREE_BYTES} are left so",
+            where=str(store.home.root),
+            hint="free some space, or run `mlxbuild gc`, and try again",
+        )

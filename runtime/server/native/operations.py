@@ -19,8 +19,8 @@ _LINES: Schema = {}
 _BYTES: Schema = {"type": "string", "format": "binary"}
 _PROGRESS = fields("status")
 _DIGEST = {"digest": "`sha256:`, and 64 hexadecimal digits."}
-_ASKING = (400, 404, 408, 413, 500, 503)
-_NAMING = (400, 404, 408, 413, 500)
+_ASKING = (400, 404, 408, 413, 415, 500, 503)
+_NAMING = (400, 404, 408, 413, 415, 500)
 
 
 def _asked(schema: Schema, *, streams: bool = True) -> Mapping[int, Reply]:
@@ -65,7 +65,7 @@ OPERATIONS = (
         "POST",
         "/api/blobs/{digest}",
         "Bring the bytes of a file",
-        {**_named(), 201: Reply()},
+        {**_named(), 201: Reply(), 507: Reply({JSON: _ERROR})},
         _BYTES,
         body_type="application/octet-stream",
         parameters=_DIGEST,

@@ -9,7 +9,7 @@ from runtime.server.openai.responses.body import ResponseBody
 from runtime.server.openapi.operation import EVENT, EVENTS, JSON, Operation, Reply, answers, fields
 
 _ERROR = fields(error=fields("message", "type", "param", "code"))
-_ASKING = (400, 404, 408, 413, 500, 503)
+_ASKING = (400, 404, 408, 413, 415, 500, 503)
 _COMPLETION = fields("id", "object", "created", "model", "choices", "usage")
 _RESPONSE = fields("id", "object", "created_at", "model", "status", "output", "usage")
 _MODEL = fields("id")

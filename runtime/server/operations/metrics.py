@@ -7,12 +7,13 @@ from http import HTTPMethod
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from runtime.protocol.events import Ending
 from runtime.protocol.loaded import Vitals
 from runtime.scheduler.place import Resident
 from runtime.server.application import Application
+from runtime.server.connections.limit import ConnectionLimit
 from runtime.server.operations.observation import Observed
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -24,9 +25,10 @@ _SPEEDS = (1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 class Metrics:
     """The counts of one server, in a registry of its own."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, connections: ConnectionLimit) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Models(application))
+        self.registry.register(_Connections(connections))
         ProcessCollector(registry=self.registry)
         given: dict[str, Any] = {"namespace": "mlxbuild", "registry": self.registry}
         self._requests = Counter("requests", "Requests that ended", ("method", "route", "status"), **given)
@@ -110,3 +112,19 @@ class _Models:
             for resident in residents:
                 gauge.add_metric([resident.name], figure(resident, resident.runner.statistics()))
             yield gauge
+
+
+class _Connections:
+    """Those that are open at the moment, and what became of those there was no place for."""
+
+    def __init__(self, limit: ConnectionLimit) -> None:
+        self._limit = limit
+
+    def collect(self) -> Iterable[Metric]:
+        """One metric for each count."""
+        yield GaugeMetricFamily("mlxbuild_connections", "Connections that are open", self._limit.count)
+        yield GaugeMetricFamily("mlxbuild_most_connections", "How many there may be", self._limit.most)
+        yield CounterMetricFamily(
+            "mlxbuild_connections_let_go", "Ended without a whole request, for new ones", self._limit.let_go
+        )
+        yield CounterMetricFamily("mlxbuild_connections_refused", "Turned away", self._limit.refused)

@@ -15,9 +15,9 @@ from sanic import Request
 from sanic.response import BaseHTTPResponse
 from sanic.server.protocols.http_protocol import HttpProtocol
 
+from runtime.server.failures import CLIENT_GONE
+
 ID_HEADER = "X-Request-Id"
-CLIENT_GONE = 499
-"""The status under which a request is counted whose client did not wait for the answer."""
 _SOUND_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -85,9 +85,9 @@ class ObservedProtocol(HttpProtocol):
         finally:
             if task is not None:
                 running.discard(task)
-            self._tell(request, time.perf_counter() - begun, is_gone)
+            self.tell(request, time.perf_counter() - begun, is_gone=is_gone)
 
-    def _tell(self, request: Request, seconds: float, is_gone: bool) -> None:
+    def tell(self, request: Request, seconds: float, *, is_gone: bool) -> None:
         response = request.stream.response if request.stream is not None else None
         failure = getattr(request.ctx, "failure", None)
         is_gone = is_gone or request.conn_info is None or request.conn_info.lost

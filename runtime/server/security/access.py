@@ -8,9 +8,10 @@ from sanic import Request
 from sanic.response import BaseHTTPResponse, HTTPResponse, empty
 
 from runtime.server.application import Application
-from runtime.server.security.api_keys import KeyRing
-from runtime.server.security.failures import Forbidden, NoApiKey, RateLimited
-from runtime.server.security.hosts import is_local_host, is_loopback
+from runtime.server.logger import log
+from runtime.server.security.api_keys import BrokenKeyFile, KeyRing
+from runtime.server.security.failures import Forbidden, KeysUnreadable, NoApiKey, RateLimited
+from runtime.server.security.hosts import HostNames, is_loopback
 from runtime.server.security.origins import Origins, headers
 from runtime.server.security.rates import RateLimit
 
@@ -24,9 +25,10 @@ class AccessCheck:
     def __init__(self, application: Application) -> None:
         settings = application.settings
         self._checks_host = is_loopback(settings.host)
-        self._hosts = frozenset(host.lower() for host in settings.hosts)
-        self._origins = Origins(settings.origins)
+        self._hosts = HostNames(settings.hosts)
+        self._origins = Origins(settings.origins, self._hosts)
         self._keys = KeyRing(application.home) if settings.asks_for_key else None
+        self._told: str | None = None
         per_minute = settings.requests_per_minute
         self._rate = RateLimit(per_minute) if per_minute else None
 
@@ -35,13 +37,13 @@ class AccessCheck:
 
         Raises:
             Forbidden, NoApiKey, RateLimited: it does not pass.
+            KeysUnreadable: nobody does.
         """
-        host, origin = request.headers.get("host", ""), request.headers.get("origin")
-        if self._checks_host and not is_local_host(host, self._hosts):
+        if self._checks_host and not self._hosts.are_told_by(request.headers.get("host", "")):
             raise Forbidden(
                 "the Host header names another machine", hint="add the name to `hosts` in the server's settings"
             )
-        if origin is not None and not self._admits(origin, host):
+        if not all(self._admits(origin, request) for origin in request.headers.getall("origin", [])):
             raise Forbidden(
                 "the website is not allowed to use this server", hint="add its origin to `origins`, or OLLAMA_ORIGINS"
             )
@@ -56,30 +58,42 @@ class AccessCheck:
     async def tell_browser(self, request: Request, response: BaseHTTPResponse) -> None:
         """Response middleware: the headers that let a website read the answer."""
         origin = request.headers.get("origin")
-        if origin is not None and self._admits(origin, request.headers.get("host", "")):
+        if origin is not None and self._admits(origin, request):
             requested = request.headers.get("access-control-request-headers", "")
             response.headers.update(headers(origin, requested if request.method == "OPTIONS" else None))
         if (seconds := getattr(request.ctx, "retry_after", None)) is not None:
             response.headers["Retry-After"] = str(seconds)
 
-    def _admits(self, origin: str, host: str) -> bool:
-        """Whether a website may ask: an admitted one, or a page of this very server, under a name that is its own."""
-        is_own_page = origin.partition("://")[2].lower() == host.lower() != ""
-        return self._origins.admit(origin) or (is_own_page and is_local_host(host, self._hosts))
+    def _admits(self, origin: str, request: Request) -> bool:
+        return self._origins.admit(origin, request.headers.get("host", ""))
 
     def _caller(self, request: Request) -> str:
         """Who asks: the name of a key, or an address."""
         if self._keys is None:
             return request.ip or "-"
         key = _key(request)
-        name = None if key is None else self._keys.name_of(key)
+        is_open = request.path in OPEN_PATHS
+        try:
+            name = None if key is None else self._keys.name_of(key)
+            self._told = None
+        except BrokenKeyFile as error:
+            self._tell_once(error)
+            if not is_open:
+                raise KeysUnreadable("the server cannot read its API keys; its log tells why") from None
+            name = None
         if name is not None:
             request.ctx.caller = name
             return f"key {name}"
-        if request.path in OPEN_PATHS:
+        if is_open:
             return request.ip or "-"
         what = "there is no API key in the request" if key is None else "the API key is not known"
         raise NoApiKey(what, hint="send `Authorization: Bearer KEY`; `mlxbuild config add-key NAME` makes one")
+
+    def _tell_once(self, error: BrokenKeyFile) -> None:
+        """The log has the story, once for each fault of the file; callers hear only that there is one."""
+        if error.message != self._told:
+            self._told = error.message
+            log.error("broken-key-file", reason=error.message, file=error.where, hint=error.hint)
 
 
 def _key(request: Request) -> str | None:

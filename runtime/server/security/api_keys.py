@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from registry.errors import UserError
+from registry.errors import EnvironmentFailure, UserError
 from registry.home import Home
 from registry.store.durable import replace_file
 
 FILE_NAME = "api-keys.json"
 _PREFIX = "mlxb_"
 _RANDOM_BYTES = 32
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
@@ -28,10 +29,17 @@ class InvalidKeyName(UserError):
     code = "invalid-key-name"
 
 
-class BrokenKeyFile(UserError):
-    """The file of API keys is not what mlxbuild writes."""
+class BrokenKeyFile(EnvironmentFailure):
+    """The file of API keys is not what mlxbuild writes; until it is, no key lets anybody in."""
 
     code = "broken-key-file"
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(
+            f"the server's API keys cannot be read: {reason}",
+            where=str(file),
+            hint="put the file back as it was, or move it away and make new keys with `mlxbuild config add-key NAME`",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +58,9 @@ class KeyRing:
     def __init__(self, home: Home) -> None:
         self._file = home.root / FILE_NAME
         self._temporary = home.cache / "tmp"
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
         self._keys: tuple[ApiKey, ...] = ()
+        self._fault: str | None = None
 
     def keys(self) -> tuple[ApiKey, ...]:
         """All keys.
@@ -64,10 +73,17 @@ class KeyRing:
         except FileNotFoundError:
             self._seen, self._keys = None, ()
             return ()
-        seen = (status.st_mtime_ns, status.st_size)
+        except OSError as error:
+            raise BrokenKeyFile(self._file, str(error)) from None
+        seen = (status.st_mtime_ns, status.st_size, status.st_mode)
         if seen != self._seen:
-            self._keys = _read(self._file)
+            try:
+                self._keys, self._fault = _read(self._file), None
+            except ValueError as error:
+                self._keys, self._fault = (), str(error)
             self._seen = seen
+        if self._fault is not None:
+            raise BrokenKeyFile(self._file, self._fault)
         return self._keys
 
     def name_of(self, key: str) -> str | None:
@@ -119,8 +135,24 @@ def _hash(key: str) -> str:
 
 
 def _read(file: Path) -> tuple[ApiKey, ...]:
+    """The keys in a file.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
     try:
         entries: Any = json.loads(file.read_bytes())
-        return tuple(ApiKey(str(each["name"]), str(each["sha256"]), str(each["created_at"])) for each in entries)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BrokenKeyFile(f"the file of API keys cannot be read: {error}", where=str(file)) from None
+    except (OSError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(entries, list):
+        raise ValueError("it is no list of keys")
+    return tuple(_key(each) for each in entries)
+
+
+def _key(entry: Any) -> ApiKey:
+    if not isinstance(entry, dict) or not entry.keys() >= {"name", "sha256", "created_at"}:
+        raise ValueError("an entry of it is no key")
+    key = ApiKey(str(entry["name"]), str(entry["sha256"]), str(entry["created_at"]))
+    if _SHA256.fullmatch(key.sha256) is None:
+        raise ValueError(f"the hash of the key `{key.name}` is none")
+    return key

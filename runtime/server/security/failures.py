@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.errors import UserError
+from registry.errors import EnvironmentFailure, UserError
 
 
 class Forbidden(UserError):
@@ -15,6 +15,12 @@ class NoApiKey(UserError):
     """The server asks for an API key, and the request has none that is known."""
 
     code = "no-api-key"
+
+
+class KeysUnreadable(EnvironmentFailure):
+    """The server asks for API keys, and cannot read its own: nobody is let in."""
+
+    code = "keys-unreadable"
 
 
 class RateLimited(UserError):

@@ -1,13 +1,17 @@
-"""Which `Host` headers a server on loopback takes: a website whose name was rebound to this machine has another one."""
+"""By which names a server is known. A name that others can point at this machine (DNS rebinding) is none of them."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
 from collections.abc import Iterable
-from functools import lru_cache
 
-_LOCAL_ENDINGS = (".localhost", ".local", ".internal")
+from runtime.server.authority import Authority
+
+_OF_CONTAINERS = frozenset(
+    f"host.{network}.internal" for network in ("docker", "containers", "orb", "lima", "rancher-desktop")
+)
+"""Names by which container engines let programs in containers reach their host."""
 
 
 def is_loopback(address: str) -> bool:
@@ -18,29 +22,34 @@ def is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-def is_local_host(header: str, others: Iterable[str] = ()) -> bool:
-    """Whether a `Host` header names this machine, or one of the other names that it is known by.
+class HostNames:
+    """The names of one server: local ones, and those of the settings."""
 
-    Contract: empty, `localhost`, the machine's name, `*.localhost`, `*.local`, `*.internal`, or a loopback, private,
-    unspecified or local address, with any port.
-    """
-    name = _without_port(header.strip().lower()).rstrip(".")
-    if name in ("", "localhost", _machine_name()) or name.endswith(_LOCAL_ENDINGS) or name in others:
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_private or address.is_unspecified
+    def __init__(self, others: Iterable[str] = ()) -> None:
+        self._others = frozenset(name.strip().lower().removesuffix(".") for name in others)
+        machine = socket.gethostname().lower().removesuffix(".")
+        self._machine = frozenset({machine, f"{machine.removesuffix('.local')}.local"})
 
+    def are_told_by(self, header: str) -> bool:
+        """Whether a `Host` header names this server.
 
-def _without_port(header: str) -> str:
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    name, _, port = header.rpartition(":")
-    return name if name and port.isdigit() and ":" not in name else header
+        Contract: it is empty, or names a host that cannot be rebound, this machine by its own name, or the host of a
+        container. No other names, under `.local` and `.internal` neither: whoever answers names in a network could
+        point them here.
+        """
+        authority = Authority.parse(header)
+        if authority is None:
+            return False
+        name = authority.host
+        return name == "" or self.cannot_be_rebound(authority) or name in self._machine or name in _OF_CONTAINERS
 
+    def cannot_be_rebound(self, authority: Authority) -> bool:
+        """Whether a website under this name is of this machine or its private network for certain.
 
-@lru_cache(maxsize=1)
-def _machine_name() -> str:
-    return socket.gethostname().lower()
+        Contract: a loopback, private or unspecified address; `localhost` and `*.localhost`, which browsers look up
+        nowhere (RFC 6761); a name that the settings vouch for.
+        """
+        name, address = authority.host, authority.address
+        if address is not None:
+            return address.is_loopback or address.is_private or address.is_unspecified or name in self._others
+        return name == "localhost" or name.endswith(".localhost") or name in self._others

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 
-_SCHEMES = ("app://", "file://", "tauri://", "vscode-webview://", "vscode-file://")
-_EXTENSIONS = ("chrome-extension://", "moz-extension://", "safari-web-extension://")
-_LOCAL_NAMES = ("localhost", "127.0.0.1", "0.0.0.0", "[::1]")
+from runtime.server.authority import Authority
+from runtime.server.security.hosts import HostNames
+
+_APPLICATIONS = re.compile(
+    r"(app|file|tauri|vscode-webview|vscode-file|chrome-extension|moz-extension|safari-web-extension)://[^\s/]*"
+)
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "0.0.0.0", "::1"})
+_PORTS = {"http": 80, "https": 443}
 _METHODS = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _HEADERS = (
     "Authorization, Content-Type, User-Agent, Accept, X-Requested-With, X-Api-Key, X-Request-Id, OpenAI-Beta, "
-    "OpenAI-Organization, OpenAI-Project, Anthropic-Version, Anthropic-Beta, Anthropic-Dangerous-Direct-Browser-Access"
+    "OpenAI-Organization, OpenAI-Project, Anthropic-Version, Anthropic-Beta, "
+    "Anthropic-Dangerous-Direct-Browser-Access, HTTP-Referer, X-Title"
 )
 _PREFLIGHT_SECONDS = 12 * 3600
 
@@ -19,23 +25,35 @@ _PREFLIGHT_SECONDS = 12 * 3600
 class Origins:
     """The origins that are let in: local ones, applications and browser extensions, and those of the settings."""
 
-    def __init__(self, others: Iterable[str] = ()) -> None:
-        """`others` may have `*` in them."""
-        self._others = tuple(origin.strip().rstrip("/").lower() for origin in others if origin.strip())
+    def __init__(self, others: Iterable[str] = (), hosts: HostNames | None = None) -> None:
+        """`others` may have `*` in them; `hosts` are the server's own names."""
+        self._others = tuple(_pattern(origin) for origin in others if origin.strip())
+        self._hosts = hosts or HostNames()
 
-    def admit(self, origin: str) -> bool:
-        """Whether a website may use the server."""
+    def admit(self, origin: str, host: str = "") -> bool:
+        """Whether a website may use the server.
+
+        Contract: it is local, an application or an extension, one of the settings, or a page of this very server:
+        `host` is the request's `Host` header, names the same host and port, and cannot be rebound.
+        """
         origin = origin.lower()
-        if origin.startswith((*_SCHEMES, *_EXTENSIONS)) or _is_local(origin):
+        if _APPLICATIONS.fullmatch(origin) or any(other.fullmatch(origin) for other in self._others):
             return True
-        return any(fnmatchcase(origin, other) for other in self._others)
+        scheme, separator, rest = origin.partition("://")
+        website = Authority.parse(rest)
+        if not separator or scheme not in _PORTS or website is None or website.host == "":
+            return False
+        return website.host in _LOCAL_NAMES or self._is_own_page(website, Authority.parse(host), _PORTS[scheme])
+
+    def _is_own_page(self, website: Authority, asked: Authority | None, port: int) -> bool:
+        if asked is None or (website.host, website.port or port) != (asked.host, asked.port or port):
+            return False
+        return self._hosts.cannot_be_rebound(website)
 
 
-def _is_local(origin: str) -> bool:
-    scheme, separator, rest = origin.partition("://")
-    name, colon, port = rest.rpartition(":") if not rest.endswith("]") else (rest, "", "")
-    host = name if colon and port.isdigit() else rest
-    return bool(separator) and scheme in ("http", "https") and host in _LOCAL_NAMES
+def _pattern(written: str) -> re.Pattern[str]:
+    """An origin in which `*` stands for anything."""
+    return re.compile(".*".join(map(re.escape, written.strip().rstrip("/").lower().split("*"))), re.DOTALL)
 
 
 def headers(origin: str, requested: str | None = None) -> dict[str, str]:

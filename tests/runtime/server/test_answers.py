@@ -174,8 +174,9 @@ def test_ids_travel(client: httpx.Client) -> None:
 
 def test_unknown_paths_and_methods(client: httpx.Client) -> None:
     nowhere, wrong = client.get("/nowhere"), client.put("/echo", json={})
-    assert (nowhere.status_code, nowhere.text) == (404, "404 page not found")
-    assert (wrong.status_code, wrong.text) == (405, "405 method not allowed")
+    assert (nowhere.status_code, nowhere.json()["error"]) == (404, "404 page not found")
+    assert (wrong.status_code, wrong.json()["error"]) == (405, "405 method not allowed")
+    assert wrong.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("path", ["/endless", "/silent"])

@@ -24,4 +24,4 @@ def test_there_is_no_cloud(hello: httpx.Client) -> None:
 def test_trailing_slashes_and_wrong_methods(hello: httpx.Client) -> None:
     assert hello.get("/api/version/", follow_redirects=True).status_code == 200
     assert hello.post("/api/version").status_code == 405
-    assert hello.get("/api/none").text == "404 page not found"
+    assert hello.get("/api/none").json()["error"] == "404 page not found"

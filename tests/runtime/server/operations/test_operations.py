@@ -46,6 +46,9 @@ def test_metrics(hello: httpx.Client) -> None:
     assert value("first_token_seconds_count", model="hello:latest") >= 1
     assert value("model_loads_total", model="hello:latest") >= 1
     assert value("queue_requests") == 0
+    assert value("connections") >= 1
+    assert value("most_connections") > value("connections")
+    assert value("connections_refused_total") == value("connections_let_go_total") == 0
     assert value("model_bytes", model="hello:latest") > 1_000_000
     assert value("model_memory_bytes", model="hello:latest") > 1_000_000
     assert value("model_failed_ticks", model="hello:latest") == 0
@@ -53,9 +56,9 @@ def test_metrics(hello: httpx.Client) -> None:
 
 def test_methods_that_nobody_knows_are_counted_as_one(hello: httpx.Client) -> None:
     for number in range(5):
-        assert hello.request(f"M{number}", "/api/chat").status_code == 405
+        assert hello.request(f"M{number}", "/api/chat").status_code == 501
     page = hello.get("/metrics").text
-    assert 'method="-",route="-",status="405"' in page
+    assert 'method="-",route="-",status="501"' in page
     assert 'method="M1"' not in page
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from runtime.server.app import create_app
 from runtime.server.application import Application
 from runtime.server.security.api_keys import BrokenKeyFile, InvalidKeyName, KeyRing
-from runtime.server.security.hosts import is_local_host
+from runtime.server.security.hosts import HostNames
 from runtime.server.security.origins import Origins
 from runtime.server.security.rates import RateLimit
 from runtime.server.settings import ServerSettings
@@ -27,11 +32,22 @@ from tests.runtime.server.running import running
         ("LOCALHOST.", True),
         ("127.0.0.1:80", True),
         ("[::1]:11434", True),
-        ("::1", True),
+        ("::1", False),
+        ("[::1]evil.com", False),
+        ("[::1]:80evil.com", False),
+        ("[fe80::1%25eth0]", False),
+        ("localhost:99999", False),
+        ("127.0.0.1:80@evil.example", False),
+        ("localhost/evil.example", False),
+        ("127.1", False),
+        ("2130706433", False),
         ("192.168.1.7", True),
         ("10.0.0.1:5", True),
         ("0.0.0.0", True),
-        ("box.local:11434", True),
+        ("box.local:11434", False),
+        ("api.internal", False),
+        (socket.gethostname(), True),
+        (f"{socket.gethostname().removesuffix('.local')}.local:11434", True),
         ("host.docker.internal:11434", True),
         ("a.localhost", True),
         ("evil.example", False),
@@ -44,7 +60,7 @@ from tests.runtime.server.running import running
     ],
 )
 def test_hosts(header: str, is_local: bool) -> None:
-    assert is_local_host(header, {"my.name"}) is is_local
+    assert HostNames(["my.name"]).are_told_by(header) is is_local
 
 
 @pytest.mark.parametrize(
@@ -65,11 +81,45 @@ def test_hosts(header: str, is_local: bool) -> None:
         ("", False),
         ("https://a.trusted.example", True),
         ("https://trusted.example", False),
+        ("http://localhost:3000/", False),
+        ("http://localhost:x", False),
+        ("http://[::1]evil.com", False),
+        ("ftp://localhost", False),
+        ("http://box.local", False),
+        ("app://a b", False),
+        ("http://[::2]:5", True),
     ],
 )
 def test_origins(origin: str, is_allowed: bool) -> None:
-    assert Origins(["https://*.trusted.example"]).admit(origin) is is_allowed
+    assert Origins(["https://*.trusted.example", "http://[::2]:*"]).admit(origin) is is_allowed
     assert Origins(["*"]).admit(origin)
+
+
+_PARTS = st.sampled_from(
+    ["localhost", "127.0.0.1", "[::1]", "evil.com", "box.local", ".", ":", "80", "@", "/", "[", "]", "::1", "%00", "\t"]
+)
+_WRITTEN = st.one_of(st.lists(_PARTS, max_size=5).map("".join), st.text(max_size=20))
+
+
+@given(_WRITTEN)
+@example("[::1]evil.com")
+@example("localhost:80@evil.com")
+def test_whatever_passes_as_a_host_is_one_for_other_parsers_too(written: str) -> None:
+    if HostNames().are_told_by(written):
+        host = urlsplit(f"http://{written}/").hostname or ""
+        name = host.removesuffix(".")
+        assert name in ("", "localhost", socket.gethostname().lower()) or ipaddress.ip_address(name).is_private
+
+
+@given(st.sampled_from(["http://", "https://", "", "app://", "ws://"]), _WRITTEN, _WRITTEN)
+@example("http://", "box.local:11434", "box.local:11434")
+@example("http://", "evil.com", "evil.com")
+def test_whatever_passes_as_an_origin_is_local_for_other_parsers_too(scheme: str, written: str, host: str) -> None:
+    if Origins().admit(scheme + written, host) and scheme != "app://":
+        name = (urlsplit(scheme + written).hostname or "").removesuffix(".")
+        assert scheme in ("http://", "https://")
+        assert name == "localhost" or ipaddress.ip_address(name).is_private
+        assert urlsplit(scheme + written).path == urlsplit(scheme + written).query == ""
 
 
 def test_a_bucket_fills_again() -> None:
@@ -99,10 +149,14 @@ def test_keys_are_kept_as_hashes(hello_application: Application) -> None:
     assert ring.name_of(key) is None
     with pytest.raises(InvalidKeyName, match="no key"):
         ring.remove("alice")
-    file.write_text("{")
-    with pytest.raises(BrokenKeyFile):
-        ring.keys()
+    for broken in ("{", "{}", "[1]", '[{"name": "a"}]', '[{"name": "a", "sha256": "\u00e4", "created_at": ""}]'):
+        file.write_text(broken)
+        for _ in range(2):
+            with pytest.raises(BrokenKeyFile) as caught:
+                ring.keys()
+        assert (caught.value.exit_code, caught.value.where) == (6, str(file))
     file.unlink()
+    assert ring.keys() == ()
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +210,44 @@ def test_other_websites_are_refused(hello: httpx.Client) -> None:
 
 
 def test_a_rebound_name_is_refused(hello: httpx.Client) -> None:
-    for host in ("evil.example", "evil.example:11434"):
+    for host in ("evil.example", "evil.example:11434", "evil.local", "evil.internal"):
         assert hello.get("/api/tags", headers={"Host": host}).status_code == 403
     assert hello.get("/api/tags", headers={"Host": "localhost"}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["evil.local", "evil.internal", "localhost.evil.example"])
+def test_a_rebound_name_destroys_nothing(hello_application: Application, name: str) -> None:
+    """Whether its `Host` is checked or not, its `Origin` is."""
+    app = create_app(replace(hello_application, settings=ServerSettings(host="0.0.0.0")))
+    with running(app, closes=False) as server, httpx.Client(base_url=server.url) as client:
+        rebound = {"Host": f"{name}:11434", "Origin": f"http://{name}:11434"}
+        for method, path in (("DELETE", "delete"), ("POST", "copy"), ("POST", "create"), ("POST", "push")):
+            body = {"model": "hello", "source": "hello", "destination": "gone"}
+            assert client.request(method, f"/api/{path}", json=body, headers=rebound).status_code == 403
+        names = [model["name"] for model in client.get("/api/tags").json()["models"]]
+        assert "hello:latest" in names
+        assert "gone:latest" not in names
+
+
+def test_two_origins_are_both_looked_at(hello: httpx.Client) -> None:
+    both = [("Origin", "http://localhost:3000"), ("Origin", "https://evil.example")]
+    assert hello.get("/api/tags", headers=both).status_code == 403
+
+
+def test_broken_keys_let_nobody_in(guarded: tuple[httpx.Client, str], hello_application: Application) -> None:
+    client, key = guarded
+    file = hello_application.home.root / "api-keys.json"
+    kept = file.read_bytes()
+    headers = {"x-api-key": key}
+    try:
+        file.write_text('[{"name": "tests"')
+        native, openai = client.get("/api/tags", headers=headers), client.get("/v1/models", headers=headers)
+        assert (native.status_code, native.json()["code"]) == (503, "keys-unreadable")
+        assert (openai.status_code, openai.json()["error"]["code"]) == (503, "keys-unreadable")
+        assert client.get("/api/version", headers=headers).status_code == 200
+    finally:
+        file.write_bytes(kept)
+    assert client.get("/api/tags", headers=headers).status_code == 200
 
 
 def test_a_preflight(guarded: tuple[httpx.Client, str]) -> None:
@@ -172,6 +261,7 @@ def test_a_preflight(guarded: tuple[httpx.Client, str]) -> None:
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == "https://trusted.example"
     assert "x-stainless-lang" in answer.headers["access-control-allow-headers"]
+    assert {"HTTP-Referer", "X-Title"} <= set(answer.headers["access-control-allow-headers"].split(", "))
     assert "POST" in answer.headers["access-control-allow-methods"]
     assert answer.headers["access-control-max-age"] == "43200"
     refused = client.options("/api/chat", headers=asked | {"Origin": "https://evil.example"})
@@ -190,5 +280,7 @@ def test_a_page_of_the_server_itself_may_ask(hello_application: Application) -> 
         assert status("http://192.168.1.7:11434", "192.168.1.7:11434") == 200
         assert status("https://my.name", "my.name") == 200
         assert status("http://rebound.example", "rebound.example") == 403
+        assert status("http://box.local", "box.local") == 403
+        assert status("http://192.168.1.7", "192.168.1.7:80") == 200
         assert status("http://192.168.1.8", "192.168.1.7") == 403
         assert client.get("/api/tags", headers={"Host": "any.example"}).status_code == 200

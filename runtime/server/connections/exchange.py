@@ -1,0 +1,223 @@
+"""The requests and responses of one connection, by RFC 9112 and within their bounds. Sanic's class does the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+from sanic.compat import Header
+from sanic.exceptions import BadRequest
+from sanic.headers import format_http1_response
+from sanic.helpers import has_message_body
+from sanic.http import Http, Stage
+
+from registry.errors import MlxbuildError
+from runtime.server.connections.head import RequestHead, read_head, told_request_line
+from runtime.server.failures import HeaderTooLarge, RequestTooSlow
+
+if TYPE_CHECKING:
+    from runtime.server.connections.protocol import BoundedProtocol
+
+MOST_HEAD_BYTES = 16_384
+"""Of a request line and all header fields together."""
+_DRAIN_SECONDS = 5.0
+"""How long the rest of a refused body is read, so that a client that is still sending gets to know why."""
+_HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,15}")
+
+
+class Exchange(Http):
+    """One connection; it reads a request, has it answered, and reads the next."""
+
+    __slots__ = ("_drains_until", "_waited_seconds")
+
+    protocol: BoundedProtocol
+    request_body: Any
+    """`chunked`, or whether there is (still) a body."""
+    request_bytes: int
+    """Of the body, as far as it is announced."""
+    request_bytes_left: int
+    response_func: Any
+    """Sends a piece of the response."""
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        super().__init__(protocol)  # type: ignore[no-untyped-call]
+        self._receive_more = self._receive
+
+    def init_for_request(self) -> None:
+        """Sanic calls it before each request."""
+        super().init_for_request()  # type: ignore[no-untyped-call]
+        self._waited_seconds = 0.0
+        self._drains_until: float | None = None
+        self.protocol.waits()
+
+    async def http1_request_header(self) -> None:
+        """Receive a head by its deadline, and make a request of it.
+
+        Raises:
+            RequestTooSlow, HeaderTooLarge, MlxbuildError: there is no sound one.
+        """
+        seconds = self.protocol.settings.header_seconds
+        try:
+            async with asyncio.timeout_at(self.protocol.head_deadline()):
+                data = await self._receive_head()
+        except TimeoutError:
+            raise RequestTooSlow(f"the header did not come within {seconds:g} seconds") from None
+        try:
+            self._begin(read_head(data), data)
+        except MlxbuildError:
+            self.recv_buffer[:0] = data  # for the answer to be told in the words of the API that is asked
+            raise
+        self.protocol.answers()
+
+    async def _receive_head(self) -> bytes:
+        """All up to an empty line; taken out of the buffer, as are empty lines before it."""
+        buffer = self.recv_buffer
+        seen = 0
+        while True:
+            while buffer.startswith(b"\r\n"):
+                del buffer[:2]
+            end = buffer.find(b"\r\n\r\n", seen)
+            if max(end, len(buffer) - 3 if end < 0 else end) > MOST_HEAD_BYTES:
+                raise HeaderTooLarge(f"the header has more than {MOST_HEAD_BYTES} bytes")
+            if end >= 0:
+                data = bytes(buffer[: end + 4])
+                del buffer[: end + 4]
+                return data
+            seen = max(0, len(buffer) - 3)
+            await self.protocol.receive_more()  # type: ignore[no-untyped-call]
+
+    def _begin(self, head: RequestHead, data: bytes) -> None:
+        self.url, self.head_only = head.target, head.method == "HEAD"
+        self.keep_alive = head.keeps_alive
+        request = self.protocol.request_class(
+            url_bytes=head.target.encode("ascii"),
+            headers=Header(head.fields),
+            head=data,
+            version=head.version,
+            method=head.method,
+            transport=self.protocol.transport,  # type: ignore[arg-type]
+            app=self.protocol.app,
+        )
+        self.protocol.request_class._current.set(request)
+        self.request_bytes = self.request_bytes_left = head.content_length or 0
+        if head.is_chunked:
+            self.request_body = "chunked"
+            self.recv_buffer[:0] = b"\r\n"  # Sanic reads a chunk's size from the end of the line before
+        else:
+            self.request_body = head.content_length is not None
+        self.expecting_continue = head.expects_continue and bool(self.request_body)
+        self.request, request.stream = request, self
+        self.protocol.state["requests_count"] += 1
+
+    async def read(self) -> bytes | None:
+        """Some bytes of the body; None at its end.
+
+        Raises:
+            RequestTooSlow: they come too slowly.
+            BadRequest: they are not framed as they should be.
+        """
+        if self.request_body == "chunked" and self.request_bytes_left == 0:
+            while len(self.recv_buffer) < 2:
+                await self._receive()
+            if self.recv_buffer[:2] != b"\r\n":
+                self.keep_alive = False
+                raise BadRequest("a chunk is longer than its size says")
+        return await super().read()
+
+    @staticmethod
+    def _safe_int(value: str, base: int = 10) -> int:
+        """The size of a chunk: Python's own `int` takes more than HTTP does."""
+        if _HEXADECIMAL.fullmatch(value) is None:
+            raise ValueError(value)
+        return int(value, base)
+
+    async def _receive(self) -> None:
+        """Wait for more of what the client sends, between two requests or in a body, for as long as it may take."""
+        if not self.request_body:
+            await self.protocol.receive_more()  # type: ignore[no-untyped-call]
+        elif self.stage in (Stage.HANDLER, Stage.RESPONSE):
+            await self._receive_body()
+        else:
+            await self._receive_unread()
+
+    async def _receive_body(self) -> None:
+        """Only the time counts in which the client is waited for."""
+        settings, loop = self.protocol.settings, self.protocol.loop
+        begun = loop.time()
+        left = None
+        if settings.body_bytes_per_second:
+            received = self.request_bytes - self.request_bytes_left
+            left = settings.body_grace_seconds + received / settings.body_bytes_per_second - self._waited_seconds
+        try:
+            async with asyncio.timeout(left):
+                await self.protocol.receive_more()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            self.keep_alive = False
+            least = settings.body_bytes_per_second
+            raise RequestTooSlow(f"the body comes more slowly than {least} bytes a second") from None
+        finally:
+            self._waited_seconds += loop.time() - begun
+
+    async def _receive_unread(self) -> None:
+        """The rest of a body that nobody wants; Sanic closes the connection at a `BadRequest`."""
+        loop = self.protocol.loop
+        self._drains_until = self._drains_until or loop.time() + _DRAIN_SECONDS
+        try:
+            async with asyncio.timeout_at(self._drains_until):
+                await self.protocol.receive_more()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            raise BadRequest("the rest of the body did not come") from None
+
+    async def http1_response_header(self, data: bytes, end_stream: bool) -> None:
+        """Send a response's head, and what there is of its body."""
+        response, headers = self.response, self.response.headers
+        if not data and (body := getattr(response, "body", None)):
+            data, end_stream = body, True
+        self.response_size = len(data)
+        if self.expecting_continue:  # nobody read the body, so the client is not told to send it
+            self.expecting_continue = self.keep_alive = False
+            self.request_body = None
+        if not has_message_body(response.status):  # type: ignore[no-untyped-call]
+            data, end_stream = b"", True
+            headers.pop("content-length", None)
+            headers.pop("transfer-encoding", None)
+            self.response_func = None
+        elif end_stream:
+            if not (self.head_only and "content-length" in headers):
+                headers["content-length"] = len(data)
+            self.response_func = None
+        elif self.request.version == "1.0":  # which knows no chunks: the end of the connection ends the body
+            self.keep_alive = False
+            self.response_func = self._send_until_closed
+        else:
+            headers["transfer-encoding"] = "chunked"
+            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            self.response_func = self.http1_response_chunked
+        if self.head_only:
+            data, self.response_func = b"", self.head_response_ignored
+        headers["connection"] = "keep-alive" if self.keep_alive else "close"
+        await self._send(format_http1_response(response.status, response.processed_headers) + data)
+        self.stage = Stage.IDLE if end_stream else Stage.RESPONSE
+
+    async def _send_until_closed(self, data: bytes, end_stream: bool) -> None:
+        if data:
+            await self._send(data)
+        if end_stream:
+            self.response_func, self.stage = None, Stage.IDLE
+
+    async def error_response(self, exception: Exception) -> None:
+        """Answer an error, unless nobody is there to be told."""
+        if self.protocol.conn_info is None or self.protocol.conn_info.lost:
+            self.keep_alive, self.stage, self.request_body = False, Stage.FAILED, None
+            return
+        if self.stage is not Stage.REQUEST:
+            await super().error_response(exception)
+            return
+        # There is no sound head: who asks is not looked at, and where a next request would begin is not known.
+        method, self.url = told_request_line(bytes(self.recv_buffer))
+        self.keep_alive, self.stage, self.head_only = False, Stage.HANDLER, method == "HEAD"
+        self.create_empty_request()
+        self.request.method = method
+        self.request.conn_info = self.protocol.conn_info
+        await self.protocol.refuse(self.request, exception)

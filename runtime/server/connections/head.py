@@ -1,0 +1,172 @@
+"""Reads the head of a request, strictly: what two parsers could take for two things is refused (RFC 9110, RFC 9112)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser, parse_url
+
+from runtime.server.authority import Authority
+from runtime.server.failures import (
+    ExpectationFailed,
+    MalformedRequest,
+    NoSuchMethod,
+    TransferCodingNotSupported,
+    VersionNotSupported,
+)
+
+_VERSIONS = ("1.1", "1.0")
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_REQUEST_LINE = re.compile(rb"(?P<method>[A-Z]+) (?:https?://[!-.0-~]*)?(?P<path>/[!-~]*) HTTP/")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """What stands before a request's body."""
+
+    method: str
+    target: str
+    """Path and query, or `*`."""
+    version: str
+    """`1.1` or `1.0`."""
+    fields: tuple[tuple[str, str], ...]
+    """Names in lowercase; the `host` is the one of the target where that has one."""
+    content_length: int | None
+    """Bytes of the body; None where there is no body, or one in chunks."""
+    is_chunked: bool
+    keeps_alive: bool
+    """Whether another request may follow."""
+    expects_continue: bool
+    """Whether the client waits to be told before it sends the body."""
+
+
+def read_head(data: bytes) -> RequestHead:
+    """The head that `data` is, up to and with its empty line.
+
+    Raises:
+        MalformedRequest: it is none.
+        NoSuchMethod: its method is no one's.
+        VersionNotSupported: it is not HTTP/1.
+        TransferCodingNotSupported, ExpectationFailed: it asks for what nothing here does.
+    """
+    read = _Read()
+    read.parser = parser = HttpRequestParser(read)
+    try:
+        parser.feed_data(data)
+    except HttpParserUpgrade:
+        pass  # to another protocol, which a server is free not to speak
+    except HttpParserInvalidMethodError:
+        raise NoSuchMethod("the method is none of HTTP's") from None
+    except HttpParserError as error:
+        if re.match(rb"[A-Z]+ \S+ HTTP/(?!1\.\d)\d", data):
+            raise VersionNotSupported("only HTTP/1.1 and HTTP/1.0 are spoken here") from None
+        raise MalformedRequest(f"the request is no HTTP: {error}") from None
+    version = parser.get_http_version()
+    if version not in _VERSIONS:
+        raise VersionNotSupported(f"HTTP/{version} is not spoken here")
+    method = parser.get_method().decode("ascii")
+    authority, target = _target(read.url, method)
+    fields = [(name.decode("ascii").lower(), value.decode("utf-8", "surrogateescape")) for name, value in read.fields]
+    hosts = [value for name, value in fields if name == "host"]
+    host = _host(hosts, authority, is_needed=version == "1.1")
+    is_chunked = _is_chunked([value for name, value in fields if name == "transfer-encoding"], version)
+    lengths = [value for name, value in fields if name == "content-length"]
+    expectations = [value.lower() for name, value in fields if name == "expect"]
+    if version == "1.1" and any(each != "100-continue" for each in expectations):
+        raise ExpectationFailed("`Expect` can only be `100-continue`")
+    others = [(name, value) for name, value in fields if name != "host"]
+    return RequestHead(
+        method,
+        target,
+        version,
+        (("host", host), *others) if host is not None else tuple(others),
+        int(lengths[0]) if lengths else None,
+        is_chunked,
+        read.keeps_alive,
+        bool(expectations) and version == "1.1",
+    )
+
+
+def told_request_line(data: bytes) -> tuple[str, str]:
+    """Method and target of a head that is not sound or not whole, as far as they can be told; `-` and `*` otherwise."""
+    match = _REQUEST_LINE.match(data)
+    if match is None:
+        return "-", "*"
+    try:
+        parse_url(match["path"])
+    except HttpParserError:
+        return match["method"].decode("ascii"), "*"
+    return match["method"].decode("ascii"), match["path"].decode("ascii")
+
+
+class _Read:
+    """What the parser told so far."""
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.keeps_alive = False
+        self.parser: HttpRequestParser
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.keeps_alive = self.parser.should_keep_alive()  # it forgets at the end of a request without a body
+
+
+def _target(url: bytes, method: str) -> tuple[str | None, str]:
+    """The authority in a target, if there is one, and its path and query."""
+    if url == b"*" and method == "OPTIONS":
+        return None, "*"
+    try:
+        parts: Any = parse_url(url)
+    except HttpParserError:
+        raise MalformedRequest("the request's target is no URL") from None
+    path = parts.path or b"/"
+    if not path.startswith(b"/") or parts.userinfo is not None:
+        raise MalformedRequest("the request's target is neither a path nor a URL of HTTP")
+    _check_path(path)
+    target = path if parts.query is None else path + b"?" + parts.query
+    if parts.schema is None:
+        return None, target.decode("ascii")
+    if parts.schema.lower() not in (b"http", b"https"):
+        raise MalformedRequest("the request's target is no URL of HTTP")
+    return url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0].decode("ascii"), target.decode("ascii")
+
+
+def _check_path(path: bytes) -> None:
+    """Percent escapes of a path have to be sound, and stand for text."""
+    if _BAD_ESCAPE.search(path):
+        raise MalformedRequest("a percent sign in the path is not followed by two hexadecimal digits")
+    try:
+        text = unquote_to_bytes(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedRequest("the path is not UTF-8") from None
+    if _CONTROL.search(text):
+        raise MalformedRequest("the path has control characters")
+
+
+def _host(written: list[str], authority: str | None, *, is_needed: bool) -> str | None:
+    """Whom a request is for (RFC 9112, section 3.2): one host, and the target's before the header's."""
+    if len(written) > 1 or (is_needed and not written):
+        raise MalformedRequest("there has to be one `Host` header")
+    for each in (*written, *([] if authority is None else [authority])):
+        if Authority.parse(each) is None:
+            raise MalformedRequest("the `Host` is no name or address with a port")
+    return authority if authority is not None else written[0] if written else None
+
+
+def _is_chunked(codings: list[str], version: str) -> bool:
+    if codings and version == "1.0":
+        raise MalformedRequest("HTTP/1.0 has no `Transfer-Encoding`")
+    if codings and [each.lower() for each in codings] != ["chunked"]:
+        raise TransferCodingNotSupported("the only `Transfer-Encoding` that is understood here is `chunked`")
+    return bool(codings)

@@ -1,0 +1,126 @@
+"""How many connections a server keeps, and which one goes for a new one when there are as many."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from typing import Protocol
+
+from runtime.server.logger import log
+
+_SAY_SECONDS = 60.0
+"""How often the log tells that there are too many."""
+
+
+class Dispensable(Protocol):
+    """A connection, as far as it can be let go."""
+
+    def let_go(self) -> None:
+        """End it; a request that has not wholly come is refused."""
+
+
+class _Group:
+    """Connections that are counted together."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+        self.waiting: dict[Dispensable, None] = {}
+        """Those of which no request is being answered, the one that waits for longest first."""
+
+
+class ConnectionLimit:
+    """The connections of one server.
+
+    When there is no place for another one, the one goes that has been without a whole request for longest: between
+    two requests, or before the head of one is there. Clients that dawdle shut nobody out so. Only where every
+    connection is being answered is the new one refused.
+    """
+
+    def __init__(self, most: int, most_per_address: int | None = None) -> None:
+        """`most_per_address` holds for all addresses but loopback."""
+        self._all = _Group(most)
+        self._most_per_address = most_per_address
+        self._groups: dict[str, _Group] = {}
+        self._addresses: dict[Dispensable, str] = {}
+        self._said = -_SAY_SECONDS
+        self.let_go = self.refused = 0
+        """How many, since the start."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._all.count
+
+    @property
+    def most(self) -> int:
+        """How many there may be."""
+        return self._all.most
+
+    def admit(self, connection: Dispensable, address: str) -> bool:
+        """Count a new connection, if need be in the place of another one; False where it has to be refused."""
+        self._addresses[connection] = "" if _is_loopback(address) else address
+        if not all(self._has_place(group) for group in self._groups_of(connection)):
+            self._drop_address(connection)
+            self.refused += 1
+            self._say()
+            return False
+        for group in self._groups_of(connection):
+            group.count += 1
+            group.waiting[connection] = None
+        return True
+
+    def answering(self, connection: Dispensable) -> None:
+        """A whole request has come."""
+        for group in self._groups_of(connection):
+            group.waiting.pop(connection, None)
+
+    def waiting(self, connection: Dispensable) -> None:
+        """Its request was answered."""
+        if connection in self._addresses:
+            for group in self._groups_of(connection):
+                group.waiting.setdefault(connection)
+
+    def forget(self, connection: Dispensable) -> None:
+        """It is closed."""
+        if connection in self._addresses:
+            for group in self._groups_of(connection):
+                group.count -= 1
+                group.waiting.pop(connection, None)
+            self._drop_address(connection)
+
+    def _has_place(self, group: _Group) -> bool:
+        if group.count < group.most:
+            return True
+        longest = next(iter(group.waiting), None)
+        if longest is None:
+            return False
+        self.forget(longest)
+        longest.let_go()
+        self.let_go += 1
+        self._say()
+        return True
+
+    def _groups_of(self, connection: Dispensable) -> list[_Group]:
+        address = self._addresses.get(connection, "")
+        if not address or self._most_per_address is None:
+            return [self._all]
+        return [self._groups.setdefault(address, _Group(self._most_per_address)), self._all]
+
+    def _drop_address(self, connection: Dispensable) -> None:
+        address = self._addresses.pop(connection)
+        if address in self._groups and self._groups[address].count == 0:
+            del self._groups[address]
+
+    def _say(self) -> None:
+        now = time.monotonic()
+        if now - self._said >= _SAY_SECONDS:
+            self._said = now
+            log.warning("too-many-connections", open=self.count, most=self.most, refused=self.refused)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,111 @@
+"""A connection from its acceptance to its end: whether there is place for it, and how long it may say nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sanic import Request
+from sanic.http import Stage
+
+from registry.errors import MlxbuildError
+from runtime.scheduler.errors import ServerStopping
+from runtime.server.connections.exchange import Exchange
+from runtime.server.connections.limit import ConnectionLimit
+from runtime.server.failures import TooManyConnections
+from runtime.server.operations.observation import ObservedProtocol
+from runtime.server.settings import ServerSettings
+
+_REFUSAL = b'{"error":"the server has too many connections; try again later","code":"too-many-connections"}'
+_REFUSED = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json; charset=utf-8\r\nretry-after: 1\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
+)
+
+
+class BoundedProtocol(ObservedProtocol):
+    """The protocol of the server's connections; their bounds are those of the application's settings."""
+
+    HTTP_CLASS = Exchange
+    __slots__ = ("_accepted_at", "_has_asked", "settings")
+
+    settings: ServerSettings
+    _callback_check_timeouts: asyncio.TimerHandle | None  # type: ignore[assignment]
+
+    def _setup(self) -> None:
+        super()._setup()
+        self.settings = self.app.ctx.application.settings
+        self._has_asked = False
+        self._accepted_at = self.loop.time()
+        self.keep_alive_timeout = self.settings.header_seconds  # until the first request has come
+
+    def connection_made(self, transport: Any) -> None:
+        """Take a new connection in, or turn it away."""
+        peer = transport.get_extra_info("peername")
+        if self._limit.admit(self, peer[0] if isinstance(peer, tuple) else ""):
+            super().connection_made(transport)  # type: ignore[no-untyped-call]
+            return
+        transport.set_protocol(asyncio.Protocol())
+        transport.write(_REFUSED)
+        transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed, by whichever side."""
+        self._limit.forget(self)
+        super().connection_lost(exc)  # type: ignore[no-untyped-call]
+
+    def head_deadline(self) -> float:
+        """Until when the head of a request that has begun has to be there, in the loop's time."""
+        begun: float = self.loop.time() if self._has_asked else self._accepted_at
+        return begun + self.settings.header_seconds
+
+    def waits(self) -> None:
+        """There is no request now."""
+        self._limit.waiting(self)
+
+    def answers(self) -> None:
+        """A head has come."""
+        self._limit.answering(self)
+        if not self._has_asked:
+            self._has_asked = True
+            self.keep_alive_timeout = self.settings.idle_seconds
+            if (looking := self._callback_check_timeouts) is not None:
+                looking.cancel()
+            self.check_timeouts()  # type: ignore[no-untyped-call]
+
+    def let_go(self) -> None:
+        """End a connection of which no request is being answered, for another one."""
+        self._end(TooManyConnections("the server has too many connections; try again later"))
+
+    def close_if_idle(self) -> bool:
+        """End it, if no request is being answered; the server's end asks for that again and again."""
+        if self.http is not None and self.http.stage is Stage.REQUEST:
+            self._end(ServerStopping("the server is being stopped"))
+            return True
+        return super().close_if_idle()
+
+    def _end(self, error: MlxbuildError) -> None:
+        """Told is the error where a head has begun to come; between two requests nobody would know what it answers."""
+        if self.transport is None or self._task is None:
+            return
+        if self.http is None or self.transport.get_write_buffer_size():  # it has not begun, or nobody reads
+            self.transport.abort()
+            return
+        if self.http.stage is Stage.REQUEST:
+            if self.http.exception is not None:
+                return  # it is being told already
+            self.http.exception = error
+        self._task.cancel()
+
+    async def refuse(self, request: Request, error: BaseException) -> None:
+        """Answer a request whose head is not sound, and tell the observers of it."""
+        seconds = self.loop.time() - self._accepted_at
+        try:
+            await self.app.handle_exception(request, error, run_middleware=False)
+        finally:
+            self.tell(request, seconds, is_gone=False)
+
+    @property
+    def _limit(self) -> ConnectionLimit:
+        limit: ConnectionLimit = self.app.ctx.connections
+        return limit
