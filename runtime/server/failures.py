@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sanic.exceptions import MethodNotAllowed, NotFound, SanicException
 
-from registry.errors import EnvironmentFailure, Kind, MlxbuildError, UserError
+from registry.errors import Kind, MlxbuildError, UserError
 from runtime.server.logger import log
 
 CLIENT_GONE = 499
@@ -75,12 +75,6 @@ class ContentCodingNotSupported(UserError):
     code = "content-coding-not-supported"
 
 
-class TooManyConnections(EnvironmentFailure):
-    """As many connections are open as the server keeps, and every one of them is being answered."""
-
-    code = "too-many-connections"
-
-
 class NotSupported(UserError):
     """The model, or this server, cannot do what is asked for."""
 
@@ -97,7 +91,6 @@ _STATUS_OF_CODE = {
     "transfer-coding-not-supported": 501,
     "expectation-failed": 417,
     "content-coding-not-supported": 415,
-    "too-many-connections": 503,
     "keys-unreadable": 503,
     "disk-full": 507,
     "server-stopping": 503,

@@ -8,19 +8,18 @@ from typing import Any
 from sanic import Request
 from sanic.http import Stage
 
-from registry.errors import MlxbuildError
 from runtime.scheduler.errors import ServerStopping
 from runtime.server.connections.exchange import Exchange
 from runtime.server.connections.limit import ConnectionLimit
-from runtime.server.failures import TooManyConnections
 from runtime.server.operations.observation import ObservedProtocol
 from runtime.server.settings import ServerSettings
 
-_REFUSAL = b'{"error":"the server has too many connections; try again later","code":"too-many-connections"}'
-_REFUSED = (
+_REASON = b'{"error":"the server has too many connections; try again later","code":"too-many-connections"}'
+_REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json; charset=utf-8\r\nretry-after: 1\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_REASON), _REASON)
 )
+"""Said without a look at what is asked: when there are too many connections, there is no time to lose on any."""
 
 
 class BoundedProtocol(ObservedProtocol):
@@ -46,7 +45,7 @@ class BoundedProtocol(ObservedProtocol):
             super().connection_made(transport)  # type: ignore[no-untyped-call]
             return
         transport.set_protocol(asyncio.Protocol())
-        transport.write(_REFUSED)
+        transport.write(_REFUSAL)
         transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -74,28 +73,27 @@ class BoundedProtocol(ObservedProtocol):
             self.check_timeouts()  # type: ignore[no-untyped-call]
 
     def let_go(self) -> None:
-        """End a connection of which no request is being answered, for another one."""
-        self._end(TooManyConnections("the server has too many connections; try again later"))
+        """End a connection of which no request is being answered, for another one.
+
+        Told is that where a head has begun to come; between two requests nobody would know what it answers.
+        """
+        if self.transport is None:
+            return
+        if self.http is not None and self.http.stage is Stage.REQUEST:
+            self.transport.write(_REFUSAL)
+        if self.transport.get_write_buffer_size():  # nobody reads
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def close_if_idle(self) -> bool:
         """End it, if no request is being answered; the server's end asks for that again and again."""
-        if self.http is not None and self.http.stage is Stage.REQUEST:
-            self._end(ServerStopping("the server is being stopped"))
-            return True
-        return super().close_if_idle()
-
-    def _end(self, error: MlxbuildError) -> None:
-        """Told is the error where a head has begun to come; between two requests nobody would know what it answers."""
-        if self.transport is None or self._task is None:
-            return
-        if self.http is None or self.transport.get_write_buffer_size():  # it has not begun, or nobody reads
-            self.transport.abort()
-            return
-        if self.http.stage is Stage.REQUEST:
-            if self.http.exception is not None:
-                return  # it is being told already
-            self.http.exception = error
-        self._task.cancel()
+        if self.http is None or self.http.stage is not Stage.REQUEST:
+            return super().close_if_idle()
+        if self.http.exception is None and self._task is not None:
+            self.http.exception = ServerStopping("the server is being stopped")
+            self._task.cancel()
+        return True
 
     async def refuse(self, request: Request, error: BaseException) -> None:
         """Answer a request whose head is not sound, and tell the observers of it."""

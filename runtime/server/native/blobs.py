@@ -89,5 +89,5 @@ def check_room(store: Store, size_bytes: int) -> None:
             f"the blob takes {size_bytes} bytes, and of the {free} that are free on the disk "
             f"{LEFT_FREE_BYTES} are left so",
             where=str(store.home.root),
-            hint="free some space, or run `mlxbuild gc`, and try again",
+            hint="free some space and try again: `mlxbuild rm` and `mlxbuild gc` work on a full disk, too",
         )

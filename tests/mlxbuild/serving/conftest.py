@@ -38,11 +38,14 @@ class ServeProcess:
 
 
 @contextmanager
-def serving(home: Home, *words: str, environment: dict[str, str] | None = None) -> Iterator[ServeProcess]:
-    """Run the server on a free port until the end of the `with` statement."""
+def serving(
+    home: Home, *words: str, environment: dict[str, str] | None = None, descriptors: int | None = None
+) -> Iterator[ServeProcess]:
+    """Run the server on a free port until the end of the `with` statement, with no more than so many descriptors."""
+    bounded = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors} && exec "$0" "$@"']
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLXBUILD_", "OLLAMA_"))}
     process = subprocess.Popen(
-        [PROGRAM, "serve", "--port", "0", *words],
+        [*bounded, PROGRAM, "serve", "--port", "0", *words],
         env=kept | {"MLXBUILD_HOME": str(home.root)} | (environment or {}),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

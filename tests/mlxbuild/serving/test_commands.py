@@ -189,6 +189,15 @@ def test_other_addresses_need_keys(command: Command, built_home: Home) -> None:
             assert key not in (built_home.logs / "serve.jsonl").read_text()
     finally:
         command("config", "remove-key", "tests")
+    file = built_home.root / "api-keys.json"
+    file.write_text("[{}]")
+    try:
+        broken = command("serve", "--host", "0.0.0.0", "--port", "0")
+        assert broken.returncode == 6
+        assert "error[broken-key-file]: the server's API keys cannot be read: an entry of it is no key" in broken.stderr
+        assert f"--> {file}" in broken.stderr
+    finally:
+        file.unlink()
     with serving(built_home, "--host", "0.0.0.0", "--no-api-key") as server:
         assert httpx.get(f"{server.url.replace('0.0.0.0', '127.0.0.1')}/api/tags", timeout=60).status_code == 200
 

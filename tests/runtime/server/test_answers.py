@@ -180,7 +180,7 @@ def test_unknown_paths_and_methods(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/endless", "/silent"])
-def test_a_client_that_goes_away_cancels(server: RunningServer, path: str) -> None:
+def test_a_client_that_goes_away_cancels(server: RunningServer, path: str, caplog: pytest.LogCaptureFixture) -> None:
     cancelled.clear()
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
@@ -190,7 +190,19 @@ def test_a_client_that_goes_away_cancels(server: RunningServer, path: str) -> No
             time.sleep(0.1)
     assert cancelled.wait(timeout=30)
     soon(lambda: server.observed[-1].path == path)
-    assert server.observed[-1].status == 499
+    assert (server.observed[-1].status, server.observed[-1].error) == (499, None)
+    time.sleep(0.1)  # it would be told of after that
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("sent", ["GET", "POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nhalf"])
+def test_half_a_request_is_no_bug(server: RunningServer, sent: str, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(sent.encode())
+        time.sleep(0.1)
+    time.sleep(0.1)
+    assert httpx.get(f"{server.url}/nowhere").status_code == 404
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_stopping_ends_every_answer_in_words(application: Application) -> None:

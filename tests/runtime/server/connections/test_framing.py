@@ -249,12 +249,18 @@ def test_errors_in_heads_are_told_in_the_words_of_their_api_too(server: RunningS
     assert json.loads(only(ask(server, b"GET /v1/messages HTTP/1.1\r\n\r\n")).body)["type"] == "error"
 
 
-_PIECES = st.sampled_from(
-    b"GET |POST |/|/api|%00|%|*|http://|a@| HTTP/1.1| HTTP/1.0| HTTP/9.9|\r\n|\n|host: |localhost|[::1]|"
-    b"content-length: |5|transfer-encoding: |chunked|expect: |100-continue|\0|\xff| |:|?|#|\t|upgrade: |connection: upgrade".split(
-        b"|"
-    )
+_STARTS = (b"GET ", b"POST ", b"/", b"/api", b"%00", b"%", b"*", b"http://", b"a@", b"?", b"#", b"\0", b"\xff", b" ")
+_VERSIONS = (b" HTTP/1.1", b" HTTP/1.0", b" HTTP/9.9", b"\r\n", b"\n", b"\t", b":", b"5", b"localhost", b"[::1]")
+_NAMES = (
+    b"host: ",
+    b"content-length: ",
+    b"transfer-encoding: ",
+    b"chunked",
+    b"expect: ",
+    b"100-continue",
+    b"upgrade: ",
 )
+_PIECES = st.sampled_from(_STARTS + _VERSIONS + _NAMES)
 
 
 @given(st.one_of(st.lists(_PIECES, max_size=25).map(b"".join), st.binary(max_size=60)))
