@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import shutil
 from functools import partial
@@ -12,7 +13,8 @@ from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, empty
 
 from registry.digest import Digest
-from registry.store.errors import BlobCorrupt, DiskFull
+from registry.store.durable import disk_errors
+from registry.store.errors import BlobCorrupt
 from registry.store.layout import Store
 from registry.store.tags import UnknownReference
 from runtime.server.api import declare
@@ -85,9 +87,6 @@ def check_room(store: Store, size_bytes: int) -> None:
     """
     free = shutil.disk_usage(store.home.root).free
     if size_bytes + LEFT_FREE_BYTES > free:
-        raise DiskFull(
-            f"the blob takes {size_bytes} bytes, and of the {free} that are free on the disk "
-            f"{LEFT_FREE_BYTES} are left so",
-            where=str(store.home.root),
-            hint="free some space and try again: `mlxbuild rm` and `mlxbuild gc` work on a full disk, too",
-        )
+        with disk_errors(store.home.root):
+            reason = f"of the {free} bytes that are free, {size_bytes} are asked for, and {LEFT_FREE_BYTES} are kept"
+            raise OSError(errno.ENOSPC, reason)
