@@ -92,7 +92,6 @@ _STATUS_OF_CODE = {
     "expectation-failed": 417,
     "content-coding-not-supported": 415,
     "keys-unreadable": 503,
-    "disk-full": 507,
     "server-stopping": 503,
     "server-busy": 503,
     "no-room": 503,

@@ -65,7 +65,7 @@ OPERATIONS = (
         "POST",
         "/api/blobs/{digest}",
         "Bring the bytes of a file",
-        {**_named(), 201: Reply(), 507: Reply({JSON: _ERROR})},
+        {**_named(), 201: Reply()},
         _BYTES,
         body_type="application/octet-stream",
         parameters=_DIGEST,
