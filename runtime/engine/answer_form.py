@@ -29,6 +29,7 @@ def answer_grammar(
     tools: Sequence[Mapping[str, Any]] = (),
     tool_choice: ToolChoice | None = None,
     thinking: Thinking = "off",
+    text_grammars: Mapping[str, str] | None = None,
 ) -> str:
     """The Lark grammar of an answer that `needs_grammar`.
 
@@ -48,7 +49,9 @@ def answer_grammar(
             rules.append(document(vocabulary, "document", _schema(format)))
             answers.append("document")
     if callable_tools:
-        one, forms = call_forms(facts, vocabulary, callable_tools, forced=choice.mode == "required")
+        one, forms = call_forms(
+            facts, vocabulary, callable_tools, forced=choice.mode == "required", text_grammars=text_grammars
+        )
         rules += forms
         several = choice.allows_several and choice.name is None
         calls = f"{one} (SPACE? {one})*" if several else one
@@ -76,11 +79,12 @@ def needs_grammar(
     format: AnswerFormat | None,  # noqa: A002
     tools: Sequence[Mapping[str, Any]],
     tool_choice: ToolChoice,
+    text_grammars: Mapping[str, str] | None = None,
 ) -> bool:
     """Whether a request asks for more than a model does by itself."""
     if format is not None or tool_choice.mode == "required":
         return True
-    return bool(tools) and tool_choice.mode == "auto" and not tool_choice.allows_several
+    return bool(tools) and tool_choice.mode == "auto" and (bool(text_grammars) or not tool_choice.allows_several)
 
 
 def _schema(format: AnswerFormat) -> Mapping[str, Any]:  # noqa: A002

@@ -149,7 +149,8 @@ class Preparation:
         thinking: Thinking = "off",
     ) -> Constraint | None:
         choice = request.tool_choice if isinstance(request, ChatRequest) else ToolChoice()
-        if not needs_grammar(request.format, tools, choice):
+        text_grammars = request.text_grammars if isinstance(request, ChatRequest) else {}
+        if not needs_grammar(request.format, tools, choice, text_grammars):
             return None
         grammar = answer_grammar(
             self._facts,
@@ -158,6 +159,7 @@ class Preparation:
             tools=tools,
             tool_choice=choice,
             thinking=thinking,
+            text_grammars=text_grammars,
         )
         return self._vocabulary.constrain(grammar)
 

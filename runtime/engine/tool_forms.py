@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.engine.bare_calls import BARE_FORMS
 from runtime.engine.call_bodies import BODIES
-from runtime.engine.grammar import GrammarVocabulary
+from runtime.engine.grammar import GrammarVocabulary, literal
 from runtime.engine.json_schema import FormatNotSupported
+from runtime.engine.json_text_grammar import in_json_text
 from runtime.model.facts import ModelFacts
 
 
@@ -19,12 +21,17 @@ def function_of(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def call_forms(
-    facts: ModelFacts, vocabulary: GrammarVocabulary, functions: Sequence[Mapping[str, Any]], *, forced: bool
+    facts: ModelFacts,
+    vocabulary: GrammarVocabulary,
+    functions: Sequence[Mapping[str, Any]],
+    *,
+    forced: bool,
+    text_grammars: Mapping[str, str] | None = None,
 ) -> tuple[str, list[str]]:
     """The name of the rule for one call of any of the functions, and all rules that it needs.
 
     What is between the markers of a call that is not forced is free where its grammar is unknown here, or cannot hold
-    the parameters of a tool.
+    the parameters of a tool; with `text_grammars` (see `ChatRequest`) nothing is free.
 
     Raises:
         InvalidSchema, FormatNotSupported: the parameters of a tool, or the model's form of calls, cannot be held to.
@@ -42,22 +49,49 @@ def call_forms(
         )
     names = [f"call_{number}" for number in range(len(functions))]
     try:
-        bodies = [_body(facts.tool_parser, vocabulary, *each) for each in zip(names, functions, strict=True)]
+        bodies = [
+            _body(facts.tool_parser, vocabulary, *each, text_grammars or {})
+            for each in zip(names, functions, strict=True)
+        ]
     except FormatNotSupported:
-        if forced or not end.startswith("<["):
+        if forced or text_grammars or not end.startswith("<["):
             raise
         return "call", [f"call: {start} ANYTHING {end}"]
     rules = [rule for body in bodies for rule in body]
     return "call", [f"call: {start} ({' | '.join(names)}) {end}", *rules]
 
 
-def _body(parser: str, vocabulary: GrammarVocabulary, rule: str, function: Mapping[str, Any]) -> list[str]:
+def _body(
+    parser: str,
+    vocabulary: GrammarVocabulary,
+    rule: str,
+    function: Mapping[str, Any],
+    text_grammars: Mapping[str, str],
+) -> list[str]:
     if parser not in BODIES:
         raise FormatNotSupported(
             f"tool calls cannot be forced on this model: the form `{parser}` has no grammar",
             hint=f"there are grammars for {', '.join(BODIES)}; else leave the choice to the model",
         )
-    return BODIES[parser](vocabulary, rule, str(function.get("name")), _parameters(function))
+    name, parameters = str(function.get("name")), _parameters(function)
+    body = BODIES[parser](vocabulary, rule, name, parameters)
+    return _with_text_grammar(body, rule, parameters, text_grammars[name]) if name in text_grammars else body
+
+
+def _with_text_grammar(body: Sequence[str], rule: str, parameters: Mapping[str, Any], grammar: str) -> list[str]:
+    """The same call, whose only argument is a text of a grammar."""
+    (argument,) = parameters["properties"]
+    head = f"{rule}_arguments:"
+    if not any(each.startswith(head) for each in body):
+        raise FormatNotSupported(
+            "the model's tool calls have no JSON for arguments, in which a grammar could be held to",
+            hint="give the tool the format `text`, or ask another model",
+        )
+    parts = [literal(part) for part in ("{", json.dumps(argument), ":")]
+    quote = literal('"')
+    arguments = f"{head} {' SPACE? '.join(parts)} SPACE? {quote} {rule}_text {quote} SPACE? {literal('}')}"
+    kept = [each for each in body if not each.startswith(head)]
+    return [*kept, arguments, f"{rule}_text: %lark {{\n{in_json_text(grammar)}\n}}"]
 
 
 def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:

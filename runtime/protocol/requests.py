@@ -38,6 +38,8 @@ class ChatRequest:
     tools: tuple[Mapping[str, Any], ...] = ()
     """Function schemas in OpenAI's form."""
     tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    text_grammars: Mapping[str, str] = field(default_factory=dict)
+    """From the names of tools that take one text to the Lark grammars that those texts keep to, `start` first."""
     think: bool | str | None = None
     """On, off, or an effort (`low`, `medium`, `high`, `max`); None is the model's own way."""
     system: str | None = None

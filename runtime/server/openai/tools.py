@@ -36,8 +36,9 @@ class NamedFunction(RequestBody):
 class Allowed(RequestBody):
     """The name of one allowed tool, in the form of either API."""
 
-    type: Literal["function"]
+    type: Literal["function", "custom"]
     name: FunctionName | None = None
+    namespace: str | None = None
     function: NamedFunction | None = None
 
     def tool_name(self, place: str) -> str:

@@ -6,41 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
+from runtime.protocol.requests import AnswerFormat, ChatRequest
 from runtime.server.openai.effort import Effort, thinking
 from runtime.server.openai.formats import JsonFormat, JsonSchema, TextFormat
-from runtime.server.openai.responses.items import AnyItem, conversation
+from runtime.server.openai.responses.callable_tools import CallableTools
+from runtime.server.openai.responses.conversation import conversation
+from runtime.server.openai.responses.items import AnyItem
+from runtime.server.openai.responses.tools import AnyTool, AnyToolChoice
 from runtime.server.openai.sampling import SamplingBody, given
-from runtime.server.openai.tools import Allowed, Function, FunctionName
 from runtime.server.request_body import RequestBody, refused
-from runtime.server.tool_choice import Mode, TemplateTool, chosen
 
 SCORES = "message.output_text.logprobs"
-
-
-class FunctionTool(Function):
-    """One tool; this server calls none itself."""
-
-    type: Literal["function"]
-    strict: bool | None = None
-
-
-class FunctionChoice(RequestBody):
-    """The one tool that has to be called."""
-
-    type: Literal["function"]
-    name: FunctionName
-
-
-class AllowedToolsChoice(RequestBody):
-    """A choice among some of the tools."""
-
-    type: Literal["allowed_tools"]
-    mode: Literal["auto", "required"]
-    tools: list[Allowed]
-
-
-AnyToolChoice = Mode | Annotated[FunctionChoice | AllowedToolsChoice, Field(discriminator="type")]
 
 
 class SchemaFormat(JsonSchema):
@@ -68,7 +44,7 @@ class ResponseBody(SamplingBody):
     input: str | Annotated[list[AnyItem], Field(min_length=1)]
     instructions: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    tools: list[FunctionTool] | None = None
+    tools: list[AnyTool] | None = None
     tool_choice: AnyToolChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningSettings | None = None
@@ -89,6 +65,14 @@ class ResponseBody(SamplingBody):
         """Whether the text comes with log-probabilities."""
         return SCORES in (self.include or ()) or bool(self.top_logprobs)
 
+    def callable_tools(self) -> CallableTools:
+        """The tools that the model may call.
+
+        Raises:
+            InvalidRequest: two have the same name.
+        """
+        return CallableTools.of(self.tools or ())
+
 
 def response_request(body: ResponseBody) -> ChatRequest:
     """What is asked of the model.
@@ -97,7 +81,8 @@ def response_request(body: ResponseBody) -> ChatRequest:
         InvalidRequest: with the field that is wrong.
         NotSupported: something that this server cannot do.
     """
-    tools, choice = _tools(body)
+    callable_tools = body.callable_tools()
+    tools, choice = callable_tools.chosen(body.tool_choice, allows_several=body.parallel_tool_calls is not False)
     options = body.sampling() | given(
         max_tokens=body.max_output_tokens,
         logprobs=body.wants_scores() or None,
@@ -107,6 +92,7 @@ def response_request(body: ResponseBody) -> ChatRequest:
         messages=conversation(body.instructions, body.input),
         tools=tools,
         tool_choice=choice,
+        text_grammars=callable_tools.text_grammars(),
         think=thinking(body.reasoning.effort if body.reasoning else None),
         format=_format(body),
         options=options,
@@ -123,16 +109,3 @@ def _format(body: ResponseBody) -> AnswerFormat | None:
             return AnswerFormat()
         case _:
             return None
-
-
-def _tools(body: ResponseBody) -> tuple[tuple[TemplateTool, ...], ToolChoice]:
-    tools = [tool.as_template_tool() for tool in body.tools or ()]
-    several = body.parallel_tool_calls is not False
-    match body.tool_choice:
-        case FunctionChoice(name=name):
-            return chosen(tools, mode="required", name=name, allows_several=several)
-        case AllowedToolsChoice(mode=mode, tools=some):
-            names = [each.tool_name("tool_choice") for each in some]
-            return chosen(tools, mode=mode, allowed=names, allows_several=several)
-        case mode:
-            return chosen(tools, mode=mode or "auto", allows_several=several)

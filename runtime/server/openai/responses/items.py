@@ -1,16 +1,16 @@
-"""The input items of a response, and the conversation that a chat template is given."""
+"""The input items of a response, as clients write them. The conversation that they are: `conversation`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from runtime.protocol.requests import Message
-from runtime.server.openai.parts import MediaPart, RefusalPart, TextPart, text_of
-from runtime.server.openai.tools import parsed_arguments
+from runtime.server.openai.parts import MediaPart, RefusalPart, TextPart
 from runtime.server.request_body import RequestBody
+
+Id = Annotated[str, Field(min_length=1)]
 
 
 class ItemText(TextPart):
@@ -40,24 +40,54 @@ class CallItem(RequestBody):
     """A call that a model made."""
 
     type: Literal["function_call"]
-    call_id: Annotated[str, Field(min_length=1)]
-    name: Annotated[str, Field(min_length=1)]
+    call_id: Id
+    name: Id
+    namespace: str | None = None
     arguments: str
     """A JSON object, as text."""
+
+
+class CustomCallItem(RequestBody):
+    """The same of a custom tool."""
+
+    type: Literal["custom_tool_call"]
+    call_id: Id
+    name: Id
+    namespace: str | None = None
+    input: str
+
+
+class ActionItem(RequestBody):
+    """A call of one of the tools that have items of their own, made by another model."""
+
+    type: Literal["local_shell_call", "shell_call", "apply_patch_call"]
+    call_id: Id | None = None
+    action: dict[str, Any] | None = None
+    operation: dict[str, Any] | None = None
 
 
 class CallOutputItem(RequestBody):
     """What a tool gave back."""
 
-    type: Literal["function_call_output"]
-    call_id: Annotated[str, Field(min_length=1)]
+    type: Literal["function_call_output", "custom_tool_call_output"]
+    call_id: Id
     output: Content
+
+
+class ActionOutputItem(RequestBody):
+    """What came of an action."""
+
+    type: Literal["local_shell_call_output", "shell_call_output", "apply_patch_call_output"]
+    call_id: Id | None = None
+    id: str | None = None
+    """The call's, where there is no `call_id`."""
+    output: Any = None
 
 
 class ReasoningText(RequestBody):
     """A part of what a model thought."""
 
-    type: Literal["summary_text", "reasoning_text"]
+    type: str
     text: str
 
 
@@ -73,61 +103,48 @@ class ReasoningItem(RequestBody):
         return "\n".join(part.text for part in self.content or self.summary or ())
 
 
-def _kind(item: Any) -> Any:
+class ItemReference(RequestBody):
+    """An item of an earlier response, by its id; its type may be left out."""
+
+    type: Literal["item_reference"] | None = None
+    id: Id
+
+
+class OtherItem(RequestBody):
+    """What nothing here makes of, and that clients send back from elsewhere: a web search, a picture, a compaction."""
+
+    type: str
+
+
+_KINDS = {
+    "message": "message",
+    "function_call": "call",
+    "custom_tool_call": "custom call",
+    "function_call_output": "output",
+    "custom_tool_call_output": "output",
+    "reasoning": "reasoning",
+    "item_reference": "reference",
+    **dict.fromkeys(("local_shell_call", "shell_call", "apply_patch_call"), "action"),
+    **dict.fromkeys(("local_shell_call_output", "shell_call_output", "apply_patch_call_output"), "action output"),
+}
+
+
+def _kind(item: Any) -> str:
+    if isinstance(item, ItemReference) or (isinstance(item, Mapping) and not item.keys() - {"id"}):
+        return "reference"
     kind = item.get("type") if isinstance(item, Mapping) else getattr(item, "type", None)
-    return "message" if kind is None else kind
+    return "message" if kind is None else _KINDS.get(str(kind), "other")
 
 
 AnyItem = Annotated[
     Annotated[MessageItem, Tag("message")]
-    | Annotated[CallItem, Tag("function_call")]
-    | Annotated[CallOutputItem, Tag("function_call_output")]
-    | Annotated[ReasoningItem, Tag("reasoning")],
+    | Annotated[CallItem, Tag("call")]
+    | Annotated[CustomCallItem, Tag("custom call")]
+    | Annotated[CallOutputItem, Tag("output")]
+    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[ActionItem, Tag("action")]
+    | Annotated[ActionOutputItem, Tag("action output")]
+    | Annotated[ItemReference, Tag("reference")]
+    | Annotated[OtherItem, Tag("other")],
     Discriminator(_kind),
 ]
-
-
-def conversation(instructions: str | None, items: str | Sequence[AnyItem]) -> tuple[Message, ...]:
-    """The items as messages. What the assistant thought, said and called in one go becomes one message.
-
-    Raises:
-        InvalidRequest: a call whose arguments are no JSON object.
-        NotSupported: a part that is no text.
-    """
-    messages: list[dict[str, Any]] = []
-    if instructions:
-        messages.append({"role": "system", "content": instructions})
-    if isinstance(items, str):
-        return (*messages, {"role": "user", "content": items})
-    names: dict[str, str] = {}
-    for number, item in enumerate(items):
-        place = f"input[{number}]"
-        match item:
-            case MessageItem(role="assistant"):
-                turn = _open_turn(messages, begins=bool(messages and messages[-1]["content"]))
-                turn["content"] += text_of(item.content, f"{place}.content")
-            case MessageItem():
-                role = "system" if item.role == "developer" else item.role
-                messages.append({"role": role, "content": text_of(item.content, f"{place}.content")})
-            case ReasoningItem():
-                _open_turn(messages, begins=True)["reasoning_content"] = item.text()
-            case CallItem():
-                function = {"name": item.name, "arguments": parsed_arguments(item.arguments, f"{place}.arguments")}
-                call = {"id": item.call_id, "type": "function", "function": function}
-                _open_turn(messages).setdefault("tool_calls", []).append(call)
-                names[item.call_id] = item.name
-            case CallOutputItem():
-                result = {
-                    "role": "tool",
-                    "tool_call_id": item.call_id,
-                    "content": text_of(item.output, f"{place}.output"),
-                }
-                messages.append(result | ({"name": names[item.call_id]} if item.call_id in names else {}))
-    return tuple(messages)
-
-
-def _open_turn(messages: list[dict[str, Any]], *, begins: bool = False) -> dict[str, Any]:
-    """The assistant's message that is being put together."""
-    if begins or not messages or messages[-1]["role"] != "assistant":
-        messages.append({"role": "assistant", "content": ""})
-    return messages[-1]

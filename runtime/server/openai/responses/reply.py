@@ -9,8 +9,8 @@ from typing import Any
 from runtime.protocol.answers import Answer
 from runtime.protocol.events import Chunk, Ending, ToolCall
 from runtime.server.failures import HttpFailure
-from runtime.server.ids import call_id, new_id
-from runtime.server.openai.replies import arguments_text, score_reply
+from runtime.server.ids import new_id
+from runtime.server.openai.replies import score_reply
 from runtime.server.openai.responses.body import ResponseBody
 
 Event = dict[str, Any]
@@ -23,6 +23,7 @@ class ResponseEvents:
     def __init__(self, body: ResponseBody, response_id: str) -> None:
         """Nothing has come yet."""
         self.response = _empty(body, response_id)
+        self._tools = body.callable_tools()
         self._answer = Answer()
         self._sequence = 0
         self._item: dict[str, Any] | None = None
@@ -112,14 +113,15 @@ class ResponseEvents:
         self._item, self._parts, self._scores = None, [], []
 
     def _call(self, call: ToolCall) -> Iterator[Event]:
-        arguments = arguments_text(call)
-        item = {"id": new_id("fc_"), "type": "function_call", "call_id": call_id(), "name": call.name}
+        item = self._tools.item(call)
+        of, told = ("custom_tool_call_input", "input") if "input" in item else ("function_call_arguments", "arguments")
         where = {"output_index": self._index(), "item_id": item["id"]}
-        begun = {**item, "status": "in_progress", "arguments": ""}
+        named = {} if told == "input" else {"name": item["name"]}
+        begun = {**item, "status": "in_progress", told: ""}
         yield self._event("response.output_item.added", output_index=self._index(), item=begun)
-        yield self._event("response.function_call_arguments.delta", **where, delta=arguments)
-        yield self._event("response.function_call_arguments.done", **where, name=call.name, arguments=arguments)
-        yield from self._done({**item, "status": "completed", "arguments": arguments})
+        yield self._event(f"response.{of}.delta", **where, delta=item[told])
+        yield self._event(f"response.{of}.done", **where, **named, **{told: item[told]})
+        yield from self._done({**item, "status": "completed"})
 
     def _done(self, item: dict[str, Any]) -> Iterator[Event]:
         yield self._event("response.output_item.done", output_index=self._index(), item=item)

@@ -158,7 +158,7 @@ def test_settings_of_a_response() -> None:
         ({"previous_response_id": "resp_1"}, "no response is kept"),
         ({"conversation": {"id": "c"}}, "no conversation is kept"),
         ({"background": True}, "background"),
-        ({"tools": [{"type": "web_search"}]}, "function"),
+        ({"tools": [{"type": "function"}]}, "name"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "images"),
         ({"input": []}, "at least 1"),

@@ -1,0 +1,159 @@
+"""The tools that a model may call for a response: namespaces are flattened, and calls get their clients' names back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtime.protocol.events import ToolCall
+from runtime.protocol.requests import ToolChoice
+from runtime.server.failures import InvalidRequest, NotSupported
+from runtime.server.ids import call_id, new_id
+from runtime.server.openai.replies import arguments_text
+from runtime.server.openai.responses.tools import (
+    AllowedToolsChoice,
+    AnyTool,
+    AnyToolChoice,
+    CustomTool,
+    FunctionTool,
+    GrammarText,
+    HostedTool,
+    NamedChoice,
+    NamespaceTool,
+)
+from runtime.server.tool_choice import TemplateTool, chosen, template_tool
+
+INPUT = "input"
+"""The one argument of a custom tool, as models are told of it."""
+
+
+def flat_name(namespace: str | None, name: str) -> str:
+    """The model's name of a tool in a namespace: `mcp__weather__get` is `get` of `mcp__weather`."""
+    return f"{namespace.removesuffix('__')}__{name}" if namespace else name
+
+
+@dataclass(frozen=True, slots=True)
+class CallableTool:
+    """One of them."""
+
+    tool: FunctionTool | CustomTool
+    namespace: str | None
+    place: str
+    """Where it stands in the request."""
+
+    @property
+    def name(self) -> str:
+        """The model's name of it."""
+        return flat_name(self.namespace, self.tool.name)
+
+    def as_template_tool(self) -> TemplateTool:
+        """As chat templates know it."""
+        if isinstance(self.tool, FunctionTool):
+            return template_tool(self.name, self.tool.description, self.tool.parameters)
+        told = {"type": "string", **_told(self.tool)}
+        parameters = {"type": "object", "properties": {INPUT: told}, "required": [INPUT], "additionalProperties": False}
+        return template_tool(self.name, self.tool.description, parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class CallableTools:
+    """All of them, by the model's name."""
+
+    by_name: Mapping[str, CallableTool] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tools: Sequence[AnyTool]) -> CallableTools:
+        """Those that somebody here can run: the client. Hosted tools are left out.
+
+        Raises:
+            InvalidRequest: two have the same name.
+        """
+        by_name: dict[str, CallableTool] = {}
+        for each in _flattened(tools):
+            if each.name in by_name:
+                raise InvalidRequest(f"two tools are named `{each.name}`", where=each.place)
+            by_name[each.name] = each
+        return cls(by_name)
+
+    def chosen(
+        self, choice: AnyToolChoice | None, *, allows_several: bool
+    ) -> tuple[tuple[TemplateTool, ...], ToolChoice]:
+        """What the model is told of, and the choice among it.
+
+        Raises:
+            InvalidRequest: a name that no tool has, or a call is asked for and there are no tools.
+            NotSupported: a hosted tool is to be used.
+        """
+        tools = [each.as_template_tool() for each in self.by_name.values()]
+        match choice:
+            case NamedChoice(name=name, namespace=namespace):
+                named = self._model_name(name, namespace)
+                return chosen(tools, mode="required", name=named, allows_several=allows_several)
+            case AllowedToolsChoice(mode=mode, tools=some):
+                names = []
+                for each in some:
+                    if isinstance(each, HostedTool):
+                        raise _hosted(each)
+                    names.append(self._model_name(each.tool_name("tool_choice"), each.namespace))
+                return chosen(tools, mode=mode, allowed=names, allows_several=allows_several)
+            case HostedTool():
+                raise _hosted(choice)
+            case mode:
+                return chosen(tools, mode=mode or "auto", allows_several=allows_several)
+
+    def text_grammars(self) -> dict[str, str]:
+        """The Lark grammars of custom tools that have one."""
+        formats = {name: getattr(each.tool, "format", None) for name, each in self.by_name.items()}
+        return {name: each.lark() for name, each in formats.items() if isinstance(each, GrammarText)}
+
+    def item(self, call: ToolCall) -> dict[str, Any]:
+        """A call as an item of the response, in its client's words."""
+        called = self.by_name.get(self._model_name(call.name, None))
+        name = called.tool.name if called else call.name
+        namespace = {"namespace": called.namespace} if called and called.namespace else {}
+        if called and isinstance(called.tool, CustomTool):
+            kind = {"id": new_id("ctc_"), "type": "custom_tool_call"}
+            return {**kind, "call_id": call_id(), "name": name, **namespace, "input": _input(call)}
+        kind = {"id": new_id("fc_"), "type": "function_call"}
+        return {**kind, "call_id": call_id(), "name": name, **namespace, "arguments": arguments_text(call)}
+
+    def _model_name(self, name: str, namespace: str | None) -> str:
+        """The model's name of the tool that a choice names, by the model's name or by the only one of that name."""
+        if namespace is not None or name in self.by_name:
+            return flat_name(namespace, name)
+        same = [flat for flat, each in self.by_name.items() if each.tool.name == name]
+        return same[0] if len(same) == 1 else name
+
+
+def _flattened(tools: Sequence[AnyTool]) -> Iterator[CallableTool]:
+    for number, tool in enumerate(tools):
+        place = f"tools[{number}]"
+        match tool:
+            case NamespaceTool(name=namespace, tools=inner):
+                for inner_number, each in enumerate(inner):
+                    yield CallableTool(each, namespace, f"{place}.tools[{inner_number}]")
+            case FunctionTool() | CustomTool():
+                yield CallableTool(tool, None, place)
+
+
+def _told(tool: CustomTool) -> dict[str, str]:
+    """What a model is told of the text."""
+    if not isinstance(tool.format, GrammarText):
+        return {}
+    syntax = "Lark grammar" if tool.format.syntax == "lark" else "regular expression"
+    return {"description": f"A text of this {syntax}:\n{tool.format.definition}"}
+
+
+def _input(call: ToolCall) -> str:
+    """The text of a call, also where a model has called its argument something else."""
+    texts = [value for value in (call.arguments.get(INPUT), *call.arguments.values()) if isinstance(value, str)]
+    return texts[0] if texts else arguments_text(call)
+
+
+def _hosted(tool: HostedTool) -> NotSupported:
+    return NotSupported(
+        f"this server does not run `{tool.type}`",
+        where="tool_choice",
+        hint="choose a function or a custom tool, or none; hosted tools are passed over then",
+    )

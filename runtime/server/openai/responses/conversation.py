@@ -1,0 +1,96 @@
+"""The input items of a response as the conversation that a chat template is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runtime.protocol.requests import Message
+from runtime.server.failures import InvalidRequest
+from runtime.server.openai.parts import text_of
+from runtime.server.openai.responses.callable_tools import INPUT, flat_name
+from runtime.server.openai.responses.items import (
+    ActionItem,
+    ActionOutputItem,
+    AnyItem,
+    CallItem,
+    CallOutputItem,
+    CustomCallItem,
+    ItemReference,
+    MessageItem,
+    ReasoningItem,
+)
+from runtime.server.openai.tools import parsed_arguments
+
+
+def conversation(instructions: str | None, items: str | Sequence[AnyItem]) -> tuple[Message, ...]:
+    """The items as messages. What the assistant thought, said and called in one go becomes one message.
+
+    Items that mean nothing here are passed over: clients send back whatever another server once gave them.
+
+    Raises:
+        InvalidRequest: a call whose arguments are no JSON object, or nothing is left of the input.
+        NotSupported: a part that is no text.
+    """
+    told = _Conversation()
+    if instructions:
+        told.messages.append({"role": "system", "content": instructions})
+    if isinstance(items, str):
+        return (*told.messages, {"role": "user", "content": items})
+    for number, item in enumerate(items):
+        told.add(item, f"input[{number}]")
+    if not told.messages:
+        raise InvalidRequest("there is no message in the input", where="input")
+    return tuple(told.messages)
+
+
+class _Conversation:
+    """The messages so far."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self._names: dict[str, str] = {}
+
+    def add(self, item: AnyItem, place: str) -> None:
+        """The next item, which stands at that place."""
+        match item:
+            case MessageItem(role="assistant"):
+                turn = self._open_turn(begins=bool(self.messages and self.messages[-1]["content"]))
+                turn["content"] += text_of(item.content, f"{place}.content")
+            case MessageItem():
+                role = "system" if item.role == "developer" else item.role
+                self.messages.append({"role": role, "content": text_of(item.content, f"{place}.content")})
+            case ReasoningItem():
+                if thought := item.text():
+                    self._open_turn(begins=True)["reasoning_content"] = thought
+            case CallItem():
+                arguments = parsed_arguments(item.arguments, f"{place}.arguments")
+                self._call(item.call_id, flat_name(item.namespace, item.name), arguments)
+            case CustomCallItem():
+                self._call(item.call_id, flat_name(item.namespace, item.name), {INPUT: item.input})
+            case ActionItem():
+                self._call(item.call_id or "", item.type.removesuffix("_call"), item.action or item.operation or {})
+            case CallOutputItem():
+                self._output(item.call_id, text_of(item.output, f"{place}.output"))
+            case ItemReference():
+                raise InvalidRequest("no item_reference can be followed: send the items themselves", where=place)
+            case ActionOutputItem():
+                told = item.output if isinstance(item.output, str) else json.dumps(item.output, ensure_ascii=False)
+                self._output(item.call_id or item.id or "", told)
+
+    def _call(self, call_id: str, name: str, arguments: Mapping[str, Any]) -> None:
+        function = {"name": name, "arguments": arguments}
+        call = {"id": call_id, "type": "function", "function": function}
+        self._open_turn().setdefault("tool_calls", []).append(call)
+        self._names[call_id] = name
+
+    def _output(self, call_id: str, text: str) -> None:
+        result = {"role": "tool", "tool_call_id": call_id, "content": text}
+        self.messages.append(result | ({"name": self._names[call_id]} if call_id in self._names else {}))
+
+    def _open_turn(self, *, begins: bool = False) -> dict[str, Any]:
+        """The assistant's message that is being put together."""
+        if begins or not self.messages or self.messages[-1]["role"] != "assistant":
+            self.messages.append({"role": "assistant", "content": ""})
+        return self.messages[-1]

@@ -1,0 +1,121 @@
+"""The tools of a response, and the choice among them, as clients write them. What a model is told: `callable_tools`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+from runtime.server.openai.tools import Allowed, Function, FunctionName
+from runtime.server.request_body import RequestBody
+from runtime.server.tool_choice import Mode
+
+
+class FunctionTool(Function):
+    """A function; this server calls none itself."""
+
+    type: Literal["function"]
+    strict: bool | None = None
+
+
+class FreeText(RequestBody):
+    """Any text."""
+
+    type: Literal["text"]
+
+
+class GrammarText(RequestBody):
+    """A text that keeps to a grammar."""
+
+    type: Literal["grammar"]
+    syntax: Literal["lark", "regex"]
+    definition: Annotated[str, Field(min_length=1)]
+
+    def lark(self) -> str:
+        """The grammar, whichever syntax it was given in."""
+        return self.definition if self.syntax == "lark" else _lark_of_regex(self.definition)
+
+
+class CustomTool(RequestBody):
+    """A tool that takes one text in place of arguments."""
+
+    type: Literal["custom"]
+    name: FunctionName
+    description: str | None = None
+    format: Annotated[FreeText | GrammarText, Field(discriminator="type")] | None = None
+
+
+class NamespaceTool(RequestBody):
+    """A group of tools. Codex sends those of every MCP server so."""
+
+    type: Literal["namespace"]
+    name: FunctionName
+    description: str | None = None
+    tools: list[Annotated[FunctionTool | CustomTool, Field(discriminator="type")]]
+
+
+class HostedTool(RequestBody):
+    """A tool that OpenAI's servers run, as `web_search`, or that has items of its own. No model here is told of it."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+
+
+def _kind_of_tool(tool: Any) -> str:
+    kind = tool.get("type") if isinstance(tool, Mapping) else getattr(tool, "type", None)
+    return kind if kind in ("function", "custom", "namespace") else "hosted"
+
+
+AnyTool = Annotated[
+    Annotated[FunctionTool, Tag("function")]
+    | Annotated[CustomTool, Tag("custom")]
+    | Annotated[NamespaceTool, Tag("namespace")]
+    | Annotated[HostedTool, Tag("hosted")],
+    Discriminator(_kind_of_tool),
+]
+
+
+class NamedChoice(RequestBody):
+    """The one tool that has to be called."""
+
+    type: Literal["function", "custom"]
+    name: FunctionName
+    namespace: str | None = None
+
+
+class AllowedToolsChoice(RequestBody):
+    """A choice among some of the tools."""
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: list[
+        Annotated[
+            Annotated[Allowed, Tag("function")] | Annotated[HostedTool, Tag("hosted")],
+            Discriminator(lambda tool: "hosted" if _kind_of_tool(tool) in ("hosted", "namespace") else "function"),
+        ]
+    ]
+
+
+def _kind_of_choice(choice: Any) -> str:
+    if isinstance(choice, str):
+        return "mode"
+    kind = choice.get("type") if isinstance(choice, Mapping) else getattr(choice, "type", None)
+    return {"function": "named", "custom": "named", "allowed_tools": "allowed"}.get(str(kind), "hosted")
+
+
+AnyToolChoice = Annotated[
+    Annotated[Mode, Tag("mode")]
+    | Annotated[NamedChoice, Tag("named")]
+    | Annotated[AllowedToolsChoice, Tag("allowed")]
+    | Annotated[HostedTool, Tag("hosted")],
+    Discriminator(_kind_of_choice),
+]
+
+
+def _lark_of_regex(pattern: str) -> str:
+    """A Lark grammar of the texts that match a regular expression as a whole."""
+    body = re.sub(r"(?<!\\)/", r"\\/", pattern.removeprefix("^"))
+    body = body[:-1] if body.endswith("$") and not body.endswith("\\$") else body
+    return f"start: /{body}/"
