@@ -33,7 +33,7 @@ from runtime.rendering.messages import (
 from runtime.rendering.trial import try_splitting
 
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024
-"""Of address space, where the system keeps to that (Linux)."""
+"""Of address space, where the system keeps to that (Linux), and the user has set no less."""
 _TIMES_TO_THE_END = 1.5
 
 
@@ -88,8 +88,8 @@ def _timed(limits: Limits) -> Iterator[None]:
 
 
 def _limit_memory() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
+    given, most = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = MEMORY_BYTES if given == resource.RLIM_INFINITY else min(MEMORY_BYTES, given)
     try:
         resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
     except (OSError, ValueError):  # macOS takes no limit that is below what is mapped already

@@ -13,7 +13,7 @@ BOMBS: Mapping[str, str] = {
     "wordwrap of a long word": "{{ ('a' * 400000) | wordwrap(1) }}",
     "wordwrap of many words": "{{ ('a ' * 4000000) | wordwrap(2) }}",
     "urlize": "{{ (('www.' * 20000) ~ ' ') * 100 | int | urlize }}{{ ('a@' * 400000) | urlize }}",
-    "urlize of brackets": "{{ ('(' * 400000) | urlize }}",
+    "urlize of brackets": "{{ ('(' * 4000000) | urlize }}",
     "title in a loop": _LONG + "{% for i in range(9999) %}{% set x = long | title %}{% endfor %}",
     "upper in a loop": _LONG + "{% for i in range(99999) %}{% set x = long | upper %}{% endfor %}",
     "capitalize in a loop": _LONG + "{% for i in range(99999) %}{% set x = long.capitalize() %}{% endfor %}",
