@@ -71,12 +71,10 @@ class Renderers:
             renderer.forsake()
 
     def _take(self) -> Renderer:
-        with self._lock:
-            while self._idle:
-                renderer = self._idle.pop()
-                if renderer.alive:
-                    return renderer
-                self._bury(renderer)
+        while (standing := self._next()) is not None:
+            if standing.alive:
+                return standing
+            self._bury(standing)
         renderer = Renderer()
         with self._lock:
             self._all.add(renderer)
@@ -89,8 +87,13 @@ class Renderers:
                 return
         self._bury(renderer)
 
+    def _next(self) -> Renderer | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
     def _bury(self, renderer: Renderer) -> None:
-        self._all.discard(renderer)
+        with self._lock:
+            self._all.discard(renderer)
         renderer.close()
 
 
