@@ -124,6 +124,8 @@ class ServeForm(BaseModel):
     """Models in memory at once; 0 is three."""
     max_queue: int = Field(512, ge=1)
     """Requests that may wait for loads."""
+    max_transfers: int = Field(16, ge=1)
+    """Pulls, pushes and builds at once; more are answered with 503."""
     memory: Size = 0
     """Bytes for all models together; 0 takes four fifths of what the machine has left."""
     context_length: int = Field(0, ge=0)

@@ -53,6 +53,7 @@ class Configuration:
             body_seconds=form.body_seconds,
             body_bytes_per_second=form.body_rate,
             grace_seconds=form.grace_seconds,
+            max_transfers=form.max_transfers,
             origins=form.origins,
             hosts=form.hosts,
             asks_for_key=self.asks_for_key,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from registry import cancellation
 from registry.artifact.modelpack import tag_descriptor
 from registry.artifact.reader import Artifact
 from registry.artifact.versions import moves
@@ -35,13 +36,14 @@ _PROGRAM = "from mlxbuild.cli.main import main; main()"
 _ERROR = re.compile(r"error\[([a-z0-9-]+)\]: (.*)")
 _KINDS = {2: Kind.USER, 4: Kind.USER, 5: Kind.INFRASTRUCTURE, 6: Kind.ENVIRONMENT, 7: Kind.USER, 10: Kind.TRUST}
 _POLL_SECONDS = 0.2
+_ENDING_SECONDS = 5.0
+"""For a build that is not wanted any more to leave everything in order."""
 _LEFT_OUT = ("MLXBUILD_PROGRESS", "MLXBUILD_VERBOSE", "GITHUB_ACTIONS", "CI")
 """Manners for people and pipelines; a recipe that comes over HTTP has no lock yet, and in CI none would be made."""
 _FENCED = {"OLLAMA_MODELS": os.devnull}
 """Nor may it read what Ollama keeps for the people of this machine: its registry is asked."""
 
 Observe = Callable[[str], None]
-Checkpoint = Callable[[], None]
 
 
 class UnusableFiles(UserError):
@@ -56,17 +58,17 @@ class ProcessBuilder:
 
     store: Store
 
-    def build(self, order: BuildOrder, observe: Observe, checkpoint: Checkpoint) -> Digest:
+    def build(self, order: BuildOrder, observe: Observe) -> Digest:
         """See `Builder.build`."""
         work = self.store.home.cache / "work"
         work.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="create-", dir=work))
         try:
             (folder / ".git").mkdir()  # a fence: what recipes name must lie in this folder, whatever is around it
-            recipe = self._recipe(order, folder, observe, checkpoint)
+            recipe = self._recipe(order, folder, observe)
             (folder / "ModelSpec.yaml").unlink(missing_ok=True)
             (folder / "ModelSpec.yaml").write_text(recipe, encoding="utf-8")
-            digest = _create(self.store, folder, observe, checkpoint, has_gates=order.spec is not None)
+            digest = _create(self.store, folder, observe, has_gates=order.spec is not None)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if order.name is not None:
@@ -77,7 +79,7 @@ class ProcessBuilder:
             self.store.tags.set({name: tag_descriptor(Blob(digest, self.store.size(digest)))})
         return digest
 
-    def _recipe(self, order: BuildOrder, folder: Path, observe: Observe, checkpoint: Checkpoint) -> str:
+    def _recipe(self, order: BuildOrder, folder: Path, observe: Observe) -> str:
         from toolchain.interchange.from_create import (
             ADAPTER_FOLDER,
             FILES_FOLDER,
@@ -96,7 +98,7 @@ class ProcessBuilder:
         if order.files:
             base = base_of_files(order.files)
         else:
-            base, parent = self._base(str(order.fields["from"]), observe, checkpoint)
+            base, parent = self._base(str(order.fields["from"]), observe)
         name = order.name.repository.rpartition("/")[2]
         drafted = recipe_from_fields(name, base, order.fields, parent=parent, has_adapter=bool(order.adapters))
         for path, text in drafted.files.items():
@@ -117,7 +119,7 @@ class ProcessBuilder:
             except OSError as error:
                 raise UnusableFiles(f"`{path[:80]}` cannot be laid out: {error.strerror}") from None
 
-    def _base(self, name: str, observe: Observe, checkpoint: Checkpoint) -> tuple[dict[str, str], dict[str, Any]]:
+    def _base(self, name: str, observe: Observe) -> tuple[dict[str, str], dict[str, Any]]:
         """Where a model comes from, as a recipe says it, and its defaults; pulled where the store has it not."""
         from toolchain.interchange.from_modelfile import HUB_NAME
         from toolchain.spec.ollama_name import DEFAULT_HOST
@@ -129,14 +131,14 @@ class ProcessBuilder:
         try:
             reference, digest = find_model(self.store, name)
         except UnknownReference:
-            digest = self._pulled(name, observe, checkpoint)
+            digest = self._pulled(name, observe)
             reference = parse_name(name)
         artifact = Artifact.open(self.store, digest)
         parent = json.loads(artifact.read(DEFAULTS_FILE)) if artifact.file(DEFAULTS_FILE) else {}
         observe(f"using existing layer {digest}")
         return {"from": str(reference)}, parent
 
-    def _pulled(self, name: str, observe: Observe, checkpoint: Checkpoint) -> Digest:
+    def _pulled(self, name: str, observe: Observe) -> Digest:
         from registry.exchange.pull import pull
         from registry.remote.settings import Settings
         from registry.store.leases import shared
@@ -144,7 +146,7 @@ class ProcessBuilder:
         observe(f"pulling {name}")
         with shared(self.store.home):
             settings = Settings.load(self.store.home)
-            return pull(self.store, parse_name(name), settings=settings, observe=lambda event: checkpoint()).digest
+            return pull(self.store, parse_name(name), settings=settings).digest
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -154,7 +156,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _create(store: Store, folder: Path, observe: Observe, checkpoint: Checkpoint, *, has_gates: bool) -> Digest:
+def _create(store: Store, folder: Path, observe: Observe, *, has_gates: bool) -> Digest:
     """Build a folder's recipe; the first artifact's digest."""
     gates = "--gates" if has_gates else "--no-gates"
     options = [gates, "--portable", "--json", "--progress", "plain"]  # portable: it reads no file of its host
@@ -180,7 +182,7 @@ def _create(store: Store, folder: Path, observe: Observe, checkpoint: Checkpoint
     printing.start()
     try:
         while reading.is_alive() or not lines.empty():
-            checkpoint()
+            cancellation.checkpoint()
             with suppress(queue.Empty):
                 told.append(lines.get(timeout=_POLL_SECONDS))
                 if not _is_error(told[-1]):
@@ -188,14 +190,22 @@ def _create(store: Store, folder: Path, observe: Observe, checkpoint: Checkpoint
         code = process.wait()
     finally:
         if process.poll() is None:
-            process.terminate()
-            process.wait()
+            _end(process)
         printing.join()
         process.stdout.close()
         process.stderr.close()
     if code:
         raise as_error(_failure(told, code, folder))
     return Digest.parse(json.loads(out[0])["artifacts"][0]["digest"])
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _read(stream: IO[str], out: list[str]) -> None:

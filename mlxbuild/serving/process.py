@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,9 +25,12 @@ from runtime.server.names import find_model
 from runtime.server.operations.logs import FILE_NAME, log_to
 from runtime.server.serving import serve
 
+ENDING_SECONDS = 10.0
+"""Beyond the grace of running answers: for last words of streams, and for transfers, builds and runners to end."""
+
 
 async def run(home: Home, configuration: Configuration, listening: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; a second one ends the process at once."""
+    """Serve until SIGTERM or SIGINT; a second one ends the process at once, as does its grace when it has passed."""
     form = configuration.form
     destination = home.logs / FILE_NAME if form.log == "file" else None
     log_to(destination, level=form.log_level, file_bytes=form.log_bytes, files=form.log_files)
@@ -38,7 +42,7 @@ async def run(home: Home, configuration: Configuration, listening: socket.socket
     )
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, _end, stop, number)
+        asyncio.get_running_loop().add_signal_handler(number, _end, stop, number, form.grace_seconds + ENDING_SECONDS)
     garbage.look_as_usual()
     preloading = asyncio.create_task(_preload(app, form.preload, form.pin))
     try:
@@ -50,10 +54,19 @@ async def run(home: Home, configuration: Configuration, listening: socket.socket
         log.info("stopped")
 
 
-def _end(stop: asyncio.Event, number: signal.Signals) -> None:
+def _end(stop: asyncio.Event, number: signal.Signals, seconds: float) -> None:
     if stop.is_set():
         os._exit(128 + number)
     stop.set()
+    last = threading.Timer(seconds, _leave, (number, seconds))
+    last.daemon = True
+    last.start()
+
+
+def _leave(number: signal.Signals, seconds: float) -> None:
+    """End with whatever does not: threads cannot be ended otherwise. Runners end when they notice."""
+    log.error("left", reason=f"not everything had ended within {seconds:g} seconds")
+    os._exit(128 + number)
 
 
 async def _preload(app: Sanic[Any, Any], names: Iterable[str], pinned: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Thread
 
+from registry import cancellation
 from registry.artifact.manifest import Manifest
 from registry.artifact.media_types import FILE_PATH, TITLE
 from registry.digest import Blob
@@ -64,23 +65,21 @@ def evidence_name(referrer: Manifest) -> str:
 
 
 def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Observe, jobs: int) -> Amount:
-    """Move blobs in `jobs` threads. After a failure the others are stopped where they are.
-
-    An interruption is not kept waiting by a registry that is silent: the threads end when they notice.
+    """Move blobs in `jobs` threads. After a failure or an interruption the others are stopped where they are, also
+    where they wait for a registry.
 
     Raises:
         What the first failing move raised.
     """
     ordered = sorted(items, key=lambda item: (-item.blob.size_bytes, item.blob.digest))
     observe(ExchangeBegan(title, len(ordered), sum(item.blob.size_bytes for item in ordered)))
-    waiting, stopped = deque(ordered), Flag()
+    waiting, stopped, check = deque(ordered), Flag(), cancellation.current()
     amounts: list[Amount] = []
     failures: list[BaseException] = []
 
     def one(item: NamedBlob) -> Amount:
         def advance(count: int) -> None:
-            if stopped.is_set():
-                raise _Stopped
+            cancellation.checkpoint()
             if count:
                 observe(BlobAdvanced(item, count))
 
@@ -89,6 +88,7 @@ def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Obs
         return _amount(item.blob, way, moved_bytes)
 
     def work() -> None:
+        cancellation.begin_thread(stopped, check)
         while not stopped.is_set():
             try:
                 item = waiting.popleft()
@@ -96,7 +96,7 @@ def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Obs
                 return
             try:
                 amounts.append(one(item))
-            except _Stopped:
+            except cancellation.Cancelled:
                 return
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
                 failures.append(error)
@@ -108,7 +108,9 @@ def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Obs
         thread.start()
     try:
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                cancellation.checkpoint()
+                thread.join(cancellation.POLL_SECONDS)
     except BaseException:
         stopped.set()
         raise
@@ -116,10 +118,6 @@ def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Obs
         raise failures[0]
     observe(ExchangeEnded(title))
     return sum(amounts, Amount())
-
-
-class _Stopped(Exception):
-    """Another blob failed, so this one is of no use."""
 
 
 def _amount(blob: Blob, way: Way, moved_bytes: int) -> Amount:

@@ -60,9 +60,15 @@ class FilePart:
             yield piece
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, at most `size`."""
+        """The next bytes, at most `size`.
+
+        Raises:
+            TransferCorrupt: the file has become shorter meanwhile.
+        """
         left = self._end - self._position
         piece = os.pread(self._descriptor, left if size < 0 else min(size, left), self._position)
+        if left and size and not piece:  # else the registry would wait for the rest
+            raise TransferCorrupt("the file became shorter while it was sent", hint="build or pull again what it is of")
         self._position += len(piece)
         self._sent.advance(len(piece))
         return piece

@@ -26,11 +26,12 @@ It may raise to give a transfer up: what was fetched is kept for the next one.
 class Remote:
     """A repository on a registry. Safe for many threads at once; memory does not grow with the size of blobs.
 
-    Every request has time limits; connection errors, 408, 429 and 5xx are tried again with the pause that the
-    registry asks for; 401 gets a new token once a request; credentials go to no other host.
+    Every request has time limits (`watch`), and ends where its thread is cancelled; connection errors, 408, 429 and 5xx
+    are tried again with the pause that the registry asks for; 401 gets a new token once a request; credentials go to no
+    other host.
 
     All methods raise, besides what they name:
-        RegistryUnreachable, RegistryBusy: no use of waiting longer.
+        RegistryUnreachable, RegistryTooSlow, RegistryBusy: no use of waiting longer.
         RegistryRefused: this user may not do that.
         RegistryFailure: an answer that makes no sense.
     """
@@ -179,6 +180,7 @@ class Remote:
 
         Raises:
             BlobMissing: the store does not hold it.
+            BlobCorrupt: the store's file has another size; nothing is sent.
             TransferCorrupt: the registry says that the bytes have another digest.
         """
         return upload.send(self._transport, blob, store, progress)

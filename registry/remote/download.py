@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from registry.digest import Blob, Digest
+from registry.remote.attempts import Attempts
 from registry.remote.errors import RegistryFailure, RegistryUnreachable, TransferCorrupt
 from registry.remote.partial import PIECE_BYTES, Partial
 from registry.remote.transport import Transport
@@ -57,11 +58,10 @@ def read_range(transport: Transport, blob: Blob, begin: int, size_bytes: int) ->
 
 
 def _complete(transport: Transport, partial: Partial) -> None:
-    """Fetch until all bytes are there and right. Every attempt has to come further than all before it, or counts as
-    fruitless, so that a registry that always stops at the same byte ends the fetch."""
+    """Fetch until all bytes are there and right."""
     where = f"{transport.endpoint.name}@{partial.blob.digest}"
-    corrupt = fruitless = 0
-    furthest = partial.size_bytes
+    attempts = Attempts(transport.settings.attempts, partial.size_bytes)
+    corrupt = 0
     in_parts = True
     while True:
         try:
@@ -79,11 +79,7 @@ def _complete(transport: Transport, partial: Partial) -> None:
                 error.hint = "the registry, or something between, gives other bytes than the manifest names"
                 raise
         except RegistryFailure as error:
-            fruitless = 0 if partial.size_bytes > furthest else fruitless + 1
-            furthest = max(furthest, partial.size_bytes)
-            if not error.passing or fruitless >= transport.settings.attempts:
-                raise
-            transport.pause(fruitless + 1, error)
+            attempts.failed(error, partial.size_bytes)
 
 
 def _attempt(transport: Transport, partial: Partial, *, in_parts: bool) -> bool:

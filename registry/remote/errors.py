@@ -50,6 +50,12 @@ class RegistryUnreachable(RegistryFailure):
     code = "registry-unreachable"
 
 
+class RegistryTooSlow(RegistryUnreachable):
+    """A time limit was passed: for a connection, for an answer, or for the bytes of one that comes or is sent."""
+
+    code = "registry-too-slow"
+
+
 class RegistryRefused(RegistryFailure):
     """The registry does not let this user do that (401 or 403)."""
 

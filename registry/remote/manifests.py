@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 from registry.digest import Digest, InvalidDigest
 from registry.remote.answer import Answer, resolved
+from registry.remote.attempts import Attempts
 from registry.remote.errors import ManifestTooLarge, RegistryFailure, TransferCorrupt
 from registry.remote.refusals import failure
 from registry.remote.transport import Transport
@@ -91,7 +91,8 @@ def put(transport: Transport, data: bytes, media_type: str, name: str) -> PutRes
         RemoteBlobUnknown, TransferCorrupt.
     """
     digest = Digest.of_bytes(data)
-    for attempt in itertools.count(1):
+    attempts = Attempts(transport.settings.attempts)
+    while True:
         try:
             answer = transport.request(
                 "PUT",
@@ -103,9 +104,10 @@ def put(transport: Transport, data: bytes, media_type: str, name: str) -> PutRes
             )
             break
         except RegistryFailure as error:
-            if error.registry_code != "DIGEST_INVALID" or attempt >= transport.settings.attempts:
+            if error.registry_code != "DIGEST_INVALID":
                 raise
-            transport.pause(attempt, error)
+            error.passing = True
+            attempts.failed(error)
     told = _told_digest(answer)
     if told is not None and told.algorithm == "sha256" and told != digest:
         raise TransferCorrupt(f"the registry stored {told} in place of {digest}", where=answer.where)

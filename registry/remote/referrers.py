@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from registry import canonical_json
+from registry import cancellation, canonical_json
 from registry.artifact import manifest as manifests
 from registry.artifact.manifest import InvalidManifest, Manifest
 from registry.artifact.media_types import OCI_INDEX
@@ -125,7 +124,8 @@ def _list(remote: Remote, subject: Digest, entries: Sequence[dict[str, Any]]) ->
             return
         changed = {**index, "manifests": [*index["manifests"], *missing]}
         remote.put_manifest(canonical_json.encode(changed), OCI_INDEX, tag)
-        time.sleep(random.uniform(*_PAUSE_SECONDS))  # long enough for a writer who read before us to have written
+        # Long enough for a writer who read before us to have written.
+        cancellation.wait(random.uniform(*_PAUSE_SECONDS))
     raise RegistryFailure(
         "others keep overwriting the list of referrers", where=f"{remote.name}:{tag}", hint="push again"
     )

@@ -14,10 +14,13 @@ from registry.remote.errors import (
     RegistryBusy,
     RegistryFailure,
     RegistryRefused,
+    RegistryTooSlow,
     RegistryUnreachable,
     RemoteBlobUnknown,
     RepositoryUnknown,
 )
+from registry.remote.settings import variable
+from registry.remote.watch import Awaited, Overrun
 
 NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
 
@@ -81,6 +84,17 @@ def unreachable(error: Exception, where: str, host: str) -> RegistryFailure:
         hint=hint,
         passing=not isinstance(error, _NEVER_TRY_AGAIN),
     )
+
+
+def too_slow(overrun: Overrun, where: str) -> RegistryTooSlow:
+    """The error for a time limit that was passed; `where` is the place that was asked."""
+    host = where.partition("//")[2].partition("/")[0]
+    change = "lower" if overrun.is_of_rate else "raise"
+    setting = f"`{overrun.setting}` in config.yaml, or {variable(overrun.setting)}"
+    hint = f"check the network; where it is only slow, {change} {setting}"
+    if overrun.awaited is Awaited.ENCRYPTION:
+        hint += "; list the host under `insecure` if it speaks plain http"
+    return RegistryTooSlow(f"{canonical_host(host)} {overrun.story}", where=where, hint=hint, passing=True)
 
 
 def never_connected(error: RegistryFailure) -> bool:

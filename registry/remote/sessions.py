@@ -41,6 +41,7 @@ def finish(transport: Transport, address: str, blob: Blob, body: Body) -> None:
         allowed=None,
         actions=ACTIONS,
         retry=False,
+        unsettled_bytes=blob.size_bytes,
     )
     if answer.status in (200, 201, 204):
         return

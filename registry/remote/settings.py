@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,13 +15,16 @@ from registry.remote import realms
 from registry.remote.errors import InvalidSettings
 from registry.remote.realms import Realms
 from registry.remote.setting_files import read_settings, texts
+from registry.remote.watch import Limits
 
 FILE_NAME = "config.yaml"
 SERVE_KEY = "serve"
 """The section of the server, which is read elsewhere."""
-_KEYS = ("default_registry", "mirrors", "insecure", "ca", "connect_seconds", "read_seconds", "attempts", "chunk_bytes")
+_NUMBERS = ("connect_seconds", "read_seconds", "least_bytes_per_second", "attempts", "chunk_bytes")
+_KEYS = ("default_registry", "mirrors", "insecure", "ca", *_NUMBERS)
 _CONNECT_SECONDS = 20.0
-_READ_SECONDS = 120.0
+_READ_SECONDS = 60.0
+_LEAST_BYTES_PER_SECOND = 1024.0
 _ATTEMPTS = 6
 _CHUNK_BYTES = 64 * 1024 * 1024
 
@@ -41,19 +45,22 @@ class Settings:
     realms: Realms = field(default_factory=Realms)
     """Which token services may get passwords; from registries.yaml."""
     connect_seconds: float = _CONNECT_SECONDS
-    """For a connection, and for any piece of a body to be taken by the other side."""
+    """For a connection to an address, and again for the beginning of encryption."""
     read_seconds: float = _READ_SECONDS
-    """For the next bytes of an answer."""
+    """For an answer to begin, for its next bytes, and for the next ones of a body to be taken by the other side."""
+    least_bytes_per_second: float = _LEAST_BYTES_PER_SECOND
+    """Of answers and bodies, judged whenever 64 KiB are due."""
     attempts: int = _ATTEMPTS
-    """How often one request is made at most. Of transfers, only attempts that came no further are counted."""
+    """How often one request is made at most; two that passed a time limit are enough. Of transfers, only attempts that
+    came less than 64 KiB further are counted."""
     chunk_bytes: int = _CHUNK_BYTES
     """Larger blobs are sent in chunks of this size, to registries that can take them; an interrupted upload goes on at
     its last chunk."""
 
     @classmethod
     def load(cls, home: Home) -> Settings:
-        """The settings of a home; MLXBUILD_DEFAULT_REGISTRY, MLXBUILD_INSECURE_REGISTRIES (separated by commas) and
-        MLXBUILD_REGISTRY_CA come before the file.
+        """The settings of a home; MLXBUILD_DEFAULT_REGISTRY, MLXBUILD_INSECURE_REGISTRIES (separated by commas),
+        MLXBUILD_REGISTRY_CA and the `variable` of each number come before the file.
 
         Raises:
             InvalidSettings: with the key that is wrong.
@@ -81,9 +88,20 @@ class Settings:
             realms=Realms.load(home.root / realms.FILE_NAME),
             connect_seconds=_number(document, "connect_seconds", _CONNECT_SECONDS, file),
             read_seconds=_number(document, "read_seconds", _READ_SECONDS, file),
+            least_bytes_per_second=_number(document, "least_bytes_per_second", _LEAST_BYTES_PER_SECOND, file),
             attempts=int(_number(document, "attempts", _ATTEMPTS, file)),
             chunk_bytes=int(_number(document, "chunk_bytes", _CHUNK_BYTES, file)),
         )
+
+    @property
+    def limits(self) -> Limits:
+        """The time limits of every request."""
+        return Limits(self.connect_seconds, self.read_seconds, self.least_bytes_per_second)
+
+
+def variable(key: str) -> str:
+    """The environment variable that comes before a number in the file."""
+    return f"MLXBUILD_REGISTRY_{key.upper()}"
 
 
 def _text(document: dict[str, object], key: str, file: Path) -> str | None:
@@ -94,9 +112,13 @@ def _text(document: dict[str, object], key: str, file: Path) -> str | None:
 
 
 def _number(document: dict[str, object], key: str, default: float, file: Path) -> float:
-    value = document.get(key, default)
+    value, where = document.get(key, default), str(file)
+    if written := os.environ.get(variable(key), "").strip():
+        value, where = written, variable(key)
+        with suppress(ValueError):
+            value = float(written)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e12:
-        raise InvalidSettings(f"`{key}` is not a number above zero", where=str(file))
+        raise InvalidSettings(f"`{key}` is not a number above zero", where=where)
     return value
 
 

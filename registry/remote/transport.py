@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -14,21 +13,20 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from registry.remote.answer import Answer, place, resolved
+from registry.remote.attempts import Attempts
 from registry.remote.auth import Authorizer
+from registry.remote.connections import encryption, watch_connections
 from registry.remote.credentials import Credential, find
 from registry.remote.endpoint import Endpoint
 from registry.remote.errors import RegistryFailure
-from registry.remote.refusals import NETWORK_ERRORS, failure, never_connected, unreachable
+from registry.remote.refusals import NETWORK_ERRORS, failure, too_slow, unreachable
 from registry.remote.settings import Settings
+from registry.remote.watch import Watch, watching
 
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 _BLOCK_BYTES = 256 * 1024
 _MOST_REDIRECTS = 5
 _MOST_CONNECTIONS = 32
-_FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 20.0
-_MOST_PATIENCE_SECONDS = 120.0
-_CONNECTION_ATTEMPTS = 3
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _USER_AGENT = "mlxbuild"
@@ -79,6 +77,7 @@ class Transport:
         limit_bytes: int = BODY_LIMIT_BYTES,
         redirects: bool = True,
         retry: bool = True,
+        unsettled_bytes: int = 0,
     ) -> Answer:
         """Ask for a path below the repository, or a whole address, and read the answer.
 
@@ -86,6 +85,7 @@ class Transport:
             allowed: the statuses to return; others are raised as errors. None returns every one.
             actions: what the token has to permit, as `pull,push`; `other_scopes` what else.
             retry: whether the same request may be sent again after it failed.
+            unsettled_bytes: what the registry has to take in before it answers.
 
         Raises:
             RegistryFailure and its leaves.
@@ -93,7 +93,9 @@ class Transport:
         url = self._address(path)
 
         def once() -> Answer:
-            response = self._authorised(method, url, headers or {}, body, actions, other_scopes, redirects)
+            response = self._authorised(
+                method, url, headers or {}, body, actions, other_scopes, redirects, unsettled_bytes
+            )
             return self._answer(response, limit_bytes)
 
         answer = self._patiently(method, url, once) if retry else self._guarded(method, url, once)
@@ -124,20 +126,6 @@ class Transport:
         """Ask for `/v2/`, which every registry answers."""
         self.request("GET", f"{self.endpoint.origin}/v2/", actions="")
 
-    def pause(self, attempt: int, error: RegistryFailure) -> None:
-        """Wait before an attempt (counted from one) is made again, as long as its error asks for.
-
-        Raises:
-            RegistryFailure: that error, if it asks for more patience than anybody has.
-        """
-        asked = error.retry_after
-        if asked is not None and asked > _MOST_PATIENCE_SECONDS:
-            raise error
-        if asked is None:
-            longest = min(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), _LONGEST_PAUSE_SECONDS)
-            asked = longest * random.uniform(0.5, 1.0)
-        time.sleep(asked)
-
     def close(self) -> None:
         """Close idle connections."""
         self._session.close()
@@ -146,20 +134,15 @@ class Transport:
         return path if path.startswith(("https://", "http://")) else self.endpoint.url(path)
 
     def _patiently(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
-        attempt = 0
+        attempts = Attempts(self.settings.attempts)
         while True:
-            attempt += 1
-            last = attempt >= self.settings.attempts
             try:
                 answer = self._guarded(method, url, once)
+                if answer.status not in _PASSING:
+                    return answer
+                raise failure(answer)
             except RegistryFailure as error:
-                if last or not error.passing or (never_connected(error) and attempt >= _CONNECTION_ATTEMPTS):
-                    raise
-                self.pause(attempt, error)
-                continue
-            if answer.status not in _PASSING or last:
-                return answer
-            self.pause(attempt, failure(answer))
+                attempts.failed(error)
 
     def _guarded(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
         with self._failures(method, url):
@@ -181,12 +164,18 @@ class Transport:
         actions: str,
         other_scopes: tuple[str, ...],
         redirects: bool,
+        unsettled_bytes: int = 0,
     ) -> requests.Response:
+        def follow(authorization: str | None) -> requests.Response:
+            return self._follow(
+                method, url, headers, body, authorization, redirects=redirects, unsettled_bytes=unsettled_bytes
+            )
+
         if not self._is_ours(url):
-            return self._follow(method, url, headers, body, None, redirects=redirects)
+            return follow(None)
         scopes = (f"repository:{self.endpoint.repository}:{actions}", *other_scopes) if actions else other_scopes
         authorization = self._authorizer.header(scopes)
-        response = self._follow(method, url, headers, body, authorization, redirects=redirects)
+        response = follow(authorization)
         if response.status_code != 401 or not self._is_ours(response.url):
             return response
         challenge = response.headers.get("WWW-Authenticate", "")
@@ -198,7 +187,7 @@ class Transport:
         if renewed is None:
             return response
         _pass_over(response)
-        return self._follow(method, url, headers, body, renewed, redirects=redirects)
+        return follow(renewed)
 
     def _follow(
         self,
@@ -209,6 +198,7 @@ class Transport:
         authorization: str | None,
         *,
         redirects: bool = True,
+        unsettled_bytes: int = 0,
     ) -> requests.Response:
         """Send, and follow redirects of reads by hand: credentials and secrets in headers stay with their host."""
         home = _origin(url)
@@ -218,16 +208,18 @@ class Transport:
                 sent["Authorization"] = authorization
             elif _origin(url) != home:
                 sent.pop("Authorization", None)
-            response = self._session.request(
-                method,
-                url,
-                headers=sent,
-                data=body() if callable(body) else body,
-                stream=True,
-                allow_redirects=False,
-                timeout=(self.settings.connect_seconds, self.settings.read_seconds),
-                verify=self._verify,
-            )
+            complain = partial(too_slow, where=place(method, url))
+            with watching(Watch(self.settings.limits, complain, unsettled_bytes=unsettled_bytes)):
+                response = self._session.request(
+                    method,
+                    url,
+                    headers=sent,
+                    data=body() if callable(body) else body,
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=(self.settings.connect_seconds, self.settings.read_seconds),  # through a SOCKS proxy
+                    verify=self._verify,
+                )
             location = response.headers.get("Location")
             if response.status_code not in _MOVED or method not in ("GET", "HEAD") or not location or not redirects:
                 return response
@@ -282,10 +274,18 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    """Bodies go out in pieces that fill the connection."""
+    """Connections are watched, and bodies go out in pieces that fill them."""
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        super().init_poolmanager(*arguments, blocksize=_BLOCK_BYTES, **options)
+        super().init_poolmanager(*arguments, blocksize=_BLOCK_BYTES, ssl_context=encryption(), **options)
+        watch_connections(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        if proxy in self.proxy_manager or proxy.lower().startswith("socks"):
+            return super().proxy_manager_for(proxy, **options)
+        manager = super().proxy_manager_for(proxy, ssl_context=encryption(), **options)
+        watch_connections(manager)
+        return manager
 
 
 def _pass_over(response: requests.Response) -> None:

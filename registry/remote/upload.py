@@ -7,8 +7,15 @@ from collections.abc import Callable
 
 from registry.digest import Blob, Digest
 from registry.remote import sessions
+from registry.remote.attempts import Attempts
 from registry.remote.bodies import FilePart, Relay, Sent, opened
-from registry.remote.errors import RegistryFailure, RegistryRefused, RegistryUnreachable, TransferCorrupt
+from registry.remote.errors import (
+    RegistryBusy,
+    RegistryFailure,
+    RegistryRefused,
+    RegistryUnreachable,
+    TransferCorrupt,
+)
 from registry.remote.sessions import ChunkedUpload
 from registry.remote.transport import Body, Transport
 from registry.store.layout import Store
@@ -34,7 +41,7 @@ def mount(transport: Transport, digest: Digest, source_repository: str) -> bool:
             actions=sessions.ACTIONS,
             other_scopes=(f"repository:{source_repository}:pull",),
         )
-    except RegistryRefused:  # no token for the other repository
+    except (RegistryRefused, RegistryBusy):  # no token for the other repository; or the blob may be sent all the same
         return False
     if answer.status == 202:  # it began an upload instead
         sessions.cancel(transport, sessions.location(transport, answer))
@@ -47,6 +54,7 @@ def send(transport: Transport, blob: Blob, store: Store, progress: Callable[[int
     if has(transport, blob.digest):
         sent.move(blob.size_bytes)
         return 0
+    store.check_size(blob)
     with opened(store.path(blob.digest)) as descriptor:
         chunked = blob.size_bytes > transport.settings.chunk_bytes
         if chunked and _WHOLE_ONLY.fullmatch(transport.endpoint.address) is None:
@@ -97,7 +105,8 @@ def _patiently(
     confirmed: Callable[[], int] = lambda: 0,
 ) -> bool:
     """Upload until it is done. Attempts after which the registry confirms no more than before are counted."""
-    furthest = corrupt = fruitless = 0
+    attempts = Attempts(transport.settings.attempts)
+    corrupt = 0
     while True:
         try:
             return once()
@@ -106,11 +115,7 @@ def _patiently(
             if corrupt >= _CORRUPT_ATTEMPTS:
                 raise
         except RegistryFailure as error:
-            fruitless = 0 if confirmed() > furthest else fruitless + 1
-            furthest = max(furthest, confirmed())
-            if not error.passing or fruitless >= transport.settings.attempts:
-                raise
-            transport.pause(fruitless + 1, error)
+            attempts.failed(error, confirmed())
             if has(transport, blob.digest):  # only the answer was lost
                 sent.move(blob.size_bytes)
                 return True

@@ -105,6 +105,16 @@ class Store:
         except FileNotFoundError:
             raise BlobMissing(digest) from None
 
+    def check_size(self, blob: Blob) -> None:
+        """Make sure that a blob's file is as long as it should be; its bytes are not looked at.
+
+        Raises:
+            BlobMissing: the store does not hold it.
+            BlobCorrupt: it is shorter or longer.
+        """
+        if self.size(blob.digest) != blob.size_bytes:
+            raise _corrupt(blob.digest, self._location(blob.digest))
+
     def path(self, digest: Digest) -> Path:
         """Where the blob lies, read-only.
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from registry import cancellation
 from registry.home import Home
 from registry.store.durable import disk_errors
 from registry.store.errors import StoreReadOnly
@@ -96,7 +96,7 @@ def _held(
             while not _try(descriptor, mode):
                 if checkpoint is not None:
                     checkpoint()
-                time.sleep(_POLL_SECONDS)
+                cancellation.wait(_POLL_SECONDS)
         yield
     finally:
         os.close(descriptor)  # frees the lock

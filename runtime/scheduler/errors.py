@@ -6,7 +6,7 @@ from registry.errors import EnvironmentFailure, InfrastructureError, UserError
 
 
 class ServerBusy(InfrastructureError):
-    """Too many requests wait for models to be loaded."""
+    """Too many requests wait for models to be loaded, or too much is being pulled, pushed and built."""
 
     code = "server-busy"
 

@@ -28,8 +28,11 @@ from runtime.server.operations.metrics import Metrics
 from runtime.server.operations.observation import request_id, write_id
 from runtime.server.security.access import AccessCheck
 from runtime.server.streams import is_stopping
+from runtime.server.work import Lanes
 
 APIS: tuple[Api, ...] = (NATIVE, OPENAI, ANTHROPIC, OPENAPI, OPERATIONS)
+_BUSY = 503
+_RETRY_AFTER_SECONDS = 5
 _numbers = itertools.count(1)
 _FOREVER = 10 * 365 * 24 * 3600
 """Seconds that Sanic may wait: a long prompt takes its time, and what clients send is bounded by `connections`."""
@@ -55,6 +58,7 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.is_stopping = False
     app.ctx.preloading = set()
     app.ctx.running = set()
+    app.ctx.lanes = Lanes(application.settings.max_transfers)
     settings = application.settings
     app.ctx.connections = ConnectionLimit(
         connections_that_fit(settings.max_connections), settings.max_connections_per_address
@@ -75,6 +79,8 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
             error = ServerStopping("the server is being stopped")
         failure = failure_of(error)
         request.ctx.failure = failure
+        if failure.status == _BUSY:
+            request.ctx.retry_after = _RETRY_AFTER_SECONDS
         body = api_of(apis, request).manners.error_body(failure, request_id(request))
         return HTTPResponse(as_json(body), failure.status, dict(failure.headers), "application/json; charset=utf-8")
 

@@ -35,8 +35,8 @@ class BuildOrder:
 class Builder(Protocol):
     """What makes artifacts."""
 
-    def build(self, order: BuildOrder, observe: Callable[[str], None], checkpoint: Callable[[], None]) -> Digest:
-        """Build, and give the names; blocks. `observe` is told what it is at; `checkpoint` raises where it is to end.
+    def build(self, order: BuildOrder, observe: Callable[[str], None]) -> Digest:
+        """Build, and give the names; blocks until it is done, or its thread cancelled. `observe` is told what it is at.
 
         Raises:
             MlxbuildError: it cannot be built.

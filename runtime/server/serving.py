@@ -16,12 +16,15 @@ from runtime.server.listening import BACKLOG
 _ACCEPTED_AT_ONCE = 16
 """Connections that are taken in before any of them is looked at: each already has a descriptor by then."""
 _POLL_SECONDS = 0.02
-_LAST_WORDS_SECONDS = 2.0
-"""For streams that were cut off to write why."""
+LAST_WORDS_SECONDS = 2.0
+"""For streams that were cut off to write why, and again for transfers and builds, which nobody waits for, to end."""
 
 
 async def serve(app: Sanic[Any, Any], listening: socket.socket, stop: asyncio.Event, *, grace_seconds: float) -> None:
-    """Serve until `stop` is set; then take no more, let what runs end, and tell what does not that it is over."""
+    """Serve until `stop` is set; then take no more, let what runs end, and tell what does not that it is over.
+
+    Contract: it returns within `grace_seconds`, and `LAST_WORDS_SECONDS` twice, after that.
+    """
     server = await app.create_server(
         sock=listening, protocol=BoundedProtocol, backlog=_ACCEPTED_AT_ONCE, return_asyncio_server=True
     )
@@ -41,7 +44,8 @@ async def _end(app: Sanic[Any, Any], server: AsyncioServer, grace_seconds: float
     await _closed(server, grace_seconds)
     for task in tuple(app.ctx.running):
         task.cancel()
-    await _closed(server, _LAST_WORDS_SECONDS)
+    await _closed(server, LAST_WORDS_SECONDS)
+    await app.ctx.lanes.ended(LAST_WORDS_SECONDS)
     for connection in tuple(server.connections):
         connection.abort()
     await asyncio.sleep(0)

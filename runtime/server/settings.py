@@ -33,6 +33,8 @@ class ServerSettings:
     """For a client to take in what was sent, before it is given up."""
     grace_seconds: float = 15.0
     """For running answers to end when the server is stopped."""
+    max_transfers: int = 16
+    """Pulls, pushes and builds at once; more are refused."""
     origins: tuple[str, ...] = ()
     """Websites that may use the server, besides local ones; may have `*` in them."""
     hosts: tuple[str, ...] = ()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from registry import cancellation
+from runtime.scheduler.errors import ServerBusy
 
 _SAMPLE_SECONDS = 0.1
-_THREADS = 16
-"""Works at once in a server; more wait. Beside asyncio's own threads, which loads need."""
-_threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="work")
+_POLL_SECONDS = 0.02
 
 Result = TypeVar("Result")
 
@@ -20,13 +22,46 @@ class Abandoned(Exception):
     """Raised in a work's thread when nobody waits for it any more."""
 
 
-class Work(Generic[Result]):
-    """One piece of long work."""
+class Lanes:
+    """How many pieces of long work a server does at once. Beside asyncio's own threads, which loads need."""
 
-    def __init__(self, do: Callable[[], Result], news: Callable[[], list[dict[str, Any]]]) -> None:
-        """`do` blocks, in a thread, and calls `checkpoint` often; `news` gives what is new to tell."""
-        self._do, self._news = do, news
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._running: set[threading.Thread] = set()
+
+    def begin(self, run: Callable[[], None]) -> None:
+        """Run something in a lane that is free. Call it from the event loop.
+
+        Raises:
+            ServerBusy: none is.
+        """
+        self._running = {thread for thread in self._running if thread.is_alive()}
+        if len(self._running) >= self.count:
+            raise ServerBusy(
+                f"the server is busy with {self.count} pulls, pushes and builds",
+                hint="try again later, or raise `max_transfers` in the server's settings",
+            )
+        # Not an executor: its threads are waited for at the end of the process, whatever they are at.
+        thread = threading.Thread(target=run, name="work", daemon=True)
+        self._running.add(thread)
+        thread.start()
+
+    async def ended(self, seconds: float) -> None:
+        """Wait until no lane is taken, but no longer than that."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + seconds
+        while any(thread.is_alive() for thread in self._running) and loop.time() < ends:
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+class Work(Generic[Result]):
+    """One piece of long work, from the beginning to the end of an `async with` statement; leaving it early ends it."""
+
+    def __init__(self, lanes: Lanes, do: Callable[[], Result], news: Callable[[], list[dict[str, Any]]]) -> None:
+        """`do` blocks, in a thread that `checkpoint` cancels where it waits; `news` gives what is new to tell."""
+        self._lanes, self._do, self._news = lanes, do, news
         self._is_abandoned = threading.Event()
+        self._outcome: Future[Result] = Future()
         self.result: Result
 
     def checkpoint(self) -> None:
@@ -38,25 +73,47 @@ class Work(Generic[Result]):
         if self._is_abandoned.is_set():
             raise Abandoned
 
+    async def __aenter__(self) -> Self:
+        """Begin.
+
+        Raises:
+            ServerBusy: too much else is being done.
+        """
+        self._lanes.begin(self._run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_abandoned.set()
+
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
-        """Do it; what there is to tell, as it comes. Afterwards `result` is there. Closing the iterator abandons it.
+        """What there is to tell, as it comes, until it is done. Afterwards `result` is there.
 
         Raises:
             Exception: whatever the work raises.
         """
-        future = asyncio.get_running_loop().run_in_executor(_threads, self._do)
+        outcome = asyncio.wrap_future(self._outcome)
         try:
             is_done = False
             while not is_done:
-                await asyncio.wait({future}, timeout=_SAMPLE_SECONDS)
-                is_done = future.done()
+                await asyncio.wait({outcome}, timeout=_SAMPLE_SECONDS)
+                is_done = outcome.done()
                 for told in self._news():
                     yield told
-            self.result = future.result()
+            self.result = outcome.result()
         finally:
-            self._is_abandoned.set()
-            if not future.done():
-                future.add_done_callback(_forget)
+            outcome.cancel()  # it is not told any more, be it that the loop has ended
+
+    def _run(self) -> None:
+        self._outcome.set_running_or_notify_cancel()
+        try:
+            with cancellation.cancelled_by(self.checkpoint):
+                result = self._do()
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            self._outcome.set_exception(error)
+        else:
+            self._outcome.set_result(result)
 
 
 async def in_thread(do: Callable[[], Result]) -> Result:

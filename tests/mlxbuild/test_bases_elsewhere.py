@@ -104,7 +104,7 @@ def test_a_recipe_that_arrives_over_http_reads_nothing_of_its_host(home: Home, r
     for path in (str(run), f"../../../../../..{run}", "/nowhere"):
         spec = f'name: a\nversion: "1"\nbase: {{path: "{path}"}}\n'
         with pytest.raises(MlxbuildError) as caught:
-            builder.build(BuildOrder(None, spec, {}, {}, {}), lambda line: None, lambda: None)
+            builder.build(BuildOrder(None, spec, {}, {}, {}), lambda line: None)
         assert str(caught.value.message).startswith(f"`{path}` ")
         assert "not there" not in caught.value.message
         assert str(home.root) not in f"{caught.value.message}{caught.value.where}{caught.value.hint}"

@@ -65,8 +65,8 @@ async def _create(request: Request) -> HTTPResponse | None:
     application = application_of(request)
     order = _order(body, application)
     news = _Statuses()
-    work: Work[Digest] = Work(lambda: application.builder.build(order, news.add, work.checkpoint), news.told)
-    async with contextlib.aclosing(work.progress()) as progress:
+    work = Work(request.app.ctx.lanes, lambda: application.builder.build(order, news.add), news.told)
+    async with work, contextlib.aclosing(work.progress()) as progress:
         return await tell_progress(request, progress, streams=body.stream)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from registry import cancellation
 from registry.exchange.progress import (
     BlobAdvanced,
     BlobEnded,
@@ -17,7 +18,6 @@ from registry.exchange.progress import (
     EvidenceLeftOut,
     MirrorLeftOut,
     NamedBlob,
-    Observe,
     Warned,
 )
 from runtime.server.api import json_line
@@ -51,15 +51,11 @@ class TransferNews:
     _notes: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def observer(self, checkpoint: Callable[[], None]) -> Observe:
-        """Takes note of events; raises what `checkpoint` raises."""
-
-        def observe(event: Event) -> None:
-            checkpoint()
-            with self._lock:
-                self._note(event)
-
-        return observe
+    def observe(self, event: Event) -> None:
+        """Take note of an event; for any thread."""
+        cancellation.checkpoint()
+        with self._lock:
+            self._note(event)
 
     def _note(self, event: Event) -> None:
         match event:

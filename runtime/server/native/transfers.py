@@ -72,8 +72,8 @@ async def _transfer(
     request: Request, do: Callable[[Observe], object], wording: Wording, *, streams: bool
 ) -> HTTPResponse | None:
     news = TransferNews(wording)
-    work: Work[object] = Work(lambda: do(news.observer(work.checkpoint)), news.told)
-    async with contextlib.aclosing(work.progress()) as progress:
+    work = Work(request.app.ctx.lanes, lambda: do(news.observe), news.told)
+    async with work, contextlib.aclosing(work.progress()) as progress:
         return await tell_progress(request, progress, first=wording.first, last=wording.last, streams=streams)
 
 

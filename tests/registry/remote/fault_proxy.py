@@ -13,11 +13,15 @@ import json
 import socket
 import struct
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Self
 
+from tests.loopback_server import LoopbackServer
+
 _PIECE = 64 * 1024
+_SIP = 512
+DRIP_SECONDS = 0.02
 
 
 @dataclasses.dataclass
@@ -42,6 +46,12 @@ class Fault:
     """Close the connection in good order after so many bytes of the answer's body."""
     stall: int | None = None
     """Send nothing more after so many bytes of the answer's body, until the proxy ends."""
+    silent: bool = False
+    """Take the request, and answer nothing until the proxy ends."""
+    drip: int | None = None
+    """Send a byte every `DRIP_SECONDS` after so many bytes of the answer's body, until the proxy ends."""
+    sip: int | None = None
+    """Take a piece of the request's body every `DRIP_SECONDS` after so many bytes of it, until the proxy ends."""
     corrupt: int | None = None
     """Change the byte at this place of the answer's body, or of the request's for other methods than GET."""
     cut_request: int | None = None
@@ -78,8 +88,7 @@ class FaultProxy:
         class Handler(_Relay):
             owner = proxy
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = LoopbackServer(("127.0.0.1", 0), Handler)
         self.host = f"127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
@@ -127,6 +136,18 @@ class _Relay(BaseHTTPRequestHandler):
         fault = self.owner.take(self.command, self.path) or Fault(self.command)
         if self.command == "GET" and self.path in self.owner.kept:
             self._answer(204, self.owner.kept[self.path], b"", fault)
+            return
+        if fault.silent:
+            self.rfile.read(length)
+            self.owner.ended.wait()
+            self.close_connection = True
+            return
+        if fault.sip is not None:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SIP)
+            self.rfile.read(fault.sip)
+            while not self.owner.ended.wait(DRIP_SECONDS):
+                self.rfile.read1(_SIP)
+            self.close_connection = True
             return
         if fault.status is not None:
             self.rfile.read(length)
@@ -183,7 +204,7 @@ class _Relay(BaseHTTPRequestHandler):
             if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
                 self.send_header(name, value)
         self.end_headers()
-        stop = next((at for at in (fault.reset, fault.truncate, fault.stall) if at is not None), None)
+        stop = next((at for at in (fault.reset, fault.truncate, fault.stall, fault.drip) if at is not None), None)
         if self.command != "HEAD":
             self.wfile.write(body[:stop])
         if stop is None:
@@ -191,6 +212,11 @@ class _Relay(BaseHTTPRequestHandler):
         self.wfile.flush()
         if fault.stall is not None:
             self.owner.ended.wait()
+        for place in range(fault.drip or 0, len(body) if fault.drip is not None else 0):
+            if self.owner.ended.wait(DRIP_SECONDS):
+                break
+            self.wfile.write(body[place : place + 1])
+            self.wfile.flush()
         if fault.reset is not None:
             self._reset()
         self.close_connection = True

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from runtime.server.work import Abandoned, Work, in_thread
+from registry import cancellation
+from runtime.scheduler.errors import ServerBusy
+from runtime.server.work import Abandoned, Lanes, Work, in_thread
 
 
 def test_progress_then_the_result() -> None:
@@ -25,8 +27,8 @@ def test_progress_then_the_result() -> None:
         return taken
 
     async def scenario() -> None:
-        work = Work(do, told)
-        assert [each async for each in work.progress()] == [{"status": "begun"}]
+        async with Work(Lanes(1), do, told) as work:
+            assert [each async for each in work.progress()] == [{"status": "begun"}]
         assert work.result == "done"
 
     asyncio.run(scenario())
@@ -37,8 +39,9 @@ def test_its_error_is_the_iterators() -> None:
         raise ZeroDivisionError("oh")
 
     async def scenario() -> None:
-        async for _ in Work(do, list).progress():
-            raise AssertionError("there was nothing to tell")
+        async with Work(Lanes(1), do, list) as work:
+            async for _ in work.progress():
+                raise AssertionError("there was nothing to tell")
 
     with pytest.raises(ZeroDivisionError, match="oh"):
         asyncio.run(scenario())
@@ -51,17 +54,16 @@ def test_nobody_waits_any_more(how: str) -> None:
     def do() -> None:
         begun.set()
         try:
-            while True:
-                work.checkpoint()
-                ended.wait(0.01)
+            cancellation.wait(60)
         except Abandoned:
             ended.set()
             raise
 
-    work: Work[None] = Work(do, lambda: [{"status": "working"}])
+    lanes = Lanes(1)
 
     async def follow() -> None:
-        async with contextlib.aclosing(work.progress()) as progress:
+        work = Work(lanes, do, lambda: [{"status": "working"}])
+        async with work, contextlib.aclosing(work.progress()) as progress:
             async for _ in progress:
                 if how == "closed":
                     return
@@ -72,7 +74,27 @@ def test_nobody_waits_any_more(how: str) -> None:
         if how == "cancelled":
             following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-        assert await asyncio.to_thread(ended.wait, 30)
+        await lanes.ended(30)
+        assert ended.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_more_than_the_lanes_take_is_refused_until_one_is_free() -> None:
+    may_end = threading.Event()
+
+    async def scenario() -> None:
+        lanes = Lanes(1)
+        async with Work(lanes, lambda: may_end.wait(30), list) as first:
+            with pytest.raises(ServerBusy, match="busy with 1 pull"):
+                async with Work(lanes, lambda: None, list):
+                    raise AssertionError("there was no lane")
+            may_end.set()
+            assert [told async for told in first.progress()] == []
+        await lanes.ended(30)
+        async with Work(lanes, lambda: "done", list) as second:
+            assert [told async for told in second.progress()] == []
+        assert second.result == "done"
 
     asyncio.run(scenario())
 
