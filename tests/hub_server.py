@@ -45,6 +45,8 @@ class Fault:
     no_range: bool = False
     """Answer a ranged request with the whole file."""
     seconds: float = 0.0
+    drip: bool = False
+    """Send the body a byte at a time, slowly."""
     garbage: bool = False
     """Answer 200 with a body that is no JSON."""
     times: int = 1_000_000
@@ -137,6 +139,7 @@ class LocalHub:
 
 class _Handler(BaseHTTPRequestHandler):
     local: LocalHub
+    drips = False
     protocol_version = "HTTP/1.1"
     _routes = (
         ("search", re.compile(r"/api/models")),
@@ -165,7 +168,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        self.wfile.write(reply.body[: reply.truncate])
+        for place in range(len(reply.body) if self.drips else 0):
+            self.wfile.write(reply.body[place : place + 1])
+            time.sleep(0.02)
+        self.wfile.write(b"" if self.drips else reply.body[: reply.truncate])
         if reply.truncate is not None:
             self.wfile.flush()
             self.close_connection = True
@@ -183,7 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
         with hub.lock:
             hub.requests.append(Request(self.command, route, path, self.headers.get("Range"), authorization))
         fault = hub.fault(route, path, self.command) or Fault(route)
-        time.sleep(fault.seconds)
+        threading.Event().wait(fault.seconds)  # tests shorten pauses, and not this one
+        self.drips = fault.drip
         if fault.status is not None:
             return _failure(fault.status, fault.error_code, fault.message or "fault", fault.retry_after)
         if fault.garbage:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
+from registry import cancellation
 from registry.artifact import manifest as manifests
 from registry.artifact.manifest import InvalidManifest, Manifest
 from registry.artifact.media_types import OCI_INDEX
@@ -79,7 +79,7 @@ def list_tags(reference: Reference, *, settings: Settings, home: Home, jobs: int
     Raises:
         RepositoryUnknown, RegistryFailure: the registry has it not, or does not answer.
     """
-    with closing(Remote.open(reference, settings, home)) as remote, ThreadPoolExecutor(jobs) as pool:
+    with closing(Remote.open(reference, settings, home)) as remote, cancellation.threads(jobs) as pool:
         return tuple(pool.map(lambda tag: _look(remote, tag), sorted(_plain(remote.tags()))))
 
 

@@ -97,8 +97,12 @@ class _Sender:
         """Of the referrers."""
 
     def send(self, manifest: Manifest, title: str) -> Amount:
-        """Bring the blobs of a manifest to the repository."""
-        return move_all(named_blobs(manifest), self._send, title=title, observe=self._observe, jobs=self._jobs)
+        """Bring the blobs of a manifest to the repository; none, if one of the store's is not as long as it should be."""
+        items = named_blobs(manifest)
+        for item in items:
+            if self._store.has(item.blob.digest):  # the repository may hold what the store does not
+                self._store.check_size(item.blob)
+        return move_all(items, self._send, title=title, observe=self._observe, jobs=self._jobs)
 
     def send_referrers(self, subject: Digest) -> tuple[Digest, ...]:
         """Bring what refers to a manifest; returns all of it, with what was there already."""
@@ -112,8 +116,8 @@ class _Sender:
                 try:
                     data = self._store.read(referrer.digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES)
                     for layer in (referrer.manifest.config, *referrer.manifest.layers):
-                        self._store.path(layer.blob.digest)
-                except MlxbuildError as error:  # the store lacks a part of it
+                        self._store.check_size(layer.blob)
+                except MlxbuildError as error:  # the store lacks a part of it, or it is damaged
                     self.leave_out(referrer.digest, error.message)
                     continue
                 self.amount += self.send(referrer.manifest, f"pushing {evidence_name(referrer.manifest)}")

@@ -19,7 +19,6 @@ from registry.remote.errors import (
     RemoteBlobUnknown,
     RepositoryUnknown,
 )
-from registry.remote.settings import variable
 from registry.remote.watch import Awaited, Overrun
 
 NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
@@ -89,9 +88,7 @@ def unreachable(error: Exception, where: str, host: str) -> RegistryFailure:
 def too_slow(overrun: Overrun, where: str) -> RegistryTooSlow:
     """The error for a time limit that was passed; `where` is the place that was asked."""
     host = where.partition("//")[2].partition("/")[0]
-    change = "lower" if overrun.is_of_rate else "raise"
-    setting = f"`{overrun.setting}` in config.yaml, or {variable(overrun.setting)}"
-    hint = f"check the network; where it is only slow, {change} {setting}"
+    hint = overrun.hint
     if overrun.awaited is Awaited.ENCRYPTION:
         hint += "; list the host under `insecure` if it speaks plain http"
     return RegistryTooSlow(f"{canonical_host(host)} {overrun.story}", where=where, hint=hint, passing=True)

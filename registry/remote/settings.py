@@ -15,7 +15,7 @@ from registry.remote import realms
 from registry.remote.errors import InvalidSettings
 from registry.remote.realms import Realms
 from registry.remote.setting_files import read_settings, texts
-from registry.remote.watch import Limits
+from registry.remote.watch import Limits, variable
 
 FILE_NAME = "config.yaml"
 SERVE_KEY = "serve"
@@ -97,11 +97,6 @@ class Settings:
     def limits(self) -> Limits:
         """The time limits of every request."""
         return Limits(self.connect_seconds, self.read_seconds, self.least_bytes_per_second)
-
-
-def variable(key: str) -> str:
-    """The environment variable that comes before a number in the file."""
-    return f"MLXBUILD_REGISTRY_{key.upper()}"
 
 
 def _text(document: dict[str, object], key: str, file: Path) -> str | None:

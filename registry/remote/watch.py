@@ -48,6 +48,11 @@ class Limits:
     """In both directions, judged over `DUE_BYTES`."""
 
 
+def variable(setting: str) -> str:
+    """The environment variable that comes before a number in config.yaml."""
+    return f"MLXBUILD_REGISTRY_{setting.upper()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Overrun:
     """A limit that was passed."""
@@ -59,9 +64,11 @@ class Overrun:
     """What happened, to follow the name of the other side."""
 
     @property
-    def is_of_rate(self) -> bool:
-        """Whether bytes came or went too slowly; else nothing happened for too long."""
-        return self.setting == _RATE
+    def hint(self) -> str:
+        """What to do about it."""
+        change = "lower" if self.setting == _RATE else "raise"
+        setting = f"`{self.setting}` in config.yaml, or {variable(self.setting)}"
+        return f"check the network; where it is only slow, {change} {setting}"
 
 
 class Watch:

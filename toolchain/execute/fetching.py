@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+from registry import cancellation
 from toolchain.execute.inline import report
 from toolchain.execute.port import ActionEvent, Begun, Cancelled, Finished, Progressed
 from toolchain.graph.graph import Fetch
@@ -32,12 +33,13 @@ class FetchLane:
         self._checkpoint()
         self._events.put(Begun(label))
         begun = time.perf_counter()
-        fetch.catalogue.fetch(
-            fetch.source,
-            fetch.file,
-            progress=lambda done_bytes: self._events.put(Progressed(label, done_bytes)),
-            checkpoint=self._checkpoint,
-        )
+        with cancellation.cancelled_by(self._checkpoint):
+            fetch.catalogue.fetch(
+                fetch.source,
+                fetch.file,
+                progress=lambda done_bytes: self._events.put(Progressed(label, done_bytes)),
+                checkpoint=self._checkpoint,
+            )
         seconds = time.perf_counter() - begun
         return Finished(label, {"file": fetch.file.blob}, seconds, was_hit=False)
 
@@ -46,7 +48,7 @@ class FetchLane:
             raise Cancelled("stopped")
 
     def close(self, *, cancel: bool) -> None:
-        """Stop; with `cancel`, downloads break off at their next checkpoint."""
+        """Stop; with `cancel`, downloads break off where they are, also while they wait."""
         if cancel:
             self._stop.set()
         if self._pool is not None:

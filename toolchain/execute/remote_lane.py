@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+from registry import cancellation
 from registry.digest import Digest
 from registry.errors import MlxbuildError
 from toolchain.cache.remote import RemoteTraces
@@ -27,7 +28,10 @@ class RemoteLane:
         self._told: set[str] = set()
         self._lock = threading.Lock()
         self._events: SimpleQueue[ActionEvent] = SimpleQueue()
-        self._pool = ThreadPoolExecutor(_AT_ONCE, "mlxbuild-cache")
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(
+            _AT_ONCE, "mlxbuild-cache", initializer=cancellation.begin_thread, initargs=(self._stop,)
+        )
 
     def start(self, events: SimpleQueue[ActionEvent]) -> None:
         """Every event goes to this queue from now on."""
@@ -63,6 +67,8 @@ class RemoteLane:
 
     def _warn(self, error: Exception) -> None:
         """Tell of a trouble once, however many actions meet it."""
+        if isinstance(error, cancellation.Cancelled):
+            return
         message = error.message if isinstance(error, MlxbuildError) else f"{type(error).__name__}: {error}"
         with self._lock:
             is_news = message not in self._told
@@ -71,5 +77,11 @@ class RemoteLane:
             self._stream.emit(Warned(f"the remote cache cannot be used: {message}"))
 
     def close(self, *, cancel: bool) -> None:
-        """Wait for what is on its way; with `cancel`, drop what has not begun."""
-        self._pool.shutdown(wait=True, cancel_futures=cancel)
+        """Wait for what is on its way; with `cancel`, break it off, and drop what has not begun."""
+        if cancel:
+            self._stop.set()
+        try:
+            self._pool.shutdown(wait=True, cancel_futures=cancel)
+        except BaseException:  # an interruption
+            self._stop.set()
+            raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry import cancellation
 from registry.artifact.reader import Artifact
 from registry.digest import Blob, Digest
 from registry.store.layout import Store
@@ -94,7 +95,7 @@ def pin_hub(role: str, source: HubSource, hub: Hub, commit: str, index: FileInde
     def pin(path: str) -> _Pinned:
         return _pin_hub_file(hub, source.repository, commit, listed[path], index)
 
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+    with cancellation.threads(_REQUESTS_AT_ONCE) as threads:
         files = tuple(threads.map(pin, paths))
     return _locked(role, "hub", source.repository, source.revision, commit, source.include, files, where)
 

@@ -35,6 +35,12 @@ class HubUnreachable(InfrastructureError):
     code = "hub-unreachable"
 
 
+class HubTooSlow(HubUnreachable):
+    """The Hub let a time limit pass: for a connection, for an answer, or for the bytes of one."""
+
+    code = "hub-too-slow"
+
+
 class HubRateLimited(InfrastructureError):
     """The Hub asks for a longer pause than is worth waiting for."""
 

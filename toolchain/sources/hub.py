@@ -5,21 +5,27 @@ Nothing else in the toolchain touches the network. The client is imported at the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from registry import cancellation
 from registry.digest import Digest
 from registry.errors import MlxbuildError
-from toolchain.sources.errors import HubUnreachable, Offline
+from registry.home import Home
+from registry.remote.settings import Settings
+from registry.remote.watch import Limits, Watch, watching
+from toolchain.sources.errors import HubTooSlow, HubUnreachable, Offline
+from toolchain.sources.hub_connections import watch_client
 from toolchain.sources.hub_errors import (
     client_errors,
     client_utilities,
     http_library,
     offline,
+    too_slow,
     translate,
     wait_seconds,
 )
@@ -28,6 +34,7 @@ from toolchain.sources.hub_settings import HubSettings
 _Answer = TypeVar("_Answer")
 _PAUSES_SECONDS = (1, 2, 4, 8)
 _LONGEST_PAUSE_SECONDS = 300
+_SLOW_ATTEMPTS = 2
 _TIMEOUT_SECONDS = 30
 _HEADER_GUESS_BYTES = 64 * 1024
 _PASSING = frozenset({408, 500, 502, 503, 504})
@@ -59,6 +66,8 @@ class Hub:
     """One Hub and its client's cache on this machine."""
 
     settings: HubSettings = field(default_factory=HubSettings.from_environment)
+    limits: Limits = field(default_factory=lambda: Settings.load(Home.from_environment()).limits)
+    """How long is waited for it; those of registries hold."""
 
     def commit(self, repository: str, revision: str) -> str:
         """The commit that a branch, tag or abbreviated commit stands for now.
@@ -71,7 +80,7 @@ class Hub:
         def information() -> Any:
             return self._client().model_info(repository, revision=revision, timeout=_TIMEOUT_SECONDS)
 
-        commit = _ask(self.settings, repository, revision, information, passing=_PASSING | {429}).sha
+        commit = self._ask(repository, revision, information, passing=_PASSING | {429}).sha
         if not isinstance(commit, str) or len(commit) != 40 or not set(commit) <= set("0123456789abcdef"):
             raise HubUnreachable(
                 "the Hub names no commit for the revision",
@@ -99,7 +108,7 @@ class Hub:
             return tuple(_listed(entry) for entry in entries if entry["type"] == "file")
 
         self._client()
-        return _ask(self.settings, repository, commit, listing)
+        return self._ask(repository, commit, listing)
 
     def search(self, word: str, limit: int) -> tuple[HubModel, ...]:
         """Repositories of models whose name holds a word, the most downloaded first, `limit` at most.
@@ -116,7 +125,7 @@ class Hub:
             found = self._client().list_models(search=word, sort="downloads", limit=limit)
             return tuple(HubModel(str(each.id), each.downloads) for each in found)
 
-        return _ask(self.settings, f"search for {word}", "main", listing, passing=_PASSING | {429})
+        return self._ask(f"search for {word}", "main", listing, passing=_PASSING | {429})
 
     def reader(self, repository: str, commit: str, path: str) -> Callable[[int, int], bytes]:
         """A function that reads (offset, size) of a file; what its start holds is asked for once.
@@ -185,7 +194,7 @@ class Hub:
             )
 
         self._client()
-        return _ask(self.settings, repository, commit, transfer, path, passing=_PASSING)
+        return self._ask(repository, commit, transfer, path, passing=_PASSING)
 
     def _read(self, repository: str, commit: str, path: str, begin: int, size: int) -> bytes:
         def ranged() -> bytes:
@@ -209,7 +218,7 @@ class Hub:
                 return bytes(data[skip : skip + size])
 
         self._client()
-        return _ask(self.settings, repository, commit, ranged, path, passing=_PASSING | {429})
+        return self._ask(repository, commit, ranged, path, passing=_PASSING | {429})
 
     def _client(self) -> Any:
         if self.settings.offline:
@@ -219,35 +228,44 @@ class Hub:
         client_utilities().logging.set_verbosity_error()  # its retries would be written across our progress
         return HfApi(endpoint=self.settings.endpoint)
 
+    def _ask(
+        self,
+        repository: str,
+        revision: str,
+        call: Callable[[], _Answer],
+        path: str | None = None,
+        *,
+        passing: frozenset[int] = frozenset(),
+    ) -> _Answer:
+        """Ask the client something, again after failures that may pass, and translate its exceptions.
 
-def _ask(
-    settings: HubSettings,
-    repository: str,
-    revision: str,
-    call: Callable[[], _Answer],
-    path: str | None = None,
-    *,
-    passing: frozenset[int] = frozenset(),
-) -> _Answer:
-    """Ask the client something, again after failures that may pass, and translate its exceptions.
-
-    The client retries much on its own; `passing` names the statuses that it gives up on at once for this call.
-    """
-    if settings.offline:
-        raise offline(f"{repository}@{revision}" + (f"/{path}" if path else ""))
-    expected = client_errors()
-    for pause in (*_PAUSES_SECONDS, None):
-        try:
-            return call()
-        except MlxbuildError:
-            raise
-        except expected as problem:
-            asked = wait_seconds(problem)
-            if pause is None or not _may_pass(problem, passing) or (asked or 0) > _LONGEST_PAUSE_SECONDS:
-                # Its own text and request are not chained: they may hold a credential.
-                raise translate(problem, repository=repository, revision=revision, path=path) from None
-        time.sleep(pause if asked is None else asked)
-    raise AssertionError("the last attempt returns or raises")
+        The client retries much on its own; `passing` names the statuses that it gives up on at once for this call. A
+        time limit that was passed twice is not tried a third time.
+        """
+        where = f"{repository}@{revision}" + (f"/{path}" if path else "")
+        if self.settings.offline:
+            raise offline(where)
+        expected = client_errors()
+        watch_client()
+        slow = 0
+        for pause in (*_PAUSES_SECONDS, None):
+            try:
+                with watching(Watch(self.limits, partial(too_slow, where=where, settings=self.settings))):
+                    return call()
+            except HubTooSlow:
+                slow += 1
+                asked = None
+                if slow == _SLOW_ATTEMPTS or not passing:
+                    raise
+            except MlxbuildError:
+                raise
+            except expected as problem:
+                asked = wait_seconds(problem)
+                if pause is None or not _may_pass(problem, passing) or (asked or 0) > _LONGEST_PAUSE_SECONDS:
+                    # Its own text and request are not chained: they may hold a credential.
+                    raise translate(problem, repository=repository, revision=revision, path=path) from None
+            cancellation.wait((pause or 0) if asked is None else asked)
+        raise AssertionError("the last attempt returns or raises")
 
 
 def _may_pass(problem: Exception, passing: frozenset[int]) -> bool:

@@ -7,12 +7,14 @@ import importlib
 from typing import Any
 
 from registry.errors import MlxbuildError
+from registry.remote.watch import Overrun
 from registry.store.errors import DiskFull
 from toolchain.sources.errors import (
     AccessDenied,
     GatedRepository,
     HubCacheFailure,
     HubRateLimited,
+    HubTooSlow,
     HubUnreachable,
     Offline,
     RepositoryMissing,
@@ -166,6 +168,11 @@ def _refused(status: int, problem: BaseException, where: str, settings: HubSetti
             hint="try again later, or set HF_TOKEN: signed-in users have a higher limit",
         )
     return _unreachable(f"answers with status {status}", where, settings)
+
+
+def too_slow(overrun: Overrun, where: str, settings: HubSettings) -> HubTooSlow:
+    """The error for a time limit that was passed."""
+    return HubTooSlow(f"the Hub at {redact(settings.endpoint)} {overrun.story}", where=where, hint=overrun.hint)
 
 
 def _denied(where: str) -> AccessDenied:

@@ -20,6 +20,7 @@ from registry.remote.referrers import list_referrers
 from registry.remote.settings import Settings
 from registry.store.errors import BlobCorrupt
 from registry.store.layout import Store
+from tests.cancelling import ends_when_cancelled
 from tests.loopback_server import full_peer, silent_peer
 from tests.registry.remote.conftest import CONTENT, HALF, NAME, Open
 from tests.registry.remote.fault_proxy import Fault, FaultProxy
@@ -190,25 +191,6 @@ class TestCancellation:
         with pytest.raises(ZeroDivisionError):
             fail()
         assert len(waited) == 1
-
-
-def ends_when_cancelled(wait: Callable[[], object]) -> bool:
-    """Whether a thread that waits, and not for its own sake, ends when it is cancelled."""
-    cancelled, ended = threading.Event(), threading.Event()
-
-    def check() -> None:
-        if cancelled.is_set():
-            raise cancellation.Cancelled
-
-    def work() -> None:
-        with pytest.raises(cancellation.Cancelled), cancellation.cancelled_by(check):
-            wait()
-        ended.set()
-
-    threading.Thread(target=work, daemon=True).start()
-    assert not ended.wait(0.4)
-    cancelled.set()
-    return ended.wait(5)
 
 
 class TestDamagedFiles:

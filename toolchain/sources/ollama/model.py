@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from registry import cancellation
 from registry.digest import Blob
 from runtime.model.files import DEFAULTS_FILE
 from toolchain.sources.errors import DuplicateTensor, SourceIncomplete
@@ -93,7 +93,7 @@ def _tensor_files(registry: OllamaRegistry, name: OllamaName, files: Mapping[str
     def read(path: str) -> TensorFile:
         return read_tensor_file(registry.reader(name, files[path]), files[path].size_bytes, f"{name}/{path}")
 
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+    with cancellation.threads(_REQUESTS_AT_ONCE) as threads:
         found = dict(zip(paths, threads.map(read, paths), strict=True))
     holders: dict[str, str] = {}
     for path, file in found.items():

@@ -94,7 +94,7 @@ class OllamaRegistry:
 
     def place(self, blob: Blob) -> Path | None:
         """Where a blob lies on this machine: in our store, or verified in that of Ollama."""
-        if self._store.has(blob.digest):
+        if self._store.has(blob.digest) and self._store.size(blob.digest) == blob.size_bytes:
             return self._store.path(blob.digest)
         path = local_blob(blob.digest)
         if path is None or path.stat().st_size != blob.size_bytes or self._index.content(path) != blob:
