@@ -97,7 +97,7 @@ class _Sender:
         """Of the referrers."""
 
     def send(self, manifest: Manifest, title: str) -> Amount:
-        """Bring the blobs of a manifest to the repository; none, if one of the store's is not as long as it should be."""
+        """Bring the blobs of a manifest to the repository; none, if a file of the store is shorter or longer."""
         items = named_blobs(manifest)
         for item in items:
             if self._store.has(item.blob.digest):  # the repository may hold what the store does not

@@ -26,7 +26,7 @@ def watch_client() -> None:
     """Have the session that the client uses now make its connections so."""
     session = client_utilities().get_session()
     for transport in (session._transport, *session._mounts.values()):
-        pool = getattr(transport, "_pool", None)
+        pool: Any = getattr(transport, "_pool", None)
         backend = getattr(pool, "_network_backend", None)
         if backend is not None and not isinstance(backend, _Backend):
             core = importlib.import_module(type(pool).__module__.partition(".")[0])
