@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,12 +149,21 @@ class TestLimits:
         told(caught.value, method, "gave no answer" if fault == "silent" else "took")
         assert len(proxy.asked(method)) == 2
 
-    def test_what_takes_long_and_moves_comes_through(
-        self, quick: Remote, proxy: FaultProxy, there: Blob, store: Store
+    def test_only_waiting_is_counted_and_not_what_is_done_with_the_bytes(
+        self, open_remote: Open, proxy: FaultProxy, there: Blob, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Only waiting is counted, not what is done with the bytes in between."""
-        assert quick.download_blob(there, store, lambda _: threading.Event().wait(0.1) and None) == there.size_bytes
+        passed = 0.0
+        clock = time.monotonic
+
+        def work_for_long(_count: int) -> None:
+            nonlocal passed
+            passed += 1000
+
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + passed)
+        remote = open_remote(f"{proxy.host}/{NAME}", read_seconds=60.0)
+        assert remote.download_blob(there, store, work_for_long) == there.size_bytes
         assert len(proxy.asked("GET", "/blobs/")) == 1
+        assert passed > 1000
 
 
 class TestCancellation:
