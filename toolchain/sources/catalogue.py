@@ -65,12 +65,15 @@ class SourceCatalogue:
     def locate(self, source: LockedSource, file: LockedFile) -> Path:
         """A readable path with the content of a locked file, as verified by an earlier `fetch` on this machine.
 
-        It is the source's own, where that is one of several: errors name it, and no other project's.
+        It is the source's own, where that is one of several: errors name it, and no other project's. Where all were
+        touched since, as by a hard link, they are hashed anew.
 
         Raises:
             SourceMissing: nothing on this machine is known to hold it.
+            SourceChanging: it is being written to.
+            FileIndexFailure: the index cannot be written.
         """
-        paths = tuple(self._index.paths(file.blob.digest))
+        paths = tuple(self._index.paths(file.blob.digest)) or self._hashed_anew(file)
         if not paths:
             raise SourceMissing(
                 f"no file on this machine is known to hold {file.blob.digest}",
@@ -78,6 +81,11 @@ class SourceCatalogue:
             )
         own = self._own(source, file) if len(paths) > 1 else ()
         return next((path for path in paths if path in own), paths[0])
+
+    def _hashed_anew(self, file: LockedFile) -> tuple[Path, ...]:
+        verification = _Verification(self._index, file, _Meter(0, lambda _: None), lambda: None)
+        touched = self._index.touched(file.blob.digest)
+        return tuple(path for path in touched if verification.holds(path, immutable=False))
 
     def present(self, source: LockedSource, file: LockedFile) -> bool:
         """Whether a locked file is here and verified. Hashes nothing and asks nobody."""

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ CREATE INDEX IF NOT EXISTS file_by_digest ON file (digest);
 _VERSION = 1
 _RACY_NANOSECONDS = 2_000_000_000
 _BUFFER_BYTES = 1024 * 1024
+_ATTEMPTS = 4
+"""How often a file is hashed that is touched meanwhile, as by hard links and new modes."""
 
 
 class FileIndex:
@@ -61,15 +64,19 @@ class FileIndex:
 
     def paths(self, digest: Digest, *, settled: bool = False) -> Iterator[Path]:
         """Where files of some content lie, as far as known; with `settled`, only those that `known` believes."""
-        if not self._path.exists():
-            return
-        rows = self._execute(
-            "SELECT path, stamp FROM file WHERE digest = ? AND settled >= ? ORDER BY path", str(digest), settled
-        )
-        for text, stamp in rows:
-            path = Path(text)
+        for path, stamp in self._rows(digest, settled):
             status = _status(path)
             if status is not None and _stamp(status) == stamp:
+                yield path
+
+    def touched(self, digest: Digest) -> Iterator[Path]:
+        """Where files lie that had some content when they were hashed, and were touched since: they may still have it.
+
+        A hard link, another mode or another owner changes a file's ctime, too.
+        """
+        for path, stamp in self._rows(digest):
+            status = _status(path)
+            if status is not None and _stamp(status) != stamp:
                 yield path
 
     def content(
@@ -115,6 +122,15 @@ class FileIndex:
         """Close the database; the next use opens it again."""
         with self._lock:
             self._drop()
+
+    def _rows(self, digest: Digest, settled: bool = False) -> list[tuple[Path, str]]:
+        """Paths and stamps of a content."""
+        if not self._path.exists():
+            return []
+        rows = self._execute(
+            "SELECT path, stamp FROM file WHERE digest = ? AND settled >= ? ORDER BY path", str(digest), settled
+        )
+        return [(Path(path), stamp) for path, stamp in rows]
 
     def _execute(self, statement: str, *parameters: object) -> list[Any]:
         """Run one statement on the one connection of this process; a damaged database is begun anew."""
@@ -165,21 +181,35 @@ class FileIndex:
 def _hash(
     path: Path, progress: Callable[[int], None] | None, checkpoint: Callable[[], None] | None
 ) -> tuple[os.stat_result, Digest]:
-    hasher = hashlib.sha256()
+    """The digest of a file, and its status before and after. It is hashed anew where somebody only touched it."""
     with path.open("rb", buffering=0) as file:
-        before = os.fstat(file.fileno())
-        buffer = memoryview(bytearray(min(_BUFFER_BYTES, before.st_size + 1)))
-        left = before.st_size
-        while left >= 0 and (count := file.readinto(buffer)):
-            hasher.update(buffer[:count])
-            left -= count  # below zero when the file grows meanwhile
-            if progress is not None:
-                progress(count)
-            if checkpoint is not None:
-                checkpoint()
-        if _stamp(os.fstat(file.fileno())) != _stamp(before):
-            raise SourceChanging("the file was written to while it was read", where=str(path), hint="try again")
-    return before, Digest("sha256", hasher.hexdigest())
+        for _ in range(_ATTEMPTS):
+            before = os.fstat(file.fileno())
+            digest = _hash_open(file, before.st_size, progress, checkpoint)
+            after = os.fstat(file.fileno())
+            if _stamp(after) == _stamp(before):
+                return before, digest
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                break
+            file.seek(0)
+            progress = None  # its bytes were counted
+    raise SourceChanging("the file was written to while it was read", where=str(path), hint="try again")
+
+
+def _hash_open(
+    file: FileIO, size_bytes: int, progress: Callable[[int], None] | None, checkpoint: Callable[[], None] | None
+) -> Digest:
+    hasher = hashlib.sha256()
+    buffer = memoryview(bytearray(min(_BUFFER_BYTES, size_bytes + 1)))
+    left = size_bytes
+    while left >= 0 and (count := file.readinto(buffer)):
+        hasher.update(buffer[:count])
+        left -= count  # below zero when the file grows meanwhile
+        if progress is not None:
+            progress(count)
+        if checkpoint is not None:
+            checkpoint()
+    return Digest("sha256", hasher.hexdigest())
 
 
 def _status(path: Path) -> os.stat_result | None:

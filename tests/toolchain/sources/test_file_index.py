@@ -28,6 +28,13 @@ def _blob(data: bytes) -> Blob:
     return Blob(Digest.of_bytes(data), len(data))
 
 
+def touch(path: Path) -> None:
+    """Change nothing of a file but its ctime, as a hard link does."""
+    before = path.stat().st_ctime_ns
+    while path.stat().st_ctime_ns == before:  # until the file system's clock ticks
+        path.chmod(path.stat().st_mode)
+
+
 @pytest.fixture
 def settled_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour has passed since the files of the test were made: their ctime cannot be set back."""
@@ -95,6 +102,27 @@ def test_a_file_written_to_while_it_is_read_is_refused(home: Home, tmp_path: Pat
     with pytest.raises(SourceChanging):
         index.content(path, checkpoint=write_once)
     assert index.known(path) is None
+
+
+def test_a_file_that_is_linked_while_it_is_read_is_read_again(home: Home, tmp_path: Path) -> None:
+    data = bytes(3 * 1024 * 1024)
+    index, path = FileIndex(home), _file(tmp_path / "a", data)
+    counted: list[int] = []
+
+    def link_once() -> None:
+        if not (tmp_path / "link").exists():
+            (tmp_path / "link").hardlink_to(path)
+            touch(path)
+
+    assert index.content(path, progress=counted.append, checkpoint=link_once) == _blob(data)
+    assert sum(counted) == len(data)
+    assert list(index.paths(_blob(data).digest)) == [path]
+
+
+def test_a_file_that_is_touched_without_end_is_refused(home: Home, tmp_path: Path) -> None:
+    index, path = FileIndex(home), _file(tmp_path / "a", b"one")
+    with pytest.raises(SourceChanging):
+        index.content(path, checkpoint=lambda: touch(path))
 
 
 def test_a_missing_file_says_so(home: Home, tmp_path: Path) -> None:

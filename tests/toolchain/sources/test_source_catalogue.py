@@ -15,6 +15,7 @@ from registry.digest import Blob, Digest
 from registry.home import Home
 from registry.store.layout import Store
 from tests.hub_server import Fault, LocalHub
+from tests.toolchain.sources.test_file_index import touch
 from toolchain.lock.errors import StaleLock
 from toolchain.lock.model import LockedFile, LockedSource
 from toolchain.sources.catalogue import SourceCatalogue
@@ -147,6 +148,19 @@ def test_a_folder_file_that_just_changed_is_hashed_by_the_next_build(
     monkeypatch.setattr(time, "time_ns", lambda: now() + 60_000_000_000)
     _fetch(SourceCatalogue(tmp_path, store), source)
     assert catalogue.present(source, _FILE)
+
+
+def test_a_file_that_is_touched_between_fetching_and_reading_is_found(store: Store, tmp_path: Path) -> None:
+    place = tmp_path / "model.safetensors"
+    place.write_bytes(_WEIGHTS)
+    source = LockedSource("base", "folder", ".", None, None, (_FILE,), ())
+    catalogue = SourceCatalogue(tmp_path, store)
+    path = _fetch(catalogue, source)
+    touch(place)
+    assert catalogue.locate(source, _FILE) == path
+    place.write_bytes(_WEIGHTS[::-1])
+    with pytest.raises(SourceMissing):
+        catalogue.locate(source, _FILE)
 
 
 def test_an_artifact_file_is_a_blob_of_the_store(store: Store, tmp_path: Path) -> None:
