@@ -106,7 +106,8 @@ def test_a_fork_is_refused_and_both_processes_end(tiny_folder: Path) -> None:
 
 INTERRUPTS = """
 import atexit, os, signal, sys, threading, time
-done = []
+done, forked = [], []
+os.register_at_fork(after_in_parent=lambda: forked.extend(done))  # before a signal that was put off comes again
 atexit.register(lambda: print(*sorted(done), refused(), flush=True))  # after engines and loads have ended
 
 from pathlib import Path
@@ -116,7 +117,7 @@ from runtime.session import LoadedModel
 
 def compute():
     has_begun.set()
-    time.sleep(1)
+    may_end.wait()
     done.append("computed")
 
 def load(checkpoint):
@@ -134,9 +135,15 @@ def refused():
     except EngineEnded as error:
         return error.message
 
+def interrupt_soon(then=lambda: None):
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        then()
+    threading.Timer(0.1, interrupt).start()
+
 def interrupted(act):
     has_begun.wait()
-    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
         act()
         time.sleep(10)
@@ -144,7 +151,7 @@ def interrupted(act):
         return True
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-has_begun, loads = threading.Event(), threading.Event()
+has_begun, may_end, loads = threading.Event(), threading.Event(), threading.Event()
 engine = LoadedModel(Path(sys.argv[1])).engine
 engine.run(compute)
 """
@@ -157,15 +164,22 @@ def swallowing():
 
 threading.Thread(target=swallowing, daemon=True).start()
 loads.wait()
-print(interrupted(engine.close), done, flush=True)
+
+def close():
+    interrupt_soon()
+    engine.close()
+
+print(interrupted(close), done, flush=True)
+may_end.set()
 """
 AT_FORK = """
 def fork():
     if not os.fork():
         os._exit(0)
-    print(done, os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 
-print(interrupted(fork), engine.run(lambda: "goes on").result(), flush=True)
+os.register_at_fork(before=lambda: interrupt_soon(may_end.set))
+print(interrupted(fork), *forked, os.waitstatus_to_exitcode(os.wait()[1]))
+print(engine.run(lambda: "goes on").result(), flush=True)
 """
 
 
@@ -182,4 +196,4 @@ def test_an_interrupted_close_lets_no_process_end_below_an_engine_or_a_load(tiny
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="forks abort on macOS")
 def test_an_interrupted_fork_waits_for_the_engine(tiny_folder: Path) -> None:
-    assert told(AT_FORK, tiny_folder) == ["['computed'] 0", "True goes on", "computed the process ends"]
+    assert told(AT_FORK, tiny_folder) == ["True computed 0", "goes on", "computed the process ends"]

@@ -11,6 +11,7 @@ import pytest
 
 from runtime.protocol.requests import ChatRequest, CompletionRequest
 from runtime.runner.client import Runner
+from tests.processes import children
 from tests.runtime.runner.test_runner import said
 
 QUESTION = ChatRequest(({"role": "user", "content": "Tell me a story."},), think=False)
@@ -37,7 +38,7 @@ def kernels(scratch: Path) -> dict[str, int]:
 
 
 def compilers(process_id: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(process_id).children() if "runtime.runner.kernels" in child.cmdline()]
+    return children("runtime.runner.kernels", process_id)
 
 
 def test_steps_are_compiled_once_and_answer_the_same(

@@ -10,11 +10,12 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-import psutil
 import pytest
 
 from registry.errors import MlxbuildError
@@ -23,29 +24,29 @@ from runtime.protocol.requests import ChatRequest, CompletionRequest
 from runtime.runner import client, frames
 from runtime.runner.client import Patience, Runner
 from runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
+from tests.processes import ends, has_ended
+from tests.runtime.vitals import at_rest
 
 QUESTION = ChatRequest(({"role": "user", "content": "What is mlxbuild?"},), think=False)
 LONG = CompletionRequest("mlxbuild is", options={"stops": ["never to be seen"], "max_tokens": 400})
 
 
+def patience_for_now() -> Any:
+    """The usual one, which a test can shorten once its process has come as far as it should."""
+    return SimpleNamespace(**asdict(Patience()))
+
+
+async def reader(place: Path) -> int:
+    """A descriptor that writes to a pipe in the file system, once somebody reads it."""
+    while True:
+        try:
+            return os.open(place, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            await asyncio.sleep(0.02)
+
+
 async def said(events: AsyncIterator[Event]) -> str:
     return "".join([event.text async for event in events if isinstance(event, Chunk)])
-
-
-async def at_rest(runner: Runner) -> None:
-    """Wait until a new sign of life says that nothing is under way."""
-    before = runner.statistics()
-    while (now := runner.statistics()) is before or now.requests_running or now.requests_waiting:
-        await asyncio.sleep(0.05)
-
-
-def gone(process_id: int) -> bool:
-    """Whether a process has ended, within a few seconds."""
-    for _ in range(200):
-        if not psutil.pid_exists(process_id) or psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_a_killed_process_fails_its_requests_and_no_others(
@@ -80,15 +81,18 @@ def test_a_crash_is_told_by_what_was_said_of_it(loop: asyncio.Runner, folder: Pa
 
 
 def test_a_process_that_hangs_is_ended(loop: asyncio.Runner, folder: Path, scratch: Path) -> None:
+    patience = patience_for_now()
+
     async def hung() -> None:
-        other = await Runner.start(folder, scratch, patience=Patience(silent_seconds=2))
+        other = await Runner.start(folder, scratch, patience=patience)
+        patience.silent_seconds = 2
         os.kill(other.process_id, signal.SIGSTOP)
         large = asyncio.create_task(said(other.answer(CompletionRequest("x" * 10_000_000))))  # more than is taken in
         with pytest.raises(RunnerStalled, match="no sign of life"):
             await said(other.answer(QUESTION))
         with pytest.raises(RunnerStalled):
             await large
-        assert not psutil.pid_exists(other.process_id)
+        assert has_ended(other.process_id)
 
     loop.run(hung())
 
@@ -98,10 +102,19 @@ def test_a_load_that_gets_nowhere_is_ended_and_its_place_told(
 ) -> None:
     caplog.set_level(logging.INFO)
     (tmp_path / "mlxbuild").mkdir()
-    os.mkfifo(tmp_path / "mlxbuild" / "facts.json")  # as a network disk that answers no more
-    patience = Patience(stall_seconds=2)
-    with pytest.raises(RunnerStalled, match="did not get on"):
-        loop.run(Runner.start(tmp_path, scratch, patience=patience))
+    place = tmp_path / "mlxbuild" / "facts.json"
+    os.mkfifo(place)  # as a network disk that answers no more
+    patience = patience_for_now()
+
+    async def stalled() -> None:
+        starting = asyncio.create_task(Runner.start(tmp_path, scratch, patience=patience))
+        writing = await asyncio.wait_for(reader(place), 60)
+        patience.stall_seconds = 2
+        with pytest.raises(RunnerStalled, match="did not get on"):
+            await starting
+        os.close(writing)
+
+    loop.run(stalled())
     assert "in read_bytes" in caplog.text
 
 
@@ -127,7 +140,7 @@ runpy.run_module("runtime.runner", run_name="__main__")
         other = await Runner.start(folder, scratch, patience=Patience(standstill_seconds=3))
         with pytest.raises(RunnerStalled, match="none of its requests got on"):
             await said(other.answer(QUESTION))
-        assert gone(other.process_id)
+        assert ends(other.process_id)
 
     loop.run(endless())
 
@@ -203,7 +216,7 @@ asyncio.run(main())
     server.kill()
     server.wait()
     server.stdout.close()
-    assert gone(process_id)
+    assert ends(process_id)
 
 
 def test_an_answer_that_nobody_reads_is_given_up_and_others_go_on(

@@ -23,21 +23,21 @@ from tests.runtime.scheduler.models import FULL, INT4, INT8, answer, digest_of, 
 
 
 def test_requests_for_one_model_share_one_load(hello_store: Store) -> None:
-    async def ask(models: Residency) -> int:
+    async def ask(models: Residency) -> tuple[int, float]:
         async with models.lease(INT4) as lease:
             await answer(lease.runner)
-            return lease.runner.process_id
+            return lease.runner.process_id, lease.load_seconds
 
     async def scenario() -> None:
         async with residency(hello_store) as models:
-            processes = await asyncio.gather(*(ask(models) for _ in range(20)))
+            processes, loads = zip(*await asyncio.gather(*(ask(models) for _ in range(20))), strict=True)
             assert len(set(processes)) == 1
             (resident,) = models.resident()
             assert resident.digest == digest_of(hello_store, INT4)
             assert resident.expires_at is not None
             assert 290 < (resident.expires_at - datetime.now(UTC)).total_seconds() < 300
             async with models.lease(INT4) as lease:
-                assert lease.load_seconds < 0.5
+                assert lease.load_seconds < min(loads)
 
     asyncio.run(scenario())
 

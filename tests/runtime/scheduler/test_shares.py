@@ -11,6 +11,7 @@ from runtime.scheduler.keep_alive import FOREVER
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.need import Need
 from tests.runtime.scheduler.models import INT4, INT8, digest_of, residency
+from tests.runtime.vitals import told_anew
 
 
 async def fill_prefixes(runner: Runner, prompts: int) -> None:
@@ -23,9 +24,8 @@ async def fill_prefixes(runner: Runner, prompts: int) -> None:
 
 
 async def heard_of(runner: Runner) -> int:
-    """What its prefix cache holds, as of a sign of life that is not an old one."""
-    await asyncio.sleep(1.5)
-    return runner.statistics().prefix_bytes
+    """What its prefix cache holds."""
+    return (await told_anew(runner)).prefix_bytes
 
 
 def test_two_full_prefix_caches_keep_within_the_budget(hello_store: Store) -> None:

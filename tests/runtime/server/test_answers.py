@@ -28,7 +28,7 @@ from runtime.server.settings import ServerSettings
 from runtime.server.streams import AnswerStream
 from tests.runtime.server.running import RunningServer, running, soon
 
-cancelled = threading.Event()
+waiting, cancelled = threading.Event(), threading.Event()
 
 
 def _routes() -> Blueprint:
@@ -74,6 +74,7 @@ async def _silent(_request: Request) -> HTTPResponse:
 
 
 async def _wait() -> None:
+    waiting.set()
     try:
         await asyncio.sleep(600)
     except asyncio.CancelledError:
@@ -181,13 +182,13 @@ def test_unknown_paths_and_methods(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", ["/endless", "/silent"])
 def test_a_client_that_goes_away_cancels(server: RunningServer, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    waiting.clear()
     cancelled.clear()
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        assert waiting.wait(timeout=30)
         if path == "/endless":
             assert connection.recv(1000)
-        else:
-            time.sleep(0.1)
     assert cancelled.wait(timeout=30)
     soon(lambda: server.observed[-1].path == path)
     assert (server.observed[-1].status, server.observed[-1].error) == (499, None)

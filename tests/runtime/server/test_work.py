@@ -100,15 +100,16 @@ def test_more_than_the_lanes_take_is_refused_until_one_is_free() -> None:
 
 
 def test_a_cancellation_waits_for_what_is_short() -> None:
-    may_end, ended = threading.Event(), threading.Event()
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
     def do() -> None:
+        begun.set()
         may_end.wait(30)
         ended.set()
 
     async def scenario() -> None:
         doing = asyncio.create_task(in_thread(do))
-        await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(begun.wait, 30)
         doing.cancel()
         await asyncio.sleep(0.05)
         assert not doing.done()

@@ -9,10 +9,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import psutil
 import pytest
 
 from registry.store.layout import Store
+from tests.processes import children, has_ended
 from tests.toolchain.execute import practice_steps
 from toolchain.cache.traces import TraceStore
 from toolchain.execute.inline import InlineExecutor
@@ -134,9 +134,8 @@ def test_cancelling_stops_what_runs_and_leaves_no_child(executor: Executor, tmp_
     executor.close(cancel=True)
     pid = int(pid_file.read_text())
     if executor.name == "process":
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    children = [child for child in psutil.Process().children() if "toolchain.execute.worker" in child.cmdline()]
-    assert children == []
+        assert has_ended(pid)
+    assert children("toolchain.execute.worker") == []
 
 
 def test_a_killed_worker_is_reported_and_others_go_on(store: Store) -> None:
