@@ -48,7 +48,7 @@ models: setup
 	$(BIN)/python -m tests.real.fetch
 
 unit: setup models
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadscope
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder  # the light ones come last
 
 test-aarch64: setup
 	tests/aarch64/run

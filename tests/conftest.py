@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,10 @@ from registry.store.layout import Store
 from tests import real_parts, real_tools
 from tests.hub_server import LocalHub
 from tests.ollama_registry import LocalOllamaRegistry
+from tests.work_units import WorkUnits
+
+# Containers often have Python keep no bytecode; then each process that a test starts compiles what it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # MLX compiles kernels for a CPU into one folder of all processes, where those that test at once would meet each other's
 # half-written files. What it computes is the same without.
@@ -89,6 +94,12 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(time, "sleep", shortened)
     return asked
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WorkUnits | None:
+    """What goes to a worker as one."""
+    return WorkUnits(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -30,7 +30,6 @@ def main() -> None:
     """Run the cases, and tell of each in a line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, help="how often each case runs")
-    parser.add_argument("--without", type=int, help="how often without OpenBLAS, with which alone ends went wrong")
     parser.add_argument("--only", default="", help="cases whose names contain this")
     parser.add_argument("--usual", action="store_true", help="no interrupts, and nothing of the kind")
     asked = parser.parse_args()
@@ -44,11 +43,10 @@ def main() -> None:
             sys.exit("OpenBLAS is missing (apt-get install libopenblas0-pthread), or cannot be kept away")
         _build(folder, environment)
         failed = 0
-        counts = asked.count, asked.count if asked.without is None else asked.without
-        for name, each, count in zip(("OpenBLAS", "MLX's own"), (environment, without), counts, strict=True):
+        for name, each in (("OpenBLAS", environment), ("MLX's own", without)):
             for case in cases:
                 if asked.only in (whole := f"{case.name} ({name})"):
-                    failed += _tell(whole, case, folder, each, count)
+                    failed += _tell(whole, case, folder, each, asked.count)
     sys.exit(1 if failed else 0)
 
 

@@ -69,6 +69,7 @@ def _python(name: str, program: str, prompt: str, **more: object) -> Case:
 
 _AGAIN = [word for step in _STEPS for word in ("--refresh", step)]
 _GREEDY = ("--temperature", "0")
+_SHORT = ("--max-tokens", "16")
 _LONG = ("--temperature", "1", "--seed", "1")
 
 USUAL = (
@@ -77,7 +78,7 @@ USUAL = (
     _mlxbuild(
         "create with a gate, by processes", "create", "-f", "smollm2", "--executor", "process", *_AGAIN, says=MODEL
     ),
-    _mlxbuild("chat from a pipe", "chat", MODEL, *_GREEDY, stdin=f"{QUESTION}\nThank you.\n", says="Paris"),
+    _mlxbuild("chat from a pipe", "chat", MODEL, *_GREEDY, *_SHORT, stdin=f"{QUESTION}\nThank you.\n", says="Paris"),
     _mlxbuild("bench", "bench", MODEL, "--streams", "2", "--tokens", "2", "--prompt-words", "1", says="TOKENS/S"),
     _python("a Python program", "answers.py", QUESTION, says="Paris"),
 )
