@@ -135,13 +135,6 @@ def refused():
     except EngineEnded as error:
         return error.message
 
-def interrupt_soon(then=lambda: None):
-    def interrupt():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.3)
-        then()
-    threading.Timer(0.1, interrupt).start()
-
 def interrupted(act):
     has_begun.wait()
     try:
@@ -166,7 +159,7 @@ threading.Thread(target=swallowing, daemon=True).start()
 loads.wait()
 
 def close():
-    interrupt_soon()
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     engine.close()
 
 print(interrupted(close), done, flush=True)
@@ -177,7 +170,14 @@ def fork():
     if not os.fork():
         os._exit(0)
 
-os.register_at_fork(before=lambda: interrupt_soon(may_end.set))
+def interrupt():
+    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        time.sleep(0.001)  # until the fork has begun to wait
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+    may_end.set()
+
+threading.Thread(target=interrupt).start()
 print(interrupted(fork), *forked, os.waitstatus_to_exitcode(os.wait()[1]))
 print(engine.run(lambda: "goes on").result(), flush=True)
 """
