@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from registry.artifact.folder import model_folder
+from registry.artifact.reader import Artifact
 from registry.digest import Digest
 from registry.errors import UserError
 from registry.store.layout import Store
+from registry.store.soundness import Soundness
 from runtime.engine.computing import Computing
 from runtime.engine.conversation import Conversation
 from runtime.engine.defaults import Defaults
@@ -85,12 +87,14 @@ class LoadedModel:
     def open(
         cls, store: Store, digest: Digest, *, limits: Limits | None = None, draft: LoadedModel | None = None
     ) -> LoadedModel:
-        """The model of an artifact, read through links into the store; nothing is copied.
+        """The model of an artifact, read through links into the store; nothing is copied. Its files are hashed first,
+        those that have changed since they were last.
 
         Raises:
-            BlobMissing: the store does not hold all of it.
+            BlobMissing, BlobCorrupt: the store does not hold all of it, or a file is not what it was.
             NotAnArtifactFolder, BrokenFacts: it is not one that mlxbuild made.
         """
+        Soundness(store).require(file.blob.digest for file in Artifact.open(store, digest).files)
         model = cls(model_folder(store, digest), limits=limits, draft=draft)
         model._computing.on_batching = lambda batching: remember(store.home, digest, batching.told)
         return model

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from registry import bounded_json
 from registry.digest import Blob, Digest, InvalidDigest
-from registry.errors import TrustError
-from registry.store.layout import Store
+from registry.errors import Location, TrustError
+from registry.store.layout import MANIFEST_LIMIT_BYTES, Store
 
-MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
+__all__ = ["MANIFEST_LIMIT_BYTES", "InvalidManifest", "Layer", "Manifest", "json_object", "parse", "read"]
+
+
+_NOT_OURS = "it was damaged or made to mislead, or is no model: build, pull or import it again"
 
 
 class InvalidManifest(TrustError):
     """A blob is not the manifest or config that it should be."""
 
     code = "invalid-manifest"
+
+    def __init__(self, message: str, *, where: Location | str | None = None, hint: str | None = _NOT_OURS) -> None:
+        super().__init__(message, where=where, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +87,9 @@ def json_object(data: bytes, where: str) -> dict[str, Any]:
         InvalidManifest: the bytes are something else.
     """
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InvalidManifest(f"it is not JSON: {error}", where=where) from error
+        document = bounded_json.decode(data)
+    except ValueError as error:
+        raise InvalidManifest(f"it is no JSON that can be read: {error}", where=where) from error
     if not isinstance(document, dict):
         raise InvalidManifest("it is not a JSON object", where=where)
     return document

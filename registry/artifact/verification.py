@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,6 +23,7 @@ from registry.digest import Blob, Digest
 from registry.errors import MlxbuildError
 from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 
+_MOST_SCHEMA_PROBLEMS = 100
 _SCHEMA = Path(__file__).with_name("modelpack-config.schema.json")
 
 
@@ -188,7 +190,7 @@ def _check_config(store: Store, manifest: Manifest) -> Iterator[Problem]:
 
 
 def _schema_problems(document: dict[str, Any]) -> Iterator[Problem]:
-    errors = _validator().iter_errors(document)
+    errors = islice(_validator().iter_errors(document), _MOST_SCHEMA_PROBLEMS)
     for error in sorted(errors, key=lambda error: (error.json_path, error.message)):
         place = error.json_path.removeprefix("$").removeprefix(".") or "the top"
         yield Problem(ProblemKind.CONFIG_SCHEMA, "config", f"{place}: {error.message}")

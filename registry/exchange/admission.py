@@ -12,7 +12,7 @@ from registry.digest import Blob, Digest
 from registry.errors import TrustError
 from registry.remote.client import RawManifest
 
-CONFIG_LIMIT_BYTES = 16 * 1024 * 1024
+CONFIG_LIMIT_BYTES = manifests.MANIFEST_LIMIT_BYTES
 _MOST_TOLD = 10
 
 

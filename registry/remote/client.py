@@ -123,8 +123,8 @@ class Remote:
         """
         manifests.delete(self._transport, digest)
 
-    def referrers(self, subject: Digest) -> tuple[bytes, ...] | None:
-        """The pages of the referrers API for a subject, as sent; None if the registry has no such API.
+    def referrers(self, subject: Digest) -> Iterator[bytes] | None:
+        """The first pages of the referrers API for a subject, as sent; None if the registry has no such API.
 
         One that has none is not asked again.
         """

@@ -10,8 +10,9 @@ from registry.remote.attempts import Attempts
 from registry.remote.errors import RegistryFailure, RegistryUnreachable, TransferCorrupt
 from registry.remote.partial import PIECE_BYTES, Partial
 from registry.remote.transport import Transport
-from registry.store.layout import Store
+from registry.store.layout import BlobCorrupt, Store
 from registry.store.leases import exclusive_file
+from registry.store.soundness import Soundness
 
 _CORRUPT_ATTEMPTS = 2
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -23,7 +24,7 @@ def fetch(transport: Transport, blob: Blob, store: Store, progress: Callable[[in
     advance = progress or _nothing
     lock = cache / "locks" / "blobs" / name
     with exclusive_file(lock, checkpoint=lambda: advance(0)):
-        if store.has(blob.digest) and store.size(blob.digest) == blob.size_bytes:
+        if _is_sound(store, blob, advance):
             advance(blob.size_bytes)
             lock.unlink(missing_ok=True)  # whoever waits for it finds the blob
             return 0
@@ -32,6 +33,18 @@ def fetch(transport: Transport, blob: Blob, store: Store, progress: Callable[[in
             store.adopt(partial.path, blob)
             lock.unlink(missing_ok=True)
             return partial.received_bytes
+
+
+def _is_sound(store: Store, blob: Blob, advance: Callable[[int], None]) -> bool:
+    """Whether the store holds it as it should be; one that is damaged is set aside."""
+    if not store.has(blob.digest) or store.size(blob.digest) != blob.size_bytes:
+        return False
+    try:
+        Soundness(store).require([blob.digest], lambda: advance(0))
+    except BlobCorrupt:
+        store.quarantine(blob.digest)
+        return False
+    return True
 
 
 def read(transport: Transport, blob: Blob) -> bytes:

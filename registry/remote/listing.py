@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
+from registry.artifact import manifest as manifests
+from registry.artifact.manifest import InvalidManifest
 from registry.remote.errors import RegistryFailure
 from registry.remote.manifests import next_page
 from registry.remote.transport import Transport
 
 _PAGE = 1000
-_MOST_PAGES = 10_000
-_LIMIT_BYTES = 16 * 1024 * 1024
+_MOST_PAGES = 1000
+_MOST_NAMES = 100_000
 
 
 def tags(transport: Transport) -> Iterator[str]:
@@ -29,20 +30,24 @@ def catalogue(transport: Transport, prefix: str) -> Iterator[str]:
 def _names(transport: Transport, first: str, key: str, actions: str, other_scopes: tuple[str, ...]) -> Iterator[str]:
     following: str | None = first
     seen: set[str] = set()
-    for _ in range(_MOST_PAGES):
-        if following is None or following in seen:
-            return
+    count = 0
+    while following is not None and following not in seen:
         seen.add(following)
-        answer = transport.request(
-            "GET", following, actions=actions, other_scopes=other_scopes, limit_bytes=_LIMIT_BYTES
-        )
+        answer = transport.request("GET", following, actions=actions, other_scopes=other_scopes)
+        if len(seen) > _MOST_PAGES or count > _MOST_NAMES:
+            raise RegistryFailure(
+                f"the list of {key} has no end: more than {_MOST_NAMES} names or {_MOST_PAGES} pages",
+                where=answer.where,
+                hint="name what you want by its tag or digest",
+            )
         try:
-            names = json.loads(answer.body)[key]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            raise RegistryFailure(f"the list of {key} is not what it should be", where=answer.where) from None
+            names = manifests.json_object(answer.body, answer.where).get(key, ())
+        except InvalidManifest:
+            names = ()
         if names is None:  # an empty repository, for some
             names = []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RegistryFailure(f"the list of {key} is not what it should be", where=answer.where)
+        count += len(names)
         yield from names
         following = next_page(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from registry.digest import Digest, InvalidDigest
@@ -10,8 +11,9 @@ from registry.remote.attempts import Attempts
 from registry.remote.errors import ManifestTooLarge, RegistryFailure, TransferCorrupt
 from registry.remote.refusals import failure
 from registry.remote.transport import Transport
+from registry.store.layout import MANIFEST_LIMIT_BYTES
 
-LIMIT_BYTES = 16 * 1024 * 1024
+LIMIT_BYTES = MANIFEST_LIMIT_BYTES
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 ACCEPTED = (
@@ -20,7 +22,8 @@ ACCEPTED = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-_MOST_PAGES = 1000
+_MOST_PAGES = 20
+"""Of a list of referrers; of those that are listed not many are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,25 +122,36 @@ def delete(transport: Transport, digest: Digest) -> None:
     transport.request("DELETE", f"manifests/{digest}", allowed=(200, 202, 404), actions="pull,push,delete")
 
 
-def referrers(transport: Transport, subject: Digest) -> tuple[bytes, ...] | None:
-    """The pages of the referrers list. Anything but 200 with an index means that there is no such API: some
-    registries redirect to web pages instead."""
-    pages: list[bytes] = []
-    following: str | None = f"referrers/{subject}"
-    while following is not None and len(pages) < _MOST_PAGES:
-        answer = transport.request(
-            "GET", following, headers={"Accept": OCI_INDEX}, limit_bytes=LIMIT_BYTES, allowed=None, redirects=False
-        )
-        refusal = failure(answer)
-        if answer.status != 200 and (refusal.passing or answer.status in (401, 403)):
-            raise refusal
-        if answer.status != 200 or _media_type(answer) != OCI_INDEX:
-            return None
-        if answer.truncated:
-            raise ManifestTooLarge(f"the list of referrers has more than {LIMIT_BYTES} bytes", where=answer.where)
-        pages.append(answer.body)
-        following = next_page(answer)
-    return tuple(pages)
+def referrers(transport: Transport, subject: Digest) -> Iterator[bytes] | None:
+    """The pages of the referrers list, each asked for when it is taken, `_MOST_PAGES` at most; None if there is no such
+    API, which is whatever does not begin with 200 and an index: some registries redirect to web pages instead."""
+    first = _page(transport, f"referrers/{subject}")
+    return None if first is None else _pages(transport, first)
+
+
+def _pages(transport: Transport, first: Answer) -> Iterator[bytes]:
+    page, seen = first, {first.url}
+    yield page.body
+    while (following := next_page(page)) is not None and following not in seen and len(seen) < _MOST_PAGES:
+        seen.add(following)
+        if (answer := _page(transport, following)) is None:
+            return
+        page = answer
+        yield page.body
+
+
+def _page(transport: Transport, address: str) -> Answer | None:
+    answer = transport.request(
+        "GET", address, headers={"Accept": OCI_INDEX}, limit_bytes=LIMIT_BYTES, allowed=None, redirects=False
+    )
+    refusal = failure(answer)
+    if answer.status != 200 and (refusal.passing or answer.status in (401, 403)):
+        raise refusal
+    if answer.status != 200 or _media_type(answer) != OCI_INDEX:
+        return None
+    if answer.truncated:
+        raise ManifestTooLarge(f"the list of referrers has more than {LIMIT_BYTES} bytes", where=answer.where)
+    return answer
 
 
 def next_page(answer: Answer) -> str | None:

@@ -6,11 +6,11 @@ The list is never trusted: lists of other writers lack types, so every manifest 
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from registry import cancellation, canonical_json
@@ -61,8 +61,8 @@ def list_referrers(remote: Remote, subject: Digest, leave_out: LeaveOut | None =
     """
     left_out = leave_out or _nothing
     try:
-        listed = _listed(remote, subject)
-    except InvalidReferrersList as error:
+        listed = list(islice(_listed(remote, subject), MOST_REFERRERS + 1))
+    except (InvalidReferrersList, ManifestTooLarge) as error:
         left_out(subject, f"all that is attached to it: {error.message}")
         return ()
     found = []
@@ -118,7 +118,7 @@ def _list(remote: Remote, subject: Digest, entries: Sequence[dict[str, Any]]) ->
     tag = fallback_tag(subject)
     for _ in range(_ATTEMPTS):
         index = _read(remote, tag)
-        listed = {entry.get("digest") for entry in index["manifests"]}
+        listed = {str(entry.get("digest")) for entry in index["manifests"]}
         missing = [entry for entry in entries if entry["digest"] not in listed]
         if not missing:
             return
@@ -139,15 +139,20 @@ def _read(remote: Remote, tag: str) -> dict[str, Any]:
     return _index(raw.data, f"{remote.name}:{tag}")
 
 
-def _listed(remote: Remote, subject: Digest) -> tuple[Digest, ...]:
+def _listed(remote: Remote, subject: Digest) -> Iterator[Digest]:
+    """Each once, page by page."""
     pages = remote.referrers(subject)
-    documents: list[dict[str, Any]]
+    documents: Iterable[dict[str, Any]]
     if pages is None:
         documents = [_read(remote, fallback_tag(subject))]
     else:
-        documents = [_index(page, f"{remote.name} referrers of {subject}") for page in pages]
-    found = dict.fromkeys(digest for document in documents for digest in _digests(document))
-    return tuple(digest for digest in found if digest.algorithm == "sha256")
+        documents = (_index(page, f"{remote.name} referrers of {subject}") for page in pages)
+    found: set[Digest] = set()
+    for document in documents:
+        for digest in _digests(document):
+            if digest.algorithm == "sha256" and digest not in found:
+                found.add(digest)
+                yield digest
 
 
 def _digests(index: dict[str, Any]) -> Iterator[Digest]:
@@ -158,15 +163,14 @@ def _digests(index: dict[str, Any]) -> Iterator[Digest]:
 
 def _index(data: bytes, where: str) -> dict[str, Any]:
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        document = None
-    listed = document.get("manifests") if isinstance(document, dict) else None
+        document = manifests.json_object(data, where)
+    except InvalidManifest:
+        document = {}
+    listed = document.get("manifests")
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise InvalidReferrersList(
             "the list of referrers is no index", where=where, hint="another tool wrote it: look at it"
         )
-    assert isinstance(document, dict)
     return document
 
 

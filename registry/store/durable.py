@@ -11,6 +11,7 @@ from pathlib import Path
 from registry.store.errors import DiskFull, StoreFailure, StoreReadOnly
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
@@ -38,15 +39,21 @@ def _named(error: OSError, path: Path | str) -> StoreFailure:
         )
     if error.errno in _READ_ONLY:
         return StoreReadOnly(
-            f"the store cannot be written to: {reason}",
+            f"the store cannot be {'written to' if error.errno == errno.EROFS else 'used'}: {reason}",
             where=where,
-            hint="check the mount and the owner of the folder",
+            hint="check the mount, the owner and the mode of the folder, or choose another home with MLXBUILD_HOME",
+        )
+    if error.errno in _IN_THE_WAY:
+        return StoreFailure(
+            f"something else lies where the store has its own: {reason}",
+            where=where,
+            hint="move away what should be a folder, or a file, and is not; or choose another home with MLXBUILD_HOME",
         )
     if error.errno == errno.EXDEV:
         return StoreFailure(
             "the store and its cache lie on two filesystems", where=where, hint="keep all of MLXBUILD_HOME on one"
         )
-    return StoreFailure(f"the disk refused: {reason}", where=where)
+    return StoreFailure(f"the disk refused: {reason}", where=where, hint="check the disk, and try again")
 
 
 def create_temporary(folder: Path, *, mode: int) -> tuple[int, Path]:

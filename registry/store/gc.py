@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -12,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry import bounded_json
 from registry.digest import Blob, Digest, InvalidDigest
 from registry.errors import TrustError
 from registry.store import leases
 from registry.store.durable import disk_errors
-from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
+from registry.store.layout import MANIFEST_LIMIT_BYTES, BlobCorrupt, BlobMissing, BlobTooLarge, Store
 from registry.store.origins import Origins, bases_of
 from registry.store.tags import INDEX_MEDIA_TYPE, REF_NAME, Entry
 
 GRACE_SECONDS = 3600.0
 UNTOUCHED_SECONDS = 7 * 24 * 3600.0
 """How long damaged blobs are kept as evidence, and interrupted fetches to be continued."""
-_MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
 _MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", INDEX_MEDIA_TYPE)
 
 
@@ -115,7 +114,7 @@ class _Reach:
         self._blobs = blobs
         self.manifests: dict[Digest, dict[str, Any]] = {}
         for digest, blob in blobs.items():
-            if blob.size_bytes <= _MANIFEST_LIMIT_BYTES and (document := _manifest(store, digest)) is not None:
+            if blob.size_bytes <= MANIFEST_LIMIT_BYTES and (document := _manifest(store, digest)) is not None:
                 self.manifests[digest] = document
 
     def keep(self, named: list[tuple[Digest, bool]], roots: Iterable[Digest]) -> set[Digest]:
@@ -156,11 +155,11 @@ def _manifest(store: Store, digest: Digest) -> dict[str, Any] | None:
         with store.path(digest).open("rb") as file:
             if file.read(1) != b"{":
                 return None
-        data = store.read(digest, limit_bytes=_MANIFEST_LIMIT_BYTES)
+        data = store.read(digest, limit_bytes=MANIFEST_LIMIT_BYTES)
         if b'"schemaVersion"' not in data:
             return None
-        document = json.loads(data)
-    except (BlobMissing, BlobCorrupt, BlobTooLarge, OSError, ValueError, RecursionError):
+        document = bounded_json.decode(data)
+    except (BlobMissing, BlobCorrupt, BlobTooLarge, OSError, ValueError):
         return None
     return document if isinstance(document, dict) and document.get("schemaVersion") == 2 else None
 

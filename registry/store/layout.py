@@ -19,9 +19,19 @@ from registry.store.errors import BlobCorrupt, BlobMissing, BlobTooLarge, StoreF
 from registry.store.tags import TagTable
 from registry.store.writer import BlobWriter, holds
 
-__all__ = ["READ_LIMIT_BYTES", "BlobCorrupt", "BlobMissing", "BlobTooLarge", "BlobWriter", "Store"]
+__all__ = [
+    "MANIFEST_LIMIT_BYTES",
+    "READ_LIMIT_BYTES",
+    "BlobCorrupt",
+    "BlobMissing",
+    "BlobTooLarge",
+    "BlobWriter",
+    "Store",
+]
 
 READ_LIMIT_BYTES = 64 * 1024 * 1024
+MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
+"""Of manifests and their configs (OCI distribution-spec 1.1, "Pushing Manifests")."""
 LAYOUT_FILE = "oci-layout"
 LAYOUT_VERSION = "1.0.0"
 
@@ -53,8 +63,11 @@ class Store:
         store = cls(home)
         marker = home.store / LAYOUT_FILE
         try:
-            layout = json.loads(marker.read_bytes())
-        except FileNotFoundError:
+            with disk_errors(marker):
+                layout = json.loads(marker.read_bytes())
+        except StoreFailure as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
             if not create:
                 raise StoreFailure(
                     "there is no store",
@@ -63,7 +76,7 @@ class Store:
                 ) from None
             store._create(marker)
             return store
-        except ValueError:
+        except (ValueError, RecursionError):
             layout = None
         version = layout.get("imageLayoutVersion") if isinstance(layout, dict) else None
         if version != LAYOUT_VERSION:
@@ -100,10 +113,12 @@ class Store:
         Raises:
             BlobMissing: the store does not hold it.
         """
+        location = self._location(digest)
         try:
-            return os.stat(self._location(digest))  # noqa: PTH116
-        except FileNotFoundError:
-            raise BlobMissing(digest) from None
+            with disk_errors(location):
+                return os.stat(location)  # noqa: PTH116
+        except StoreFailure as error:
+            raise _missing_or(error, digest) from error.__cause__
 
     def check_size(self, blob: Blob) -> None:
         """Make sure that a blob's file is as long as it should be; its bytes are not looked at.
@@ -148,7 +163,7 @@ class Store:
         return data
 
     def put(self, data: bytes, *, durable: bool = True) -> Blob:
-        """Store some bytes. Those that are there already are not written again.
+        """Store some bytes. Those that are there already are not written again, unless they are damaged.
 
         Without `durable` a power cut may lose or empty the blob (a killed process never does): only for content
         that is checked when read and can be made again. Nothing that a tag reaches may be put so.
@@ -157,7 +172,7 @@ class Store:
             DiskFull, StoreReadOnly, StoreFailure: the store is as it was.
         """
         blob = Blob(Digest.of_bytes(data), len(data))
-        if self._holds(blob):
+        if self._holds(blob, data):
             return blob
         with self.writer(durable=durable) as writer:
             writer.write(data)
@@ -170,7 +185,7 @@ class Store:
             DiskFull, StoreReadOnly, StoreFailure: those before the one that could not be written are there.
         """
         blobs = tuple(Blob(Digest.of_bytes(data), len(data)) for data in contents)
-        missing = {blob: data for blob, data in zip(blobs, contents, strict=True) if not self._holds(blob)}
+        missing = {blob: data for blob, data in zip(blobs, contents, strict=True) if not self._holds(blob, data)}
         try:
             for data in missing.values():
                 with BlobWriter(self._temporary, self._location, durable=True, syncs_name=False) as writer:
@@ -182,8 +197,12 @@ class Store:
                     sync_folder(self._blobs)
         return blobs
 
-    def _holds(self, blob: Blob) -> bool:
-        return holds(self._location(blob.digest), blob.size_bytes)
+    def _holds(self, blob: Blob, data: bytes) -> bool:
+        location = self._location(blob.digest)
+        if not holds(location, blob.size_bytes):
+            return False
+        with disk_errors(location), open(location, "rb", buffering=0) as file:  # noqa: PTH123
+            return file.readall() == data
 
     def writer(self, *, durable: bool = True) -> BlobWriter:
         """Begin a blob of unknown digest; use it in a `with` statement."""
@@ -239,7 +258,7 @@ class Store:
 
     def blobs(self) -> Iterator[Blob]:
         """Every blob by name and size, in no order. Other files in the folder are passed over."""
-        with suppress(FileNotFoundError), os.scandir(self._blobs) as entries:
+        with disk_errors(self._blobs), suppress(FileNotFoundError), os.scandir(self._blobs) as entries:
             for entry in entries:
                 if _HEX.fullmatch(entry.name) is not None:
                     with suppress(FileNotFoundError):  # another process may remove it meanwhile

@@ -55,9 +55,7 @@ class Origins:
             return {Digest.parse(digest): _origin(entry) for digest, entry in document.items()}
         except FileNotFoundError:
             return {}
-        except OSError as error:
-            raise StoreFailure(f"the origins cannot be read: {error.strerror}", where=str(self._path)) from error
-        except (ValueError, AttributeError, LookupError, TypeError, InvalidDigest) as error:
+        except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError, InvalidDigest) as error:
             raise StoreFailure(
                 f"the origins cannot be read: {error}",
                 where=str(self._path),

@@ -151,7 +151,7 @@ class TagTable:
         wanted = {str(descriptor.digest): descriptor for descriptor in descriptors}
 
         def extended(entries: list[Entry]) -> list[Entry]:
-            listed = {entry.get("digest") for entry in entries if _name(entry) is None}
+            listed = {str(entry.get("digest")) for entry in entries if _name(entry) is None}
             return entries + [_entry(None, one) for digest, one in wanted.items() if digest not in listed]
 
         self._update(extended)
@@ -174,7 +174,7 @@ class TagTable:
         gone = {str(digest) for digest in digests}
 
         def without(entries: list[Entry]) -> list[Entry]:
-            return [entry for entry in entries if entry.get("digest") not in gone]
+            return [entry for entry in entries if str(entry.get("digest")) not in gone]
 
         self._update(without, removes=True, notes=False)
 
@@ -217,13 +217,17 @@ class TagTable:
         except FileNotFoundError:
             return _empty()
         except OSError as error:
-            raise StoreFailure(f"the tags cannot be read: {error.strerror}", where=str(self._path)) from error
-        except ValueError as error:
+            raise self._damaged(error.strerror or str(error)) from error
+        except (ValueError, RecursionError) as error:
             raise self._damaged(f"it is not JSON ({error})") from error
         if not isinstance(index, dict) or not isinstance(index.get("manifests"), list):
             raise self._damaged("it has no list of manifests")
         if not all(isinstance(entry, dict) for entry in index["manifests"]):
             raise self._damaged("its list of manifests holds something else")
+        for entry in index["manifests"]:
+            size = entry.get("size", 0)
+            if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+                raise self._damaged(f"an entry has the size {size!r:.40}")
         return index
 
     def _damaged(self, reason: str) -> StoreFailure:
@@ -249,8 +253,11 @@ def _empty() -> dict[str, Any]:
 
 def _name(entry: Entry) -> str | None:
     annotations = entry.get("annotations")
-    name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
-    return name if isinstance(name, str) else None
+    return _text(annotations.get(REF_NAME)) if isinstance(annotations, dict) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _tagged(entries: Iterable[Entry]) -> Iterable[tuple[str, Descriptor]]:
@@ -275,7 +282,7 @@ def _described(entries: Iterable[Entry]) -> Iterable[tuple[str | None, Descripto
             continue  # another tool's algorithm: not ours to read
         yield (
             _name(entry),
-            Descriptor(digest, int(entry.get("size") or 0), str(entry.get("mediaType")), entry.get("artifactType")),
+            Descriptor(digest, entry.get("size", 0), str(entry.get("mediaType")), _text(entry.get("artifactType"))),
         )
 
 

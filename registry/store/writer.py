@@ -27,6 +27,11 @@ def holds(location: str, size_bytes: int) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
 
 
+def _digest_of(location: str) -> str:
+    with open(location, "rb", buffering=0) as file:  # noqa: PTH123
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class BlobWriter:
     """One blob on its way into a store. Use it from one thread at a time, in a `with` statement.
 
@@ -70,7 +75,7 @@ class BlobWriter:
         return self._size_bytes
 
     def commit(self, expected: Digest | None = None) -> Blob:
-        """Finish the blob and give it its name; if the store holds it already, the new copy is dropped.
+        """Finish the blob and give it its name; if the store holds it already, sound, the new copy is dropped.
 
         Raises:
             BlobCorrupt: the bytes do not have the `expected` digest.
@@ -81,7 +86,7 @@ class BlobWriter:
             raise BlobCorrupt(expected, f"expected {expected}, got {blob.digest}", where=str(self._path))
         final = self._locate(blob.digest)
         with disk_errors(Path(final)):
-            if holds(final, blob.size_bytes):
+            if holds(final, blob.size_bytes) and _digest_of(final) == blob.digest.hex:
                 self._discard()
                 return blob
             if self._durable:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from registry.artifact.folder import model_folder
+from registry.artifact.reader import Artifact
 from registry.digest import Digest
 from registry.errors import MlxbuildError
 from registry.home import Home
 from registry.reference import Reference
 from registry.store.layout import Store
+from registry.store.soundness import Soundness
 from registry.trust.policy import Stamp, policy_stamp
 from runtime.model.batched import remember
 from runtime.model.drafting import DraftUnusable, require_writing
@@ -24,7 +26,6 @@ from runtime.scheduler.drafts import Draft, Drafts
 from runtime.scheduler.hold import blobs_held
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.need import Need, facts_of
-from runtime.scheduler.soundness import Soundness
 
 Admit = Callable[[Reference, Digest], Digest]
 """Lets an artifact be run under a name, or raises; returns the artifact to run, which may be a completed one.
@@ -142,7 +143,8 @@ class Loading:
         checkpoint = Checkpoint()
         try:
             for each in runnable:
-                await asyncio.to_thread(self._soundness.require, each, checkpoint)
+                digests = [file.blob.digest for file in Artifact.open(self.store, each).files]
+                await asyncio.to_thread(self._soundness.require, digests, checkpoint)
         finally:
             checkpoint.give_up()
 

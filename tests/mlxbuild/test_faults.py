@@ -120,6 +120,22 @@ def test_damage_that_touched_the_file_is_found_by_create_alone(mlxbuild: Command
     assert mlxbuild("verify", "tiny:int4").code == 0
 
 
+def test_a_flipped_bit_is_told_before_a_model_answers(mlxbuild: CommandLine, built: Artifact) -> None:
+    question = ("run", "--embedded", "tiny:int4", "hello", "--max-tokens", "2")
+    assert mlxbuild(*question).code == 0
+    for file in (built.files[0], next(file for file in built.files if file.path == "chat_template.jinja")):
+        path = mlxbuild.store.path(file.blob.digest)
+        times, right = path.stat(), path.read_bytes()
+        path.chmod(0o644)
+        path.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        done = mlxbuild(*question)
+        assert (done.code, done.out) == (10, "")
+        assert "error[blob-corrupt]" in done.err
+        path.write_bytes(right)
+    assert mlxbuild(*question).code == 0
+
+
 def test_two_builders_at_once_do_not_disturb_each_other(mlxbuild: CommandLine) -> None:
     first, second = mlxbuild.start("create"), mlxbuild.start("create")
     outs = [process.communicate(timeout=240) for process in (first, second)]

@@ -14,9 +14,9 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from registry import canonical_json
+from registry import bounded_json, canonical_json
 from registry.artifact import media_types
-from registry.digest import Blob, Digest
+from registry.digest import Blob, Digest, InvalidDigest
 from registry.remote.client import Remote
 from registry.remote.errors import ManifestUnknown, RemoteBlobUnknown, RepositoryUnknown
 from registry.store.layout import Store
@@ -48,7 +48,7 @@ class RemoteTraces:
             DiskFull, StoreReadOnly: the outputs cannot be kept.
         """
         try:
-            manifest = json.loads(self._remote.get_manifest(_tag(key)).data)
+            manifest = bounded_json.decode(self._remote.get_manifest(_tag(key)).data)
             config = _blob(manifest["config"])
             if config.size_bytes > _RECORD_LIMIT_BYTES:
                 return None
@@ -62,12 +62,13 @@ class RemoteTraces:
             for blob, content in zip(outputs.values(), contents, strict=True):
                 if not content:
                     self._remote.download_blob(blob, self._store)
+            seconds = float(manifest.get("annotations", {}).get(_SECONDS, 0))
+            stamps = {str(name): stamp_of(self._store, blob) or 0 for name, blob in outputs.items()}
         except (ManifestUnknown, RepositoryUnknown, RemoteBlobUnknown):
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InvalidDigest):
             return None  # not one of ours
-        stamps = {name: stamp_of(self._store, blob) or 0 for name, blob in outputs.items()}
-        return Trace(key, record, outputs, float(manifest.get("annotations", {}).get(_SECONDS, 0)), stamps)
+        return Trace(key, record, outputs, seconds, stamps)
 
     def publish(self, trace: Trace) -> None:
         """Store a trace and its outputs; one that is there already stays, since the first result of a key holds.

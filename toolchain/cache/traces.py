@@ -2,7 +2,8 @@
 
 A trace is a small file `cache/traces/<2 hex>/<key>.json`. It is only a claim: outputs that are gone from the store
 make it a miss, and a file that cannot be read is no trace. Writing is atomic, not durable: a trace lost in a power
-cut costs one action.
+cut costs one action. It names its key and its own digest, so that one under another key, or one that was changed, is no
+trace either; those that earlier versions wrote without are held to their record, whose digest the key is.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from registry import canonical_json
-from registry.digest import Blob, Digest
+from registry.digest import Blob, Digest, InvalidDigest
 from registry.home import Home
 from registry.store.durable import disk_errors
 from toolchain.graph.action import ActionRecord
-from toolchain.graph.key import record_from_json, record_to_json
+from toolchain.graph.key import key_of, record_from_json, record_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class TraceStore:
         """The trace of a key, or None. Whether its outputs still exist is for the caller to ask."""
         try:
             with open(self._location(key), "rb", buffering=0) as file:  # noqa: PTH123  # builds look for hundreds
-                return _parse(key, json.loads(file.readall()))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+                return _parse(key, file.readall())
+        except (OSError, *_DAMAGED):
             return None
 
     def put(self, trace: Trace) -> Mapping[str, Blob] | None:
@@ -79,8 +80,8 @@ class TraceStore:
         for path in sorted(self._root.glob("??/*.json")):
             try:
                 key = Digest("blake3", path.name.split(".", 1)[0])
-                yield _parse(key, json.loads(path.read_bytes())), path.stat().st_mtime
-            except (OSError, ValueError, KeyError, TypeError):
+                yield _parse(key, path.read_bytes()), path.stat().st_mtime
+            except (OSError, *_DAMAGED):
                 continue
 
     def remove(self, key: Digest) -> None:
@@ -94,16 +95,7 @@ class TraceStore:
         return Path(self._location(key))
 
     def _write(self, path: Path, trace: Trace) -> None:
-        content = canonical_json.encode(
-            {
-                "record": record_to_json(trace.record),
-                "outputs": {
-                    name: {"digest": str(blob.digest), "size": blob.size_bytes} for name, blob in trace.outputs.items()
-                },
-                "seconds": round(trace.seconds, 4),
-                "stamps": trace.stamps,
-            }
-        )
+        content = _content(trace)
         draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         with disk_errors(path):
             try:
@@ -114,7 +106,39 @@ class TraceStore:
             os.replace(draft, path)  # noqa: PTH105 - Path.replace builds another Path on a hot path
 
 
-def _parse(key: Digest, data: Mapping[str, Any]) -> Trace:
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InvalidDigest)
+"""What reading a trace that is none raises."""
+
+
+def _content(trace: Trace) -> bytes:
+    content = {
+        "key": str(trace.key),
+        "record": record_to_json(trace.record),
+        "outputs": {
+            name: {"digest": str(blob.digest), "size": blob.size_bytes} for name, blob in trace.outputs.items()
+        },
+        "seconds": round(trace.seconds, 4),
+        "stamps": trace.stamps,
+    }
+    return canonical_json.encode({**content, "digest": _digest_of(content)})
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    return str(Digest.of_bytes(canonical_json.encode(content)))
+
+
+def _parse(key: Digest, written: bytes) -> Trace:
+    data = json.loads(written)
+    digest = data.pop("digest", None)
+    if digest is not None and (digest, data["key"]) != (_digest_of(data), str(key)):
+        raise ValueError("it was changed, or belongs to another key")
+    trace = _trace(key, data)
+    if digest is None and key_of(trace.record) != key:
+        raise ValueError("it belongs to another key")
+    return trace
+
+
+def _trace(key: Digest, data: Mapping[str, Any]) -> Trace:
     return Trace(
         key=key,
         record=record_from_json(data["record"]),

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from registry.artifact.manifest import MANIFEST_LIMIT_BYTES, InvalidManifest, json_object
 from registry.digest import Blob, Digest
 from registry.store.layout import LAYOUT_FILE, LAYOUT_VERSION, Store
 from toolchain.interchange import tar_stream
 from toolchain.interchange.errors import BrokenArchive, NotImportable
 
 INDEX_FILE = "index.json"
-_SMALL_BYTES = 16 << 20
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
 Entry = dict[str, Any]
@@ -74,7 +73,7 @@ def from_layout(folder: Path, staging: Store) -> tuple[list[Entry], Bring]:
     contents = []
     for name in (LAYOUT_FILE, INDEX_FILE):
         with (folder / name).open("rb") as file:
-            contents.append(file.read(_SMALL_BYTES + 1))
+            contents.append(file.read(MANIFEST_LIMIT_BYTES + 1))
     return _entries(contents[0], contents[1], where), bring
 
 
@@ -86,7 +85,7 @@ def _keep(pieces: Iterable[bytes], digest: Digest, staging: Store) -> None:
 
 
 def _small(pieces: Iterator[bytes], size_bytes: int, path: str, where: str) -> bytes:
-    if size_bytes > _SMALL_BYTES:
+    if size_bytes > MANIFEST_LIMIT_BYTES:
         raise BrokenArchive(f"`{path}` has {size_bytes} bytes", where=where)
     return b"".join(pieces)
 
@@ -102,10 +101,9 @@ def _entries(layout: bytes, index: bytes, where: str) -> list[Entry]:
 
 
 def _object(data: bytes, name: str, where: str) -> dict[str, Any]:
+    if len(data) > MANIFEST_LIMIT_BYTES:
+        raise BrokenArchive(f"{name} has more than {MANIFEST_LIMIT_BYTES} bytes", where=where)
     try:
-        document = json.loads(data) if len(data) <= _SMALL_BYTES else None
-    except (ValueError, RecursionError) as error:
-        raise BrokenArchive(f"{name} is not JSON", where=where) from error
-    if not isinstance(document, dict):
-        raise BrokenArchive(f"{name} is not a JSON object", where=where)
-    return document
+        return json_object(data, where)
+    except InvalidManifest as error:
+        raise BrokenArchive(f"{name} cannot be read: {error.message}", where=where) from error

@@ -21,10 +21,10 @@ from registry.digest import Blob, Digest, InvalidDigest
 from registry.home import Home
 from registry.reference import InvalidReference, Reference
 from registry.store.durable import disk_errors, publish
-from registry.store.layout import Store
+from registry.store.layout import BlobCorrupt, BlobMissing, Store
 from registry.store.origins import Origin, Origins
+from registry.store.soundness import Soundness
 from registry.store.tags import REF_NAME, Descriptor
-from registry.store.writer import holds
 from registry.trust.policy import admit
 from runtime.model.files import FACTS_FILE
 from toolchain.interchange import arrivals
@@ -128,8 +128,9 @@ def _arrived(
     artifacts: list[tuple[str | None, Manifest]] = []
     referrers: list[Manifest] = []
     checked: set[Digest] = set()
+    budget = iter(range(_MOST_MANIFESTS))
     for entry in entries:
-        for label, blob in _listed(staging, entry, bring, where, depth=0):
+        for label, blob in _listed(staging, entry, bring, where, budget):
             manifest = manifests.read(staging, blob.digest)
             if manifest.blob != blob:
                 raise BrokenArchive(f"{blob.digest} is said to have {blob.size_bytes} bytes", where=where)
@@ -140,17 +141,17 @@ def _arrived(
                 artifacts.append((label, manifest))
             else:
                 referrers.append(manifest)
-            if len(artifacts) + len(referrers) > _MOST_MANIFESTS:
-                raise BrokenArchive(f"it lists more than {_MOST_MANIFESTS} manifests", where=where)
     if not artifacts:
         raise NotImportable("it holds no artifact", where=where)
     return artifacts, referrers
 
 
 def _listed(
-    staging: Store, entry: Mapping[str, Any], bring: Bring, where: str, depth: int
+    staging: Store, entry: Mapping[str, Any], bring: Bring, where: str, budget: Iterator[int], depth: int = 0
 ) -> Iterator[tuple[str | None, Blob]]:
-    """The manifests that an entry leads to: itself by its name, or those of an index."""
+    """The manifests that an entry leads to: itself by its name, or those of an index. Each entry takes of `budget`."""
+    if next(budget, None) is None:
+        raise BrokenArchive(f"its indexes have more than {_MOST_MANIFESTS} entries", where=where)
     blob = _blob(entry, where)
     bring(blob)
     if entry.get("mediaType") != media_types.OCI_INDEX:
@@ -163,7 +164,7 @@ def _listed(
     if not isinstance(inner, list) or not all(isinstance(it, dict) for it in inner) or depth > 1:
         raise BrokenArchive("an index in it is no list of manifests", where=where)
     for it in inner:
-        yield from _listed(staging, it, bring, where, depth + 1)
+        yield from _listed(staging, it, bring, where, budget, depth + 1)
 
 
 def _blob(entry: Mapping[str, Any], where: str) -> Blob:
@@ -226,12 +227,20 @@ def _reference(text: str | None) -> Reference | None:
 
 
 def _move(staging: Store, store: Store, manifest: Manifest) -> None:
-    """Move the blobs over, the manifest last; those that are there already stay."""
+    """Move the blobs over, the manifest last; those that are there already, and sound, stay."""
     for blob in blobs_of(manifest):
         final = store.home.store / "blobs" / blob.digest.algorithm / blob.digest.hex
-        if not holds(str(final), blob.size_bytes) and staging.has(blob.digest):
+        if staging.has(blob.digest) and not _is_sound(store, blob):
             with disk_errors(final):
                 publish(staging.path(blob.digest), final, durable=True)
+
+
+def _is_sound(store: Store, blob: Blob) -> bool:
+    try:
+        Soundness(store).require([blob.digest])
+    except (BlobMissing, BlobCorrupt):
+        return False
+    return True
 
 
 def _imported(store: Store, tag: str, digest: Digest, before: Descriptor | None) -> Imported:

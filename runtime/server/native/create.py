@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from threading import Lock
 from typing import Any
 
@@ -13,6 +12,7 @@ from pydantic import Field
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
+from registry.artifact.files import unsafe
 from registry.digest import Digest
 from registry.reference import InvalidReference, Reference
 from runtime.server.api import declare
@@ -128,10 +128,9 @@ def _name(body: CreateBody) -> Reference | None:
 def _blobs(application: Application, files: Mapping[str, str]) -> dict[str, Digest]:
     blobs = {}
     for path, written in files.items():
-        parts = PurePosixPath(path).parts
-        if not path or path.startswith(("/", "\\")) or ".." in parts or "\0" in path or ":" in parts[0]:
-            raise InvalidRequest("file path must be relative", hint=f"`{path[:80]}` is not")
-        if ".git" in map(str.lower, parts):
+        if (reason := unsafe(path.removeprefix("./"))) is not None:
+            raise InvalidRequest("file path must be relative", hint=f"`{path[:80]}` {reason}")
+        if ".git" in path.lower().split("/"):
             raise InvalidRequest("a `.git` among the files is nothing to build from")
         if path.lower().endswith((".bin", ".pt", ".pth")):
             raise NotSupported(

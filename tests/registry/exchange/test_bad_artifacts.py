@@ -216,15 +216,15 @@ def test_a_list_of_evidence_that_is_none_stops_no_pull_and_is_not_overwritten(
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        (b'{"layers":' + b"[" * 10_000_000, InvalidManifest),
-        (b'{"layers":[' + b"{}," * 3_500_000 + b"{}]}", InvalidManifest),
-        (b" " * (17 * 1024 * 1024), ManifestTooLarge),
+        (b'{"layers":' + b"[" * 4_000_000, InvalidManifest),
+        (b'{"layers":[' + b"{}," * 1_300_000 + b"{}]}", InvalidManifest),
+        (b'{"layers":[' + b"{}," * 5_000_000 + b"{}]}", ManifestTooLarge),
         (b"\xff\xfe", InvalidManifest),
         (b"[]", InvalidManifest),
     ],
     ids=["deep", "many", "too-large", "not-text", "not-an-object"],
 )
-def test_ten_megabytes_of_nonsense_are_refused(
+def test_megabytes_of_nonsense_are_refused(
     body: bytes, kind: type[MlxbuildError], second_store: Store, registry: RegistryProcess
 ) -> None:
     with FaultProxy(registry.host) as proxy:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import tempfile
 from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.digest import Blob, Digest
 from registry.home import Home
@@ -33,6 +40,48 @@ def test_a_torn_trace_is_none(home: Home) -> None:
     for cut in range(len(content)):
         path.write_bytes(content[:cut])
         assert traces.find(kept.key) is None
+
+
+@given(st.data())
+def test_a_changed_trace_is_none(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        traces, kept = TraceStore(Home(Path(folder))), trace()
+        traces.put(kept)
+        (path,) = Path(folder).glob("cache/traces/??/*.json")
+        content = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(content)
+        assert traces.find(kept.key) in (None, kept)
+        assert list(traces.all()) in ([], [(kept, path.stat().st_mtime)])
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_trace_that_lies_under_another_key_is_none(home: Home, is_old: bool) -> None:
+    traces, one, other = TraceStore(home), trace("a"), trace("b")
+    paths = []
+    for kept in (one, other):
+        traces.put(kept)
+        (path,) = (home.cache / "traces").glob(f"??/{kept.key.hex}.json")
+        paths.append(path)
+    if is_old:  # as earlier versions wrote them
+        for path in paths:
+            content = json.loads(path.read_bytes())
+            path.write_text(json.dumps({name: content[name] for name in ("record", "outputs", "seconds", "stamps")}))
+    assert (traces.find(one.key), traces.find(other.key)) == (one, other)
+    shutil.copyfile(paths[0], paths[1])
+    assert (traces.find(one.key), traces.find(other.key)) == (one, None)
+    assert [kept for kept, _ in traces.all()] == [one]
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"[]", b"{}", b'{"record": {}, "outputs": []}', b"1", b"null"])
+def test_what_is_no_trace_is_none(home: Home, content: bytes) -> None:
+    traces, kept = TraceStore(home), trace()
+    traces.put(kept)
+    (path,) = (home.cache / "traces").glob("??/*.json")
+    path.write_bytes(content)
+    assert traces.find(kept.key) is None
+    assert list(traces.all()) == []
 
 
 def test_the_first_of_two_results_stays(home: Home) -> None:

@@ -1,0 +1,94 @@
+"""Any index.json: it is read, or refused by an error of the tree that says what to do; never by anything else."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.errors import MlxbuildError
+from registry.home import Home
+from registry.reference import Reference
+from registry.store.errors import StoreFailure
+from registry.store.gc import collect
+from registry.store.layout import Store
+from registry.store.tags import REF_NAME
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("abc"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+ENTRY = {
+    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+    "digest": "sha256:" + "0" * 64,
+    "size": 5,
+    "annotations": {REF_NAME: "a:x"},
+    "artifactType": "x",
+}
+
+
+def use(store: Store) -> None:
+    """Everything that reads the index."""
+    for work in (
+        store.tags.items,
+        store.tags.unnamed,
+        store.tags.entries,
+        lambda: store.tags.resolve(Reference.parse("a:x")),
+        lambda: store.tags.remove("a:y"),
+        lambda: store.tags.add_unnamed([]),
+        lambda: collect(store, grace_seconds=0),
+    ):
+        try:
+            work()  # type: ignore[operator]
+        except MlxbuildError as error:
+            assert error.hint, error  # noqa: PT017
+
+
+def written(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store.open(Home(Path(folder)))
+        (store.home.store / "index.json").write_bytes(content)
+        use(store)
+
+
+@given(st.dictionaries(st.sampled_from([*ENTRY]), values, max_size=3), st.sampled_from([*ENTRY, ""]))
+def test_entries_of_any_form(changes: dict[str, Any], left_out: str) -> None:
+    entry = {name: value for name, value in {**ENTRY, **changes}.items() if name != left_out}
+    written(json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode())
+
+
+@given(values)
+def test_documents_of_any_form(document: Any) -> None:
+    written(json.dumps(document).encode())
+    written(json.dumps({"manifests": document}).encode())
+
+
+@given(st.data())
+def test_bytes_that_were_changed(data: st.DataObject) -> None:
+    content = bytearray(json.dumps({"schemaVersion": 2, "manifests": [ENTRY]}).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    written(bytes(content))
+
+
+@pytest.mark.parametrize("name", ["index.json", "oci-layout"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"manifests":' + b"[" * 100_000 + b"]" * 100_000 + b"}", b"\xff"]
+)
+def test_deep_nesting_and_no_text(store: Store, name: str, content: bytes) -> None:
+    (store.home.store / name).write_bytes(content)
+    with pytest.raises(StoreFailure) as caught:
+        Store.open(store.home).tags.items()
+    assert caught.value.hint is not None
+
+
+def test_a_size_that_is_none_is_told(store: Store) -> None:
+    (store.home.store / "index.json").write_text(json.dumps({"manifests": [{**ENTRY, "size": "abc"}]}))
+    with pytest.raises(StoreFailure, match="an entry has the size 'abc'"):
+        store.tags.items()
