@@ -134,6 +134,12 @@ class ServeForm(BaseModel):
     """Bits of each number that is kept of a context, for requests that say nothing: 4, 8, or 0 for the model's own."""
     drafts: Drafts = Field(default_factory=dict)
     """What drafts for which models: a name or a pattern of names, and the name of a smaller model."""
+    stored_responses: int = Field(1000, ge=0)
+    """Answers of `/v1/responses` that are kept for a while, in memory; 0 keeps none."""
+    stored_responses_bytes: Size = 100_000_000
+    """Of all of them together, as JSON."""
+    stored_responses_age: Annotated[float, BeforeValidator(_seconds)] = 86_400.0
+    """How long one is kept after it was last asked for; 0 is without bound."""
     preload: Texts = ()
     """Models that are loaded when the server begins."""
     pin: Texts = ()

@@ -59,6 +59,9 @@ class Configuration:
             asks_for_key=self.asks_for_key,
             requests_per_minute=form.requests_per_minute or None,
             context_length=form.context_length or None,
+            stored_responses=form.stored_responses,
+            stored_responses_bytes=form.stored_responses_bytes,
+            stored_responses_seconds=form.stored_responses_age,
         )
 
     def limits(self) -> Limits:

@@ -83,6 +83,8 @@ class NotSupported(UserError):
 
 _STATUS_OF_CODE = {
     "unknown-reference": 404,
+    "unknown-response": 404,
+    "unknown-item": 404,
     "request-too-large": 413,
     "request-too-slow": 408,
     "unknown-method": 501,

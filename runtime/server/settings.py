@@ -45,3 +45,9 @@ class ServerSettings:
     """Whether every request needs an API key."""
     requests_per_minute: int | None = None
     """Of one API key, or of one address where there are none; None for no bound."""
+    stored_responses: int = 1000
+    """How many answers of `/v1/responses` are kept for a while; 0 keeps none."""
+    stored_responses_bytes: int = 100_000_000
+    """Of all of them together, as JSON."""
+    stored_responses_seconds: float = 86_400.0
+    """How long one is kept after it was last asked for."""

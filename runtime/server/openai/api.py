@@ -12,6 +12,7 @@ from runtime.server.openai.manners import MANNERS
 from runtime.server.openai.models import model, models
 from runtime.server.openai.operations import OPERATIONS
 from runtime.server.openai.responses.route import responses
+from runtime.server.openai.responses.stored_routes import forget_response, input_items, stored_response
 
 
 def _routes() -> Blueprint:
@@ -20,6 +21,9 @@ def _routes() -> Blueprint:
     declare(blueprint, "POST", "/v1/completions", completions)
     declare(blueprint, "POST", "/v1/embeddings", embeddings)
     declare(blueprint, "POST", "/v1/responses", responses)
+    declare(blueprint, "GET HEAD", "/v1/responses/<response_id>", stored_response)
+    declare(blueprint, "DELETE", "/v1/responses/<response_id>", forget_response)
+    declare(blueprint, "GET HEAD", "/v1/responses/<response_id>/input_items", input_items)
     declare(blueprint, "GET HEAD", "/v1/models", models)
     declare(blueprint, "GET HEAD", "/v1/models/<name:path>", model)
     return blueprint

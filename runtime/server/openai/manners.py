@@ -10,9 +10,13 @@ from runtime.server.failures import HttpFailure
 DONE = b"data: [DONE]\n\n"
 """How a stream ends that came to its end."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-_CODES = {"unknown-reference": "model_not_found", "context-exceeded": "context_length_exceeded"}
+_CODES = {
+    "unknown-reference": "model_not_found",
+    "context-exceeded": "context_length_exceeded",
+    "unknown-previous-response": "previous_response_not_found",
+}
 """Those that clients look for; all others are the codes of docs/errors.md."""
-_CODES_OF_FIELDS = ("invalid-request", "not-supported")
+_CODES_OF_FIELDS = ("invalid-request", "not-supported", "unknown-previous-response", "unknown-item")
 """The errors whose place is a field of the request."""
 
 

@@ -43,6 +43,20 @@ OPERATIONS = (
         answers((JSON, _RESPONSE), (EVENTS, EVENT), errors=_ERROR, statuses=_ASKING),
         ResponseBody,
     ),
+    *(
+        Operation(
+            method,
+            f"/v1/responses/{{response_id}}{below}",
+            summary,
+            answers((JSON, reply), errors=_ERROR, statuses=(400, 404, 500)),
+            parameters={"response_id": "The id that the response was told with."},
+        )
+        for method, below, summary, reply in (
+            ("GET", "", "Tell of a response that is kept", _RESPONSE),
+            ("DELETE", "", "Keep a response no longer", fields("id", "object", "deleted")),
+            ("GET", "/input_items", "List what a response answered", fields("object", "data", "has_more")),
+        )
+    ),
     Operation("GET", "/v1/models", "List the models", {200: Reply({JSON: fields("data")})}),
     Operation(
         "GET",

@@ -1,1 +1,1 @@
-"""`/v1/responses`, without a memory: whatever a conversation holds comes with every request."""
+"""`/v1/responses`: conversations item by item, whole in every request or going on after a response that is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -17,6 +18,7 @@ from runtime.server.openai.sampling import SamplingBody, given
 from runtime.server.request_body import RequestBody, refused
 
 SCORES = "message.output_text.logprobs"
+SEALED_REASONING = "reasoning.encrypted_content"
 
 
 class SchemaFormat(JsonSchema):
@@ -51,12 +53,12 @@ class ResponseBody(SamplingBody):
     text: TextSettings | None = None
     truncation: Literal["auto", "disabled"] | None = None
     include: list[str] | None = None
-    """`message.output_text.logprobs` is known; others are passed over."""
+    """`message.output_text.logprobs` and `reasoning.encrypted_content` are known; others are passed over."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     store: bool | None = None
-    """Nothing is ever stored; replies say so."""
+    """Whether the response is kept for a while; replies say whether it is."""
     metadata: dict[str, str] | None = None
-    previous_response_id: Annotated[None, refused("no response is kept: send the whole conversation as input")] = None
+    previous_response_id: str | None = None
     conversation: Annotated[None, refused("no conversation is kept: send all of it as input")] = None
     prompt: Annotated[None, refused("no prompt is kept: send it as input")] = None
     background: Annotated[Literal[False] | None, refused("nothing is answered in the background")] = None
@@ -64,6 +66,10 @@ class ResponseBody(SamplingBody):
     def wants_scores(self) -> bool:
         """Whether the text comes with log-probabilities."""
         return SCORES in (self.include or ()) or bool(self.top_logprobs)
+
+    def wants_sealed_reasoning(self) -> bool:
+        """Whether what the model thought comes in a form, too, that only this server can read."""
+        return SEALED_REASONING in (self.include or ())
 
     def callable_tools(self) -> CallableTools:
         """The tools that the model may call.
@@ -74,8 +80,10 @@ class ResponseBody(SamplingBody):
         return CallableTools.of(self.tools or ())
 
 
-def response_request(body: ResponseBody) -> ChatRequest:
-    """What is asked of the model.
+def response_request(
+    body: ResponseBody, items: Sequence[AnyItem] | None = None, before: Sequence[AnyItem] = ()
+) -> ChatRequest:
+    """What is asked of the model; `items` are those of the body, made whole, and `before` what went before them.
 
     Raises:
         InvalidRequest: with the field that is wrong.
@@ -89,7 +97,7 @@ def response_request(body: ResponseBody) -> ChatRequest:
         top_logprobs=body.top_logprobs or None,
     )
     return ChatRequest(
-        messages=conversation(body.instructions, body.input),
+        messages=conversation(body.instructions, body.input if items is None else items, before),
         tools=tools,
         tool_choice=choice,
         text_grammars=callable_tools.text_grammars(),

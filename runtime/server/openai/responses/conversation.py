@@ -17,17 +17,19 @@ from runtime.server.openai.responses.items import (
     CallItem,
     CallOutputItem,
     CustomCallItem,
-    ItemReference,
     MessageItem,
     ReasoningItem,
 )
 from runtime.server.openai.tools import parsed_arguments
 
 
-def conversation(instructions: str | None, items: str | Sequence[AnyItem]) -> tuple[Message, ...]:
-    """The items as messages. What the assistant thought, said and called in one go becomes one message.
+def conversation(
+    instructions: str | None, items: str | Sequence[AnyItem], before: Sequence[AnyItem] = ()
+) -> tuple[Message, ...]:
+    """The items as messages, after those that went `before` the request.
 
-    Items that mean nothing here are passed over: clients send back whatever another server once gave them.
+    What the assistant thought, said and called in one go becomes one message. Items that mean nothing here are
+    passed over: clients send back whatever another server once gave them.
 
     Raises:
         InvalidRequest: a call whose arguments are no JSON object, or nothing is left of the input.
@@ -36,6 +38,8 @@ def conversation(instructions: str | None, items: str | Sequence[AnyItem]) -> tu
     told = _Conversation()
     if instructions:
         told.messages.append({"role": "system", "content": instructions})
+    for item in before:
+        told.add(item, "previous_response_id")
     if isinstance(items, str):
         return (*told.messages, {"role": "user", "content": items})
     for number, item in enumerate(items):
@@ -73,8 +77,6 @@ class _Conversation:
                 self._call(item.call_id or "", item.type.removesuffix("_call"), item.action or item.operation or {})
             case CallOutputItem():
                 self._output(item.call_id, text_of(item.output, f"{place}.output"))
-            case ItemReference():
-                raise InvalidRequest("no item_reference can be followed: send the items themselves", where=place)
             case ActionOutputItem():
                 told = item.output if isinstance(item.output, str) else json.dumps(item.output, ensure_ascii=False)
                 self._output(item.call_id or item.id or "", told)

@@ -97,6 +97,8 @@ class ReasoningItem(RequestBody):
     type: Literal["reasoning"]
     summary: list[ReasoningText] | None = None
     content: list[ReasoningText] | None = None
+    encrypted_content: str | None = None
+    """Where only this server can read what it thought."""
 
     def text(self) -> str:
         """The whole of it; the content where there is one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from runtime.protocol.answers import Answer
@@ -20,9 +20,22 @@ _REASONING, _MESSAGE = "reasoning", "message"
 class ResponseEvents:
     """One response. Every chunk of the model gives events; `response` is always what has come so far."""
 
-    def __init__(self, body: ResponseBody, response_id: str) -> None:
-        """Nothing has come yet."""
-        self.response = _empty(body, response_id)
+    def __init__(
+        self,
+        body: ResponseBody,
+        response_id: str,
+        *,
+        keep: Callable[[Mapping[str, Any]], bool] | None = None,
+        seal: Callable[[str], str] | None = None,
+    ) -> None:
+        """Nothing has come yet.
+
+        Args:
+            keep: Keeps the whole response before its end is told, or finds no room; None of one that nobody keeps.
+            seal: Makes of what the model thought a form that only this server can read; None where none was asked for.
+        """
+        self._keep, self._seal = keep, seal
+        self.response = _empty(body, response_id, is_stored=keep is not None)
         self._tools = body.callable_tools()
         self._answer = Answer()
         self._sequence = 0
@@ -76,6 +89,8 @@ class ResponseEvents:
                 "total_tokens": ending.prompt_tokens + ending.answer_tokens,
             },
         }
+        if self._keep is not None:
+            self.response["store"] = self._keep(self.response)
         yield self._event(f"response.{status}", response=dict(self.response))
 
     def _open(self, kind: str) -> Iterator[Event]:
@@ -109,6 +124,8 @@ class ResponseEvents:
             yield self._part_event("response.output_text.done", text=text, logprobs=scores)
             yield self._part_event("response.content_part.done", part=part)
         item |= {"status": status, ("summary" if item["type"] == _REASONING else "content"): [part]}
+        if item["type"] == _REASONING and self._seal is not None:
+            item["encrypted_content"] = self._seal(text)
         yield from self._done(item)
         self._item, self._parts, self._scores = None, [], []
 
@@ -148,7 +165,7 @@ def _part(kind: str, text: str, scores: list[Any]) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": scores}
 
 
-def _empty(body: ResponseBody, response_id: str) -> dict[str, Any]:
+def _empty(body: ResponseBody, response_id: str, *, is_stored: bool) -> dict[str, Any]:
     def echoed(value: Any, absent: Any) -> Any:
         return absent if value is None else value
 
@@ -169,10 +186,10 @@ def _empty(body: ResponseBody, response_id: str) -> dict[str, Any]:
         "model": body.model,
         "output": [],
         "parallel_tool_calls": echoed(body.parallel_tool_calls, True),
-        "previous_response_id": None,
+        "previous_response_id": body.previous_response_id,
         "reasoning": echoed(given["reasoning"], {"effort": None, "summary": None}),
         "service_tier": "default",
-        "store": False,
+        "store": is_stored,
         "temperature": body.temperature,
         "text": {"format": echoed(given["text"] and given["text"]["format"], {"type": "text"})},
         "tool_choice": echoed(given["tool_choice"], "auto"),

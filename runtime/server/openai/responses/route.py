@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
 from runtime.protocol.events import Chunk, Progress
+from runtime.protocol.requests import ChatRequest
 from runtime.server.api import Manners, server_event
 from runtime.server.bodies import checked, read_json
 from runtime.server.failures import HttpFailure
@@ -16,15 +19,17 @@ from runtime.server.ids import new_id
 from runtime.server.openai.asking import check_abilities, model_of, tell_progress
 from runtime.server.openai.manners import MANNERS
 from runtime.server.openai.responses.body import ResponseBody, response_request
+from runtime.server.openai.responses.keeping import owner_of, reasoning_seal, stored_responses
 from runtime.server.openai.responses.reply import Event, ResponseEvents
+from runtime.server.openai.responses.whole_input import whole_input
 from runtime.server.streams import AnswerStream
 
 
 async def responses(request: Request) -> HTTPResponse | None:
     """Answer a conversation."""
-    body = checked(ResponseBody, await read_json(request))
-    question = response_request(body)
-    told = ResponseEvents(body, new_id("resp_"))
+    document = await read_json(request)
+    body = checked(ResponseBody, document)
+    told, question = _begun(request, body, document["input"])
     async with model_of(request, body.model, body.keep_alive) as model:
         check_abilities(model, body.model, question)
         if not body.stream:
@@ -49,6 +54,18 @@ async def responses(request: Request) -> HTTPResponse | None:
                 for each in told.add(event):
                     await out.send(_written(each))
     return None
+
+
+def _begun(request: Request, body: ResponseBody, given: Any) -> tuple[ResponseEvents, ChatRequest]:
+    stored, seal, owner = stored_responses(request), reasoning_seal(request), owner_of(request)
+    whole = whole_input(body, given, stored, owner, partial(seal.open, owner))
+    told = ResponseEvents(
+        body,
+        new_id("resp_"),
+        keep=partial(stored.keep, owner, items=whole.written) if stored.keeps and body.store is not False else None,
+        seal=partial(seal.seal, owner) if body.wants_sealed_reasoning() else None,
+    )
+    return told, response_request(body, whole.own, whole.before)
 
 
 def _written(event: Event) -> bytes:

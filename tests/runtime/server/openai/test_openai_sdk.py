@@ -123,5 +123,6 @@ def test_errors_are_the_clients_own(client: openai.OpenAI) -> None:
         client.chat.completions.create(
             model=MODEL, messages=[{"role": "user", "content": "What? " * 3000}], stream=True
         )
-    with pytest.raises(openai.BadRequestError, match="no response is kept"):
+    with pytest.raises(openai.BadRequestError, match="no response `resp_1` is kept") as forgotten:
         client.responses.create(model=MODEL, input="x", previous_response_id="resp_1")
+    assert (forgotten.value.code, forgotten.value.param) == ("previous_response_not_found", "previous_response_id")

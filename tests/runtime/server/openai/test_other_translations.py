@@ -155,11 +155,10 @@ def test_settings_of_a_response() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"previous_response_id": "resp_1"}, "no response is kept"),
         ({"conversation": {"id": "c"}}, "no conversation is kept"),
         ({"background": True}, "background"),
         ({"tools": [{"type": "function"}]}, "name"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
+        ({"input": [{"type": "item_reference"}]}, "id"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "images"),
         ({"input": []}, "at least 1"),
     ],

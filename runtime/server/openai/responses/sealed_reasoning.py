@@ -1,0 +1,103 @@
+"""What a model thought, in a form that only this home can read: for clients that keep conversations themselves.
+
+AES-256-GCM; whoever asked is authenticated with it, so that nobody reads another's. The form is `mlxb1_` and, in
+base64, a nonce of 12 bytes and the ciphertext with its tag.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import os
+import secrets
+from pathlib import Path
+
+from registry.errors import EnvironmentFailure
+from registry.home import Home
+from registry.store.durable import create_temporary, disk_errors
+from registry.store.errors import StoreFailure
+from runtime.server.logger import log
+
+FILE_NAME = "reasoning.key"
+_PREFIX = "mlxb1_"
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+
+
+class ReasoningKeyUnusable(EnvironmentFailure):
+    """The file of the key that seals reasoning is not what mlxbuild writes."""
+
+    code = "reasoning-key-unusable"
+
+
+class ReasoningSeal:
+    """The key of a home, made when it is first needed."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def seal(self, owner: str, thought: str) -> str:
+        """The opaque form of a thought; another one every time.
+
+        Raises:
+            ReasoningKeyUnusable: the file of the key has something else in it.
+        """
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = AESGCM(self._key).encrypt(nonce, thought.encode("utf-8", "replace"), owner.encode())
+        return _PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode()
+
+    def open(self, owner: str, sealed: str) -> str | None:
+        """The thought; None of what was sealed elsewhere, for somebody else, or changed, which the log is told.
+
+        Raises:
+            ReasoningKeyUnusable: the file of the key has something else in it.
+        """
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        try:
+            if not sealed.startswith(_PREFIX):
+                raise ValueError("another form")
+            data = base64.b64decode(sealed.removeprefix(_PREFIX), altchars=b"-_", validate=True)
+            opened = AESGCM(self._key).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], owner.encode())
+        except (ValueError, InvalidTag):
+            log.warning("reasoning", reason="encrypted reasoning of a request cannot be opened, and is left out")
+            return None
+        return opened.decode()
+
+    @functools.cached_property
+    def _key(self) -> bytes:
+        from registry.trust.keys import folder
+
+        try:
+            return _read_or_make(folder(self._home) / FILE_NAME)
+        except StoreFailure as error:
+            log.warning("reasoning", reason=f"the key for reasoning is kept in memory only: {error.message}")
+            return secrets.token_bytes(_KEY_BYTES)
+
+
+def _read_or_make(file: Path) -> bytes:
+    with disk_errors(file):
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor, new = create_temporary(file.parent, mode=0o600)
+            try:
+                with os.fdopen(descriptor, "wb") as out:
+                    out.write(secrets.token_bytes(_KEY_BYTES))
+                    out.flush()
+                    os.fsync(descriptor)
+                with contextlib.suppress(FileExistsError):  # another server was first
+                    os.link(new, file)
+            finally:
+                new.unlink()
+        key = file.read_bytes()
+    if len(key) != _KEY_BYTES:
+        raise ReasoningKeyUnusable(
+            f"the key for reasoning has {len(key)} bytes, not {_KEY_BYTES}",
+            where=str(file),
+            hint="put the file back as it was; without it, what was sealed by it cannot be read any more",
+        )
+    return key

@@ -1,0 +1,51 @@
+"""`/v1/responses/{id}`: responses that are kept are told of, and forgotten."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from sanic import Request
+from sanic.response import HTTPResponse, json
+
+from runtime.server.bodies import checked
+from runtime.server.failures import InvalidRequest, NotSupported
+from runtime.server.openai.responses.keeping import owner_of, stored_responses
+from runtime.server.request_body import RequestBody
+
+
+class _Page(RequestBody):
+    """Which of the items."""
+
+    after: str | None = None
+    limit: Annotated[int, Field(strict=False, ge=1, le=100)] = 20
+    order: Literal["asc", "desc"] = "desc"
+
+
+async def stored_response(request: Request, response_id: str) -> HTTPResponse:
+    """A response as it was told."""
+    if request.args.get("stream") == "true":
+        raise NotSupported("a response that has ended is not streamed again", where="stream")
+    return json(stored_responses(request).response(owner_of(request), response_id))
+
+
+async def forget_response(request: Request, response_id: str) -> HTTPResponse:
+    """Keep a response no longer."""
+    stored_responses(request).forget(owner_of(request), response_id)
+    return json({"id": response_id, "object": "response", "deleted": True})
+
+
+async def input_items(request: Request, response_id: str) -> HTTPResponse:
+    """All that a response answered, the last first unless it is asked for the other way round."""
+    page = checked(_Page, {name: request.args.get(name) for name in request.args})
+    items = stored_responses(request).input_items(owner_of(request), response_id)
+    if page.order == "desc":
+        items.reverse()
+    if page.after is not None:
+        ids = [item["id"] for item in items]
+        if page.after not in ids:
+            raise InvalidRequest(f"the response has no item `{page.after}`", where="after")
+        items = items[ids.index(page.after) + 1 :]
+    told = items[: page.limit]
+    ends = {"first_id": told[0]["id"], "last_id": told[-1]["id"]} if told else {"first_id": None, "last_id": None}
+    return json({"object": "list", "data": told, **ends, "has_more": len(items) > len(told)})

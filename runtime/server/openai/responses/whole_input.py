@@ -1,0 +1,77 @@
+"""All that a response answers: what went before it, with references followed, and sealed reasoning opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from runtime.server.ids import new_id
+from runtime.server.openai.responses.body import ResponseBody
+from runtime.server.openai.responses.failures import UnknownItem
+from runtime.server.openai.responses.items import AnyItem, ItemReference, ReasoningItem, ReasoningText
+from runtime.server.openai.responses.stored_responses import Item, StoredResponses
+
+_ITEM: TypeAdapter[AnyItem] = TypeAdapter(AnyItem)
+_PREFIXES = {"message": "msg_", "reasoning": "rs_", "function_call": "fc_", "custom_tool_call": "ctc_"}
+
+
+@dataclass(frozen=True, slots=True)
+class WholeInput:
+    """The items before the request's own, and those."""
+
+    before: Sequence[AnyItem]
+    own: Sequence[AnyItem]
+    written: Sequence[Item]
+    """The own ones as JSON, in the form in which they are kept and told: whole, and with ids."""
+
+
+def whole_input(
+    body: ResponseBody,
+    given: str | Sequence[Item],
+    stored: StoredResponses,
+    owner: str,
+    opened: Callable[[str], str | None],
+) -> WholeInput:
+    """The input of a request; `given` is the body's as JSON.
+
+    Raises:
+        UnknownPreviousResponse, UnknownItem: something that it refers to is not kept.
+    """
+    previous = body.previous_response_id
+    before = [] if previous is None else stored.conversation(owner, previous)
+    if isinstance(given, str):
+        given = [{"type": "message", "role": "user", "content": given}]
+    own: list[AnyItem] = []
+    written: list[Item] = []
+    for number, raw in enumerate(given):
+        item = body.input[number] if not isinstance(body.input, str) else _ITEM.validate_python(raw)
+        if isinstance(item, ItemReference):
+            found = stored.item(owner, item.id)
+            if found is None:
+                raise UnknownItem(item.id, f"input[{number}]")
+            raw, item = found, _ITEM.validate_python(found)
+        own.append(_with_thought(item, opened))
+        written.append(_written(raw))
+    return WholeInput([_with_thought(_ITEM.validate_python(item), opened) for item in before], own, written)
+
+
+def _with_thought(item: AnyItem, opened: Callable[[str], str | None]) -> AnyItem:
+    if not isinstance(item, ReasoningItem) or item.content or not item.encrypted_content:
+        return item
+    thought = opened(item.encrypted_content)
+    if thought is None:
+        return item
+    return item.model_copy(update={"content": [ReasoningText(type="reasoning_text", text=thought)]})
+
+
+def _written(item: Item) -> Item:
+    kind = item.get("type") or "message"
+    item_id = item.get("id")
+    told: dict[str, Any] = {**item, "id": item_id or new_id(_PREFIXES.get(kind, "item_")), "type": kind}
+    if kind == "message" and isinstance(item["content"], str):
+        text_kind = "output_text" if item["role"] == "assistant" else "input_text"
+        told["content"] = [{"type": text_kind, "text": item["content"]}]
+    return told
