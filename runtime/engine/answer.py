@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from runtime.engine.bare_calls import BARE_FORMS, BareCalls
 from runtime.engine.markers import MarkerSearch
-from runtime.engine.tool_calls import is_inside_text, parse_tool_calls
+from runtime.engine.tool_calls import is_inside_text, is_whole_when_read, parse_tool_calls
 from runtime.model.facts import ModelFacts
-from runtime.protocol.events import Chunk
+from runtime.protocol.events import Chunk, ToolCall
 
 State = Literal["text", "thinking", "tool"]
 
@@ -27,14 +27,19 @@ class AnswerSplitter:
         tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool = False,
         formed: bool = False,
+        requires_call: bool = False,
+        allows_several: bool = True,
     ) -> None:
         """`thinking` says that the prompt ended with an opened think tag; `formed` that a grammar holds the answer.
 
-        A formed answer is a document or calls, so markers inside a document are its text.
+        A formed answer is a document or calls, so markers inside a document are its text; one that `requires_call` has
+        no text at all. Where several calls are not allowed the answer is over with the first one.
         """
         self._facts = facts
         self._tools = tools
         self._formed = formed
+        self._requires_call = requires_call
+        self._allows_several = allows_several
         self._state: State = "thinking" if thinking else "text"
         self._search = MarkerSearch(list(self._transitions()))
         self._drops_space = thinking or formed
@@ -46,13 +51,21 @@ class AnswerSplitter:
         self.called = False
         """Whether the answer has had a call of a tool."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer has the only call that it may have."""
+        return self.called and not self._allows_several
+
     def feed(self, text: str) -> list[Chunk]:
         """What more text brings."""
         return list(self._feed(text))
 
-    def finish(self) -> list[Chunk]:
-        """What was held back, at the end of the answer."""
-        return list(self._finish())
+    def finish(self, *, is_cut: bool = False) -> list[Chunk]:
+        """What was held back, at the end of the answer.
+
+        Where that `is_cut` the model would have gone on: what is left of a call or a marker is no text then.
+        """
+        return [] if self.is_over else list(self._finish(is_cut))
 
     def _transitions(self) -> dict[str, State]:
         facts = self._facts
@@ -65,7 +78,7 @@ class AnswerSplitter:
         return {marker: state for marker, state in edges[self._state].items() if marker}
 
     def _feed(self, text: str) -> Iterator[Chunk]:
-        while True:
+        while not self.is_over:
             if self._state == "text" and self._opening is not None:
                 text = (self._opening + self._search.finish() + text).lstrip()
                 if any(marker.startswith(text) for marker in self._search.markers if marker != text):
@@ -89,12 +102,18 @@ class AnswerSplitter:
             self._search.markers = tuple(self._transitions())
             self._opening = "" if self._formed else None
 
-    def _finish(self) -> Iterator[Chunk]:
-        yield from self._told((self._opening or "") + self._search.finish())
-        if self._bare is not None and (text := self._bare.finish()):
+    def _finish(self, is_cut: bool) -> Iterator[Chunk]:
+        held = (self._opening or "") + self._search.finish()
+        is_marker = len(held) > 1 and any(each.startswith(held) for each in self._transitions())
+        yield from self._told("" if is_cut and (is_marker or self._requires_call) else held)
+        if (
+            self._bare is not None
+            and (text := self._bare.finish(is_cut=is_cut))
+            and not (is_cut and self._requires_call)
+        ):
             yield Chunk(text=text)
         if self._state == "tool":
-            yield from self._calls("")
+            yield from self._calls("", is_cut=is_cut)
 
     def _told(self, text: str) -> Iterator[Chunk]:
         if self._state == "tool":
@@ -109,18 +128,22 @@ class AnswerSplitter:
             text = text.rstrip()
         if self._state == "text" and self._bare is not None:
             calls, text = self._bare.feed(text)
-            self.called = self.called or bool(calls)
-            yield from (Chunk(tool_call=call) for call in calls)
-        if text:
+            yield from self._made(calls)
+        if text and not self.is_over:
             yield Chunk(thinking=text) if self._state == "thinking" else Chunk(text=text)
 
-    def _calls(self, end: str) -> Iterator[Chunk]:
+    def _calls(self, end: str, *, is_cut: bool = False) -> Iterator[Chunk]:
         """What was written as a call, up to an end marker; when it is none, as the text it is."""
         facts, written, self._call = self._facts, self._call, ""
-        calls = parse_tool_calls(facts.tool_parser, written, self._tools) if facts.tool_parser else None
-        if calls is None:
+        is_lost = is_cut and bool(facts.tool_call_end) and not is_whole_when_read(facts.tool_parser)
+        calls = None
+        if facts.tool_parser and not is_lost:
+            calls = parse_tool_calls(facts.tool_parser, written, self._tools)
+        if calls is not None:
+            yield from self._made(calls)
+        elif not is_cut:
             yield Chunk(text=f"{facts.tool_call_start}{written}{end}")
-            return
+
+    def _made(self, calls: Sequence[ToolCall]) -> Iterator[Chunk]:
         self.called = self.called or bool(calls)
-        for call in calls:
-            yield Chunk(tool_call=call)
+        yield from (Chunk(tool_call=call) for call in (calls if self._allows_several else calls[:1]))

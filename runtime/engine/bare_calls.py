@@ -16,6 +16,7 @@ _BEGINNINGS = ('{"name":', '{"type":"function",')
 _PYTHON_TAG = "<|python_tag|>"
 """What Llama 3 may write before a call."""
 _SPACE = re.compile(r"\s+")
+_NAME = re.compile(r'"name"\s*:\s*"([^"\\]*)"')
 _BETWEEN = " \t\r\n;,"
 """What stands between two calls."""
 
@@ -54,10 +55,22 @@ class BareCalls:
             self._is_over = True
         return calls, self.finish()
 
-    def finish(self) -> str:
-        """What is held back, which is no call; white space after calls is nothing at all."""
+    def finish(self, *, is_cut: bool = False) -> str:
+        """What is held back, which is no call; white space after calls is nothing at all.
+
+        Where the answer `is_cut` what has begun as a call of one of the tools is nothing, either.
+        """
         held, self._held = self._held, ""
+        if is_cut and self._has_begun_a_call(held.lstrip(_BETWEEN).removeprefix(_PYTHON_TAG)):
+            return ""
         return held.lstrip(_BETWEEN) if self._has_called else held
+
+    def _has_begun_a_call(self, text: str) -> bool:
+        begun = _SPACE.sub("", text)
+        if not begun.startswith(_BEGINNINGS):
+            return len(begun) > 1 and _PYTHON_TAG.startswith(begun)
+        name = _NAME.search(text)
+        return name is None or name[1] in self._names
 
     def _call(self, value: Any) -> ToolCall | None:
         if isinstance(value, Mapping) and isinstance(value.get("function"), Mapping):

@@ -11,7 +11,7 @@ from runtime.engine.bare_calls import BARE_FORMS
 from runtime.engine.call_parts import arguments_of, containing, document, plain, separated
 from runtime.engine.gemma_calls import function_gemma, gemma4
 from runtime.engine.grammar import GrammarVocabulary, literal
-from runtime.engine.json_schema import FormatNotSupported
+from runtime.engine.schema_errors import FormatNotSupported
 from runtime.engine.tagged_calls import JSON_VALUES, NULL, Tagged
 
 Body = Callable[[GrammarVocabulary, str, str, Mapping[str, Any]], list[str]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from runtime.engine import json_schema
 from runtime.engine.grammar import GrammarVocabulary, literal
-from runtime.engine.json_schema import FormatNotSupported
+from runtime.engine.schema_errors import FormatNotSupported
 
 ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$comment"})
 """Keywords that ask for nothing."""

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from runtime.engine.call_parts import ANNOTATIONS, arguments_of, containing, document, plain, separated, text_until
 from runtime.engine.grammar import GrammarVocabulary, literal
-from runtime.engine.json_schema import FormatNotSupported
+from runtime.engine.schema_errors import FormatNotSupported
 
 _WORD = r"\w+"
 _SCALARS = ("integer", "number", "boolean", "null")

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import StepError
-from runtime.engine.json_schema import FormatNotSupported
+from runtime.engine.schema_errors import FormatNotSupported
 from runtime.model.facts import ModelFacts
 from runtime.model.tokenizer import Tokenizer
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from jsonschema import FormatChecker
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import (
     Draft4Validator,
@@ -15,83 +16,73 @@ from jsonschema.validators import (
     Draft202012Validator,
 )
 
-from registry.errors import UserError
 from runtime.engine.schema_endings import has_ending
+from runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
+from runtime.engine.schema_numbers import with_exact_numbers
+from runtime.engine.schema_objects import with_closed_objects
+from runtime.engine.schema_parts import all_parts, changed
+from runtime.engine.schema_texts import needs_escapes, with_known_texts
+from runtime.engine.schema_unions import without_needless_one_of
 
 LONGEST_SCHEMA = 200_000
 """In characters: checking and compiling that much takes about a second."""
 _WHITESPACE = r"(\r?\n[ \t]{0,40})|([ \t]{1,4})"
 """Between two parts: a new line with its indentation, or a few spaces. Some models would write it without end."""
+_ESCAPES = 'nrtbf"\\'
+"""A key written as \\uXXXX would be taken for another one."""
 _OPTIONS = {
     "whitespace_pattern": _WHITESPACE,
     "coerce_one_of": False,
     "lenient": False,
-    "json_allowed_escapes": 'nrtbf"\\',  # a key written as \uXXXX would be taken for another one
     "json_allow_general_unicode_escapes": False,
 }
 _DRAFTS = {
     str(draft.META_SCHEMA.get("$id", draft.META_SCHEMA.get("id"))).rstrip("#"): draft
     for draft in (Draft4Validator, Draft6Validator, Draft7Validator, Draft201909Validator)
 }
-_VALUES = frozenset({"const", "enum", "default", "examples"})
-"""Keywords whose values are no schemas."""
-
-
-class InvalidSchema(UserError):
-    """A JSON Schema is not valid."""
-
-    code = "invalid-schema"
-
-
-class FormatNotSupported(UserError):
-    """An answer cannot be held to the form that was asked for."""
-
-    code = "format-not-supported"
 
 
 def grammar_of(schema: Mapping[str, Any]) -> str:
     """The schema as llguidance takes it, as JSON text. What llguidance does not know it refuses itself.
 
+    Objects that list their properties have no others, as everywhere where models are held to schemas.
+
     Raises:
         InvalidSchema: it breaks the rules of its own draft (2020-12 where it names none).
-        FormatNotSupported: it is too large, nests too deeply, needs itself without end, or counts properties whose
-            names are free.
+        FormatNotSupported: it is too large, nests too deeply, needs itself without end, counts properties whose names
+            are free, or has values that cannot be written exactly.
     """
     try:
-        text = json.dumps({**schema, "x-guidance": _OPTIONS}, ensure_ascii=False)
-        if len(text) > LONGEST_SCHEMA:
-            raise FormatNotSupported(f"the schema has {len(text):,} characters, above {LONGEST_SCHEMA:,}")
+        length = len(json.dumps(schema, ensure_ascii=False))
+        if length > LONGEST_SCHEMA:
+            raise FormatNotSupported(f"the schema has {length:,} characters, above {LONGEST_SCHEMA:,}")
         _check(schema)
         if not has_ending(schema):
             raise FormatNotSupported("no document of this schema ever ends: it needs itself within itself")
-        if any(_counts_free_names(part) for part in _parts(schema)):
+        held = changed(without_needless_one_of(with_closed_objects(schema)), _as_read)
+        if any(_counts_free_names(part) for part in all_parts(held)):
             raise FormatNotSupported(
                 "`minProperties` cannot be held where names of properties are free: they may repeat",
                 hint="name the properties and require them",
             )
-        return text
+        escapes = _ESCAPES + ("u" if needs_escapes(held) else "")
+        return json.dumps({**held, "x-guidance": {**_OPTIONS, "json_allowed_escapes": escapes}}, ensure_ascii=False)
     except RecursionError:
         raise FormatNotSupported("the schema nests too deeply") from None
 
 
+def _as_read(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    return with_known_texts(with_exact_numbers(part))
+
+
 def _check(schema: Mapping[str, Any]) -> None:
+    """Patterns are left to llguidance: Python's are others than the standard's."""
     draft = _DRAFTS.get(str(schema.get("$schema")).rstrip("#"), Draft202012Validator)
     try:
-        draft.check_schema(dict(schema))
+        draft.check_schema(dict(schema), format_checker=FormatChecker(()))
     except SchemaError as error:
         place = "/".join(str(part) for part in error.absolute_path)
         raise InvalidSchema(f"the JSON Schema is not valid: {error.message}", where=f"#/{place}") from None
-
-
-def _parts(value: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(value, Mapping):
-        yield value
-        for name, item in value.items():
-            if name not in _VALUES:
-                yield from _parts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _parts(item)
 
 
 def _counts_free_names(schema: Mapping[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from runtime.engine.grammar import GrammarVocabulary
 from runtime.engine.options import Options
 from runtime.engine.prefix_cache import common_beginning
 from runtime.engine.prepared import ContextExceeded, Prepared, PromptUnusable
+from runtime.engine.schema_errors import FormatNotSupported
 from runtime.model.facts import ModelFacts
 from runtime.model.infill import Infill
 from runtime.model.prompt import ChatTemplate
@@ -92,7 +93,12 @@ class Preparation:
         return replace(
             self._prepared(request, tokens, is_formed=is_formed),
             splitter=AnswerSplitter(
-                self._facts, tools=conversation.tools or None, thinking=thinking == "open", formed=is_formed
+                self._facts,
+                tools=conversation.tools or None,
+                thinking=thinking == "open",
+                formed=is_formed,
+                requires_call=request.tool_choice.mode == "required",
+                allows_several=request.tool_choice.allows_several,
             ),
             constraint=self._constraint(request, conversation.tools, thinking),
             boundaries=self._boundaries(conversation, tokens, len(request.preceding_tokens)),
@@ -152,15 +158,20 @@ class Preparation:
         text_grammars = request.text_grammars if isinstance(request, ChatRequest) else {}
         if not needs_grammar(request.format, tools, choice, text_grammars):
             return None
-        grammar = answer_grammar(
-            self._facts,
-            self._vocabulary,
-            format=request.format,
-            tools=tools,
-            tool_choice=choice,
-            thinking=thinking,
-            text_grammars=text_grammars,
-        )
+        try:
+            grammar = answer_grammar(
+                self._facts,
+                self._vocabulary,
+                format=request.format,
+                tools=tools,
+                tool_choice=choice,
+                thinking=thinking,
+                text_grammars=text_grammars,
+            )
+        except FormatNotSupported:
+            if request.format is None and choice.mode == "auto" and not text_grammars:
+                return None  # one call at most: the answer ends after it
+            raise
         return self._vocabulary.constrain(grammar)
 
     def _prepared(

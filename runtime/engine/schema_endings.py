@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from runtime.engine.schema_parts import is_local, resolved
+
 
 def has_ending(schema: Mapping[str, Any]) -> bool:
     """Whether some document of the schema is finite. Where it does not know, it says yes."""
@@ -16,7 +18,7 @@ class _Endings:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._ended: set[str] = set()
-        waiting = {reference: _resolved(root, reference) for reference in _local_references(root)}
+        waiting = {reference: resolved(root, reference) for reference in _local_references(root)}
         while found := {reference for reference, part in waiting.items() if self.of(part)}:
             self._ended |= found
             waiting = {reference: part for reference, part in waiting.items() if reference not in found}
@@ -34,7 +36,7 @@ class _Endings:
         )
 
     def _of_reference(self, reference: Any) -> bool:
-        return not _is_local(reference) or reference in self._ended
+        return not is_local(reference) or reference in self._ended
 
     def _of_type(self, part: Mapping[str, Any], kind: str) -> bool:
         if kind == "object":
@@ -47,28 +49,16 @@ class _Endings:
         return True
 
 
-def _is_local(reference: Any) -> bool:
-    return isinstance(reference, str) and (reference == "#" or reference.startswith("#/"))
-
-
 def _local_references(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         reference = value.get("$ref")
-        if isinstance(reference, str) and _is_local(reference):
+        if isinstance(reference, str) and is_local(reference):
             yield reference
         for item in value.values():
             yield from _local_references(item)
     elif isinstance(value, list):
         for item in value:
             yield from _local_references(item)
-
-
-def _resolved(root: Mapping[str, Any], reference: str) -> Any:
-    part: Any = root
-    for name in reference.split("/")[1:]:
-        key = name.replace("~1", "/").replace("~0", "~")
-        part = part.get(key, True) if isinstance(part, Mapping) else True
-    return part
 
 
 def _types(part: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -55,8 +56,9 @@ class LazyScores:
         found = {}
         for place, number in self._places.items():
             count = self._wanted[number]
-            best = tuple(zip(ids[number][:count], values[number][:count], strict=True)) if count else ()
-            found[place] = Scores(logprobs[number], best)
+            best = zip(ids[number][:count], values[number][:count], strict=True) if count else ()
+            # what a grammar rules out has no probability at all, and JSON no number for that
+            found[place] = Scores(logprobs[number], tuple(each for each in best if math.isfinite(each[1])))
         return found
 
     def of_rows(self, places: Sequence[int]) -> LazyScores:

@@ -10,7 +10,7 @@ from typing import Any
 
 from runtime.engine.call_parts import ANNOTATIONS, Argument, arguments_of, containing, document, plain, text_until
 from runtime.engine.grammar import GrammarVocabulary, literal
-from runtime.engine.json_schema import FormatNotSupported
+from runtime.engine.schema_errors import FormatNotSupported
 
 NULL = r"\s*[nN][uU][lL][lL]\s*"
 """Texts that some parsers take for none at all, whatever the schema says."""

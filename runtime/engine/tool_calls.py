@@ -31,6 +31,11 @@ def is_inside_text(parser: str | None, written: str) -> bool:
     return parser in _JSON_ARGUMENTS and len(_QUOTE.findall(written)) % 2 == 1
 
 
+def is_whole_when_read(parser: str | None) -> bool:
+    """Whether a call of that form that can be read was written to its end, even where its end marker is missing."""
+    return parser in _JSON_ARGUMENTS
+
+
 def call_of(parsed: Mapping[str, Any]) -> ToolCall:
     """A call as a model wrote it.
 

@@ -9,8 +9,8 @@ from typing import Any
 from runtime.engine.bare_calls import BARE_FORMS
 from runtime.engine.call_bodies import BODIES
 from runtime.engine.grammar import GrammarVocabulary, literal
-from runtime.engine.json_schema import FormatNotSupported
 from runtime.engine.json_text_grammar import in_json_text
+from runtime.engine.schema_errors import FormatNotSupported
 from runtime.model.facts import ModelFacts
 
 
@@ -95,5 +95,16 @@ def _with_text_grammar(body: Sequence[str], rule: str, parameters: Mapping[str, 
 
 
 def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As the schema of an object, which arguments always are.
+
+    Raises:
+        FormatNotSupported: no object fits it.
+    """
     parameters = function.get("parameters") or {}
-    return {"type": "object", **parameters} if isinstance(parameters, Mapping) else {"type": "object"}
+    if not isinstance(parameters, Mapping):
+        return {"type": "object"}
+    kinds = parameters.get("type", "object")
+    if kinds != "object" and not (isinstance(kinds, list) and "object" in kinds):
+        name = str(function.get("name"))
+        raise FormatNotSupported(f"the parameters of the tool `{name}` are of type {kinds!r}, not an object")
+    return {**parameters, "type": "object"}

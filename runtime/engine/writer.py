@@ -20,7 +20,10 @@ class Scores:
 
 
 class AnswerWriter:
-    """Writes one answer. A stop token has no text; a stop text is cut off, with what the model wrote after it."""
+    """Writes one answer. A stop token has no text; a stop text is cut off, with what the model wrote after it.
+
+    Stop texts are looked for in the text of the answer alone: thinking and calls may have them.
+    """
 
     def __init__(self, tokenizer: Tokenizer, prepared: Prepared) -> None:
         self._tokenizer = tokenizer
@@ -56,13 +59,12 @@ class AnswerWriter:
         if token in self._prepared.stop_tokens:
             self.reason = "stop"
         else:
-            text, self._stop = self._search.feed(self._detokenizer.add(token))
-            chunks = self._told(text)
+            chunks = self._told(self._split(self._detokenizer.add(token)))
             last = chunks.pop() if chunks else Chunk()
             score = None if scores is None else self._score(token, scores.logprob)
             best = () if scores is None else tuple(self._score(*each) for each in scores.best)
             chunks.append(replace(last, token=token, score=score, alternatives=best))
-            if self._stop is not None:
+            if self._stop is not None or (self._prepared.splitter is not None and self._prepared.splitter.is_over):
                 self.reason = "stop"
             elif self.answer_tokens == self.limit:
                 self.reason = "length"
@@ -71,14 +73,13 @@ class AnswerWriter:
         return chunks
 
     def _finished(self, reason: FinishReason) -> list[Chunk]:
-        chunks: list[Chunk] = []
-        if self._stop is None:
-            rest, self._stop = self._search.feed(self._detokenizer.finish())
-            chunks = self._told(rest + ("" if self._stop is not None else self._search.finish()))
+        chunks = self._told(self._split(self._detokenizer.finish()))
         splitter = self._prepared.splitter
         if splitter is not None:
-            chunks += splitter.finish()
+            chunks += self._told(splitter.finish(is_cut=reason == "length"))
             reason = "tool_calls" if splitter.called and reason == "stop" else reason
+        if self._stop is None and (rest := self._search.finish()):
+            chunks.append(Chunk(text=rest))
         now = time.perf_counter()
         ending = Ending(
             reason=reason,
@@ -92,11 +93,27 @@ class AnswerWriter:
         )
         return [*chunks, Chunk(ending=ending)]
 
-    def _told(self, text: str) -> list[Chunk]:
+    def _split(self, text: str) -> list[Chunk]:
         splitter = self._prepared.splitter
         if splitter is not None:
             return splitter.feed(text)
         return [Chunk(text=text)] if text else []
+
+    def _told(self, chunks: list[Chunk]) -> list[Chunk]:
+        """The chunks up to a stop text, and without what may be the beginning of one."""
+        told: list[Chunk] = []
+        for chunk in chunks:
+            if self._stop is not None:
+                break
+            if chunk.text:
+                text, self._stop = self._search.feed(chunk.text)
+            else:  # no stop text goes on behind it
+                text = self._search.finish()
+                told += [Chunk(text=text), chunk] if text else [chunk]
+                continue
+            if text:
+                told.append(Chunk(text=text))
+        return told
 
     def _score(self, token: int, logprob: float) -> TokenScore:
         return TokenScore(token, *self._tokenizer.piece(token), logprob)

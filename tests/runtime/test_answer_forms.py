@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.engine.grammar import FormLost
-from runtime.engine.json_schema import FormatNotSupported, InvalidSchema
 from runtime.engine.options import InvalidOption
+from runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
 from runtime.model.facts import ModelFacts
 from runtime.protocol.answers import Answer
 from runtime.protocol.events import Chunk, Ending
@@ -195,6 +196,30 @@ def test_one_call_only_where_several_are_not_allowed(folders: dict[str, Path]) -
     made = at_once(ask, 12)
     assert all(len(whole.tool_calls) <= 1 for whole, _ in made)
     assert sum(len(whole.tool_calls) for whole, _ in made) >= 6
+
+
+def test_one_call_only_where_calls_begin_with_no_token_of_their_own(folders: dict[str, Path]) -> None:
+    facts = {"takes_tools": True, "tool_parser": "bare_json", "tool_call_start": None, "tool_call_end": None}
+    model = with_facts(folders["plain"], **facts, think_start=None, think_end=None)
+    single = ToolChoice("auto", allows_several=False)
+    _, ending = answer(model.chat(USER, tools=TOOLS[:1], tool_choice=single, max_tokens=8))
+    assert ending.reason in ("length", "stop")
+    with pytest.raises(FormatNotSupported, match="begin with no token"):
+        model.chat(USER, tools=TOOLS[:1], tool_choice=single, format=AnswerFormat(PERSON))
+
+
+def test_parameters_that_are_no_object_are_refused(folders: dict[str, Path]) -> None:
+    model = with_facts(folders["plain"], **CALLING)
+    with pytest.raises(FormatNotSupported, match="of the tool `f` are of type 'array', not an object"):
+        model.chat(USER, tools=[tool("f", {"type": "array"})], tool_choice=ToolChoice("required"))
+
+
+def test_tokens_that_a_grammar_rules_out_are_no_alternatives(folders: dict[str, Path]) -> None:
+    model = with_facts(folders["plain"], think_start=None, think_end=None)
+    chunks = list(model.chat(USER, format=AnswerFormat({"enum": ["a", "b"]}), logprobs=True, top_logprobs=20))
+    scores = [each for chunk in chunks for each in (chunk.score, *chunk.alternatives) if each is not None]
+    assert scores
+    assert all(math.isfinite(each.logprob) for each in scores)
 
 
 def test_with_tools_and_a_format_the_answer_is_a_call_or_has_the_format(folders: dict[str, Path]) -> None:

@@ -46,7 +46,7 @@ def walk(schema: Mapping[str, Any] | None, seed: int = 0, longest: int = 400) ->
     return None
 
 
-NAMES = st.sampled_from(["a", "b", "name", "é", "a\nb", 'q"', "a/b", "\\"])
+NAMES = st.sampled_from(["a", "b", "name", "é", "a\nb", 'q"', "a/b", "\\", "\x7f"])
 STRINGS = st.fixed_dictionaries(
     {"type": st.just("string")},
     optional={"minLength": st.integers(0, 3), "maxLength": st.integers(3, 9)},
@@ -57,13 +57,29 @@ STRINGS = st.fixed_dictionaries(
         {"type": "string", "format": "date"},
         {"type": "string", "format": "uuid"},
         {"type": "string", "pattern": "^é.$", "maxLength": 2},
+        {"type": "string", "format": "password", "maxLength": 3},
     ]
 )
 NUMBERS = st.fixed_dictionaries(
     {"type": st.sampled_from(["integer", "number"])},
     optional={"minimum": st.integers(-20, 3), "maximum": st.integers(3, 50), "exclusiveMinimum": st.integers(-9, 0)},
-) | st.just({"type": "integer", "multipleOf": 7})
-VALUES: Any = st.sampled_from([None, True, 0, -1.5, "", 'a"b', "é\n", [1, "x"], {"k": [None]}])
+) | st.sampled_from(
+    [
+        {"type": "integer", "multipleOf": 7},
+        {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+        {"type": "integer", "minimum": 2**60, "exclusiveMaximum": 2**60 + 2048},
+        {"type": "integer", "minimum": 2**53 + 3},
+        {"type": "number", "minimum": 2**53 + 1, "maximum": 2**60 + 1},
+        {"type": "number", "minimum": 0.1, "maximum": 123456789.12345679},
+        {"maximum": -(2**63) - 1},
+    ]
+)
+VALUES: Any = st.sampled_from(
+    [
+        *(None, True, 0, -1.5, "", 'a"b', "é\n", [1, "x"], {"k": [None]}),
+        *(2**53 + 1, 2**60, 123456789.12345679, 10**30, "a\0b", "\x7f", {"\x1b": "\x01"}),
+    ]
+)
 PLAIN: Any = st.one_of(
     STRINGS,
     NUMBERS,
@@ -78,7 +94,10 @@ def objects(draw: Any, inner: Any) -> Any:
     properties = draw(st.dictionaries(NAMES, inner, max_size=3))
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     schema["required"] = [name for name in properties if draw(st.booleans())]
-    schema["additionalProperties"] = draw(st.sampled_from([False, True]) | inner)
+    if draw(st.booleans()):
+        schema["additionalProperties"] = draw(st.sampled_from([False, True]) | inner)
+    if draw(st.integers(0, 5)) == 0:
+        schema["patternProperties"] = {"^[a-c]": draw(inner)}
     if draw(st.booleans()):
         schema["maxProperties"] = len(properties) + 1
     return schema
@@ -112,6 +131,15 @@ def with_reference(part: Any) -> dict[str, Any]:
     """The schema once by reference, and once again below itself."""
     whole = {"type": "object", "properties": {"part": {"$ref": "#/$defs/part"}, "more": {"$ref": "#"}}}
     return {"$defs": {"part": part}, **whole, "required": ["part"], "additionalProperties": False}
+
+
+def with_company(part: Any) -> dict[str, Any]:
+    """The schema by reference, beside others that may speak of the same properties."""
+    return {
+        "$defs": {"part": part},
+        "allOf": [{"$ref": "#/$defs/part"}, {"properties": {"more": {"type": "integer"}}}],
+        "properties": {"again": {"$ref": "#/$defs/part", "description": "Once more."}},
+    }
 
 
 def lets_through(schema: Any, text: str) -> bool:

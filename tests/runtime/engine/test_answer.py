@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -114,3 +116,60 @@ def test_arguments_written_as_text_are_read() -> None:
     assert parse_tool_calls("json_tools", '{"name": "f", "arguments": "{\\"a\\": 1}"}', None) == (
         ToolCall("f", {"a": 1}),
     )
+
+
+def cut(text: str, facts: ModelFacts = FACTS, **options: Any) -> tuple[str, list[ToolCall]]:
+    """Text and calls of an answer that reached its limit there, token by token."""
+    splitter = AnswerSplitter(facts, **options)
+    chunks = [chunk for letter in text for chunk in splitter.feed(letter)] + splitter.finish(is_cut=True)
+    return "".join(c.text for c in chunks), [c.tool_call for c in chunks if c.tool_call is not None]
+
+
+TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {}}}]
+MISTRAL = replace(FACTS, tool_parser="mistral", tool_call_start="[TOOL_CALLS]", tool_call_end="")
+CODER = replace(FACTS, tool_parser="qwen3_coder")
+BARE = ModelFacts("llama", None, 10, None, (1,), tool_parser="bare_json")
+REQUIRED = {"formed": True, "requires_call": True}
+BARE_CALL = '{"name": "get_weather", "parameters": {"city": "Oslo"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "options", "expected"),
+    [
+        (f"Wait.{OSLO[:40]}", FACTS, {}, ("Wait.", [])),
+        (f"{OSLO}{OSLO[:40]}", FACTS, {}, ("", [CALL])),
+        ("Wait.<tool_c", FACTS, {}, ("Wait.", [])),
+        ("1 <", FACTS, {}, ("1 <", [])),
+        (OSLO.removesuffix("</tool_call>"), FACTS, {}, ("", [CALL])),
+        (OSLO[:40], FACTS, REQUIRED, ("", [])),
+        ("<t", FACTS, REQUIRED, ("", [])),
+        ("<", FACTS, REQUIRED, ("", [])),
+        ('[TOOL_CALLS]get_weather[ARGS]{"city": "Os', MISTRAL, {}, ("", [])),
+        ('[TOOL_CALLS]get_weather[ARGS]{"city": "Oslo"}', MISTRAL, {}, ("", [CALL])),
+        ("<tool_call>\n<function=get_weather>\n<parameter=city>\nOs", CODER, {}, ("", [])),
+        (BARE_CALL[:40], BARE, {"tools": TOOLS}, ("", [])),
+        (f"{BARE_CALL};{BARE_CALL[:12]}", BARE, {"tools": TOOLS}, ("", [CALL])),
+        ('{"name": "Ann", "parameters": {"a', BARE, {"tools": TOOLS}, ('{"name": "Ann", "parameters": {"a', [])),
+        ('{"n', BARE, {"tools": TOOLS}, ('{"n', [])),
+        ('{"n', BARE, {"tools": TOOLS, **REQUIRED}, ("", [])),
+    ],
+)
+def test_what_is_left_of_a_call_at_the_limit_is_no_text(
+    text: str, facts: ModelFacts, options: dict[str, Any], expected: tuple[str, list[ToolCall]]
+) -> None:
+    assert cut(text, facts, **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [(f"{OSLO}\n{OSLO} More", FACTS), (f"{BARE_CALL}; {BARE_CALL}", BARE), (f"{BARE_CALL} More", BARE)],
+)
+def test_an_answer_is_over_with_the_only_call_that_it_may_have(text: str, facts: ModelFacts) -> None:
+    splitter = AnswerSplitter(facts, tools=TOOLS, allows_several=False)
+    chunks = []
+    for letter in text:
+        chunks += splitter.feed(letter)
+        if splitter.is_over:
+            break
+    assert [chunk.tool_call for chunk in [*chunks, *splitter.finish()]] == [CALL]
+    assert letter == "}" or letter == ">"

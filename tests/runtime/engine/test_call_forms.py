@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime.engine.answer_form import answer_grammar
 from runtime.engine.call_bodies import BODIES
-from runtime.engine.json_schema import FormatNotSupported
+from runtime.engine.schema_errors import FormatNotSupported
 from runtime.engine.tagged_calls import Tagged
 from runtime.protocol.requests import AnswerFormat
 from tests.runtime.engine.call_walks import CallingModel, calling_model

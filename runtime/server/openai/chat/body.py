@@ -8,7 +8,7 @@ from pydantic import Field
 
 from runtime.server.openai.chat.messages import AnyMessage
 from runtime.server.openai.effort import Effort, Reasoning
-from runtime.server.openai.formats import JsonFormat, JsonSchema, TextFormat
+from runtime.server.openai.formats import FormattedBody
 from runtime.server.openai.sampling import PenaltiesBody, StreamOptions
 from runtime.server.openai.tools import Allowed, Function, NamedFunction
 from runtime.server.request_body import RequestBody, refused
@@ -46,17 +46,7 @@ class AllowedToolsChoice(RequestBody):
 AnyToolChoice = Mode | Annotated[NamedTool | AllowedToolsChoice, Field(discriminator="type")]
 
 
-class SchemaFormat(RequestBody):
-    """JSON that a schema allows."""
-
-    type: Literal["json_schema"]
-    json_schema: JsonSchema
-
-
-ResponseFormat = Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="type")]
-
-
-class ChatBody(PenaltiesBody):
+class ChatBody(PenaltiesBody, FormattedBody):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[AnyMessage], Field(min_length=1)]
@@ -67,7 +57,6 @@ class ChatBody(PenaltiesBody):
     tools: list[Tool] | None = None
     tool_choice: AnyToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     reasoning_effort: Effort | None = None

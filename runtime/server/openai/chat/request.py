@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
-from runtime.server.openai.chat.body import AllowedToolsChoice, ChatBody, NamedTool, SchemaFormat
+from runtime.protocol.requests import ChatRequest, ToolChoice
+from runtime.server.openai.chat.body import AllowedToolsChoice, ChatBody, NamedTool
 from runtime.server.openai.chat.messages import conversation
 from runtime.server.openai.effort import thinking
-from runtime.server.openai.formats import JsonFormat
 from runtime.server.openai.sampling import given, with_seed
 from runtime.server.tool_choice import TemplateTool, chosen
 
@@ -31,23 +30,13 @@ def chat_requests(body: ChatBody) -> list[ChatRequest]:
             tools=tools,
             tool_choice=choice,
             think=thinking(body.reasoning_effort, body.reasoning.effort if body.reasoning else None),
-            format=_format(body),
+            format=body.answer_format(),
             options=with_seed(options, seed),
             context_tokens=body.context_tokens(),
             truncates=False,
         )
         for seed in body.seeds()
     ]
-
-
-def _format(body: ChatBody) -> AnswerFormat | None:
-    match body.response_format:
-        case SchemaFormat(json_schema=named):
-            return AnswerFormat(named.schema_)
-        case JsonFormat():
-            return AnswerFormat()
-        case _:
-            return None
 
 
 def _tools(body: ChatBody) -> tuple[tuple[TemplateTool, ...], ToolChoice]:

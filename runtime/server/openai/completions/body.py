@@ -8,11 +8,12 @@ from pydantic import Field
 
 from runtime.protocol.requests import CompletionRequest
 from runtime.server.failures import InvalidRequest, NotSupported
+from runtime.server.openai.formats import FormattedBody
 from runtime.server.openai.sampling import PenaltiesBody, StreamOptions, given, with_seed
 from runtime.server.openai.texts import Texts, each_of
 
 
-class CompletionBody(PenaltiesBody):
+class CompletionBody(PenaltiesBody, FormattedBody):
     """`POST /v1/completions`."""
 
     prompt: Texts
@@ -50,6 +51,7 @@ def completion_requests(body: CompletionBody) -> list[CompletionRequest]:
         CompletionRequest(
             prompt=prompt,
             suffix=body.suffix or None,
+            format=body.answer_format(),
             options=with_seed(options, seed),
             context_tokens=body.context_tokens(),
             truncates=False,

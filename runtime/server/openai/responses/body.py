@@ -113,7 +113,7 @@ def _format(body: ResponseBody) -> AnswerFormat | None:
     match body.text.format if body.text else None:
         case SchemaFormat() as named:
             return AnswerFormat(named.schema_)
-        case JsonFormat():
-            return AnswerFormat()
+        case JsonFormat(schema_=schema):
+            return AnswerFormat(schema)
         case _:
             return None

@@ -1,0 +1,119 @@
+"""Whether the parts of a `oneOf` can be told apart: no value fits two of them. Where it does not know, it says no."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from runtime.engine.schema_parts import all_parts, changed, is_local, resolved
+
+_TYPES = ("array", "boolean", "null", "number", "object", "string")
+_SIZES = {"array": ("minItems", "maxItems"), "string": ("minLength", "maxLength")}
+_DEEPEST = 4
+"""So many references and properties inside each other are looked at."""
+_MOST_PARTS = 100
+_UNBOUNDED = float("inf")
+
+
+def without_needless_one_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema with `anyOf` for each `oneOf` that means the same."""
+    if any("/oneOf/" in str(part.get("$ref")) for part in all_parts(schema)):
+        return schema
+
+    def change(part: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "oneOf" not in part or "anyOf" in part or not are_told_apart(schema, part["oneOf"]):
+            return part
+        return {("anyOf" if keyword == "oneOf" else keyword): value for keyword, value in part.items()}
+
+    told: Mapping[str, Any] = changed(schema, change)
+    return told
+
+
+def are_told_apart(root: Mapping[str, Any], parts: Sequence[Any]) -> bool:
+    """Whether no value fits two of the parts. References lead into `root`."""
+    return len(parts) <= _MOST_PARTS and all(_differ(root, one, other, 0) for one, other in combinations(parts, 2))
+
+
+def _differ(root: Mapping[str, Any], one: Any, other: Any, depth: int) -> bool:
+    if one is False or other is False:
+        return True
+    if depth > _DEEPEST or not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return False
+    for part, is_first in ((one, True), (other, False)):
+        if "$ref" in part:
+            target = resolved(root, part["$ref"]) if is_local(part["$ref"]) else True
+            return _differ(root, target, other, depth + 1) if is_first else _differ(root, one, target, depth + 1)
+    values, other_values = _values(one), _values(other)
+    if values is not None and other_values is not None:
+        return not any(_are_equal(value, each) for value in values for each in other_values)
+    if values is not None:
+        return all(_differ(root, _only(value), other, depth + 1) for value in values)
+    if other_values is not None:
+        return all(_differ(root, one, _only(value), depth + 1) for value in other_values)
+    return all(_differ_as(kind, root, one, other, depth) for kind in _types(one) & _types(other))
+
+
+def _differ_as(
+    kind: str, root: Mapping[str, Any], one: Mapping[str, Any], other: Mapping[str, Any], depth: int
+) -> bool:
+    """Whether no value of that type fits both."""
+    if kind == "number":
+        (low, high), (other_low, other_high) = _range(one), _range(other)
+        return high < other_low or other_high < low
+    if kind in _SIZES:
+        least, most = _SIZES[kind]
+        return bool(one.get(most, _UNBOUNDED) < other.get(least, 0) or other.get(most, _UNBOUNDED) < one.get(least, 0))
+    if kind == "object":
+        needed = set(one.get("required", ())) & set(other.get("required", ()))
+        listed, other_listed = one.get("properties", {}), other.get("properties", {})
+        return any(_differ(root, listed.get(name, True), other_listed.get(name, True), depth + 1) for name in needed)
+    return False
+
+
+def _types(part: Mapping[str, Any]) -> set[str]:
+    written = part.get("type", list(_TYPES))
+    return {"number" if each == "integer" else each for each in ([written] if isinstance(written, str) else written)}
+
+
+def _range(part: Mapping[str, Any]) -> tuple[tuple[float, int], tuple[float, int]]:
+    """Both ends, each with how far it is out of itself: an exclusive end lies a little inside."""
+    lows: list[tuple[float, int]] = [(part.get("minimum", -_UNBOUNDED), 0)]
+    highs: list[tuple[float, int]] = [(part.get("maximum", _UNBOUNDED), 0)]
+    if not isinstance(part.get("exclusiveMinimum", False), bool):
+        lows.append((part["exclusiveMinimum"], 1))
+    if not isinstance(part.get("exclusiveMaximum", False), bool):
+        highs.append((part["exclusiveMaximum"], -1))
+    return max(lows), min(highs)
+
+
+def _values(part: Mapping[str, Any]) -> list[Any] | None:
+    """The only values that it may have."""
+    return [part["const"]] if "const" in part else part.get("enum")
+
+
+def _only(value: Any) -> Mapping[str, Any]:
+    """A schema without a list of values that the value fits, and nothing else that could be told from it."""
+    if isinstance(value, bool):
+        return {"type": "boolean"}
+    if isinstance(value, int | float):
+        return {"type": "number", "minimum": value, "maximum": value}
+    if isinstance(value, str):
+        return {"type": "string", "minLength": len(value), "maxLength": len(value)}
+    if isinstance(value, list):
+        return {"type": "array", "minItems": len(value), "maxItems": len(value)}
+    if isinstance(value, Mapping):
+        named = {name: {"const": each} for name, each in value.items()}
+        return {"type": "object", "properties": named, "required": list(value)}
+    return {"type": "null"}
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """As JSON Schema compares: 1 is 1.0, and true is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_are_equal, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_are_equal(value, other[name]) for name, value in one.items())
+    return bool(one == other)
