@@ -13,7 +13,8 @@ import json
 import re
 
 from runtime.engine.grammar import literal
-from runtime.engine.json_schema import LONGEST_SCHEMA, FormatNotSupported
+from runtime.engine.json_schema import LONGEST_SCHEMA
+from runtime.engine.schema_errors import FormatNotSupported
 
 _STRING = r'"(?:\\.|[^"\\\n])*"'
 _PARTS = re.compile(
