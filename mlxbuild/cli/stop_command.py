@@ -19,5 +19,5 @@ def stop(names: Annotated[list[str], typer.Argument(help="Names of models, as `m
 
     server = Server.require(Home.from_environment())
     for name in names:
-        was_loaded = server.post("/api/stop", model=name)["unloaded"]
+        was_loaded = server.stop(name)
         say(f"stopped {name}" if was_loaded else f"{name} was not in memory")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from mlxbuild.configuration.address import is_listening, server_address
-from registry.errors import InfrastructureError, Kind
+from registry.errors import InfrastructureError, Kind, MlxbuildError
 from registry.home import Home
+from registry.remote import watch as watches
+from registry.remote.connections import watch_connections
+from registry.remote.watch import DUE_BYTES, Limits, Overrun, Watch, watching
 from runtime.engine.keywords import GenerateKeywords, TalkKeywords, chat_request, completion_request
 from runtime.protocol.events import Chunk, Ending, Failure, ToolCall
 from runtime.protocol.failures import as_error
@@ -23,7 +27,14 @@ from runtime.protocol.requests import AnswerFormat, Message
 from runtime.server.security.hosts import is_loopback
 
 _CONNECT_SECONDS = 2.0
+GREETING_SECONDS = 2.0
+"""After which nobody of ours is where a server was looked for."""
+QUESTION_SECONDS = 30.0
+"""For an answer to a small question to begin, and for every 64 KiB of it."""
+LONGEST_BYTES = 64 * 1024 * 1024
+"""Of an answer to a small question."""
 _KEY_VARIABLES = ("MLXBUILD_API_KEY", "OLLAMA_API_KEY")
+_OTHERS_PORT = "is it the server's port, and is the server well? `mlxbuild doctor` and its log tell more"
 _OPTION_NAMES = {"max_tokens": "num_predict", "stops": "stop"}
 
 
@@ -50,12 +61,10 @@ class Server:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         server = cls(f"http://{f'[{host}]' if ':' in host else host}:{port}", headers)
         try:
-            with _session(host) as session:
-                answer = session.get(f"{server.url}/api/version", timeout=_CONNECT_SECONDS)
-            is_ours = answer.status_code == 200 and "mlxbuild" in answer.json()
-        except (requests.RequestException, ValueError, AttributeError):
+            told = server._ask("GET", "/api/version", None, GREETING_SECONDS)
+        except MlxbuildError:
             return None
-        return server if is_ours else None
+        return server if "mlxbuild" in told else None
 
     @classmethod
     def require(cls, home: Home) -> Server:
@@ -67,20 +76,32 @@ class Server:
         server = cls.find(home)
         if server is None:
             host, port = server_address(home, os.environ)
-            raise NoServer(f"no mlxbuild server answers on {host}:{port}", hint="start one: `mlxbuild serve`")
+            hint = "start one: `mlxbuild serve`"
+            if is_listening(host, port):
+                hint = "something else listens there, or it is stuck: name where yours is by MLXBUILD_HOST"
+            raise NoServer(f"no mlxbuild server answers on {host}:{port}", hint=hint)
         return server
 
     def get(self, path: str) -> dict[str, Any]:
-        """One JSON object.
+        """One JSON object, to a question that is answered at once.
+
+        Raises:
+            NoServer: it is not, or by something else than JSON.
+            MlxbuildError: as the server tells it.
+        """
+        return self._ask("GET", path, None, QUESTION_SECONDS)
+
+    def post(self, path: str, **fields: Any) -> dict[str, Any]:
+        """The same, with fields."""
+        return self._ask("POST", path, {"stream": False, **fields}, QUESTION_SECONDS)
+
+    def stop(self, model: str) -> bool:
+        """Let a model go after the requests that it answers, however long they take; whether it was in memory.
 
         Raises:
             MlxbuildError: as the server tells it.
         """
-        return self._ask("GET", path, None)
-
-    def post(self, path: str, **fields: Any) -> dict[str, Any]:
-        """The same, for a question."""
-        return self._ask("POST", path, {"stream": False, **fields})
+        return bool(self._ask("POST", "/api/stop", {"model": model}, None)["unloaded"])
 
     def stream(self, path: str, **fields: Any) -> Iterator[dict[str, Any]]:
         """The objects of a stream, as they come.
@@ -97,9 +118,15 @@ class Server:
             except (requests.RequestException, HTTPError, ValueError) as error:
                 raise NoServer(f"the answer broke off: {error}") from None
 
-    def _ask(self, method: str, path: str, fields: Mapping[str, Any] | None) -> dict[str, Any]:
-        with closing(self._send(method, path, fields)) as answer:
-            told: dict[str, Any] = answer.json() if answer.content else {}
+    def _ask(self, method: str, path: str, fields: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
+        with _answering_within(seconds), closing(self._send(method, path, fields)) as answer:
+            told = _read_json(answer)
+        if not isinstance(told, dict) or answer.status_code != 200:
+            raise NoServer(
+                f"{path} is answered with status {answer.status_code} by what is no server of ours",
+                where=self.url,
+                hint=_OTHERS_PORT,
+            )
         return told
 
     def _send(self, method: str, path: str, fields: Mapping[str, Any] | None) -> requests.Response:
@@ -107,20 +134,64 @@ class Server:
             patience = (_CONNECT_SECONDS, None)  # an answer may take its time
             url, headers = f"{self.url}{path}", dict(self.headers)
             session = _session(urlsplit(url).hostname or "")
-            answer = session.request(method, url, json=fields, headers=headers, stream=True, timeout=patience)
+            answer = session.request(
+                method, url, json=fields, headers=headers, stream=True, timeout=patience, allow_redirects=False
+            )
             if answer.status_code >= 400:
                 with closing(answer):
-                    told = answer.json() if "json" in answer.headers.get("content-type", "") else {"error": answer.text}
+                    is_json = "json" in answer.headers.get("content-type", "")
+                    told = _read_json(answer) if is_json else {"error": _read(answer).decode("utf-8", "replace")}
                     _raise_told(told, answer.status_code)
         except requests.RequestException as error:
-            raise NoServer(f"the server does not answer: {error}") from None
+            raise NoServer(f"the server does not answer: {error}", where=self.url, hint=_OTHERS_PORT) from None
         return answer
 
 
+def _read_json(answer: requests.Response) -> Any:
+    data = _read(answer)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise NoServer("the answer is no JSON", where=answer.url, hint=_OTHERS_PORT) from None
+
+
+def _read(answer: requests.Response) -> bytes:
+    try:
+        data: bytes = answer.raw.read(LONGEST_BYTES + 1, decode_content=True)
+    except (OSError, HTTPError) as error:
+        raise NoServer(f"the answer broke off: {error}", where=answer.url, hint=_OTHERS_PORT) from None
+    if len(data) > LONGEST_BYTES:
+        raise NoServer("the answer does not come to an end", where=answer.url, hint=_OTHERS_PORT)
+    return data
+
+
+@contextmanager
+def _answering_within(seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    with watching(Watch(Limits(_CONNECT_SECONDS, seconds, DUE_BYTES / seconds), _too_slow)):
+        yield
+
+
+def _too_slow(overrun: Overrun) -> NoServer:
+    return NoServer(f"the server {overrun.story}", hint=_OTHERS_PORT)
+
+
+class _Adapter(HTTPAdapter):
+    """Connections that are watched."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        watch_connections(self.poolmanager)
+
+
 def _session(host: str) -> requests.Session:
-    """What asks; this machine is never asked through a proxy."""
+    """What asks, under the watch of this thread where there is one; this machine is never asked through a proxy."""
     session = requests.Session()
     session.trust_env = not is_loopback(host)
+    if watches.current() is not None:
+        session.mount("http://", _Adapter())
     return session
 
 

@@ -15,6 +15,7 @@ __all__ = ["MANIFEST_LIMIT_BYTES", "InvalidManifest", "Layer", "Manifest", "json
 
 
 _NOT_OURS = "it was damaged or made to mislead, or is no model: build, pull or import it again"
+_LONGEST_TOLD = 100
 
 
 class InvalidManifest(TrustError):
@@ -65,9 +66,11 @@ def parse(data: bytes, digest: Digest) -> Manifest:
     """
     where = str(digest)
     document = json_object(data, where)
+    if "manifests" in document:
+        raise InvalidManifest(_index_told(document), where=where, hint=_entries_told(document))
     layers = document.get("layers")
     if not isinstance(layers, list):
-        raise InvalidManifest("it has no list of layers", where=where, hint="name an artifact, not an index")
+        raise InvalidManifest(f"it has no list of layers, and {_type_told(document)}", where=where)
     subject = document.get("subject")
     artifact_type = document.get("artifactType")
     return Manifest(
@@ -93,6 +96,23 @@ def json_object(data: bytes, where: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidManifest("it is not a JSON object", where=where)
     return document
+
+
+def _index_told(document: Mapping[str, Any]) -> str:
+    return f"it is an index, not an artifact: {_type_told(document)}"
+
+
+def _type_told(document: Mapping[str, Any]) -> str:
+    media_type = document.get("mediaType")
+    return f"its media type is {media_type[:_LONGEST_TOLD]}" if isinstance(media_type, str) else "it has no media type"
+
+
+def _entries_told(document: Mapping[str, Any]) -> str:
+    listed = document.get("manifests")
+    digests = [str(it.get("digest")) for it in listed if isinstance(it, dict)] if isinstance(listed, list) else []
+    if not digests:
+        return _NOT_OURS
+    return "name one of its manifests by digest: " + ", ".join(digest[:_LONGEST_TOLD] for digest in digests[:8])
 
 
 def _layer(value: object, where: str) -> Layer:

@@ -6,6 +6,7 @@ from typing import Final
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+INDEXES: Final = frozenset({OCI_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"})
 
 MODEL_MANIFEST: Final = "application/vnd.cncf.model.manifest.v1+json"
 """The artifact type (model-spec, spec.md)."""

@@ -9,6 +9,7 @@ from typing import Any
 from registry.artifact import manifest as manifests
 from registry.artifact import media_types
 from registry.artifact.files import ArtifactFile, FileRole, in_order
+from registry.artifact.foreign import require_model
 from registry.artifact.manifest import InvalidManifest, Layer, Manifest
 from registry.digest import Digest
 from registry.store.layout import Store
@@ -35,12 +36,7 @@ class Artifact:
             UnsafePath: a file would lie outside of the folder, or two would be one.
         """
         manifest = manifests.read(store, digest)
-        if manifest.config.media_type != media_types.MODEL_CONFIG:
-            raise InvalidManifest(
-                f"it is not a model: its config is {manifest.config.media_type}",
-                where=str(digest),
-                hint=f"artifacts have {media_types.MODEL_CONFIG}",
-            )
+        require_model(manifest, str(digest))
         files = tuple(artifact_file(layer) for layer in manifest.layers)
         in_order(files)  # for its check: the manifest's own order stays
         config_digest = manifest.config.blob.digest

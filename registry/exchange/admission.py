@@ -5,6 +5,7 @@ from __future__ import annotations
 from registry.artifact import manifest as manifests
 from registry.artifact import media_types
 from registry.artifact.files import in_order
+from registry.artifact.foreign import require_model
 from registry.artifact.manifest import InvalidManifest, Manifest
 from registry.artifact.reader import artifact_file
 from registry.artifact.verification import Problem
@@ -30,12 +31,7 @@ def admit_artifact(raw: RawManifest, where: str) -> Manifest:
         UnsafePath: a file would lie outside of the folder, or two would be one.
     """
     manifest = admit_manifest(raw, where)
-    if manifest.config.media_type != media_types.MODEL_CONFIG:
-        raise InvalidManifest(
-            f"it is not a model: its config is {manifest.config.media_type}",
-            where=where,
-            hint=f"artifacts have {media_types.MODEL_CONFIG}",
-        )
+    require_model(manifest, where)
     if manifest.config.blob.size_bytes > CONFIG_LIMIT_BYTES:
         raise InvalidManifest(f"its config has {manifest.config.blob.size_bytes} bytes", where=where)
     if not manifest.layers:
@@ -50,9 +46,9 @@ def admit_manifest(raw: RawManifest, where: str) -> Manifest:
     Raises:
         InvalidManifest: it is something else, or names a blob with two sizes.
     """
-    if raw.media_type == media_types.OCI_INDEX:
-        raise InvalidManifest("it is an index, not an artifact", where=where, hint=_entries(raw))
     manifest = manifests.parse(raw.data, raw.digest)
+    if raw.media_type in media_types.INDEXES:  # whoever reads it so would see another content
+        raise InvalidManifest(f"it is sent as {raw.media_type}, and is no index", where=where)
     sizes: dict[Digest, Blob] = {raw.digest: Blob(raw.digest, len(raw.data))}
     for layer in (manifest.config, *manifest.layers):
         if layer.blob.digest.algorithm != "sha256":
@@ -74,9 +70,3 @@ def require_none(problems: tuple[Problem, ...], where: str) -> None:
         raise BrokenPromises(
             "the artifact breaks its own promises" + "".join(f"\n  {line}" for line in (*told, *more)), where=where
         )
-
-
-def _entries(raw: RawManifest) -> str:
-    listed = manifests.json_object(raw.data, str(raw.digest)).get("manifests")
-    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    return "name one of its manifests by digest: " + ", ".join(str(entry.get("digest")) for entry in entries[:8])

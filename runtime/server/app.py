@@ -13,6 +13,7 @@ from sanic.exceptions import MethodNotAllowed
 from sanic.response import HTTPResponse, empty
 
 from runtime.scheduler.errors import ServerStopping
+from runtime.server.allowed_methods import allowed_methods
 from runtime.server.anthropic.api import API as ANTHROPIC
 from runtime.server.api import Api, api_of, as_json
 from runtime.server.application import Application
@@ -73,8 +74,10 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
         app.blueprint(api.routes())
 
     async def explain(request: Request, error: BaseException) -> HTTPResponse:
-        if isinstance(error, MethodNotAllowed) and request.method == "OPTIONS":
-            return empty(204, headers=error.headers)
+        if isinstance(error, MethodNotAllowed):
+            error = MethodNotAllowed(method=request.method, allowed_methods=allowed_methods(request))
+            if request.method == "OPTIONS":
+                return empty(204, headers=error.headers)
         if isinstance(error, asyncio.CancelledError) and is_stopping(request):
             error = ServerStopping("the server is being stopped")
         failure = failure_of(error)

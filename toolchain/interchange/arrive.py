@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from registry.artifact import manifest as manifests
 from registry.artifact import media_types, modelpack
+from registry.artifact.foreign import require_model
 from registry.artifact.manifest import Manifest
 from registry.artifact.reader import Artifact
 from registry.artifact.referrers import adopt
@@ -154,7 +155,7 @@ def _listed(
         raise BrokenArchive(f"its indexes have more than {_MOST_MANIFESTS} entries", where=where)
     blob = _blob(entry, where)
     bring(blob)
-    if entry.get("mediaType") != media_types.OCI_INDEX:
+    if entry.get("mediaType") not in media_types.INDEXES:
         annotations = entry.get("annotations")
         label = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
         yield label if isinstance(label, str) else None, blob
@@ -177,6 +178,8 @@ def _blob(entry: Mapping[str, Any], where: str) -> Blob:
 
 def _check(staging: Store, manifest: Manifest, bring: Bring, where: str) -> None:
     """All bytes were hashed when they came. What a referrer says is the trust room's matter."""
+    if manifest.subject is None:
+        require_model(manifest, where)
     for blob in blobs_of(manifest):
         bring(blob)
         if staging.size(blob.digest) != blob.size_bytes:

@@ -83,6 +83,67 @@ BAD: dict[str, tuple[Spoil, type[MlxbuildError], str]] = {
 }
 
 
+def be(config_type: str, kind: str | None = None, layer_type: str = "application/vnd.oci.image.layer.v1.tar") -> Spoil:
+    """What makes it something else: a manifest of these types."""
+
+    def turn(manifest: dict[str, Any]) -> None:
+        manifest["config"]["mediaType"] = config_type
+        manifest["layers"] = [{**manifest["layers"][0], "mediaType": layer_type}]
+        del manifest["artifactType"]
+        if kind is not None:
+            manifest["artifactType"] = kind
+
+    return turn
+
+
+ROCKET = "application/vnd.acme.rocket.v1"
+FOREIGN: dict[str, tuple[Spoil, str, str]] = {
+    "image": (be("application/vnd.oci.image.config.v1+json"), "a container image", "image.config.v1+json"),
+    "docker": (be("application/vnd.docker.container.image.v1+json"), "a container image", "container.image.v1+json"),
+    "helm": (be("application/vnd.cncf.helm.config.v1+json"), "a Helm chart", "helm.config.v1+json"),
+    "oras": (be("application/vnd.oci.empty.v1+json", ROCKET), "an artifact of type", ROCKET),
+    "untyped": (be("application/x-config"), "an artifact of another type", "application/x-config"),
+    "ollama": (
+        be("application/vnd.docker.container.image.v1+json", None, "application/vnd.ollama.image.model"),
+        "a model in Ollama's form",
+        "container.image.v1+json",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", FOREIGN)
+def test_what_is_no_model_is_refused_by_name(way: str, publish: Callable[..., Reference], second_store: Store) -> None:
+    spoil, what, media_type = FOREIGN[way]
+    with pytest.raises(InvalidManifest, match="not a model") as caught:
+        pull(second_store, publish(f"foreign/{way}", spoil), settings=SETTINGS)
+    assert what in caught.value.message
+    assert media_type in caught.value.message
+    assert caught.value.hint is not None
+    assert list(second_store.blobs()) == []
+    assert second_store.tags.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"{}", "it has no media type"),
+        (b'{"mediaType": "application/x-signed", "fsLayers": []}', "application/x-signed"),
+        (b'{"manifests": []}', "index"),
+        (b'{"manifests": 7, "layers": [], "config": {}}', "index"),
+    ],
+)
+def test_what_is_no_manifest_is_refused_by_name(
+    body: bytes, told: str, second_store: Store, registry: RegistryProcess
+) -> None:
+    with FaultProxy(registry.host) as proxy:
+        headers = {"Content-Type": media_types.OCI_MANIFEST}
+        proxy.faults.append(Fault("GET", "/manifests/", status=200, body=body, headers=headers))
+        with pytest.raises(InvalidManifest) as caught:
+            pull(second_store, Reference.parse(f"{proxy.host}/nothing/hello:1"), settings=SETTINGS)
+    assert told in caught.value.message
+    assert list(second_store.blobs()) == []
+
+
 @pytest.mark.parametrize("way", BAD)
 def test_refused_before_weights(way: str, publish: Callable[..., Reference], second_store: Store) -> None:
     spoil, kind, words = BAD[way]

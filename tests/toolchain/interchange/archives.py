@@ -104,10 +104,11 @@ def changed(data: bytes, **changes: bytes | None) -> bytes:
     return tar_of(Entry(path, content) for path, content in files.items() if content is not None)
 
 
-def assert_refused(store: Store, data: bytes, error: type[MlxbuildError]) -> None:
-    """Nothing of it is kept: no blob, no name, no leftovers."""
+def assert_refused(store: Store, data: bytes, error: type[MlxbuildError]) -> MlxbuildError:
+    """Nothing of it is kept: no blob, no name, no leftovers. Returns the error."""
     before = (set(store.blobs()), store.tags.entries())
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         take(store, data)
     assert (set(store.blobs()), store.tags.entries()) == before
     assert not list((store.home.cache / "tmp").iterdir())
+    return caught.value

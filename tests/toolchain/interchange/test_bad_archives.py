@@ -11,6 +11,7 @@ from hypothesis.strategies import DataObject
 
 from registry import canonical_json
 from registry.artifact.files import UnsafePath
+from registry.artifact.manifest import InvalidManifest
 from registry.artifact.reader import Artifact
 from registry.artifact.verification import verify
 from registry.digest import Blob
@@ -19,7 +20,7 @@ from registry.store.errors import BlobCorrupt
 from registry.store.layout import Store
 from tests.toolchain.interchange.archives import Entry, assert_refused, changed, contents, never, packed, take, tar_of
 from toolchain.interchange.arrive import import_layout
-from toolchain.interchange.errors import BrokenArchive, ImportRefused, NotImportable
+from toolchain.interchange.errors import BrokenArchive, NotImportable
 
 
 def test_every_truncation_is_refused(store: Store, manifest: Blob, other: Store) -> None:
@@ -119,14 +120,29 @@ def test_no_tar_at_all_is_refused(other: Store) -> None:
     assert_refused(other, b"hello " * 1000, BrokenArchive)
 
 
-def test_an_image_that_is_no_model_is_refused(store: Store, other: Store) -> None:
+@pytest.mark.parametrize(
+    ("config_type", "kind", "told"),
+    [
+        ("application/vnd.oci.image.config.v1+json", None, "a container image"),
+        ("application/vnd.docker.container.image.v1+json", None, "a container image"),
+        ("application/vnd.cncf.helm.config.v1+json", None, "a Helm chart"),
+        ("application/vnd.oci.empty.v1+json", "application/vnd.acme.rocket.v1", "application/vnd.acme.rocket.v1"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_name(
+    store: Store, other: Store, config_type: str, kind: str | None, told: str
+) -> None:
     config, layer = store.put(b"{}"), store.put(b"layer")
     image = {
         "schemaVersion": 2,
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": str(config.digest), "size": 2},
+        "artifactType": kind,
+        "config": {"mediaType": config_type, "digest": str(config.digest), "size": 2},
         "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": str(layer.digest), "size": 5}],
     }
-    assert_refused(other, packed(store, store.put(canonical_json.encode(image))), ImportRefused)
+    refused = assert_refused(other, packed(store, store.put(canonical_json.encode(image))), InvalidManifest)
+    assert told in refused.message
+    assert (kind or config_type) in refused.message
+    assert refused.hint is not None
 
 
 def test_a_damaged_layout_is_refused(store: Store, manifest: Blob, other: Store) -> None:
