@@ -45,7 +45,10 @@ _ESCAPED = '"\\\b\f\n\r\t'
 _PLAIN = r"[^\x00-\x1f\x22\x5c]"
 _CHARACTER = re.compile(r"\\x([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\u\{([0-9a-fA-F]+)\}")
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
-_GROUP = re.compile(r"\(\?(?:P?<\w+>|:)|\((?!\?)")
+_ATOM = re.compile(
+    r"\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|" + _CHARACTER.pattern + r"|\(\?(?:P?<\w+>|:)|\(\?|\\.|.", re.DOTALL
+)
+"""What is one character or class of a regular expression, or a sign of its syntax."""
 
 
 def in_json_text(grammar: str) -> str:
@@ -121,28 +124,13 @@ def _text(quoted: str) -> str:
 
 def _escaped_regex(pattern: str, flags: str, is_regular: bool) -> str:
     """A regular expression of the escaped forms of all that another one matches."""
-    told, rest = [], pattern
-    while rest:
-        atom = _atom(rest)
-        told.append(_escaped_atom(atom, flags, is_regular))
-        rest = rest[len(atom) :]
-    return "".join(told)
+    return "".join(_escaped_atom(atom[0], flags, is_regular) for atom in _ATOM.finditer(pattern))
 
 
-def _atom(rest: str) -> str:
-    """What is one character or class at the beginning, or a sign of the syntax."""
-    if rest.startswith("["):
-        end = re.compile(r"\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]").match(rest)
-        if end is None:
-            raise FormatNotSupported("a regular expression of the grammar has a class without an end")
-        return end[0]
-    for known in (_CHARACTER, _GROUP):
-        if found := known.match(rest):
-            return found[0]
-    return rest[:2] if rest.startswith("\\") else rest[0]
-
-
+@functools.lru_cache(maxsize=1000)
 def _escaped_atom(atom: str, flags: str, is_regular: bool) -> str:
+    if atom in ("[", "(?"):
+        raise FormatNotSupported(f"a regular expression of the grammar has `{atom}` without an end, or unknown here")
     if atom.startswith("[") or atom in (".", r"\s", r"\S", r"\W", r"\D"):
         return _escaped_class(atom, flags, is_regular)
     if atom.startswith("(") or atom in (r"\d", r"\w"):

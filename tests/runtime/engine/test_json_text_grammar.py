@@ -113,6 +113,7 @@ def test_classes_hold_what_they_hold_outside_of_json(text: str) -> None:
         (r"start: a" "\n" r'a: "(" a ")" | /[^(]+/', "refers to itself"),
         ('start: "a" "b"\n%ignore /\\s+/', "refers to itself, or ignores"),
         ("start: /[a/", "without an end"),
+        ("start: /(?i)a/", r"`\(\?`"),
         ('start: "' + "a" * 200_000 + '"', "200,"),
     ],
 )

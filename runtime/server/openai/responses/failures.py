@@ -12,17 +12,11 @@ class UnknownResponse(UserError):
 
     code = "unknown-response"
 
-    def __init__(self, response_id: str) -> None:
-        super().__init__(f"no response `{response_id}` is kept", hint=_HINT)
-
 
 class UnknownPreviousResponse(UserError):
     """A response is to go on after one that is not kept, or whose own beginning is not."""
 
     code = "unknown-previous-response"
-
-    def __init__(self, response_id: str) -> None:
-        super().__init__(f"no response `{response_id}` is kept", where="previous_response_id", hint=_HINT)
 
 
 class UnknownItem(UserError):
@@ -30,5 +24,17 @@ class UnknownItem(UserError):
 
     code = "unknown-item"
 
-    def __init__(self, item_id: str, where: str) -> None:
-        super().__init__(f"no item `{item_id}` is kept", where=where, hint=_HINT)
+
+def unknown_response(response_id: str) -> UnknownResponse:
+    """The error of a response that is asked for."""
+    return UnknownResponse(f"no response `{response_id}` is kept", hint=_HINT)
+
+
+def unknown_previous_response(response_id: str) -> UnknownPreviousResponse:
+    """The error of a response that another one is to go on after."""
+    return UnknownPreviousResponse(f"no response `{response_id}` is kept", where="previous_response_id", hint=_HINT)
+
+
+def unknown_item(item_id: str, where: str) -> UnknownItem:
+    """The error of a reference that stands at that place."""
+    return UnknownItem(f"no item `{item_id}` is kept", where=where, hint=_HINT)

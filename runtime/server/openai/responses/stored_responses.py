@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.server.api import as_json
-from runtime.server.openai.responses.failures import UnknownPreviousResponse, UnknownResponse
+from runtime.server.openai.responses.failures import UnknownResponse, unknown_previous_response, unknown_response
 
 Item = dict[str, Any]
 
@@ -104,7 +104,7 @@ class StoredResponses:
             try:
                 chain.append(self._found(owner, asked))
             except UnknownResponse:
-                raise UnknownPreviousResponse(asked) from None
+                raise unknown_previous_response(asked) from None
             asked = chain[-1].previous_id
         items: list[Item] = []
         for kept in reversed(chain):
@@ -124,7 +124,7 @@ class StoredResponses:
         self._shrink()
         kept = self._kept.get(response_id)
         if kept is None or kept.owner != owner:
-            raise UnknownResponse(response_id)
+            raise unknown_response(response_id)
         kept.used_seconds = self._clock()
         self._kept.move_to_end(response_id)
         return kept

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from runtime.server.ids import new_id
 from runtime.server.openai.responses.body import ResponseBody
-from runtime.server.openai.responses.failures import UnknownItem
+from runtime.server.openai.responses.failures import unknown_item
 from runtime.server.openai.responses.items import AnyItem, ItemReference, ReasoningItem, ReasoningText
 from runtime.server.openai.responses.stored_responses import Item, StoredResponses
 
@@ -51,7 +51,7 @@ def whole_input(
         if isinstance(item, ItemReference):
             found = stored.item(owner, item.id)
             if found is None:
-                raise UnknownItem(item.id, f"input[{number}]")
+                raise unknown_item(item.id, f"input[{number}]")
             raw, item = found, _ITEM.validate_python(found)
         own.append(_with_thought(item, opened))
         written.append(_written(raw))
