@@ -18,7 +18,7 @@ from jsonschema.validators import (
 
 from runtime.engine.schema_endings import has_ending
 from runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
-from runtime.engine.schema_numbers import with_exact_numbers
+from runtime.engine.schema_numbers import check_multiples, with_exact_numbers
 from runtime.engine.schema_objects import with_closed_objects
 from runtime.engine.schema_parts import all_parts, changed
 from runtime.engine.schema_texts import needs_escapes, with_known_texts
@@ -59,6 +59,7 @@ def grammar_of(schema: Mapping[str, Any]) -> str:
         _check(schema)
         if not has_ending(schema):
             raise FormatNotSupported("no document of this schema ever ends: it needs itself within itself")
+        check_multiples(schema)
         held = changed(without_needless_one_of(with_closed_objects(schema)), _as_read)
         if any(_counts_free_names(part) for part in all_parts(held)):
             raise FormatNotSupported(

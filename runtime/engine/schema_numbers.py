@@ -14,15 +14,18 @@ from decimal import Decimal
 from typing import Any
 
 from runtime.engine.schema_errors import FormatNotSupported
+from runtime.engine.schema_parts import all_parts
 
 _EXACT = 2**53
 """Up to here every integer is a float."""
 _LEAST, _MOST = -(2**63) + 1024, 2**63 - 1
 """Bounds of integers that llguidance takes: the first is the least float whose opposite is an integer of 64 bits."""
 _MOST_MULTIPLE = 1_000_000
-"""Compiling takes longer with it."""
+"""As many remainders are told apart; compiling takes longer with each."""
 _SURE_DIGITS, _SURE_EXPONENT = 15, 22
 """A number of so many digits with such an exponent is read exactly whatever reads it."""
+_ALTERNATIVES = frozenset({"$ref", "anyOf", "oneOf"})
+"""Keywords whose schemas speak of the value that those beside them speak of."""
 _UPPER, _LOWER = {"maximum": 0, "exclusiveMaximum": -1}, {"minimum": 0, "exclusiveMinimum": 1}
 """Each with what makes it a bound that belongs to the range, of an integer."""
 
@@ -36,9 +39,6 @@ def with_exact_numbers(part: Mapping[str, Any]) -> Mapping[str, Any]:
     for keyword in ("const", "enum"):
         for number in _numbers(part.get(keyword)):
             _check_value(number, keyword)
-    multiple = part.get("multipleOf", 1)
-    if multiple > _MOST_MULTIPLE:
-        raise FormatNotSupported(f"`multipleOf` {multiple} is above {_MOST_MULTIPLE:,}")
     types = part.get("type", ())
     if "integer" in ([types] if isinstance(types, str) else types) and "number" not in types:
         return _with_bounds_of_integers(part)
@@ -48,6 +48,26 @@ def with_exact_numbers(part: Mapping[str, Any]) -> Mapping[str, Any]:
         if keyword in part and not isinstance(part[keyword], bool)
     }
     return {**part, **bounds}
+
+
+def check_multiples(schema: Mapping[str, Any]) -> None:
+    """Whether compiling `multipleOf` takes a bounded time: those of one value are taken together.
+
+    Raises:
+        FormatNotSupported: it does not.
+    """
+    parts = list(all_parts(schema))
+    multiples = [_remainders(part["multipleOf"]) for part in parts if "multipleOf" in part]
+    may_meet = any("allOf" in part or (len(part) > 1 and not _ALTERNATIVES.isdisjoint(part)) for part in parts)
+    if max([*multiples, math.lcm(*multiples) if may_meet else 1]) > _MOST_MULTIPLE:
+        raise FormatNotSupported(f"`multipleOf` is above {_MOST_MULTIPLE:,}, or has too many digits")
+
+
+def _remainders(multiple: int | float) -> int:
+    """How many there are, of a number with as many decimals."""
+    exact = Decimal(repr(multiple))
+    exponent = exact.as_tuple().exponent
+    return int(exact.scaleb(-min(int(exponent), 0))) if exact.is_finite() else _MOST_MULTIPLE + 1
 
 
 def _numbers(value: Any) -> Iterator[int | float]:

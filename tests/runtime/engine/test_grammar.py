@@ -103,7 +103,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "unique": ({"type": "array", "uniqueItems": True}, "uniqueItems"),
     "oneOf that overlaps": ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf"),
     "a pattern that is none": ({"type": "string", "pattern": "("}, "regex parse error"),
-    "multiple": ({"type": "integer", "multipleOf": 2**31}, "`multipleOf` 2147483648 is above"),
+    "multiple": ({"type": "integer", "multipleOf": 2**31}, "`multipleOf` is above 1,000,000"),
+    "multiple with decimals": ({"type": "number", "multipleOf": 2147.483648}, "`multipleOf` is above 1,000,000"),
+    "multiples together": (
+        {"type": "integer", "allOf": [{"multipleOf": 99991}, {"multipleOf": 99989}]},
+        "`multipleOf` is above 1,000,000",
+    ),
     "unsatisfiable": ({"type": "string", "minLength": 5, "maxLength": 2}, "Unsatisfiable"),
     "unsatisfiable object": ({"type": "object", "required": ["a"], "additionalProperties": False}, "Unsatisfiable"),
     "nothing": ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "Unsatisfiable"),
