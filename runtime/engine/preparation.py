@@ -23,6 +23,7 @@ from runtime.model.infill import Infill
 from runtime.model.prompt import ChatTemplate
 from runtime.model.tokenizer import Tokenizer
 from runtime.protocol.events import Prompt
+from runtime.protocol.prompt_length import too_long
 from runtime.protocol.requests import ChatRequest, CompletionRequest, ToolChoice
 
 
@@ -187,8 +188,7 @@ class Preparation:
         room = None if context is None else context - len(tokens)
         if room is not None and room < 1:
             raise ContextExceeded(
-                f"input length ({len(tokens)} tokens) exceeds the model's maximum context length ({context} tokens)",
-                hint="shorten the prompt",
+                too_long(len(tokens), context or 0), hint="shorten the prompt"
             )
         limits = [limit for limit in (options.max_tokens, room) if limit is not None]
         return Prepared(

@@ -19,7 +19,7 @@ from runtime.server.api import Api, api_of, as_json
 from runtime.server.application import Application
 from runtime.server.connections.descriptors import connections_that_fit
 from runtime.server.connections.limit import ConnectionLimit
-from runtime.server.failures import failure_of
+from runtime.server.failures import NOWHERE, failure_of
 from runtime.server.native.api import API as NATIVE
 from runtime.server.openai.api import API as OPENAI
 from runtime.server.openapi.api import API as OPENAPI
@@ -80,7 +80,7 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
                 return empty(204, headers=error.headers)
         if isinstance(error, asyncio.CancelledError) and is_stopping(request):
             error = ServerStopping("the server is being stopped")
-        failure = failure_of(error)
+        failure = failure_of(error, getattr(request.ctx, "places", NOWHERE))
         request.ctx.failure = failure
         if failure.status == _BUSY:
             request.ctx.retry_after = _RETRY_AFTER_SECONDS

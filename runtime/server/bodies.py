@@ -14,6 +14,7 @@ from sanic import Request
 
 from runtime.server.content_coding import decoder
 from runtime.server.failures import InvalidRequest, RequestTooLarge, RequestTooSlow
+from runtime.server.wrong_fields import said, tag_place
 
 Body = TypeVar("Body", bound=BaseModel)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -129,7 +130,10 @@ def checked(model: type[Body], document: dict[str, Any]) -> Body:
             key=lambda found: (len(found[0]), _telling(found[1]["type"])),
         )
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
-        message = f"`{place}`: {detail['msg']}" if place else detail["msg"]
+        details_of_it = detail.get("ctx", {})
+        message = said(place, detail["type"], details_of_it, detail["msg"])
+        if detail["type"].startswith("union_tag_"):
+            place = tag_place(place, details_of_it)
         raise InvalidRequest(message, where=place or None) from None
 
 

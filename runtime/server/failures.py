@@ -99,8 +99,6 @@ _STATUS_OF_CODE = {
     "no-room": 503,
     "draft-missing": 500,
     "draft-unusable": 500,
-    "option-of-wrong-type": 500,
-    "format-of-wrong-kind": 500,
     "no-api-key": 401,
     "forbidden": 403,
     "rate-limited": 429,
@@ -132,11 +130,17 @@ class HttpFailure:
     """That the answer has besides."""
 
 
-def failure_of(error: BaseException) -> HttpFailure:
-    """The status and the message of an error; of a bug, no more than that there is one, and its story in the log."""
+NOWHERE: Mapping[str, str] = {}
+
+
+def failure_of(error: BaseException, places: Mapping[str, str] = NOWHERE) -> HttpFailure:
+    """The status and the message of an error; of a bug, no more than that there is one, and its story in the log.
+
+    `places` are fields of the request, by the codes of errors that are theirs but do not say so.
+    """
     if isinstance(error, MlxbuildError):
         status = _STATUS_OF_CODE.get(error.code) or _STATUS_OF_KIND[Kind(error.kind)]
-        where = None if error.where is None else str(error.where)
+        where = places.get(error.code) if error.where is None else str(error.where)
         headers = _HEADERS_OF_CODE.get(error.code, {})
         return HttpFailure(status, error.message, error.code, error.hint, where, error.kind, headers)
     if isinstance(error, NotFound):

@@ -12,7 +12,7 @@ from sanic.response import HTTPResponse
 from runtime.scheduler.errors import ServerStopping
 from runtime.server.api import Manners
 from runtime.server.application import application_of
-from runtime.server.failures import failure_of
+from runtime.server.failures import NOWHERE, failure_of
 from runtime.server.operations.observation import request_id
 
 
@@ -67,7 +67,7 @@ class AnswerStream:
         if error is not None:
             if not isinstance(error, Exception):
                 return False
-            failure = failure_of(error)
+            failure = failure_of(error, getattr(self._request.ctx, "places", NOWHERE))
             self._request.ctx.failure = failure
             await self._response.send(self._manners.stream_error(failure, request_id(self._request)))
         await self._response.send("", end_stream=True)

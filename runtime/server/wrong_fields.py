@@ -1,0 +1,66 @@
+"""Says what is wrong with a field of a request in plain English, whatever the validator's own words are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_KINDS = {
+    "string": "a text",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "an object",
+    "model": "an object",
+    "model_attributes": "an object",
+}
+"""By pydantic's `…_type`."""
+_BOUNDS = {
+    "greater_than_equal": "must be {ge} or more",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be {le} or less",
+    "less_than": "must be below {lt}",
+    "too_short": "must have at least {min_length}",
+    "too_long": "must have at most {max_length}",
+    "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "has a form that is not taken",
+    "literal_error": "must be {expected}",
+    "finite_number": "must be a finite number",
+    "int_from_float": "must be an integer",
+    "missing": "is required",
+}
+
+
+def said(place: str, kind: str, details: Mapping[str, Any], own_words: str) -> str:
+    """What is wrong with the field at a place, which is empty for the whole body.
+
+    Args:
+        kind: The validator's name of the error, such as `int_type`.
+        details: What it tells besides.
+        own_words: What the validator says; used only where the error is one of ours.
+    """
+    named = f"`{place}`" if place else "the body"
+    if kind in ("refused", "value_error"):
+        return f"{named}: {own_words}"
+    if kind == "union_tag_invalid":
+        tag = str(details["tag"])[:80]
+        return f"`{tag_place(place, details)}` cannot be '{tag}'; it must be {_either(details['expected_tags'])}"
+    if kind == "union_tag_not_found":
+        return f"`{tag_place(place, details)}` is required"
+    if kind in _BOUNDS:
+        return f"{named} {_BOUNDS[kind].format(**details)}"
+    return f"{named} must be {_KINDS.get(kind.removesuffix('_type'), 'of another type')}"
+
+
+def tag_place(place: str, details: Mapping[str, Any]) -> str:
+    """Where the field stands that tells which of several objects one is."""
+    name = str(details.get("discriminator", "")).strip("'")
+    name = "type" if name.endswith("()") else name  # read by a function of ours
+    return f"{place}.{name}" if place else name
+
+
+def _either(tags: str) -> str:
+    """From `'a', 'b', 'c'` to `'a', 'b' or 'c'`."""
+    before, _, last = tags.rpartition(", ")
+    return f"{before} or {last}" if before else last
