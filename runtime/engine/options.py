@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -82,7 +83,7 @@ class Options:
         }
         for name, holds in checks.items():
             if not holds:
-                raise InvalidOption(f"{name} cannot be {getattr(self, name)!r}", hint=_RANGES[name])
+                raise InvalidOption(f"{name} cannot be {_written(getattr(self, name))}", hint=_RANGES[name])
 
     def changed(self, options: Mapping[str, Any]) -> Options:
         """With other values; None leaves a value as it is.
@@ -104,6 +105,11 @@ class Options:
             return replace(self, **given)
         except (TypeError, ValueError, AttributeError) as error:
             raise InvalidOption(f"an option has a value of a wrong type: {error}") from None
+
+
+def _written(value: Any) -> str:
+    """A value as recipes and requests write it."""
+    return json.dumps(dict(value) if isinstance(value, Mapping) else value, ensure_ascii=False, default=str)
 
 
 _NAMES = tuple(field.name for field in fields(Options))

@@ -187,9 +187,7 @@ class Preparation:
         context = self._context(request)
         room = None if context is None else context - len(tokens)
         if room is not None and room < 1:
-            raise ContextExceeded(
-                too_long(len(tokens), context or 0), hint="shorten the prompt"
-            )
+            raise ContextExceeded(too_long(len(tokens), context or 0), hint="shorten the prompt")
         limits = [limit for limit in (options.max_tokens, room) if limit is not None]
         return Prepared(
             tokens=tuple(tokens),

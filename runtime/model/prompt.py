@@ -207,9 +207,17 @@ def _call_with(call: Mapping[str, Any], as_text: bool) -> dict[str, Any]:
     if as_text and not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
     elif not as_text and isinstance(arguments, str):
-        with suppress(ValueError):
-            arguments = json.loads(arguments)
+        arguments = _as_object(arguments)
     return {**call, "arguments": arguments}
+
+
+def _as_object(text: str) -> Any:
+    """Arguments as templates can go over them; what a model wrote that is no object becomes the only one."""
+    with suppress(ValueError, RecursionError):
+        arguments = json.loads(text or "{}")
+        if isinstance(arguments, dict):
+            return arguments
+    return {"arguments": text}
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -9,9 +9,7 @@ _TOLD = re.compile(r"input length \((\d+) tokens\) exceeds the model's maximum c
 
 def too_long(prompt_tokens: int, context_tokens: int) -> str:
     """The message, in Ollama's words; it crosses processes as text."""
-    return (
-        f"input length ({prompt_tokens} tokens) exceeds the model's maximum context length ({context_tokens} tokens)"
-    )
+    return f"input length ({prompt_tokens} tokens) exceeds the model's maximum context length ({context_tokens} tokens)"
 
 
 def told_lengths(message: str) -> tuple[int, int] | None:

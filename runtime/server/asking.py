@@ -16,6 +16,7 @@ from runtime.scheduler.keep_alive import KeepAlive
 from runtime.scheduler.lease import Lease
 from runtime.server.application import application_of
 from runtime.server.names import find_model
+from runtime.server.opening_space import OpeningSpace
 
 if TYPE_CHECKING:
     from runtime.server.operations.metrics import Metrics
@@ -48,9 +49,12 @@ class AskedModel:
         asked = time.perf_counter()
         question = self._bounded(question)
         has_begun = False
+        opening = OpeningSpace() if isinstance(question, ChatRequest) else None
         async with contextlib.aclosing(self.lease.answer(question)) as events:
             async for event in events:
                 if isinstance(event, Chunk):
+                    if opening is not None:
+                        event = opening.passed(event)
                     if not has_begun:
                         has_begun = True
                         self._metrics.began(self.name, time.perf_counter() - asked)

@@ -69,6 +69,13 @@ class ListedModel:
         """In tokens."""
         return None if self.facts is None else self.facts.context_length
 
+    def context_for_requests(self, longest: int | None) -> int | None:
+        """How many tokens prompt and answer of a request may have that asks for no other context.
+
+        `longest` is the server's own bound.
+        """
+        return min((each for each in (self.context_length, longest) if each is not None), default=None)
+
     @property
     def defaults(self) -> Mapping[str, Any]:
         """`mlxbuild/defaults.json`."""

@@ -104,6 +104,8 @@ _STATUS_OF_CODE = {
     "rate-limited": 429,
     "untrusted": 403,
 }
+_NAMES_FIELD = ("invalid-request", "not-supported", "unknown-previous-response", "unknown-item")
+"""The errors whose place always is a field of the request."""
 _HEADERS_OF_CODE = {"content-coding-not-supported": {"Accept-Encoding": "gzip, identity"}}
 _STATUS_OF_KIND = {
     Kind.USER: 400,
@@ -123,11 +125,13 @@ class HttpFailure:
     code: str = "error"
     hint: str | None = None
     where: str | None = None
-    """The field of the request that is wrong, as `messages[0].content`, or another place."""
+    """The field of the request that is wrong, as `messages[0].content`, or another place, such as a file's."""
     kind: Kind | None = None
     """Who can mend it; None of a bug."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """That the answer has besides."""
+    request_field: str | None = None
+    """The field of the request that is wrong, where that is known."""
 
 
 NOWHERE: Mapping[str, str] = {}
@@ -140,9 +144,10 @@ def failure_of(error: BaseException, places: Mapping[str, str] = NOWHERE) -> Htt
     """
     if isinstance(error, MlxbuildError):
         status = _STATUS_OF_CODE.get(error.code) or _STATUS_OF_KIND[Kind(error.kind)]
-        where = places.get(error.code) if error.where is None else str(error.where)
+        where = None if error.where is None else str(error.where)
         headers = _HEADERS_OF_CODE.get(error.code, {})
-        return HttpFailure(status, error.message, error.code, error.hint, where, error.kind, headers)
+        named = where if error.code in _NAMES_FIELD else places.get(error.code)
+        return HttpFailure(status, error.message, error.code, error.hint, where, error.kind, headers, named)
     if isinstance(error, NotFound):
         return HttpFailure(404, "404 page not found", "no-such-route", kind=Kind.USER)
     if isinstance(error, MethodNotAllowed):

@@ -7,16 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from runtime.server.anthropic.blocks import MessageBody, TextBlock
+from runtime.server.anthropic.tools import Tool
 from runtime.server.request_body import RequestBody
-
-
-class Tool(RequestBody):
-    """A tool of the client; this server calls none itself."""
-
-    type: Literal["custom"] | None = None
-    name: Annotated[str, Field(min_length=1)]
-    description: str | None = None
-    input_schema: dict[str, Any]
 
 
 class AutoChoice(RequestBody):

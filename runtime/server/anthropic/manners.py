@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from runtime.protocol.prompt_length import told_lengths
 from runtime.server.api import Manners, server_event
 from runtime.server.failures import HttpFailure
 
@@ -21,8 +22,14 @@ _TYPES = {
 def error_body(failure: HttpFailure, request_id: str) -> dict[str, Any]:
     """The JSON of an error."""
     kind = _TYPES.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
-    message = failure.message if failure.hint is None else f"{failure.message} ({failure.hint})"
-    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+    return {"type": "error", "error": {"type": kind, "message": _message(failure)}, "request_id": request_id}
+
+
+def _message(failure: HttpFailure) -> str:
+    """Of a prompt that is too long in Anthropic's very words: its clients shorten the conversation at them."""
+    if lengths := told_lengths(failure.message):
+        return f"prompt is too long: {lengths[0]} tokens > {lengths[1]} maximum"
+    return failure.message if failure.hint is None else f"{failure.message} ({failure.hint})"
 
 
 MANNERS = Manners(

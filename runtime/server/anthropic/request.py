@@ -15,7 +15,7 @@ from runtime.server.anthropic.body import (
     ThinkingAdaptive,
     ThinkingOff,
 )
-from runtime.server.tool_choice import TemplateTool, chosen, template_tool
+from runtime.server.tool_choice import TemplateTool, chosen
 
 _LEVELS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max"}
 
@@ -64,7 +64,7 @@ def _thinking(body: PromptBody) -> bool | str | None:
 
 
 def _tools(body: PromptBody) -> tuple[tuple[TemplateTool, ...], ToolChoice]:
-    tools = [template_tool(tool.name, tool.description, tool.input_schema) for tool in body.tools or ()]
+    tools = [tool.as_template_tool(f"tools[{number}]") for number, tool in enumerate(body.tools or ())]
     match body.tool_choice:
         case None:
             return chosen(tools)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from pydantic import Field
 
 from runtime.protocol.events import ToolCall
 from runtime.protocol.requests import Message
-from runtime.server.failures import InvalidRequest
+from runtime.server.arguments import parsed_arguments
 from runtime.server.ids import call_id
 from runtime.server.native.body import NativeBody
 
@@ -64,19 +63,9 @@ def _message(body: MessageBody, names: Mapping[str, str]) -> Message:
 def _call(body: ToolCallBody) -> dict[str, Any]:
     arguments = body.function.arguments
     if isinstance(arguments, str):
-        arguments = _parsed(arguments)
-    call = ToolCall(body.function.name, arguments)
-    return ({"id": body.id} if body.id else {}) | call.as_message_part()
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        arguments = json.loads(text)
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise InvalidRequest("the arguments of a tool call are not a JSON object")
-    return arguments
+        arguments = parsed_arguments(arguments)
+    function = {"name": body.function.name, "arguments": arguments}
+    return ({"id": body.id} if body.id else {}) | {"type": "function", "function": function}
 
 
 def written_calls(calls: Iterable[ToolCall], first_index: int) -> list[dict[str, Any]]:

@@ -23,6 +23,8 @@ _DEPRECATED = frozenset(
 )
 _OURS = ("kv_bits", "counts_recent")
 _SMALLEST_CONTEXT = 4
+NO_BOUND = 2**31 - 1
+"""Tokens of an answer: the artifact's own bound does not hold then, and no context is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +64,15 @@ def read_options(given: Mapping[str, Any]) -> NativeOptions:
 def _translated(typed: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: typed[name] for name in _SAME if name in typed}
     if typed.get("typical_p", 1.0) != 1.0:
-        raise NotSupported("typical_p is not supported", hint="use top_p or min_p")
+        raise NotSupported("typical_p is not supported", where="options.typical_p", hint="use top_p or min_p")
     if "top_k" in typed:
         options["top_k"] = max(0, typed["top_k"])
     if options.get("top_p") == 0.0:  # only the most likely token is left
         options |= {"top_p": 1.0, "top_k": 1}
     if typed.get("seed", -1) >= 0:
         options["seed"] = typed["seed"]
-    if typed.get("num_predict", -1) > 0:
-        options["max_tokens"] = typed["num_predict"]
+    if predicted := typed.get("num_predict"):
+        options["max_tokens"] = predicted if predicted > 0 else NO_BOUND
     if "draft_num_predict" in typed:
         options["draft_tokens"] = min(max(0, typed["draft_num_predict"]), MOST_DRAFT_TOKENS)
     options |= {name: typed[name] for name in _OURS if name in typed}
@@ -98,4 +100,4 @@ def _texts(name: str, value: Any) -> list[str]:
 
 def _require(holds: bool, name: str, kind: str) -> None:
     if not holds:
-        raise OptionOfWrongType(f'option "{name}" must be of type {kind}')
+        raise OptionOfWrongType(f'option "{name}" must be of type {kind}', where=f"options.{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,9 @@ class QuestionBody(ModelBody):
         """
         if not isinstance(self.think, bool | None) and self.think not in _EFFORTS:
             efforts = ", ".join(f'"{effort}"' for effort in _EFFORTS)
-            raise InvalidRequest(f"invalid think value: {str(self.think)[:40]!r} (must be {efforts}, true, or false)")
+            raise InvalidRequest(
+                f"invalid think value: {_written(self.think)} (must be {efforts}, true, or false)", where="think"
+            )
         stays = None if self.keep_alive is None else KeepAlive.parse(self.keep_alive)
         return Settled(self._options(), self._format(), stays)
 
@@ -75,14 +78,20 @@ class QuestionBody(ModelBody):
             return AnswerFormat()
         if isinstance(self.format, dict):
             return AnswerFormat(self.format)
-        given = str(self.format)[:80]
-        raise FormatOfWrongKind(f'invalid format: {given!r}; expected "json" or a valid JSON Schema object')
+        raise FormatOfWrongKind(
+            f'invalid format: {_written(self.format)}; expected "json" or a valid JSON Schema object', where="format"
+        )
 
     def _options(self) -> NativeOptions:
         if not 0 <= self.top_logprobs <= _MOST_ALTERNATIVES:
-            raise InvalidRequest(f"top_logprobs must be between 0 and {_MOST_ALTERNATIVES}")
+            raise InvalidRequest(f"top_logprobs must be between 0 and {_MOST_ALTERNATIVES}", where="top_logprobs")
         read = read_options(self.options)
         own: dict[str, Any] = {"counts_recent": True}  # as Ollama does, unless the option says otherwise
         if self.logprobs:
             own |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return NativeOptions({**own, **read.options}, read.context_tokens)
+
+
+def _written(value: Any) -> str:
+    """The beginning of a value, as JSON."""
+    return json.dumps(value, ensure_ascii=False)[:80]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from runtime.protocol.prompt_length import told_lengths
 from runtime.server.api import Manners, server_event
 from runtime.server.failures import HttpFailure
 
@@ -16,17 +17,22 @@ _CODES = {
     "unknown-previous-response": "previous_response_not_found",
 }
 """Those that clients look for; all others are the codes of docs/errors.md."""
-_CODES_OF_FIELDS = ("invalid-request", "not-supported", "unknown-previous-response", "unknown-item")
-"""The errors whose place is a field of the request."""
 
 
 def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:
     """The JSON of an error."""
     kind = _TYPES.get(failure.status, "invalid_request_error" if failure.status < 500 else "api_error")
-    message = failure.message if failure.hint is None else f"{failure.message} ({failure.hint})"
     code = _CODES.get(failure.code, failure.code)
-    param = failure.where if failure.code in _CODES_OF_FIELDS else None
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return {"error": {"message": _message(failure), "type": kind, "param": failure.request_field, "code": code}}
+
+
+def _message(failure: HttpFailure) -> str:
+    if lengths := told_lengths(failure.message):
+        return (
+            f"This model's maximum context length is {lengths[1]} tokens. "
+            f"However, your messages resulted in {lengths[0]} tokens. Please reduce the length of the messages."
+        )
+    return failure.message if failure.hint is None else f"{failure.message} ({failure.hint})"
 
 
 MANNERS = Manners(

@@ -14,6 +14,7 @@ from runtime.server.anthropic.models import VERSION_HEADER, model_reply, models_
 from runtime.server.application import application_of
 from runtime.server.catalogue import ListedModel, describe, list_models
 from runtime.server.names import find_model
+from runtime.server.openai.places import tell_places
 
 _NOBODY = "library"
 """The owner of models without a namespace, by Ollama's word."""
@@ -21,24 +22,32 @@ _NOBODY = "library"
 
 async def models(request: Request) -> HTTPResponse:
     """All models, those that came last first; in Anthropic's form for its clients, which ask by the same path."""
-    listed = await asyncio.to_thread(list_models, application_of(request).store)
+    application = application_of(request)
+    listed = await asyncio.to_thread(list_models, application.store)
+    longest = application.settings.context_length
     if VERSION_HEADER in request.headers:
-        return json(models_reply(listed))
-    return json({"object": "list", "data": [_model(name, Reference.parse(name), each) for name, each in listed]})
+        return json(models_reply(listed, longest))
+    data = [_model(name, Reference.parse(name), each, longest) for name, each in listed]
+    return json({"object": "list", "data": data})
 
 
 async def model(request: Request, name: str) -> HTTPResponse:
     """One model, by any name that requests take; it may have slashes."""
-    store = application_of(request).store
+    tell_places(request, prompt="model")
+    application = application_of(request)
+    store, longest = application.store, application.settings.context_length
     name = unquote(name)
     reference, digest = find_model(store, name)
     described = await asyncio.to_thread(describe, store, digest)
     if VERSION_HEADER in request.headers:
-        return json(model_reply(name, described))
-    return json(_model(name, reference, described))
+        return json(model_reply(name, described, longest))
+    return json(_model(name, reference, described, longest))
 
 
-def _model(name: str, reference: Reference, described: ListedModel) -> dict[str, Any]:
+def _model(name: str, reference: Reference, described: ListedModel, longest: int | None) -> dict[str, Any]:
+    """The context is told under the names that clients of vLLM, of LM Studio and of OpenRouter look for."""
     namespace, _, _ = reference.repository.rpartition("/")
     created = int(described.modified.timestamp())
-    return {"id": name, "object": "model", "created": created, "owned_by": namespace or _NOBODY}
+    told = {"id": name, "object": "model", "created": created, "owned_by": namespace or _NOBODY}
+    context = described.context_for_requests(longest)
+    return told if context is None else told | {"max_model_len": context, "context_length": context}

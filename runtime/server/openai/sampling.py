@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from runtime.server.failures import InvalidRequest
 from runtime.server.native.failures import OptionOfWrongType
-from runtime.server.native.options import NativeOptions, read_options
+from runtime.server.native.options import NO_BOUND, NativeOptions, read_options
 from runtime.server.request_body import RequestBody
+
+
+def _not_zero(tokens: int) -> int:
+    if tokens == 0:
+        raise PydanticCustomError("refused", "an answer has at least one token; -1 sets no bound")
+    return tokens
+
 
 TokenText = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 Bias = Annotated[float, Field(ge=-100, le=100)]
+MaxTokens = Annotated[int, Field(ge=-1), AfterValidator(_not_zero)]
+"""-1 for no bound."""
 _SEEDS = 2**64
 
 
@@ -59,14 +69,14 @@ class SamplingBody(RequestBody):
         try:
             return read_options(self.options or {})
         except OptionOfWrongType as error:
-            raise InvalidRequest(error.message, where="options") from None
+            raise InvalidRequest(error.message, where=str(error.where)) from None
 
 
 class PenaltiesBody(SamplingBody):
     """What chat completions and completions have in common besides."""
 
     stop: str | list[str] | None = None
-    """An empty list leaves the artifact's own in place."""
+    """Empty texts stop nothing; an empty list leaves the artifact's own in place."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -77,7 +87,7 @@ class PenaltiesBody(SamplingBody):
     def sampling(self) -> dict[str, Any]:
         stops = [self.stop] if isinstance(self.stop, str) else self.stop
         return super().sampling() | given(
-            stops=tuple(stops) if stops else None,
+            stops=tuple(filter(None, stops or ())) or None,
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
             logit_bias={int(token): bias for token, bias in self.logit_bias.items()} if self.logit_bias else None,
@@ -93,6 +103,12 @@ class StreamOptions(RequestBody):
     """What a stream carries besides the answer."""
 
     include_usage: bool | None = None
+
+
+def bound(*tokens: int | None) -> int | None:
+    """The first bound of an answer's length that was given; -1 is LM Studio's and llama.cpp's word for none."""
+    first = next((each for each in tokens if each is not None), None)
+    return NO_BOUND if first == -1 else first
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from runtime.server.bodies import parse_json
 from runtime.server.failures import InvalidRequest
 from runtime.server.request_body import RequestBody
 from runtime.server.tool_choice import TemplateTool, template_tool
@@ -47,18 +46,3 @@ class Allowed(RequestBody):
         if name is None:
             raise InvalidRequest("an allowed tool has no name", where=place)
         return name
-
-
-def parsed_arguments(text: str, place: str) -> dict[str, Any]:
-    """The arguments of a call.
-
-    Raises:
-        InvalidRequest: they are no JSON object.
-    """
-    try:
-        arguments = parse_json(text or "{}")
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the arguments of a tool call are not JSON", where=place) from None
-    if not isinstance(arguments, dict):
-        raise InvalidRequest("the arguments of a tool call are not a JSON object", where=place)
-    return arguments

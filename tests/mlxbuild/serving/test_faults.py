@@ -161,7 +161,6 @@ def test_wrong_types_everywhere(raw: httpx.Client, path: str) -> None:
         for value in WRONG:
             body: dict[str, Any] = {"model": "nobody", "source": "nobody", "destination": "nobody", field: value}
             answer = raw.post(path, content=json.dumps(body).encode())
-            refused = 400 <= answer.status_code < 500 or (answer.status_code == 500 and "must be" in answer.text)
-            refused = refused or (answer.status_code == 500 and "invalid format" in answer.text)
+            refused = 400 <= answer.status_code < 500
             refused = refused or (answer.status_code == 200 and "error" in json.loads(answer.text.splitlines()[-1]))
             assert refused, (field, value, answer.status_code, answer.text)

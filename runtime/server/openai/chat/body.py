@@ -9,7 +9,7 @@ from pydantic import Field
 from runtime.server.openai.chat.messages import AnyMessage
 from runtime.server.openai.effort import Effort, Reasoning
 from runtime.server.openai.formats import FormattedBody
-from runtime.server.openai.sampling import PenaltiesBody, StreamOptions
+from runtime.server.openai.sampling import MaxTokens, PenaltiesBody, StreamOptions
 from runtime.server.openai.tools import Allowed, Function, NamedFunction
 from runtime.server.request_body import RequestBody, refused
 from runtime.server.tool_choice import Mode
@@ -51,8 +51,8 @@ class ChatBody(PenaltiesBody, FormattedBody):
 
     messages: Annotated[list[AnyMessage], Field(min_length=1)]
     stream_options: StreamOptions | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: MaxTokens | None = None
+    max_tokens: MaxTokens | None = None
     """The older name; the newer one wins."""
     tools: list[Tool] | None = None
     tool_choice: AnyToolChoice | None = None

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from runtime.protocol.requests import Message
+from runtime.server.arguments import parsed_arguments
 from runtime.server.failures import InvalidRequest
 from runtime.server.openai.parts import MediaPart, RefusalPart, TextPart, text_of
-from runtime.server.openai.tools import parsed_arguments
 from runtime.server.request_body import RequestBody
 
 
@@ -81,7 +81,7 @@ def conversation(messages: Sequence[AnyMessage]) -> tuple[Message, ...]:
     """The messages as chat templates know them; a tool's result gets the name of the tool that was called.
 
     Raises:
-        InvalidRequest: an answer without content and calls, or a call whose arguments are no JSON object.
+        InvalidRequest: an answer without content and calls.
         NotSupported: a part that is no text.
     """
     names: dict[str, str] = {}
@@ -106,9 +106,8 @@ def _answer(message: AssistantMessage, place: str, names: dict[str, str]) -> Mes
     if content is None and not message.tool_calls:
         raise InvalidRequest("a message of the assistant has neither content nor tool calls", where=place)
     calls = []
-    for number, call in enumerate(message.tool_calls or ()):
-        arguments = parsed_arguments(call.function.arguments, f"{place}.tool_calls[{number}].function.arguments")
-        function = {"name": call.function.name, "arguments": arguments}
+    for call in message.tool_calls or ():
+        function = {"name": call.function.name, "arguments": parsed_arguments(call.function.arguments)}
         calls.append(_without_none(id=call.id, type="function", function=function))
         names[call.id or ""] = call.function.name
     return _without_none(

@@ -6,7 +6,7 @@ from runtime.protocol.requests import ChatRequest, ToolChoice
 from runtime.server.openai.chat.body import AllowedToolsChoice, ChatBody, NamedTool
 from runtime.server.openai.chat.messages import conversation
 from runtime.server.openai.effort import thinking
-from runtime.server.openai.sampling import given, with_seed
+from runtime.server.openai.sampling import bound, given, with_seed
 from runtime.server.tool_choice import TemplateTool, chosen
 
 
@@ -20,7 +20,7 @@ def chat_requests(body: ChatBody) -> list[ChatRequest]:
     messages = conversation(body.messages)
     tools, choice = _tools(body)
     options = body.sampling() | given(
-        max_tokens=body.max_completion_tokens or body.max_tokens,
+        max_tokens=bound(body.max_completion_tokens, body.max_tokens),
         logprobs=body.logprobs or None,
         top_logprobs=body.top_logprobs if body.logprobs else None,
     )

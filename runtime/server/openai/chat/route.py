@@ -20,12 +20,14 @@ from runtime.server.openai.chat.reply import chat_reply
 from runtime.server.openai.chat.request import chat_requests
 from runtime.server.openai.chat.stream import ChatStream
 from runtime.server.openai.manners import DONE, MANNERS
+from runtime.server.openai.places import tell_places
 from runtime.server.streams import AnswerStream
 
 
 async def chat_completions(request: Request) -> HTTPResponse | None:
     """Answer a conversation."""
     body = checked(ChatBody, await read_json(request))
+    tell_places(request, prompt="messages", form="response_format" if body.response_format else None)
     questions = chat_requests(body)
     async with model_of(request, body.model, body.keep_alive) as model:
         check_abilities(model, body.model, questions[0])

@@ -46,7 +46,8 @@ class ChatStream:
     ) -> dict[str, Any]:
         if not self._begun[index]:
             self._begun[index] = True
-            delta = {"role": "assistant", "content": "", **delta}
+            opening = {"role": "assistant"} if "tool_calls" in delta else {"role": "assistant", "content": ""}
+            delta = {**opening, **delta}
         logprobs = scores if self._with_scores else None
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         return {**self._head, "choices": [choice], **({"usage": None} if self._with_usage else {})}

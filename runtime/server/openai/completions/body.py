@@ -9,7 +9,7 @@ from pydantic import Field
 from runtime.protocol.requests import CompletionRequest
 from runtime.server.failures import InvalidRequest, NotSupported
 from runtime.server.openai.formats import FormattedBody
-from runtime.server.openai.sampling import PenaltiesBody, StreamOptions, given, with_seed
+from runtime.server.openai.sampling import PenaltiesBody, StreamOptions, bound, given, with_seed
 from runtime.server.openai.texts import Texts, each_of
 
 
@@ -19,8 +19,8 @@ class CompletionBody(PenaltiesBody, FormattedBody):
     prompt: Texts
     suffix: str | None = None
     """The text after the gap; for models that were trained to fill one."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """None goes on until the model stops, or the context is full."""
+    max_tokens: Annotated[int, Field(ge=-1)] | None = None
+    """-1 goes on until the model stops, or the context is full; 0 only counts the prompt, and echoes it where asked."""
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     """How many likely tokens are told in the place of each."""
     echo: bool | None = None
@@ -43,7 +43,7 @@ def completion_requests(body: CompletionBody) -> list[CompletionRequest]:
     if not all(prompts):
         raise InvalidRequest("a prompt is empty", where="prompt")
     options = body.sampling() | given(
-        max_tokens=body.max_tokens,
+        max_tokens=bound(body.max_tokens) or None,
         logprobs=None if body.logprobs is None else True,
         top_logprobs=body.logprobs or None,
     )

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
-from runtime.protocol.events import Chunk, Progress
+from runtime.protocol.events import Chunk, Ending, Progress
 from runtime.protocol.requests import CompletionRequest, PromptRequest
 from runtime.server.api import server_event
 from runtime.server.asking import AskedModel
 from runtime.server.bodies import checked, read_json
 from runtime.server.capabilities import require
-from runtime.server.choices import answers_of
+from runtime.server.choices import Told, answers_of
 from runtime.server.ids import new_id
 from runtime.server.openai.asking import fingerprint, model_of, tell_progress
 from runtime.server.openai.completions.body import CompletionBody, completion_requests
 from runtime.server.openai.completions.reply import Completions
 from runtime.server.openai.manners import DONE, MANNERS
+from runtime.server.openai.places import tell_places
 from runtime.server.streams import AnswerStream
 
 
 async def completions(request: Request) -> HTTPResponse | None:
     """Continue texts."""
     body = checked(CompletionBody, await read_json(request))
+    tell_places(request, prompt="prompt", form="response_format")
     questions = completion_requests(body)
     async with model_of(request, body.model, body.keep_alive) as model:
         require(model, body.model, "completion")
@@ -35,15 +37,16 @@ async def completions(request: Request) -> HTTPResponse | None:
         head = {"id": new_id("cmpl-"), "created": int(time.time()), "model": body.model, **fingerprint(model)}
         echoes = await _prompts(model, questions) if body.echo else [""] * len(questions)
         told = Completions(head, echoes, body.n or 1, with_scores=body.logprobs is not None)
+        answers = _unanswered if body.max_tokens == 0 else answers_of
         if not body.stream:
-            async with contextlib.aclosing(answers_of(model, questions)) as events:
+            async with contextlib.aclosing(answers(model, questions)) as events:
                 async for number, event in events:
                     if isinstance(event, Chunk):
                         told.add(number, event)
             return json(told.reply())
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
         async with AnswerStream(request, MANNERS) as out:
-            async with contextlib.aclosing(answers_of(model, questions)) as events:
+            async with contextlib.aclosing(answers(model, questions)) as events:
                 async for number, event in events:
                     if isinstance(event, Progress):
                         await tell_progress(out, event)
@@ -54,6 +57,13 @@ async def completions(request: Request) -> HTTPResponse | None:
                 await out.send(server_event(told.usage_chunk()))
             await out.send(DONE)
     return None
+
+
+async def _unanswered(model: AskedModel, questions: Sequence[CompletionRequest]) -> AsyncGenerator[Told]:
+    """The events of answers that may have no token."""
+    for number, question in enumerate(questions):
+        prompt = await model.prompt(PromptRequest(question))
+        yield number, Chunk(ending=Ending("length", prompt.tokens, 0, 0, 0.0, 0.0))
 
 
 async def _prompts(model: AskedModel, questions: Sequence[CompletionRequest]) -> list[str]:

@@ -8,10 +8,12 @@ from sanic.response import HTTPResponse, json
 from runtime.server.bodies import checked, read_json
 from runtime.server.openai.asking import model_of
 from runtime.server.openai.embeddings.body import EmbeddingBody, embedding_reply, embedding_request
+from runtime.server.openai.places import tell_places
 
 
 async def embeddings(request: Request) -> HTTPResponse:
     """Turn texts into vectors."""
     body = checked(EmbeddingBody, await read_json(request))
+    tell_places(request, prompt="input")
     async with model_of(request, body.model, body.keep_alive) as model:
         return json(embedding_reply(body, await model.embed(embedding_request(body))))

@@ -14,7 +14,7 @@ from runtime.server.openai.responses.callable_tools import CallableTools
 from runtime.server.openai.responses.conversation import conversation
 from runtime.server.openai.responses.items import AnyItem
 from runtime.server.openai.responses.tools import AnyTool, AnyToolChoice
-from runtime.server.openai.sampling import SamplingBody, given
+from runtime.server.openai.sampling import MaxTokens, SamplingBody, bound, given
 from runtime.server.request_body import RequestBody, refused
 
 SCORES = "message.output_text.logprobs"
@@ -45,7 +45,7 @@ class ResponseBody(SamplingBody):
 
     input: str | Annotated[list[AnyItem], Field(min_length=1)]
     instructions: str | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: MaxTokens | None = None
     tools: list[AnyTool] | None = None
     tool_choice: AnyToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -92,7 +92,7 @@ def response_request(
     callable_tools = body.callable_tools()
     tools, choice = callable_tools.chosen(body.tool_choice, allows_several=body.parallel_tool_calls is not False)
     options = body.sampling() | given(
-        max_tokens=body.max_output_tokens,
+        max_tokens=bound(body.max_output_tokens),
         logprobs=body.wants_scores() or None,
         top_logprobs=body.top_logprobs or None,
     )

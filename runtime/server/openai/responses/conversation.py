@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.protocol.requests import Message
+from runtime.server.arguments import parsed_arguments
 from runtime.server.failures import InvalidRequest
 from runtime.server.openai.parts import text_of
 from runtime.server.openai.responses.callable_tools import INPUT, flat_name
@@ -20,7 +21,6 @@ from runtime.server.openai.responses.items import (
     MessageItem,
     ReasoningItem,
 )
-from runtime.server.openai.tools import parsed_arguments
 
 
 def conversation(
@@ -32,7 +32,7 @@ def conversation(
     passed over: clients send back whatever another server once gave them.
 
     Raises:
-        InvalidRequest: a call whose arguments are no JSON object, or nothing is left of the input.
+        InvalidRequest: nothing is left of the input.
         NotSupported: a part that is no text.
     """
     told = _Conversation()
@@ -69,7 +69,7 @@ class _Conversation:
                 if thought := item.text():
                     self._open_turn(begins=True)["reasoning_content"] = thought
             case CallItem():
-                arguments = parsed_arguments(item.arguments, f"{place}.arguments")
+                arguments = parsed_arguments(item.arguments)
                 self._call(item.call_id, flat_name(item.namespace, item.name), arguments)
             case CustomCallItem():
                 self._call(item.call_id, flat_name(item.namespace, item.name), {INPUT: item.input})
@@ -81,7 +81,7 @@ class _Conversation:
                 told = item.output if isinstance(item.output, str) else json.dumps(item.output, ensure_ascii=False)
                 self._output(item.call_id or item.id or "", told)
 
-    def _call(self, call_id: str, name: str, arguments: Mapping[str, Any]) -> None:
+    def _call(self, call_id: str, name: str, arguments: Mapping[str, Any] | str) -> None:
         function = {"name": name, "arguments": arguments}
         call = {"id": call_id, "type": "function", "function": function}
         self._open_turn().setdefault("tool_calls", []).append(call)

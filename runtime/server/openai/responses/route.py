@@ -18,6 +18,7 @@ from runtime.server.failures import HttpFailure
 from runtime.server.ids import new_id
 from runtime.server.openai.asking import check_abilities, model_of, tell_progress
 from runtime.server.openai.manners import MANNERS
+from runtime.server.openai.places import tell_places
 from runtime.server.openai.responses.body import ResponseBody, response_request
 from runtime.server.openai.responses.keeping import owner_of, reasoning_seal, stored_responses
 from runtime.server.openai.responses.reply import Event, ResponseEvents
@@ -29,6 +30,7 @@ async def responses(request: Request) -> HTTPResponse | None:
     """Answer a conversation."""
     document = await read_json(request)
     body = checked(ResponseBody, document)
+    tell_places(request, prompt="input", form="text.format" if body.text else None)
     told, question = _begun(request, body, document["input"])
     async with model_of(request, body.model, body.keep_alive) as model:
         check_abilities(model, body.model, question)

@@ -149,7 +149,7 @@ def test_errors_are_the_clients_own(client: anthropic.Anthropic) -> None:
     image: Any = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
     with pytest.raises(anthropic.BadRequestError, match="images"):
         client.messages.create(model=MODEL, max_tokens=10, messages=[{"role": "user", "content": [image]}])
-    with pytest.raises(anthropic.BadRequestError, match="context"):
+    with pytest.raises(anthropic.BadRequestError, match=r"prompt is too long: \d+ tokens > 2048 maximum"):
         client.messages.create(model=MODEL, max_tokens=10, messages=[{"role": "user", "content": "What? " * 3000}])
     with pytest.raises(anthropic.BadRequestError, match="max_tokens"):
         client.messages.create(model=MODEL, max_tokens=0, messages=LOCK)
