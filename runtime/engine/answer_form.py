@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from runtime.engine.call_parts import document, text_until
 from runtime.engine.grammar import GrammarVocabulary
-from runtime.engine.schema_errors import FormatNotSupported
+from runtime.engine.schema_errors import LONGEST_SCHEMA, FormatNotSupported
 from runtime.engine.tool_forms import call_forms, function_of
 from runtime.model.facts import ModelFacts
 from runtime.protocol.requests import AnswerFormat, ToolChoice
@@ -46,7 +46,7 @@ def answer_grammar(
         if format is None:
             answers.append("ANYTHING?")
         else:
-            rules.append(document(vocabulary, "document", _schema(format)))
+            rules.append(_document(vocabulary, format))
             answers.append("document")
     if callable_tools:
         one, forms = call_forms(
@@ -85,6 +85,15 @@ def needs_grammar(
     if format is not None or tool_choice.mode == "required":
         return True
     return bool(tools) and tool_choice.mode == "auto" and (bool(text_grammars) or not tool_choice.allows_several)
+
+
+def _document(vocabulary: GrammarVocabulary, format: AnswerFormat) -> str:  # noqa: A002
+    """The rule of an answer that has the format."""
+    if format.grammar is None:
+        return document(vocabulary, "document", _schema(format))
+    if len(format.grammar) > LONGEST_SCHEMA:
+        raise FormatNotSupported(f"the grammar has {len(format.grammar):,} characters, above {LONGEST_SCHEMA:,}")
+    return f"document: %lark {{\n{format.grammar}\n}}"
 
 
 def _schema(format: AnswerFormat) -> Mapping[str, Any]:  # noqa: A002

@@ -50,18 +50,23 @@ class Conversation:
             self._variables[facts.thinking_switch] = request.think is not False
         if isinstance(request.think, str):
             self._variables["reasoning_effort"] = request.think
+        self._variables |= request.template_variables
+        self._ending = request.prompt_ending
         self.messages = [
             with_arguments(message, as_text=facts.tool_arguments_as_text) for message in _whole(request, defaults)
         ]
 
     def render(self, messages: Sequence[Message] | None = None, *, opens_answer: bool = True, **variables: Any) -> str:
-        """The prompt of these messages, or of all. A last message of the assistant is left open, to be continued.
+        """The prompt of these messages, or of all. Unless the request says otherwise, a last message of the assistant
+        is left open, to be continued.
 
         Raises:
             TemplateRefuses, TemplateBroken: the template does not take the conversation.
         """
         whole = self.messages if messages is None else messages
-        continues = bool(whole) and whole[-1].get("role") == "assistant" and not whole[-1].get("tool_calls")
+        ends_unfinished = bool(whole) and whole[-1].get("role") == "assistant" and not whole[-1].get("tool_calls")
+        continues = self._ending == "continued" or (self._ending is None and ends_unfinished)
+        opens_answer = opens_answer and self._ending != "closed"
         return self._template.render(
             whole,
             self.tools or None,

@@ -49,6 +49,12 @@ class Options:
     """None takes a new one each time."""
     max_tokens: int | None = None
     """None goes on until the context is full."""
+    min_tokens: int = 0
+    """Before an answer has that many, nothing but `max_tokens` and the context ends it."""
+    ignore_eos: bool = False
+    """Whether the model's own stop tokens are never drawn."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end an answer besides the model's own."""
     stops: tuple[str, ...] = ()
     logprobs: bool = False
     """Whether chunks carry the log-probability of their token."""
@@ -76,6 +82,7 @@ class Options:
             "logit_bias": all(token >= 0 and abs(bias) <= 100 for token, bias in self.logit_bias.items()),
             "seed": self.seed is None or 0 <= self.seed < 2**64,
             "max_tokens": self.max_tokens is None or self.max_tokens >= 1,
+            "min_tokens": self.min_tokens >= 0,
             "stops": all(self.stops),
             "top_logprobs": 0 <= self.top_logprobs <= 20,
             "draft_tokens": 0 <= self.draft_tokens <= MOST_DRAFT_TOKENS,
@@ -99,6 +106,8 @@ class Options:
                 raise InvalidOption(f"there is no option `{name}`", hint=hint)
         if "stops" in given:
             given["stops"] = (given["stops"],) if isinstance(given["stops"], str) else tuple(given["stops"])
+        if "stop_token_ids" in given:
+            given["stop_token_ids"] = tuple(given["stop_token_ids"])
         try:
             if "logit_bias" in given:  # tokens are texts in JSON
                 given["logit_bias"] = {int(token): float(bias) for token, bias in given["logit_bias"].items()}
@@ -125,6 +134,7 @@ _RANGES = {
     "logit_bias": "token ids, each with a number between -100 and 100",
     "seed": "0 or more, below 2**64",
     "max_tokens": "1 or more",
+    "min_tokens": "0 or more",
     "stops": "texts that are not empty",
     "top_logprobs": "between 0 and 20",
     "draft_tokens": f"between 0 and {MOST_DRAFT_TOKENS}",

@@ -1,11 +1,13 @@
-"""What a request does to logits before a token is chosen: penalties for what was there, and its own biases."""
+"""What a request does to logits before a token is chosen: penalties, its own biases, and stop tokens it forbids."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from runtime.engine.options import Options
+from runtime.engine.prepared import Prepared
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -16,10 +18,11 @@ Tokens = TypeVar("Tokens", "list[int]", "mx.array")
 class Penalties:
     """Of one answer. Tokens are taken in before anybody has read them, so that a batch need not wait for its rows."""
 
-    def __init__(self, options: Options, tokens: Sequence[int], *, answer_tokens: int = 0) -> None:
+    def __init__(self, prepared: Prepared, tokens: Sequence[int], *, answer_tokens: int = 0) -> None:
         """`tokens` are those so far, of which the last `answer_tokens` belong to the answer."""
         import mlx.core as mx
 
+        options = prepared.options
         looks_back = options.repeat_last_n != 0
         counts = options.presence_penalty != 0 or options.frequency_penalty != 0
         self._options = options
@@ -30,13 +33,17 @@ class Penalties:
         self._answer = mx.array(list(tokens[len(tokens) - answer_tokens :]), dtype=mx.uint32)
         self._biased = mx.array(list(options.logit_bias), dtype=mx.uint32)
         self._biases = mx.array(list(options.logit_bias.values()), dtype=mx.float32)
+        self._answer_tokens = answer_tokens
+        self._never = mx.array(list(prepared.ignored_tokens), dtype=mx.uint32)
+        self._too_early = mx.array(list(prepared.stop_tokens) if options.min_tokens else [], dtype=mx.uint32)
 
     @staticmethod
-    def of(options: Options, tokens: Sequence[int], *, answer_tokens: int = 0) -> Penalties | None:
-        """None where the options leave logits as they are."""
-        penalties = Penalties(options, tokens, answer_tokens=answer_tokens)
-        changes = penalties._repeats or penalties._counts_recent or penalties._counts_answer or options.logit_bias
-        return penalties if changes else None
+    def of(prepared: Prepared, tokens: Sequence[int], *, answer_tokens: int = 0) -> Penalties | None:
+        """None where the request leaves logits as they are."""
+        penalties = Penalties(prepared, tokens, answer_tokens=answer_tokens)
+        counts = penalties._repeats or penalties._counts_recent or penalties._counts_answer
+        forbids = penalties._never.size or penalties._too_early.size
+        return penalties if counts or forbids or prepared.options.logit_bias else None
 
     def applied(self, logits: mx.array) -> mx.array:
         """Other logits for the next token; both have shape [1, V]."""
@@ -50,16 +57,26 @@ class Penalties:
             logits = _counted(logits, self._recent, options)
         if self._counts_answer and self._answer.size:
             logits = _counted(logits, self._answer, options)
+        if self._never.size:
+            logits = _without(logits, self._never)
+        if self._too_early.size and self._answer_tokens < options.min_tokens:
+            logits = _without(logits, self._too_early)
         return logits
 
     def take(self, token: mx.array) -> None:
         """A token was chosen; shape [1]."""
         import mlx.core as mx
 
+        self._answer_tokens += 1
         if self._repeats or self._counts_recent:
             self._recent = _last(mx.concatenate([self._recent, token]), self._options.repeat_last_n)
         if self._counts_answer:
             self._answer = mx.concatenate([self._answer, token])
+
+
+def _without(logits: mx.array, tokens: mx.array) -> mx.array:
+    """With tokens that cannot be drawn."""
+    return logits.at[:, tokens].add(-math.inf)
 
 
 def _last(tokens: Tokens, count: int) -> Tokens:

@@ -14,7 +14,7 @@ from runtime.engine.constraint import Constraint
 from runtime.engine.conversation import Conversation
 from runtime.engine.defaults import Defaults
 from runtime.engine.grammar import GrammarVocabulary
-from runtime.engine.options import Options
+from runtime.engine.options import InvalidOption, Options
 from runtime.engine.prefix_cache import common_beginning
 from runtime.engine.prepared import ContextExceeded, Prepared, PromptUnusable
 from runtime.engine.schema_errors import FormatNotSupported
@@ -64,6 +64,7 @@ class Preparation:
         self._template = template
         self._needs_boundaries = needs_boundaries
         self._kv_bits = kv_bits
+        self._stop_tokens = frozenset(token for token in facts.stop_token_ids if token < facts.vocabulary_size)
 
     @cached_property
     def _vocabulary(self) -> GrammarVocabulary:
@@ -145,6 +146,9 @@ class Preparation:
         options = self._defaults.options.changed(request.options)
         if options.kv_bits is None:
             options = replace(options, kv_bits=self._kv_bits())
+        if is_formed and (options.ignore_eos or options.min_tokens):
+            name = "ignore_eos" if options.ignore_eos else "min_tokens"
+            raise InvalidOption(f"{name} cannot be kept by an answer of a given form", hint="leave out one of the two")
         if is_formed:  # the grammar ends it; only the caller may cut a document
             return replace(options, stops=options.stops if request.options.get("stops") else ())
         return replace(options, stops=tuple(dict.fromkeys((*options.stops, *self._facts.stop_texts))))
@@ -182,17 +186,20 @@ class Preparation:
         if not tokens:
             raise PromptUnusable("the prompt has no tokens")
         rows = self._facts.vocabulary_size
-        if unknown := [token for token in (*tokens, *options.logit_bias) if not 0 <= token < rows]:
+        named = (*tokens, *options.logit_bias, *options.stop_token_ids)
+        if unknown := [token for token in named if not 0 <= token < rows]:
             raise PromptUnusable(f"the model has no token {unknown[0]}", hint=f"its tokens are 0 to {rows - 1}")
         context = self._context(request)
         room = None if context is None else context - len(tokens)
         if room is not None and room < 1:
             raise ContextExceeded(too_long(len(tokens), context or 0), hint="shorten the prompt")
         limits = [limit for limit in (options.max_tokens, room) if limit is not None]
+        own = frozenset(options.stop_token_ids)
         return Prepared(
             tokens=tuple(tokens),
             options=options,
-            stop_tokens=frozenset(self._facts.stop_token_ids),
+            stop_tokens=own if options.ignore_eos else own | self._stop_tokens,
+            ignored_tokens=self._stop_tokens - own if options.ignore_eos else frozenset(),
             limit=min(limits, default=None),
             wants_tokens=request.wants_tokens,
         )

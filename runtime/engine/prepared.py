@@ -30,6 +30,9 @@ class Prepared:
     """At least one."""
     options: Options = field(default_factory=Options)
     stop_tokens: frozenset[int] = frozenset()
+    """Any of them ends the answer."""
+    ignored_tokens: frozenset[int] = frozenset()
+    """Stop tokens that the answer is never to have."""
     limit: int | None = None
     """Answer tokens at most, as options and context allow; None where nothing bounds them."""
     splitter: AnswerSplitter | None = None

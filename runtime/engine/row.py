@@ -67,4 +67,4 @@ class Row:
         if not answered:
             self.writer.begin(reused_tokens)
         self.sampler.go_to(answered)
-        self.penalties = Penalties.of(self.prepared.options, self.tokens, answer_tokens=answered)
+        self.penalties = Penalties.of(self.prepared, self.tokens, answer_tokens=answered)

@@ -211,7 +211,7 @@ class Schedule:
         What was drafted once goes on so when it comes back.
         """
         options = row.prepared.options
-        is_steered = row.prepared.constraint is not None or Penalties.of(options, row.tokens) is not None
+        is_steered = row.prepared.constraint is not None or Penalties.of(row.prepared, row.tokens) is not None
         if self._pair is None or row.is_drafted or is_steered or not options.draft_tokens or self._running():
             return
         needed_bytes = self._demand.expected_bytes([row]) + self._demand.draft_bytes(row)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Message = Mapping[str, Any]
 """`role` and `content`, and what templates know besides: `tool_calls`, `reasoning_content`, `name`, ..."""
+
+
+PromptEnding = Literal["opened", "continued", "closed"]
+"""How a conversation ends in the prompt: an answer is opened, the last message goes on, or neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,8 @@ class AnswerFormat:
 
     schema: Mapping[str, Any] | None = None
     """A JSON Schema; None for any JSON object."""
+    grammar: str | None = None
+    """In place of a schema: a Lark grammar of the whole text, `start` first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,10 @@ class ChatRequest:
     """In place of the artifact's system prompt; None keeps it."""
     template: str | None = None
     """A Jinja template in place of the artifact's."""
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
+    """Variables of the template besides; they win over what `think` sets."""
+    prompt_ending: PromptEnding | None = None
+    """None continues a last message of the assistant, and opens an answer after any other."""
     preceding_tokens: tuple[int, ...] = ()
     """Tokens of an earlier exchange that go before the prompt; the artifact's own messages are left out then."""
     format: AnswerFormat | None = None

@@ -14,12 +14,14 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
 
 
-def refused(why: str) -> BeforeValidator:
-    """For a field that may be null only: one that would change the answer, and that nothing here can honour."""
+def refused(why: str, *neutral: Any) -> BeforeValidator:
+    """For a field that may be null only: one that would change the answer, and that nothing here can honour.
 
-    def check(value: Any) -> Any:
-        if value not in (None, False):
+    The neutral values are as good as null; where none are called so, False and 0 are.
+    """
+
+    def check(value: Any) -> None:
+        if value not in (None, *(neutral or (False,))):
             raise PydanticCustomError("refused", "{why}", {"why": why})
-        return value
 
     return BeforeValidator(check)

@@ -21,7 +21,7 @@ _BOUNDS = {
     "greater_than": "must be above {gt}",
     "less_than_equal": "must be {le} or less",
     "less_than": "must be below {lt}",
-    "too_short": "must have at least {min_length}",
+    "too_short": "must have at least {min_length} item",
     "too_long": "must have at most {max_length}",
     "string_too_short": "must not be empty",
     "string_pattern_mismatch": "has a form that is not taken",

@@ -33,6 +33,24 @@ def test_an_earlier_exchange_goes_on_by_its_tokens(tiny: LoadedModel) -> None:
     assert prompt.text.endswith(tiny.prompt([USER]))
 
 
+def test_a_prompt_ends_as_it_is_asked_to(tiny: LoadedModel) -> None:
+    def ending(*messages: Any, **more: Any) -> str:
+        return tiny.prompt_of(PromptRequest(ChatRequest(messages, **more))).text
+
+    begun = {"role": "assistant", "content": "It was"}
+    opened, closed = ending(USER), ending(USER, prompt_ending="closed")
+    assert opened.startswith(closed)
+    assert len(opened) > len(closed)
+    assert ending(USER, prompt_ending="opened") == opened
+    continued = ending(USER, begun)
+    assert continued.endswith("It was")
+    assert ending(USER, begun, prompt_ending="continued") == continued
+    assert ending(USER, begun, prompt_ending="closed").startswith(continued)
+    anew = ending(USER, begun, prompt_ending="opened")
+    assert anew.startswith(continued)
+    assert anew.endswith(opened.removeprefix(closed))
+
+
 def test_the_oldest_messages_make_room_and_system_and_last_stay(tiny: LoadedModel) -> None:
     system = {"role": "system", "content": "Be kind."}
     turns = [

@@ -16,8 +16,8 @@ from runtime.server.anthropic.reply import Event, MessageEvents
 from runtime.server.anthropic.request import chat_request
 from runtime.server.api import server_event
 from runtime.server.asking import asked_model
-from runtime.server.bodies import checked, read_json
 from runtime.server.capabilities import require
+from runtime.server.request_fields import read_request
 from runtime.server.streams import AnswerStream
 
 _PING = server_event({"type": "ping"}, "ping")
@@ -25,7 +25,7 @@ _PING = server_event({"type": "ping"}, "ping")
 
 async def messages(request: Request) -> HTTPResponse | None:
     """Answer a conversation."""
-    body = checked(MessagesBody, await read_json(request))
+    body = await read_request(request, MessagesBody)
     question = chat_request(body)
     told = MessageEvents(body)
     keep_alive = None if body.keep_alive is None else KeepAlive.parse(body.keep_alive)
@@ -59,7 +59,7 @@ async def messages(request: Request) -> HTTPResponse | None:
 
 async def count_tokens(request: Request) -> HTTPResponse:
     """How long a conversation is, as the model sees it."""
-    body = checked(PromptBody, await read_json(request))
+    body = await read_request(request, PromptBody)
     question = chat_request(body)
     async with asked_model(request, body.model) as model:
         return json({"input_tokens": (await model.prompt(PromptRequest(question))).tokens})

@@ -12,12 +12,13 @@ from sanic.response import HTTPResponse
 from runtime.protocol.requests import ChatRequest
 from runtime.server.api import declare
 from runtime.server.asking import AskedModel, asked_model
-from runtime.server.bodies import checked, read_json
 from runtime.server.native.answers import in_message
 from runtime.server.native.asking import answer, load_or_unload, tell_prompt
 from runtime.server.native.failures import cannot, lacks, missing_model, names_told
 from runtime.server.native.messages import MessageBody, conversation
 from runtime.server.native.question import QuestionBody, Settled
+from runtime.server.request_fields import read_request
+from runtime.server.template_variables import TemplateVariables, switched_off
 
 
 class ChatBody(QuestionBody):
@@ -25,6 +26,8 @@ class ChatBody(QuestionBody):
 
     messages: list[MessageBody] = Field(default_factory=list)
     tools: list[dict[str, Any]] = Field(default_factory=list)
+    chat_template_kwargs: TemplateVariables = Field(default_factory=dict)
+    """An extension: variables of the chat template."""
 
 
 def add_to(blueprint: Blueprint) -> None:
@@ -34,7 +37,7 @@ def add_to(blueprint: Blueprint) -> None:
 
 async def _chat(request: Request) -> HTTPResponse | None:
     begun = time.perf_counter()
-    body = checked(ChatBody, await read_json(request))
+    body = await read_request(request, ChatBody)
     if not body.named:
         raise missing_model("model is required")
     settled = body.settled()
@@ -55,10 +58,12 @@ def _question(body: ChatBody, settled: Settled, asked: AskedModel) -> ChatReques
         raise cannot(asked.name, "vision")
     if body.tools and "tools" not in asked.capabilities:
         raise cannot(asked.name, "tools")
+    think = switched_off(body.chat_template_kwargs) if body.think is None else None
     return ChatRequest(
         messages=conversation(body.messages),
         tools=tuple(body.tools),
-        think=body.thinking(asked.capabilities),
+        think=body.thinking(asked.capabilities) if think is None else think,
+        template_variables=body.chat_template_kwargs,
         format=settled.format,
         options=settled.options.options,
         context_tokens=settled.options.context_tokens,

@@ -17,7 +17,6 @@ from registry.digest import Digest
 from registry.reference import InvalidReference, Reference
 from runtime.server.api import declare
 from runtime.server.application import Application, BuildOrder, application_of
-from runtime.server.bodies import checked, read_json
 from runtime.server.failures import InvalidRequest, NotSupported
 from runtime.server.names import parse_name
 from runtime.server.native.blobs import blob_digest
@@ -25,6 +24,7 @@ from runtime.server.native.body import ModelBody
 from runtime.server.native.failures import names_told
 from runtime.server.native.messages import MessageBody
 from runtime.server.native.progress import tell_progress
+from runtime.server.request_fields import read_request
 from runtime.server.work import Work
 
 
@@ -61,7 +61,7 @@ def add_to(blueprint: Blueprint) -> None:
 
 
 async def _create(request: Request) -> HTTPResponse | None:
-    body = checked(CreateBody, await read_json(request))
+    body = await read_request(request, CreateBody)
     application = application_of(request)
     order = _order(body, application)
     news = _Statuses()

@@ -13,13 +13,13 @@ from runtime.protocol.requests import EmbeddingRequest
 from runtime.scheduler.keep_alive import KeepAlive
 from runtime.server.api import declare
 from runtime.server.asking import asked_model
-from runtime.server.bodies import checked, read_json
 from runtime.server.failures import InvalidRequest
 from runtime.server.native.answers import nanoseconds
 from runtime.server.native.asking import json_answer
 from runtime.server.native.body import ModelBody
 from runtime.server.native.failures import missing_model, names_told
 from runtime.server.native.options import read_options
+from runtime.server.request_fields import read_request
 
 
 class EmbeddingBody(ModelBody):
@@ -65,7 +65,7 @@ def add_to(blueprint: Blueprint) -> None:
 
 async def _embed(request: Request) -> HTTPResponse:
     begun = time.perf_counter()
-    body = checked(EmbedBody, await read_json(request))
+    body = await read_request(request, EmbedBody)
     if not body.named:
         raise missing_model("not found")
     if body.dimensions < 0:
@@ -89,7 +89,7 @@ async def _embed(request: Request) -> HTTPResponse:
 
 
 async def _embeddings(request: Request) -> HTTPResponse:
-    body = checked(EmbeddingsBody, await read_json(request))
+    body = await read_request(request, EmbeddingsBody)
     if not body.named:
         raise missing_model("model is required")
     stays = body.stays()

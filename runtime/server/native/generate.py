@@ -11,12 +11,12 @@ from sanic.response import HTTPResponse
 from runtime.protocol.requests import ChatRequest, CompletionRequest
 from runtime.server.api import declare
 from runtime.server.asking import AskedModel, asked_model
-from runtime.server.bodies import checked, read_json
 from runtime.server.failures import InvalidRequest, NotSupported
 from runtime.server.native.answers import in_response
 from runtime.server.native.asking import answer, load_or_unload, tell_prompt
 from runtime.server.native.failures import cannot, lacks, missing_model, names_told
 from runtime.server.native.question import QuestionBody, Settled
+from runtime.server.request_fields import read_request
 
 
 class GenerateBody(QuestionBody):
@@ -38,7 +38,7 @@ def add_to(blueprint: Blueprint) -> None:
 
 async def _generate(request: Request) -> HTTPResponse | None:
     begun = time.perf_counter()
-    body = checked(GenerateBody, await read_json(request))
+    body = await read_request(request, GenerateBody)
     if not body.named:
         raise missing_model("not found")
     if body.raw and (body.template or body.system or body.context):

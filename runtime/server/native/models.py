@@ -15,7 +15,6 @@ from registry.reference import InvalidReference, Reference
 from registry.store.tags import UnknownReference
 from runtime.server.api import declare
 from runtime.server.application import Application, application_of
-from runtime.server.bodies import checked, read_json
 from runtime.server.catalogue import ListedModel, list_models
 from runtime.server.failures import InvalidRequest
 from runtime.server.logger import log
@@ -23,6 +22,7 @@ from runtime.server.names import display_name, find_model, parse_name
 from runtime.server.native.asking import json_answer
 from runtime.server.native.body import ModelBody, NativeBody
 from runtime.server.native.failures import names_told
+from runtime.server.request_fields import read_request
 
 
 class CopyBody(NativeBody):
@@ -74,7 +74,7 @@ def details(model: ListedModel) -> dict[str, Any]:
 
 
 async def _copy(request: Request) -> HTTPResponse:
-    body = checked(CopyBody, await read_json(request))
+    body = await read_request(request, CopyBody)
     application = application_of(request)
     source, destination = body.source.strip(), body.destination.strip()
     for word, name in (("source", source), ("destination", destination)):
@@ -97,7 +97,7 @@ def _give_name(application: Application, source: str, target: Reference) -> None
 
 
 async def _delete(request: Request) -> HTTPResponse:
-    body = checked(ModelBody, await read_json(request))
+    body = await read_request(request, ModelBody)
     name = body.named
     if not name:
         raise InvalidRequest("model is required")

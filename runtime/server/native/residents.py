@@ -17,7 +17,6 @@ from runtime.scheduler.drafts import Draft
 from runtime.scheduler.place import Resident
 from runtime.server.api import declare
 from runtime.server.application import Application, application_of
-from runtime.server.bodies import checked, read_json
 from runtime.server.catalogue import describe
 from runtime.server.failures import InvalidRequest
 from runtime.server.names import display_name, find_model, parse_name
@@ -25,6 +24,7 @@ from runtime.server.native.asking import json_answer
 from runtime.server.native.body import ModelBody
 from runtime.server.native.failures import names_told
 from runtime.server.native.models import details
+from runtime.server.request_fields import read_request
 
 _FOREVER = timedelta(days=292 * 365)
 """How far away Ollama puts the end of what never ends."""
@@ -88,7 +88,7 @@ def _draft(draft: Draft) -> dict[str, Any]:
 
 
 async def _stop(request: Request) -> HTTPResponse:
-    body = checked(ModelBody, await read_json(request))
+    body = await read_request(request, ModelBody)
     if not body.named:
         raise InvalidRequest("model is required")
     application = application_of(request)

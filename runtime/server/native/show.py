@@ -14,7 +14,6 @@ from registry.artifact.files import FileRole
 from runtime.model.files import TEMPLATE_FILE
 from runtime.server.api import declare
 from runtime.server.application import Application, application_of
-from runtime.server.bodies import checked, read_json
 from runtime.server.catalogue import ListedModel, describe
 from runtime.server.failures import InvalidRequest
 from runtime.server.names import display_name, find_model, parse_name
@@ -23,6 +22,7 @@ from runtime.server.native.body import ModelBody
 from runtime.server.native.failures import names_told
 from runtime.server.native.models import details
 from runtime.server.native.tensors import tensors
+from runtime.server.request_fields import read_request
 
 _WIDTH = 30
 _LONGEST_LIST = 5
@@ -41,7 +41,7 @@ def add_to(blueprint: Blueprint) -> None:
 
 
 async def _show(request: Request) -> HTTPResponse:
-    body = checked(ShowBody, await read_json(request))
+    body = await read_request(request, ShowBody)
     if not body.named:
         raise InvalidRequest("model is required")
     with names_told(body.named):

@@ -18,12 +18,12 @@ from registry.remote.settings import Settings
 from registry.store.leases import shared
 from runtime.server.api import declare
 from runtime.server.application import Application, application_of
-from runtime.server.bodies import checked, read_json
 from runtime.server.failures import InvalidRequest
 from runtime.server.names import find_model, parse_name
 from runtime.server.native.body import ModelBody
 from runtime.server.native.failures import names_told
 from runtime.server.native.progress import PULL, PUSH, TransferNews, Wording, tell_progress
+from runtime.server.request_fields import read_request
 from runtime.server.work import Work
 
 
@@ -48,7 +48,7 @@ def add_to(blueprint: Blueprint) -> None:
 
 
 async def _pull(request: Request) -> HTTPResponse | None:
-    body = checked(TransferBody, await read_json(request))
+    body = await read_request(request, TransferBody)
     with names_told(body.named):
         if not body.named:
             raise InvalidReference("the name is empty", hint="write host/name:tag")
@@ -58,7 +58,7 @@ async def _pull(request: Request) -> HTTPResponse | None:
 
 
 async def _push(request: Request) -> HTTPResponse | None:
-    body = checked(PushBody, await read_json(request))
+    body = await read_request(request, PushBody)
     if not body.named:
         raise InvalidRequest("model is required")
     application = application_of(request)

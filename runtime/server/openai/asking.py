@@ -20,7 +20,7 @@ def model_of(request: Request, name: str, keep_alive: float | str | None) -> Abs
     return asked_model(request, name, None if keep_alive is None else KeepAlive.parse(keep_alive))
 
 
-def check_abilities(model: AskedModel, name: str, question: ChatRequest) -> None:
+def check_abilities(model: AskedModel, name: str, question: ChatRequest, thinking_field: str) -> None:
     """Whether the model can answer conversations, and think if it is to.
 
     Raises:
@@ -28,7 +28,7 @@ def check_abilities(model: AskedModel, name: str, question: ChatRequest) -> None
     """
     require(model, name, "completion", called="chat")
     if question.think:
-        require(model, name, "thinking", where="reasoning_effort")
+        require(model, name, "thinking", where=thinking_field)
 
 
 def fingerprint(model: AskedModel) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from runtime.engine.options import MOST_DRAFT_TOKENS
 from runtime.server.failures import InvalidRequest
 from runtime.server.native.failures import OptionOfWrongType
 from runtime.server.native.options import NO_BOUND, NativeOptions, read_options
+from runtime.server.openai.texts import Token
 from runtime.server.request_body import RequestBody
 
 
@@ -39,7 +41,19 @@ class SamplingBody(RequestBody):
     top_k: Annotated[int, Field(ge=0)] | None = None
     """An extension, as are the following."""
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=-1)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0, le=10)] | None = None
+    """vLLM's name: prompt and answer count as a whole, unless a window is given. 0 is mlx_lm's word for none."""
+    repetition_context_size: Annotated[int, Field(ge=0)] | None = None
+    """mlx_lm's name of the window."""
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    ignore_eos: bool | None = None
+    """The answer goes on until `max_tokens`, a stop text or the end of the context."""
+    stop_token_ids: list[Token] | None = None
+    num_draft_tokens: Annotated[int, Field(ge=0)] | None = None
+    ttl: Annotated[float, Field(ge=0)] | None = None
+    """LM Studio's name of `keep_alive`, in seconds."""
     keep_alive: float | str | None = None
     """How long the model stays in memory afterwards: seconds, or a text such as `5m`."""
     num_ctx: Annotated[int, Field(ge=1)] | None = None
@@ -58,8 +72,22 @@ class SamplingBody(RequestBody):
             top_p=self.top_p or None,
             top_k=1 if self.top_p == 0 else self.top_k,  # only the most likely token is left
             min_p=self.min_p,
-            repeat_penalty=self.repeat_penalty,
+            min_tokens=self.min_tokens or None,
+            ignore_eos=self.ignore_eos or None,
+            stop_token_ids=tuple(self.stop_token_ids) if self.stop_token_ids else None,
+            draft_tokens=None if self.num_draft_tokens is None else min(self.num_draft_tokens, MOST_DRAFT_TOKENS),
+            **self._repetition(),
         )
+
+    def stays(self) -> float | str | None:
+        """How long the model is to stay in memory, by either name."""
+        return self.ttl if self.keep_alive is None else self.keep_alive
+
+    def _repetition(self) -> dict[str, Any]:
+        window = self.repetition_context_size if self.repeat_last_n is None else self.repeat_last_n
+        if self.repeat_penalty is not None or self.repetition_penalty is None:
+            return {"repeat_penalty": self.repeat_penalty, "repeat_last_n": window}
+        return {"repeat_penalty": self.repetition_penalty or 1.0, "repeat_last_n": -1 if window is None else window}
 
     def context_tokens(self) -> int | None:
         """The context that was asked for."""
@@ -77,6 +105,8 @@ class PenaltiesBody(SamplingBody):
 
     stop: str | list[str] | None = None
     """Empty texts stop nothing; an empty list leaves the artifact's own in place."""
+    n_predict: MaxTokens | None = None
+    """llama.cpp's name of `max_tokens`, which wins."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None

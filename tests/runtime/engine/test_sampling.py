@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 
 from runtime.engine.options import Options
 from runtime.engine.penalties import Penalties
+from runtime.engine.prepared import Prepared
 from runtime.engine.sampling import RowSampler, sample
 
 LOGITS = mx.log(mx.array([[0.4, 0.3, 0.2, 0.06, 0.04]]))
+
+
+def penalties_of(options: Options, tokens: list[int], *, answer_tokens: int = 0) -> Penalties | None:
+    return Penalties.of(Prepared((1,), options), tokens, answer_tokens=answer_tokens)
 
 
 def draw(logits: mx.array, *samplers: RowSampler) -> list[int]:
@@ -81,14 +86,14 @@ def test_repetition_is_discouraged_as_in_mlx_lm() -> None:
     logits = mx.array([[1.0, -1.0, 0.5, 3.0, 2.0]])
     past = [3, 1, 1, 4]
     for last in (1, 2, 4, 64, -1):
-        penalties = Penalties.of(Options(repeat_penalty=1.5, repeat_last_n=last), past)
+        penalties = penalties_of(Options(repeat_penalty=1.5, repeat_last_n=last), past)
         assert penalties is not None
         expected = make_repetition_penalty(1.5, len(past) if last < 0 else last)(mx.array(past), mx.array(logits))
         assert mx.allclose(penalties.applied(logits), expected)
 
 
 def test_the_penalty_sees_the_answer_too() -> None:
-    penalties = Penalties.of(Options(repeat_penalty=10.0), [0])
+    penalties = penalties_of(Options(repeat_penalty=10.0), [0])
     assert penalties is not None
     logits = mx.array([[0.1, 1.0, 0.9, 0.8, 0.7]])
     chosen = []
@@ -103,7 +108,7 @@ def test_presence_and_frequency_count_in_the_whole_answer_and_not_in_the_prompt(
     logits = mx.zeros((1, 5))
     prompt, answer = [4] * 3, [1] * 100 + [2, 3, 3]
     options = Options(presence_penalty=0.5, frequency_penalty=0.25)
-    penalties = Penalties.of(options, [*prompt, *answer[:60]], answer_tokens=60)
+    penalties = penalties_of(options, [*prompt, *answer[:60]], answer_tokens=60)
     assert penalties is not None
     for token in answer[60:]:
         penalties.take(mx.array([token], dtype=mx.uint32))
@@ -116,7 +121,7 @@ def test_presence_and_frequency_can_count_in_the_recent_tokens_with_the_prompt()
 
     def told(last: int, *more: int) -> list[float]:
         options = Options(presence_penalty=0.5, frequency_penalty=0.25, repeat_last_n=last, counts_recent=True)
-        penalties = Penalties.of(options, tokens, answer_tokens=1)
+        penalties = penalties_of(options, tokens, answer_tokens=1)
         assert penalties is not None
         for token in more:
             penalties.take(mx.array([token], dtype=mx.uint32))
@@ -125,11 +130,11 @@ def test_presence_and_frequency_can_count_in_the_recent_tokens_with_the_prompt()
     assert told(-1) == [0, -1.0, -0.75, 0, -0.75]
     assert told(3) == [0, -1.0, -0.75, 0, 0]
     assert told(3, 3, 3) == [0, 0, -0.75, -1.0, 0]
-    assert Penalties.of(Options(presence_penalty=1, repeat_last_n=0, counts_recent=True), tokens) is None
+    assert penalties_of(Options(presence_penalty=1, repeat_last_n=0, counts_recent=True), tokens) is None
 
 
 def test_biases_move_tokens() -> None:
-    penalties = Penalties.of(Options(logit_bias={2: 100, 0: -100}), [1])
+    penalties = penalties_of(Options(logit_bias={2: 100, 0: -100}), [1])
     assert penalties is not None
     assert penalties.applied(mx.zeros((1, 4))).tolist() == [[-100, 0, 100, 0]]
-    assert Penalties.of(Options(), [1]) is None
+    assert penalties_of(Options(), [1]) is None

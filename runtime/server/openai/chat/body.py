@@ -8,8 +8,10 @@ from pydantic import Field
 
 from runtime.server.openai.chat.messages import AnyMessage
 from runtime.server.openai.effort import Effort, Reasoning
-from runtime.server.openai.formats import FormattedBody
+from runtime.server.openai.refused_fields import RefusedFields
 from runtime.server.openai.sampling import MaxTokens, PenaltiesBody, StreamOptions
+from runtime.server.openai.structured_outputs import StructuredOutputsBody
+from runtime.server.openai.template_fields import TemplateBody
 from runtime.server.openai.tools import Allowed, Function, NamedFunction
 from runtime.server.request_body import RequestBody, refused
 from runtime.server.tool_choice import Mode
@@ -46,7 +48,7 @@ class AllowedToolsChoice(RequestBody):
 AnyToolChoice = Mode | Annotated[NamedTool | AllowedToolsChoice, Field(discriminator="type")]
 
 
-class ChatBody(PenaltiesBody, FormattedBody):
+class ChatBody(PenaltiesBody, StructuredOutputsBody, TemplateBody, RefusedFields):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[AnyMessage], Field(min_length=1)]

@@ -20,7 +20,7 @@ def chat_requests(body: ChatBody) -> list[ChatRequest]:
     messages = conversation(body.messages)
     tools, choice = _tools(body)
     options = body.sampling() | given(
-        max_tokens=bound(body.max_completion_tokens, body.max_tokens),
+        max_tokens=bound(body.max_completion_tokens, body.max_tokens, body.n_predict),
         logprobs=body.logprobs or None,
         top_logprobs=body.top_logprobs if body.logprobs else None,
     )
@@ -29,7 +29,10 @@ def chat_requests(body: ChatBody) -> list[ChatRequest]:
             messages=messages,
             tools=tools,
             tool_choice=choice,
-            think=thinking(body.reasoning_effort, body.reasoning.effort if body.reasoning else None),
+            think=wanted_thinking(body)[0],
+            template=body.chat_template,
+            template_variables=body.template_variables(),
+            prompt_ending=body.prompt_ending(body.messages[-1].role),
             format=body.answer_format(),
             options=with_seed(options, seed),
             context_tokens=body.context_tokens(),
@@ -37,6 +40,12 @@ def chat_requests(body: ChatBody) -> list[ChatRequest]:
         )
         for seed in body.seeds()
     ]
+
+
+def wanted_thinking(body: ChatBody) -> tuple[bool | str | None, str]:
+    """Off, on or a level, with the field that says so; None leaves it to the model."""
+    level = thinking(body.reasoning_effort, body.reasoning.effort if body.reasoning else None)
+    return body.wanted_thinking() if level is None else (level, "reasoning_effort")
 
 
 def _tools(body: ChatBody) -> tuple[tuple[TemplateTool, ...], ToolChoice]:

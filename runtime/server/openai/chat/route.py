@@ -11,26 +11,26 @@ from sanic.response import HTTPResponse, json
 from runtime.protocol.answers import Answer
 from runtime.protocol.events import Chunk, Progress
 from runtime.server.api import server_event
-from runtime.server.bodies import checked, read_json
 from runtime.server.choices import answers_of
 from runtime.server.ids import new_id
 from runtime.server.openai.asking import check_abilities, fingerprint, model_of, tell_progress
 from runtime.server.openai.chat.body import ChatBody
 from runtime.server.openai.chat.reply import chat_reply
-from runtime.server.openai.chat.request import chat_requests
+from runtime.server.openai.chat.request import chat_requests, wanted_thinking
 from runtime.server.openai.chat.stream import ChatStream
 from runtime.server.openai.manners import DONE, MANNERS
 from runtime.server.openai.places import tell_places
+from runtime.server.request_fields import read_request
 from runtime.server.streams import AnswerStream
 
 
 async def chat_completions(request: Request) -> HTTPResponse | None:
     """Answer a conversation."""
-    body = checked(ChatBody, await read_json(request))
-    tell_places(request, prompt="messages", form="response_format" if body.response_format else None)
+    body = await read_request(request, ChatBody)
+    tell_places(request, prompt="messages", form=body.form_field())
     questions = chat_requests(body)
-    async with model_of(request, body.model, body.keep_alive) as model:
-        check_abilities(model, body.model, questions[0])
+    async with model_of(request, body.model, body.stays()) as model:
+        check_abilities(model, body.model, questions[0], wanted_thinking(body)[1])
         head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": body.model, **fingerprint(model)}
         with_scores = bool(body.logprobs)
         if not body.stream:

@@ -8,12 +8,13 @@ from pydantic import Field
 
 from runtime.protocol.requests import CompletionRequest
 from runtime.server.failures import InvalidRequest, NotSupported
-from runtime.server.openai.formats import FormattedBody
+from runtime.server.openai.refused_fields import RefusedFields
 from runtime.server.openai.sampling import PenaltiesBody, StreamOptions, bound, given, with_seed
+from runtime.server.openai.structured_outputs import StructuredOutputsBody
 from runtime.server.openai.texts import Texts, each_of
 
 
-class CompletionBody(PenaltiesBody, FormattedBody):
+class CompletionBody(PenaltiesBody, StructuredOutputsBody, RefusedFields):
     """`POST /v1/completions`."""
 
     prompt: Texts
@@ -43,15 +44,16 @@ def completion_requests(body: CompletionBody) -> list[CompletionRequest]:
     if not all(prompts):
         raise InvalidRequest("a prompt is empty", where="prompt")
     options = body.sampling() | given(
-        max_tokens=bound(body.max_tokens) or None,
+        max_tokens=bound(body.max_tokens, body.n_predict) or None,
         logprobs=None if body.logprobs is None else True,
         top_logprobs=body.logprobs or None,
     )
+    form = body.answer_format()
     return [
         CompletionRequest(
             prompt=prompt,
             suffix=body.suffix or None,
-            format=body.answer_format(),
+            format=form,
             options=with_seed(options, seed),
             context_tokens=body.context_tokens(),
             truncates=False,

@@ -13,7 +13,6 @@ from runtime.protocol.events import Chunk, Ending, Progress
 from runtime.protocol.requests import CompletionRequest, PromptRequest
 from runtime.server.api import server_event
 from runtime.server.asking import AskedModel
-from runtime.server.bodies import checked, read_json
 from runtime.server.capabilities import require
 from runtime.server.choices import Told, answers_of
 from runtime.server.ids import new_id
@@ -22,15 +21,16 @@ from runtime.server.openai.completions.body import CompletionBody, completion_re
 from runtime.server.openai.completions.reply import Completions
 from runtime.server.openai.manners import DONE, MANNERS
 from runtime.server.openai.places import tell_places
+from runtime.server.request_fields import read_request
 from runtime.server.streams import AnswerStream
 
 
 async def completions(request: Request) -> HTTPResponse | None:
     """Continue texts."""
-    body = checked(CompletionBody, await read_json(request))
-    tell_places(request, prompt="prompt", form="response_format")
+    body = await read_request(request, CompletionBody)
+    tell_places(request, prompt="prompt", form=body.form_field())
     questions = completion_requests(body)
-    async with model_of(request, body.model, body.keep_alive) as model:
+    async with model_of(request, body.model, body.stays()) as model:
         require(model, body.model, "completion")
         if body.suffix:
             require(model, body.model, "insert", where="suffix")

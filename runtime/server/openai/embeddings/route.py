@@ -5,15 +5,15 @@ from __future__ import annotations
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
-from runtime.server.bodies import checked, read_json
 from runtime.server.openai.asking import model_of
 from runtime.server.openai.embeddings.body import EmbeddingBody, embedding_reply, embedding_request
 from runtime.server.openai.places import tell_places
+from runtime.server.request_fields import read_request
 
 
 async def embeddings(request: Request) -> HTTPResponse:
     """Turn texts into vectors."""
-    body = checked(EmbeddingBody, await read_json(request))
+    body = await read_request(request, EmbeddingBody)
     tell_places(request, prompt="input")
     async with model_of(request, body.model, body.keep_alive) as model:
         return json(embedding_reply(body, await model.embed(embedding_request(body))))

@@ -15,6 +15,7 @@ from runtime.server.openai.responses.conversation import conversation
 from runtime.server.openai.responses.items import AnyItem
 from runtime.server.openai.responses.tools import AnyTool, AnyToolChoice
 from runtime.server.openai.sampling import MaxTokens, SamplingBody, bound, given
+from runtime.server.openai.template_fields import ThinkingBody
 from runtime.server.request_body import RequestBody, refused
 
 SCORES = "message.output_text.logprobs"
@@ -40,7 +41,7 @@ class ReasoningSettings(RequestBody):
     summary: Literal["auto", "concise", "detailed"] | None = None
 
 
-class ResponseBody(SamplingBody):
+class ResponseBody(SamplingBody, ThinkingBody):
     """`POST /v1/responses`."""
 
     input: str | Annotated[list[AnyItem], Field(min_length=1)]
@@ -101,12 +102,19 @@ def response_request(
         tools=tools,
         tool_choice=choice,
         text_grammars=callable_tools.text_grammars(),
-        think=thinking(body.reasoning.effort if body.reasoning else None),
+        think=wanted_thinking(body)[0],
+        template_variables=body.chat_template_kwargs or {},
         format=_format(body),
         options=options,
         context_tokens=body.context_tokens(),
         truncates=body.truncation == "auto",
     )
+
+
+def wanted_thinking(body: ResponseBody) -> tuple[bool | str | None, str]:
+    """Off, on or a level, with the field that says so; None leaves it to the model."""
+    level = thinking(body.reasoning.effort if body.reasoning else None)
+    return body.wanted_thinking() if level is None else (level, "reasoning.effort")
 
 
 def _format(body: ResponseBody) -> AnswerFormat | None:

@@ -13,27 +13,28 @@ from sanic.response import HTTPResponse, json
 from runtime.protocol.events import Chunk, Progress
 from runtime.protocol.requests import ChatRequest
 from runtime.server.api import Manners, server_event
-from runtime.server.bodies import checked, read_json
+from runtime.server.bodies import read_json
 from runtime.server.failures import HttpFailure
 from runtime.server.ids import new_id
 from runtime.server.openai.asking import check_abilities, model_of, tell_progress
 from runtime.server.openai.manners import MANNERS
 from runtime.server.openai.places import tell_places
-from runtime.server.openai.responses.body import ResponseBody, response_request
+from runtime.server.openai.responses.body import ResponseBody, response_request, wanted_thinking
 from runtime.server.openai.responses.keeping import owner_of, reasoning_seal, stored_responses
 from runtime.server.openai.responses.reply import Event, ResponseEvents
 from runtime.server.openai.responses.whole_input import whole_input
+from runtime.server.request_fields import known_body
 from runtime.server.streams import AnswerStream
 
 
 async def responses(request: Request) -> HTTPResponse | None:
     """Answer a conversation."""
     document = await read_json(request)
-    body = checked(ResponseBody, document)
+    body = known_body(request, ResponseBody, document)
     tell_places(request, prompt="input", form="text.format" if body.text else None)
     told, question = _begun(request, body, document["input"])
-    async with model_of(request, body.model, body.keep_alive) as model:
-        check_abilities(model, body.model, question)
+    async with model_of(request, body.model, body.stays()) as model:
+        check_abilities(model, body.model, question, wanted_thinking(body)[1])
         if not body.stream:
             async with contextlib.aclosing(model.answer(question)) as events:
                 async for event in events:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
+from runtime.server.openai.structured_outputs import lark_of_regex
 from runtime.server.openai.tools import Allowed, Function, FunctionName
 from runtime.server.request_body import RequestBody
 from runtime.server.tool_choice import Mode
@@ -35,7 +35,7 @@ class GrammarText(RequestBody):
 
     def lark(self) -> str:
         """The grammar, whichever syntax it was given in."""
-        return self.definition if self.syntax == "lark" else _lark_of_regex(self.definition)
+        return self.definition if self.syntax == "lark" else lark_of_regex(self.definition)
 
 
 class CustomTool(RequestBody):
@@ -112,10 +112,3 @@ AnyToolChoice = Annotated[
     | Annotated[HostedTool, Tag("hosted")],
     Discriminator(_kind_of_choice),
 ]
-
-
-def _lark_of_regex(pattern: str) -> str:
-    """A Lark grammar of the texts that match a regular expression as a whole."""
-    body = re.sub(r"(?<!\\)/", r"\\/", pattern.removeprefix("^"))
-    body = body[:-1] if body.endswith("$") and not body.endswith("\\$") else body
-    return f"start: /{body}/"

@@ -143,7 +143,7 @@ def test_options_and_format() -> None:
             },
             "images",
         ),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "custom"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "web_search_20250305"),
         ({"tool_choice": {"type": "any"}}, "no tools"),
         ({"tools": [WEATHER], "tool_choice": {"type": "tool", "name": "b"}}, "no tool is named `b`"),
         ({"tools": [WEATHER, WEATHER]}, "two tools"),

@@ -1,0 +1,78 @@
+"""What requests set of the chat template and of thinking, under the names of vLLM's, SGLang's and others' clients."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from runtime.protocol.requests import PromptEnding
+from runtime.server.failures import InvalidRequest
+from runtime.server.request_body import RequestBody
+from runtime.server.template_variables import TemplateVariables, switched_off
+
+
+class ThinkingSwitch(RequestBody):
+    """Whether the model thinks, as DeepSeek's, GLM's and Anthropic's clients say it."""
+
+    type: Literal["enabled", "disabled", "adaptive", "auto"]
+
+
+class ThinkingBody(RequestBody):
+    """What chat completions and responses have in common."""
+
+    chat_template_kwargs: TemplateVariables | None = None
+    """Variables of the chat template."""
+    think: bool | Literal["low", "medium", "high", "max"] | None = None
+    enable_thinking: bool | None = None
+    thinking: ThinkingSwitch | bool | None = None
+
+    def wanted_thinking(self) -> tuple[bool | str | None, str]:
+        """On, off, an effort, or None for the model's own way; and the field that says so."""
+        if self.think is not None:
+            return self.think, "think"
+        if self.enable_thinking is not None:
+            return self.enable_thinking, "enable_thinking"
+        if isinstance(self.thinking, bool):
+            return self.thinking, "thinking"
+        if self.thinking is not None and self.thinking.type in ("enabled", "disabled"):
+            return self.thinking.type == "enabled", "thinking"
+        return switched_off(self.chat_template_kwargs), "chat_template_kwargs"
+
+
+class TemplateBody(ThinkingBody):
+    """What chat completions have besides."""
+
+    chat_template: Annotated[str, Field(min_length=1)] | None = None
+    """A Jinja template in place of the model's."""
+    documents: list[dict[str, Any]] | None = None
+    """For templates that tell the model of documents."""
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+
+    def template_variables(self) -> dict[str, Any]:
+        """All variables that are set."""
+        documents = {} if self.documents is None else {"documents": self.documents}
+        return {**(self.chat_template_kwargs or {}), **documents}
+
+    def prompt_ending(self, last_role: str) -> PromptEnding | None:
+        """How the conversation ends in the prompt; None where nothing is said.
+
+        Raises:
+            InvalidRequest: both are asked for, or the last message is not the assistant's.
+        """
+        if self.continue_final_message:
+            if self.add_generation_prompt:
+                raise InvalidRequest(
+                    "`continue_final_message` and `add_generation_prompt` exclude each other",
+                    where="continue_final_message",
+                )
+            if last_role != "assistant":
+                raise InvalidRequest(
+                    "`continue_final_message` needs a last message of the assistant", where="continue_final_message"
+                )
+            return "continued"
+        if self.add_generation_prompt is False:
+            return "closed"
+        asked = self.add_generation_prompt is not None or self.continue_final_message is not None
+        return "opened" if asked else None

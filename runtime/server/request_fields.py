@@ -1,0 +1,59 @@
+"""Reads a request as the body that its route takes, and logs fields that nobody here knows: they are passed over."""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from typing import Any
+
+from pydantic import BaseModel
+from sanic import Request
+
+from runtime.server.bodies import Body, checked, read_json
+from runtime.server.logger import log
+from runtime.server.native.body import NativeBody
+
+_MOST_REMEMBERED = 4096
+_LONGEST = 80
+"""Characters of a name that are told."""
+_told: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+
+
+async def read_request(request: Request, model: type[Body]) -> Body:
+    """The body, checked.
+
+    Raises:
+        InvalidRequest: it is none, with the field that is wrong.
+        RequestTooLarge, RequestTooSlow, ContentCodingNotSupported: as `bodies.read_body`.
+    """
+    return known_body(request, model, await read_json(request))
+
+
+def known_body(request: Request, model: type[Body], document: dict[str, Any]) -> Body:
+    """The same of a document that was read.
+
+    Raises:
+        InvalidRequest: with the field that is wrong.
+    """
+    body = checked(model, document)
+    tell_unknown(model, document, route=request.path, client=request.headers.get("user-agent", ""))
+    return body
+
+
+def tell_unknown(model: type[BaseModel], document: dict[str, Any], *, route: str, client: str) -> None:
+    """Log every field that the body has not; once for each client, route and name."""
+    known, folds = _known(model)
+    for name in document:
+        key = (client[:_LONGEST], route, name[:_LONGEST])
+        if (name.lower() if folds else name) in known or key in _told:
+            continue
+        _told[key] = None
+        if len(_told) > _MOST_REMEMBERED:
+            _told.popitem(last=False)
+        log.warning("field-ignored", field=key[2], path=route, user_agent=key[0])
+
+
+@functools.cache
+def _known(model: type[BaseModel]) -> tuple[frozenset[str], bool]:
+    """The names of its fields, and whether they match in any case."""
+    return frozenset(field.alias or name for name, field in model.model_fields.items()), issubclass(model, NativeBody)
