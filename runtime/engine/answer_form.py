@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from runtime.engine.call_parts import document, text_until
 from runtime.engine.grammar import GrammarVocabulary
-from runtime.engine.schema_errors import LONGEST_SCHEMA, FormatNotSupported
+from runtime.engine.json_schema import LONGEST_SCHEMA
+from runtime.engine.schema_errors import FormatNotSupported
 from runtime.engine.tool_forms import call_forms, function_of
 from runtime.model.facts import ModelFacts
 from runtime.protocol.requests import AnswerFormat, ToolChoice

@@ -59,8 +59,9 @@ class AnswerWriter:
         if token in self._prepared.stop_tokens:
             self.reason = "stop"
         else:
-            text = self._detokenizer.add(token)
-            chunks = self._told(self._split(text) if self.answer_tokens > self._prepared.options.min_tokens else text)
+            chunks = self._split(self._detokenizer.add(token))
+            if self.answer_tokens > self._prepared.options.min_tokens:
+                chunks = self._told(chunks)
             last = chunks.pop() if chunks else Chunk()
             score = None if scores is None else self._score(token, scores.logprob)
             best = () if scores is None else tuple(self._score(*each) for each in scores.best)
