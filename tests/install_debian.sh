@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what tests need of Debian, those packages that are missing: real registries, clients and libraries.
 set -euo pipefail
-packages=(make g++ python3-dev git skopeo qemu-user-static binutils libopenblas0-pthread docker-registry openssl)
+packages=(make g++ python3-dev git skopeo qemu-user-static binutils libopenblas0-pthread docker-registry openssl iproute2)
 command -v npm >/dev/null || packages+=(nodejs npm)
 missing=()
 for package in "${packages[@]}"; do

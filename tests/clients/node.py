@@ -1,4 +1,4 @@
-"""Runs JavaScript with the official clients, which are installed once from the lock file beside this."""
+"""Runs JavaScript with clients of others, which are installed once from the lock file beside the script."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(script: Path, *arguments: str, environment: dict[str, str] | None = None
     `import` finds the packages of `package.json` because the script is run from a copy beside them.
     """
     node = real_tools.find("node")
-    folder = _installed()
+    folder = installed(script.parent)
     copy = folder / script.name
     if not copy.exists() or copy.read_bytes() != script.read_bytes():
         temporary = folder / f"{script.name}.{os.getpid()}"
@@ -36,10 +36,10 @@ def run(script: Path, *arguments: str, environment: dict[str, str] | None = None
     return json.loads(done.stdout)
 
 
-def _installed() -> Path:
-    """The folder with `node_modules`; its name changes with the lock file."""
+def installed(source: Path) -> Path:
+    """The folder with the `node_modules` that the lock file in `source` names; its own name changes with that file."""
     npm = real_tools.find("npm")
-    lock = (HERE / "package-lock.json").read_bytes()
+    lock = (source / "package-lock.json").read_bytes()
     folder = CACHE / hashlib.sha256(lock).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as held:
@@ -47,13 +47,13 @@ def _installed() -> Path:
         done = folder / "installed"
         if not done.exists():
             for name in ("package.json", "package-lock.json"):
-                shutil.copyfile(HERE / name, folder / name)
+                shutil.copyfile(source / name, folder / name)
             subprocess.run(
                 [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
                 cwd=folder,
                 check=True,
                 capture_output=True,
-                timeout=240,
+                timeout=600,
             )
             done.touch()
     return folder

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +39,20 @@ class ServeProcess:
 
 @contextmanager
 def serving(
-    home: Home, *words: str, environment: dict[str, str] | None = None, descriptors: int | None = None
+    home: Home,
+    *words: str,
+    environment: dict[str, str] | None = None,
+    descriptors: int | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[ServeProcess]:
-    """Run the server on a free port until the end of the `with` statement, with no more than so many descriptors."""
+    """Run the server on a free port until the end of the `with` statement, with no more than so many descriptors.
+
+    `within` are the words of a program that becomes the server, as `tests.clients.offline` has.
+    """
     bounded = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors} && exec "$0" "$@"']
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLXBUILD_", "OLLAMA_"))}
     process = subprocess.Popen(
-        [*bounded, PROGRAM, "serve", "--port", "0", *words],
+        [*within, *bounded, PROGRAM, "serve", "--port", "0", *words],
         env=kept | {"MLXBUILD_HOME": str(home.root)} | (environment or {}),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
