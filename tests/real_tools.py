@@ -7,7 +7,13 @@ from typing import NoReturn
 
 from tests import real_parts
 
-_PACKAGES = {"ip": "iproute2", "node": "nodejs", "nsenter": "util-linux", "sha256sum": "coreutils", "unshare": "util-linux"}
+_PACKAGES = {
+    "ip": "iproute2",
+    "node": "nodejs",
+    "nsenter": "util-linux",
+    "sha256sum": "coreutils",
+    "unshare": "util-linux",
+}
 _BUILT = frozenset({"oras", "cosign", "ollama", "referrers-registry"})
 _RELEASED = frozenset({"zot", "modctl"})
 

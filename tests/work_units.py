@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER = ("tests/mlxbuild/serving/", "tests/real/")
+TOGETHER = ("tests/clients/", "tests/mlxbuild/serving/", "tests/real/")
 """Each has fixtures for the whole folder: a built home and a server over it."""
 
 

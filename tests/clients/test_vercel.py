@@ -9,6 +9,8 @@ import pytest
 from tests.clients import node
 from tests.mlxbuild.serving.conftest import ServeProcess
 
+pytestmark = pytest.mark.timeout(900)  # the first run installs the packages
+
 PROVIDERS = ["openai", "openai_chat", "openai_compatible", "anthropic", "ollama"]
 
 

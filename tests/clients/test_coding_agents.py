@@ -18,6 +18,8 @@ from tests.clients import node, offline
 from tests.clients.coding.model import write_recipe
 from tests.mlxbuild.serving.conftest import PROGRAM, ServeProcess, serving
 
+pytestmark = pytest.mark.timeout(900)  # the first run installs the packages
+
 CODING = node.HERE / "coding"
 WEATHER = {"command": sys.executable, "args": [str(CODING / "weather_server.py")]}
 CITIES = ["Rome", "London"]
