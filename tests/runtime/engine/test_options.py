@@ -43,7 +43,7 @@ def test_options_change_only_what_is_given(options: dict[str, Any]) -> None:
         ({"top_k": "many"}, "wrong type"),
         ({"max_tokens": 0}, "max_tokens cannot be 0"),
         ({"stops": [""]}, "stops cannot be"),
-        ({"repeat_penalty": float("nan")}, "repeat_penalty cannot be nan"),
+        ({"repeat_penalty": float("nan")}, "repeat_penalty cannot be NaN"),
         ({"frequency_penalty": 3}, "frequency_penalty cannot be 3"),
         ({"logit_bias": {"x": 1}}, "wrong type"),
         ({"logit_bias": {3: 101}}, "logit_bias cannot be"),
