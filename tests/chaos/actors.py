@@ -45,7 +45,7 @@ class Stage:
     folder: Path
     environment: Mapping[str, str]
     answers: dict[str, str] = field(default_factory=dict)
-    """What each question of `QUESTIONS` is answered with when nothing is wrong."""
+    """What each API answers for each model when nothing is wrong; models that think do so in some of them alone."""
 
     def command(self, *words: str) -> list[str]:
         """The command line of mlxbuild, with these words."""
@@ -85,8 +85,8 @@ def ask(stage: Stage, chance: random.Random) -> str:
     if response.status_code != 200:
         return _refusal(response)
     answer = _text(api, response.json())
-    if answer != stage.answers.setdefault(model, answer):
-        raise Fault(f"{api} answered {answer!r} for {model}, and not {stage.answers[model]!r}")
+    if answer != (usual := stage.answers.setdefault(f"{api} {model}", answer)):
+        raise Fault(f"{api} answered {answer!r} for {model}, and not {usual!r}")
     return "answered"
 
 
@@ -269,7 +269,7 @@ def _text(api: str, body: dict[str, object]) -> str:
             pass
         case {"content": [{"text": answer}]} if api == "anthropic":
             pass
-        case {"output": [{"content": [{"text": answer}]}]} if api == "responses":
+        case {"output": [*_, {"content": [{"text": answer}]}]} if api == "responses":
             pass
         case _:
             raise Fault(f"{api} answered {body}")
