@@ -33,6 +33,7 @@ from tests.registries import docker_registry
 _ROOT = Path(__file__).parents[2]
 _DISK = "3g"
 _STUCK_SECONDS = 1200
+_TELL_SECONDS = 300
 _SMOL = """\
 name: smol
 version: "1.0"
@@ -156,10 +157,14 @@ class _Run:
             thread.daemon = True
             thread.start()
             threads.append(thread)
-        restarted = False
+        restarted, told = False, 0
         while (passed := time.monotonic() - begun) < seconds:
             time.sleep(min(5, seconds - passed))
             self._watch(passed)
+            if passed // _TELL_SECONDS > told:
+                told = int(passed // _TELL_SECONDS)
+                acts = sum(outcomes.total() for outcomes in self.outcomes.values())
+                print(f"{passed:.0f} s: {acts} acts, {len(self.problems)} faults", flush=True)
             if not restarted and passed > seconds / 3:
                 restarted = True
                 self._restart()
