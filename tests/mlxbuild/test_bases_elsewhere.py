@@ -175,7 +175,7 @@ def test_who_pulls_an_artifact_rebuilds_it_from_a_folder_of_their_own(
     ) as lost:
         rebuilt(theirs, tmp_path / "ModelSpec.yaml")
     assert "folder with chat_template.jinja, config.json, model-00001-of-00002.safetensors" in (lost.value.hint or "")
-    assert "name a recipe with `-f` whose base is that folder" in (lost.value.hint or "")
+    assert "or name a recipe with `-f` whose base is a copy of it" in (lost.value.hint or "")
     mine = Path(shutil.move(run, tmp_path / "mine"))
     recipe = write_recipe(tmp_path, f"{{path: {mine}}}\nquantization: int8\ndescription: another recipe")
     config = (mine / "config.json").read_text()

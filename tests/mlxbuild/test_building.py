@@ -355,9 +355,16 @@ def test_a_base_that_is_gone_has_to_be_put_back(mlxbuild: CommandLine, edit: Cal
     assert f"fetch{model}/config.json" in labels
     for file in model.iterdir():
         file.unlink()
-    hint = (
-        "hint: put it back: only that builds this artifact again. For another base, name that in the recipe and lock it"
+    told = mlxbuild("verify", "tiny:none", "--rebuild", "-f", "ModelSpec.yaml")
+    assert told.code == 2
+    assert "error[source-missing]: the base was a folder outside of its recipe's" in told.err
+    assert (
+        "builds this artifact again: put it back, or name a recipe with `-f` whose base is a copy of it\n" in told.err
     )
-    told = mlxbuild("verify", "tiny:none", "--rebuild")
+    told = mlxbuild("create", "--frozen", env={"MLXBUILD_HOME": str(mlxbuild.folder / "other-home")})
     assert told.code == 7
-    assert f"error[lock-stale]: `config.json` is gone from `{model}`\n  --> {model}/config.json\n{hint}\n" in told.err
+    hint = "put it back: only that builds this artifact again. For another base, name that in the recipe and lock it"
+    assert (
+        f"error[lock-stale]: `config.json` is gone from `{model}`\n  --> {model}/config.json\nhint: {hint}\n"
+        in told.err
+    )

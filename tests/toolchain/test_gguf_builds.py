@@ -77,10 +77,10 @@ class Events:
         return [event.message for event in self.all if isinstance(event, Warned)]
 
 
-def build(folder: Path, store: Store, lines: str, events: Events | None = None) -> Artifact:
+def build(folder: Path, store: Store, lines: str, events: Events | None = None, *, version: str = "1.0") -> Artifact:
     """The first artifact of a recipe with these lines."""
     path = folder / "ModelSpec.yaml"
-    path.write_text(f'name: tiny\nversion: "1.0"\n{lines}\n')
+    path.write_text(f'name: tiny\nversion: "{version}"\n{lines}\n')
     locked = prepare(load(path), store, LockMode.UPDATE)
     report = create(locked.variants(), store, EventStream([events] if events else []), run="test")
     if report.errors:
@@ -217,7 +217,7 @@ def test_another_quantization_is_a_second_rounding(tmp_path: Path, store: Store)
     assert 0 < comparison.largest("rounded") < 0.05
     assert told(kinds).startswith(f"{len(norms())} exact, ")
     dense = Events()
-    plain = build(tmp_path, store, "base: {gguf: tiny.gguf}\nquantization: none", dense)
+    plain = build(tmp_path, store, "base: {gguf: tiny.gguf}\nquantization: none", dense, version="1.1")
     assert dense.warnings == []
     assert compare_with_source(plain, tmp_path / "ModelSpec.yaml").largest("exact") == 0
 

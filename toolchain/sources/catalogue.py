@@ -227,7 +227,8 @@ class SourceCatalogue:
             f"the {source.role} was a folder outside of its recipe's, which the artifact names by content alone "
             f"({source.identity}), and its `{file.path}` is nowhere known{is_other}",
             where=str(file.blob.digest),
-            hint=f"wanted is the folder with {names}: name a recipe with `-f` whose base is that folder",
+            hint=f"only the folder with {names} builds this artifact again: put it back, or name a recipe with `-f` "
+            "whose base is a copy of it",
         )
 
     def _from_store(self, source: LockedSource, verification: _Verification) -> Path:
