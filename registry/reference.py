@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from registry.digest import Digest
 from registry.errors import UserError
+from registry.hosts import DOCKER, comparable_host, spellings
 
 DEFAULT_TAG = "latest"
 LONGEST_NAME = 255
@@ -88,10 +89,21 @@ class Reference:
     def matches(self, pattern: str) -> bool:
         """Whether a pattern means this name, with or without its tag: `*` stands for anything, `/` too.
 
-        `variant@version` in a pattern is the tag `variant-version`, as in a name.
+        `variant@version` in a pattern is the tag `variant-version`, as in a name. All spellings of a host mean the
+        same: capitals, a default port and the names of Docker's registry make no difference.
         """
-        pattern = pattern.replace("@", "-")
-        return fnmatchcase(self.name, pattern) or fnmatchcase(self.store_name, pattern)
+        meant, tag = _lowered(pattern), self.tag or DEFAULT_TAG
+        return any(fnmatchcase(name, meant) or fnmatchcase(f"{name}:{tag}", meant) for name in self._spellings())
+
+    def _spellings(self) -> frozenset[str]:
+        """The names that mean the same repository."""
+        if self.host is None:
+            return frozenset({self.repository})
+        repositories = {self.repository}
+        if comparable_host(self.host) == DOCKER:
+            short = self.repository.removeprefix("library/")
+            repositories |= {short, f"library/{short}"} if "/" not in short else set()
+        return frozenset(f"{host}/{repository}" for host in spellings(self.host) for repository in repositories)
 
     def __str__(self) -> str:
         tag = "" if self.tag is None else f":{self.tag}"
@@ -101,6 +113,16 @@ class Reference:
     def __lt__(self, other: Reference) -> bool:
         """Order by the written form, so that absent parts compare too."""
         return str(self) < str(other)
+
+
+def _lowered(pattern: str) -> str:
+    """A pattern in the spelling of names: all but a tag in lowercase, and a host without wildcards as hosts compare."""
+    folder, slash, last = pattern.replace("@", "-").rpartition("/")
+    name, colon, tag = last.partition(":")
+    host, slash, repository = f"{folder}{slash}{name}".lower().partition("/")
+    if slash and _HOST.fullmatch(host):
+        host = comparable_host(host).replace("[", "[[]")  # around an address, no choice of characters
+    return f"{host}{slash}{repository}{colon}{tag}"
 
 
 def _split_digest(text: str) -> tuple[str, Digest | None]:

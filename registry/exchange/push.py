@@ -16,9 +16,9 @@ from registry.exchange.closure import follow
 from registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
 from registry.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
 from registry.exchange.version_tags import VersionTags
+from registry.hosts import canonical_host
 from registry.reference import DEFAULT_TAG, InvalidReference, Reference
 from registry.remote.client import Advance, RawManifest, Remote
-from registry.remote.endpoint import canonical_host
 from registry.remote.referrers import RemoteReferrer, attach, list_referrers
 from registry.remote.settings import Settings
 from registry.store.layout import Store

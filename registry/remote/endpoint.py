@@ -6,12 +6,11 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.hosts import DOCKER, canonical_host
 from registry.reference import Reference
 from registry.remote.errors import NoRegistry
 from registry.remote.settings import Settings
 
-DOCKER = "docker.io"
-_DOCKER_HOSTS = frozenset({DOCKER, "index.docker.io", "registry-1.docker.io"})
 _DOCKER_ADDRESS = "registry-1.docker.io"
 _DOCKER_CREDENTIALS = "https://index.docker.io/v1/"
 
@@ -72,11 +71,6 @@ def locate(reference: Reference, settings: Settings) -> Endpoint:
     if host == DOCKER and "/" not in repository:
         repository = f"library/{repository}"
     return Endpoint(host, address(host), repository, scheme(host, settings), settings.ca)
-
-
-def canonical_host(host: str) -> str:
-    """One name for the many of Docker's registry."""
-    return DOCKER if host in _DOCKER_HOSTS else host
 
 
 def address(host: str) -> str:

@@ -7,8 +7,8 @@ import json
 import requests
 import urllib3
 
+from registry.hosts import canonical_host
 from registry.remote.answer import Answer, retry_after_seconds
-from registry.remote.endpoint import canonical_host
 from registry.remote.errors import (
     ManifestUnknown,
     RegistryBusy,

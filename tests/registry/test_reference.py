@@ -130,3 +130,49 @@ def test_any_text_is_read_in_one_form_or_refused(text: str) -> None:
         return
     assert Reference.parse(str(reference)) == reference
     assert str(reference).isascii()
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("localhost:24466/acme/hello", "LOCALHOST:24466/*"),
+        ("localhost:24466/acme/hello", "LOCALHOST:24466*"),
+        ("ghcr.io/acme/hello:Prod", "GHCR.io/Acme/*:Prod"),
+        ("ghcr.io/acme/hello:int4@1.0", "GHCR.io/acme/hello:int4@*"),
+        ("ghcr.io:443/acme/hello", "ghcr.io/acme/*"),
+        ("ghcr.io:0443/acme/hello", "ghcr.io/acme/*"),
+        ("ghcr.io/acme/hello", "ghcr.io:443/acme/*"),
+        ("ghcr.io/acme/hello", "*.io:443/acme/*"),
+        ("localhost:80/acme/hello", "localhost/*"),
+        ("localhost:05000/acme/hello", "localhost:5000/*"),
+        ("docker.io:443/acme/hello", "docker.io/*"),
+        ("index.docker.io/acme/hello", "docker.io/*"),
+        ("registry-1.docker.io:443/acme/hello", "docker.io/*"),
+        ("docker.io/acme/hello", "index.docker.io/*"),
+        ("docker.io/acme/hello", "*.docker.io/*"),
+        ("docker.io/hello", "docker.io/library/*"),
+        ("docker.io/library/hello", "docker.io/hello"),
+        ("[::1]:5000/acme/hello", "[::1]:5000/acme/*"),
+        ("[0:0::1]:5000/acme/hello", "[::1]:5000/*"),
+        ("acme/hello:Int4", "Acme/hello:Int4"),
+        ("ghcr.io/acme/hello", "gh[a-d]r.io/*"),
+    ],
+)
+def test_patterns_mean_all_spellings_of_a_host(name: str, pattern: str) -> None:
+    assert Reference.parse(name).matches(pattern)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("ghcr.io/acme/hello:prod", "ghcr.io/acme/hello:Prod"),
+        ("ghcr.io:5000/acme/hello", "ghcr.io/*"),
+        ("ghcr.io:5000/acme/hello", "*:443/*"),
+        ("ghcr.io/acme/hello", "docker.io/*"),
+        ("ghcr.io/library/hello", "ghcr.io/hello"),
+        ("docker.io/acme/hello", "docker.io/library/*"),
+        ("acme/hello", "ghcr.io/*"),
+    ],
+)
+def test_patterns_mean_no_other_host_or_tag(name: str, pattern: str) -> None:
+    assert not Reference.parse(name).matches(pattern)

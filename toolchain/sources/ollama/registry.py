@@ -11,8 +11,9 @@ from pathlib import Path
 from threading import Lock
 
 from registry.digest import Blob
+from registry.hosts import canonical_host
 from registry.remote.client import Remote
-from registry.remote.endpoint import Endpoint, address, canonical_host, scheme
+from registry.remote.endpoint import Endpoint, address, scheme
 from registry.remote.errors import ManifestUnknown, RegistryRefused, RepositoryUnknown
 from registry.remote.settings import Settings
 from registry.store.layout import Store
