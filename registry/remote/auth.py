@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
@@ -13,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 from requests.utils import parse_dict_header
 
+from registry.bounded_json import decode
 from registry.remote.answer import Answer, resolved
 from registry.remote.credentials import Credential
 from registry.remote.endpoint import Endpoint
@@ -23,7 +23,10 @@ from registry.remote.refusals import failure
 _CLIENT = "mlxbuild"
 _SCHEME = re.compile(r"(?:^|,)\s*(basic|bearer)(?:\s+|$)", re.IGNORECASE)
 _SHORTEST_LIFE_SECONDS = 60
+_LONGEST_LIFE_SECONDS = 366 * 24 * 3600
 _MARGIN_SECONDS = 10
+_TOKEN = re.compile(r"[!-~]{1,65536}")
+"""What can stand in a header; more than any registry takes there."""
 
 Scopes = tuple[str, ...]
 Ask = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
@@ -188,11 +191,12 @@ def _basic(credential: Credential | None) -> str | None:
 
 def _token(answer: Answer) -> tuple[str, float]:
     try:
-        document = json.loads(answer.body)
+        document = decode(answer.body)
         token = document.get("token") or document.get("access_token")
         seconds = document.get("expires_in")
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError):
         token, seconds = None, None
-    if not isinstance(token, str) or not token or not token.isprintable():
+    if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
         raise RegistryFailure("the token service gave no token", where=answer.where)
-    return token, float(seconds) if isinstance(seconds, int | float) else 0.0
+    is_sound = isinstance(seconds, int | float) and 0 < seconds < _LONGEST_LIFE_SECONDS  # not of NaN
+    return token, float(seconds) if is_sound else 0.0

@@ -196,13 +196,34 @@ class TestTokens:
             open_remote(f"{proxy.host}/acme/x").get_manifest("v1")
         assert len(service.asked) == 3
 
-    @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"token": ""}', b'{"token": "a\\nb"}', b'{"token": 5}'])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *(b"", b"[]", b"{}", b'{"token": ""}', b'{"token": "a\\nb"}', b'{"token": 5}', b'{"token": "a b"}'),
+            *('{"token": "☃"}'.encode(), b'{"token": "\\ud800"}', b'{"token": "%s"}' % (b"a" * 70_000), b"\xff" * 9),
+            *(b"[" * 100_000, b'{"token": {"token": "a"}}', b'{"token": "a", "expires_in": %s}' % (b"9" * 5000)),
+        ],
+    )
     def test_what_is_no_token_is_told(
         self, service: TokenService, proxy: FaultProxy, open_remote: Open, body: bytes
     ) -> None:
         service.body = body
         with pytest.raises(RegistryFailure, match="no token"):
             open_remote(f"{proxy.host}/acme/x").get_manifest("v1")
+
+    @pytest.mark.parametrize(
+        "life", [b"1" + b"0" * 400, b"-1", b"-1e999", b"1e999", b"NaN", b"true", b'"300"', b"[300]", b"null"]
+    )
+    def test_a_token_with_a_strange_life_is_used(
+        self, service: TokenService, proxy: FaultProxy, open_remote: Open, life: bytes
+    ) -> None:
+        remote = open_remote(f"{proxy.host}/acme/strange")
+        token = service.token(("repository:acme/strange:pull",), push=False)
+        service.body = b'{"token": "%s", "expires_in": %s}' % (token.encode(), life)
+        for _ in range(2):
+            with pytest.raises(ManifestUnknown):
+                remote.get_manifest("v1")
+        assert len(service.asked) == 1
 
     def test_an_encrypted_registry_cannot_send_passwords_in_the_open(
         self, closed_registry: RegistryProcess, service: TokenService
