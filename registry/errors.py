@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from registry.printable import printable
+
 
 class Kind(StrEnum):
     """Who can mend an error."""
@@ -65,13 +67,13 @@ class MlxbuildError(Exception):
         return (_rebuild, (type(self), dict(self.__dict__)))
 
     def diagnostics(self) -> str:
-        """The whole story for a terminal without colour: what, where, what to do."""
+        """The whole story for a terminal without colour: what, where, what to do. Control characters are escaped."""
         lines = [f"error[{self.code}]: {self.message}"]
         if self.where is not None:
             lines.append(f"  --> {self.where}")
         if self.hint is not None:
             lines.append(f"hint: {self.hint}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 def _rebuild(kind: type[MlxbuildError], state: dict[str, object]) -> MlxbuildError:

@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from mlxbuild.cli import ending
 from mlxbuild.cli.early_signals import INTERRUPTED, TERMINATED, told
 from registry.errors import Kind, MlxbuildError, UserError
+from registry.printable import printable
 
 COMMANDS: dict[str, str] = {
     "init": "Write a first recipe from a model folder or a Hub repository.",
@@ -145,10 +146,10 @@ def run(arguments: list[str]) -> int:
         return ending.CLOSED_PIPE  # which Typer makes an exit of its own
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        sys.stderr.write(f"error[{Kind.ENVIRONMENT}]: {error.strerror or error}{where}\n")
+        sys.stderr.write(printable(f"error[{Kind.ENVIRONMENT}]: {error.strerror or error}{where}\n"))
         return _verbosely(6)
     except Exception as error:  # noqa: BLE001 - a bug: a person gets a sentence, `-v` the story
-        sys.stderr.write(f"error[bug]: {type(error).__name__}: {error}\n")
+        sys.stderr.write(printable(f"error[bug]: {type(error).__name__}: {error}\n"))
         sys.stderr.write("hint: run it again with `mlxbuild -v ...` and report what that prints\n")
         return _verbosely(1)
     if code == INTERRUPTED:  # Typer hands an interruption on as this code, in silence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent / "templates"
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTINUATION_MARK = "CONTINUE_FINAL_MESSAGE_TAG "
 
 
@@ -111,7 +113,7 @@ class ChatTemplate:
         Raises:
             InvalidConversation: there are no messages, or one without a role.
             TemplateRefuses: the template does not take this conversation.
-            TemplateBroken: it failed.
+            TemplateBroken: it failed, or wrote what is no Unicode text.
             TemplateTooCostly: it takes too long, or looped or grew beyond the limits.
             TemplateEscapes: it reached for what is outside its sandbox.
             RendererLost: this machine has no process for it.
@@ -132,8 +134,12 @@ class ChatTemplate:
             "add_generation_prompt": add_generation_prompt,
             **extra,
         }
-        rendered = self._asked(Request(self.text, self._limits, given, self._clock()))
-        return _cut_at_mark(str(rendered)) if continue_final_message else str(rendered)
+        rendered = str(self._asked(Request(self.text, self._limits, given, self._clock())))
+        if _SURROGATE.search(rendered):
+            raise TemplateBroken(
+                "the chat template writes half of a surrogate pair, which is no character", where=Location(self._file)
+            )
+        return _cut_at_mark(rendered) if continue_final_message else rendered
 
     def _asked(self, request: Request) -> str | list[str]:
         try:

@@ -28,7 +28,7 @@ class Compiled:
         """Compile.
 
         Raises:
-            Failure: a syntax error, or it names Python internals anywhere, reached or not.
+            Failure: it does not compile, or it names Python internals anywhere, reached or not.
         """
         self._now = datetime.min
         environment = ChatEnvironment(lambda: self._now)
@@ -42,6 +42,10 @@ class Compiled:
             raise Failure(Fault.BROKEN, f"the chat template does not parse: {error.message}", error.lineno) from None
         except (RecursionError, SyntaxError, MemoryError):
             raise Failure(Fault.BROKEN, "the chat template nests too deeply") from None
+        except (Failure, TooMuch):
+            raise
+        except Exception as error:  # noqa: BLE001 - such as ValueError at an integer of thousands of digits
+            raise Failure(Fault.BROKEN, f"the chat template does not compile: {_told(error)}") from None
 
     def render(self, variables: Mapping[str, Any], now: datetime) -> str:
         """The prompt.
@@ -78,7 +82,7 @@ def rendered(text: str, variables: Mapping[str, Any], now: datetime, limits: Lim
 
 def _failure(error: Exception) -> Failure:
     line = _line(error.__traceback__)
-    told = str(error) or type(error).__name__
+    told = _told(error)
     match error:
         case Refusal():
             return Failure(Fault.REFUSES, told, line)
@@ -87,6 +91,10 @@ def _failure(error: Exception) -> Failure:
         case TooMuch():
             return Failure(Fault.COSTLY, told, line)
     return Failure(Fault.BROKEN, f"the chat template fails: {told}", line)
+
+
+def _told(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _line(traceback: TracebackType | None) -> int | None:

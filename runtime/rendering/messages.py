@@ -16,11 +16,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from registry.printable import printable
 from runtime.rendering.limits import Limits
 
 LONGEST_BYTES = 256 * 1024 * 1024
 """Of one message; above what any API takes as a body."""
 _LENGTH = struct.Struct(">I")
+_LONGEST_MESSAGE = 500
+"""Of a failure, in characters: a template may raise a text of any length."""
 _TEXT, _NAMES, _FAILURE = b"t", b"n", b"f"
 _RENDER, _TRY = b"r", b"s"
 
@@ -35,12 +38,16 @@ class Fault(StrEnum):
 
 
 class Failure(Exception):
-    """A template that cannot be compiled, or not rendered with these variables. `line` counts from one."""
+    """A template that cannot be compiled, or not rendered with these variables. `line` counts from one.
+
+    The message is a template's own in part, so it is cut, and control characters in it are written as escapes.
+    """
 
     def __init__(self, fault: Fault, message: str, line: int | None = None) -> None:
-        super().__init__(message)
+        written = printable(message[: _LONGEST_MESSAGE + 1], kept="")
+        self.message = written if len(written) <= _LONGEST_MESSAGE else f"{written[: _LONGEST_MESSAGE - 1]}…"
+        super().__init__(self.message)
         self.fault = fault
-        self.message = message
         self.line = line
 
 

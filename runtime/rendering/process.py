@@ -70,6 +70,8 @@ def _answer(request: Request | Trial) -> bytes:
         return encode_answer(Failure(Fault.COSTLY, str(error)))
     except MemoryError:
         return encode_answer(Failure(Fault.COSTLY, "the chat template takes too much memory"))
+    except Exception as error:  # noqa: BLE001 - whatever it is, this process has others to answer
+        return encode_answer(Failure(Fault.BROKEN, f"{type(error).__name__}: {error}"))
 
 
 @contextmanager

@@ -28,6 +28,8 @@ from toolchain.events.model import (
 from toolchain.installed import installed_version
 
 _KEPT_RUNS = 200
+_ESCAPED = "backslashreplace"
+"""Halves of surrogate pairs as `\\ud800`, which is how JSON writes them."""
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -63,7 +65,7 @@ class Journal:
             return
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self.folder / "events.jsonl").open("w", encoding="utf-8")
+            self._file = (self.folder / "events.jsonl").open("w", encoding="utf-8", errors=_ESCAPED)
         plain = {field.name: value for field in fields(event) if (value := getattr(event, field.name)) is not None}
         row = {"at": round(time.time() - self._started, 4), "event": type(event).__name__, **plain}
         self._file.write(_encode(row) + "\n")
@@ -92,7 +94,7 @@ class Journal:
             return
         self._file.close()
         text = json.dumps(self._report, indent=1, ensure_ascii=False)
-        (self.folder / "report.json").write_text(text + "\n", encoding="utf-8")
+        (self.folder / "report.json").write_text(text + "\n", encoding="utf-8", errors=_ESCAPED)
         for old in sorted(self._runs.iterdir())[:-_KEPT_RUNS]:
             shutil.rmtree(old, ignore_errors=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
+from registry.printable import printable
 from registry.quantities import format_bytes, format_seconds
 from toolchain.events.model import (
     ActionFinished,
@@ -60,8 +61,8 @@ class PlainLines:
             self.line(f"skip  {event.label}  ({event.reason})")
 
     def line(self, text: str) -> None:
-        """Write one line."""
-        self._out.write(f"{text}\n")
+        """Write one line; control characters in it as escapes."""
+        self._out.write(f"{printable(text)}\n")
         self._out.flush()
 
     def warning(self, message: str, where: str | None) -> None:

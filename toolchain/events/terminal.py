@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
+from registry.printable import printable
 from registry.quantities import format_bytes, format_seconds
 from toolchain.events.model import (
     ActionFinished,
@@ -122,7 +123,7 @@ class LiveDisplay:
                 self._progress.refresh()
 
     def _print(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+        self._console.print(printable(text), soft_wrap=True)
 
     def close(self) -> None:
         """Take the display down."""

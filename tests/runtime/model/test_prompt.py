@@ -46,6 +46,9 @@ BROKEN = {
     "type": ("\n{{ 1 + 'a' }}", 2),
     "include": ("\n{% include '/etc/passwd' %}", 2),
     "import": ("\n{% import '/etc/passwd' as x %}", 2),
+    "half of a surrogate pair": ("{{ '\\ud800' * 100 }}", None),
+    "integer of 5000 decimal digits": ("{{ " + "7" * 5000 + " }}", None),
+    "integer of 5000 hexadecimal digits": ("{{ 0x" + "f" * 5000 + " }}", None),
 }
 DOUBLING = "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}"
 TOO_MUCH = {
@@ -110,6 +113,15 @@ def test_a_template_may_turn_a_conversation_down() -> None:
     with pytest.raises(TemplateRefuses, match="no pictures") as caught:
         ChatTemplate("{% if messages %}\n{{ raise_exception('no pictures') }}{% endif %}").render([USER])
     assert caught.value.where == Location("chat_template.jinja", 2)
+
+
+def test_what_a_template_raises_is_cut_and_cannot_steer_a_terminal() -> None:
+    text = "{{ raise_exception('\\x1b[2J\\r\\nerror[x]: \\ud800' ~ 'a' * 16000000) }}"
+    with pytest.raises(TemplateRefuses) as caught:
+        ChatTemplate(text).render([USER])
+    assert r": \x1b[2J\r\nerror[x]: \ud800aaa" in caught.value.message
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 600
 
 
 def test_the_clock_is_given() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import TextIO
 
 import pytest
 
@@ -96,6 +98,27 @@ def test_the_journal_can_be_read_back(home: Home) -> None:
     names = [event["event"] for event in read_events(folder)]
     assert names[0] == "RunStarted"
     assert "ActionProgress" not in names
+
+
+def test_text_that_is_no_unicode_stops_neither_journal_nor_report(home: Home) -> None:
+    journal = Journal(home, "r1")
+    journal.handle(Warned("half \ud800 of a pair"))
+    journal.close()
+    report = read_report(journal.folder)
+    assert report is not None
+    told = [next(read_events(journal.folder)), *report["warnings"]]
+    assert [each["message"] for each in told] == ["half \ud800 of a pair"] * 2
+
+
+@pytest.mark.parametrize("display", [PlainLines, GithubAnnotations, LiveDisplay])
+def test_foreign_text_does_not_steer_the_terminal(display: Callable[[TextIO], Sink]) -> None:
+    out = io.StringIO()
+    sink = display(out)
+    sink.handle(Failed("broken", "user", "a\x1b[2J\rb\ud800", "\x1b[31m.yaml", "\x9bm"))
+    sink.close()
+    written = out.getvalue().replace("\n", "")
+    assert written.isprintable(), written
+    assert r"a\x1b[2J\rb\ud800" in written.replace("%0D", r"\r")
 
 
 def test_a_run_that_was_cut_short_has_no_report(home: Home) -> None:
