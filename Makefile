@@ -16,7 +16,7 @@ help:
 	@echo "make test          lint, types, architecture and all tests"
 	@echo "make test-all      the same with every real registry and client that tests check against, installed from Debian"
 	@echo "make test-aarch64  build the example on an emulated aarch64 and compare digests"
-	@echo "make mutations     20,000 mutated GGUF headers, each refused or read in bounded memory"
+	@echo "make mutations     20,000 mutated GGUF headers, and 2,000 artifacts and tokenizers of each kind, each refused or read"
 	@echo "make sweep         every architecture of mlx-lm: built from a tiny random model, and answered as mlx-lm does, in batches too"
 	@echo "make exits         end commands and programs that compute in 20 ways, 100 times each, with OpenBLAS and without"
 	@echo "make chaos         disturb a server for two hours (MINUTES=120): nothing gets stuck, lost or bigger"
@@ -57,6 +57,7 @@ test-aarch64: setup
 
 mutations: setup
 	MLXBUILD_MUTATIONS=20000 $(BIN)/pytest tests/toolchain/sources/gguf -k mutated
+	MLXBUILD_MUTATIONS=2000 $(BIN)/pytest tests/registry/artifact tests/runtime -k mutated
 
 sweep: setup
 	MLXBUILD_SWEEP=1 $(BIN)/pytest tests/sweep --numprocesses $(JOBS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -31,7 +32,7 @@ from runtime.engine.prepared import Prepared
 from runtime.engine.streams import AsyncStream, Stream
 from runtime.model.batched import remember
 from runtime.model.drafting import require_same_tokens, require_writing
-from runtime.model.facts import LAST_STATE, ModelFacts
+from runtime.model.facts import LAST_STATE, BrokenFacts, ModelFacts
 from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TEMPLATE_FILE
 from runtime.model.infill import Infill
 from runtime.model.load import Weights
@@ -58,21 +59,24 @@ class LoadedModel:
         memory_bytes: int | None = None,
         draft: LoadedModel | None = None,
         kv_bits: int | None = None,
+        is_watched: bool = False,
     ) -> None:
         """Open a folder in the form of an artifact.
 
         `draft` is a smaller model with the same tokens, which makes single answers faster. `memory_bytes` is what
         both may take (default: what the machine has left): weights that are held expanded at most half of it, and
         caches a part of what they leave. `kv_bits` holds for requests that say nothing, where the model's keys and
-        values can be kept so.
+        values can be kept so. `is_watched` says that this process is ended from outside when it hangs.
 
         Raises:
             NotAnArtifactFolder: it has no facts.
-            BrokenFacts, TemplateBroken, TokenizerUnreadable: what it has cannot be used.
+            BrokenFacts, BrokenDefaults, TemplateBroken, TokenizerUnreadable: what it has cannot be used.
             DraftUnusable: the draft has other tokens, or only embeds.
         """
         self.folder = folder
+        self._is_watched = is_watched
         self.facts = ModelFacts.from_json(_read(folder, FACTS_FILE))
+        _require_rows(self.facts, folder)
         defaults = folder / DEFAULTS_FILE
         self.defaults = Defaults.from_json(defaults.read_bytes()) if defaults.is_file() else Defaults()
         if draft is not None:
@@ -102,7 +106,7 @@ class LoadedModel:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Text to tokens and back."""
-        return Tokenizer.open(self.folder)
+        return Tokenizer.open(self.folder, is_watched=self._is_watched)
 
     @cached_property
     def template(self) -> ChatTemplate | None:
@@ -298,6 +302,22 @@ def _chunks(stream: Stream) -> Iterator[Chunk]:
 
 def _chunks_async(stream: AsyncStream) -> AsyncIterator[Chunk]:
     return (event async for event in stream if isinstance(event, Chunk))
+
+
+def _require_rows(facts: ModelFacts, folder: Path) -> None:
+    """The facts decide which tokens go to the embedding, and MLX reads beyond its end without a word."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+        text = config.get("text_config")
+        rows = {**config, **(text if isinstance(text, dict) else {})}.get("vocab_size")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return  # loading tells of it
+    if isinstance(rows, int) and facts.vocabulary_size > rows > 0:
+        raise BrokenFacts(
+            f"the facts speak of {facts.vocabulary_size:,} tokens, and config.json of {rows:,}",
+            where=str(folder / FACTS_FILE),
+            hint="build the artifact again",
+        )
 
 
 def _read(folder: Path, name: str) -> bytes:

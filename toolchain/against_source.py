@@ -210,7 +210,7 @@ class _Stored:
             if file.path.endswith(".safetensors"):
                 place = artifact.store.path(file.blob.digest)
                 self._tensors |= {tensor.name: (tensor, place) for tensor in read_file_header(place)}
-        self._schemes: dict[str, Any] = json.loads(artifact.read("config.json")).get("quantization") or {}
+        self._schemes: dict[str, Any] = artifact.read_object("config.json").get("quantization") or {}
         self._files: dict[Path, SourceFile] = {}
 
     def rows(self, name: str, begin: int, end: int) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -38,11 +37,11 @@ def notices(variant: LockedVariant, artifact: Artifact) -> Iterator[str]:
 def _has_head(artifact: Artifact) -> bool:
     if artifact.file(_INDEX) is None:
         return True
-    return any("lm_head." in name for name in json.loads(artifact.read(_INDEX))["weight_map"])
+    return any("lm_head." in name for name in artifact.read_object(_INDEX).get("weight_map") or ())
 
 
 def _is_tied(artifact: Artifact) -> bool:
-    config = json.loads(artifact.read("config.json"))
+    config = artifact.read_object("config.json")
     text = config.get("text_config")
     return bool({**config, **(text if isinstance(text, dict) else {})}.get("tie_word_embeddings", True))
 

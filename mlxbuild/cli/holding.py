@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from registry.artifact.reader import Artifact
@@ -23,13 +22,13 @@ def _keeps(artifact: Artifact) -> bool:
 
     if artifact.file(RECIPE_FILE) is None:
         return False
-    quantization = json.loads(artifact.read(RECIPE_FILE)).get("quantization")
+    quantization = artifact.read_object(RECIPE_FILE).get("quantization")
     return isinstance(quantization, dict) and quantization.get("label") == KEEP
 
 
 def _kept(artifact: Artifact) -> str | None:
     """The scheme that config.json names, and for how many modules it names others."""
-    config = json.loads(artifact.read(_CONFIGURATION)) if artifact.file(_CONFIGURATION) is not None else {}
+    config = artifact.read_object(_CONFIGURATION) if artifact.file(_CONFIGURATION) is not None else {}
     scheme = config.get("quantization")
     if not isinstance(scheme, dict) or not isinstance(scheme.get("bits"), int):
         return None

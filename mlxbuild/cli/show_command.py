@@ -60,7 +60,7 @@ def show(
 def _carried(artifact: Artifact, path: str, lack: str, hint: str) -> str:
     if artifact.file(path) is None:
         raise NotInArtifact(f"the artifact {lack}", where=str(artifact.digest), hint=hint)
-    return artifact.read(path).decode()
+    return artifact.read_text(path)
 
 
 def _describe(artifact: Artifact, batched: str | None, need: Need | None) -> dict[str, object]:
@@ -88,7 +88,7 @@ def _describe(artifact: Artifact, batched: str | None, need: Need | None) -> dic
 
 def _print(artifact: Artifact, batched: str | None, need: Need | None, *, with_files: bool) -> None:
     descriptor, settings = artifact.config["descriptor"], artifact.config["config"]
-    say(f"{descriptor.get('title', descriptor['name'])}  {artifact.digest}")
+    say(f"{descriptor.get('title', descriptor.get('name'))}  {artifact.digest}")
     if descriptor.get("description"):
         say(f"  {descriptor['description']}")
     lines = {
@@ -141,4 +141,4 @@ def _print_map(heading: str, content: object) -> None:
 
 
 def _read_json(artifact: Artifact, path: str) -> object:
-    return json.loads(artifact.read(path)) if artifact.file(path) else None
+    return artifact.read_object(path) if artifact.file(path) else None

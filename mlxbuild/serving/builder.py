@@ -134,7 +134,7 @@ class ProcessBuilder:
             digest = self._pulled(name, observe)
             reference = parse_name(name)
         artifact = Artifact.open(self.store, digest)
-        parent = json.loads(artifact.read(DEFAULTS_FILE)) if artifact.file(DEFAULTS_FILE) else {}
+        parent = artifact.read_object(DEFAULTS_FILE) if artifact.file(DEFAULTS_FILE) else {}
         observe(f"using existing layer {digest}")
         return {"from": str(reference)}, parent
 

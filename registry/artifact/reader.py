@@ -40,7 +40,11 @@ class Artifact:
         files = tuple(artifact_file(layer) for layer in manifest.layers)
         in_order(files)  # for its check: the manifest's own order stays
         config_digest = manifest.config.blob.digest
-        return cls(store, manifest, files, manifests.json_object(store.read(config_digest), str(config_digest)))
+        config = manifests.json_object(store.read(config_digest), str(config_digest))
+        for part in ("descriptor", "config"):  # the rest of the schema is verification's matter
+            if not isinstance(config.get(part), dict):
+                raise InvalidManifest(f"its config has no object `{part}`", where=str(config_digest))
+        return cls(store, manifest, files, config)
 
     @property
     def digest(self) -> Digest:
@@ -73,6 +77,27 @@ class Artifact:
         if file is None:
             raise InvalidManifest(f"the artifact has no file `{path}`", where=str(self.digest))
         return self.store.read(file.blob.digest)
+
+    def read_object(self, path: str) -> dict[str, Any]:
+        """The JSON object that a small file holds.
+
+        Raises:
+            InvalidManifest: the artifact has no such file, or it is something else.
+            BlobMissing, BlobCorrupt, BlobTooLarge: its blob cannot be read.
+        """
+        return manifests.json_object(self.read(path), path)
+
+    def read_text(self, path: str) -> str:
+        """The text of a small file.
+
+        Raises:
+            InvalidManifest: the artifact has no such file, or it is no UTF-8.
+            BlobMissing, BlobCorrupt, BlobTooLarge: its blob cannot be read.
+        """
+        try:
+            return self.read(path).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InvalidManifest(f"it is no UTF-8: {error}", where=path) from None
 
 
 def artifact_file(layer: Layer) -> ArtifactFile:

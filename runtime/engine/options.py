@@ -104,11 +104,11 @@ class Options:
                 near = difflib.get_close_matches(name, _NAMES, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(_NAMES)}"
                 raise InvalidOption(f"there is no option `{name}`", hint=hint)
-        if "stops" in given:
-            given["stops"] = (given["stops"],) if isinstance(given["stops"], str) else tuple(given["stops"])
-        if "stop_token_ids" in given:
-            given["stop_token_ids"] = tuple(given["stop_token_ids"])
         try:
+            if "stops" in given:
+                given["stops"] = (given["stops"],) if isinstance(given["stops"], str) else tuple(given["stops"])
+            if "stop_token_ids" in given:
+                given["stop_token_ids"] = tuple(given["stop_token_ids"])
             if "logit_bias" in given:  # tokens are texts in JSON
                 given["logit_bias"] = {int(token): float(bias) for token, bias in given["logit_bias"].items()}
             return replace(self, **given)

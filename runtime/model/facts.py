@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -11,8 +12,10 @@ from registry import canonical_json
 from registry.digest import Digest, InvalidDigest
 from registry.errors import UserError
 from runtime.model.files import FACTS_FILE
+from runtime.model.plausibility import MOST_TOKENS
 
 SCHEMA = 1
+_ANOTHER = "build the artifact again, or pull it from where it is sound"
 
 
 class BrokenFacts(UserError):
@@ -141,9 +144,19 @@ class ModelFacts:
                 known["chat_template"] = Digest.parse(known["chat_template"])
             if known.get("embedding") is not None:
                 names = {field.name for field in fields(EmbeddingFacts)}
-                known["embedding"] = EmbeddingFacts(
-                    **{name: value for name, value in known["embedding"].items() if name in names}
-                )
-            return cls(**known)
-        except (ValueError, TypeError, KeyError, AttributeError, InvalidDigest) as error:
-            raise BrokenFacts(f"the facts cannot be read: {error}", where=FACTS_FILE) from None
+                known["embedding"] = {name: value for name, value in known["embedding"].items() if name in names}
+            facts: ModelFacts = _reader().validate_python(known)
+            facts.to_json()  # as a runner sends it: halves of surrogate pairs are no text
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidDigest) as error:
+            raise BrokenFacts(f"the facts cannot be read: {error}", where=FACTS_FILE, hint=_ANOTHER) from None
+        if not 0 <= facts.vocabulary_size <= MOST_TOKENS:
+            message = f"the facts speak of {facts.vocabulary_size:,} tokens, and no model has more than {MOST_TOKENS:,}"
+            raise BrokenFacts(message, where=FACTS_FILE, hint=_ANOTHER)
+        return facts
+
+
+@functools.cache
+def _reader() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(ModelFacts)

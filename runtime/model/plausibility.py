@@ -27,6 +27,9 @@ _LEAST_SIZE = 1024 * 1024
 _NUMBERS_OF_A_WORD = 32
 """How many numbers of one bit are packed in one of a tensor's."""
 
+MOST_TOKENS = 4 * 1024 * 1024
+"""Of a vocabulary; the largest that are known have a quarter of a million."""
+
 
 class ImplausibleConfiguration(UserError):
     """A number of `config.json` is larger than its weights can mean."""

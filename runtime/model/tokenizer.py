@@ -12,6 +12,8 @@ from typing import Any
 
 from registry.errors import UserError
 from runtime.model.files import TOKENIZER_FILE
+from runtime.model.plausibility import MOST_TOKENS
+from runtime.model.splitting import TakesTooLong, encode_in_time
 from runtime.rendering import standing
 from runtime.rendering.limits import Limits
 from runtime.rendering.messages import Failure, Fault, Trial
@@ -31,6 +33,7 @@ _OTHER_FORMS = (
 )
 """What transformers makes tokenizers of."""
 _LONGEST_REASON = 200
+_LONGEST_TOKEN = 40
 _OTHER_TOKENIZER = "its expressions try too many ways to split: use another tokenizer, by `tokenizer:` in the recipe"
 
 
@@ -43,27 +46,33 @@ class TokenizerUnreadable(UserError):
 class Tokenizer:
     """A `tokenizers.Tokenizer`, without transformers around it."""
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: Any, *, is_watched: bool = False) -> None:
+        """`is_watched`: whether this process is ended from outside if a text takes for ever, as the server's are."""
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
+        self._is_bounded = not is_watched and _has_expressions(_splitting(backend))
 
     @classmethod
-    def open(cls, folder: Path) -> Tokenizer:
+    def open(cls, folder: Path, *, is_watched: bool = False) -> Tokenizer:
         """The tokenizer of a model folder: its `tokenizer.json`, or what transformers converts from other forms.
 
         Raises:
             TokenizerUnreadable: there is none, it is damaged, or transformers has no fast form of it.
         """
         file = folder / TOKENIZER_FILE
-        return cls.read(file) if file.is_file() else cls(_converted(folder))
+        if file.is_file():
+            return cls.read(file, is_watched=is_watched)
+        backend = _converted(folder)
+        _require_plausible(backend, folder)
+        return cls(backend, is_watched=is_watched)
 
     @classmethod
-    def read(cls, file: Path) -> Tokenizer:
+    def read(cls, file: Path, *, is_watched: bool = False) -> Tokenizer:
         """Read one `tokenizer.json`, whatever its name.
 
         Raises:
-            TokenizerUnreadable: it is damaged, or takes too long to split texts.
+            TokenizerUnreadable: it is damaged, has implausible ids, or takes too long to split texts.
             RendererLost: this machine has no process to try it in.
         """
         import tokenizers
@@ -76,8 +85,9 @@ class Tokenizer:
                 where=str(file),
                 hint="get it again from the model's publisher",
             ) from None
+        _require_plausible(backend, file)
         _require_quick(backend, file)
-        return cls(backend)
+        return cls(backend, is_watched=is_watched)
 
     @property
     def vocabulary_size(self) -> int:
@@ -106,12 +116,18 @@ class Tokenizer:
         """Token ids of a text; with special tokens as the tokenizer's own post-processing adds them.
 
         Raises:
-            TokenizerUnreadable: it cannot split this text.
+            TokenizerUnreadable: it cannot split this text, or takes too long for it.
         """
+        encode = functools.partial(encode_in_time, self._backend) if self._is_bounded else self._backend.encode
         try:
-            return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+            return list(encode(text, add_special_tokens=add_special_tokens).ids)
+        except TakesTooLong:
+            raise TokenizerUnreadable(
+                f"{TOKENIZER_FILE} takes too long to split a text of {len(text):,} characters", hint=_OTHER_TOKENIZER
+            ) from None
         except BaseException as error:
-            if type(error).__name__ != "PanicException":  # of Rust, and no Exception
+            # What the library raises is a bare Exception, or a panic of Rust, which is none.
+            if type(error) is not Exception and type(error).__name__ != "PanicException":
                 raise
             raise TokenizerUnreadable(
                 f"{TOKENIZER_FILE} cannot split a text of {len(text):,} characters: {_told(error)}",
@@ -196,12 +212,31 @@ def _byte_of_letter() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
 
 
+def _require_plausible(backend: Any, place: Path) -> None:
+    """Refuse ids that no embedding has a row for: lists and masks are as long as the highest id."""
+    text, highest = max(backend.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1], default=("", 0))
+    if highest >= MOST_TOKENS:
+        raise TokenizerUnreadable(
+            f"the token `{text[:_LONGEST_TOKEN]}` has the id {highest:,}, and no model has {MOST_TOKENS:,} tokens",
+            where=str(place),
+            hint="get the tokenizer again from the model's publisher",
+        )
+
+
+def _splitting(backend: Any) -> str:
+    """What splits texts before the vocabulary does, as JSON."""
+    parts = {"normalizer": backend.normalizer, "pre_tokenizer": backend.pre_tokenizer}
+    return json.dumps({name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()})
+
+
+def _has_expressions(splitting: str) -> bool:
+    return '"Regex"' in splitting
+
+
 def _require_quick(backend: Any, file: Path) -> None:
     """Try out, where it can be ended, what splits texts by expressions of the tokenizer's own."""
-    parts = {"normalizer": backend.normalizer, "pre_tokenizer": backend.pre_tokenizer}
-    states = {name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()}
-    splitting = json.dumps(states)
-    if '"Regex"' not in splitting:
+    splitting = _splitting(backend)
+    if not _has_expressions(splitting):
         return
     try:
         _try(splitting)

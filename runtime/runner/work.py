@@ -131,13 +131,14 @@ class Work:
 
     def _load(self) -> None:
         try:
-            draft = None if self._draft is None else LoadedModel(Path(self._draft))
+            draft = None if self._draft is None else LoadedModel(Path(self._draft), is_watched=True)
             model = LoadedModel(
                 self._folder,
                 limits=self._limits,
                 memory_bytes=self._memory_bytes,
                 draft=draft,
                 kv_bits=self._kv_bits,
+                is_watched=True,
             )
             # Everything that is read of the folders is read now: afterwards they may go.
             _ = model.template, model.engine

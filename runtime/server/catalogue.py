@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -142,7 +141,4 @@ def _tokens_for_gaps(tokenizer: Path) -> bool:
 
 
 def _json_file(artifact: Artifact, path: str) -> Mapping[str, Any]:
-    if artifact.file(path) is None:
-        return {}
-    document = json.loads(artifact.read(path))
-    return document if isinstance(document, dict) else {}
+    return {} if artifact.file(path) is None else artifact.read_object(path)

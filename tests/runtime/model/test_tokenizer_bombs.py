@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +60,34 @@ def test_a_text_on_which_the_library_gives_up_is_an_error_of_the_tree(tmp_path: 
     tokenizer = Tokenizer.read(write(tmp_path / "tokenizer.json", r"(([üä]+)+)+$|[^üä]+"))  # of no text that is tried
     with pytest.raises(TokenizerUnreadable, match="cannot split a text of 61 characters"):
         tokenizer.encode("üä" * 30 + "!")
+
+
+ENDLESS = """\
+import sys
+from pathlib import Path
+from runtime.model import splitting
+from runtime.model.tokenizer import Tokenizer
+
+splitting.SECONDS = 1.0
+tokenizer = Tokenizer.read(Path(sys.argv[1]))
+print(len(tokenizer.encode("of usual texts")))
+tokenizer.encode("üä" * 5000)
+"""
+
+
+@pytest.mark.timeout(60)
+def test_a_text_that_takes_for_ever_is_given_up_and_the_process_ends(tmp_path: Path) -> None:
+    """Tried in a process of its own: the thread that splits goes on until that ends."""
+    file = write(tmp_path / "tokenizer.json", r"(?:[üä]{1,3}){1,9}[0-9]|.")  # no text that is tried has such letters
+    done = subprocess.run([sys.executable, "-c", ENDLESS, file], capture_output=True, text=True, timeout=50)
+    assert done.returncode == 1
+    assert int(done.stdout) > 0
+    assert "TokenizerUnreadable: tokenizer.json takes too long to split a text of 10,000 characters" in done.stderr
+
+
+def test_both_ways_of_encoding_agree(tmp_path: Path) -> None:
+    file = write(tmp_path / "tokenizer.json", QWEN2)
+    bounded, watched = Tokenizer.read(file), Tokenizer.read(file, is_watched=True)
+    for text in ("", "Hello <|im_end|>", "how are you? " * 50):
+        for added in (False, True):
+            assert bounded.encode(text, add_special_tokens=added) == watched.encode(text, add_special_tokens=added)

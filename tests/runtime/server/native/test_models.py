@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from registry.artifact.media_types import FILE_PATH
+from registry.artifact.modelpack import tag_descriptor
 from registry.digest import Digest
 from runtime.scheduler.need import PROCESS_BYTES
 from runtime.server.application import Application
@@ -42,6 +45,22 @@ def test_tags(hello: httpx.Client, hello_application: Application) -> None:
     times = [datetime.fromisoformat(model["modified_at"]) for model in models]
     assert times == sorted(times, reverse=True)
     assert hello.head("/api/tags").status_code == 200
+
+
+def test_a_model_with_a_damaged_document_hides_no_other(hello: httpx.Client, hello_application: Application) -> None:
+    store = hello_application.store
+    manifest = json.loads(store.read(dict(store.tags.items())["hello:latest"].digest))
+    (layer,) = [it for it in manifest["layers"] if it["annotations"][FILE_PATH] == "config.json"]
+    broken = store.put(b"{")
+    layer |= {"digest": str(broken.digest), "size": broken.size_bytes}
+    store.tags.set({"broken:latest": tag_descriptor(store.put(json.dumps(manifest).encode()))})
+    try:
+        assert "hello:latest" in names(hello)
+        assert "broken:latest" not in names(hello)
+        answer = hello.post("/api/show", json={"model": "broken"})
+        assert "no JSON" in answer.json()["error"]
+    finally:
+        store.tags.remove("broken:latest")
 
 
 def test_show(hello: httpx.Client) -> None:
