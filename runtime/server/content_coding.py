@@ -10,6 +10,10 @@ from runtime.server.failures import ContentCodingNotSupported, InvalidRequest
 
 _PIECE_BYTES = 256 * 1024
 """A kilobyte can stand for a megabyte, so what comes out is handed on before there is too much of it."""
+_TAKEN_BYTES = 16 * 1024
+"""What is left of the bytes that are taken at once is copied at the end of each member."""
+_MOST_MEMBERS = 1_000
+"""Empty ones stand for nothing that any other bound would count."""
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -52,16 +56,21 @@ class _Identity:
 
 
 class _Gzip:
-    """One or more gzip members after each other (RFC 1952, section 2.2)."""
+    """One or more gzip members after each other (RFC 1952, section 2.2), of which there is a bound."""
 
     def __init__(self) -> None:
         self._inflating = zlib.decompressobj(_GZIP)
         self._is_within = True
+        self._members = 1
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
+        for start in range(0, len(data), _TAKEN_BYTES):
+            yield from self._inflated(data[start : start + _TAKEN_BYTES])
+
+    def _inflated(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._inflating.eof:
-                self._inflating = zlib.decompressobj(_GZIP)
+                self._next_member()
             self._is_within = True
             try:
                 piece = self._inflating.decompress(data, _PIECE_BYTES)
@@ -71,6 +80,14 @@ class _Gzip:
             self._is_within = not self._inflating.eof
             if piece:
                 yield piece
+
+    def _next_member(self) -> None:
+        self._members += 1
+        if self._members > _MOST_MEMBERS:
+            raise InvalidRequest(
+                f"the body has more than {_MOST_MEMBERS:,} gzip members", hint="compress it as a whole"
+            )
+        self._inflating = zlib.decompressobj(_GZIP)
 
     def end(self) -> None:
         if self._is_within:
