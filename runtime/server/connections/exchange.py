@@ -14,7 +14,7 @@ from sanic.http import Http, Stage
 
 from registry.errors import MlxbuildError
 from runtime.server.connections.head import RequestHead, read_head, told_request_line
-from runtime.server.failures import HeaderTooLarge, RequestTooSlow
+from runtime.server.failures import HeaderTooLarge, MalformedRequest, RequestTooSlow
 
 if TYPE_CHECKING:
     from runtime.server.connections.protocol import BoundedProtocol
@@ -23,6 +23,7 @@ MOST_HEAD_BYTES = 16_384
 """Of a request line and all header fields together."""
 _DRAIN_SECONDS = 5.0
 """How long the rest of a refused body is read, so that a client that is still sending gets to know why."""
+_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,15}")
 
 
@@ -71,7 +72,11 @@ class Exchange(Http):
         self.protocol.answers()
 
     async def _receive_head(self) -> bytes:
-        """All up to an empty line; taken out of the buffer, as are empty lines before it."""
+        """All up to an empty line; taken out of the buffer, as are empty lines before it.
+
+        Raises:
+            HeaderTooLarge, MalformedRequest: that can be told before it is whole.
+        """
         buffer = self.recv_buffer
         seen = 0
         while True:
@@ -80,6 +85,8 @@ class Exchange(Http):
             end = buffer.find(b"\r\n\r\n", seen)
             if max(end, len(buffer) - 3 if end < 0 else end) > MOST_HEAD_BYTES:
                 raise HeaderTooLarge(f"the header has more than {MOST_HEAD_BYTES} bytes")
+            if _BARE_LINE_END.search(buffer, seen, end if end >= 0 else len(buffer)):
+                raise MalformedRequest("a line of the header ends in something other than CR and LF")
             if end >= 0:
                 data = bytes(buffer[: end + 4])
                 del buffer[: end + 4]
@@ -115,15 +122,24 @@ class Exchange(Http):
 
         Raises:
             RequestTooSlow: they come too slowly.
-            BadRequest: they are not framed as they should be.
+            MalformedRequest: they are not framed as they should be.
+            BadRequest: so are those of a body that nobody wants.
         """
-        if self.request_body == "chunked" and self.request_bytes_left == 0:
-            while len(self.recv_buffer) < 2:
-                await self._receive()
-            if self.recv_buffer[:2] != b"\r\n":
-                self.keep_alive = False
-                raise BadRequest("a chunk is longer than its size says")
-        return await super().read()
+        try:
+            if self.request_body == "chunked" and self.request_bytes_left == 0:
+                await self._check_end_of_chunk()
+            return await super().read()
+        except BadRequest as error:
+            if self.stage not in (Stage.HANDLER, Stage.RESPONSE):
+                raise  # of a body that nobody wants: Sanic closes the connection
+            raise MalformedRequest(f"the body is not in sound chunks: {error}") from None
+
+    async def _check_end_of_chunk(self) -> None:
+        while len(self.recv_buffer) < 2:
+            await self._receive()
+        if self.recv_buffer[:2] != b"\r\n":
+            self.keep_alive = False
+            raise BadRequest("a chunk is longer than its size says")
 
     @staticmethod
     def _safe_int(value: str, base: int = 10) -> int:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from registry.errors import MlxbuildError
 from runtime.server.connections.head import read_head, told_request_line
+from runtime.server.content_coding import decoder
+from runtime.server.failures import InvalidRequest
 from tests.runtime.server.connections.wire import Answer, answers, ask, connect, until_closed
 from tests.runtime.server.running import RunningServer
 
@@ -74,8 +76,12 @@ def only(found: list[Answer]) -> Answer:
             "transfer-coding-not-supported",
         ),
         (b"POST /api/show HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400, "malformed-request"),
-        (post("/api/show", b"0x2\r\n{}\r\n0\r\n\r\n", "transfer-encoding: chunked"), 400, "http"),
-        (post("/api/show", b"1\r\n{}\r\n0\r\n\r\n", "transfer-encoding: chunked"), 400, "http"),
+        (post("/api/show", b"0x2\r\n{}\r\n0\r\n\r\n", "transfer-encoding: chunked"), 400, "malformed-request"),
+        (post("/api/show", b"1\r\n{}\r\n0\r\n\r\n", "transfer-encoding: chunked"), 400, "malformed-request"),
+        (post("/api/show", b"2\r\n{}\r\n0\r\nx: y\r\n\r\n", "transfer-encoding: chunked"), 400, "malformed-request"),
+        (b"GET /api/version HTTP/1.1\nhost: localhost\n\n", 400, "malformed-request"),
+        (b"\n\nGET /api/version HTTP/1.1\r\n" + HOST, 400, "malformed-request"),
+        (b"GET /api/version HTTP/1.1\rhost: localhost\r\r", 400, "malformed-request"),
         (post("/api/show", b"{}", "content-length: 2", "expect: the-unexpected"), 417, "expectation-failed"),
         (b"GET / HTTP/1.1\r\n" + HOST + b"x: " + b"y" * 17_000 + b"\r\n\r\n", 431, "header-too-large"),
         (b"GET / HTTP/1.1\r\n" + HOST + b"x: " + b"y" * 17_000, 431, "header-too-large"),
@@ -89,6 +95,7 @@ def test_what_is_refused(server: RunningServer, sent: bytes, status: int, code: 
     assert refused.headers["x-request-id"]
     told = json.loads(refused.body)
     assert told["error"]
+    assert told["kind"] == "user"
     assert code in (None, told["code"])
 
 
@@ -180,6 +187,8 @@ QUESTION = b'{"model": "nobody"}'
         (compressed(gzip.compress(QUESTION)[:-3]), 400, "ends too early"),
         (compressed(gzip.compress(QUESTION) + b"x" * 20), 400, "not gzip"),
         (compressed(QUESTION), 400, "not gzip"),
+        (compressed(gzip.compress(b"") * 400 + gzip.compress(QUESTION)), 404, "not found"),
+        (compressed(gzip.compress(b"") * 450 + gzip.compress(QUESTION)[:9]), 400, "ends too early"),
         (compressed(b""), 400, "missing request body"),
         (compressed(zlib.compress(QUESTION), "deflate"), 415, "deflate"),
         (compressed(gzip.compress(gzip.compress(QUESTION)), "gzip, gzip"), 415, "gzip, gzip"),
@@ -190,6 +199,14 @@ def test_content_codings(server: RunningServer, sent: bytes, status: int, told: 
     answer = only(ask(server, sent))
     assert (answer.status, told in json.loads(answer.body)["error"]) == (status, True)
     assert ("gzip" in answer.headers.get("accept-encoding", "")) is (status == 415)
+
+
+def test_members_of_gzip_have_a_bound() -> None:
+    """Empty ones would take time without any bytes that could be counted."""
+    text = b"".join(decoder("gzip").pieces(gzip.compress(b"x" * 100) * 1000))
+    assert text == b"x" * 100_000
+    with pytest.raises(InvalidRequest, match="1,000 gzip members"):
+        list(decoder("gzip").pieces(gzip.compress(b"") * 300_000))
 
 
 def test_blobs_have_a_bound(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
