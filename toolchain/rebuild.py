@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,7 @@ from toolchain.lock.model import LockedSource
 from toolchain.prepare import pin
 from toolchain.sources.catalogue import SourceCatalogue
 from toolchain.spec.canonical import from_canonical
+from toolchain.spec.problems import SpecError
 from toolchain.spec.recipe_folder import RecipeFolder
 from toolchain.spec.resolved import FolderSource, ResolvedSpec
 from toolchain.spec.sources import sources_of
@@ -79,10 +81,12 @@ def locked_variant(artifact: Artifact, recipe: Path) -> LockedVariant:
         NotRebuildable: it carries no recipe or no lock, or was not built here and names files outside of the recipe's
             folder by path, as those of earlier versions do: what arrives from elsewhere may not have this machine's
             files read.
-        SpecError: `recipe` is needed to find files, and has mistakes.
+        SpecError: `recipe` is needed to find files, has mistakes, and is not just the one that the artifact was built
+            from, whose base may have moved since.
     """
     spec = carried_spec(artifact, recipe)
-    if History(artifact.store.home).recipe_of(artifact.digest) != recipe:
+    is_remembered = History(artifact.store.home).recipe_of(artifact.digest) == recipe
+    if not is_remembered:
         _refuse_files_elsewhere(spec, recipe)
     if artifact.file(LOCK_FILE) is None:
         raise NotRebuildable("the artifact carries no lock")
@@ -90,7 +94,8 @@ def locked_variant(artifact: Artifact, recipe: Path) -> LockedVariant:
     catalogue = SourceCatalogue(recipe.parent, artifact.store)
     unknown = [source for source in sources if source.kind == "content" and not _known(catalogue, source)]
     if unknown and recipe.is_file():
-        catalogue = SourceCatalogue(recipe.parent, artifact.store, folders=_folders_of(recipe))
+        with suppress(SpecError) if is_remembered else nullcontext():
+            catalogue = SourceCatalogue(recipe.parent, artifact.store, folders=_folders_of(recipe))
     return replace(pin(spec, sources, catalogue), is_carried=True)
 
 

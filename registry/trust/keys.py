@@ -24,6 +24,7 @@ PASSWORD_VARIABLE = "MLXBUILD_KEY_PASSWORD"
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
 _LIMIT_BYTES = 64 * 1024
 _MAKE_ONE = "make a pair with `mlxbuild keygen`"
+_PUT_PUBLIC = "put the public key of whoever signs there, a PEM file as `mlxbuild keygen` and cosign write it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def read_public(path: Path) -> PublicKey:
     Raises:
         KeyUnusable: it is none.
     """
-    return parse_public(_read(path), str(path))
+    return parse_public(_read(path, _PUT_PUBLIC), str(path))
 
 
 def parse_public(pem: bytes, where: str) -> PublicKey:
@@ -144,9 +145,9 @@ def parse_public(pem: bytes, where: str) -> PublicKey:
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        _unusable("it is no public key in PEM", where, _MAKE_ONE)
+        _unusable("it is no public key in PEM", where, _PUT_PUBLIC)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        _unusable("it is no key for ECDSA over P-256", where, _MAKE_ONE)
+        _unusable("it is no key for ECDSA over P-256", where, _PUT_PUBLIC)
     return PublicKey(key)
 
 
@@ -168,12 +169,12 @@ def folder(home: Home) -> Path:
     return home.root / "keys"
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, hint: str = _MAKE_ONE) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_LIMIT_BYTES)
     except OSError as error:
-        _unusable(f"the key cannot be read: {error.strerror}", path, _MAKE_ONE)
+        _unusable(f"the key cannot be read: {error.strerror}", path, hint)
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:

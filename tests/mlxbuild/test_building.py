@@ -368,3 +368,9 @@ def test_a_base_that_is_gone_has_to_be_put_back(mlxbuild: CommandLine, edit: Cal
         f"error[lock-stale]: `config.json` is gone from `{model}`\n  --> {model}/config.json\nhint: {hint}\n"
         in told.err
     )
+    model.rename(mlxbuild.folder / "moved")
+    told = mlxbuild("verify", "tiny:none", "--rebuild")
+    assert told.code == 2
+    assert (
+        "builds this artifact again: put it back, or name a recipe with `-f` whose base is a copy of it\n" in told.err
+    )

@@ -30,9 +30,12 @@ def unknown_response(response_id: str) -> UnknownResponse:
     return UnknownResponse(f"no response `{response_id}` is kept", hint=_HINT)
 
 
-def unknown_previous_response(response_id: str) -> UnknownPreviousResponse:
-    """The error of a response that another one is to go on after."""
-    return UnknownPreviousResponse(f"no response `{response_id}` is kept", where="previous_response_id", hint=_HINT)
+def unknown_previous_response(response_id: str, missing: str) -> UnknownPreviousResponse:
+    """The error of a response that another one is to go on after; `missing` is itself, or one that it goes on from."""
+    told = f"no response `{response_id}` is kept"
+    if missing != response_id:
+        told = f"`{response_id}` cannot be gone on from: the earlier response `{missing}` is not kept any more"
+    return UnknownPreviousResponse(told, where="previous_response_id", hint=_HINT)
 
 
 def unknown_item(item_id: str, where: str) -> UnknownItem:

@@ -104,7 +104,7 @@ class StoredResponses:
             try:
                 chain.append(self._found(owner, asked))
             except UnknownResponse:
-                raise unknown_previous_response(asked) from None
+                raise unknown_previous_response(response_id, asked) from None
             asked = chain[-1].previous_id
         items: list[Item] = []
         for kept in reversed(chain):
