@@ -21,6 +21,7 @@ from runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
 from runtime.engine.schema_numbers import check_multiples, with_exact_numbers
 from runtime.engine.schema_objects import with_closed_objects
 from runtime.engine.schema_parts import all_parts, changed
+from runtime.engine.schema_sizes import check_optional_properties
 from runtime.engine.schema_texts import needs_escapes, with_known_texts
 from runtime.engine.schema_unions import without_needless_one_of
 
@@ -49,13 +50,14 @@ def grammar_of(schema: Mapping[str, Any]) -> str:
 
     Raises:
         InvalidSchema: it breaks the rules of its own draft (2020-12 where it names none).
-        FormatNotSupported: it is too large, nests too deeply, needs itself without end, counts properties whose names
-            are free, or has values that cannot be written exactly.
+        FormatNotSupported: it is too large, nests too deeply, needs itself without end, has too many optional
+            properties, counts properties whose names are free, or has values that cannot be written exactly.
     """
     try:
         length = len(json.dumps(schema, ensure_ascii=False))
         if length > LONGEST_SCHEMA:
             raise FormatNotSupported(f"the schema has {length:,} characters, above {LONGEST_SCHEMA:,}")
+        check_optional_properties(schema)
         _check(schema)
         if not has_ending(schema):
             raise FormatNotSupported("no document of this schema ever ends: it needs itself within itself")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime.engine.grammar import FormLost
 from runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
-from tests.runtime.engine.schema_walks import LATEST, SCHEMAS, walk, with_company, with_reference
+from tests.runtime.engine.schema_walks import LATEST, SCHEMAS, lets_through, walk, with_company, with_reference
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -131,6 +131,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "ever ends",
     ),
     "too large": ({"enum": [f"value {number}" for number in range(20_000)]}, "characters, above 200,000"),
+    "too many optional properties": ({"properties": {f"p{n}": {"type": "string"} for n in range(451)}}, "450 optional"),
+    "too many in an open object": (
+        {"items": {"properties": dict.fromkeys(map(str, range(3000)), True), "additionalProperties": True}},
+        "450 optional",
+    ),
     "many ways into itself": (
         {
             "$defs": {
@@ -148,6 +153,15 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "endless": ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "ever ends"),
 }
+
+
+@pytest.mark.parametrize("required", [[], ["p450"]], ids=["optional", "one between is required"])
+@pytest.mark.parametrize("more", [{}, {"additionalProperties": True}], ids=["closed", "open"])
+def test_as_many_optional_properties_as_are_taken_can_be_written(required: list[str], more: dict[str, Any]) -> None:
+    names = [f"p{n}" for n in range(901 if required else 450)]
+    schema = {"type": "object", "properties": {name: {"type": "integer"} for name in names}, "required": required}
+    for written in ([*names[:1], *required], [*names[7:8], *required, names[-1]]):
+        assert lets_through({**schema, **more}, "{" + ",".join(f'"{name}":1' for name in written) + "}")
 
 
 @pytest.mark.parametrize("name", REFUSED)
