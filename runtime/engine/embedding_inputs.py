@@ -42,7 +42,10 @@ def rows_of(
     before = "" if name is None else facts.prompts[name]
     rows = []
     for number, given in enumerate(inputs, 1):
-        row = tokenizer.encode(before + given, add_special_tokens=True) if isinstance(given, str) else list(given)
+        if isinstance(given, str):
+            row = tokenizer.encode(before + given, add_special_tokens=True, most=longest)
+        else:
+            row = list(given)
         if not row:
             raise InputUnusable(f"input {number} has no tokens")
         if longest is not None and len(row) > longest:
@@ -52,7 +55,7 @@ def rows_of(
                     f"reads {longest}",
                     hint="shorten it, or let it be cut",
                 )
-            row = _cut(row, tokenizer.encode(before + given) if isinstance(given, str) else row, longest)
+            row = _cut(row, tokenizer.encode(before + given, most=longest) if isinstance(given, str) else row, longest)
         rows.append(row)
     return rows
 

@@ -85,11 +85,12 @@ class Preparation:
         if self._facts.embedding is not None and self._facts.embedding.writes_nothing:
             raise OnlyEmbeds("the model only turns texts into vectors", hint="ask it for embeddings")
         if isinstance(request, CompletionRequest):
-            prepared = self._prepared(request, self._completion_tokens(request), is_formed=request.format is not None)
+            tokens = self._completion_tokens(request, most=self._context(request))
+            prepared = self._prepared(request, tokens, is_formed=request.format is not None)
             return replace(prepared, constraint=self._constraint(request))
         conversation = self._conversation(request)
         rendered = self._rendered(conversation, request)
-        tokens = [*request.preceding_tokens, *self._tokenizer.encode(rendered)]
+        tokens = [*request.preceding_tokens, *self._tokenizer.encode(rendered, most=self._context(request))]
         is_formed = request.format is not None or request.tool_choice.mode == "required"
         thinking = prompt_thinking(self._facts, rendered, request.think)
         return replace(
@@ -129,17 +130,17 @@ class Preparation:
         if context is None or not request.truncates:
             return conversation.render()
         room = context - len(request.preceding_tokens)
-        return conversation.shortened(lambda rendered: len(self._tokenizer.encode(rendered)) < room)
+        return conversation.shortened(lambda rendered: len(self._tokenizer.encode(rendered, most=room)) < room)
 
-    def _completion_tokens(self, request: CompletionRequest) -> list[int]:
+    def _completion_tokens(self, request: CompletionRequest, most: int | None = None) -> list[int]:
         if request.suffix:
             infill = Infill.of(self._tokenizer)
             if infill is None:
                 raise NoInfill("the model cannot fill a gap between two texts", hint="leave the suffix out")
             before = request.prompt if isinstance(request.prompt, str) else self._tokenizer.decode(request.prompt)
-            return infill.tokens(self._tokenizer, before, request.suffix)
+            return infill.tokens(self._tokenizer, before, request.suffix, most=most)
         if isinstance(request.prompt, str):
-            return self._tokenizer.encode(request.prompt, add_special_tokens=True)
+            return self._tokenizer.encode(request.prompt, add_special_tokens=True, most=most)
         return list(request.prompt)
 
     def _options(self, request: ChatRequest | CompletionRequest, *, is_formed: bool) -> Options:

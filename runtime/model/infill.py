@@ -43,6 +43,7 @@ class Infill:
                 return cls(*tokens)
         return None
 
-    def tokens(self, tokenizer: Tokenizer, before: str, after: str) -> list[int]:
-        """The prompt for what comes between two texts."""
-        return [self.prefix, *tokenizer.encode(before), self.suffix, *tokenizer.encode(after), self.middle]
+    def tokens(self, tokenizer: Tokenizer, before: str, after: str, most: int | None = None) -> list[int]:
+        """The prompt for what comes between two texts. `most` is that of `Tokenizer.encode`, for each of them."""
+        left, right = tokenizer.encode(before, most=most), tokenizer.encode(after, most=most)
+        return [self.prefix, *left, self.suffix, *right, self.middle]

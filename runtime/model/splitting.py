@@ -23,7 +23,7 @@ class TakesTooLong(Exception):
 
 
 def encode_in_time(backend: Any, text: str, *, add_special_tokens: bool) -> Any:
-    """The `tokenizers.Encoding` of a text.
+    """The `tokenizers.Encoding` of a text, without offsets.
 
     Raises:
         TakesTooLong: there is none in time. The thread goes on with it until this process ends.
@@ -34,7 +34,7 @@ def encode_in_time(backend: Any, text: str, *, add_special_tokens: bool) -> Any:
 
     def encode() -> None:
         try:
-            encodings.extend(backend.encode_batch([text], add_special_tokens=add_special_tokens))
+            encodings.extend(backend.encode_batch_fast([text], add_special_tokens=add_special_tokens))
         except BaseException as error:  # noqa: BLE001 - it is raised below
             failures.append(error)
 

@@ -34,6 +34,10 @@ _OTHER_FORMS = (
 """What transformers makes tokenizers of."""
 _LONGEST_REASON = 200
 _LONGEST_TOKEN = 40
+_PORTION = 256 * 1024
+"""Characters that are counted at once of a text that may be far too long."""
+_LONG_TEXT = 16 * 1024
+"""In characters; from here on other threads run while a text is split."""
 _OTHER_TOKENIZER = "its expressions try too many ways to split: use another tokenizer, by `tokenizer:` in the recipe"
 
 
@@ -112,15 +116,36 @@ class Tokenizer:
         added = self._backend.get_added_tokens_decoder().items()
         return frozenset(number for number, token in added if token.special)
 
-    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool = False, most: int | None = None) -> list[int]:
         """Token ids of a text; with special tokens as the tokenizer's own post-processing adds them.
+
+        `most` is how many the caller can use. Of a text with more than twice as many, the end may be left out; what
+        comes back is then still more than `most`. So a text that is far too long takes little time and memory.
 
         Raises:
             TokenizerUnreadable: it cannot split this text, or takes too long for it.
         """
-        encode = functools.partial(encode_in_time, self._backend) if self._is_bounded else self._backend.encode
+        end = None if most is None else self._end_beyond(text, most)
+        tokens = self._encode(text[:end], add_special_tokens)
+        if most is None or end is None or len(tokens) > most:
+            return tokens
+        return self._encode(text, add_special_tokens)
+
+    def _end_beyond(self, text: str, most: int) -> int | None:
+        """Where a text first has more than twice as many tokens as `most`, if it does.
+
+        Portions are counted alone. A cut changes the tokens near it, which is why twice as many are asked for.
+        """
+        counted = 0
+        for end in range(_PORTION, len(text), _PORTION):
+            counted += len(self._encode(text[end - _PORTION : end], add_special_tokens=False))
+            if counted > 2 * most:
+                return end
+        return None
+
+    def _encode(self, text: str, add_special_tokens: bool) -> list[int]:
         try:
-            return list(encode(text, add_special_tokens=add_special_tokens).ids)
+            return list(self._encoding(text, add_special_tokens).ids)
         except TakesTooLong:
             raise TokenizerUnreadable(
                 f"{TOKENIZER_FILE} takes too long to split a text of {len(text):,} characters", hint=_OTHER_TOKENIZER
@@ -133,6 +158,12 @@ class Tokenizer:
                 f"{TOKENIZER_FILE} cannot split a text of {len(text):,} characters: {_told(error)}",
                 hint=_OTHER_TOKENIZER,
             ) from None
+
+    def _encoding(self, text: str, add_special_tokens: bool) -> Any:
+        encode = self._backend.encode
+        if self._is_bounded or len(text) >= _LONG_TEXT:
+            encode = functools.partial(encode_in_time, self._backend)
+        return encode(text, add_special_tokens=add_special_tokens)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of token ids. Bytes that are no UTF-8 become U+FFFD."""

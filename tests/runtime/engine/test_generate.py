@@ -93,6 +93,8 @@ def test_the_longest_answer_and_the_context_end_it(tiny: LoadedModel) -> None:
     assert last.ending.prompt_tokens + last.ending.answer_tokens <= 512
     with pytest.raises(PromptUnusable, match=r"maximum context length \(512 tokens\)"):
         tiny.generate("é" * 400)
+    with pytest.raises(PromptUnusable, match=r"maximum context length \(512 tokens\)"):
+        tiny.chat([{"role": "user", "content": "é" * 4_000_000}])
     with pytest.raises(PromptUnusable, match="no tokens"):
         tiny.generate("")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,31 @@ def test_every_token_has_its_bytes() -> None:
     tokenizer = Tokenizer(byte_tokenizer())
     text = "hello wörld, \x00 你 <|im_end|>"
     assert b"".join(tokenizer.piece(token)[1] for token in tokenizer.encode(text)) == text.encode()
+
+
+@BOTH
+def test_of_a_text_that_is_far_too_long_the_end_is_left_out(tokenizer: Tokenizer) -> None:
+    text = "hea the é" * 60_000
+    whole = tokenizer.encode(text)
+    begun = tokenizer.encode(text, most=1000)
+    assert 2000 < len(begun) < len(whole) * 0.6
+    assert begun[:-1] == whole[: len(begun) - 1]
+    assert tokenizer.encode(text, most=len(whole)) == whole
+
+
+def test_other_threads_run_while_a_long_text_is_split() -> None:
+    over, ticks = threading.Event(), 0
+
+    def tick() -> None:
+        nonlocal ticks
+        while not over.wait(0.001):
+            ticks += 1
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    before = ticks
+    METASPACE.encode("the a " * 500_000)
+    after = ticks
+    over.set()
+    thread.join()
+    assert after - before >= 10
