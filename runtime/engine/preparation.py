@@ -64,7 +64,6 @@ class Preparation:
         self._template = template
         self._needs_boundaries = needs_boundaries
         self._kv_bits = kv_bits
-        self._stop_tokens = frozenset(token for token in facts.stop_token_ids if token < facts.vocabulary_size)
 
     @cached_property
     def _vocabulary(self) -> GrammarVocabulary:
@@ -195,12 +194,13 @@ class Preparation:
         if room is not None and room < 1:
             raise ContextExceeded(too_long(len(tokens), context or 0), hint="shorten the prompt")
         limits = [limit for limit in (options.max_tokens, room) if limit is not None]
+        ends = frozenset(token for token in self._facts.stop_token_ids if token < rows)
         own = frozenset(options.stop_token_ids)
         return Prepared(
             tokens=tuple(tokens),
             options=options,
-            stop_tokens=own if options.ignore_eos else own | self._stop_tokens,
-            ignored_tokens=self._stop_tokens - own if options.ignore_eos else frozenset(),
+            stop_tokens=own if options.ignore_eos else own | ends,
+            ignored_tokens=ends - own if options.ignore_eos else frozenset(),
             limit=min(limits, default=None),
             wants_tokens=request.wants_tokens,
         )
