@@ -229,10 +229,11 @@ def _transfer(stage: Stage, operation: str, body: dict[str, object], patience: f
 
 def _refusal(response: httpx.Response) -> str:
     """How a request was refused, by status; 500 is for faults of the server's own."""
-    if response.status_code == 500 and "disk" not in response.text and "runner" not in response.text:
+    if response.status_code == 500 and not any(word in response.text for word in ("disk", "runner", "process ended")):
         raise Fault(f"{response.request.url}: {response.text[:2000]}")
-    json.loads(response.text)
-    return str(response.status_code)
+    told = json.loads(response.text)
+    code = told.get("code") or (told["error"] if isinstance(told["error"], dict) else {}).get("code")
+    return f"{response.status_code} {code or told['error']}"
 
 
 def _chat(model: str, question: str) -> dict[str, object]:
