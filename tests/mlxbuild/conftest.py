@@ -16,7 +16,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from registry.artifact.reader import Artifact
 from registry.home import Home
 from registry.store.layout import Store
-from tests.mlxbuild.builds import Builds
 from tests.toolchain.weights.tiny_models import write_model
 from toolchain.create import create
 from toolchain.events.stream import EventStream
@@ -60,8 +59,6 @@ class CommandLine:
 
     folder: Path
     home: Home
-    builds: Builds | None = None
-    """Where `built` may find what it would make."""
 
     def __call__(self, *words: str, stdin: str | None = None, env: dict[str, str] | None = None) -> Outcome:
         """Run one command to its end."""
@@ -101,14 +98,10 @@ class CommandLine:
         return Store.open(self.home)
 
     def built(self, variant: str = "int4") -> str:
-        """Create, and return the digest of a variant; see `Builds`."""
-        told = self._create() if self.builds is None else self.builds.of(self.folder, self.home, self._create)
-        return dict(line.split() for line in told.splitlines())[f"tiny:{variant}@1.0"]
-
-    def _create(self) -> str:
+        """Create, and return the digest of a variant."""
         done = self("create")
         assert done.code == 0, done.err
-        return done.out
+        return dict(line.split() for line in done.out.splitlines())[f"tiny:{variant}@1.0"]
 
     def ran(self, *words: str) -> list[str]:
         """Create, and return the labels of the actions that ran."""
@@ -157,16 +150,10 @@ def recipe_folder(tmp_path: Path, tiny_model: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
-    """None yet."""
-    return Builds(tmp_path_factory.mktemp("builds"))
-
-
 @pytest.fixture
-def mlxbuild(recipe_folder: Path, home: Home, builds: Builds) -> CommandLine:
+def mlxbuild(recipe_folder: Path, home: Home) -> CommandLine:
     """The program, in a folder with a recipe."""
-    return CommandLine(recipe_folder, home, builds)
+    return CommandLine(recipe_folder, home)
 
 
 @pytest.fixture
