@@ -3,6 +3,7 @@
 set -euo pipefail
 packages=(make g++ python3-dev git skopeo qemu-user-static binutils libopenblas0-pthread docker-registry openssl iproute2)
 command -v npm >/dev/null || packages+=(nodejs npm)
+command -v go >/dev/null || packages+=(golang-go ca-certificates)
 missing=()
 for package in "${packages[@]}"; do
   dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")

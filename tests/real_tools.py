@@ -8,6 +8,7 @@ from typing import NoReturn
 from tests import real_parts
 
 _PACKAGES = {
+    "go": "golang-go",
     "ip": "iproute2",
     "node": "nodejs",
     "nsenter": "util-linux",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from tests import real_tools
+from tests.clients import installing, telling
 
 HERE = Path(__file__).parent
-CACHE = HERE.parent.parent / ".cache" / "clients"
 
 
 def run(script: Path, *arguments: str, environment: dict[str, str] | None = None) -> Any:
@@ -29,31 +25,16 @@ def run(script: Path, *arguments: str, environment: dict[str, str] | None = None
         temporary = folder / f"{script.name}.{os.getpid()}"
         shutil.copyfile(script, temporary)
         temporary.replace(copy)
-    done = subprocess.run(
-        [node, str(copy), *arguments], capture_output=True, text=True, timeout=240, env=os.environ | (environment or {})
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return telling.told(node, str(copy), *arguments, environment=environment)
 
 
 def installed(source: Path) -> Path:
-    """The folder with the `node_modules` that the lock file in `source` names; its own name changes with that file."""
+    """The folder with the `node_modules` that the lock file in `source` names."""
     npm = real_tools.find("npm")
-    lock = (source / "package-lock.json").read_bytes()
-    folder = CACHE / hashlib.sha256(lock).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        done = folder / "installed"
-        if not done.exists():
-            for name in ("package.json", "package-lock.json"):
-                shutil.copyfile(source / name, folder / name)
-            subprocess.run(
-                [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-                cwd=folder,
-                check=True,
-                capture_output=True,
-                timeout=600,
-            )
-            done.touch()
-    return folder
+
+    def fill(folder: Path) -> None:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copyfile(source / name, folder / name)
+        installing.command(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", within=folder)
+
+    return installing.folder((source / "package-lock.json").read_bytes(), fill)
