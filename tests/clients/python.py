@@ -26,6 +26,7 @@ def installed(source: Path) -> Path:
 
     def fill(folder: Path) -> None:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        installing.command(*pip, "--no-deps", "--upgrade", "--target", str(folder), "-r", str(requirements), within=folder)
+        into = ["--no-deps", "--upgrade", "--target", str(folder)]
+        installing.command(*pip, *into, "-r", str(requirements), within=folder)
 
     return installing.folder(requirements.read_bytes() + sys.version.encode(), fill)
