@@ -23,6 +23,10 @@ def __getattr__(name: str) -> object:
     return MlxbuildError
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def load(reference: str, *, draft: str | None = None) -> LoadedModel:
     """Open a built model by its reference (`hello:int4`), without any server.
 

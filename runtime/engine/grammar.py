@@ -47,11 +47,6 @@ class GrammarVocabulary:
         self._control = frozenset({*control, *tokenizer.control_tokens(), *stops})
         self.call_end = facts.tool_call_end
         """What ends a tool call: none of its texts may spell it."""
-        self._tokenizer = tokenizer
-        self._control = frozenset({*control, *tokenizer.control_tokens(), *stops})
-        end = facts.tool_call_end
-        self.spelled_call_end = end if end and self._control.isdisjoint(tokenizer.encode(end)) else None
-        """What ends a tool call, where it has no token of its own: a text of a call must not contain it then."""
         self._backend = LLTokenizer(
             _Tokens(tokenizer, rows, self._control, stops[0]),  # type: ignore[arg-type]
             n_vocab=rows,

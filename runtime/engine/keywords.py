@@ -29,6 +29,9 @@ class OptionKeywords(TypedDict, total=False):
     logit_bias: Mapping[int, float] | None
     seed: int | None
     max_tokens: int | None
+    min_tokens: int | None
+    ignore_eos: bool | None
+    stop_token_ids: Sequence[int] | None
     stops: str | Sequence[str] | None
     logprobs: bool | None
     top_logprobs: int | None

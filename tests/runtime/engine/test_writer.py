@@ -34,7 +34,7 @@ CALL = '<tool_call>{"name": "f", "arguments": {"a": "one, two"}}</tool_call>'
 
 def written(text: str, *stops: str, limit: int | None = None, **splitting: Any) -> Answer:
     splitter = AnswerSplitter(FACTS, **splitting)
-    prepared = Prepared((1,), Options(stops=stops), frozenset({0}), limit, splitter)
+    prepared = Prepared((1,), Options(stops=stops), stop_tokens=frozenset({0}), limit=limit, splitter=splitter)
     writer, answer = AnswerWriter(TOKENIZER, prepared), Answer()
     for token in [*TOKENIZER.encode(text), 0]:
         for chunk in writer.add(token):

@@ -35,7 +35,16 @@ def whole(each: type[Any], **known: st.SearchStrategy[Any]) -> st.SearchStrategy
 
 many = st.lists(mappings, max_size=3).map(tuple)
 forms = st.none() | whole(AnswerFormat, schema=st.none() | mappings)
-chats = whole(ChatRequest, messages=many, tools=many, format=forms, options=mappings)
+names = st.dictionaries(texts, texts, max_size=3)
+chats = whole(
+    ChatRequest,
+    messages=many,
+    tools=many,
+    text_grammars=names,
+    template_variables=mappings,
+    format=forms,
+    options=mappings,
+)
 completions = whole(CompletionRequest, format=forms, options=mappings)
 calls = whole(ToolCall, arguments=mappings)
 chunks = whole(Chunk, tool_call=st.none() | calls, text=texts)

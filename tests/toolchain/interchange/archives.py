@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -65,12 +65,14 @@ def packed(store: Store, manifest: Blob, name: str | None = NAME, *, with_referr
     return output.getvalue()
 
 
-def take(store: Store, data: bytes, name: str | None = None) -> tuple[Imported, ...]:
-    return import_archive(store, io.BytesIO(data), "model.tar", name=name, tell=never)
-
-
 def never(message: str) -> None:
     pytest.fail(message)
+
+
+def take(
+    store: Store, data: bytes, name: str | None = None, tell: Callable[[str], None] = never
+) -> tuple[Imported, ...]:
+    return import_archive(store, io.BytesIO(data), "model.tar", name=name, tell=tell)
 
 
 def contents(data: bytes) -> dict[str, bytes]:

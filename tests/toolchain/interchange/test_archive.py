@@ -63,9 +63,20 @@ def test_names_of_others_are_understood(store: Store, manifest: Blob, other: Sto
 
 
 def test_a_name_that_moves_is_told(store: Store, manifest: Blob, other: Store) -> None:
-    assert take(other, packed(store, manifest))[0].replaced is None
-    assert take(other, packed(store, manifest))[0].replaced is None
-    assert take(other, packed(store, build(store, b"newer" * 9)))[0].replaced == manifest.digest
+    assert take(other, packed(store, manifest), "mine")[0].replaced is None
+    assert take(other, packed(store, manifest), "mine")[0].replaced is None
+    newer = packed(store, build(store, b"newer" * 9))
+    assert take(other, newer, "mine")[0].replaced == manifest.digest
+
+
+def test_a_version_that_moves_is_warned_of_once(store: Store, manifest: Blob, other: Store) -> None:
+    warnings: list[str] = []
+    assert take(other, packed(store, manifest), tell=warnings.append)[0].replaced is None
+    assert warnings == []
+    newer = build(store, b"newer" * 9)
+    assert take(other, packed(store, newer), tell=warnings.append)[0].replaced is None
+    (warning,) = warnings
+    assert f"`{NAME}` moves from {manifest.digest} to {newer.digest}" in warning
 
 
 def test_a_name_of_ones_own_wins(store: Store, manifest: Blob, other: Store) -> None:

@@ -151,7 +151,7 @@ def test_a_folder_file_that_just_changed_is_hashed_by_the_next_build(
 
 
 def test_a_file_that_is_touched_between_fetching_and_reading_is_found(store: Store, tmp_path: Path) -> None:
-    place = tmp_path / "model.safetensors"
+    place = tmp_path / "tokenizer.json"
     place.write_bytes(_WEIGHTS)
     source = LockedSource("base", "folder", ".", None, None, (_FILE,), ())
     catalogue = SourceCatalogue(tmp_path, store)

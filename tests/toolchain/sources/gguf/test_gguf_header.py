@@ -209,16 +209,26 @@ def test_mutated_headers_give_our_own_error_and_take_no_memory(tmp_path: Path) -
             content = bytearray(good)
             for _ in range(chance.randrange(1, 4)):
                 chance.choice(WAYS)(content, chance.randrange(max(1, min(header_bytes, len(content)))), chance)
-            tracemalloc.reset_peak()
-            before = tracemalloc.get_traced_memory()[0]
-            try:
-                read(bytes(content))
-            except MlxbuildError:
-                refused += 1
-            assert tracemalloc.get_traced_memory()[1] - before < 16 * len(good) + (64 << 10), seed
+            for _ in range(2):  # what is imported and cached for the first time is no header's
+                tracemalloc.reset_peak()
+                before = tracemalloc.get_traced_memory()[0]
+                is_refused = _refuses(bytes(content))
+                if (taken := tracemalloc.get_traced_memory()[1] - before) < 16 * len(good) + (64 << 10):
+                    break
+            else:
+                pytest.fail(f"mutation {seed} takes {taken} bytes")
+            refused += is_refused
     finally:
         tracemalloc.stop()
     assert MUTATIONS > refused > MUTATIONS // 3
+
+
+def _refuses(content: bytes) -> bool:
+    try:
+        read(content)
+    except MlxbuildError:
+        return True
+    return False
 
 
 def test_mutated_headers_of_a_whole_model_give_our_own_error(tmp_path: Path) -> None:
