@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from registry.home import Home
+from runtime.scheduler.residency import Residency
 from runtime.server.app import create_app
 from runtime.server.application import Application
 from runtime.server.bodies import checked
@@ -126,10 +127,13 @@ def test_what_is_not_stored_is_said_so_and_not_found(client: openai.OpenAI) -> N
 def two_keys(hello_application: Application) -> Iterator[tuple[openai.OpenAI, openai.OpenAI]]:
     """Clients with a key each, of a server with room for two responses."""
     settings = replace(hello_application.settings, asks_for_key=True, stored_responses=2)
+    residency = Residency.of(
+        hello_application.store, lambda _, digest: digest
+    )  # a loaded model keeps to one event loop
     ring = KeyRing(hello_application.home)
     keys = [ring.add(name) for name in ("anna", "ben")]
     try:
-        with running(create_app(replace(hello_application, settings=settings)), closes=False) as server:
+        with running(create_app(replace(hello_application, settings=settings, residency=residency))) as server:
             anna, ben = (openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) for key in keys)
             yield anna, ben
     finally:
