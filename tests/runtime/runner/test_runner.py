@@ -91,7 +91,7 @@ print([name for name in ("mlx", "mlx.core", "mlx_lm", "transformers", "tokenizer
 def test_a_template_without_end_is_refused_and_others_are_answered_meanwhile(
     loop: asyncio.Runner, runner: Runner
 ) -> None:
-    bomb = "{% for a in range(99999) %}{% set x = ('a' * 4000000) | upper %}{% endfor %}"
+    bomb = "{% set x = 'a' * 4000000 %}{% for a in range(99999) %}{{ '' if 'ab' in x }}{% endfor %}"
     endless = ChatRequest(({"role": "user", "content": "Hi"},), template=bomb)
 
     async def both() -> tuple[MlxbuildError, bool]:
@@ -103,5 +103,5 @@ def test_a_template_without_end_is_refused_and_others_are_answered_meanwhile(
         return raised.value, was_first
 
     error, was_first = loop.run(both())
-    assert error.where == "template"
+    assert (error.where or "").partition(":")[0] == "template"
     assert was_first
