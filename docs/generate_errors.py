@@ -42,6 +42,8 @@ where in the code it came from. Codes are never renamed.
 | 130 | interrupted; what was finished stays cached |
 | 141 | nobody reads the output any more |
 | 143 | terminated, by SIGTERM; what was finished stays cached |
+
+A [server](serving.md) also answers `bug`, whose story is in its log, and `http` for what its HTTP library refuses.
 """
 _KINDS = {
     Kind.USER: ("What you wrote", "Mend the recipe, the name or the option."),

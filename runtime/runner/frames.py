@@ -37,7 +37,10 @@ def encode(message: list[Any]) -> bytes:
     """
     body = plain.to_json(message)
     if len(body) > FRAME_LIMIT_BYTES:
-        raise RequestTooLarge(f"{len(body)} bytes are more than the {FRAME_LIMIT_BYTES} that a runner takes")
+        raise RequestTooLarge(
+            f"{len(body)} bytes are more than the {FRAME_LIMIT_BYTES} that a runner takes",
+            hint="send less at once; no setting bounds it",
+        )
     return _LENGTH.pack(len(body)) + body
 
 

@@ -183,7 +183,10 @@ class Residency:
 
     async def _wait(self, reference: Reference, digest: Digest, admission: Admission) -> Place:
         if self.waiting >= self.limits.max_queue:
-            raise ServerBusy("server busy, please try again.  maximum pending requests exceeded")
+            raise ServerBusy(
+                "server busy, please try again.  maximum pending requests exceeded",
+                hint=f"try again later, or raise `serve.max_queue` in config.yaml, now {self.limits.max_queue}",
+            )
         self._entering += 1
         try:
             # Before it joins others: their names may be admitted where this one is not.

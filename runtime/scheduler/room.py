@@ -48,6 +48,11 @@ class Room:
         self._endings: set[asyncio.Task[None]] = set()
 
     @property
+    def _told_budget(self) -> str:
+        written = self._limits.memory_bytes
+        return format_bytes(written) if written else "0, which is four fifths of what the machine had left"
+
+    @property
     def loaded(self) -> list[Place]:
         """Places with a model."""
         return [place for place in self._places.values() if place.runner is not None]
@@ -71,7 +76,7 @@ class Room:
                 f"the model needs {format_bytes(claim.need.total_bytes)} of memory, and models may take "
                 f"{format_bytes(self._budget_bytes)}: {claim.need.told}",
                 where=claim.name,
-                hint="raise the server's memory limit, or take a smaller variant",
+                hint=f"take a smaller variant, or raise `serve.memory` in config.yaml, now {self._told_budget}",
             )
         self._line.append(claim)
         asyncio.get_running_loop().call_later(self._limits.fairness_seconds, self._wake)
@@ -174,7 +179,8 @@ class Room:
                 raise NoRoom(
                     "every place for a model is taken by a pinned one",
                     where=claim.name,
-                    hint="pin fewer models, or raise the limits on models and memory",
+                    hint="pin fewer models, or raise `serve.max_loaded_models` in config.yaml, now "
+                    f"{self._limits.max_loaded_models}, or `serve.memory`, now {self._told_budget}",
                 )
             return
 

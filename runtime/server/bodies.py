@@ -7,37 +7,74 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from sanic import Request
 
+from registry.quantities import format_bytes
 from runtime.server.content_coding import decoder
 from runtime.server.failures import InvalidRequest, RequestTooLarge, RequestTooSlow
+from runtime.server.settings import ServerSettings
 from runtime.server.wrong_fields import said, tag_place
 
 Body = TypeVar("Body", bound=BaseModel)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-async def read_body(request: Request, *, limit_bytes: int, seconds: float) -> bytes:
-    """The whole body of a request, as `body_pieces` gives it.
+@dataclass(frozen=True, slots=True)
+class SizeLimit:
+    """How long a body may be, and which setting says so."""
+
+    size_bytes: int
+    setting: str
+
+    def check(self, size_bytes: int) -> None:
+        """Let a body of that size pass.
+
+        Raises:
+            RequestTooLarge: it is longer.
+        """
+        if size_bytes > self.size_bytes:
+            raise RequestTooLarge(
+                f"the body has more than {self.size_bytes} bytes",
+                hint=f"raise `serve.{self.setting}` in config.yaml, now {format_bytes(self.size_bytes)}",
+            )
+
+
+def body_limit(settings: ServerSettings) -> SizeLimit:
+    """Of all bodies but blobs."""
+    return SizeLimit(settings.body_limit_bytes, "body_limit")
+
+
+def blob_limit(settings: ServerSettings) -> SizeLimit:
+    """Of a blob."""
+    return SizeLimit(settings.blob_limit_bytes, "blob_limit")
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body of a request, as `body_pieces` gives it, within the server's bounds.
 
     Raises:
         RequestTooSlow: it takes longer.
         RequestTooLarge, InvalidRequest, ContentCodingNotSupported: as `body_pieces`.
     """
+    settings = request.app.ctx.application.settings
     body = bytearray()
     try:
-        async with asyncio.timeout(seconds), contextlib.aclosing(body_pieces(request, limit_bytes)) as pieces:
+        async with (
+            asyncio.timeout(settings.body_seconds),
+            contextlib.aclosing(body_pieces(request, body_limit(settings))) as pieces,
+        ):
             async for piece in pieces:
                 body += piece
     except TimeoutError:
-        raise RequestTooSlow(f"the body did not come within {seconds:g} seconds") from None
+        raise _too_slow("the body did not come", settings.body_seconds) from None
     return bytes(body)
 
 
-async def body_pieces(request: Request, limit_bytes: int, piece_seconds: float | None = None) -> AsyncGenerator[bytes]:
+async def body_pieces(request: Request, limit: SizeLimit, piece_seconds: float | None = None) -> AsyncGenerator[bytes]:
     """The body of a request whose route is declared with `stream=True`, as it comes; without its content coding.
 
     Raises:
@@ -45,35 +82,29 @@ async def body_pieces(request: Request, limit_bytes: int, piece_seconds: float |
         RequestTooSlow: the next piece does not come within `piece_seconds`, or all of them too slowly.
         InvalidRequest, ContentCodingNotSupported: its coding is broken, or not known.
     """
-    content_length(request, limit_bytes)
+    content_length(request, limit)
     coding = decoder(request.headers.get("content-encoding", ""))
     coded_bytes = plain_bytes = 0
     while (coded := await _next_piece(request, piece_seconds)) is not None:
         coded_bytes += len(coded)
         for piece in coding.pieces(coded):
             plain_bytes += len(piece)
-            if max(coded_bytes, plain_bytes) > limit_bytes:
-                raise _too_large(limit_bytes)
+            limit.check(max(coded_bytes, plain_bytes))
             yield piece
             await asyncio.sleep(0)  # inflating takes time that others may want
     if coded_bytes:
         coding.end()
 
 
-def content_length(request: Request, limit_bytes: int) -> int:
+def content_length(request: Request, limit: SizeLimit) -> int:
     """How many bytes a body says to have; 0 where it says nothing.
 
     Raises:
         RequestTooLarge: those are too many.
     """
     size_bytes = int(request.headers.get("content-length") or 0)
-    if size_bytes > limit_bytes:
-        raise _too_large(limit_bytes)
+    limit.check(size_bytes)
     return size_bytes
-
-
-def _too_large(limit_bytes: int) -> RequestTooLarge:
-    return RequestTooLarge(f"the body has more than {limit_bytes} bytes")
 
 
 async def _next_piece(request: Request, seconds: float | None) -> bytes | None:
@@ -82,7 +113,13 @@ async def _next_piece(request: Request, seconds: float | None) -> bytes | None:
             piece: bytes | None = await request.stream.read()  # type: ignore[union-attr]
             return piece
     except TimeoutError:
-        raise RequestTooSlow(f"nothing more of the body came within {seconds:g} seconds") from None
+        raise _too_slow("nothing more of the body came", seconds) from None
+
+
+def _too_slow(what: str, seconds: float | None) -> RequestTooSlow:
+    return RequestTooSlow(
+        f"{what} within {seconds:g} seconds", hint=f"raise `serve.body_seconds` in config.yaml, now {seconds:g}"
+    )
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -92,8 +129,7 @@ async def read_json(request: Request) -> dict[str, Any]:
         InvalidRequest: there is none.
         RequestTooLarge, RequestTooSlow, ContentCodingNotSupported: as `read_body`.
     """
-    settings = request.app.ctx.application.settings
-    data = await read_body(request, limit_bytes=settings.body_limit_bytes, seconds=settings.body_seconds)
+    data = await read_body(request)
     if not data.strip():
         raise InvalidRequest("missing request body")
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sanic.exceptions import MethodNotAllowed, NotFound, SanicException
 
-from registry.errors import Kind, MlxbuildError, UserError
+from registry.errors import InfrastructureError, Kind, MlxbuildError, UserError
 from runtime.server.logger import log
 
 CLIENT_GONE = 499
@@ -22,7 +22,7 @@ class InvalidRequest(UserError):
 
 
 class RequestTooLarge(UserError):
-    """A request's body is longer than the server takes."""
+    """A request's body is longer than `serve.body_limit` of config.yaml says, or a blob than `serve.blob_limit`."""
 
     code = "request-too-large"
 
@@ -75,6 +75,30 @@ class ContentCodingNotSupported(UserError):
     code = "content-coding-not-supported"
 
 
+class TooManyConnections(InfrastructureError):
+    """The server has as many connections as it takes, and each of them is being answered."""
+
+    code = "too-many-connections"
+
+
+class NoSuchRoute(UserError):
+    """The server has nothing under the path of a request."""
+
+    code = "no-such-route"
+
+
+class MethodNotTaken(UserError):
+    """What is under the path of a request takes other methods."""
+
+    code = "no-such-method"
+
+
+class ClientGone(UserError):
+    """A client did not wait for its answer; it is in the log only."""
+
+    code = "client-gone"
+
+
 class NotSupported(UserError):
     """The model, or this server, cannot do what is asked for."""
 
@@ -82,6 +106,9 @@ class NotSupported(UserError):
 
 
 _STATUS_OF_CODE = {
+    "no-such-route": 404,
+    "no-such-method": 405,
+    "client-gone": CLIENT_GONE,
     "unknown-reference": 404,
     "unknown-response": 404,
     "unknown-item": 404,
@@ -96,6 +123,7 @@ _STATUS_OF_CODE = {
     "keys-unreadable": 503,
     "server-stopping": 503,
     "server-busy": 503,
+    "too-many-connections": 503,
     "no-room": 503,
     "draft-missing": 500,
     "draft-unusable": 500,
@@ -149,11 +177,11 @@ def failure_of(error: BaseException, places: Mapping[str, str] = NOWHERE) -> Htt
         named = where if error.code in _NAMES_FIELD else places.get(error.code)
         return HttpFailure(status, error.message, error.code, error.hint, where, error.kind, headers, named)
     if isinstance(error, NotFound):
-        return HttpFailure(404, "404 page not found", "no-such-route", kind=Kind.USER)
+        return failure_of(NoSuchRoute("404 page not found"))
     if isinstance(error, MethodNotAllowed):
-        return HttpFailure(405, "405 method not allowed", "no-such-method", kind=Kind.USER, headers=error.headers)
+        return replace(failure_of(MethodNotTaken("405 method not allowed")), headers=error.headers)
     if isinstance(error, asyncio.CancelledError):
-        return HttpFailure(CLIENT_GONE, "the client did not wait for the answer", "client-gone", kind=Kind.USER)
+        return failure_of(ClientGone("the client did not wait for the answer"))
     if isinstance(error, SanicException):
         return HttpFailure(error.status_code, str(error), "http")
     log.error("bug", exc_info=error)

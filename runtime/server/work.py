@@ -39,7 +39,7 @@ class Lanes:
         if len(self._running) >= self.count:
             raise ServerBusy(
                 f"the server is busy with {self.count} pulls, pushes and builds",
-                hint="try again later, or raise `max_transfers` in the server's settings",
+                hint=f"try again later, or raise `serve.max_transfers` in config.yaml, now {self.count}",
             )
         # Not an executor: its threads are waited for at the end of the process, whatever they are at.
         thread = threading.Thread(target=run, name="work", daemon=True)

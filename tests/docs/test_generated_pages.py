@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from sanic.exceptions import BadRequest, MethodNotAllowed, NotFound
 
 from mlxbuild.cli.program import COMMANDS
+from runtime.server import failures
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -45,3 +48,10 @@ def test_every_error_code_is_on_the_page_with_its_exit_code() -> None:
     assert len(classes) > 50
     for error in classes:
         assert f"| `{error.code}` | {error.exit_code} |" in page
+
+
+def test_every_code_that_a_server_answers_is_on_the_page() -> None:
+    page = generate_errors.page()
+    others = (NotFound(), MethodNotAllowed("no", "GET", ["POST"]), asyncio.CancelledError(), BadRequest(), ValueError())
+    codes = {failures.failure_of(error).code for error in others} | set(failures._STATUS_OF_CODE)
+    assert not {code for code in codes if f"`{code}`" not in page}

@@ -63,7 +63,10 @@ class Exchange(Http):
             async with asyncio.timeout_at(self.protocol.head_deadline()):
                 data = await self._receive_head()
         except TimeoutError:
-            raise RequestTooSlow(f"the header did not come within {seconds:g} seconds") from None
+            raise RequestTooSlow(
+                f"the header did not come within {seconds:g} seconds",
+                hint=f"raise `serve.header_seconds` in config.yaml, now {seconds:g}",
+            ) from None
         try:
             self._begin(read_head(data), data)
         except MlxbuildError:
@@ -84,7 +87,10 @@ class Exchange(Http):
                 del buffer[:2]
             end = buffer.find(b"\r\n\r\n", seen)
             if max(end, len(buffer) - 3 if end < 0 else end) > MOST_HEAD_BYTES:
-                raise HeaderTooLarge(f"the header has more than {MOST_HEAD_BYTES} bytes")
+                raise HeaderTooLarge(
+                    f"the header has more than {MOST_HEAD_BYTES} bytes",
+                    hint="send less in the path and the header fields; no setting bounds them",
+                )
             if _BARE_LINE_END.search(buffer, seen, end if end >= 0 else len(buffer)):
                 raise MalformedRequest("a line of the header ends in something other than CR and LF")
             if end >= 0:
@@ -171,7 +177,10 @@ class Exchange(Http):
         except TimeoutError:
             self.keep_alive = False
             least = settings.body_bytes_per_second
-            raise RequestTooSlow(f"the body comes more slowly than {least} bytes a second") from None
+            raise RequestTooSlow(
+                f"the body comes more slowly than {least} bytes a second",
+                hint=f"lower `serve.body_rate` in config.yaml, now {least}; 0 is without bound",
+            ) from None
         finally:
             self._waited_seconds += loop.time() - begun
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from collections.abc import Callable
 from typing import Protocol
 
+from runtime.server.failures import TooManyConnections
 from runtime.server.logger import log
 
 _SAY_SECONDS = 60.0
@@ -15,18 +17,24 @@ _SAY_SECONDS = 60.0
 class Dispensable(Protocol):
     """A connection, as far as it can be let go."""
 
-    def let_go(self) -> None:
+    def let_go(self, why: TooManyConnections) -> None:
         """End it; a request that has not wholly come is refused."""
 
 
 class _Group:
     """Connections that are counted together."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, refusal: Callable[[int], TooManyConnections]) -> None:
         self.most = most
+        self._refusal = refusal
         self.count = 0
         self.waiting: dict[Dispensable, None] = {}
         """Those of which no request is being answered, the one that waits for longest first."""
+
+    @property
+    def refusal(self) -> TooManyConnections:
+        """Why there is no place: a new error, as one that is raised again and again grows."""
+        return self._refusal(self.most)
 
 
 class ConnectionLimit:
@@ -39,7 +47,7 @@ class ConnectionLimit:
 
     def __init__(self, most: int, most_per_address: int | None = None) -> None:
         """`most_per_address` holds for all addresses but loopback."""
-        self._all = _Group(most)
+        self._all = _Group(most, _refusal)
         self._most_per_address = most_per_address
         self._groups: dict[str, _Group] = {}
         self._addresses: dict[Dispensable, str] = {}
@@ -57,18 +65,22 @@ class ConnectionLimit:
         """How many there may be."""
         return self._all.most
 
-    def admit(self, connection: Dispensable, address: str) -> bool:
-        """Count a new connection, if need be in the place of another one; False where it has to be refused."""
+    def admit(self, connection: Dispensable, address: str) -> None:
+        """Count a new connection, if need be in the place of another one.
+
+        Raises:
+            TooManyConnections: there is none that could go for it.
+        """
         self._addresses[connection] = "" if _is_loopback(address) else address
-        if not all(self._has_place(group) for group in self._groups_of(connection)):
-            self._drop_address(connection)
-            self.refused += 1
-            self._say()
-            return False
+        for group in self._groups_of(connection):
+            if not self._has_place(group):
+                self._drop_address(connection)
+                self.refused += 1
+                self._say()
+                raise group.refusal
         for group in self._groups_of(connection):
             group.count += 1
             group.waiting[connection] = None
-        return True
 
     def answering(self, connection: Dispensable) -> None:
         """A whole request has come."""
@@ -96,7 +108,7 @@ class ConnectionLimit:
         if longest is None:
             return False
         self.forget(longest)
-        longest.let_go()
+        longest.let_go(group.refusal)
         self.let_go += 1
         self._say()
         return True
@@ -105,7 +117,7 @@ class ConnectionLimit:
         address = self._addresses.get(connection, "")
         if not address or self._most_per_address is None:
             return [self._all]
-        return [self._groups.setdefault(address, _Group(self._most_per_address)), self._all]
+        return [self._groups.setdefault(address, _Group(self._most_per_address, _refusal_of_address)), self._all]
 
     def _drop_address(self, connection: Dispensable) -> None:
         address = self._addresses.pop(connection)
@@ -117,6 +129,21 @@ class ConnectionLimit:
         if now - self._said >= _SAY_SECONDS:
             self._said = now
             log.warning("too-many-connections", open=self.count, most=self.most, refused=self.refused)
+
+
+def _refusal(most: int) -> TooManyConnections:
+    return TooManyConnections(
+        f"the server has {most} connections, and takes no more; try again later",
+        hint="raise `serve.max_connections` in config.yaml, or how many file descriptors the process may have: "
+        f"they make {most} now",
+    )
+
+
+def _refusal_of_address(most: int) -> TooManyConnections:
+    return TooManyConnections(
+        f"the server has {most} connections with your address, and takes no more; try again later",
+        hint=f"raise `serve.max_connections_per_address` in config.yaml, now {most}",
+    )
 
 
 def _is_loopback(address: str) -> bool:

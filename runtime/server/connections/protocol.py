@@ -9,17 +9,18 @@ from sanic import Request
 from sanic.http import Stage
 
 from runtime.scheduler.errors import ServerStopping
+from runtime.server.api import as_json
 from runtime.server.connections.exchange import Exchange
 from runtime.server.connections.limit import ConnectionLimit
+from runtime.server.failures import TooManyConnections, failure_of
+from runtime.server.native.manners import error_body
 from runtime.server.operations.observation import ObservedProtocol
 from runtime.server.settings import ServerSettings
 
-_REASON = b'{"error":"the server has too many connections; try again later","code":"too-many-connections"}'
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json; charset=utf-8\r\nretry-after: 1\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_REASON), _REASON)
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b"
 )
-"""Said without a look at what is asked: when there are too many connections, there is no time to lose on any."""
 
 
 class BoundedProtocol(ObservedProtocol):
@@ -41,12 +42,14 @@ class BoundedProtocol(ObservedProtocol):
     def connection_made(self, transport: Any) -> None:
         """Take a new connection in, or turn it away."""
         peer = transport.get_extra_info("peername")
-        if self._limit.admit(self, peer[0] if isinstance(peer, tuple) else ""):
+        try:
+            self._limit.admit(self, peer[0] if isinstance(peer, tuple) else "")
+        except TooManyConnections as error:
+            transport.set_protocol(asyncio.Protocol())
+            transport.write(_refusal(error))
+            transport.close()
+        else:
             super().connection_made(transport)  # type: ignore[no-untyped-call]
-            return
-        transport.set_protocol(asyncio.Protocol())
-        transport.write(_REFUSAL)
-        transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed, by whichever side."""
@@ -72,7 +75,7 @@ class BoundedProtocol(ObservedProtocol):
                 looking.cancel()
             self.check_timeouts()  # type: ignore[no-untyped-call]
 
-    def let_go(self) -> None:
+    def let_go(self, why: TooManyConnections) -> None:
         """End a connection of which no request is being answered, for another one.
 
         Told is that where a head has begun to come; between two requests nobody would know what it answers.
@@ -80,7 +83,7 @@ class BoundedProtocol(ObservedProtocol):
         if self.transport is None:
             return
         if self.http is not None and self.http.stage is Stage.REQUEST:
-            self.transport.write(_REFUSAL)
+            self.transport.write(_refusal(why))
         if self.transport.get_write_buffer_size():  # nobody reads
             self.transport.abort()
         else:
@@ -107,3 +110,9 @@ class BoundedProtocol(ObservedProtocol):
     def _limit(self) -> ConnectionLimit:
         limit: ConnectionLimit = self.app.ctx.connections
         return limit
+
+
+def _refusal(error: TooManyConnections) -> bytes:
+    """Said without a look at what is asked: when there are too many connections, there is no time to lose on any."""
+    body = as_json(error_body(failure_of(error), ""))
+    return _REFUSAL % (len(body), body)

@@ -19,7 +19,7 @@ from registry.store.layout import Store
 from registry.store.tags import UnknownReference
 from runtime.server.api import declare
 from runtime.server.application import application_of
-from runtime.server.bodies import body_pieces, content_length
+from runtime.server.bodies import blob_limit, body_pieces, content_length
 from runtime.server.failures import InvalidRequest
 from runtime.server.work import in_thread
 
@@ -56,15 +56,13 @@ async def _head(request: Request, written: str) -> HTTPResponse:
 
 async def _post(request: Request, written: str) -> HTTPResponse:
     digest, application = blob_digest(written), application_of(request)
-    store, settings = application.store, application.settings
+    store, limit = application.store, blob_limit(application.settings)
     if store.has(digest):
         return empty(200)
-    check_room(store, content_length(request, settings.blob_limit_bytes))
+    check_room(store, content_length(request, limit))
     waiting = bytearray()
     with store.writer() as writer:
-        async with contextlib.aclosing(
-            body_pieces(request, settings.blob_limit_bytes, settings.body_seconds)
-        ) as pieces:
+        async with contextlib.aclosing(body_pieces(request, limit, application.settings.body_seconds)) as pieces:
             async for piece in pieces:
                 waiting += piece
                 if len(waiting) >= _PIECE_BYTES:

@@ -41,18 +41,22 @@ class AccessCheck:
         """
         if self._checks_host and not self._hosts.are_told_by(request.headers.get("host", "")):
             raise Forbidden(
-                "the Host header names another machine", hint="add the name to `hosts` in the server's settings"
+                "the Host header names another machine", hint="add the name to `serve.hosts` in config.yaml"
             )
         if not all(self._admits(origin, request) for origin in request.headers.getall("origin", [])):
             raise Forbidden(
-                "the website is not allowed to use this server", hint="add its origin to `origins`, or OLLAMA_ORIGINS"
+                "the website is not allowed to use this server",
+                hint="add its origin to `serve.origins` in config.yaml, or to OLLAMA_ORIGINS",
             )
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             return empty(204)
         caller = self._caller(request)
         if self._rate is not None and (seconds := self._rate.wait_seconds(caller)) > 0:
             request.ctx.retry_after = math.ceil(seconds)
-            raise RateLimited(f"too many requests; try again in {math.ceil(seconds)} seconds")
+            raise RateLimited(
+                f"too many requests; try again in {math.ceil(seconds)} seconds",
+                hint=f"or raise `serve.requests_per_minute` in config.yaml, now {self._rate.per_minute}",
+            )
         return None
 
     async def tell_browser(self, request: Request, response: BaseHTTPResponse) -> None:

@@ -123,13 +123,14 @@ def test_more_waiting_requests_than_the_queue_takes_are_refused(hello_store: Sto
             async with models.lease(INT4):
                 return "answered"
         except ServerBusy as error:
-            return error.message
+            return f"{error.message} ({error.hint})"
 
     async def scenario() -> None:
         async with residency(hello_store, Limits(max_queue=3)) as models:
             outcomes = await asyncio.gather(*(ask(models) for _ in range(5)))
             assert outcomes.count("answered") == 3
-            assert outcomes.count("server busy, please try again.  maximum pending requests exceeded") == 2
+            hint = "try again later, or raise `serve.max_queue` in config.yaml, now 3"
+            assert outcomes.count(f"server busy, please try again.  maximum pending requests exceeded ({hint})") == 2
             assert await ask(models) == "answered"
 
     asyncio.run(scenario())
@@ -219,9 +220,10 @@ def test_a_pinned_model_stays(hello_store: Store) -> None:
             await models.pin(INT4)
             async with models.lease(INT4, keep_alive=KeepAlive(0)):
                 pass
-            with pytest.raises(NoRoom):
+            with pytest.raises(NoRoom) as told:
                 async with models.lease(INT8):
                     pytest.fail("there is no room")
+            assert "`serve.max_loaded_models` in config.yaml, now 1, or `serve.memory`, now 0" in str(told.value.hint)
             (resident,) = models.resident()
             assert resident.expires_at is None
             os.kill(resident.runner.process_id, signal.SIGKILL)

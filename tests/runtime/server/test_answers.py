@@ -26,6 +26,7 @@ from runtime.server.bodies import read_json
 from runtime.server.native.manners import MANNERS
 from runtime.server.settings import ServerSettings
 from runtime.server.streams import AnswerStream
+from tests.runtime.server.connections.wire import until_closed
 from tests.runtime.server.running import RunningServer, running, soon
 
 waiting, cancelled = threading.Event(), threading.Event()
@@ -155,6 +156,7 @@ def test_bodies_that_are_none(client: httpx.Client, body: bytes, status: int, wo
 def test_a_body_in_chunks_is_bounded_too(client: httpx.Client) -> None:
     answer = client.post("/echo", content=(b" " * 100 for _ in range(20)))
     assert answer.status_code == 413
+    assert answer.json()["hint"] == "raise `serve.body_limit` in config.yaml, now 1 kB"
     assert client.post("/echo", content=iter([b'{"a":', b" 1}"])).json() == {"a": 1}
 
 
@@ -162,7 +164,9 @@ def test_a_body_in_chunks_is_bounded_too(client: httpx.Client) -> None:
 def test_half_sent_bodies_time_out(server: RunningServer, head: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(b"POST /echo HTTP/1.1\r\nhost: localhost\r\n" + head)
-        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+        told = until_closed(connection)
+    assert told.startswith(b"HTTP/1.1 408 ")
+    assert b"raise `serve.body_seconds` in config.yaml, now 0.5" in told
 
 
 def test_ids_travel(client: httpx.Client) -> None:

@@ -47,7 +47,9 @@ def test_a_head_byte_by_byte(hasty: RunningServer) -> None:
         connection.sendall(b"GET /v1/models HTTP/1.1\r\nx: ")
         [answer] = answers(drip(connection, b"y"))
     assert (answer.status, answer.headers["connection"]) == (408, "close")
-    assert json.loads(answer.body)["error"]["code"] == "request-too-slow"
+    error = json.loads(answer.body)["error"]
+    assert error["code"] == "request-too-slow"
+    assert "`serve.header_seconds` in config.yaml, now 0.4" in error["message"]
 
 
 def test_empty_lines_are_no_head(hasty: RunningServer) -> None:
@@ -84,7 +86,9 @@ def test_a_body_byte_by_byte(hasty: RunningServer, framing: bytes) -> None:
         connection.sendall(HEAD + framing)
         [answer] = answers(drip(connection, b"1\r\nx\r\n" if b"chunked" in framing else b"x"))
     assert (answer.status, answer.headers["connection"]) == (408, "close")
-    assert "more slowly than 10000 bytes a second" in json.loads(answer.body)["error"]
+    error = json.loads(answer.body)
+    assert "more slowly than 10000 bytes a second" in error["error"]
+    assert "`serve.body_rate` in config.yaml, now 10000" in error["hint"]
 
 
 def test_a_body_that_comes_fast_enough_may_take_longer(hasty: RunningServer) -> None:

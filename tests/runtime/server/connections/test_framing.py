@@ -220,6 +220,8 @@ def test_blobs_have_a_bound(server: RunningServer, monkeypatch: pytest.MonkeyPat
     assert only(ask(server, post(path(small), small, f"content-length: {len(small)}"))).status == 201
     assert only(ask(server, post(path(large), b"", "content-length: 25000"))).status == 413  # before a byte has come
     assert only(ask(server, post(path(large), chunked(large), "transfer-encoding: chunked"))).status == 413
+    hint = json.loads(only(ask(server, post(path(large), b"", "content-length: 25000"))).body)["hint"]
+    assert hint == "raise `serve.blob_limit` in config.yaml, now 20 kB"
     packed = gzip.compress(b"z" * 15_000)
     sent = post(path(b"z" * 15_000), packed, f"content-length: {len(packed)}", "content-encoding: gzip")
     assert only(ask(server, sent)).status == 201

@@ -11,6 +11,7 @@ import pytest
 
 from runtime.server.connections.descriptors import connections_that_fit
 from runtime.server.connections.limit import ConnectionLimit
+from runtime.server.failures import TooManyConnections
 from tests.runtime.server.connections.conftest import Start
 from tests.runtime.server.connections.wire import answers, ask, connect, until_closed
 from tests.runtime.server.running import soon
@@ -25,20 +26,28 @@ class Connection:
     def __init__(self) -> None:
         self.is_gone = False
 
-    def let_go(self) -> None:
+    def let_go(self, why: TooManyConnections) -> None:
         self.is_gone = True
+
+
+def admits(limit: ConnectionLimit, connection: Connection, address: str) -> bool:
+    try:
+        limit.admit(connection, address)
+    except TooManyConnections:
+        return False
+    return True
 
 
 def test_the_one_that_has_waited_longest_goes() -> None:
     limit = ConnectionLimit(3)
     first, second, third, fourth, fifth = (Connection() for _ in range(5))
-    assert all(limit.admit(each, "127.0.0.1") for each in (first, second, third))
+    assert all(admits(limit, each, "127.0.0.1") for each in (first, second, third))
     limit.answering(first)
-    assert limit.admit(fourth, "::1")
+    assert admits(limit, fourth, "::1")
     assert [each.is_gone for each in (first, second, third)] == [False, True, False]
     limit.forget(second)  # it is closed only now
     limit.waiting(first)
-    assert limit.admit(fifth, "127.0.0.1")
+    assert admits(limit, fifth, "127.0.0.1")
     assert (third.is_gone, first.is_gone, limit.count, limit.let_go) == (True, False, 3, 2)
 
 
@@ -47,26 +56,26 @@ def test_those_that_are_answered_stay() -> None:
     first, second = Connection(), Connection()
     limit.admit(first, "127.0.0.1")
     limit.answering(first)
-    assert not limit.admit(second, "127.0.0.1")
+    assert not admits(limit, second, "127.0.0.1")
     limit.forget(second)
     assert (limit.count, limit.refused) == (1, 1)
     limit.forget(first)
     limit.forget(first)
     assert limit.count == 0
-    assert limit.admit(second, "127.0.0.1")
+    assert admits(limit, second, "127.0.0.1")
 
 
 def test_an_address_has_a_bound_of_its_own_and_loopback_has_none() -> None:
     limit = ConnectionLimit(10, 2)
     mine, others, local = ([Connection() for _ in range(3)] for _ in range(3))
-    assert all(limit.admit(each, "192.0.2.1") for each in mine)
+    assert all(admits(limit, each, "192.0.2.1") for each in mine)
     assert [each.is_gone for each in mine] == [True, False, False]
     for each in mine[1:]:
         limit.answering(each)
-    assert not limit.admit(Connection(), "192.0.2.1")
-    assert all(limit.admit(each, "2001:db8::1") for each in others[:2])
+    assert not admits(limit, Connection(), "192.0.2.1")
+    assert all(admits(limit, each, "2001:db8::1") for each in others[:2])
     assert all(
-        limit.admit(each, address) for each, address in zip(local, ("127.0.0.1", "127.0.0.2", "::1"), strict=True)
+        admits(limit, each, address) for each, address in zip(local, ("127.0.0.1", "127.0.0.2", "::1"), strict=True)
     )
     assert limit.count == 7
     for each in (*mine, *others, *local):
@@ -83,7 +92,9 @@ def test_a_slow_head_makes_way(start: Start) -> None:
         time.sleep(0.3)  # until it has read that; one that has not said anything yet is not told anything either
         assert [answer.status for answer in ask(server, VERSION)] == [200]
         [told] = answers(until_closed(slow[0]))
-        assert (told.status, json.loads(told.body)["code"]) == (503, "too-many-connections")
+        error = json.loads(told.body)
+        assert (told.status, error["code"], error["kind"]) == (503, "too-many-connections", "infrastructure")
+        assert "`serve.max_connections` in config.yaml" in error["hint"]
         slow[3].sendall(b"y\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         assert answers(until_closed(slow[3]))[0].status == 200
 

@@ -198,6 +198,7 @@ def test_too_many_requests(guarded: tuple[httpx.Client, str], hello_application:
     assert statuses[:100] == [200] * 100
     assert statuses[-1] == 429
     assert int(answers[-1].headers["Retry-After"]) >= 1
+    assert answers[-1].json()["hint"] == "or raise `serve.requests_per_minute` in config.yaml, now 100"
 
 
 def test_other_websites_are_refused(hello: httpx.Client) -> None:
