@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from jsonschema import FormatChecker
-from jsonschema.exceptions import SchemaError
-from jsonschema.validators import (
-    Draft4Validator,
-    Draft6Validator,
-    Draft7Validator,
-    Draft201909Validator,
-    Draft202012Validator,
-)
+import jsonschema_rs
 
 from runtime.engine.schema_endings import has_ending
 from runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
 from runtime.engine.schema_numbers import check_multiples, with_exact_numbers
 from runtime.engine.schema_objects import with_closed_objects
 from runtime.engine.schema_parts import all_parts, changed
-from runtime.engine.schema_sizes import check_optional_properties
+from runtime.engine.schema_sizes import check_optional_properties, check_unions
 from runtime.engine.schema_texts import needs_escapes, with_known_texts
 from runtime.engine.schema_unions import without_needless_one_of
 
 LONGEST_SCHEMA = 200_000
-"""In characters: checking and compiling that much takes about a second."""
+"""In characters: checking and compiling that much takes a second at most, whatever it says."""
+_TOLD = 300
+"""So many characters of what is wrong with a schema are told: it may quote all of it."""
 _WHITESPACE = r"(\r?\n[ \t]{0,40})|([ \t]{1,4})"
 """Between two parts: a new line with its indentation, or a few spaces. Some models would write it without end."""
 _ESCAPES = 'nrtbf"\\'
@@ -37,9 +32,13 @@ _OPTIONS = {
     "lenient": False,
     "json_allow_general_unicode_escapes": False,
 }
+_LATEST = "https://json-schema.org/draft/2020-12/schema"
 _DRAFTS = {
-    str(draft.META_SCHEMA.get("$id", draft.META_SCHEMA.get("id"))).rstrip("#"): draft
-    for draft in (Draft4Validator, Draft6Validator, Draft7Validator, Draft201909Validator)
+    "http://json-schema.org/draft-04/schema": jsonschema_rs.Draft4Validator,
+    "http://json-schema.org/draft-06/schema": jsonschema_rs.Draft6Validator,
+    "http://json-schema.org/draft-07/schema": jsonschema_rs.Draft7Validator,
+    "https://json-schema.org/draft/2019-09/schema": jsonschema_rs.Draft201909Validator,
+    _LATEST: jsonschema_rs.Draft202012Validator,
 }
 
 
@@ -63,6 +62,7 @@ def grammar_of(schema: Mapping[str, Any]) -> str:
             raise FormatNotSupported("no document of this schema ever ends: it needs itself within itself")
         check_multiples(schema)
         held = changed(without_needless_one_of(with_closed_objects(schema)), _as_read)
+        check_unions(held)
         if any(_counts_free_names(part) for part in all_parts(held)):
             raise FormatNotSupported(
                 "`minProperties` cannot be held where names of properties are free: they may repeat",
@@ -79,13 +79,19 @@ def _as_read(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check(schema: Mapping[str, Any]) -> None:
-    """Patterns are left to llguidance: Python's are others than the standard's."""
-    draft = _DRAFTS.get(str(schema.get("$schema")).rstrip("#"), Draft202012Validator)
+    """Patterns are left to llguidance: there are other ones in each language."""
+    draft = str(schema.get("$schema")).rstrip("#")
     try:
-        draft.check_schema(dict(schema), format_checker=FormatChecker(()))
-    except SchemaError as error:
-        place = "/".join(str(part) for part in error.absolute_path)
-        raise InvalidSchema(f"the JSON Schema is not valid: {error.message}", where=f"#/{place}") from None
+        _rules_of(draft if draft in _DRAFTS else _LATEST).validate(schema)
+    except jsonschema_rs.ValidationError as error:
+        place = "/".join(str(part) for part in error.instance_path)
+        raise InvalidSchema(f"the JSON Schema is not valid: {error.message[:_TOLD]}", where=f"#/{place}") from None
+
+
+@cache
+def _rules_of(draft: str) -> jsonschema_rs.Validator:
+    """What a schema of a draft has to be like."""
+    return _DRAFTS[draft]({"$ref": draft}, validate_formats=False)
 
 
 def _counts_free_names(schema: Mapping[str, Any]) -> bool:

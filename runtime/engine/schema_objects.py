@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.engine.schema_parts import all_parts, changed, is_local, parts_of, resolved
-from runtime.engine.schema_unions import are_told_apart
+from runtime.engine.schema_unions import Parts
 
 _IN_PLACE = frozenset({"$ref", "allOf", "anyOf", "else", "if", "not", "oneOf", "then"})
 """Keywords whose schemas speak of the very value that theirs speaks of."""
@@ -49,6 +49,7 @@ class _SharedObjects:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
+        self._parts = Parts(root)
         self._seen: set[tuple[int, bool]] = set()
         self._walk(root, is_shared=False)
 
@@ -60,11 +61,12 @@ class _SharedObjects:
             return
         self._seen.add((id(part), is_shared))
         is_shared = is_shared or not _OF_OBJECTS.isdisjoint(part) or len(_IN_PLACE & part.keys()) > 1
+        overlaps = "oneOf" in part and not self._parts.are_told_apart(part["oneOf"])
         for keyword, below in parts_of(part):
             if keyword == "anyOf":
                 self._walk(below, is_shared=is_shared)
             elif keyword == "oneOf":
-                self._walk(below, is_shared=is_shared or not are_told_apart(self._root, part["oneOf"]))
+                self._walk(below, is_shared=is_shared or overlaps)
             else:
                 self._walk(below, is_shared=keyword in _IN_PLACE or keyword in ("dependencies", "dependentSchemas"))
         if is_local(part.get("$ref")):

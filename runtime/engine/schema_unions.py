@@ -13,6 +13,8 @@ _SIZES = {"array": ("minItems", "maxItems"), "string": ("minLength", "maxLength"
 _DEEPEST = 4
 """So many references and properties inside each other are looked at."""
 _MOST_PARTS = 100
+_MOST_STEPS = 200_000
+"""Comparisons of two parts of a schema, in all: about half a second."""
 _UNBOUNDED = float("inf")
 
 
@@ -20,9 +22,10 @@ def without_needless_one_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema with `anyOf` for each `oneOf` that means the same."""
     if any("/oneOf/" in str(part.get("$ref")) for part in all_parts(schema)):
         return schema
+    parts = Parts(schema)
 
     def change(part: Mapping[str, Any]) -> Mapping[str, Any]:
-        if "oneOf" not in part or "anyOf" in part or not are_told_apart(schema, part["oneOf"]):
+        if "oneOf" not in part or "anyOf" in part or not parts.are_told_apart(part["oneOf"]):
             return part
         return {("anyOf" if keyword == "oneOf" else keyword): value for keyword, value in part.items()}
 
@@ -30,45 +33,61 @@ def without_needless_one_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return told
 
 
-def are_told_apart(root: Mapping[str, Any], parts: Sequence[Any]) -> bool:
-    """Whether no value fits two of the parts. References lead into `root`."""
-    return len(parts) <= _MOST_PARTS and all(_differ(root, one, other, 0) for one, other in combinations(parts, 2))
+class Parts:
+    """Compares the parts of one schema, so often that it is done within a second."""
 
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        """References lead into `root`."""
+        self._root = root
+        self._steps = 0
+        self._listed: dict[int, tuple[Any, frozenset[Any]]] = {}
 
-def _differ(root: Mapping[str, Any], one: Any, other: Any, depth: int) -> bool:
-    if one is False or other is False:
-        return True
-    if depth > _DEEPEST or not isinstance(one, Mapping) or not isinstance(other, Mapping):
+    def are_told_apart(self, parts: Sequence[Any]) -> bool:
+        """Whether no value fits two of the parts."""
+        return len(parts) <= _MOST_PARTS and all(self._differ(one, other, 0) for one, other in combinations(parts, 2))
+
+    def _differ(self, one: Any, other: Any, depth: int) -> bool:
+        self._steps += 1
+        if one is False or other is False:
+            return True
+        if max(self._steps - _MOST_STEPS, depth - _DEEPEST) > 0:
+            return False
+        if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+            return False
+        for part, is_first in ((one, True), (other, False)):
+            if "$ref" in part:
+                target = resolved(self._root, part["$ref"]) if is_local(part["$ref"]) else True
+                return self._differ(target, other, depth + 1) if is_first else self._differ(one, target, depth + 1)
+        values, other_values = _values(one), _values(other)
+        if values is not None and other_values is not None:
+            return self._distinct(one, values).isdisjoint(self._distinct(other, other_values))
+        if values is not None:
+            return all(self._differ(_only(value), other, depth + 1) for value in values)
+        if other_values is not None:
+            return all(self._differ(one, _only(value), depth + 1) for value in other_values)
+        return all(self._differ_as(kind, one, other, depth) for kind in _types(one) & _types(other))
+
+    def _differ_as(self, kind: str, one: Mapping[str, Any], other: Mapping[str, Any], depth: int) -> bool:
+        """Whether no value of that type fits both."""
+        if kind == "number":
+            (low, high), (other_low, other_high) = _range(one), _range(other)
+            return high < other_low or other_high < low
+        if kind in _SIZES:
+            least, most = _SIZES[kind]
+            return bool(
+                one.get(most, _UNBOUNDED) < other.get(least, 0) or other.get(most, _UNBOUNDED) < one.get(least, 0)
+            )
+        if kind == "object":
+            needed = set(one.get("required", ())) & set(other.get("required", ()))
+            listed, other_listed = one.get("properties", {}), other.get("properties", {})
+            return any(self._differ(listed.get(name, True), other_listed.get(name, True), depth + 1) for name in needed)
         return False
-    for part, is_first in ((one, True), (other, False)):
-        if "$ref" in part:
-            target = resolved(root, part["$ref"]) if is_local(part["$ref"]) else True
-            return _differ(root, target, other, depth + 1) if is_first else _differ(root, one, target, depth + 1)
-    values, other_values = _values(one), _values(other)
-    if values is not None and other_values is not None:
-        return not any(_are_equal(value, each) for value in values for each in other_values)
-    if values is not None:
-        return all(_differ(root, _only(value), other, depth + 1) for value in values)
-    if other_values is not None:
-        return all(_differ(root, one, _only(value), depth + 1) for value in other_values)
-    return all(_differ_as(kind, root, one, other, depth) for kind in _types(one) & _types(other))
 
-
-def _differ_as(
-    kind: str, root: Mapping[str, Any], one: Mapping[str, Any], other: Mapping[str, Any], depth: int
-) -> bool:
-    """Whether no value of that type fits both."""
-    if kind == "number":
-        (low, high), (other_low, other_high) = _range(one), _range(other)
-        return high < other_low or other_high < low
-    if kind in _SIZES:
-        least, most = _SIZES[kind]
-        return bool(one.get(most, _UNBOUNDED) < other.get(least, 0) or other.get(most, _UNBOUNDED) < one.get(least, 0))
-    if kind == "object":
-        needed = set(one.get("required", ())) & set(other.get("required", ()))
-        listed, other_listed = one.get("properties", {}), other.get("properties", {})
-        return any(_differ(root, listed.get(name, True), other_listed.get(name, True), depth + 1) for name in needed)
-    return False
+    def _distinct(self, part: Any, values: Sequence[Any]) -> frozenset[Any]:
+        """The values that a part lists, told apart as JSON Schema does: 1 is 1.0, and true is not 1."""
+        if id(part) not in self._listed:
+            self._listed[id(part)] = (part, frozenset(map(_told_apart, values)))
+        return self._listed[id(part)][1]
 
 
 def _types(part: Mapping[str, Any]) -> set[str]:
@@ -108,12 +127,9 @@ def _only(value: Any) -> Mapping[str, Any]:
     return {"type": "null"}
 
 
-def _are_equal(one: Any, other: Any) -> bool:
-    """As JSON Schema compares: 1 is 1.0, and true is not 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_are_equal, one, other))
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_are_equal(value, other[name]) for name, value in one.items())
-    return bool(one == other)
+def _told_apart(value: Any) -> Any:
+    if isinstance(value, list):
+        return ("array", *map(_told_apart, value))
+    if isinstance(value, Mapping):
+        return ("object", frozenset((name, _told_apart(each)) for name, each in value.items()))
+    return (type(value) if isinstance(value, bool) else None, value)

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.engine.grammar import FormLost
+from runtime.engine.json_schema import grammar_of
 from runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
+from runtime.engine.schema_unions import Parts
 from tests.runtime.engine.schema_walks import LATEST, SCHEMAS, lets_through, walk, with_company, with_reference
 
 
@@ -187,3 +189,55 @@ def test_a_schema_that_nests_without_end_is_refused() -> None:
         schema = {"type": "array", "items": schema}
     with pytest.raises(FormatNotSupported, match="deep"):
         walk(schema)
+
+
+def choice(count: int, optional: int, required: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Objects that are offered together, each with properties of its own."""
+    kinds = {"kind": {"type": "string"}} if "kind" in required else {}
+    return {
+        "type": "array",
+        "items": {
+            "anyOf": [
+                {
+                    "type": "object",
+                    "properties": {**kinds, **{f"p{n}_{m}": {"type": "integer"} for m in range(optional)}},
+                    "required": list(required),
+                }
+                for n in range(count)
+            ]
+        },
+    }
+
+
+@pytest.mark.parametrize("schema", [choice(25, 20), choice(8, 60), choice(100, 20, ("kind",))])
+def test_a_choice_of_as_many_objects_as_are_taken_can_be_begun(schema: dict[str, Any]) -> None:
+    assert lets_through(schema, '[{"p1_0":1}]' if "kind" not in str(schema) else '[{"kind":"x","p1_0":1}]')
+
+
+@pytest.mark.parametrize("schema", [choice(26, 20), choice(9, 60)])
+def test_a_choice_of_too_many_objects_is_refused_before_the_answer_begins(schema: dict[str, Any]) -> None:
+    with pytest.raises(FormatNotSupported, match=r"`anyOf` of .* objects has more properties") as caught:
+        walk(schema)
+    assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [{}] * 40_000},
+        {"oneOf": [{"enum": [n * 1000 + m for m in range(300)]} for n in range(80)]},
+        {"required": ["p"], "properties": {"p": {"oneOf": [{"type": "string"}, {"enum": list(range(30_000))}]}}},
+    ],
+)
+def test_schemas_that_could_be_looked_at_without_end(schema: dict[str, Any]) -> None:
+    """Each took ten seconds or minutes once."""
+    assert "x-guidance" in grammar_of(schema)
+
+
+def test_what_takes_too_many_comparisons_is_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [{"enum": [n, n + 0.5]} for n in range(20)]
+    assert Parts({}).are_told_apart(parts)
+    assert not Parts({}).are_told_apart([*parts, {"const": 3.0}])
+    assert Parts({}).are_told_apart([{"const": True}, {"const": 1}, {"const": [1]}, {"const": {"a": 1}}])
+    monkeypatch.setattr("runtime.engine.schema_unions._MOST_STEPS", 100)
+    assert not Parts({}).are_told_apart(parts)
