@@ -16,12 +16,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from registry.artifact.reader import Artifact
 from registry.home import Home
 from registry.store.layout import Store
+from tests.mlxbuild import preloaded
 from tests.toolchain.weights.tiny_models import write_model
 from toolchain.create import create
 from toolchain.events.stream import EventStream
 from toolchain.prepare import LockMode, prepare
 from toolchain.spec.load import load
 
+_DEADLINE_SECONDS = 240
 PROGRAM = Path(sys.executable).with_name("mlxbuild")
 
 RECIPE = """\
@@ -61,7 +63,9 @@ class CommandLine:
     home: Home
 
     def __call__(self, *words: str, stdin: str | None = None, env: dict[str, str] | None = None) -> Outcome:
-        """Run one command to its end."""
+        """Run one command to its end, in a process that has all imported, unless something is about its interpreter."""
+        if all(name.startswith(("CI", "MLXBUILD_")) for name in env or ()):
+            return Outcome(*preloaded.run(words, self.folder, self.environment(env), stdin, _DEADLINE_SECONDS))
         done = subprocess.run(
             [PROGRAM, *words],
             cwd=self.folder,
@@ -70,7 +74,7 @@ class CommandLine:
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=_DEADLINE_SECONDS,
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
