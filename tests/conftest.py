@@ -33,7 +33,7 @@ os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no mistake: how long an example takes is never asserted.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("unhurried", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
 

@@ -24,7 +24,7 @@ from toolchain.events.stream import EventStream
 from toolchain.prepare import LockMode, prepare
 from toolchain.spec.load import load
 
-TOKENS = 12
+TOKENS = 8
 QUESTIONS = ("What is the capital of France?", "Write a Python function that reverses a string.")
 
 

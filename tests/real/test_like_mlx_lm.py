@@ -17,7 +17,7 @@ from runtime.engine.batching import EVERYTHING
 from runtime.session import LoadedModel
 from tests.mlxbuild.conftest import CommandLine
 
-TOKENS = 16
+TOKENS = 8
 QUESTIONS = (
     "What is the capital of France?",
     "Count from one to ten in words, please, and then backwards from ten to one.",

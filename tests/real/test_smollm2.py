@@ -22,14 +22,14 @@ def test_it_answers(smollm2: CommandLine) -> None:
 
 
 def test_it_remembers_what_was_said_before(smollm2: CommandLine) -> None:
-    done = smollm2("chat", "smol:int8", "--max-tokens", "32", stdin=f"My name is Ada.\nWhat is my name?\n{QUESTION}\n")
+    done = smollm2("chat", "smol:int8", "--max-tokens", "12", stdin=f"My name is Ada.\nWhat is my name?\n{QUESTION}\n")
     assert done.code == 0, done.err
     assert "Ada" in done.out
     assert "Paris" in done.out
 
 
 def test_text_beyond_a_few_bytes(smollm2: CommandLine) -> None:
-    done = smollm2("run", "smol:none", "Write one sentence about 東京 and naïve cafés 🍵.", "--max-tokens", "24")
+    done = smollm2("run", "smol:none", "Write one sentence about 東京 and naïve cafés 🍵.", "--max-tokens", "12")
     assert done.code == 0, done.err
     assert done.out.strip()
     assert "\ufffd" not in done.out

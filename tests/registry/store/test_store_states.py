@@ -232,7 +232,7 @@ def machine(crash_before: CrashBefore, disk: Path, *, fills: bool = False) -> ty
     return Stores
 
 
-SETTINGS = settings(max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_any_history_with_crashes_and_damage(crash_before: CrashBefore, tmp_path: Path) -> None:

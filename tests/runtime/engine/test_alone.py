@@ -30,7 +30,7 @@ class Perturbed:
         return logits + self._strength * noise
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     strength=st.sampled_from([0.0, 0.5, 50.0]),
     options=st.sampled_from([{}, {"temperature": 1.0, "seed": 3}, {"temperature": 0.7, "top_k": 20, "seed": 9}]),

@@ -62,7 +62,7 @@ requests = st.builds(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(requests, min_size=2, max_size=9), st.sampled_from(["qwen3", "qwen3_next", "gemma3_text"]))
 def test_any_mixture_of_requests_gives_each_its_own_answer(mixture: list[Prepared], kind: str) -> None:
     with engine_of(random_model(kind)) as engine:

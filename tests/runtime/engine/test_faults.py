@@ -24,7 +24,7 @@ from tests.runtime.engine.asking import PLENTY, TOKENIZER, Asked, answers, ask, 
 from tests.runtime.engine.random_models import random_model
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 150), st.integers(1, 30), st.integers(0, 40)), min_size=1, max_size=5),
     st.sampled_from(["qwen3", "lfm2"]),

@@ -17,7 +17,7 @@ from runtime.engine.schema_unions import Parts
 from tests.runtime.engine.schema_walks import LATEST, SCHEMAS, lets_through, walk, with_company, with_reference
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(SCHEMAS | SCHEMAS.map(with_reference) | SCHEMAS.map(with_company), st.integers(0, 2**32))
 def test_what_is_let_through_is_valid_or_the_schema_is_refused(schema: Any, seed: int) -> None:
     try:

@@ -71,7 +71,7 @@ def require_right(model: Any, ready: Ready) -> None:
         assert row.cached_tokens == len(row.tokens) - 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(PORTIONS, min_size=1, max_size=40),
     st.lists(st.integers(2, 120), min_size=1, max_size=4),

@@ -94,7 +94,7 @@ class Prefixes(RuleBasedStateMachine):
 
 
 TestPrefixes = Prefixes.TestCase
-TestPrefixes.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+TestPrefixes.settings = settings(max_examples=8, stateful_step_count=20, deadline=None)
 
 
 def test_the_least_recently_used_goes_first() -> None:

@@ -41,7 +41,7 @@ def test_a_blob_that_is_not_there_is_told(store: Store, manifest: Blob, other: S
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_change_is_refused_or_changes_nothing(store: Store, manifest: Blob, other: Store, data: DataObject) -> None:
     """Bytes that are overwritten, lost or put in, anywhere in an archive."""
     whole = bytearray(packed(store, manifest))

@@ -17,7 +17,7 @@ WORDS = (Path(generate.__file__).parent / "examples" / "valid" / "full.yaml").re
 NOISE = st.sampled_from(["[", "{", "null", ": ", "- ", "\n", '"', "1", "&a ", "*a", "? ", "<<", "!x ", "|", "\t", "é"])
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_any_damaged_recipe_is_judged(tmp_path: Path, data: st.DataObject) -> None:
     lines = data.draw(st.lists(st.sampled_from(WORDS), max_size=12)) if data.draw(st.booleans()) else list(WORDS)

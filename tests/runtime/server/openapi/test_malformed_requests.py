@@ -33,7 +33,7 @@ def sent(server: RunningServer, case: schemathesis.Case) -> None:
 
 
 bounded = settings(
-    max_examples=15,
+    max_examples=8,
     deadline=None,
     database=None,
     derandomize=True,

@@ -56,7 +56,7 @@ TOKENIZER_KEYS = (
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(case=st.sampled_from(sorted(CONFIGURATIONS)), is_byte_level=st.booleans(), data=st.data())
 def test_any_metadata(case: str, is_byte_level: bool, data: st.DataObject) -> None:
     header = with_bytes(header_of(case)) if is_byte_level else header_of(case)

@@ -24,7 +24,7 @@ from toolchain.sources.gguf.split import check_split, split_paths
 from toolchain.sources.gguf.types import GGML_TYPES
 from toolchain.weights.safetensors import UnsafeWeights
 
-MUTATIONS = int(os.environ.get("MLXBUILD_MUTATIONS", "400"))
+MUTATIONS = int(os.environ.get("MLXBUILD_MUTATIONS", "200"))
 """`make mutations` takes 20,000."""
 
 
