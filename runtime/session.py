@@ -30,6 +30,7 @@ from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
 from runtime.engine.preparation import OnlyEmbeds, Preparation
 from runtime.engine.prepared import Prepared
 from runtime.engine.streams import AsyncStream, Stream
+from runtime.model.architecture import embedding_rows
 from runtime.model.batched import remember
 from runtime.model.drafting import require_same_tokens, require_writing
 from runtime.model.facts import LAST_STATE, BrokenFacts, ModelFacts
@@ -230,7 +231,7 @@ class LoadedModel:
         """How surprised the model is by a text; see `runtime.engine.perplexity`. `checkpoint` is asked on its thread.
 
         Raises:
-            PromptUnusable: the text has fewer than two tokens.
+            PromptUnusable: the text has fewer than two tokens, or some that the model does not know.
             OnlyEmbeds: the model writes nothing.
         """
         if self.facts.embedding is not None and self.facts.embedding.writes_nothing:
@@ -241,7 +242,8 @@ class LoadedModel:
             engine.checkpoint()
             checkpoint()
 
-        return engine.run(lambda: perplexity(model, tokens, window=window, checkpoint=check)).result()
+        rows = self.facts.vocabulary_size
+        return engine.run(lambda: perplexity(model, tokens, rows=rows, window=window, checkpoint=check)).result()
 
     def embed(
         self,
@@ -307,12 +309,10 @@ def _chunks_async(stream: AsyncStream) -> AsyncIterator[Chunk]:
 def _require_rows(facts: ModelFacts, folder: Path) -> None:
     """The facts decide which tokens go to the embedding, and MLX reads beyond its end without a word."""
     try:
-        config = json.loads((folder / "config.json").read_bytes())
-        text = config.get("text_config")
-        rows = {**config, **(text if isinstance(text, dict) else {})}.get("vocab_size")
+        rows = embedding_rows(json.loads((folder / "config.json").read_bytes()))
     except (OSError, ValueError, AttributeError, RecursionError):
         return  # loading tells of it
-    if isinstance(rows, int) and facts.vocabulary_size > rows > 0:
+    if rows is not None and facts.vocabulary_size > rows:
         raise BrokenFacts(
             f"the facts speak of {facts.vocabulary_size:,} tokens, and config.json of {rows:,}",
             where=str(folder / FACTS_FILE),

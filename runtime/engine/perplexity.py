@@ -16,6 +16,7 @@ def perplexity(
     model: Any,
     tokens: Sequence[int],
     *,
+    rows: int,
     window: int = WINDOW_TOKENS,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> float:
@@ -23,15 +24,20 @@ def perplexity(
 
     They are cut into windows of that many tokens, each read without what came before it; every token but the first
     counts once. Infinite or not a number when the model's figures are. `checkpoint` is called before each window, and
-    may raise.
+    may raise. `rows` is how many tokens the model's embedding has.
 
     Raises:
-        PromptUnusable: there are fewer than two tokens.
+        PromptUnusable: there are fewer than two tokens, or some that the model does not know.
     """
     import mlx.core as mx
 
     if len(tokens) < 2:
         raise PromptUnusable("a perplexity needs a text of at least two tokens")
+    if (most := max(tokens)) >= rows:  # MLX reads beyond the end of an embedding without a word
+        raise PromptUnusable(
+            f"the text has the token {most:,}, and the model's tokens are 0 to {rows - 1:,}",
+            hint="does the tokenizer belong to the model?",
+        )
     leave_streams_in_order()
     total = 0.0
     for begin in range(0, len(tokens) - 1, window):

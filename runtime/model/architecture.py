@@ -114,3 +114,10 @@ def _modules() -> frozenset[str]:
 def _renamings() -> tuple[dict[str, str], dict[tuple[str, str], str]]:
     found = tables("utils", "MODEL_REMAPPING", "MODEL_ARCHITECTURE_REMAPPING")
     return found["MODEL_REMAPPING"], found["MODEL_ARCHITECTURE_REMAPPING"]
+
+
+def embedding_rows(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a configuration speaks of; None where it leaves that to the code of its architecture."""
+    text = config.get("text_config")
+    rows = {**config, **(text if isinstance(text, dict) else {})}.get("vocab_size")
+    return rows if isinstance(rows, int) and rows > 0 else None

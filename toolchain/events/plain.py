@@ -88,6 +88,7 @@ def summary(seconds: float, outcomes: dict[str, int]) -> str:
         ("hit", "cached"),
         ("shared", "shared between variants"),
         ("ran", "ran"),
+        ("present", "read in place"),
         ("failed", "failed"),
         ("skipped", "skipped"),
     )

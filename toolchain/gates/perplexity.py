@@ -9,7 +9,7 @@ from typing import Any
 
 from registry.errors import StepError
 from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
-from runtime.model.architecture import is_encoder
+from runtime.model.architecture import embedding_rows, is_encoder
 from runtime.model.load import load_weights
 from runtime.model.tokenizer import Tokenizer
 from runtime.session import LoadedModel
@@ -67,14 +67,16 @@ def measure_perplexity(
 
     Raises:
         UnsupportedArchitecture, WeightsUnreadable, TokenizerUnreadable: it cannot be loaded.
-        PromptUnusable: the text has fewer than two tokens.
+        PromptUnusable: the text has fewer than two tokens, or some that the model does not know.
         BaseNotMeasured: its figures are no numbers, or it writes nothing.
     """
-    tokens = Tokenizer.open(folder).encode(text, add_special_tokens=True)
+    tokenizer = Tokenizer.open(folder)
+    tokens = tokenizer.encode(text, add_special_tokens=True)
     weights = load_weights(folder)
     if is_encoder(weights.config):
         raise BaseNotMeasured("a model that only turns texts into vectors has no perplexity")
-    value = _rounded(perplexity(weights.model, tokens, window=window, checkpoint=checkpoint))
+    rows = embedding_rows(weights.config) or tokenizer.vocabulary_size
+    value = _rounded(perplexity(weights.model, tokens, rows=rows, window=window, checkpoint=checkpoint))
     if not math.isfinite(value):
         raise BaseNotMeasured("the perplexity of the base is not a finite number: its weights are unusable")
     return value

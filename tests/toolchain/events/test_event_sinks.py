@@ -39,7 +39,7 @@ BUILD: list[Event] = [
     Warned("the disk is nearly full", "home"),
     Failed("spec-value", "user", "bad value: 100%", "ModelSpec.yaml:8:15", "did you mean `int4`?"),
     ArtifactBuilt("hello:int4@1.0", DIGEST, 1_500_000, ("hello:int4",)),
-    RunFinished(1.5, {"ran": 1, "hit": 1}, 2),
+    RunFinished(1.5, {"ran": 1, "hit": 1, "present": 1}, 2),
 ]
 
 
@@ -63,7 +63,7 @@ def test_plain_lines_tell_the_whole_story() -> None:
         "  --> ModelSpec.yaml:8:15\n"
         "hint: did you mean `int4`?\n"
         "built hello:int4@1.0  sha256:abababababab  1.5 MB\n"
-        "1 cached, 1 ran in 1.50 s\n"
+        "1 cached, 1 ran, 1 read in place in 1.50 s\n"
     )
 
 
@@ -92,7 +92,7 @@ def test_the_journal_can_be_read_back(home: Home) -> None:
     (folder,) = runs(home)
     report = read_report(folder)
     assert report is not None
-    assert report["outcomes"] == {"ran": 1, "hit": 1}
+    assert report["outcomes"] == {"ran": 1, "hit": 1, "present": 1}
     assert [action["label"] for action in report["actions"]] == ["hello:int4/quantize/000", "hello:int4/pack"]
     assert report["artifacts"][0]["digest"] == DIGEST
     names = [event["event"] for event in read_events(folder)]

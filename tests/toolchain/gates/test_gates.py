@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 
 from registry import canonical_json
 from registry.artifact.reader import Artifact
 from registry.store.layout import Store
+from runtime.engine.prepared import PromptUnusable
 from runtime.session import LoadedModel
 from tests.runtime.asking import put_artifact
 from tests.runtime.tiny_folders import write_model
@@ -187,3 +190,18 @@ def test_a_base_that_holds_no_numbers_is_told(tmp_path: Path) -> None:
     mx.save_safetensors(str(broken / "model.safetensors"), weights)
     with pytest.raises(BaseNotMeasured, match="not a finite number"):
         measure_perplexity(broken, TEXT)
+
+
+def test_a_text_of_tokens_that_the_model_does_not_know(folder: Path, tmp_path: Path) -> None:
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_tokens(["beyond"])
+    foreign = tmp_path / "model"
+    shutil.copytree(folder, foreign)
+    tokenizer.save(str(foreign / "tokenizer.json"))
+    for measured in (
+        lambda: measure_perplexity(foreign, "hello beyond"),
+        lambda: LoadedModel(foreign).perplexity("a beyond"),
+    ):
+        with pytest.raises(PromptUnusable, match="the model's tokens are 0 to") as caught:
+            measured()
+        assert caught.value.hint is not None
