@@ -27,7 +27,7 @@ KeepAlive = Annotated[
 ]
 Embedded = Annotated[bool, typer.Option("--embedded", help="Run it in this process, though a server runs.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print counts and speeds at the end.")]
-Temperature = Annotated[float | None, typer.Option(help="0 is greedy.")]
+Temperature = Annotated[float | None, typer.Option(help="Between 0 and 10; 0 is greedy.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Tokens at most.")]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from registry.durations import setting_seconds
 from registry.errors import MlxbuildError
 from registry.reference import Reference
 from runtime.scheduler.keep_alive import FIVE_MINUTES, KeepAlive
@@ -28,7 +29,7 @@ def _bytes(value: Any) -> Any:
 
 def _keep_alive(value: Any) -> KeepAlive:
     try:
-        return value if isinstance(value, KeepAlive) else KeepAlive.from_setting(str(value))
+        return value if isinstance(value, KeepAlive) else KeepAlive.from_setting(value)
     except MlxbuildError as error:
         raise ValueError(error.message) from None
 
@@ -61,10 +62,16 @@ def _bits(value: Any) -> int:
     return _BITS_OF_WORD[word]
 
 
-def _seconds(value: Any) -> float:
-    """A duration; none, or a negative one, is without end."""
-    seconds = _keep_alive(value).seconds
-    return seconds if seconds else math.inf
+def _seconds(value: Any) -> Any:
+    seconds = setting_seconds(value)
+    if seconds is None and isinstance(value, str):
+        raise ValueError("write seconds as a number, or with a unit, as 5m")
+    return value if seconds is None else seconds
+
+
+def _without_end(seconds: float) -> float:
+    """None, or a negative time, is without end."""
+    return seconds if seconds > 0 else math.inf
 
 
 def _written(value: KeepAlive) -> str:
@@ -74,11 +81,14 @@ def _written(value: KeepAlive) -> str:
 _BITS_OF_WORD = {"8": 8, "4": 4, "0": 0, "none": 0, "q8_0": 8, "q4_0": 4, "f16": 0}
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Size = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1000, le=10**18)]
+SizeOrNone = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=10**18)]
 Stay = Annotated[KeepAlive, BeforeValidator(_keep_alive), PlainSerializer(_written)]
 Drafts = Annotated[dict[str, str], BeforeValidator(_mapped), AfterValidator(_named)]
 Bits = Annotated[int, BeforeValidator(_bits)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0.1, le=86_400)]
+Patience = Annotated[float, BeforeValidator(_seconds), AfterValidator(_without_end)]
+_MOST = 1_000_000
 
 
 class ServeForm(BaseModel):
@@ -96,11 +106,11 @@ class ServeForm(BaseModel):
     """Websites that may use the server, besides local ones; `*` stands for anything."""
     hosts: Texts = ()
     """Names by which a server on loopback is known, besides local ones."""
-    requests_per_minute: int = Field(0, ge=0)
+    requests_per_minute: int = Field(0, ge=0, le=_MOST)
     """Of one key, or one address; 0 is without bound."""
-    max_connections: int = Field(4096, ge=1)
+    max_connections: int = Field(4096, ge=1, le=_MOST)
     """Connections at once, as far as the process has descriptors for them."""
-    max_connections_per_address: int = Field(256, ge=0)
+    max_connections_per_address: int = Field(256, ge=0, le=_MOST)
     """Those of one address that is not loopback; 0 is without bound."""
     header_seconds: Seconds = 30.0
     """For a request's header to arrive."""
@@ -112,33 +122,33 @@ class ServeForm(BaseModel):
     """Bytes of one blob."""
     body_seconds: Seconds = 60.0
     """For a request's body to arrive; of a blob, for the next piece of it."""
-    body_rate: Size = 1000
+    body_rate: SizeOrNone = 1000
     """Bytes a second that a body has to come with at least; 0 is without bound."""
-    grace_seconds: Annotated[float, Field(ge=0)] = 15.0
+    grace_seconds: Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)] = 15.0
     """For running answers to end when the server is stopped."""
     keep_alive: Stay = FIVE_MINUTES
     """How long a model stays in memory after its last request; negative is forever."""
-    load_timeout: Annotated[float, BeforeValidator(_seconds)] = 300.0
+    load_timeout: Patience = 300.0
     """How long a load may stand still; 0 is without bound."""
-    max_loaded_models: int = Field(0, ge=0)
+    max_loaded_models: int = Field(0, ge=0, le=_MOST)
     """Models in memory at once; 0 is three."""
-    max_queue: int = Field(512, ge=1)
+    max_queue: int = Field(512, ge=1, le=_MOST)
     """Requests that may wait for loads."""
-    max_transfers: int = Field(16, ge=1)
+    max_transfers: int = Field(16, ge=1, le=1000)
     """Pulls, pushes and builds at once; more are answered with 503."""
-    memory: Size = 0
+    memory: SizeOrNone = 0
     """Bytes for all models together; 0 takes four fifths of what the machine has left."""
-    context_length: int = Field(0, ge=0)
+    context_length: int = Field(0, ge=0, le=2**31 - 1)
     """Tokens of context for requests that name none; 0 is the model's own."""
     kv_bits: Bits = 0
     """Bits of each number that is kept of a context, for requests that say nothing: 4, 8, or 0 for the model's own."""
     drafts: Drafts = Field(default_factory=dict)
     """What drafts for which models: a name or a pattern of names, and the name of a smaller model."""
-    stored_responses: int = Field(1000, ge=0)
+    stored_responses: int = Field(1000, ge=0, le=_MOST)
     """Answers of `/v1/responses` that are kept for a while, in memory; 0 keeps none."""
     stored_responses_bytes: Size = 100_000_000
     """Of all of them together, as JSON."""
-    stored_responses_age: Annotated[float, BeforeValidator(_seconds)] = 86_400.0
+    stored_responses_age: Patience = 86_400.0
     """How long one is kept after it was last asked for; 0 is without bound."""
     preload: Texts = ()
     """Models that are loaded when the server begins."""
@@ -151,3 +161,10 @@ class ServeForm(BaseModel):
     """After which a new log file begins."""
     log_files: int = Field(5, ge=0, le=1000)
     """Earlier ones that are kept."""
+
+
+def told_range(key: str) -> str | None:
+    """The least and the largest value of a setting that is a number between two; None of others."""
+    rules = [each for rule in ServeForm.model_fields[key].metadata for each in (rule, *getattr(rule, "metadata", ()))]
+    ends = [getattr(rule, end) for end in ("ge", "le") for rule in rules if hasattr(rule, end)]
+    return f"{ends[0]:,} to {ends[1]:,}" if len(ends) == 2 else None

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from mlxbuild.configuration.environment import from_environment
-from mlxbuild.configuration.form import ServeForm
+from mlxbuild.configuration.form import ServeForm, told_range
 from registry.home import Home
 from registry.remote.errors import InvalidSettings
 from registry.remote.setting_files import read_settings
@@ -107,7 +107,13 @@ def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, 
         first = error.errors(include_url=False, include_input=False)[0]
         key = str(first["loc"][0])
         value, where = found[key]
-        raise InvalidSettings(f"`{key}` cannot be {value!r}: {first['msg']}", where=where) from None
+        reason = first["msg"].removeprefix("Value error, ")
+        told = told_range(key)
+        raise InvalidSettings(
+            f"`{SERVE_KEY}.{key}` cannot be {value!r}: {reason}",
+            where=where,
+            hint=f"it is a number from {told}" if told else None,
+        ) from None
     origins = {key: found[key][1] if key in found else DEFAULT_ORIGIN for key in ServeForm.model_fields}
     return Configuration(form, origins)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from registry.durations import setting_seconds
 from registry.home import Home
 from registry.reference import InvalidReference, Reference
 from registry.remote import realms
@@ -20,8 +20,15 @@ from registry.remote.watch import Limits, variable
 FILE_NAME = "config.yaml"
 SERVE_KEY = "serve"
 """The section of the server, which is read elsewhere."""
-_NUMBERS = ("connect_seconds", "read_seconds", "least_bytes_per_second", "attempts", "chunk_bytes")
-_KEYS = ("default_registry", "mirrors", "insecure", "ca", *_NUMBERS)
+_RANGES: dict[str, tuple[float, float]] = {
+    "connect_seconds": (0.01, 86_400),
+    "read_seconds": (0.01, 86_400),
+    "least_bytes_per_second": (1, 1e9),
+    "attempts": (1, 100),
+    "chunk_bytes": (1, 1e12),
+}
+_WHOLE = ("attempts", "chunk_bytes")
+_KEYS = ("default_registry", "mirrors", "insecure", "ca", *_RANGES)
 _CONNECT_SECONDS = 20.0
 _READ_SECONDS = 60.0
 _LEAST_BYTES_PER_SECOND = 1024.0
@@ -110,11 +117,22 @@ def _number(document: dict[str, object], key: str, default: float, file: Path) -
     value, where = document.get(key, default), str(file)
     if written := os.environ.get(variable(key), "").strip():
         value, where = written, variable(key)
-        with suppress(ValueError):
-            value = float(written)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e12:
-        raise InvalidSettings(f"`{key}` is not a number above zero", where=where)
-    return value
+    is_time, (least, most) = key.endswith("_seconds"), _RANGES[key]
+    number = setting_seconds(value) if is_time else _plain(value)
+    if number is None or not least <= number <= most or (key in _WHOLE and number % 1):
+        kind = "a whole number" if key in _WHOLE else "seconds, or a duration such as `1m`," if is_time else "a number"
+        raise InvalidSettings(
+            f"`{key}` cannot be {value!r}", where=where, hint=f"it is {kind} from {least:,g} to {most:,g}"
+        )
+    return number
+
+
+def _plain(value: object) -> float | None:
+    """A number, also as the environment writes it."""
+    try:
+        return float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+    except ValueError:
+        return None
 
 
 def _mirrors(value: object, file: Path) -> dict[str, tuple[str, ...]]:

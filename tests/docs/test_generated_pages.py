@@ -11,6 +11,7 @@ import pytest
 from sanic.exceptions import BadRequest, MethodNotAllowed, NotFound
 
 from mlxbuild.cli.program import COMMANDS
+from runtime.engine.options import _RANGES
 from runtime.server import failures
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -55,3 +56,10 @@ def test_every_code_that_a_server_answers_is_on_the_page() -> None:
     others = (NotFound(), MethodNotAllowed("no", "GET", ["POST"]), asyncio.CancelledError(), BadRequest(), ValueError())
     codes = {failures.failure_of(error).code for error in others} | set(failures._STATUS_OF_CODE)
     assert not {code for code in codes if f"`{code}`" not in page}
+
+
+@pytest.mark.parametrize("option", _RANGES)
+def test_the_range_of_every_option_is_told(option: str) -> None:
+    page = (DOCS / "python.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{option}` |"))
+    assert f"| {_RANGES[option]} |" in row

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from mlxbuild.configuration.address import server_address, split_address
+from mlxbuild.configuration.form import ServeForm, told_range
 from mlxbuild.configuration.resolve import configure
 from registry.home import Home
 from registry.remote.errors import InvalidSettings
@@ -113,17 +114,17 @@ def test_drafts_and_kept_bits(home: Home) -> None:
     ("text", "environment", "message", "where"),
     [
         ("serve: {prot: 1}", {}, "there is no setting `serve.prot`", "config.yaml:1"),
-        ("serve:\n  port: x\n", {}, "`port` cannot be 'x'", "config.yaml:2"),
+        ("serve:\n  port: x\n", {}, "`serve.port` cannot be 'x'", "config.yaml:2"),
         ("serve: 5", {}, "is not a map", "config.yaml"),
-        ("", {"OLLAMA_KEEP_ALIVE": "soon"}, "`keep_alive` cannot be 'soon'", "OLLAMA_KEEP_ALIVE"),
-        ("", {"MLXBUILD_LOG": "paper"}, "`log` cannot be 'paper'", "MLXBUILD_LOG"),
-        ("", {"OLLAMA_KV_CACHE_TYPE": "q5_1"}, "`kv_bits` cannot be 'q5_1': Value error, write one", "KV_CACHE_TYPE"),
-        ("serve: {kv_bits: 5}", {}, "`kv_bits` cannot be 5", "config.yaml:1"),
-        ("", {"MLXBUILD_DRAFTS": "hello"}, "`drafts` cannot be 'hello'", "MLXBUILD_DRAFTS"),
+        ("", {"OLLAMA_KEEP_ALIVE": "soon"}, "`serve.keep_alive` cannot be 'soon'", "OLLAMA_KEEP_ALIVE"),
+        ("", {"MLXBUILD_LOG": "paper"}, "`serve.log` cannot be 'paper'", "MLXBUILD_LOG"),
+        ("", {"OLLAMA_KV_CACHE_TYPE": "q5_1"}, "`serve.kv_bits` cannot be 'q5_1': write one", "KV_CACHE_TYPE"),
+        ("serve: {kv_bits: 5}", {}, "`serve.kv_bits` cannot be 5", "config.yaml:1"),
+        ("", {"MLXBUILD_DRAFTS": "hello"}, "`serve.drafts` cannot be 'hello'", "MLXBUILD_DRAFTS"),
         ("", {"MLXBUILD_DRAFTS": "a=b, a=c"}, "each model once", "MLXBUILD_DRAFTS"),
         ("serve:\n  drafts: {a: B}\n", {}, "has uppercase letters", "config.yaml:2"),
-        ("serve: {drafts: [a]}", {}, "`drafts` cannot be ['a']", "config.yaml:1"),
-        ("serve: {memory: much}", {}, "`memory` cannot be 'much'", "config.yaml:1"),
+        ("serve: {drafts: [a]}", {}, "`serve.drafts` cannot be ['a']", "config.yaml:1"),
+        ("serve: {memory: much}", {}, "`serve.memory` cannot be 'much'", "config.yaml:1"),
     ],
 )
 def test_mistakes(home: Home, text: str, environment: dict[str, str], message: str, where: str) -> None:
@@ -132,6 +133,52 @@ def test_mistakes(home: Home, text: str, environment: dict[str, str], message: s
         configure(home, environment)
     assert message in wrong.value.message
     assert str(wrong.value.where).endswith(where)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("body_limit", "0", "1,000 to"),
+        ("blob_limit", "1", "1,000 to"),
+        ("log_bytes", "0", "1,000 to"),
+        ("stored_responses_bytes", "0", "1,000 to"),
+        ("body_seconds", "0", "0.1 to 86,400"),
+        ("header_seconds", "-1", "0.1 to 86,400"),
+        ("idle_seconds", "1000h", "0.1 to 86,400"),
+        ("grace_seconds", "-5", "0 to 86,400"),
+        ("max_connections", "0", "1 to"),
+        ("max_queue", "0", "1 to"),
+        ("max_transfers", "1000000", "1 to 1,000"),
+        ("memory", "-1", "0 to"),
+        ("context_length", "-1", "0 to"),
+        ("requests_per_minute", "-1", "0 to"),
+        ("log_files", "5000", "0 to 1,000"),
+        ("port", "70000", "0 to 65,535"),
+    ],
+)
+def test_numbers_that_make_no_sense(home: Home, key: str, value: str, told: str) -> None:
+    write(home, f"serve:\n  {key}: {value}\n")
+    with pytest.raises(InvalidSettings) as wrong:
+        configure(home, {})
+    assert wrong.value.message.startswith(f"`serve.{key}` cannot be ")
+    assert told in str(wrong.value.hint)
+
+
+def test_every_number_has_a_range() -> None:
+    without = {key for key, field in ServeForm.model_fields.items() if field.annotation in (int, float)}
+    assert {key for key in without if told_range(key) is None} == {"kv_bits", "load_timeout", "stored_responses_age"}
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("90", 90), ("1.5", 1.5), ("1m30s", 90), ("'2m'", 120), ("500ms", 0.5)]
+)
+def test_durations_are_written_in_both_ways_everywhere(home: Home, written: str, seconds: float) -> None:
+    serve = ("header_seconds", "idle_seconds", "body_seconds", "grace_seconds", "load_timeout", "stored_responses_age")
+    lines = "".join(f"  {key}: {written}\n" for key in (*serve, "keep_alive"))
+    write(home, f"read_seconds: {written}\nconnect_seconds: {written}\nserve:\n{lines}")
+    form, registries = configure(home, {}).form, Settings.load(home)
+    assert {getattr(form, key) for key in serve} == {seconds}
+    assert {form.keep_alive.seconds, registries.read_seconds, registries.connect_seconds} == {seconds}
 
 
 def test_the_section_leaves_registries_alone(home: Home) -> None:
