@@ -27,6 +27,8 @@ class FlakyRegistry:
         self._random = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._connections: set[asyncio.Task[None] | None] = set()
+        """Kept here: nobody else holds a task whose connection has gone."""
         self.calm = False
         self.faults: Counter[str] = Counter()
         self.host = ""
@@ -40,10 +42,24 @@ class FlakyRegistry:
         return self
 
     def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(timeout=10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
 
+    async def _end(self) -> None:
+        connections = [task for task in self._connections if task is not None]
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(task := asyncio.current_task())
+        try:
+            await self._disturb(reader, writer)
+        finally:
+            self._connections.discard(task)
+
+    async def _disturb(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         fault = "none" if self.calm else self._random.choice(_FAULTS)
         self.faults[fault] += 1
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
