@@ -91,7 +91,8 @@ def _home() -> Iterator[Finding]:
 
 
 def _writable(home: Home) -> str:
-    home.root.mkdir(parents=True, exist_ok=True)
+    for folder in (home.root, home.cache, home.logs):
+        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home.root):
         return f"{home.root} can be written to"
 
@@ -102,7 +103,7 @@ def _try(what: str, examine: Callable[[], str], hint: str, place: str) -> Findin
     except MlxbuildError as error:
         return Finding(what, False, error.message, error.hint)
     except OSError as error:
-        return Finding(what, False, f"{place}: {error.strerror}", hint)
+        return Finding(what, False, f"{error.filename or place}: {error.strerror}", hint)
 
 
 def _tools() -> Iterator[Finding]:

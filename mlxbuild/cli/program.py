@@ -147,6 +147,7 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         sys.stderr.write(printable(f"error[{Kind.ENVIRONMENT}]: {error.strerror or error}{where}\n"))
+        sys.stderr.write("hint: check the disk, the owner and the mode of it; MLXBUILD_HOME chooses another home\n")
         return _verbosely(6)
     except Exception as error:  # noqa: BLE001 - a bug: a person gets a sentence, `-v` the story
         sys.stderr.write(printable(f"error[bug]: {type(error).__name__}: {error}\n"))

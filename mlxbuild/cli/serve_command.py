@@ -37,6 +37,7 @@ def serve(
 
     from mlxbuild.configuration.resolve import configure
     from registry.home import Home
+    from registry.store.layout import Store
     from runtime.server.listening import listen
     from runtime.server.security.api_keys import KeyRing
 
@@ -48,6 +49,7 @@ def serve(
             f"a server on {configuration.form.host} asks for API keys, and there are none",
             hint="make one with `mlxbuild config add-key NAME`, or let everybody in with --no-api-key",
         )
+    Store.open(home)  # a home that cannot be used is told before anybody is told to come
     listening = listen(configuration.form.host, configuration.form.port)
     address, bound, *_ = listening.getsockname()
     tell(f"listening on http://{f'[{address}]' if ':' in address else address}:{bound}")

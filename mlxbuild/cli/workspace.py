@@ -31,7 +31,9 @@ def require_writable(store: Store) -> None:
 
     Raises:
         StoreReadOnly: the home cannot be written to.
+        StoreFailure: its names cannot be read, so none could be given.
     """
+    store.tags.items()
     if not os.access(store.home.store, os.W_OK):
         raise StoreReadOnly(
             "the store is read-only", where=str(store.home.store), hint="choose another home with MLXBUILD_HOME"

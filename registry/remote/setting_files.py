@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from registry.remote.errors import InvalidSettings
+from registry.store.durable import disk_errors
+from registry.store.errors import StoreFailure
 
 
 def read_settings(file: Path) -> dict[str, object]:
@@ -12,11 +14,15 @@ def read_settings(file: Path) -> dict[str, object]:
 
     Raises:
         InvalidSettings: it is no map in YAML.
+        StoreFailure: it cannot be read.
     """
     try:
-        written = file.read_bytes()
-    except FileNotFoundError:
-        return {}
+        with disk_errors(file):
+            written = file.read_bytes()
+    except StoreFailure as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return {}
+        raise
     import yaml  # not loaded by homes without a configuration
 
     try:

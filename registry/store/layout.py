@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -85,7 +87,14 @@ class Store:
                 where=str(marker),
                 hint="move the folder away, or point MLXBUILD_HOME elsewhere",
             )
+        store._require_folder()
         return store
+
+    def _require_folder(self) -> None:
+        """Blobs may all be gone; but where something else lies in their place, every name would seem to be without."""
+        with disk_errors(self._blobs), suppress(FileNotFoundError):
+            if not stat.S_ISDIR(self._blobs.stat().st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
     def _create(self, marker: Path) -> None:
         with disk_errors(self.home.store):

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from registry.store.durable import disk_errors
 from runtime.server.logger import log
 from runtime.server.operations.observation import Observed
 
@@ -33,7 +34,8 @@ def log_to(destination: Path | None, *, level: str, file_bytes: int, files: int)
     if destination is None:
         handler = logging.StreamHandler(sys.stderr)
     else:
-        destination.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors(destination.parent):
+            destination.parent.mkdir(parents=True, exist_ok=True)
         handler = _File(destination, maxBytes=file_bytes, backupCount=files, encoding="utf-8", delay=True)
     added = [structlog.stdlib.ExtraAdder()]  # what other libraries' records carry besides their message
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=added, processors=_PROCESSORS))
