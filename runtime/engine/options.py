@@ -83,7 +83,7 @@ class Options:
             "seed": self.seed is None or 0 <= self.seed < 2**64,
             "max_tokens": self.max_tokens is None or self.max_tokens >= 1,
             "min_tokens": self.min_tokens >= 0,
-            "stops": all(self.stops),
+            "stops": all(isinstance(text, str) and text for text in self.stops),
             "top_logprobs": 0 <= self.top_logprobs <= 20,
             "draft_tokens": 0 <= self.draft_tokens <= MOST_DRAFT_TOKENS,
             "kv_bits": self.kv_bits in (None, 0, 2, 3, 4, 5, 6, 8),

@@ -11,6 +11,7 @@ from hypothesis import given
 
 from registry.errors import MlxbuildError
 from runtime.engine.defaults import BrokenDefaults, Defaults
+from runtime.engine.options import InvalidOption
 from runtime.model.facts import BrokenFacts, EmbeddingFacts, ModelFacts
 from runtime.session import LoadedModel
 from tests.mutations import FEW, mutated
@@ -55,6 +56,11 @@ def test_what_are_no_defaults(data: bytes) -> None:
     with pytest.raises(BrokenDefaults) as caught:
         Defaults.from_json(data)
     assert caught.value.hint is not None
+
+
+def test_default_stops_that_are_no_texts() -> None:
+    with pytest.raises(InvalidOption, match="stops cannot be"):
+        Defaults.from_json(b'{"parameters": {"stops": [[null], "x"]}}')
 
 
 def test_facts_that_speak_of_more_tokens_than_there_are_rows(tmp_path: Path) -> None:
