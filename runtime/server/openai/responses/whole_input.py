@@ -68,7 +68,7 @@ def _with_thought(item: AnyItem, opened: Callable[[str], str | None]) -> AnyItem
 
 
 def _written(item: Item) -> Item:
-    kind = item.get("type") or "message"
+    kind = "message" if (given := item.get("type")) is None else given
     item_id = item.get("id")
     told: dict[str, Any] = {**item, "id": item_id or new_id(_PREFIXES.get(kind, "item_")), "type": kind}
     if kind == "message" and isinstance(item["content"], str):

@@ -109,6 +109,14 @@ def test_input_items_come_page_by_page(client: openai.OpenAI) -> None:
             client.responses.input_items.list(done.id, **wrong)  # type: ignore[arg-type]
 
 
+def test_an_item_of_a_type_without_a_name_is_passed_over_and_kept(client: openai.OpenAI) -> None:
+    items: Any = [{"type": "", "other": []}, {"role": "user", "content": "What is a lock?"}]
+    done = client.responses.create(**LOCK | {"input": items})
+    assert ANSWER.startswith(done.output_text)
+    kept = httpx.get(f"{client.base_url}responses/{done.id}/input_items", params={"order": "asc"}).json()["data"]
+    assert [item["type"] for item in kept] == ["", "message"]
+
+
 def test_what_is_not_stored_is_said_so_and_not_found(client: openai.OpenAI) -> None:
     done = client.responses.create(**LOCK, store=False)
     assert done.to_dict()["store"] is False
