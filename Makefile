@@ -8,7 +8,7 @@ COUNT ?= 100
 MINUTES ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test test-all lint unit test-aarch64 mutations sweep exits chaos interop benchmark generated clean
+.PHONY: help setup models demo test test-all lint unit test-aarch64 mutations sweep exits chaos clients interop benchmark generated clean
 
 help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
@@ -20,6 +20,7 @@ help:
 	@echo "make sweep         every architecture of mlx-lm: built from a tiny random model, and answered as mlx-lm does, in batches too"
 	@echo "make exits         end commands and programs that compute in 20 ways, 100 times each, with OpenBLAS and without"
 	@echo "make chaos         disturb a server for two hours (MINUTES=120): nothing gets stuck, lost or bigger"
+	@echo "make clients       LangChain JS, pydantic-ai, LlamaIndex, smolagents and Haystack against our server"
 	@echo "make interop       every registry command at three registries, with the real oras, cosign, modctl and skopeo; the ollama command at our server"
 	@echo "make benchmark     measure against what a user would pick instead"
 	@echo "make generated     write the JSON Schema and the generated pages anew"
@@ -67,6 +68,9 @@ exits: setup models
 
 chaos: setup models
 	$(BIN)/python -m tests.chaos $(MINUTES)
+
+clients: setup
+	MLXBUILD_REQUIRE_REAL_PARTS=1 $(BIN)/pytest -vv tests/clients/frameworks
 
 interop: setup
 	tests/interop/tools.sh

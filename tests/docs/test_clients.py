@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.clients import node
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
-ALSO_NEEDED = {"zod"}
+ALSO_NEEDED = {"zod", "@langchain/core"}
 
 
 def pinned() -> dict[str, str]:
