@@ -15,6 +15,7 @@ _PACKAGES = {
     "sha256sum": "coreutils",
     "unshare": "util-linux",
 }
+_INSTALLED = {"cargo": "install a Rust toolchain; that of Debian may be too old"}
 _BUILT = frozenset({"oras", "cosign", "ollama", "referrers-registry"})
 _RELEASED = frozenset({"zot", "modctl"})
 
@@ -30,4 +31,6 @@ def find(name: str) -> str:
 def _miss(name: str) -> NoReturn:
     if name in _RELEASED:
         real_parts.leave_out(name, "put the program of one of its releases on PATH, or into .cache/interop/bin")
+    if name in _INSTALLED:
+        real_parts.missing(name, _INSTALLED[name])
     real_parts.missing(name, "`make interop`" if name in _BUILT else f"`apt-get install {_PACKAGES.get(name, name)}`")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 from tests.clients import node
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
-ALSO_NEEDED = {"zod", "@langchain/core"}
+ALSO_NEEDED = {"zod", "@langchain/core", "futures", "serde_json", "tokio"}
 
 
 def pinned() -> dict[str, str]:
@@ -22,6 +23,9 @@ def pinned() -> dict[str, str]:
         found |= re.findall(r"^([\w-]+)(?:\[.*\])?==(\S+)$", requirements.read_text(), re.MULTILINE)
     for module in node.HERE.rglob("go.mod"):
         found |= re.findall(r"^require (\S+) v(\S+)$", module.read_text(), re.MULTILINE)
+    for manifest in node.HERE.rglob("Cargo.toml"):
+        dependencies = tomllib.loads(manifest.read_text())["dependencies"]
+        found |= {name: dependency["version"].lstrip("=") for name, dependency in dependencies.items()}
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients import node, python
+from tests.clients import cargo, node, python
 from tests.mlxbuild.serving.conftest import ServeProcess
 
 pytestmark = pytest.mark.timeout(3600)  # the first run installs the packages
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.timeout(3600)  # the first run installs the packages
 HERE = Path(__file__).parent
 LOCK = "A lock is a file beside the spec that pins every source by its digest."
 WAYS = {
+    "async_openai": ["chat"],
     "haystack": ["chat", "responses", "ollama"],
     "langchain_js": ["chat", "responses", "ollama"],
     "llama_index": ["chat", "ollama"],
@@ -34,6 +35,8 @@ def told(client: str, url: str) -> Any:
     folder = HERE / client
     if (folder / "package.json").exists():
         return node.run(folder / "turns.js", url)
+    if (folder / "Cargo.toml").exists():
+        return cargo.run(folder, url)
     environment = {"HAYSTACK_TELEMETRY_ENABLED": "false"}
     return python.run(folder / "turns.py", url, environment=environment)
 
@@ -52,4 +55,4 @@ def test_client(served: ServeProcess, client: str) -> None:
 
 
 def test_every_client_is_tested() -> None:
-    assert {path.parent.name for path in HERE.glob("*/turns.*")} == set(WAYS)
+    assert {folder.name for folder in HERE.iterdir() if folder.is_dir() and folder.name != "__pycache__"} == set(WAYS)
