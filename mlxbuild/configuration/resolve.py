@@ -16,7 +16,7 @@ from mlxbuild.configuration.form import ServeForm, told_range
 from registry.home import Home
 from registry.remote.errors import InvalidSettings
 from registry.remote.setting_files import read_settings
-from registry.remote.settings import FILE_NAME, SERVE_KEY
+from registry.remote.settings import FILE_NAME, SERVE_KEY, Settings
 from runtime.runner.client import Patience
 from runtime.scheduler.drafts import Drafts
 from runtime.scheduler.limits import Limits
@@ -85,11 +85,17 @@ def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, 
     """The settings of a home's server; `options` that are None are not given.
 
     Raises:
-        InvalidSettings: with the value that is wrong, and where it comes from.
+        InvalidSettings: with the value that is wrong, and where it comes from; those of registries are looked at, too.
     """
     file = home.root / FILE_NAME
     found: dict[str, tuple[Any, str]] = {}
-    section = read_settings(file).get(SERVE_KEY) or {}
+    document = read_settings(file)
+    for key in document.keys() & ServeForm.model_fields.keys():
+        raise InvalidSettings(
+            f"`{key}` is a setting of the server", where=str(file), hint=f"write it below `{SERVE_KEY}:`"
+        )
+    Settings.load(home)  # a mistake in the others is told before they are needed
+    section = document.get(SERVE_KEY) or {}
     if not isinstance(section, dict):
         raise InvalidSettings(f"`{SERVE_KEY}` is not a map of settings", where=str(file))
     lines = _lines(file)

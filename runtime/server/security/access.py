@@ -91,7 +91,11 @@ class AccessCheck:
         if is_open:
             return request.ip or "-"
         what = "there is no API key in the request" if key is None else "the API key is not known"
-        raise NoApiKey(what, hint="send `Authorization: Bearer KEY`; `mlxbuild config add-key NAME` makes one")
+        raise NoApiKey(
+            what,
+            hint="send `Authorization: Bearer KEY`, or set MLXBUILD_API_KEY for `mlxbuild`; "
+            "`mlxbuild config add-key NAME` makes one",
+        )
 
     def _tell_once(self, error: BrokenKeyFile) -> None:
         """The log has the story, once for each fault of the file; callers hear only that there is one."""

@@ -45,6 +45,21 @@ def test_options_before_ours_before_ollamas_before_the_file(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "told", "hint"),
+    [
+        ("keep_alive: 1s\n", "`keep_alive` is a setting of the server", "write it below `serve:`"),
+        ("default_registery: x\n", "there is no setting `default_registery`", "did you mean `default_registry`?"),
+        ("default_registry: [a]\nserve: {port: 0}\n", "`default_registry` is not a text", None),
+    ],
+)
+def test_mistakes_beside_the_servers_settings_are_told(home: Home, written: str, told: str, hint: str | None) -> None:
+    write(home, written)
+    with pytest.raises(InvalidSettings, match=told) as caught:
+        configure(home, {})
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
     ("written", "host", "port"),
     [
         ("0.0.0.0", "0.0.0.0", None),
