@@ -20,7 +20,7 @@ help:
 	@echo "make sweep         every architecture of mlx-lm: built from a tiny random model, and answered as mlx-lm does, in batches too"
 	@echo "make exits         end commands and programs that compute in 20 ways, 100 times each, with OpenBLAS and without"
 	@echo "make chaos         disturb a server for two hours (MINUTES=120): nothing gets stuck, lost or bigger"
-	@echo "make clients       LangChain JS, pydantic-ai, LlamaIndex, Haystack, smolagents and async-openai against our server"
+	@echo "make clients       LangChain JS, pydantic-ai, LlamaIndex, Haystack, smolagents, async-openai and Open WebUI, each against our server"
 	@echo "make interop       every registry command at three registries, with the real oras, cosign, modctl and skopeo; the ollama command at our server"
 	@echo "make benchmark     measure against what a user would pick instead"
 	@echo "make generated     write the JSON Schema and the generated pages anew"

@@ -22,6 +22,7 @@ WAYS = {
     "haystack": ["chat", "responses", "ollama"],
     "langchain_js": ["chat", "responses", "ollama"],
     "llama_index": ["chat", "ollama"],
+    "open_webui": ["chat", "ollama"],
     "pydantic_ai": ["chat", "responses", "ollama"],
     "smolagents": ["chat"],
 }
