@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -21,7 +22,10 @@ def duration_seconds(text: str) -> float | None:
 def setting_seconds(value: object) -> float | None:
     """A duration of a setting, where a plain number is one of seconds; None of what is none."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return None if math.isnan(value) else float(value)
+        except OverflowError:
+            return None
     if not isinstance(value, str):
         return None
     text = value.strip()

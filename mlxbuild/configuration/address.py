@@ -55,8 +55,15 @@ def split_address(written: str) -> tuple[str, int | None]:
         parts = urlsplit(f"//{address}")
         port = parts.port
     except ValueError:
-        parts, port = urlsplit(f"//{address.rpartition(':')[0]}"), None
+        return _without_port(address), None
     return parts.hostname or DEFAULT_HOST, port if port is not None else _SCHEME_PORTS.get(scheme.lower())
+
+
+def _without_port(address: str) -> str:
+    try:
+        return urlsplit(f"//{address.rpartition(':')[0]}").hostname or DEFAULT_HOST
+    except ValueError:
+        return address  # no address, as the resolver will say
 
 
 def cleaned(value: str | None) -> str:

@@ -24,7 +24,10 @@ def _listed(value: Any) -> Any:
 
 def _bytes(value: Any) -> Any:
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    return value if match is None else int(float(match[1]) * _SCALES[(match[2] or "").lower()])
+    try:
+        return value if match is None else int(float(match[1]) * _SCALES[(match[2] or "").lower()])
+    except OverflowError:
+        raise ValueError("the number is too large") from None
 
 
 def _keep_alive(value: Any) -> KeepAlive:
@@ -64,7 +67,7 @@ def _bits(value: Any) -> int:
 
 def _seconds(value: Any) -> Any:
     seconds = setting_seconds(value)
-    if seconds is None and isinstance(value, str):
+    if seconds is None and isinstance(value, str | int | float) and not isinstance(value, bool):
         raise ValueError("write seconds as a number, or with a unit, as 5m")
     return value if seconds is None else seconds
 

@@ -24,6 +24,7 @@ from registry.artifact.versions import moves
 from registry.digest import Blob, Digest
 from registry.errors import Kind, UserError
 from registry.reference import Reference
+from registry.store.durable import disk_errors
 from registry.store.layout import Store
 from registry.store.tags import UnknownReference
 from runtime.model.files import DEFAULTS_FILE
@@ -61,8 +62,9 @@ class ProcessBuilder:
     def build(self, order: BuildOrder, observe: Observe) -> Digest:
         """See `Builder.build`."""
         work = self.store.home.cache / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="create-", dir=work))
+        with disk_errors(work):
+            work.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix="create-", dir=work))
         try:
             (folder / ".git").mkdir()  # a fence: what recipes name must lie in this folder, whatever is around it
             recipe = self._recipe(order, folder, observe)

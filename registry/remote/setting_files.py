@@ -27,7 +27,7 @@ def read_settings(file: Path) -> dict[str, object]:
 
     try:
         document = yaml.safe_load(written)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date that is none
         raise InvalidSettings(f"it is not YAML: {error}", where=str(file)) from error
     if document is None:
         return {}

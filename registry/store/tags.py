@@ -225,6 +225,8 @@ class TagTable:
         if not all(isinstance(entry, dict) for entry in index["manifests"]):
             raise self._damaged("its list of manifests holds something else")
         for entry in index["manifests"]:
+            if not isinstance(entry.get("digest"), str):  # whose blobs would be nobody's
+                raise self._damaged("an entry has no digest")
             size = entry.get("size", 0)
             if not isinstance(size, int) or isinstance(size, bool) or size < 0:
                 raise self._damaged(f"an entry has the size {size!r:.40}")
@@ -234,7 +236,7 @@ class TagTable:
         return StoreFailure(
             f"the tags cannot be read: {reason}",
             where=str(self._path),
-            hint="move the file away; blobs stay, and building or pulling again restores the tags",
+            hint="move the file away; building or pulling again restores the tags, from blobs that stay until `gc`",
         )
 
     def _write(self, index: dict[str, Any]) -> None:

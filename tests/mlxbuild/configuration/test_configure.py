@@ -196,6 +196,28 @@ def test_durations_are_written_in_both_ways_everywhere(home: Home, written: str,
     assert {form.keep_alive.seconds, registries.read_seconds, registries.connect_seconds} == {seconds}
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"serve: {{body_limit: '{'9' * 400}'}}",
+        f"serve: {{header_seconds: {'9' * 400}}}",
+        f"serve: {{port: {'9' * 5000}}}",
+        "serve: {port: 2026-13-45}",
+        "serve: " + "[" * 3000,
+        "serve: {load_timeout: .nan}",
+    ],
+)
+def test_what_no_number_can_be_is_refused(home: Home, written: str) -> None:
+    write(home, written)
+    with pytest.raises(InvalidSettings):
+        configure(home, {})
+
+
+@pytest.mark.parametrize("written", ["[::", ":::99999", "[::1]evil.com"])
+def test_an_address_that_is_none_is_no_bug(written: str) -> None:
+    assert split_address(written)[1] is None
+
+
 def test_the_section_leaves_registries_alone(home: Home) -> None:
     write(home, "default_registry: ghcr.io/acme\nserve: {port: 1}\n")
     assert Settings.load(home).default_registry == "ghcr.io/acme"

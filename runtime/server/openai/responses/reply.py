@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.protocol.answers import Answer
 from runtime.protocol.events import Chunk, Ending, ToolCall
-from runtime.server.failures import HttpFailure
+from runtime.server.failures import HttpFailure, InvalidRequest
 from runtime.server.ids import new_id
 from runtime.server.openai.replies import score_reply
 from runtime.server.openai.responses.body import ResponseBody
@@ -169,7 +169,10 @@ def _empty(body: ResponseBody, response_id: str, *, is_stored: bool) -> dict[str
     def echoed(value: Any, absent: Any) -> Any:
         return absent if value is None else value
 
-    given = body.model_dump(mode="json", by_alias=True)
+    try:
+        given = body.model_dump(mode="json", by_alias=True)
+    except ValueError as error:  # pydantic takes some 120 levels
+        raise InvalidRequest("the request nests too deeply to be told back") from error
     return {
         "id": response_id,
         "object": "response",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from runtime.server.failures import InvalidRequest
 from runtime.server.ids import new_id
 from runtime.server.openai.responses.body import ResponseBody
 from runtime.server.openai.responses.failures import unknown_item
@@ -46,7 +47,10 @@ def whole_input(
         given = [{"type": "message", "role": "user", "content": given}]
     own: list[AnyItem] = []
     written: list[Item] = []
+    taken = {item["id"] for item in before}
     for number, raw in enumerate(given):
+        if not isinstance(raw.get("id"), str | None):
+            raise InvalidRequest(f"`input[{number}].id` must be a text", where=f"input[{number}].id")
         item = body.input[number] if not isinstance(body.input, str) else _ITEM.validate_python(raw)
         if isinstance(item, ItemReference):
             found = stored.item(owner, item.id)
@@ -54,7 +58,8 @@ def whole_input(
                 raise unknown_item(item.id, f"input[{number}]")
             raw, item = found, _ITEM.validate_python(found)
         own.append(_with_thought(item, opened))
-        written.append(_written(raw))
+        written.append(_written(raw, taken))
+        taken.add(written[-1]["id"])
     return WholeInput([_with_thought(_ITEM.validate_python(item), opened) for item in before], own, written)
 
 
@@ -67,9 +72,12 @@ def _with_thought(item: AnyItem, opened: Callable[[str], str | None]) -> AnyItem
     return item.model_copy(update={"content": [ReasoningText(type="reasoning_text", text=thought)]})
 
 
-def _written(item: Item) -> Item:
+def _written(item: Item, taken: Container[str]) -> Item:
+    """The item as it is told, with an id that no other has: pages go on after an id."""
     kind = "message" if (given := item.get("type")) is None else given
     item_id = item.get("id")
+    if item_id in taken:
+        item_id = None
     told: dict[str, Any] = {**item, "id": item_id or new_id(_PREFIXES.get(kind, "item_")), "type": kind}
     if kind == "message" and isinstance(item["content"], str):
         text_kind = "output_text" if item["role"] == "assistant" else "input_text"

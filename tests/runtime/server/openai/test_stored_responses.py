@@ -109,6 +109,30 @@ def test_input_items_come_page_by_page(client: openai.OpenAI) -> None:
             client.responses.input_items.list(done.id, **wrong)  # type: ignore[arg-type]
 
 
+def test_items_of_one_id_are_told_one_by_one(client: openai.OpenAI) -> None:
+    items: Any = [{"type": "message", "id": "m1", "role": "user", "content": f"x{number}"} for number in range(3)]
+    done = client.responses.create(**LOCK | {"input": items})
+    told = [item.content[0].text for item in client.responses.input_items.list(done.id, order="asc", limit=1)]  # type: ignore[union-attr]
+    assert told == ["x0", "x1", "x2"]
+
+
+@pytest.mark.parametrize("wrong", [["a"], {}, 5])
+def test_an_id_that_is_no_text_is_refused(client: openai.OpenAI, wrong: Any) -> None:
+    items: Any = [{"type": "message", "id": wrong, "role": "user", "content": "x"}]
+    with pytest.raises(openai.BadRequestError, match=r"`input\[0\].id` must be a text"):
+        client.responses.create(**LOCK | {"input": items})
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_what_nests_too_deeply_to_be_told_back_is_refused(client: openai.OpenAI, *, streams: bool) -> None:
+    schema: Any = {"type": "string"}
+    for _ in range(200):
+        schema = {"type": "object", "properties": {"a": schema}}
+    form: Any = {"format": {"type": "json_schema", "name": "deep", "schema": schema}}
+    with pytest.raises(openai.BadRequestError, match="too deeply"):
+        client.responses.create(**LOCK, text=form, stream=streams)
+
+
 def test_an_item_of_a_type_without_a_name_is_passed_over_and_kept(client: openai.OpenAI) -> None:
     items: Any = [{"type": "", "other": []}, {"role": "user", "content": "What is a lock?"}]
     done = client.responses.create(**LOCK | {"input": items})
