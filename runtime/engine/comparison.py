@@ -5,13 +5,16 @@ What follows from it for requests: `batching`.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.errors import EnvironmentFailure, UserError
+from registry.store.errors import DiskFull
 from runtime.engine.layers import Layers, can_merge, extracted, merged, read_padded, shared
 from runtime.engine.trial import CutTooEarly, Trial
 from runtime.model.layout import NO_METAL
@@ -167,6 +170,8 @@ class Comparison:
         told = str(error) or type(error).__name__
         if is_lack_of_memory(error):
             return OutOfMemory(f"there is not enough memory to compute: {told}")
+        if os.strerror(errno.ENOSPC) in told:  # MLX compiles kernels for a CPU into files, by the system's compiler
+            return DiskFull("the disk is full: MLX cannot compile what it computes with", hint="free some space")
         if NO_METAL in told:
             return NeedsMetal(
                 f"mlx-lm's code for `{self._trial.model_type}` needs Metal, and this machine has none",

@@ -53,10 +53,9 @@ def find_model(store: Store, text: str) -> tuple[Reference, Digest]:
     if len({tags[name] for name in alike}) == 1:
         return Reference.parse(alike[0]), tags[alike[0]]
     try:
-        store.tags.resolve(reference)
+        return Reference.parse(wanted), store.tags.resolve(reference)  # it may have come meanwhile
     except UnknownReference as error:
         raise UnknownReference(f"model '{text}' not found", hint=error.hint) from None
-    raise AssertionError("unreachable: the tags were read twice")  # pragma: no cover
 
 
 def display_name(store_name: str) -> str:

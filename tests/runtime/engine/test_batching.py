@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from registry.store.errors import DiskFull
 from runtime.engine.batch import Batch
 from runtime.engine.batching import EVERYTHING, Batching
 from runtime.engine.comparison import NeedsMetal, NotComputable
@@ -153,7 +154,12 @@ class Failing:
 
 
 @pytest.mark.parametrize(
-    ("message", "error"), [("[metal_kernel] No Metal back-end.", NeedsMetal), ("wrong shapes", NotComputable)]
+    ("message", "error"),
+    [
+        ("[metal_kernel] No Metal back-end.", NeedsMetal),
+        ("[Compile::eval_cpu] Failed to compile function f: error writing to f.s: No space left on device", DiskFull),
+        ("wrong shapes", NotComputable),
+    ],
 )
 def test_a_model_that_cannot_be_computed_is_told_of_at_once(message: str, error: type[Exception]) -> None:
     with engine_of(Failing(message)) as engine:

@@ -56,6 +56,13 @@ def test_a_digest_decides_alone(named: Store) -> None:
     assert find_model(named, f"hello@{digest}")[1] == digest
 
 
+def test_a_name_that_comes_while_it_is_looked_for_is_taken(named: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    items, begun = type(named.tags).items, [True]
+    monkeypatch.setattr(type(named.tags), "items", lambda tags: [] if begun and begun.pop() else items(tags))
+    reference, digest = find_model(named, "hello:int8-1.0")
+    assert (str(reference), digest) == ("hello:int8-1.0", Digest.of_bytes(b"b"))
+
+
 @pytest.mark.parametrize("written", ["several", "nobody", "hello:none", f"hello@sha256:{'0' * 64}"])
 def test_what_is_not_there(named: Store, written: str) -> None:
     with pytest.raises(UnknownReference):
