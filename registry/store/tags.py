@@ -225,8 +225,8 @@ class TagTable:
         if not all(isinstance(entry, dict) for entry in index["manifests"]):
             raise self._damaged("its list of manifests holds something else")
         for entry in index["manifests"]:
-            if not isinstance(entry.get("digest"), str):  # whose blobs would be nobody's
-                raise self._damaged("an entry has no digest")
+            if _name(entry) is not None and not isinstance(entry.get("digest"), str):  # its blobs would be nobody's
+                raise self._damaged(f"the entry of `{_name(entry)}` has no digest")
             size = entry.get("size", 0)
             if not isinstance(size, int) or isinstance(size, bool) or size < 0:
                 raise self._damaged(f"an entry has the size {size!r:.40}")

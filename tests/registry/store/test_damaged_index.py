@@ -88,9 +88,10 @@ def test_deep_nesting_and_no_text(store: Store, name: str, content: bytes) -> No
     assert caught.value.hint is not None
 
 
-def test_an_entry_without_a_digest_is_told_for_its_blobs_would_be_nobodys(store: Store) -> None:
-    (store.home.store / "index.json").write_text(json.dumps({"manifests": [{}]}))
-    with pytest.raises(StoreFailure, match="an entry has no digest") as caught:
+def test_a_name_without_a_digest_is_told_for_its_blobs_would_be_nobodys(store: Store) -> None:
+    entry = {"annotations": {"org.opencontainers.image.ref.name": "a:1"}}
+    (store.home.store / "index.json").write_text(json.dumps({"manifests": [entry]}))
+    with pytest.raises(StoreFailure, match="the entry of `a:1` has no digest") as caught:
         store.tags.items()
     assert "until `gc`" in (caught.value.hint or "")
 
