@@ -131,7 +131,7 @@ def _plain(value: object) -> float | None:
     """A number, also as the environment writes it."""
     try:
         return float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from registry.store.errors import DiskFull, StoreFailure, StoreReadOnly
 
+FREE_SOME_SPACE = "free some space and try again: `mlxbuild rm` and `mlxbuild gc` work on a full disk, too"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP})
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -35,7 +36,7 @@ def _named(error: OSError, path: Path | str) -> StoreFailure:
         return DiskFull(
             f"the disk is full: {reason}",
             where=where,
-            hint="free some space and try again: `mlxbuild rm` and `mlxbuild gc` work on a full disk, too",
+            hint=FREE_SOME_SPACE,
         )
     if error.errno in _READ_ONLY:
         return StoreReadOnly(

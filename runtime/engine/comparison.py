@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.errors import EnvironmentFailure, UserError
+from registry.store.durable import FREE_SOME_SPACE
 from registry.store.errors import DiskFull
 from runtime.engine.layers import Layers, can_merge, extracted, merged, read_padded, shared
 from runtime.engine.trial import CutTooEarly, Trial
@@ -171,7 +172,7 @@ class Comparison:
         if is_lack_of_memory(error):
             return OutOfMemory(f"there is not enough memory to compute: {told}")
         if os.strerror(errno.ENOSPC) in told:  # MLX compiles kernels for a CPU into files, by the system's compiler
-            return DiskFull("the disk is full: MLX cannot compile what it computes with", hint="free some space")
+            return DiskFull("the disk is full: MLX cannot compile what it computes with", hint=FREE_SOME_SPACE)
         if NO_METAL in told:
             return NeedsMetal(
                 f"mlx-lm's code for `{self._trial.model_type}` needs Metal, and this machine has none",

@@ -19,7 +19,7 @@ from runtime.engine.schema_texts import needs_escapes, with_known_texts
 from runtime.engine.schema_unions import without_needless_one_of
 
 LONGEST_SCHEMA = 200_000
-"""In characters: checking and compiling that much takes a second at most, whatever it says."""
+"""In characters: of all schemas of that length that were tried, none takes a second to check and compile."""
 _TOLD = 300
 """So many characters of what is wrong with a schema are told: it may quote all of it."""
 _WHITESPACE = r"(\r?\n[ \t]{0,40})|([ \t]{1,4})"

@@ -7,14 +7,13 @@ from typing import Any
 
 from runtime.engine.schema_parts import is_local, resolved
 
+_MOST_STEPS = 100_000
+"""Of looking at a part: each reference is looked at again until nothing new is found. A quarter of a second."""
+
 
 def has_ending(schema: Mapping[str, Any]) -> bool:
     """Whether some document of the schema is finite. Where it does not know, it says yes."""
     return _Endings(schema).of(schema)
-
-
-_MOST_STEPS = 100_000
-"""Of looking at a part: each reference is looked at again until nothing new is found. A quarter of a second."""
 
 
 class _Endings:

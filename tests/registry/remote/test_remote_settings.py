@@ -69,6 +69,7 @@ def test_the_environment_comes_first(
         ("default_registy: ghcr.io", "default_registry"),
         ("- a", "map"),
         ("a: [", "YAML"),
+        (f"attempts: {'9' * 400}", "attempts"),
         ("default_registry: [x]", "default_registry"),
         ("default_registry: hello", "hello"),
         ("default_registry: 'https://ghcr.io'", "https"),

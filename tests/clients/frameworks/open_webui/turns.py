@@ -57,8 +57,10 @@ def open_webui(url: str, folder: Path) -> Iterator[httpx.Client]:
         process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:
+            until = time.monotonic() + 300
             while not lives(client):
-                assert process.poll() is None, (folder / "log").read_text()
+                if process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError((folder / "log").read_text())
                 time.sleep(0.5)
             account = {"name": "somebody", "email": "somebody@example.com", "password": secrets.token_hex()}
             signed_up = client.post("/api/v1/auths/signup", json=account).raise_for_status().json()
@@ -66,7 +68,10 @@ def open_webui(url: str, folder: Path) -> Iterator[httpx.Client]:
             yield client
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def lives(client: httpx.Client) -> bool:
