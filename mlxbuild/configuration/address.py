@@ -79,4 +79,4 @@ def _from_file(home: Home) -> tuple[str, int | None]:
     if not isinstance(section, dict):
         return DEFAULT_HOST, None
     host, port = section.get("host"), section.get("port")
-    return host if isinstance(host, str) else DEFAULT_HOST, port if isinstance(port, int) else None
+    return host if isinstance(host, str) else DEFAULT_HOST, port if type(port) is int else None  # `true` is none

@@ -6,7 +6,16 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+)
 
 from registry.durations import setting_seconds
 from registry.errors import MlxbuildError
@@ -164,6 +173,14 @@ class ServeForm(BaseModel):
     """After which a new log file begins."""
     log_files: int = Field(5, ge=0, le=1000)
     """Earlier ones that are kept."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python counts `true` as 1, which nobody means who writes it."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError("write a number")
+        return value
 
 
 def told_range(key: str) -> str | None:

@@ -20,6 +20,7 @@ from registry.remote.settings import FILE_NAME, SERVE_KEY, Settings
 from runtime.runner.client import Patience
 from runtime.scheduler.drafts import Drafts
 from runtime.scheduler.limits import Limits
+from runtime.scheduler.setting_places import SettingPlaces
 from runtime.server.security.hosts import is_loopback
 from runtime.server.settings import ServerSettings
 
@@ -37,6 +38,12 @@ class Configuration:
     def asks_for_key(self) -> bool:
         """Whether requests need an API key."""
         return self.form.api_keys == "always" or (self.form.api_keys == "auto" and not is_loopback(self.form.host))
+
+    @property
+    def places(self) -> SettingPlaces:
+        """Where to change each of them."""
+        written = {key: origin for key, origin in self.origins.items() if origin != DEFAULT_ORIGIN}
+        return SettingPlaces({key: origin for key, origin in written.items() if FILE_NAME not in origin})
 
     def server_settings(self) -> ServerSettings:
         """For the server."""
@@ -62,6 +69,7 @@ class Configuration:
             stored_responses=form.stored_responses,
             stored_responses_bytes=form.stored_responses_bytes,
             stored_responses_seconds=form.stored_responses_age,
+            places=self.places,
         )
 
     def limits(self) -> Limits:
@@ -74,6 +82,7 @@ class Configuration:
             keep_alive=form.keep_alive,
             kv_bits=form.kv_bits or None,
             patience=Patience(stall_seconds=form.load_timeout),
+            places=self.places,
         )
 
     def drafts(self) -> Drafts:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from runtime.runner.client import Patience
 from runtime.scheduler.keep_alive import FIVE_MINUTES, KeepAlive
+from runtime.scheduler.setting_places import SettingPlaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,5 @@ class Limits:
     fairness_seconds: float = 5.0
     """How long a model that waits for room lets busy ones go on taking new requests."""
     patience: Patience = field(default_factory=Patience)
+    places: SettingPlaces = field(default_factory=SettingPlaces)
+    """Where these bounds were written."""

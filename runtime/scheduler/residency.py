@@ -185,7 +185,8 @@ class Residency:
         if self.waiting >= self.limits.max_queue:
             raise ServerBusy(
                 "server busy, please try again.  maximum pending requests exceeded",
-                hint=f"try again later, or raise `serve.max_queue` in config.yaml, now {self.limits.max_queue}",
+                hint=f"try again later, or raise `serve.max_queue` {self.limits.places.of('max_queue')}, "
+                f"now {self.limits.max_queue}",
             )
         self._entering += 1
         try:

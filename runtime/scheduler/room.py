@@ -76,7 +76,8 @@ class Room:
                 f"the model needs {format_bytes(claim.need.total_bytes)} of memory, and models may take "
                 f"{format_bytes(self._budget_bytes)}: {claim.need.told}",
                 where=claim.name,
-                hint=f"take a smaller variant, or raise `serve.memory` in config.yaml, now {self._told_budget}",
+                hint=f"take a smaller variant, or raise `serve.memory` {self._limits.places.of('memory')}, "
+                f"now {self._told_budget}",
             )
         self._line.append(claim)
         asyncio.get_running_loop().call_later(self._limits.fairness_seconds, self._wake)
@@ -176,11 +177,13 @@ class Room:
                 self.leave(min(candidates, key=lambda place: place.last_used))
                 continue
             if all(place.pinned for place in staying):
+                places = self._limits.places
                 raise NoRoom(
                     "every place for a model is taken by a pinned one",
                     where=claim.name,
-                    hint="pin fewer models, or raise `serve.max_loaded_models` in config.yaml, now "
-                    f"{self._limits.max_loaded_models}, or `serve.memory`, now {self._told_budget}",
+                    hint=f"pin fewer models, or raise `serve.max_loaded_models` {places.of('max_loaded_models')}, "
+                    f"now {self._limits.max_loaded_models}, or `serve.memory` {places.of('memory')}, "
+                    f"now {self._told_budget}",
                 )
             return
 

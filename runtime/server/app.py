@@ -59,10 +59,10 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.is_stopping = False
     app.ctx.preloading = set()
     app.ctx.running = set()
-    app.ctx.lanes = Lanes(application.settings.max_transfers)
     settings = application.settings
+    app.ctx.lanes = Lanes(settings.max_transfers, settings.places)
     app.ctx.connections = ConnectionLimit(
-        connections_that_fit(settings.max_connections), settings.max_connections_per_address
+        connections_that_fit(settings.max_connections), settings.max_connections_per_address, settings.places
     )
     app.ctx.metrics = Metrics(application, app.ctx.connections)
     app.ctx.observers = [app.ctx.metrics.observe, log_request]

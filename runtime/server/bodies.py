@@ -29,6 +29,7 @@ class SizeLimit:
 
     size_bytes: int
     setting: str
+    place: str
 
     def check(self, size_bytes: int) -> None:
         """Let a body of that size pass.
@@ -39,18 +40,18 @@ class SizeLimit:
         if size_bytes > self.size_bytes:
             raise RequestTooLarge(
                 f"the body has more than {self.size_bytes} bytes",
-                hint=f"raise `serve.{self.setting}` in config.yaml, now {format_bytes(self.size_bytes)}",
+                hint=f"raise `serve.{self.setting}` {self.place}, now {format_bytes(self.size_bytes)}",
             )
 
 
 def body_limit(settings: ServerSettings) -> SizeLimit:
     """Of all bodies but blobs."""
-    return SizeLimit(settings.body_limit_bytes, "body_limit")
+    return SizeLimit(settings.body_limit_bytes, "body_limit", settings.places.of("body_limit"))
 
 
 def blob_limit(settings: ServerSettings) -> SizeLimit:
     """Of a blob."""
-    return SizeLimit(settings.blob_limit_bytes, "blob_limit")
+    return SizeLimit(settings.blob_limit_bytes, "blob_limit", settings.places.of("blob_limit"))
 
 
 async def read_body(request: Request) -> bytes:
@@ -70,7 +71,7 @@ async def read_body(request: Request) -> bytes:
             async for piece in pieces:
                 body += piece
     except TimeoutError:
-        raise _too_slow("the body did not come", settings.body_seconds) from None
+        raise _too_slow("the body did not come", settings) from None
     return bytes(body)
 
 
@@ -113,12 +114,13 @@ async def _next_piece(request: Request, seconds: float | None) -> bytes | None:
             piece: bytes | None = await request.stream.read()  # type: ignore[union-attr]
             return piece
     except TimeoutError:
-        raise _too_slow("nothing more of the body came", seconds) from None
+        raise _too_slow("nothing more of the body came", request.app.ctx.application.settings) from None
 
 
-def _too_slow(what: str, seconds: float | None) -> RequestTooSlow:
+def _too_slow(what: str, settings: ServerSettings) -> RequestTooSlow:
+    seconds, place = settings.body_seconds, settings.places.of("body_seconds")
     return RequestTooSlow(
-        f"{what} within {seconds:g} seconds", hint=f"raise `serve.body_seconds` in config.yaml, now {seconds:g}"
+        f"{what} within {seconds:g} seconds", hint=f"raise `serve.body_seconds` {place}, now {seconds:g}"
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from runtime.scheduler.setting_places import SettingPlaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +53,5 @@ class ServerSettings:
     """Of all of them together, as JSON."""
     stored_responses_seconds: float = 86_400.0
     """How long one is kept after it was last asked for."""
+    places: SettingPlaces = field(default_factory=SettingPlaces)
+    """Where all of this was written."""

@@ -11,6 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from registry import cancellation
 from runtime.scheduler.errors import ServerBusy
+from runtime.scheduler.setting_places import SettingPlaces
 
 _SAMPLE_SECONDS = 0.1
 _POLL_SECONDS = 0.02
@@ -25,8 +26,9 @@ class Abandoned(Exception):
 class Lanes:
     """How many pieces of long work a server does at once. Beside asyncio's own threads, which loads need."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, places: SettingPlaces | None = None) -> None:
         self.count = count
+        self._places = places or SettingPlaces()
         self._running: set[threading.Thread] = set()
 
     def begin(self, run: Callable[[], None]) -> None:
@@ -39,7 +41,8 @@ class Lanes:
         if len(self._running) >= self.count:
             raise ServerBusy(
                 f"the server is busy with {self.count} pulls, pushes and builds",
-                hint=f"try again later, or raise `serve.max_transfers` in config.yaml, now {self.count}",
+                hint=f"try again later, or raise `serve.max_transfers` {self._places.of('max_transfers')}, "
+                f"now {self.count}",
             )
         # Not an executor: its threads are waited for at the end of the process, whatever they are at.
         thread = threading.Thread(target=run, name="work", daemon=True)

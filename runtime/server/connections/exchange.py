@@ -58,14 +58,15 @@ class Exchange(Http):
         Raises:
             RequestTooSlow, HeaderTooLarge, MlxbuildError: there is no sound one.
         """
-        seconds = self.protocol.settings.header_seconds
+        settings = self.protocol.settings
+        seconds = settings.header_seconds
         try:
             async with asyncio.timeout_at(self.protocol.head_deadline()):
                 data = await self._receive_head()
         except TimeoutError:
             raise RequestTooSlow(
                 f"the header did not come within {seconds:g} seconds",
-                hint=f"raise `serve.header_seconds` in config.yaml, now {seconds:g}",
+                hint=f"raise `serve.header_seconds` {settings.places.of('header_seconds')}, now {seconds:g}",
             ) from None
         try:
             self._begin(read_head(data), data)
@@ -179,7 +180,7 @@ class Exchange(Http):
             least = settings.body_bytes_per_second
             raise RequestTooSlow(
                 f"the body comes more slowly than {least} bytes a second",
-                hint=f"lower `serve.body_rate` in config.yaml, now {least}; 0 is without bound",
+                hint=f"lower `serve.body_rate` {settings.places.of('body_rate')}, now {least}; 0 is without bound",
             ) from None
         finally:
             self._waited_seconds += loop.time() - begun

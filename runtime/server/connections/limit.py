@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from runtime.scheduler.setting_places import SettingPlaces
 from runtime.server.failures import TooManyConnections
 from runtime.server.logger import log
 
@@ -45,9 +46,10 @@ class ConnectionLimit:
     connection is being answered is the new one refused.
     """
 
-    def __init__(self, most: int, most_per_address: int | None = None) -> None:
+    def __init__(self, most: int, most_per_address: int | None = None, places: SettingPlaces | None = None) -> None:
         """`most_per_address` holds for all addresses but loopback."""
-        self._all = _Group(most, _refusal)
+        self._places = places or SettingPlaces()
+        self._all = _Group(most, self._refusal)
         self._most_per_address = most_per_address
         self._groups: dict[str, _Group] = {}
         self._addresses: dict[Dispensable, str] = {}
@@ -117,7 +119,7 @@ class ConnectionLimit:
         address = self._addresses.get(connection, "")
         if not address or self._most_per_address is None:
             return [self._all]
-        return [self._groups.setdefault(address, _Group(self._most_per_address, _refusal_of_address)), self._all]
+        return [self._groups.setdefault(address, _Group(self._most_per_address, self._refusal_of_address)), self._all]
 
     def _drop_address(self, connection: Dispensable) -> None:
         address = self._addresses.pop(connection)
@@ -130,20 +132,19 @@ class ConnectionLimit:
             self._said = now
             log.warning("too-many-connections", open=self.count, most=self.most, refused=self.refused)
 
+    def _refusal(self, most: int) -> TooManyConnections:
+        return TooManyConnections(
+            f"the server has {most} connections, and takes no more; try again later",
+            hint=f"raise `serve.max_connections` {self._places.of('max_connections')}, or how many file descriptors "
+            f"the process may have: they make {most} now",
+        )
 
-def _refusal(most: int) -> TooManyConnections:
-    return TooManyConnections(
-        f"the server has {most} connections, and takes no more; try again later",
-        hint="raise `serve.max_connections` in config.yaml, or how many file descriptors the process may have: "
-        f"they make {most} now",
-    )
-
-
-def _refusal_of_address(most: int) -> TooManyConnections:
-    return TooManyConnections(
-        f"the server has {most} connections with your address, and takes no more; try again later",
-        hint=f"raise `serve.max_connections_per_address` in config.yaml, now {most}",
-    )
+    def _refusal_of_address(self, most: int) -> TooManyConnections:
+        place = self._places.of("max_connections_per_address")
+        return TooManyConnections(
+            f"the server has {most} connections with your address, and takes no more; try again later",
+            hint=f"raise `serve.max_connections_per_address` {place}, now {most}",
+        )
 
 
 def _is_loopback(address: str) -> bool:

@@ -24,6 +24,7 @@ class AccessCheck:
 
     def __init__(self, application: Application) -> None:
         settings = application.settings
+        self._places = settings.places
         self._checks_host = is_loopback(settings.host)
         self._hosts = HostNames(settings.hosts)
         self._origins = Origins(settings.origins, self._hosts)
@@ -41,12 +42,13 @@ class AccessCheck:
         """
         if self._checks_host and not self._hosts.are_told_by(request.headers.get("host", "")):
             raise Forbidden(
-                "the Host header names another machine", hint="add the name to `serve.hosts` in config.yaml"
+                "the Host header names another machine",
+                hint=f"add the name to `serve.hosts` {self._places.of('hosts')}",
             )
         if not all(self._admits(origin, request) for origin in request.headers.getall("origin", [])):
             raise Forbidden(
                 "the website is not allowed to use this server",
-                hint="add its origin to `serve.origins` in config.yaml, or to OLLAMA_ORIGINS",
+                hint=f"add its origin to `serve.origins` {self._places.of('origins')}",
             )
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             return empty(204)
@@ -55,7 +57,8 @@ class AccessCheck:
             request.ctx.retry_after = math.ceil(seconds)
             raise RateLimited(
                 f"too many requests; try again in {math.ceil(seconds)} seconds",
-                hint=f"or raise `serve.requests_per_minute` in config.yaml, now {self._rate.per_minute}",
+                hint=f"or raise `serve.requests_per_minute` {self._places.of('requests_per_minute')}, "
+                f"now {self._rate.per_minute}",
             )
         return None
 

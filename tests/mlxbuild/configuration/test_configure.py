@@ -44,6 +44,19 @@ def test_options_before_ours_before_ollamas_before_the_file(home: Home) -> None:
     assert (form.grace_seconds, origins["grace_seconds"]) == (2.0, f"{home.root / 'config.yaml'}:5")
 
 
+def test_where_to_change_a_bound(home: Home) -> None:
+    write(home, "serve:\n  max_queue: 1\n  max_transfers: 1\n")
+    configuration = configure(home, {"OLLAMA_MAX_QUEUE": "2", "OLLAMA_HOST": ":2"}, {"port": 3})
+    places = configuration.limits().places
+    assert [places.of(key) for key in ("max_queue", "host", "port")] == [
+        "in OLLAMA_MAX_QUEUE",
+        "in OLLAMA_HOST",
+        "in --port",
+    ]
+    assert {places.of(key) for key in ("max_transfers", "memory")} == {"in config.yaml"}
+    assert configuration.server_settings().places == places
+
+
 @pytest.mark.parametrize(
     ("written", "told", "hint"),
     [
@@ -205,6 +218,10 @@ def test_durations_are_written_in_both_ways_everywhere(home: Home, written: str,
         "serve: {port: 2026-13-45}",
         "serve: " + "[" * 3000,
         "serve: {load_timeout: .nan}",
+        *(
+            f"serve: {{{key}: true}}"
+            for key in ("port", "max_queue", "memory", "header_seconds", "keep_alive", "kv_bits")
+        ),
     ],
 )
 def test_what_no_number_can_be_is_refused(home: Home, written: str) -> None:
@@ -232,6 +249,7 @@ def test_the_section_leaves_registries_alone(home: Home) -> None:
         ("", {"OLLAMA_HOST": "box.local:6", "MLXBUILD_HOST": "[::]:7"}, ("::1", 7)),
         ("", {"MLXBUILD_PORT": "8"}, ("127.0.0.1", 8)),
         ("serve: []", {"OLLAMA_HOST": "https://box.local"}, ("box.local", 443)),
+        ("serve: {port: true}", {}, ("127.0.0.1", 11434)),
     ],
 )
 def test_where_clients_look(home: Home, text: str, environment: dict[str, str], address: tuple[str, int]) -> None:

@@ -19,6 +19,7 @@ from runtime.scheduler.errors import ModelTooLarge, NoRoom, ServerBusy
 from runtime.scheduler.keep_alive import FOREVER, KeepAlive
 from runtime.scheduler.limits import Limits
 from runtime.scheduler.residency import Residency
+from runtime.scheduler.setting_places import SettingPlaces
 from tests.runtime.scheduler.models import FULL, INT4, INT8, answer, digest_of, names, residency, tag
 
 
@@ -206,24 +207,29 @@ def test_nothing_is_loaded_that_is_not_admitted(hello_store: Store) -> None:
 
 def test_what_is_above_the_memory_budget_is_a_clear_error(hello_store: Store) -> None:
     async def scenario() -> None:
-        async with residency(hello_store, Limits(memory_bytes=10_000_000)) as models:
-            with pytest.raises(ModelTooLarge, match=r"take 10 MB: weights as stored .*, process 134 MB$"):
+        places = SettingPlaces({"memory": "MLXBUILD_MEMORY"})
+        async with residency(hello_store, Limits(memory_bytes=10_000_000, places=places)) as models:
+            with pytest.raises(ModelTooLarge, match=r"take 10 MB: weights as stored .*, process 134 MB$") as told:
                 async with models.lease(INT4):
                     pytest.fail("there is no room")
+            assert "raise `serve.memory` in MLXBUILD_MEMORY, now 10 MB" in str(told.value.hint)
 
     asyncio.run(scenario())
 
 
 def test_a_pinned_model_stays(hello_store: Store) -> None:
     async def scenario() -> None:
-        async with residency(hello_store, Limits(max_loaded_models=1, fairness_seconds=0)) as models:
+        places = SettingPlaces({"memory": "MLXBUILD_MEMORY"})
+        async with residency(hello_store, Limits(max_loaded_models=1, fairness_seconds=0, places=places)) as models:
             await models.pin(INT4)
             async with models.lease(INT4, keep_alive=KeepAlive(0)):
                 pass
             with pytest.raises(NoRoom) as told:
                 async with models.lease(INT8):
                     pytest.fail("there is no room")
-            assert "`serve.max_loaded_models` in config.yaml, now 1, or `serve.memory`, now 0" in str(told.value.hint)
+            assert "`serve.max_loaded_models` in config.yaml, now 1, or `serve.memory` in MLXBUILD_MEMORY" in str(
+                told.value.hint
+            )
             (resident,) = models.resident()
             assert resident.expires_at is None
             os.kill(resident.runner.process_id, signal.SIGKILL)

@@ -19,6 +19,7 @@ from sanic.response import json as json_response
 from registry.home import Home
 from registry.store.layout import Store
 from registry.store.tags import UnknownReference
+from runtime.scheduler.setting_places import SettingPlaces
 from runtime.server.api import Api, declare, json_line
 from runtime.server.app import create_app
 from runtime.server.application import Application
@@ -87,7 +88,9 @@ async def _wait() -> None:
 def application(tmp_path_factory: pytest.TempPathFactory) -> Application:
     """One that no model is asked of."""
     home = Home(tmp_path_factory.mktemp("home"))
-    settings = ServerSettings(body_limit_bytes=1000, body_seconds=0.5)
+    settings = ServerSettings(
+        body_limit_bytes=1000, body_seconds=0.5, places=SettingPlaces({"body_seconds": "VARIABLE"})
+    )
     return Application(home, Store.open(home), settings, None, None, "0.1.0")  # type: ignore[arg-type]
 
 
@@ -166,7 +169,7 @@ def test_half_sent_bodies_time_out(server: RunningServer, head: bytes) -> None:
         connection.sendall(b"POST /echo HTTP/1.1\r\nhost: localhost\r\n" + head)
         told = until_closed(connection)
     assert told.startswith(b"HTTP/1.1 408 ")
-    assert b"raise `serve.body_seconds` in config.yaml, now 0.5" in told
+    assert b"raise `serve.body_seconds` in VARIABLE, now 0.5" in told
 
 
 def test_ids_travel(client: httpx.Client) -> None:

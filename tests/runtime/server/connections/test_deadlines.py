@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from runtime.scheduler.setting_places import SettingPlaces
 from tests.runtime.server.connections.conftest import Start
 from tests.runtime.server.connections.wire import answers, ask, connect, until_closed
 from tests.runtime.server.running import RunningServer, soon
@@ -19,7 +20,9 @@ VERSION = b"GET /api/version HTTP/1.1\r\nhost: localhost\r\n\r\n"
 @pytest.fixture(scope="module")
 def hasty(start: Start) -> RunningServer:
     """A server that waits for nobody."""
-    return start(header_seconds=0.4, idle_seconds=0.4, body_bytes_per_second=10_000, body_grace_seconds=0.4)
+    places = SettingPlaces({"header_seconds": "VARIABLE", "body_rate": "VARIABLE"})
+    bounds = {"header_seconds": 0.4, "idle_seconds": 0.4, "body_bytes_per_second": 10_000, "body_grace_seconds": 0.4}
+    return start(**bounds, places=places)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def test_a_head_byte_by_byte(hasty: RunningServer) -> None:
     assert (answer.status, answer.headers["connection"]) == (408, "close")
     error = json.loads(answer.body)["error"]
     assert error["code"] == "request-too-slow"
-    assert "`serve.header_seconds` in config.yaml, now 0.4" in error["message"]
+    assert "`serve.header_seconds` in VARIABLE, now 0.4" in error["message"]
 
 
 def test_empty_lines_are_no_head(hasty: RunningServer) -> None:
@@ -88,7 +91,7 @@ def test_a_body_byte_by_byte(hasty: RunningServer, framing: bytes) -> None:
     assert (answer.status, answer.headers["connection"]) == (408, "close")
     error = json.loads(answer.body)
     assert "more slowly than 10000 bytes a second" in error["error"]
-    assert "`serve.body_rate` in config.yaml, now 10000" in error["hint"]
+    assert "`serve.body_rate` in VARIABLE, now 10000" in error["hint"]
 
 
 def test_a_body_that_comes_fast_enough_may_take_longer(hasty: RunningServer) -> None:
