@@ -59,6 +59,7 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.is_stopping = False
     app.ctx.preloading = set()
     app.ctx.running = set()
+    app.ctx.lingering = set()
     settings = application.settings
     app.ctx.lanes = Lanes(settings.max_transfers, settings.places)
     app.ctx.connections = ConnectionLimit(

@@ -46,7 +46,7 @@ async def _end(app: Sanic[Any, Any], server: AsyncioServer, grace_seconds: float
         task.cancel()
     await _closed(server, LAST_WORDS_SECONDS)
     await app.ctx.lanes.ended(LAST_WORDS_SECONDS)
-    for connection in tuple(server.connections):
+    for connection in (*server.connections, *app.ctx.lingering):
         connection.abort()
     await asyncio.sleep(0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from sanic.compat import Header
@@ -14,6 +15,7 @@ from sanic.http import Http, Stage
 
 from registry.errors import MlxbuildError
 from runtime.server.connections.head import RequestHead, read_head, told_request_line
+from runtime.server.connections.lingering import LINGERING_SECONDS
 from runtime.server.failures import HeaderTooLarge, MalformedRequest, RequestTooSlow
 
 if TYPE_CHECKING:
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 MOST_HEAD_BYTES = 16_384
 """Of a request line and all header fields together."""
-_DRAIN_SECONDS = 5.0
-"""How long the rest of a refused body is read, so that a client that is still sending gets to know why."""
+_ENDING_BODIES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
+"""Statuses that refuse the rest of a body: where the next request would begin is not known."""
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,15}")
 
@@ -188,7 +190,7 @@ class Exchange(Http):
     async def _receive_unread(self) -> None:
         """The rest of a body that nobody wants; Sanic closes the connection at a `BadRequest`."""
         loop = self.protocol.loop
-        self._drains_until = self._drains_until or loop.time() + _DRAIN_SECONDS
+        self._drains_until = self._drains_until or loop.time() + LINGERING_SECONDS
         try:
             async with asyncio.timeout_at(self._drains_until):
                 await self.protocol.receive_more()  # type: ignore[no-untyped-call]
@@ -201,8 +203,8 @@ class Exchange(Http):
         if not data and (body := getattr(response, "body", None)):
             data, end_stream = body, True
         self.response_size = len(data)
-        if self.expecting_continue:  # nobody read the body, so the client is not told to send it
-            self.expecting_continue = self.keep_alive = False
+        if self.expecting_continue or (self.request_body and response.status in _ENDING_BODIES):
+            self.expecting_continue = self.keep_alive = False  # it may never send the (rest of the) body
             self.request_body = None
         if not has_message_body(response.status):  # type: ignore[no-untyped-call]
             data, end_stream = b"", True

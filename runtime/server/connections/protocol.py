@@ -12,6 +12,7 @@ from runtime.scheduler.errors import ServerStopping
 from runtime.server.api import as_json
 from runtime.server.connections.exchange import Exchange
 from runtime.server.connections.limit import ConnectionLimit
+from runtime.server.connections.lingering import LingeringClose
 from runtime.server.failures import TooManyConnections, failure_of
 from runtime.server.native.manners import error_body
 from runtime.server.operations.observation import ObservedProtocol
@@ -45,15 +46,15 @@ class BoundedProtocol(ObservedProtocol):
         try:
             self._limit.admit(self, peer[0] if isinstance(peer, tuple) else "")
         except TooManyConnections as error:
-            transport.set_protocol(asyncio.Protocol())
             transport.write(_refusal(error))
-            transport.close()
+            LingeringClose(transport, self.app.ctx.lingering)
         else:
             super().connection_made(transport)  # type: ignore[no-untyped-call]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed, by whichever side."""
         self._limit.forget(self)
+        self._look_no_more()
         super().connection_lost(exc)  # type: ignore[no-untyped-call]
 
     def head_deadline(self) -> float:
@@ -71,23 +72,32 @@ class BoundedProtocol(ObservedProtocol):
         if not self._has_asked:
             self._has_asked = True
             self.keep_alive_timeout = self.settings.idle_seconds
-            if (looking := self._callback_check_timeouts) is not None:
-                looking.cancel()
+            self._look_no_more()
             self.check_timeouts()  # type: ignore[no-untyped-call]
 
     def let_go(self, why: TooManyConnections) -> None:
         """End a connection of which no request is being answered, for another one.
 
-        Told is that where a head has begun to come; between two requests nobody would know what it answers.
+        Told is that to a new one, and where a head has begun to come; between two requests nobody would know what it
+        answers.
         """
-        if self.transport is None:
+        if self.transport is None or self.transport.is_closing():
             return
-        if self.http is not None and self.http.stage is Stage.REQUEST:
+        if not self._has_asked or (self.http is not None and self.http.stage is Stage.REQUEST):
             self.transport.write(_refusal(why))
         if self.transport.get_write_buffer_size():  # nobody reads
             self.transport.abort()
         else:
-            self.transport.close()
+            self.close()
+
+    def close(self, timeout: float | None = None) -> None:
+        """End it, so that its client can read the last answer even while it is sending."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            super().close(timeout)
+        elif self.conn_info is not None and not self.conn_info.lost:
+            LingeringClose(transport, self.app.ctx.lingering)
+            self.connection_lost(None)
 
     def close_if_idle(self) -> bool:
         """End it, if no request is being answered; the server's end asks for that again and again."""
@@ -105,6 +115,10 @@ class BoundedProtocol(ObservedProtocol):
             await self.app.handle_exception(request, error, run_middleware=False)
         finally:
             self.tell(request, seconds, is_gone=False)
+
+    def _look_no_more(self) -> None:
+        if (looking := self._callback_check_timeouts) is not None:
+            looking.cancel()
 
     @property
     def _limit(self) -> ConnectionLimit:

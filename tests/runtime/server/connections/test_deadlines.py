@@ -31,6 +31,12 @@ def patient(start: Start) -> RunningServer:
     return start(header_seconds=60, idle_seconds=0.3)
 
 
+@pytest.fixture(scope="module")
+def impatient(start: Start) -> RunningServer:
+    """A server with little time and place for bodies."""
+    return start(body_seconds=0.2, body_limit_bytes=1000)
+
+
 def drip(connection: socket.socket, piece: bytes) -> bytes:
     """Send a byte of it again and again until the connection is closed; what came back."""
     for _ in range(600):
@@ -105,11 +111,43 @@ def test_a_body_that_comes_fast_enough_may_take_longer(hasty: RunningServer) -> 
     assert "missing" in json.loads(answer.body)["error"]
 
 
-def test_a_body_that_nobody_wants(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.server.connections.exchange._DRAIN_SECONDS", 0.3)
+@pytest.mark.parametrize(
+    ("path", "framing", "sent", "status"),
+    [
+        (b"/api/show", b"content-length: 20000", b"", 413),
+        (b"/api/show", b"transfer-encoding: chunked", b"1000\r\n" + b"x" * 0x1000 + b"\r\n", 413),
+        (b"/api/show", b"content-length: 20", b"{", 408),
+        (b"/api/blobs/sha256:" + b"0" * 64, b"content-length: 20", b"{", 408),
+    ],
+)
+def test_what_follows_a_refused_body_is_no_part_of_it(
+    impatient: RunningServer, path: bytes, framing: bytes, sent: bytes, status: int
+) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(HEAD.replace(b"/api/show", path) + framing + b"\r\n\r\n" + sent)
+        [answer] = answers(until_closed(connection))
+    assert (answer.status, answer.headers["connection"]) == (status, "close")
+
+
+def test_the_answer_can_be_read_after_all_of_a_refused_body_is_sent(impatient: RunningServer) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(HEAD + b"content-length: 20000000\r\n\r\n" + b"x" * 20_000_000)
+        assert [answer.status for answer in answers(until_closed(connection))] == [413]
+
+
+def test_the_answer_can_be_read_after_all_of_a_refused_head_is_sent(impatient: RunningServer) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nx: " + b"y" * 3_000_000)
+        assert [answer.status for answer in answers(until_closed(connection))] == [431]
+
+
+@pytest.mark.parametrize(("path", "status"), [(b"/api/show", 413), (b"/nowhere", 404)])
+def test_a_body_that_nobody_wants(start: Start, monkeypatch: pytest.MonkeyPatch, path: bytes, status: int) -> None:
+    for module in ("exchange", "lingering"):
+        monkeypatch.setattr(f"runtime.server.connections.{module}.LINGERING_SECONDS", 0.2)
     server = start(body_limit_bytes=1000)
     with connect(server) as connection:
-        connection.sendall(HEAD + b"content-length: 1000000000000\r\n\r\n")
+        connection.sendall(HEAD.replace(b"/api/show", path) + b"content-length: 1000000000000\r\n\r\n")
         read = bytearray()
         for _ in range(1000):
             try:
@@ -124,7 +162,7 @@ def test_a_body_that_nobody_wants(start: Start, monkeypatch: pytest.MonkeyPatch)
                 break
         else:
             raise AssertionError("the server reads for ever")
-    assert [answer.status for answer in answers(bytes(read))] == [413]
+    assert [answer.status for answer in answers(bytes(read))] == [status]
 
 
 def test_the_refused_are_told_of(hasty: RunningServer) -> None:

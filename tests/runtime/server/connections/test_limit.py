@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
-import time
+import threading
 from contextlib import ExitStack
 
 import pytest
@@ -89,7 +89,6 @@ def test_a_slow_head_makes_way(start: Start) -> None:
         slow = [stack.enter_context(connect(server)) for _ in range(4)]
         for each in slow:
             each.sendall(b"GET /v1/models HTTP/1.1\r\nx: ")
-        time.sleep(0.3)  # until it has read that; one that has not said anything yet is not told anything either
         assert [answer.status for answer in ask(server, VERSION)] == [200]
         [told] = answers(until_closed(slow[0]))
         error = json.loads(told.body)
@@ -114,6 +113,20 @@ def test_where_all_are_answered_the_next_one_is_told_so(start: Start) -> None:
             each.sendall(b"{}")
             assert answers(until_closed(each))[0].status == 400
     soon(lambda: ask(server, VERSION)[0].status == 200)
+
+
+def test_a_burst_is_told_so_each(start: Start) -> None:
+    """Those that make way for others before they are looked at have sent their requests already."""
+    server = start(max_connections=2)
+    all_sent = threading.Event()
+    server.loop.call_soon_threadsafe(all_sent.wait)
+    with ExitStack() as stack:
+        burst = [stack.enter_context(connect(server)) for _ in range(8)]
+        for each in burst:
+            each.sendall(VERSION)
+        all_sent.set()
+        statuses = [answer.status for each in burst for answer in answers(until_closed(each))]
+    assert sorted(statuses) == [200, 200, *[503] * 6]
 
 
 def test_there_are_never_more_than_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
