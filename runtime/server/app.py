@@ -62,8 +62,9 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.lingering = set()
     settings = application.settings
     app.ctx.lanes = Lanes(settings.max_transfers, settings.places)
+    most = settings.max_connections
     app.ctx.connections = ConnectionLimit(
-        connections_that_fit(settings.max_connections), settings.max_connections_per_address, settings.places
+        most, settings.max_connections_per_address, settings.places, fitting=connections_that_fit(most)
     )
     app.ctx.metrics = Metrics(application, app.ctx.connections)
     app.ctx.observers = [app.ctx.metrics.observe, log_request]

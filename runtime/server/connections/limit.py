@@ -46,10 +46,20 @@ class ConnectionLimit:
     connection is being answered is the new one refused.
     """
 
-    def __init__(self, most: int, most_per_address: int | None = None, places: SettingPlaces | None = None) -> None:
-        """`most_per_address` holds for all addresses but loopback."""
+    def __init__(
+        self,
+        most: int,
+        most_per_address: int | None = None,
+        places: SettingPlaces | None = None,
+        *,
+        fitting: int | None = None,
+    ) -> None:
+        """`most_per_address` holds for all addresses but loopback; `fitting` is how many there are descriptors for."""
         self._places = places or SettingPlaces()
-        self._all = _Group(most, self._refusal)
+        if fitting is None or fitting >= most:
+            self._all = _Group(most, self._refusal)
+        else:
+            self._all = _Group(fitting, self._refusal_of_descriptors)
         self._most_per_address = most_per_address
         self._groups: dict[str, _Group] = {}
         self._addresses: dict[Dispensable, str] = {}
@@ -135,8 +145,13 @@ class ConnectionLimit:
     def _refusal(self, most: int) -> TooManyConnections:
         return TooManyConnections(
             f"the server has {most} connections, and takes no more; try again later",
-            hint=f"raise `serve.max_connections` {self._places.of('max_connections')}, or how many file descriptors "
-            f"the process may have: they make {most} now",
+            hint=f"raise `serve.max_connections` {self._places.of('max_connections')}, now {most}",
+        )
+
+    def _refusal_of_descriptors(self, most: int) -> TooManyConnections:
+        return TooManyConnections(
+            f"the server has {most} connections, and takes no more; try again later",
+            hint=f"raise how many file descriptors the process may have (`ulimit -n`): they do for {most} connections",
         )
 
     def _refusal_of_address(self, most: int) -> TooManyConnections:

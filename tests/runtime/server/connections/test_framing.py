@@ -107,6 +107,7 @@ def test_what_is_refused(server: RunningServer, sent: bytes, status: int, code: 
         b"GET http://localhost:80/api/version HTTP/1.1\r\n" + LOCALHOST + b"\r\n",
         b"GET http://localhost/api/version?x HTTP/1.1\r\nhost: evil.com\r\n" + LAST + b"\r\n",
         b"GET /api/version HTTP/1.0\r\n\r\n",
+        b"GET /api/version HTTP/1.1\r\nhost:\r\n" + LAST + b"\r\n",
         b"GET /api/version HTTP/1.1\r\n" + LOCALHOST + b"upgrade: h2c\r\n\r\n",
         b"GET /api/version HTTP/1.1\r\n" + LOCALHOST + b"upgrade: websocket\r\n\r\n",
         b"GET /api/%76ersion HTTP/1.1\r\n".replace(b"%76", b"v") + LOCALHOST + b"\r\n",

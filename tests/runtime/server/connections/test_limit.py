@@ -83,6 +83,21 @@ def test_an_address_has_a_bound_of_its_own_and_loopback_has_none() -> None:
     assert limit.count == 0
 
 
+@pytest.mark.parametrize(
+    ("most", "fitting", "named", "unnamed"), [(1, 9, "max_connections", "ulimit"), (9, 1, "ulimit", "max_connections")]
+)
+def test_what_bounds_them_is_what_can_be_raised(most: int, fitting: int, named: str, unnamed: str) -> None:
+    limit = ConnectionLimit(most, fitting=fitting)
+    first = Connection()
+    limit.admit(first, "127.0.0.1")
+    limit.answering(first)
+    with pytest.raises(TooManyConnections) as refused:
+        limit.admit(Connection(), "127.0.0.1")
+    assert refused.value.hint is not None
+    assert named in refused.value.hint
+    assert unnamed not in refused.value.hint
+
+
 def test_a_slow_head_makes_way(start: Start) -> None:
     server = start(max_connections=4)
     with ExitStack() as stack:
