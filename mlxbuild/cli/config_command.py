@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
-from mlxbuild.cli.workspace import tell
+from mlxbuild.cli.workspace import open_store, tell
 from registry.home import Home
 
 app = typer.Typer(
@@ -55,7 +55,8 @@ def add_key(name: Annotated[str, typer.Argument(help="Whose key it is; names are
     """Make an API key and print it, once: only its hash is kept."""
     from runtime.server.security.api_keys import KeyRing
 
-    say(KeyRing(Home.from_environment()).add(name))
+    with open_store() as store:
+        say(KeyRing(store.home).add(name))
     tell("keep it: it cannot be shown again")
 
 
@@ -64,7 +65,8 @@ def keys(as_json: Json = False) -> None:
     """List the API keys by name."""
     from runtime.server.security.api_keys import KeyRing
 
-    known = KeyRing(Home.from_environment()).keys()
+    with open_store() as store:
+        known = KeyRing(store.home).keys()
     if as_json:
         say_json([{"name": key.name, "created_at": key.created_at} for key in known])
     elif known:
@@ -78,5 +80,6 @@ def remove_key(name: Annotated[str, typer.Argument(help="Whose key goes.")]) -> 
     """Forget an API key; a running server refuses it from then on."""
     from runtime.server.security.api_keys import KeyRing
 
-    KeyRing(Home.from_environment()).remove(name)
+    with open_store() as store:
+        KeyRing(store.home).remove(name)
     say(f"removed {name}")

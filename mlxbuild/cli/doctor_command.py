@@ -18,6 +18,8 @@ from mlxbuild.cli.version_command import installed
 from registry.errors import MlxbuildError
 from registry.home import Home
 from registry.quantities import format_bytes
+from registry.remote.settings import FILE_NAME
+from registry.store.durable import disk_errors
 from registry.store.layout import Store
 from runtime.model.blas import matrix_library, prefer_openblas
 
@@ -84,6 +86,7 @@ def _home() -> Iterator[Finding]:
     yield _try(
         "home", lambda: _writable(home), "choose another with MLXBUILD_HOME, or mend its permissions", str(home.root)
     )
+    yield _try("settings", lambda: _readable_settings(home), "see the message", str(home.root / FILE_NAME))
     yield _try("store", lambda: f"{len(Store.open(home).tags.items())} names", "see the message", str(home.store))
     folder = next(parent for parent in (home.root, *home.root.parents) if parent.exists())
     free = shutil.disk_usage(folder).free
@@ -91,17 +94,26 @@ def _home() -> Iterator[Finding]:
 
 
 def _writable(home: Home) -> str:
-    for folder in (home.root, home.cache, home.logs):
-        folder.mkdir(parents=True, exist_ok=True)
+    for folder in (home.root, home.cache, home.logs, home.models):
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home.root):
         return f"{home.root} can be written to"
+
+
+def _readable_settings(home: Home) -> str:
+    from mlxbuild.configuration.resolve import DEFAULT_ORIGIN, configure
+
+    origins = configure(home, os.environ).origins.values()
+    return f"{sum(origin != DEFAULT_ORIGIN for origin in origins)} of the server's are set"
 
 
 def _try(what: str, examine: Callable[[], str], hint: str, place: str) -> Finding:
     try:
         return Finding(what, True, examine())
     except MlxbuildError as error:
-        return Finding(what, False, error.message, error.hint)
+        detail = error.message if error.where is None else f"{error.message} ({error.where})"
+        return Finding(what, False, detail, error.hint)
     except OSError as error:
         return Finding(what, False, f"{error.filename or place}: {error.strerror}", hint)
 

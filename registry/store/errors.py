@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from registry.digest import Digest
 from registry.errors import EnvironmentFailure, TrustError
 
@@ -10,6 +12,15 @@ class StoreFailure(EnvironmentFailure):
     """The disk below the store refused an operation."""
 
     code = "store-failure"
+
+    @classmethod
+    def gone(cls, folder: Path) -> StoreFailure:
+        """A folder of the store was moved or deleted while it is in use."""
+        return StoreFailure(
+            "the store is not where it was",
+            where=str(folder),
+            hint="put the folder back; building or pulling something makes a new store",
+        )
 
 
 class DiskFull(StoreFailure):

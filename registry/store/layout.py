@@ -104,6 +104,15 @@ class Store:
         content = json.dumps({"imageLayoutVersion": LAYOUT_VERSION}, separators=(",", ":")).encode()
         replace_file(marker, content, temporary_folder=self._temporary)
 
+    def require_blobs(self) -> None:
+        """Make sure, in a store that is in use, that its folder of blobs is there still.
+
+        Raises:
+            StoreFailure: it is not.
+        """
+        if not self._blobs.is_dir():
+            raise StoreFailure.gone(self._blobs)
+
     def has(self, digest: Digest) -> bool:
         """Whether a blob of that name lies in the store; its bytes are not looked at."""
         return os.path.exists(self._location(digest))  # noqa: PTH110  # a quarter of the cost of Path.exists

@@ -119,7 +119,7 @@ class TagTable:
         """Every tag, by name.
 
         Raises:
-            StoreFailure: index.json cannot be read.
+            StoreFailure: index.json cannot be read, or the store is gone.
         """
         try:
             found = self._path.stat()
@@ -215,6 +215,8 @@ class TagTable:
         try:
             index = json.loads(self._path.read_bytes())
         except FileNotFoundError:
+            if not self._store.is_dir():
+                raise StoreFailure.gone(self._store) from None
             return _empty()
         except OSError as error:
             raise self._damaged(error.strerror or str(error)) from error

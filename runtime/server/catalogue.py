@@ -93,13 +93,16 @@ def list_models(store: Store) -> list[tuple[str, ListedModel]]:
     """Every name with its model, those that came last first. What cannot be read is left out, and logged.
 
     Raises:
-        StoreFailure: the tags cannot be read.
+        StoreFailure: the tags cannot be read, or there is no folder of blobs for them.
     """
     return sorted(_readable(store), key=lambda item: (-item[1].modified.timestamp(), item[0]))
 
 
 def _readable(store: Store) -> Iterator[tuple[str, ListedModel]]:
-    for name, descriptor in store.tags.items():
+    tags = store.tags.items()
+    if tags:
+        store.require_blobs()
+    for name, descriptor in tags:
         try:
             yield name, describe(store, descriptor.digest)
         except MlxbuildError as error:

@@ -23,6 +23,9 @@ COMMANDS = {
     "rm": ["rm", "hello"],
     "gc": ["gc"],
     "doctor": ["doctor"],
+    "add-key": ["config", "add-key", "me"],
+    "keys": ["config", "keys"],
+    "remove-key": ["config", "remove-key", "me"],
 }
 
 
@@ -58,6 +61,14 @@ def _cache_of_file(home: Home) -> None:
     home.cache.write_text("mine")
 
 
+def _models_of_file(home: Home) -> None:
+    home.models.write_text("mine")
+
+
+def _wrong_setting(home: Home) -> None:
+    (home.root / "config.yaml").write_text("default_registery: ghcr.io/acme")
+
+
 BROKEN: dict[Callable[[Home], None], str] = {
     _of_file: "",
     _link_to_nowhere: "",
@@ -67,8 +78,9 @@ BROKEN: dict[Callable[[Home], None], str] = {
     _store_of_file: "store",
     _cache_of_file: "cache",
 }
-SERVES = {_unreadable_index, _index_of_folder, _cache_of_file}
-"""A server begins with those: it answers health, and tells everybody who asks for a model."""
+KEYS = {"add-key", "keys", "remove-key"}
+WORKS = {_unreadable_index: KEYS | {"serve"}, _index_of_folder: KEYS | {"serve"}, _cache_of_file: {"serve"}}
+"""A server begins with those: it answers health, and tells everybody who asks for a model. Keys are no names."""
 
 
 def everything(place: Path) -> list[tuple[str, bytes]]:
@@ -99,7 +111,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Calla
         pytest.param(broken, command, id=f"{broken.__name__.strip('_')}-{command}")
         for broken in BROKEN
         for command in COMMANDS
-        if command != "serve" or broken not in SERVES
+        if command not in WORKS.get(broken, ())
     ],
 )
 def test_a_home_that_cannot_be_used(
@@ -121,6 +133,23 @@ def test_a_home_that_cannot_be_used(
     assert everything(home.root) == before
 
 
+@pytest.mark.parametrize(
+    ("broken", "place", "said"),
+    [(_models_of_file, "models", "something else lies where"), (_wrong_setting, "config.yaml", "did you mean")],
+)
+def test_the_doctor_tells_what_later_commands_would(
+    prepared: Callable[[Callable[[Home], None]], Home],
+    capsys: pytest.CaptureFixture[str],
+    broken: Callable[[Home], None],
+    place: str,
+    said: str,
+) -> None:
+    home = prepared(broken)
+    assert run(["doctor"]) == 6
+    told = capsys.readouterr().out
+    assert (told.count("BAD "), f"({home.root / place})" in told, said in told) == (1, True, True)
+
+
 def test_a_home_on_a_read_only_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +161,7 @@ def test_a_home_on_a_read_only_disk(
         before = everything(home.root)
         assert run(COMMANDS["list"]) == 0
         capsys.readouterr()
-        for command in ("create", "pull", "gc", "doctor"):
+        for command in ("create", "pull", "gc", "doctor", "add-key"):
             assert run(COMMANDS[command]) == 6, command
             told = capsys.readouterr()
             assert "read-only" in (told.out + told.err).lower(), command

@@ -31,8 +31,10 @@ def _not_ready(request: Request) -> str | None:
         return "the server is being stopped"
     if missing := request.app.ctx.preloading:
         return f"{', '.join(sorted(missing))} is being loaded"
+    store = application_of(request).store
     try:
-        application_of(request).store.tags.items()
+        if store.tags.items():
+            store.require_blobs()
     except MlxbuildError as error:
         return error.message
     return None

@@ -125,7 +125,6 @@ class KeyRing:
 
     def _write(self, keys: tuple[ApiKey, ...]) -> None:
         entries = [{"name": key.name, "sha256": key.sha256, "created_at": key.created_at} for key in keys]
-        self._temporary.mkdir(parents=True, exist_ok=True)
         replace_file(self._file, json.dumps(entries, indent=2).encode() + b"\n", temporary_folder=self._temporary)
         self._file.chmod(0o600)
 

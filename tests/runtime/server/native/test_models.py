@@ -47,6 +47,25 @@ def test_tags(hello: httpx.Client, hello_application: Application) -> None:
     assert hello.head("/api/tags").status_code == 200
 
 
+@pytest.mark.parametrize(("gone", "where"), [("store", "store"), ("store/blobs", "store/blobs/sha256")])
+def test_a_store_that_is_gone_is_not_an_empty_one(
+    hello: httpx.Client, hello_application: Application, gone: str, where: str
+) -> None:
+    home = hello_application.home.root
+    (home / gone).rename(home / "away")
+    try:
+        answers = [hello.get(path) for path in ("/api/tags", "/v1/models")]
+        ready = hello.get("/api/health?ready")
+    finally:
+        (home / "away").rename(home / gone)
+    assert [answer.status_code for answer in answers] == [500, 500]
+    assert answers[0].json()["error"] == "the store is not where it was"
+    assert answers[0].json()["where"] == str(home / where)
+    assert "put the folder back" in answers[1].json()["error"]["message"]
+    assert ready.status_code == 503
+    assert "hello:latest" in names(hello)
+
+
 def test_a_model_with_a_damaged_document_hides_no_other(hello: httpx.Client, hello_application: Application) -> None:
     store = hello_application.store
     manifest = json.loads(store.read(dict(store.tags.items())["hello:latest"].digest))
