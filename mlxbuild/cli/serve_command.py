@@ -36,6 +36,7 @@ def serve(
     import os
 
     from mlxbuild.configuration.resolve import configure
+    from mlxbuild.serving.first_models import require_first_models
     from registry.home import Home
     from registry.store.layout import Store
     from runtime.server.listening import listen
@@ -49,7 +50,8 @@ def serve(
             f"a server on {configuration.form.host} asks for API keys, and there are none",
             hint="make one with `mlxbuild config add-key NAME`, or let everybody in with --no-api-key",
         )
-    Store.open(home)  # a home that cannot be used is told before anybody is told to come
+    # What cannot be used, a home or a name, is told before anybody is told to come.
+    require_first_models(Store.open(home), configuration)
     listening = listen(configuration.form.host, configuration.form.port)
     address, bound, *_ = listening.getsockname()
     tell(f"listening on http://{f'[{address}]' if ':' in address else address}:{bound}")

@@ -202,6 +202,16 @@ def test_other_addresses_need_keys(command: Command, built_home: Home) -> None:
         assert httpx.get(f"{server.url.replace('0.0.0.0', '127.0.0.1')}/api/tags", timeout=60).status_code == 200
 
 
+@pytest.mark.parametrize("setting", ["preload", "pin"])
+def test_no_server_begins_without_the_models_it_is_to_load(command: Command, setting: str) -> None:
+    variable = f"MLXBUILD_{setting.upper()}"
+    refused = command("serve", "--port", "0", **{variable: "hello, helo"})
+    assert refused.returncode == 2
+    assert f"error[invalid-settings]: `serve.{setting}` cannot name `helo`: model 'helo' not found" in refused.stderr
+    assert f"--> {variable}" in refused.stderr
+    assert "did you mean `hello:" in refused.stderr
+
+
 def test_an_address_that_is_taken(command: Command, served: ServeProcess) -> None:
     taken = command("serve", "--port", served.url.rpartition(":")[2])
     assert taken.returncode == 6
