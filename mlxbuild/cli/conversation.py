@@ -14,6 +14,7 @@ from mlxbuild.cli.workspace import find, open_store, tell
 from registry.errors import UserError
 from registry.home import Home
 from registry.quantities import format_seconds
+from registry.reference import InvalidReference
 from registry.store.tags import UnknownReference
 from registry.trust.policy import admit
 from runtime.model.blas import prefer_openblas
@@ -62,6 +63,7 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
         UnknownReference: nothing in the store has that name.
         Untrusted: the trust policy asks for a signature that it does not have.
         NotRunnable: another tool made it, and it holds nothing to run.
+        UserError: the server refuses to be asked.
     """
     if keep_alive is not None:
         KeepAlive.parse(keep_alive)
@@ -93,8 +95,11 @@ def _served(name: str, keep_alive: str | None) -> ServedModel | None:
         return None
     try:
         shown = server.post("/api/show", model=name)
-    except UserError:
+    except (InvalidReference, UnknownReference):
         return None
+    except UserError as error:  # such as without a key: nobody else answers in its place
+        error.hint = "; ".join(filter(None, (error.hint, "--embedded asks no server")))
+        raise
     try:
         with open_store() as store:
             if find(store, name)[1].hex != shown.get("digest"):

@@ -186,6 +186,12 @@ def test_other_addresses_need_keys(command: Command, built_home: Home) -> None:
             asked = command("ps", OLLAMA_HOST=url, MLXBUILD_API_KEY=key)
             assert asked.stdout == "no models are in memory\n"
             assert "error[no-api-key]" in command("ps", OLLAMA_HOST=url).stderr
+            for wrong in ("", "mlxb_wrong"):
+                refused = command("run", "hello", "What is a lock?", OLLAMA_HOST=url, MLXBUILD_API_KEY=wrong)
+                assert (refused.returncode, refused.stdout) == (2, "")
+                assert "error[no-api-key]" in refused.stderr
+                assert "set MLXBUILD_API_KEY" in refused.stderr
+                assert refused.stderr.endswith("; --embedded asks no server\n")
             assert key not in (built_home.logs / "serve.jsonl").read_text()
     finally:
         command("config", "remove-key", "tests")
