@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import StepError
-from runtime.engine.schema_errors import FormatNotSupported
+from runtime.engine.schema_errors import TELLING_APART, FormatNotSupported
 from runtime.model.facts import ModelFacts
 from runtime.model.tokenizer import Tokenizer
 
@@ -81,7 +81,9 @@ class GrammarVocabulary:
 
         matcher = LLMatcher(self._backend, LLMatcher.grammar_from_lark(grammar), log_level=0)
         if matcher.is_error():
-            raise FormatNotSupported(f"the answer cannot be held to this form: {_reason(matcher.get_error())}")
+            if "coerce_one_of" in (reason := _reason(matcher.get_error())):
+                raise FormatNotSupported("the parts of a `oneOf` may overlap", hint=TELLING_APART)
+            raise FormatNotSupported(f"the answer cannot be held to this form: {reason}")
         return GrammarConstraint(matcher)
 
     def check_document(self, schema: str) -> None:
@@ -178,6 +180,4 @@ class _Tokens:
 def _reason(message: str) -> str:
     """llguidance's own words, without the lines of a grammar that nobody else has seen."""
     told = " ".join(_EXCERPT.split(message, maxsplit=1)[0].split())
-    if "coerce_one_of" in told:
-        return "the parts of a `oneOf` may overlap; `anyOf` may"
     return _PLACE.sub("", told)[:300] or "no token fits"

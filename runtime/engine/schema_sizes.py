@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.engine.schema_errors import FormatNotSupported
+from runtime.engine.schema_errors import TELLING_APART, FormatNotSupported
 from runtime.engine.schema_parts import all_parts, is_local, resolved
 
 MOST_OPTIONAL_PROPERTIES = 450
@@ -52,8 +52,12 @@ def check_unions(schema: Mapping[str, Any]) -> None:
         for keyword in ("anyOf", "oneOf"):
             if beginnings.items(part.get(keyword, ())) > _MOST_ITEMS:
                 count = len(part[keyword])
+                if keyword == "oneOf":
+                    raise FormatNotSupported(
+                        f"the {count} parts of a `oneOf` may overlap, and are too many to be held", hint=TELLING_APART
+                    )
                 raise FormatNotSupported(
-                    f"an `{keyword}` of {count} objects has more properties that may come first than a grammar holds",
+                    f"an `anyOf` of {count} objects has more properties that may come first than a grammar holds",
                     hint="require the first property of each, as one that names its kind, or offer fewer objects",
                 )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations, product
 from typing import Any
 
 from runtime.engine.schema_parts import all_parts, changed, is_local, resolved
@@ -13,8 +14,10 @@ _SIZES = {"array": ("minItems", "maxItems"), "string": ("minLength", "maxLength"
 _DEEPEST = 4
 """So many references and properties inside each other are looked at."""
 _MOST_PARTS = 100
+"""Without a tag."""
 _MOST_STEPS = 200_000
-"""Comparisons of two parts of a schema, in all: about half a second."""
+"""Comparisons of two parts of a schema, in all: about half a second. As many properties and values are looked through
+for tags, which only references can exceed."""
 _UNBOUNDED = float("inf")
 
 
@@ -39,12 +42,47 @@ class Parts:
     def __init__(self, root: Mapping[str, Any]) -> None:
         """References lead into `root`."""
         self._root = root
-        self._steps = 0
+        self._steps = self._looked_through = 0
         self._listed: dict[int, tuple[Any, frozenset[Any]]] = {}
 
     def are_told_apart(self, parts: Sequence[Any]) -> bool:
-        """Whether no value fits two of the parts."""
-        return len(parts) <= _MOST_PARTS and all(self._differ(one, other, 0) for one, other in combinations(parts, 2))
+        """Whether no value fits two of the parts. Those with a tag are compared only where they share a value of it."""
+        tags = self._tags(parts)
+        tagged = [parts[number] for number in tags]
+        others = [part for number, part in enumerate(parts) if number not in tags]
+        sharing: dict[Any, list[Any]] = defaultdict(list)
+        for number, values in tags.items():
+            for value in values:
+                sharing[value].append(parts[number])
+        pairs = chain(
+            combinations(others, 2),
+            product(others, tagged),
+            chain.from_iterable(combinations(each, 2) for each in sharing.values()),
+        )
+        return len(others) <= _MOST_PARTS and all(self._differ(one, other, 0) for one, other in pairs)
+
+    def _tags(self, parts: Sequence[Any]) -> Mapping[int, frozenset[Any]]:
+        """The values of the property that tells the most parts apart, for each part that requires one of a list."""
+        found: dict[str, dict[int, frozenset[Any]]] = defaultdict(dict)
+        for number, part in enumerate(map(self._led_to, parts)):
+            if not isinstance(part, Mapping) or _types(part) != {"object"}:
+                continue
+            for name in part.get("required", ()):
+                listed = self._led_to(part.get("properties", {}).get(name))
+                values = (_values(listed) if isinstance(listed, Mapping) else None) or ()
+                self._looked_through += 1 + len(values)
+                if self._looked_through > _MOST_STEPS:
+                    return {}
+                if values:
+                    found[name][number] = self._distinct(listed, values)
+        return max(found.values(), key=lambda each: (len(each), len(frozenset().union(*each.values()))), default={})
+
+    def _led_to(self, part: Any) -> Any:
+        for _ in range(_DEEPEST):
+            if not isinstance(part, Mapping) or not is_local(part.get("$ref")):
+                break
+            part = resolved(self._root, part["$ref"])
+        return part
 
     def _differ(self, one: Any, other: Any, depth: int) -> bool:
         self._steps += 1

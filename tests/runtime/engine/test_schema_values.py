@@ -104,33 +104,3 @@ def test_patterns_are_read_as_javascript_reads_them(pattern: str, fits: str, oth
 def test_formats_that_nobody_knows_ask_for_nothing(name: str) -> None:
     assert lets_through({"type": "string", "format": name}, '"any text"')
     assert not lets_through({"type": "string", "format": "date"}, '"any text"')
-
-
-@pytest.mark.parametrize(
-    ("parts", "fits", "other"),
-    [
-        ([{"type": "integer", "maximum": 5}, {"type": "integer", "minimum": 6}], "6", '"x"'),
-        ([{"type": "number", "maximum": 5}, {"type": "integer", "exclusiveMinimum": 5}], "5", "5.5"),
-        ([{"const": 1}, {"enum": [2, "x"]}], '"x"', "3"),
-        ([{"type": "string", "maxLength": 2}, {"type": "string", "minLength": 3}], '"abc"', "1"),
-        ([{"$ref": "#/$defs/one"}, {"enum": [2]}], "2", "3"),
-    ],
-)
-def test_parts_that_can_be_told_apart_are_one_of(parts: list[Any], fits: str, other: str) -> None:
-    schema = {"oneOf": parts, "$defs": {"one": {"const": 1}}}
-    assert lets_through(schema, fits)
-    assert not lets_through(schema, other)
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        [{"type": "integer", "maximum": 5}, {"type": "integer", "minimum": 5}],
-        [{"enum": [1, 2]}, {"enum": [2.0]}],
-        [{"properties": {"a": {"const": 1}}}, {"properties": {"a": {"const": 2}}}],
-        [{"properties": {"a": {"const": 1}}, "required": ["a"]}, {"properties": {"b": {"type": "integer"}}}],
-    ],
-)
-def test_parts_that_may_overlap_are_refused(parts: list[Any]) -> None:
-    with pytest.raises(FormatNotSupported, match="may overlap"):
-        lets_through({"oneOf": parts}, "{}")
