@@ -7,7 +7,7 @@ import sys
 
 from registry.errors import UserError
 from toolchain.events.github import GithubAnnotations
-from toolchain.events.model import Event, Failed, Sink
+from toolchain.events.model import Event, Failed, Sink, Warned
 from toolchain.events.plain import PlainLines
 
 
@@ -17,12 +17,12 @@ class UnknownDisplay(UserError):
     code = "unknown-display"
 
 
-class OnlyErrors(PlainLines):
-    """Shows what went wrong, and nothing else."""
+class NoProgress(PlainLines):
+    """Shows errors and warnings, and nothing else."""
 
     def handle(self, event: Event) -> None:
         """See `Sink.handle`."""
-        if isinstance(event, Failed):
+        if isinstance(event, Failed | Warned):
             super().handle(event)
 
 
@@ -44,7 +44,7 @@ def progress_sink(choice: str) -> Sink:
         case "github":
             return GithubAnnotations(sys.stderr)
         case "none":
-            return OnlyErrors(sys.stderr)
+            return NoProgress(sys.stderr)
     raise UnknownDisplay(f"there is no display `{choice}`", hint="displays are auto, live, plain, github and none")
 
 

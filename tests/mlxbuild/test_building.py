@@ -288,6 +288,10 @@ def test_a_version_of_other_bytes_is_warned_of_at_a_desk_and_refused_in_ci(mlxbu
     assert f"warning: `tiny:1.0` moves from {after} to {before}" in mlxbuild("cp", before, "tiny:1.0").err
     assert mlxbuild("create", "--force", env={"CI": "true"}).code == 0
     assert str(mlxbuild.store.tags.resolve(Reference.parse("tiny:1.0"))) == after
+    mlxbuild("cp", before, "tiny:int4-1.0")
+    quiet = mlxbuild("create", "--progress", "none").err
+    assert quiet.startswith(f"warning: `tiny:int4-1.0` moves from {before} to {after}: ")
+    assert quiet.count("\n") == 1
 
 
 def test_graph_in_all_forms(mlxbuild: CommandLine) -> None:
