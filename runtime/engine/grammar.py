@@ -7,7 +7,7 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from registry.errors import StepError
+from registry.errors import UserError
 from runtime.engine.schema_errors import TELLING_APART, FormatNotSupported
 from runtime.model.facts import ModelFacts
 from runtime.model.tokenizer import Tokenizer
@@ -20,8 +20,8 @@ _EXCERPT = re.compile(r"\n<state>|\n +\d+ \| ")
 _PLACE = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
 
 
-class FormLost(StepError):
-    """A grammar became too large, or ran into a dead end, while an answer was written."""
+class FormLost(UserError):
+    """A form became too large, or ran into a dead end, while an answer was written."""
 
     code = "form-lost"
 
@@ -128,14 +128,20 @@ class GrammarConstraint:
             FormLost: it is none of those that could come.
         """
         if not self._matcher.consume_token(token):
-            raise FormLost(f"the answer left its form: {_reason(self._matcher.get_error())}")
+            raise self._lost("left its form")
 
     def _allowed(self) -> bytes:
         """One bit for each token that can come next, the first one lowest."""
         mask: bytes = self._matcher.compute_bitmask()
         if self._matcher.is_error():  # the mask is that of the stop tokens then
-            raise FormLost(f"the answer cannot go on in its form: {_reason(self._matcher.get_error())}")
+            raise self._lost("cannot go on in its form")
         return mask
+
+    def _lost(self, what: str) -> FormLost:
+        return FormLost(
+            f"the answer {what}: {_reason(self._matcher.get_error())}",
+            hint="ask for a simpler form: fewer or shorter repetitions in a `pattern`, fewer properties at once",
+        )
 
 
 def literal(text: str) -> str:

@@ -21,7 +21,7 @@ _OF_PROMPTS = (
     "template-broken",
     "template-too-costly",
 )
-_OF_FORMS = ("invalid-schema", "format-not-supported")
+_OF_FORMS = ("invalid-schema", "format-not-supported", "form-lost")
 
 
 def tell_places(request: Request, *, prompt: str, form: str | None = None) -> None:

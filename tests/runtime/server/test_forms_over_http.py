@@ -49,6 +49,9 @@ ASKED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+TOO_LARGE = {"type": "string", "pattern": "^(a?){500}a{500}$"}
+
+
 def refuse(constant: str) -> None:
     raise AssertionError(f"{constant} is no JSON")
 
@@ -104,3 +107,14 @@ def test_a_call_that_is_cut_is_no_text(hello: httpx.Client, choice: str) -> None
     body = {"model": "hello", "messages": question, "tools": [tool], "tool_choice": kind, "max_tokens": 6}
     message = hello.post("/v1/messages", json=body).json()
     assert (message["content"], message["stop_reason"]) == ([], "max_tokens")
+
+
+def test_a_form_that_grows_too_large_is_the_fault_of_who_asks_for_it(hello: httpx.Client) -> None:
+    body = {"model": "hello", "messages": MESSAGES, "stream": False, "think": False, "format": TOO_LARGE}
+    answer = hello.post("/api/chat", json=body)
+    assert answer.status_code == 400
+    assert "cannot go on in its form" in answer.text or "left its form" in answer.text
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": TOO_LARGE}}
+    answer = hello.post("/v1/chat/completions", json={**CHAT, "response_format": form})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (400, "response_format", "form-lost"), error
