@@ -32,6 +32,12 @@ os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
 # Shells have background jobs ignore interrupts, and so would every process that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Two threads that hand each other a tiny model's operations, one by one, do it with a third less work on one core than
+# across two. What they start runs there too.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
 # A busy machine is no mistake: how long an example takes is never asserted.
 settings.register_profile("unhurried", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
