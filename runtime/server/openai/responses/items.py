@@ -118,6 +118,7 @@ class OtherItem(RequestBody):
     type: str
 
 
+_REFERENCE = frozenset({"type", "id"})
 _KINDS = {
     "message": "message",
     "function_call": "call",
@@ -132,9 +133,9 @@ _KINDS = {
 
 
 def _kind(item: Any) -> str:
-    if isinstance(item, ItemReference) or (isinstance(item, Mapping) and not item.keys() - {"id"}):
-        return "reference"
     kind = item.get("type") if isinstance(item, Mapping) else getattr(item, "type", None)
+    if isinstance(item, ItemReference) or (isinstance(item, Mapping) and kind is None and not item.keys() - _REFERENCE):
+        return "reference"
     return "message" if kind is None else _KINDS.get(str(kind), "other")
 
 

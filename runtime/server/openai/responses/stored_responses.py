@@ -82,15 +82,14 @@ class StoredResponses:
         self._drop(response_id)
 
     def input_items(self, owner: str, response_id: str) -> list[Item]:
-        """All that a response answered: what went before it, and its own input.
+        """All that a response answered: its own input, and what went before it as far back as that is kept.
 
         Raises:
             UnknownResponse: it is not kept.
-            UnknownPreviousResponse: one that went before is not.
         """
         kept = self._found(owner, response_id)
-        before = [] if kept.previous_id is None else self.conversation(owner, kept.previous_id)
-        return [*before, *json.loads(kept.items)]
+        before, _ = self._chain(owner, kept.previous_id)
+        return [*_items(before), *json.loads(kept.items)]
 
     def conversation(self, owner: str, response_id: str) -> list[Item]:
         """All items up to the end of a response.
@@ -98,18 +97,10 @@ class StoredResponses:
         Raises:
             UnknownPreviousResponse: it is not kept, or one that went before is not.
         """
-        chain: list[_Kept] = []
-        asked: str | None = response_id
-        while asked is not None:
-            try:
-                chain.append(self._found(owner, asked))
-            except UnknownResponse:
-                raise unknown_previous_response(response_id, asked) from None
-            asked = chain[-1].previous_id
-        items: list[Item] = []
-        for kept in reversed(chain):
-            items += json.loads(kept.items) + json.loads(kept.response)["output"]
-        return items
+        chain, missing = self._chain(owner, response_id)
+        if missing is not None:
+            raise unknown_previous_response(response_id, missing)
+        return _items(chain)
 
     def item(self, owner: str, item_id: str) -> Item | None:
         """An item of any response that is kept."""
@@ -119,6 +110,18 @@ class StoredResponses:
                 items: list[Item] = json.loads(kept.items) + json.loads(kept.response)["output"]
                 return next(item for item in items if item["id"] == item_id)
         return None
+
+    def _chain(self, owner: str, last_id: str | None) -> tuple[list[_Kept], str | None]:
+        """A response and those before it, the first one first; and the id of the one that is missing before them."""
+        chain: list[_Kept] = []
+        asked = last_id
+        while asked is not None:
+            try:
+                chain.append(self._found(owner, asked))
+            except UnknownResponse:
+                break
+            asked = chain[-1].previous_id
+        return chain[::-1], asked
 
     def _found(self, owner: str, response_id: str) -> _Kept:
         self._shrink()
@@ -140,3 +143,10 @@ class StoredResponses:
 
     def _drop(self, response_id: str) -> None:
         self._size_bytes -= self._kept.pop(response_id).size_bytes
+
+
+def _items(chain: Sequence[_Kept]) -> list[Item]:
+    items: list[Item] = []
+    for kept in chain:
+        items += json.loads(kept.items) + json.loads(kept.response)["output"]
+    return items

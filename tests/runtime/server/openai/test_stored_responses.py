@@ -147,9 +147,10 @@ def test_what_is_not_stored_is_said_so_and_not_found(client: openai.OpenAI) -> N
     with pytest.raises(openai.NotFoundError) as unknown:
         client.responses.retrieve(done.id)
     assert unknown.value.code == "unknown-response"
-    with pytest.raises(openai.NotFoundError, match="send the whole conversation") as item:
-        client.responses.create(**LOCK | {"input": [{"type": "item_reference", "id": done.output[0].id}]})
-    assert (item.value.code, item.value.param) == ("unknown-item", "input[0]")
+    for reference in ({"type": "item_reference"}, {"type": None}, {}):
+        with pytest.raises(openai.NotFoundError, match="send the whole conversation") as item:
+            client.responses.create(**LOCK | {"input": [{**reference, "id": done.output[0].id}]})
+        assert (item.value.code, item.value.param) == ("unknown-item", "input[0]")
     with pytest.raises(openai.BadRequestError, match="`store` set to false") as before:
         client.responses.create(**LOCK, previous_response_id=done.id)
     assert before.value.code == "previous_response_not_found"
@@ -233,6 +234,9 @@ def test_a_response_whose_beginning_is_gone_cannot_be_gone_on_after() -> None:
     with pytest.raises(UnknownPreviousResponse, match="`resp_1` cannot be gone on from: the earlier response `resp_0`"):
         stored.conversation("", "resp_1")
     assert stored.response("", "resp_1")
+    stored.keep("", response(2, 1), asked(2))
+    assert stored.input_items("", "resp_1") == asked(1)
+    assert [item["id"] for item in stored.input_items("", "resp_2")] == ["msg_asked_1", "msg_1", "msg_asked_2"]
 
 
 def whole(opened: Callable[[str], str | None], *items: Any) -> list[Any]:
