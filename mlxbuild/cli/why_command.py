@@ -12,9 +12,12 @@ from registry.errors import UserError
 from toolchain.cache.history import History, NodeHistory
 from toolchain.cache.traces import TraceStore
 from toolchain.graph.explain import Change, differences
-from toolchain.spec.suggest import did_you_mean
+from toolchain.spec.suggest import did_you_mean, listed
+from toolchain.steps.table import STEPS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_STEPS = tuple(STEPS)
 
 
 class NeverBuilt(UserError):
@@ -29,7 +32,7 @@ def why(
     step: Annotated[str, typer.Argument(help="A step such as `quantize`, or one action such as `quantize/003`.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell which input changed since each action of an artifact last ran with other inputs: old → new."""
+    """Tell which input changed since each action of an artifact last ran with other inputs: old → new, causes first."""
     prefix = f"{name.split('@', 1)[0]}/{step}"
     with open_store() as store:
         history, traces = History(store.home), TraceStore(store.home)
@@ -39,7 +42,7 @@ def why(
         if not labels:
             raise _never_built(history, prefix.partition("/")[0], step)
         known = history.of(labels)
-        told = {label: explain(known[label], traces) for label in labels}
+        told = {label: explain(known[label], traces) for label in sorted(labels, key=_in_order_of_steps)}
     if as_json:
         say_json(
             {
@@ -65,18 +68,24 @@ def _of_all_variants(history: History, name: str, step: str) -> list[str]:
     return [label for label in history.labels(f"{name}:") if not step or f"/{step}" in label]
 
 
+def _in_order_of_steps(label: str) -> tuple[str, int, str]:
+    """So that an action comes after those whose outputs it reads."""
+    artifact, _, action = label.partition("/")
+    step = action.partition("/")[0]
+    return artifact, _STEPS.index(step) if step in _STEPS else -1, label
+
+
 def _never_built(history: History, artifact: str, step: str) -> NeverBuilt:
     """What of the two is unknown, and what it may have been meant to be."""
     built = {name for name, _, _ in (label.partition("/") for label in history.labels("")) if ":" in name}
     if not any(name == artifact or name.startswith(f"{artifact}:") for name in built):
         near = did_you_mean(artifact, sorted(built))
         return NeverBuilt(f"`{artifact}` was never built here", hint=near or "`mlxbuild list` lists what was built")
-    actions = [label.partition("/")[2] for label in history.labels(artifact)]
-    steps = sorted({*actions, *(action.partition("/")[0] for action in actions)})
-    near = did_you_mean(step, steps)
-    return NeverBuilt(
-        f"`{artifact}` has no action `{step}`", hint=near or "`mlxbuild plan` lists the actions of a recipe"
-    )
+    labels = [label for label in history.labels(artifact) if label[len(artifact)] in "/:"]
+    actions = [label.partition("/")[2] for label in sorted(labels, key=_in_order_of_steps)]
+    steps = list(dict.fromkeys(action.partition("/")[0] for action in actions))
+    near = did_you_mean(step, [*steps, *actions])
+    return NeverBuilt(f"`{artifact}` has no action `{step}`", hint=near or f"its steps are {listed(steps)}")
 
 
 def explain(known: NodeHistory, traces: TraceStore) -> tuple[Change, ...] | None:

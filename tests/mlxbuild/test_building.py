@@ -73,8 +73,14 @@ def test_why_tells_which_input_changed(mlxbuild: CommandLine, edit: Callable[[st
     edit("system_prompt: Be brief.", "system_prompt: Be long.")
     mlxbuild.ran()
     told = mlxbuild("why", "tiny:int4", "pack")
-    assert "parameters.defaults.system_prompt: 'Be brief.' → 'Be long.'" in told.out
+    assert "tiny:int4/pack\n  parameters.defaults.system_prompt: 'Be brief.' → 'Be long.'" in told.out
     assert "4 of 4" not in told.out
+    assert list(json.loads(mlxbuild("why", "tiny", "--json").out))[-3:] == [
+        "tiny:int4/pack",
+        "tiny:int4/gate/contents",
+        "tiny:int4/gate/size",
+    ]
+    assert mlxbuild("why", "tiny").out.startswith("tiny:int4/pack\n")
     unchanged = mlxbuild("why", "tiny:int4", "quantize")
     assert unchanged.out == "5 of 5 actions have had the same inputs ever since they were first built\n"
 
@@ -86,6 +92,8 @@ def test_why_of_something_never_built(mlxbuild: CommandLine, edit: Callable[[str
         ("tiny:int9",): "`tiny:int9` was never built here\nhint: did you mean `tiny:int4`?\n",
         ("other",): "`other` was never built here\nhint: `mlxbuild list` lists what was built\n",
         ("tiny:int4", "quantise"): "`tiny:int4` has no action `quantise`\nhint: did you mean `quantize`?\n",
+        ("tiny", "merge"): "`tiny` has no action `merge`\n"
+        "hint: its steps are `quantize`, `tokenizer`, `template`, `pack`, `gate`\n",
     }.items():
         told = mlxbuild("why", *words)
         assert (told.code, told.err) == (2, f"error[never-built]: {said}")

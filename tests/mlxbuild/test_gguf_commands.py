@@ -25,6 +25,7 @@ def test_a_gguf_file_from_recipe_to_proof(tmp_path: Path, home: Home) -> None:
     }
     created = mlxbuild("create", "--executor", "process")
     assert created.code == 0, created.err
+    assert "hint: its steps are `convert`, " in mlxbuild("why", "tiny", "quantize").err
     shown = mlxbuild("show", "tiny").out
     assert f"  against its source: {TENSORS - 5} exact, 5 near of {TENSORS} tensors\n" in shown
     assert "  computes in: float32, and keeps keys and values in it\n" in shown

@@ -33,8 +33,21 @@ class Change:
 
 
 def differences(old: ActionRecord, new: ActionRecord) -> tuple[Change, ...]:
-    """Every leaf in which two records differ, in order of their paths. Equal records give none."""
-    return tuple(_walk("", record_to_json(old), record_to_json(new)))
+    """Every leaf in which two records differ, causes first. Equal records give none.
+
+    What was written comes before contents that were read, and those before the outputs of other actions.
+    """
+    before, after = record_to_json(old), record_to_json(new)
+    read = {**before.pop("inputs"), **after.pop("inputs")}
+    inputs = sorted(read, key=lambda name: (isinstance(read[name], Mapping), name))
+    return (
+        *_walk("", before, after),
+        *(
+            change
+            for name in inputs
+            for change in _walk(f"inputs.{name}", old.inputs.get(name, _ABSENT), new.inputs.get(name, _ABSENT))
+        ),
+    )
 
 
 def summarise(changes: Sequence[Change], limit: int = 2) -> str:

@@ -44,6 +44,7 @@ def _table(*kinds: StepKind) -> Mapping[str, StepKind]:
     return {kind.kind: kind for kind in kinds}
 
 
+# In the order in which they follow each other: what `why` tells begins with the cause.
 STEPS: Mapping[str, StepKind] = _table(
     StepKind("convert", 1, ("mlx", "mlx-lm"), "toolchain.steps.convert:ConvertStep"),
     StepKind("quantize", 1, ("mlx", "mlx-lm"), "toolchain.steps.quantize:QuantizeStep"),

@@ -32,8 +32,20 @@ def test_changed_added_and_removed_values_are_told_apart() -> None:
 def test_digests_are_shortened_and_tools_named() -> None:
     new = ActionRecord("quantize", 1, {}, {"weights": "sha256:" + "b" * 64}, {"mlx": "0.33.0"})
     assert told(record(), new) == [
-        "inputs.weights: sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb",
         "tools.mlx: '0.32.4' → '0.33.0'",
+        "inputs.weights: sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb",
+    ]
+
+
+def test_causes_come_before_what_follows_from_them() -> None:
+    def pack(digest: str, prompt: str) -> ActionRecord:
+        digest = f"sha256:{digest * 64}"
+        return ActionRecord("pack", 1, {"prompt": prompt}, {"a": {"output": digest}, "spec": digest}, {})
+
+    assert [change.path for change in differences(pack("a", "x"), pack("b", "y"))] == [
+        "parameters.prompt",
+        "inputs.spec",
+        "inputs.a.output",
     ]
 
 
