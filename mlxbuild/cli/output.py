@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from registry.printable import printable
+
 
 def say(text: str = "") -> None:
     """One line of data."""
@@ -19,8 +21,8 @@ def say_json(value: Any) -> None:
 
 
 def say_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns under headings."""
-    lines = [tuple(headings), *[tuple(row) for row in rows]]
+    """Aligned columns under headings; what is in a cell stays there, and does not steer the terminal."""
+    lines = [tuple(headings), *[tuple(printable(cell, kept="") for cell in row) for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for line in lines:
         say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

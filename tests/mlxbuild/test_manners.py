@@ -22,6 +22,15 @@ def test_help_is_plain_and_offers_no_shell_completion(command: str, capsys: pyte
     assert "completion" not in told
 
 
+def test_no_value_of_a_table_steers_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLXBUILD_HOME", str(tmp_path))
+    monkeypatch.setenv("MLXBUILD_HOSTS", "a\x1b[31mb\nc")
+    assert run(["config", "show"]) == 0
+    assert r"  a\x1b[31mb\nc" in capsys.readouterr().out
+
+
 def test_run_asks_for_a_prompt_where_nobody_can_be_asked(mlxbuild: CommandLine) -> None:
     outcome = mlxbuild("run", "anything")
     assert outcome.code == 2
