@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -24,6 +25,7 @@ _TOLD = 300
 """So many characters of what is wrong with a schema are told: it may quote all of it."""
 _WHITESPACE = r"(\r?\n[ \t]{0,40})|([ \t]{1,4})"
 """Between two parts: a new line with its indentation, or a few spaces. Some models would write it without end."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPES = 'nrtbf"\\'
 """A key written as \\uXXXX would be taken for another one."""
 _OPTIONS = {
@@ -48,14 +50,16 @@ def grammar_of(schema: Mapping[str, Any]) -> str:
     Objects that list their properties have no others, as everywhere where models are held to schemas.
 
     Raises:
-        InvalidSchema: it breaks the rules of its own draft (2020-12 where it names none).
+        InvalidSchema: it breaks the rules of its own draft (2020-12 where it names none), or has texts that are none.
         FormatNotSupported: it is too large, nests too deeply, needs itself without end, has too many optional
             properties, counts properties whose names are free, or has values that cannot be written exactly.
     """
     try:
-        length = len(json.dumps(schema, ensure_ascii=False))
-        if length > LONGEST_SCHEMA:
-            raise FormatNotSupported(f"the schema has {length:,} characters, above {LONGEST_SCHEMA:,}")
+        written = json.dumps(schema, ensure_ascii=False)
+        if len(written) > LONGEST_SCHEMA:
+            raise FormatNotSupported(f"the schema has {len(written):,} characters, above {LONGEST_SCHEMA:,}")
+        if _SURROGATE.search(written):
+            raise InvalidSchema("the JSON Schema has half of a surrogate pair in it, which is no character")
         check_optional_properties(schema)
         _check(schema)
         if not has_ending(schema):

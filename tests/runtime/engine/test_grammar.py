@@ -183,6 +183,12 @@ def test_a_schema_that_is_none_is_refused_with_its_place(schema: Any, place: str
     assert caught.value.where == place
 
 
+@pytest.mark.parametrize("schema", [{"required": ["\ud800"]}, {"properties": {"\ud800": {}}}, {"const": "a\udc00"}])
+def test_a_schema_with_half_a_character_is_refused(schema: Any) -> None:
+    with pytest.raises(InvalidSchema, match="half of a surrogate pair"):
+        walk(schema)
+
+
 def test_a_schema_that_nests_without_end_is_refused() -> None:
     schema: dict[str, Any] = {"type": "integer"}
     for _ in range(2000):
