@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.errors import InfrastructureError, TrustError, UserError
+from registry.errors import InfrastructureError, Kind, TrustError, UserError
 
 
 class InvalidSettings(UserError):
@@ -85,12 +85,16 @@ class RepositoryUnknown(RegistryFailure):
     """The registry has no such repository."""
 
     code = "repository-unknown"
+    kind = Kind.USER  # the registry is well: it is asked for what it does not have
+    exit_code = UserError.exit_code
 
 
 class ManifestUnknown(RegistryFailure):
     """The repository has no such tag or manifest."""
 
     code = "manifest-unknown"
+    kind = Kind.USER
+    exit_code = UserError.exit_code
 
 
 class RemoteBlobUnknown(RegistryFailure):

@@ -110,6 +110,8 @@ _STATUS_OF_CODE = {
     "no-such-method": 405,
     "client-gone": CLIENT_GONE,
     "unknown-reference": 404,
+    "manifest-unknown": 404,
+    "repository-unknown": 404,
     "unknown-response": 404,
     "unknown-item": 404,
     "request-too-large": 413,

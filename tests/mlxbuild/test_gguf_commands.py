@@ -23,6 +23,8 @@ def test_a_gguf_file_from_recipe_to_proof(tmp_path: Path, home: Home) -> None:
     assert {action["label"] for action in planned if action["step"] == "convert"} == {
         f"tiny:keep/convert/{block}" for block in ("embeddings", *(f"{layer:03}" for layer in range(LAYERS)), "head")
     }
+    derived = {action["reason"] for action in planned if action["label"] == "fetch/tokenizer.json"}
+    assert derived == {"derived from the header of tiny.gguf"}
     created = mlxbuild("create", "--executor", "process")
     assert created.code == 0, created.err
     assert "hint: its steps are `convert`, " in mlxbuild("why", "tiny", "quantize").err

@@ -160,6 +160,6 @@ def test_mistakes_are_told(here: CommandLine, ollama_registry: LocalOllamaRegist
     refused = here("import", "ollama:a/b/c/d")
     assert (refused.code, "error[invalid-ollama-name]" in refused.err) == (2, True)
     refused = here("import", f"ollama:{ollama_registry.host}/library/none")
-    assert refused.code == 5
+    assert refused.code == 2
     assert "https://ollama.com/library" in refused.err
     assert "leave --name out" in here("import", "ollama:x", "--name", "y").err

@@ -11,7 +11,7 @@ from toolchain.cache.history import History, NodeHistory
 from toolchain.cache.traces import TraceStore
 from toolchain.graph.action import Node
 from toolchain.graph.explain import differences, summarise
-from toolchain.graph.graph import Graph
+from toolchain.graph.graph import Fetch, Graph
 from toolchain.graph.lookup import Lookup, Resolved
 
 
@@ -127,9 +127,18 @@ def _judge_fetches(graph: Graph, lines: dict[str, PlannedAction]) -> None:
         if label not in wanted:
             lines[label] = _line(node, Status.UNNEEDED, "nothing that runs reads it")
         elif fetch.catalogue.present(fetch.source, fetch.file):
-            lines[label] = _line(node, Status.PRESENT, "on this machine")
+            lines[label] = _line(node, Status.PRESENT, _derived_from(fetch) or "on this machine")
         else:
-            lines[label] = _line(node, Status.FETCH, f"from {fetch.source.kind} {fetch.source.identity}")
+            place = f"from {fetch.source.kind} {fetch.source.identity}"
+            lines[label] = _line(node, Status.FETCH, _derived_from(fetch) or place)
+
+
+def _derived_from(fetch: Fetch) -> str | None:
+    if not fetch.file.derived:
+        return None
+    if fetch.source.gguf is None:
+        return f"derived from other files of {fetch.source.identity}"
+    return f"derived from the header of {fetch.source.gguf}"
 
 
 def _line(node: Node, status: Status, reason: str, key: str | None = None, seconds: float = 0.0) -> PlannedAction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry.errors import MlxbuildError
-from registry.remote.errors import RegistryFailure
+from registry.remote.errors import ManifestUnknown, RegistryFailure, RepositoryUnknown
 from registry.store.errors import DiskFull
 from registry.store.tags import UnknownReference
 from registry.trust.errors import Untrusted
@@ -26,6 +26,8 @@ from runtime.server.security.failures import Forbidden, NoApiKey, RateLimited
         (Forbidden, 403),
         (Untrusted, 403),
         (UnknownReference, 404),
+        (ManifestUnknown, 404),
+        (RepositoryUnknown, 404),
         (RequestTooSlow, 408),
         (RequestTooLarge, 413),
         (RateLimited, 429),
