@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+FORMS = "`5m`, `1h30m`, `500ms`"
+"""With units, for errors to name."""
 _UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _DURATION = re.compile(rf"[-+]?(?:0|(?:{_PART.pattern})+)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
@@ -12,16 +11,13 @@ from mlxbuild.cli.workspace import tell
 from registry.errors import UserError
 from registry.home import Home
 from registry.quantities import format_bytes, format_seconds
+from registry.sizes import FORMS, size_bytes
 from registry.store.gc import GRACE_SECONDS, collect
 from registry.store.layout import Store
 from toolchain.cache.retention import retention
 from toolchain.cache.traces import TraceStore
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)?")
-_UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 @app.command()
@@ -35,6 +31,9 @@ def collect_garbage(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Remove blobs that no name needs. What still has a name stays fully cached for the next build."""
+    budget_bytes = size_bytes(budget)
+    if budget_bytes is None:
+        raise UserError(f"`{budget}` is no size", hint=f"write a number of bytes, or one with a unit: {FORMS}")
     store = Store.open(Home.from_environment())
     traces = TraceStore(store.home)
     spared = retention(traces.all())
@@ -42,7 +41,7 @@ def collect_garbage(
         store,
         roots=[digest for digest in spared.roots if store.has(digest)],
         soft_roots=spared.soft_roots,
-        budget_bytes=None if keep_cache else size_bytes(budget),
+        budget_bytes=None if keep_cache else budget_bytes,
         grace_seconds=grace,
         dry_run=dry_run,
         waiting=tell,
@@ -66,15 +65,3 @@ def collect_garbage(
         f"{would} {format_bytes(collection.freed_bytes)} in {len(collection.removed)} blobs; "
         f"{format_bytes(collection.kept_bytes)} in {len(collection.kept)} blobs stay"
     )
-
-
-def size_bytes(text: str) -> int:
-    """Read `20GB`, `1.5GiB` or plain bytes.
-
-    Raises:
-        UserError: the text is no size.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise UserError(f"`{text}` is no size", hint="write it like 20GB, 1.5GiB or 1000000")
-    return int(float(match[1]) * _UNITS[match[2] or "B"])

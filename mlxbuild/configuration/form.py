@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,13 +17,12 @@ from pydantic import (
     field_validator,
 )
 
+from registry import durations, sizes
 from registry.durations import setting_seconds
 from registry.errors import MlxbuildError
 from registry.reference import Reference
-from runtime.scheduler.keep_alive import FIVE_MINUTES, KeepAlive
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]i?)?B?", re.IGNORECASE)
-_SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+from registry.sizes import size_bytes
+from runtime.scheduler.keep_alive import FIVE_MINUTES, InvalidKeepAlive, KeepAlive
 
 
 def _listed(value: Any) -> Any:
@@ -31,19 +30,17 @@ def _listed(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _bytes(value: Any) -> Any:
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    try:
-        return value if match is None else int(float(match[1]) * _SCALES[(match[2] or "").lower()])
-    except OverflowError:
-        raise ValueError("the number is too large") from None
+def _bytes(value: Any) -> int:
+    if (found := size_bytes(value)) is None:
+        raise ValueError("it is no size")
+    return found
 
 
 def _keep_alive(value: Any) -> KeepAlive:
     try:
         return value if isinstance(value, KeepAlive) else KeepAlive.from_setting(value)
-    except MlxbuildError as error:
-        raise ValueError(error.message) from None
+    except InvalidKeepAlive:
+        raise ValueError("it is no duration") from None
 
 
 def _mapped(value: Any) -> Any:
@@ -74,11 +71,10 @@ def _bits(value: Any) -> int:
     return _BITS_OF_WORD[word]
 
 
-def _seconds(value: Any) -> Any:
-    seconds = setting_seconds(value)
-    if seconds is None and isinstance(value, str | int | float) and not isinstance(value, bool):
-        raise ValueError("write seconds as a number, or with a unit, as 5m")
-    return value if seconds is None else seconds
+def _seconds(value: Any) -> float:
+    if (found := setting_seconds(value)) is None:
+        raise ValueError("it is no duration")
+    return found
 
 
 def _without_end(seconds: float) -> float:
@@ -90,16 +86,25 @@ def _written(value: KeepAlive) -> str:
     return "forever" if value.seconds is None else f"{value.seconds:g}s"
 
 
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What a plain number counts, and how one with a unit is written."""
+
+    plural: str
+    forms: str
+
+
+_BYTES, _SECONDS = _Unit("bytes", sizes.FORMS), _Unit("seconds", durations.FORMS)
 _BITS_OF_WORD = {"8": 8, "4": 4, "0": 0, "none": 0, "q8_0": 8, "q4_0": 4, "f16": 0}
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1000, le=10**18)]
-SizeOrNone = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=10**18)]
-Stay = Annotated[KeepAlive, BeforeValidator(_keep_alive), PlainSerializer(_written)]
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1000, le=10**18), _BYTES]
+SizeOrNone = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=10**18), _BYTES]
+Stay = Annotated[KeepAlive, BeforeValidator(_keep_alive), PlainSerializer(_written), _SECONDS]
 Drafts = Annotated[dict[str, str], BeforeValidator(_mapped), AfterValidator(_named)]
 Bits = Annotated[int, BeforeValidator(_bits)]
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0.1, le=86_400)]
-Patience = Annotated[float, BeforeValidator(_seconds), AfterValidator(_without_end)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0.1, le=86_400), _SECONDS]
+Patience = Annotated[float, BeforeValidator(_seconds), AfterValidator(_without_end), _SECONDS]
 _MOST = 1_000_000
 
 
@@ -136,7 +141,7 @@ class ServeForm(BaseModel):
     """For a request's body to arrive; of a blob, for the next piece of it."""
     body_rate: SizeOrNone = 1000
     """Bytes a second that a body has to come with at least; 0 is without bound."""
-    grace_seconds: Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)] = 15.0
+    grace_seconds: Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400), _SECONDS] = 15.0
     """For running answers to end when the server is stopped."""
     keep_alive: Stay = FIVE_MINUTES
     """How long a model stays in memory after its last request; negative is forever."""
@@ -183,8 +188,13 @@ class ServeForm(BaseModel):
         return value
 
 
-def told_range(key: str) -> str | None:
-    """The least and the largest value of a setting that is a number between two; None of others."""
+def told_number(key: str) -> str | None:
+    """What a setting takes that is a number: from where to where, and how it is written; None of others."""
     rules = [each for rule in ServeForm.model_fields[key].metadata for each in (rule, *getattr(rule, "metadata", ()))]
     ends = [getattr(rule, end) for end in ("ge", "le") for rule in rules if hasattr(rule, end)]
-    return f"{ends[0]:,} to {ends[1]:,}" if len(ends) == 2 else None
+    unit = next((rule for rule in rules if isinstance(rule, _Unit)), None)
+    if not ends and unit is None:
+        return None
+    number = "a number" if unit is None else f"a number of {unit.plural}"
+    reach = f" from {ends[0]:,} to {ends[1]:,}" if ends else ""
+    return number + reach + ("" if unit is None else f", or one with a unit: {unit.forms}")

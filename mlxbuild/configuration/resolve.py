@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from mlxbuild.configuration.environment import from_environment
-from mlxbuild.configuration.form import ServeForm, told_range
+from mlxbuild.configuration.form import ServeForm, told_number
 from registry.home import Home
 from registry.remote.errors import InvalidSettings
 from registry.remote.setting_files import read_settings
@@ -123,11 +123,11 @@ def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, 
         key = str(first["loc"][0])
         value, where = found[key]
         reason = first["msg"].removeprefix("Value error, ")
-        told = told_range(key)
+        told = told_number(key)
         raise InvalidSettings(
             f"`{SERVE_KEY}.{key}` cannot be {value!r}: {reason}",
             where=where,
-            hint=f"it is a number from {told}" if told else None,
+            hint=f"it is {told}" if told else None,
         ) from None
     origins = {key: found[key][1] if key in found else DEFAULT_ORIGIN for key in ServeForm.model_fields}
     return Configuration(form, origins)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from mlxbuild.configuration.address import server_address, split_address
-from mlxbuild.configuration.form import ServeForm, told_range
+from mlxbuild.configuration.form import ServeForm, told_number
 from mlxbuild.configuration.resolve import configure
 from registry.home import Home
 from registry.remote.errors import InvalidSettings
@@ -192,9 +192,34 @@ def test_numbers_that_make_no_sense(home: Home, key: str, value: str, told: str)
     assert told in str(wrong.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said", "hint"),
+    [
+        (
+            "memory",
+            "10 gigs",
+            "it is no size",
+            "bytes from 0 to 1,000,000,000,000,000,000, or one with a unit: `10 GB`",
+        ),
+        ("body_limit", "10", "greater than or equal to 1000", "or one with a unit: `10 GB`, `1.5GiB`"),
+        ("header_seconds", "soon", "it is no duration", "seconds from 0.1 to 86,400, or one with a unit: `5m`"),
+        ("grace_seconds", "-1", "greater than or equal to 0", "or one with a unit: `5m`, `1h30m`, `500ms`"),
+        ("load_timeout", "5 minutes", "it is no duration", "it is a number of seconds, or one with a unit: `5m`"),
+        ("keep_alive", "soon", "it is no duration", "it is a number of seconds, or one with a unit: `5m`"),
+        ("max_queue", "many", "valid integer", "it is a number from 1 to 1,000,000"),
+    ],
+)
+def test_the_forms_of_numbers_are_told(home: Home, key: str, value: str, said: str, hint: str) -> None:
+    write(home, f"serve: {{{key}: {value}}}\n")
+    with pytest.raises(InvalidSettings) as wrong:
+        configure(home, {})
+    assert (said in wrong.value.message, hint in str(wrong.value.hint)) == (True, True), wrong.value.diagnostics()
+
+
 def test_every_number_has_a_range() -> None:
     without = {key for key, field in ServeForm.model_fields.items() if field.annotation in (int, float)}
-    assert {key for key in without if told_range(key) is None} == {"kv_bits", "load_timeout", "stored_responses_age"}
+    unbounded = {key for key in without if " to " not in (told_number(key) or "")}
+    assert unbounded == {"kv_bits", "load_timeout", "stored_responses_age"}
 
 
 @pytest.mark.parametrize(
