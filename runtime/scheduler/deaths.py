@@ -57,4 +57,6 @@ class Deaths:
             return
         again = f"it is tried again in {format_seconds(left)}, or at once after `mlxbuild stop {name}`"
         message = f"`{name}` was loaded {record.count} times and has answered nothing: {record.last.message}"
-        raise ModelKeepsDying(message, hint="; ".join(filter(None, (record.last.hint, again))))
+        error = ModelKeepsDying(message, hint="; ".join(filter(None, (record.last.hint, again))))
+        error.retry_seconds = left
+        raise error

@@ -27,6 +27,8 @@ class ModelKeepsDying(EnvironmentFailure):
     """A model's process ended some times in a row before it had answered anything; it is not loaded for a while."""
 
     code = "model-keeps-dying"
+    retry_seconds = 0.0
+    """After which it is tried again."""
 
 
 class DraftMissing(UserError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from sanic import Request, Sanic
 from sanic.exceptions import MethodNotAllowed
 from sanic.response import HTTPResponse, empty
 
-from runtime.scheduler.errors import ServerStopping
+from runtime.scheduler.errors import ModelKeepsDying, ServerStopping
 from runtime.server.allowed_methods import allowed_methods
 from runtime.server.anthropic.api import API as ANTHROPIC
 from runtime.server.api import Api, api_of, as_json
@@ -85,10 +86,15 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
         failure = failure_of(error, getattr(request.ctx, "places", NOWHERE))
         request.ctx.failure = failure
         if failure.status == _BUSY:
-            request.ctx.retry_after = _RETRY_AFTER_SECONDS
+            request.ctx.retry_after = _retry_seconds(error)
         body = api_of(apis, request).manners.error_body(failure, request_id(request))
         return HTTPResponse(as_json(body), failure.status, dict(failure.headers), "application/json; charset=utf-8")
 
     app.error_handler.add(Exception, explain)
     app.error_handler.add(asyncio.CancelledError, explain)
     return app
+
+
+def _retry_seconds(error: BaseException) -> int:
+    """After which a request that was answered 503 may do better."""
+    return math.ceil(error.retry_seconds) if isinstance(error, ModelKeepsDying) else _RETRY_AFTER_SECONDS

@@ -127,6 +127,7 @@ _STATUS_OF_CODE = {
     "server-busy": 503,
     "too-many-connections": 503,
     "no-room": 503,
+    "model-keeps-dying": 503,
     "draft-missing": 500,
     "draft-unusable": 500,
     "no-api-key": 401,

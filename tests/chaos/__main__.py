@@ -218,7 +218,7 @@ def _aftermath(stage: Stage, digests: dict[str, str]) -> list[str]:
     stage.registry.calm = True
     try:
         for number in range(24):
-            if (outcome := actors.ask(stage, random.Random(number))) != "answered":
+            if (outcome := actors.ask(stage, random.Random(number), waits=True)) != "answered":
                 problems.append(f"a question afterwards: {outcome}")
         if (pulled := actors.pull(stage, random.Random(1))) not in ("done", "left"):
             problems.append(f"a pull afterwards: {pulled}")

@@ -30,6 +30,8 @@ QUESTIONS = {
 _STORY = "Tell me a long story."
 _MAX_TOKENS = 24
 _RESERVED_BYTES = 4096
+_KEEPS_DYING = "and has answered nothing"
+"""In the message of `model-keeps-dying`; not every API tells the code."""
 
 
 class Fault(Exception):
@@ -76,12 +78,18 @@ class Stage:
         return code
 
 
-def ask(stage: Stage, chance: random.Random) -> str:
-    """Ask a question over one of the APIs, streamed or not; the answer is the one that it always is."""
+def ask(stage: Stage, chance: random.Random, *, waits: bool = False) -> str:
+    """Ask a question over one of the APIs; the answer is the one that it always is.
+
+    `waits` asks a model that rests because it kept dying once more, when the server says that it is tried again.
+    """
     model = chance.choice(list(QUESTIONS))
     api = chance.choice(list(_ASKING))
     path, body = _ASKING[api](model, QUESTIONS[model])
     response = httpx.post(stage.server.url + path, json=body, timeout=600)
+    if waits and response.status_code == 503 and _KEEPS_DYING in response.text:
+        time.sleep(float(response.headers["Retry-After"]))
+        response = httpx.post(stage.server.url + path, json=body, timeout=600)
     if response.status_code != 200:
         return _refusal(response)
     answer = _text(api, response.json())

@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from runtime.runner.errors import RunnerDied
+from runtime.scheduler.deaths import MOST, REST_SECONDS
 from runtime.server.application import Application
 from tests.runtime.server.running import RunningServer, soon
 
@@ -70,3 +72,21 @@ def test_all_are_answered_by_one_process_that_is_loaded_afresh(
     assert runner() != first
     assert resident()["requests"] == 0
     assert loads() >= loads_before + len(REQUESTS)
+
+
+def test_who_keeps_dying_is_told_with_the_time_of_the_next_try(
+    hello_server: RunningServer, hello_application: Application, hello: httpx.Client
+) -> None:
+    residency = hello_application.residency
+    digest = dict(hello_application.store.tags.items())[MODEL].digest
+
+    async def die() -> None:
+        await residency.unload(MODEL)
+        for _ in range(MOST):
+            residency._deaths.note(digest, RunnerDied("the model's process ended"))
+
+    asyncio.run_coroutine_threadsafe(die(), hello_server.loop).result(60)
+    told = hello.post("/api/chat", json={"model": MODEL, "messages": MESSAGES, **SHORT})
+    residency._deaths.forget(digest)
+    assert (told.status_code, told.json()["code"]) == (503, "model-keeps-dying")
+    assert REST_SECONDS - 60 < int(told.headers["retry-after"]) <= REST_SECONDS

@@ -11,7 +11,7 @@ from registry.store.tags import UnknownReference
 from registry.trust.errors import Untrusted
 from runtime.model.memory import OutOfMemory
 from runtime.runner.errors import RunnerDied
-from runtime.scheduler.errors import ModelTooLarge, NoRoom, ServerBusy, ServerStopping
+from runtime.scheduler.errors import ModelKeepsDying, ModelTooLarge, NoRoom, ServerBusy, ServerStopping
 from runtime.server.failures import InvalidRequest, NotSupported, RequestTooLarge, RequestTooSlow, failure_of
 from runtime.server.native.failures import FormatOfWrongKind, OptionOfWrongType
 from runtime.server.security.failures import Forbidden, NoApiKey, RateLimited
@@ -41,6 +41,7 @@ from runtime.server.security.failures import Forbidden, NoApiKey, RateLimited
         (ServerBusy, 503),
         (ServerStopping, 503),
         (NoRoom, 503),
+        (ModelKeepsDying, 503),
     ],
 )
 def test_statuses(kind: type[MlxbuildError], status: int) -> None:
