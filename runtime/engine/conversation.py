@@ -24,6 +24,9 @@ class ToolsNotTaken(UserError):
     code = "tools-not-taken"
 
 
+WITHOUT_TOOLS = "leave `tools` out, or ask a model whose chat template tells it of them"
+
+
 class Conversation:
     """One chat request with the defaults of the artifact, as the template is given it."""
 
@@ -43,7 +46,7 @@ class Conversation:
             raise NoChatTemplate("the model has no chat template", hint="give it a raw prompt instead")
         self.tools = request.tools if request.tool_choice.mode != "none" else ()
         if self.tools and not (facts.takes_tools if request.template is None else "tools" in template.variables):
-            raise ToolsNotTaken("the model's chat template has no place for tools")
+            raise ToolsNotTaken("the model's chat template has no place for tools", hint=WITHOUT_TOOLS)
         self._template = template
         self._variables: dict[str, Any] = {}
         if request.think is not None and facts.thinking_switch is not None:

@@ -87,8 +87,9 @@ def test_what_is_wrong_is_told_before_the_first_chunk(tiny: LoadedModel, tmp_pat
     facts = json.loads(tiny.facts.to_json()) | {"takes_tools": False}
     deaf = shutil.copytree(tiny.folder, tmp_path / "deaf")
     (deaf / "mlxbuild" / "facts.json").write_text(json.dumps(facts))
-    with pytest.raises(ToolsNotTaken):
+    with pytest.raises(ToolsNotTaken) as told:
         LoadedModel(deaf).chat([USER], tools=[WEATHER])
+    assert "leave `tools` out" in str(told.value.hint)
     bare = shutil.copytree(tiny.folder, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
     with pytest.raises(NoChatTemplate):

@@ -9,6 +9,7 @@ from pydantic import Field
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
+from runtime.engine.conversation import WITHOUT_TOOLS
 from runtime.protocol.requests import ChatRequest
 from runtime.server.api import declare
 from runtime.server.asking import AskedModel, asked_model
@@ -57,7 +58,7 @@ def _question(body: ChatBody, settled: Settled, asked: AskedModel) -> ChatReques
     if any(message.images for message in body.messages):
         raise cannot(asked.name, "vision")
     if body.tools and "tools" not in asked.capabilities:
-        raise cannot(asked.name, "tools")
+        raise cannot(asked.name, "tools", hint=WITHOUT_TOOLS)
     think = switched_off(body.chat_template_kwargs) if body.think is None else None
     return ChatRequest(
         messages=conversation(body.messages),

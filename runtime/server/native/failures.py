@@ -48,6 +48,6 @@ def lacks(name: str, capability: str) -> NotSupported:
     return NotSupported(f'"{name}" does not support {capability}')
 
 
-def cannot(full_name: str, capability: str) -> NotSupported:
+def cannot(full_name: str, capability: str, *, hint: str | None = None) -> NotSupported:
     """The same, of what a request brings along: tools, images, a suffix."""
-    return NotSupported(f"{full_name} does not support {capability}")
+    return NotSupported(f"{full_name} does not support {capability}", hint=hint)

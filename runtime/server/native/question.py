@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from runtime.engine.options import Options
 from runtime.protocol.requests import AnswerFormat
 from runtime.scheduler.keep_alive import KeepAlive
 from runtime.server.failures import InvalidRequest
@@ -48,7 +49,8 @@ class QuestionBody(ModelBody):
 
         Raises:
             FormatOfWrongKind: `format` is neither `json` nor a schema.
-            InvalidKeepAlive, InvalidRequest, NotSupported, OptionOfWrongType: a field is not what it should be.
+            InvalidKeepAlive, InvalidOption, InvalidRequest, NotSupported, OptionOfWrongType: a field is not what it
+                should be.
         """
         if not isinstance(self.think, bool | None) and self.think not in _EFFORTS:
             efforts = ", ".join(f'"{effort}"' for effort in _EFFORTS)
@@ -89,7 +91,9 @@ class QuestionBody(ModelBody):
         own: dict[str, Any] = {"counts_recent": True}  # as Ollama does, unless the option says otherwise
         if self.logprobs:
             own |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-        return NativeOptions({**own, **read.options}, read.context_tokens)
+        options = {**own, **read.options}
+        Options().changed(options)  # so that nothing is loaded in vain, nor loaded alone with options that are none
+        return NativeOptions(options, read.context_tokens)
 
 
 def _written(value: Any) -> str:

@@ -249,6 +249,9 @@ def test_what_a_model_cannot_do_is_refused(raw: httpx.Client, files: dict[str, s
     tool = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
     refused = (400, "plain:latest does not support tools")
     assert told("/api/chat", messages=[QUESTION], tools=[tool]) == refused
+    with_tools = {"model": "plain", "messages": [QUESTION], "tools": [tool]}
+    assert "leave `tools` out" in raw.post("/api/chat", json=with_tools).json()["hint"]
+    assert "leave `tools` out" in raw.post("/v1/chat/completions", json=with_tools).json()["error"]["message"]
     assert create(raw, model="go", **{"from": "hello"}, template="{{ .Prompt }}")[-1]["error"].startswith(
         "template error: "
     )

@@ -63,6 +63,23 @@ def test_refusals(hello: httpx.Client, fields: dict[str, Any], status: int, mess
     assert (told_status, message in told) == (status, True), told
 
 
+@pytest.mark.parametrize("path", ["generate", "chat"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -1}, "temperature cannot be -1.0"),
+        ({"top_p": 2}, "top_p cannot be 2.0"),
+        ({"kv_bits": 7}, "kv_bits cannot be 7"),
+        ({"seed": "x"}, 'option "seed" must be of type integer'),
+    ],
+)
+def test_options_are_checked_where_nothing_is_asked(
+    hello: httpx.Client, path: str, options: dict[str, Any], message: str
+) -> None:
+    told_status, told = error(hello.post(f"/api/{path}", json={"model": "hello", "options": options}))
+    assert (told_status, message in told) == (400, True), told
+
+
 def test_one_object(hello: httpx.Client) -> None:
     told = generate(hello, think=False).json()
     assert told["response"] == LOCK_ANSWER
