@@ -80,7 +80,7 @@ benchmark: setup models
 	$(BIN)/python -m benchmarks
 
 generated: setup
-	$(BIN)/python -m toolchain.spec.schema.generate
+	$(BIN)/python -m mlxbuild.toolchain.spec.schema.generate
 	$(BIN)/python docs/generate_commands.py
 	$(BIN)/python docs/generate_errors.py
 

@@ -5,7 +5,7 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension(
-            "toolchain.weights.affine_kernel",
+            "mlxbuild.toolchain.weights.affine_kernel",
             ["toolchain/weights/affine_kernel.c"],
             extra_compile_args=["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"],
             py_limited_api=True,

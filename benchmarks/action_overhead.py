@@ -9,21 +9,21 @@ from dataclasses import replace
 from benchmarks.finding import Finding
 from benchmarks.measurement import middle
 from benchmarks.workplace import fresh_folder
-from registry.digest import Blob
-from registry.home import Home
-from registry.store.layout import Store
-from toolchain.cache.history import History
-from toolchain.cache.traces import TraceStore
-from toolchain.events.journal import Journal
-from toolchain.events.stream import EventStream
-from toolchain.execute.inline import InlineExecutor
-from toolchain.execute.perform import Workplace
-from toolchain.execute.schedule import Scheduler
-from toolchain.graph.action import ActionRecord, Node, OutputsOf
-from toolchain.graph.graph import assemble
-from toolchain.graph.lookup import Lookup
-from toolchain.steps.port import StepContext
-from toolchain.steps.table import StepKind
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.events.journal import Journal
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.execute.inline import InlineExecutor
+from mlxbuild.toolchain.execute.perform import Workplace
+from mlxbuild.toolchain.execute.schedule import Scheduler
+from mlxbuild.toolchain.graph.action import ActionRecord, Node, OutputsOf
+from mlxbuild.toolchain.graph.graph import assemble
+from mlxbuild.toolchain.graph.lookup import Lookup
+from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.steps.table import StepKind
 
 _PARTS, _WHOLES = 9, 1000
 _ACTIONS = (_PARTS + 1) * _WHOLES

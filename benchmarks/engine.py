@@ -97,9 +97,9 @@ def _random_engine(tokenizer: Any) -> Any:
     """An engine over a random model with a long context, in float32."""
     import mlx.core as mx
 
-    from runtime.engine.engine import Engine
-    from runtime.engine.limits import Limits
-    from runtime.model.architecture import model_classes
+    from mlxbuild.runtime.engine.engine import Engine
+    from mlxbuild.runtime.engine.limits import Limits
+    from mlxbuild.runtime.model.architecture import model_classes
 
     model_class, arguments_class = model_classes(_RANDOM)
     model = model_class(arguments_class.from_dict(_RANDOM))
@@ -128,11 +128,11 @@ def _wall(cost: Cost) -> float:
 
 def _open(home: Home, name: str) -> Any:
     """A model without a prefix cache: no side may know a prompt from before."""
-    from registry import home as places
-    from registry.reference import Reference
-    from registry.store.layout import Store
-    from runtime.engine.limits import Limits
-    from runtime.session import LoadedModel
+    from mlxbuild.registry import home as places
+    from mlxbuild.registry.reference import Reference
+    from mlxbuild.registry.store.layout import Store
+    from mlxbuild.runtime.engine.limits import Limits
+    from mlxbuild.runtime.session import LoadedModel
 
     store = Store.open(places.Home(home.folder))
     digest = store.tags.resolve(Reference.parse(name))
@@ -144,8 +144,8 @@ def _submit(engine: Any, tokens: Sequence[int], count: int, take: Callable[[floa
 
     Returns the ticket.
     """
-    from runtime.engine.options import Options
-    from runtime.engine.prepared import Prepared
+    from mlxbuild.runtime.engine.options import Options
+    from mlxbuild.runtime.engine.prepared import Prepared
 
     def deliver(events: Sequence[Any]) -> None:
         now = time.perf_counter()

@@ -14,11 +14,11 @@ from benchmarks import servers
 from benchmarks.finding import Finding
 from benchmarks.streams import at_once
 from benchmarks.workplace import Home, fresh_home
-from registry.artifact.folder import model_folder
-from registry.home import Home as StoreHome
-from registry.reference import Reference
-from registry.store.layout import Store
-from runtime.model.blas import prefer_openblas
+from mlxbuild.registry.artifact.folder import model_folder
+from mlxbuild.registry.home import Home as StoreHome
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.blas import prefer_openblas
 
 _HELLO = Path(__file__).parent.parent / "examples" / "hello"
 _MODEL = "hello:int4"
@@ -53,7 +53,7 @@ def measure(runs: int) -> Iterator[Finding]:
 def _short_requests(home: Home, port: int) -> tuple[list[float], list[float]]:
     """Seconds of a request for one token, over HTTP and in this process, in turn."""
     prefer_openblas()
-    from runtime.session import LoadedModel
+    from mlxbuild.runtime.session import LoadedModel
 
     store = Store.open(StoreHome(home.folder))
     model = LoadedModel(model_folder(store, store.tags.resolve(Reference.parse(_MODEL))))

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from benchmarks.finding import Finding
 from benchmarks.workplace import fresh_home
-from registry.artifact.folder import model_folder
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.layout import Store
-from runtime.model.blas import prefer_openblas
-from runtime.protocol.requests import CompletionRequest
-from runtime.runner.client import Runner
+from mlxbuild.registry.artifact.folder import model_folder
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.blas import prefer_openblas
+from mlxbuild.runtime.protocol.requests import CompletionRequest
+from mlxbuild.runtime.runner.client import Runner
 
 if TYPE_CHECKING:
-    from runtime.session import LoadedModel
+    from mlxbuild.runtime.session import LoadedModel
 
 _HELLO = Path(__file__).parent.parent / "examples" / "hello"
 _REQUESTS = 100
@@ -43,7 +43,7 @@ def measure(runs: int) -> Iterator[Finding]:
 
 
 async def _measure(folder: Path, scratch: Path, runs: int) -> tuple[list[float], list[float]]:
-    from runtime.session import LoadedModel
+    from mlxbuild.runtime.session import LoadedModel
 
     model = LoadedModel(folder)
     runner = await Runner.start(folder, scratch)

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from benchmarks.finding import Finding
 from benchmarks.measurement import middle, side_by_side
 from benchmarks.workplace import fresh_home, locked_recipe
-from registry.artifact.verification import verify
-from registry.digest import Digest
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.artifact.verification import verify
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
 
 _LAYERS = 24
 _PIECE_BYTES = 1 << 20

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from registry.errors import Kind, MlxbuildError
-from toolchain.spec.problems import Code
+import mlxbuild
+from mlxbuild.registry.errors import Kind, MlxbuildError
+from mlxbuild.toolchain.spec.problems import Code
 
 PAGE = Path(__file__).with_name("errors.md")
 FLOORS = ("registry", "runtime", "toolchain", "mlxbuild")
@@ -76,14 +77,12 @@ def page() -> str:
 
 def error_classes() -> set[type[MlxbuildError]]:
     """Every class of the error tree that has a code of its own or another exit code than its parent."""
-    for floor in FLOORS:
-        package = importlib.import_module(floor)
-        for module in pkgutil.walk_packages(package.__path__, f"{floor}."):
-            importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(mlxbuild.__path__, "mlxbuild."):
+        importlib.import_module(module.name)
     return {
         error
         for error in _below(MlxbuildError)
-        if "code" in vars(error) and error.__module__ != "registry.errors" and _is_declared(error)
+        if "code" in vars(error) and error.__module__ != "mlxbuild.registry.errors" and _is_declared(error)
     }
 
 
@@ -94,7 +93,7 @@ def _is_declared(error: type[MlxbuildError]) -> bool:
 
 def _below(error: type[MlxbuildError]) -> Iterator[type[MlxbuildError]]:
     for leaf in error.__subclasses__():
-        if leaf.__module__.partition(".")[0] in FLOORS:
+        if leaf.__module__.startswith("mlxbuild."):
             yield leaf
             yield from _below(leaf)
 

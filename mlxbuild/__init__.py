@@ -10,15 +10,15 @@ __all__ = ["MlxbuildError", "__version__", "load"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from registry.digest import Digest
-    from registry.errors import MlxbuildError
-    from runtime.session import LoadedModel
+    from mlxbuild.registry.digest import Digest
+    from mlxbuild.registry.errors import MlxbuildError
+    from mlxbuild.runtime.session import LoadedModel
 
 
 def __getattr__(name: str) -> object:
     if name != "MlxbuildError":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from registry.errors import MlxbuildError
+    from mlxbuild.registry.errors import MlxbuildError
 
     return MlxbuildError
 
@@ -40,12 +40,12 @@ def load(reference: str, *, draft: str | None = None) -> LoadedModel:
     """
     import logging
 
-    from registry.home import Home
-    from registry.reference import Reference
-    from registry.store.layout import Store
-    from registry.trust.policy import admit
-    from runtime.session import LoadedModel
-    from toolchain.interchange.completion import completed
+    from mlxbuild.registry.home import Home
+    from mlxbuild.registry.reference import Reference
+    from mlxbuild.registry.store.layout import Store
+    from mlxbuild.registry.trust.policy import admit
+    from mlxbuild.runtime.session import LoadedModel
+    from mlxbuild.toolchain.interchange.completion import completed
 
     store = Store.open(Home.from_environment())
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from registry.errors import UserError
+from mlxbuild.registry.errors import UserError
 
 _GRAMMAR = re.compile(r"(sha256|blake3):([0-9a-f]{64})")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from registry.printable import printable
+from mlxbuild.registry.printable import printable
 
 
 class Kind(StrEnum):

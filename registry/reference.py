@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from registry.digest import Digest
-from registry.errors import UserError
-from registry.hosts import DOCKER, comparable_host, spellings
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.hosts import DOCKER, comparable_host, spellings
 
 DEFAULT_TAG = "latest"
 LONGEST_NAME = 255

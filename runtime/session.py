@@ -10,37 +10,37 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
-from registry.artifact.folder import model_folder
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.errors import UserError
-from registry.store.layout import Store
-from registry.store.soundness import Soundness
-from runtime.engine.computing import Computing
-from runtime.engine.conversation import Conversation
-from runtime.engine.defaults import Defaults
-from runtime.engine.embedding_batches import vectors_of
-from runtime.engine.embedding_inputs import Input, InputUnusable, rows_of
-from runtime.engine.engine import Engine
-from runtime.engine.footprint import Footprint
-from runtime.engine.keywords import ChatKeywords, GenerateKeywords, chat_request, completion_request
-from runtime.engine.layers import always_rewinds, fresh
-from runtime.engine.limits import Limits
-from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
-from runtime.engine.preparation import OnlyEmbeds, Preparation
-from runtime.engine.prepared import Prepared
-from runtime.engine.streams import AsyncStream, Stream
-from runtime.model.architecture import embedding_rows
-from runtime.model.batched import remember
-from runtime.model.drafting import require_same_tokens, require_writing
-from runtime.model.facts import LAST_STATE, BrokenFacts, ModelFacts
-from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TEMPLATE_FILE
-from runtime.model.infill import Infill
-from runtime.model.load import Weights
-from runtime.model.prompt import ChatTemplate
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.events import Chunk, Embeddings, Prompt
-from runtime.protocol.requests import ChatRequest, CompletionRequest, Message, PromptRequest
+from mlxbuild.registry.artifact.folder import model_folder
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.soundness import Soundness
+from mlxbuild.runtime.engine.computing import Computing
+from mlxbuild.runtime.engine.conversation import Conversation
+from mlxbuild.runtime.engine.defaults import Defaults
+from mlxbuild.runtime.engine.embedding_batches import vectors_of
+from mlxbuild.runtime.engine.embedding_inputs import Input, InputUnusable, rows_of
+from mlxbuild.runtime.engine.engine import Engine
+from mlxbuild.runtime.engine.footprint import Footprint
+from mlxbuild.runtime.engine.keywords import ChatKeywords, GenerateKeywords, chat_request, completion_request
+from mlxbuild.runtime.engine.layers import always_rewinds, fresh
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.perplexity import WINDOW_TOKENS, perplexity
+from mlxbuild.runtime.engine.preparation import OnlyEmbeds, Preparation
+from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.engine.streams import AsyncStream, Stream
+from mlxbuild.runtime.model.architecture import embedding_rows
+from mlxbuild.runtime.model.batched import remember
+from mlxbuild.runtime.model.drafting import require_same_tokens, require_writing
+from mlxbuild.runtime.model.facts import LAST_STATE, BrokenFacts, ModelFacts
+from mlxbuild.runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TEMPLATE_FILE
+from mlxbuild.runtime.model.infill import Infill
+from mlxbuild.runtime.model.load import Weights
+from mlxbuild.runtime.model.prompt import ChatTemplate
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.events import Chunk, Embeddings, Prompt
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, Message, PromptRequest
 
 
 class NotAnArtifactFolder(UserError):

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
 from tests import real_parts, real_tools
 from tests.hub_server import LocalHub
 from tests.ollama_registry import LocalOllamaRegistry

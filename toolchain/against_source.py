@@ -15,20 +15,20 @@ from typing import Any, Final
 import mlx.core as mx
 import numpy as np
 
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.errors import TrustError, UserError
-from toolchain.graph.compile import LockedVariant
-from toolchain.lock.model import LockedTensor
-from toolchain.rebuild import NotRebuildable, locked_variant
-from toolchain.weights.accuracy import KINDS, accuracies_of
-from toolchain.weights.decoded import Accuracy
-from toolchain.weights.device import cpu_device
-from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.plan import plan_weights
-from toolchain.weights.reading import SourceFile
-from toolchain.weights.safetensors import HeaderTensor, read_file_header
-from toolchain.weights.structure import Structure, TableRow, structure_of
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import TrustError, UserError
+from mlxbuild.toolchain.graph.compile import LockedVariant
+from mlxbuild.toolchain.lock.model import LockedTensor
+from mlxbuild.toolchain.rebuild import NotRebuildable, locked_variant
+from mlxbuild.toolchain.weights.accuracy import KINDS, accuracies_of
+from mlxbuild.toolchain.weights.decoded import Accuracy
+from mlxbuild.toolchain.weights.device import cpu_device
+from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
+from mlxbuild.toolchain.weights.plan import plan_weights
+from mlxbuild.toolchain.weights.reading import SourceFile
+from mlxbuild.toolchain.weights.safetensors import HeaderTensor, read_file_header
+from mlxbuild.toolchain.weights.structure import Structure, TableRow, structure_of
 
 _SLICE_NUMBERS: Final = 1 << 20
 

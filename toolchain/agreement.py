@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.artifact import media_types
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from toolchain.lock.file import decode
-from toolchain.rebuild import LOCK_FILE, RECIPE_FILE
-from toolchain.steps.tokenizer import TOKENIZER_FILES
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.lock.file import decode
+from mlxbuild.toolchain.rebuild import LOCK_FILE, RECIPE_FILE
+from mlxbuild.toolchain.steps.tokenizer import TOKENIZER_FILES
 
 _CARRIED = ((RECIPE_FILE, media_types.SPEC_DIGEST), (LOCK_FILE, media_types.LOCK_DIGEST))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from registry.digest import Digest
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.store.origins import Origin, Origins
-from registry.trust.policy import admit
-from toolchain.graph.compile import LockedVariant
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.origins import Origin, Origins
+from mlxbuild.registry.trust.policy import admit
+from mlxbuild.toolchain.graph.compile import LockedVariant
 
 
 def admit_bases(variants: Sequence[LockedVariant], store: Store, tell: Callable[[str], None]) -> None:

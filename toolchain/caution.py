@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from toolchain.events.model import Warned
-from toolchain.graph.compile import LockedVariant
-from toolchain.lock.settle import is_packed
-from toolchain.weights.formats.gguf_layout import second_rounding
+from mlxbuild.toolchain.events.model import Warned
+from mlxbuild.toolchain.graph.compile import LockedVariant
+from mlxbuild.toolchain.lock.settle import is_packed
+from mlxbuild.toolchain.weights.formats.gguf_layout import second_rounding
 
 _WHOLE_SCALES = ("weight_scale_2", "weight_global_scale")
 """Last names of NVFP4's scale of a whole tensor."""

@@ -13,31 +13,31 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from registry.artifact.modelpack import tag_descriptor
-from registry.artifact.reader import Artifact
-from registry.artifact.versions import VersionTagMoves, moves
-from registry.digest import Blob, Digest
-from registry.errors import Kind, MlxbuildError, StepError
-from registry.reference import Reference
-from registry.store.layout import Store
-from toolchain.bases import admit_bases, record_bases
-from toolchain.cache.history import History
-from toolchain.cache.traces import TraceStore
-from toolchain.caution import cautions
-from toolchain.events.model import ArtifactBuilt, Failed, GateReported, RunFinished, RunStarted, Warned
-from toolchain.events.stream import EventStream
-from toolchain.execute.inline import InlineExecutor
-from toolchain.execute.perform import Workplace
-from toolchain.execute.port import Executor
-from toolchain.execute.schedule import RunResult, Scheduler
-from toolchain.gates.result import GateFailed, GateResult
-from toolchain.graph.compile import Goal, LockedVariant, compile_graph
-from toolchain.graph.lookup import Lookup
-from toolchain.notices import notices
-from toolchain.spec.resolved import ResolvedSpec
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.versions import VersionTagMoves, moves
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import Kind, MlxbuildError, StepError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.bases import admit_bases, record_bases
+from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.caution import cautions
+from mlxbuild.toolchain.events.model import ArtifactBuilt, Failed, GateReported, RunFinished, RunStarted, Warned
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.execute.inline import InlineExecutor
+from mlxbuild.toolchain.execute.perform import Workplace
+from mlxbuild.toolchain.execute.port import Executor
+from mlxbuild.toolchain.execute.schedule import RunResult, Scheduler
+from mlxbuild.toolchain.gates.result import GateFailed, GateResult
+from mlxbuild.toolchain.graph.compile import Goal, LockedVariant, compile_graph
+from mlxbuild.toolchain.graph.lookup import Lookup
+from mlxbuild.toolchain.notices import notices
+from mlxbuild.toolchain.spec.resolved import ResolvedSpec
 
 if TYPE_CHECKING:
-    from toolchain.execute.remote_lane import RemoteLane
+    from mlxbuild.toolchain.execute.remote_lane import RemoteLane
 
 
 class CacheExpectationBroken(StepError):
@@ -134,7 +134,7 @@ def create(
         order=_order(options.shuffle),
     )
     if any(goal.gates for goal in goals):
-        from runtime.model.blas import prefer_openblas
+        from mlxbuild.runtime.model.blas import prefer_openblas
 
         prefer_openblas()  # before anything loads MLX
     try:
@@ -164,7 +164,7 @@ def make_executor(options: BuildOptions, store: Store) -> Executor:
     """The executor that the options name."""
     workplace = Workplace.of(store, options.refresh)
     if options.executor == "process":
-        from toolchain.execute.process import ProcessExecutor
+        from mlxbuild.toolchain.execute.process import ProcessExecutor
 
         return ProcessExecutor(workplace, options.jobs)
     return InlineExecutor(workplace, options.jobs)
@@ -174,10 +174,10 @@ def _remote_lane(options: BuildOptions, store: Store, stream: EventStream) -> Re
     """The way to the remote cache; what it needs is loaded only when there is one."""
     if options.cache_from is None and options.cache_to is None:
         return None
-    from registry.remote.client import Remote
-    from registry.remote.settings import Settings
-    from toolchain.cache.remote import RemoteTraces
-    from toolchain.execute.remote_lane import RemoteLane
+    from mlxbuild.registry.remote.client import Remote
+    from mlxbuild.registry.remote.settings import Settings
+    from mlxbuild.toolchain.cache.remote import RemoteTraces
+    from mlxbuild.toolchain.execute.remote_lane import RemoteLane
 
     settings = Settings.load(store.home)
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from registry.digest import Blob, Digest
-from registry.errors import Location, MlxbuildError
-from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
-from toolchain.lock.settle import QuantizedBase, quantization_place, settle
-from toolchain.sources.folder import folder_files
-from toolchain.spec.problems import Code, Problem, Snippet
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import FolderSource
-from toolchain.weights.overrides import idle_override_notes
-from toolchain.weights.safetensors import read_file_header
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import Location, MlxbuildError
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.lock.settle import QuantizedBase, quantization_place, settle
+from mlxbuild.toolchain.sources.folder import folder_files
+from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.resolved import FolderSource
+from mlxbuild.toolchain.weights.overrides import idle_override_notes
+from mlxbuild.toolchain.weights.safetensors import read_file_header
 
 _UNHASHED = Digest("sha256", "0" * 64)
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from registry.artifact.reader import Artifact
-from toolchain.graph.compile import LockedVariant
-from toolchain.lock.model import LockedTensor
-from toolchain.sources.errors import SourceMissing
-from toolchain.weights.accuracy import errors_told
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.toolchain.graph.compile import LockedVariant
+from mlxbuild.toolchain.lock.model import LockedTensor
+from mlxbuild.toolchain.sources.errors import SourceMissing
+from mlxbuild.toolchain.weights.accuracy import errors_told
 
 _INDEX = "model.safetensors.index.json"
 _HEAD = "lm_head.weight"

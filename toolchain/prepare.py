@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from registry.errors import UserError
-from registry.store.layout import Store
-from toolchain.graph.compile import LockedVariant
-from toolchain.lock.errors import LockMissing, StaleLock
-from toolchain.lock.file import lock_path, read, write
-from toolchain.lock.identity import identity, locked_identity
-from toolchain.lock.judge import require_current, staleness
-from toolchain.lock.model import Lock, LockedSource
-from toolchain.lock.settle import settle
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.sources.file_index import FileIndex
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import ResolvedSpec, Source
-from toolchain.weights.overrides import idle_override_notes
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.graph.compile import LockedVariant
+from mlxbuild.toolchain.lock.errors import LockMissing, StaleLock
+from mlxbuild.toolchain.lock.file import lock_path, read, write
+from mlxbuild.toolchain.lock.identity import identity, locked_identity
+from mlxbuild.toolchain.lock.judge import require_current, staleness
+from mlxbuild.toolchain.lock.model import Lock, LockedSource
+from mlxbuild.toolchain.lock.settle import settle
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.resolved import ResolvedSpec, Source
+from mlxbuild.toolchain.weights.overrides import idle_override_notes
 
 RECIPE_NAME = "ModelSpec.yaml"
 
@@ -130,7 +130,7 @@ def prepare(
         if mode is LockMode.LOCKED:
             require_current(reasons, str(place))
         notice(f"renewing the lock: {'; '.join(map(str, reasons))}" if lock else f"locking {recipe.path.name}")
-        from toolchain.lock.make import make_lock
+        from mlxbuild.toolchain.lock.make import make_lock
 
         lock = make_lock(recipe, store, lock, notice=notice)
         if mode is LockMode.UPDATE:

@@ -11,25 +11,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.errors import StepError, UserError
-from registry.home import Home
-from registry.store.layout import Store
-from toolchain.cache.history import History
-from toolchain.create import BuildOptions, create
-from toolchain.events.stream import EventStream
-from toolchain.graph.compile import LockedVariant
-from toolchain.lock.file import decode
-from toolchain.lock.model import LockedSource
-from toolchain.prepare import pin
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.spec.canonical import from_canonical
-from toolchain.spec.problems import SpecError
-from toolchain.spec.recipe_folder import RecipeFolder
-from toolchain.spec.resolved import FolderSource, ResolvedSpec
-from toolchain.spec.sources import sources_of
-from toolchain.weights.safetensors import read_file_header
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import StepError, UserError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.create import BuildOptions, create
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.graph.compile import LockedVariant
+from mlxbuild.toolchain.lock.file import decode
+from mlxbuild.toolchain.lock.model import LockedSource
+from mlxbuild.toolchain.prepare import pin
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.spec.canonical import from_canonical
+from mlxbuild.toolchain.spec.problems import SpecError
+from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder
+from mlxbuild.toolchain.spec.resolved import FolderSource, ResolvedSpec
+from mlxbuild.toolchain.spec.sources import sources_of
+from mlxbuild.toolchain.weights.safetensors import read_file_header
 
 RECIPE_FILE = "mlxbuild/ModelSpec.json"
 LOCK_FILE = "mlxbuild/ModelSpec.lock"
@@ -105,7 +105,7 @@ def _known(catalogue: SourceCatalogue, source: LockedSource) -> bool:
 
 def _folders_of(recipe: Path) -> tuple[Path, ...]:
     """The folders that the sources of a recipe are in."""
-    from toolchain.spec.load import load  # not loaded where everything is known
+    from mlxbuild.toolchain.spec.load import load  # not loaded where everything is known
 
     return tuple(source.path for source in sources_of(load(recipe)).values() if isinstance(source, FolderSource))
 
@@ -127,7 +127,7 @@ def base_perplexity(artifact: Artifact, recipe: Path, text: str) -> float:
     Raises:
         MlxbuildError: the base is not on this machine and cannot be fetched, or cannot be loaded.
     """
-    from toolchain.gates.perplexity import measure_perplexity
+    from mlxbuild.toolchain.gates.perplexity import measure_perplexity
 
     variant = locked_variant(artifact, recipe)
     with tempfile.TemporaryDirectory(prefix="mlxbuild-base-") as place:

@@ -10,11 +10,11 @@ import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import tell
-from registry.errors import UserError
-from registry.home import Home
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.home import Home
 
 if TYPE_CHECKING:
-    from runtime.runner.client import Runner
+    from mlxbuild.runtime.runner.client import Runner
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -81,9 +81,9 @@ def _counts(written: str) -> list[int]:
 
 
 async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int) -> list[Figures]:
+    from mlxbuild.runtime.server.names import find_model
+    from mlxbuild.runtime.server.settings import ServerSettings
     from mlxbuild.serving.assembly import assemble
-    from runtime.server.names import find_model
-    from runtime.server.settings import ServerSettings
 
     application = assemble(Home.from_environment(), ServerSettings())
     try:
@@ -105,8 +105,8 @@ async def _run(runner: Runner, streams: int, tokens: int, prompt_words: int, *, 
     import asyncio
     import time
 
-    from runtime.protocol.events import Chunk
-    from runtime.protocol.requests import CompletionRequest
+    from mlxbuild.runtime.protocol.events import Chunk
+    from mlxbuild.runtime.protocol.requests import CompletionRequest
 
     async def ask(seed: int) -> tuple[float, int]:
         prompt = " ".join(f"word{seed}-{number}" for number in range(prompt_words))

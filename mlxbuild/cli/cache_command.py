@@ -10,12 +10,12 @@ import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store
-from registry.artifact.reader import Artifact
-from registry.digest import Blob
-from registry.errors import MlxbuildError
-from registry.quantities import format_bytes
-from registry.store.layout import Store
-from toolchain.cache.traces import TraceStore
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.cache.traces import TraceStore
 
 app = typer.Typer(
     help="Look at what the store and the cache hold.", no_args_is_help=True, add_completion=False, rich_markup_mode=None

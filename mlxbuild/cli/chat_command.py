@@ -28,7 +28,7 @@ from mlxbuild.cli.question import (
     thinking,
 )
 from mlxbuild.cli.workspace import tell
-from runtime.protocol.requests import AnswerFormat
+from mlxbuild.runtime.protocol.requests import AnswerFormat
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -9,7 +9,7 @@ import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
-from registry.home import Home
+from mlxbuild.registry.home import Home
 
 app = typer.Typer(
     help="Look at the server's settings, and keep its API keys.",
@@ -53,7 +53,7 @@ def _written(value: Any) -> str:
 @app.command("add-key")
 def add_key(name: Annotated[str, typer.Argument(help="Whose key it is; names are shown in the log.")]) -> None:
     """Make an API key and print it, once: only its hash is kept."""
-    from runtime.server.security.api_keys import KeyRing
+    from mlxbuild.runtime.server.security.api_keys import KeyRing
 
     with open_store() as store:
         say(KeyRing(store.home).add(name))
@@ -63,7 +63,7 @@ def add_key(name: Annotated[str, typer.Argument(help="Whose key it is; names are
 @app.command("keys")
 def keys(as_json: Json = False) -> None:
     """List the API keys by name."""
-    from runtime.server.security.api_keys import KeyRing
+    from mlxbuild.runtime.server.security.api_keys import KeyRing
 
     with open_store() as store:
         known = KeyRing(store.home).keys()
@@ -78,7 +78,7 @@ def keys(as_json: Json = False) -> None:
 @app.command("remove-key")
 def remove_key(name: Annotated[str, typer.Argument(help="Whose key goes.")]) -> None:
     """Forget an API key; a running server refuses it from then on."""
-    from runtime.server.security.api_keys import KeyRing
+    from mlxbuild.runtime.server.security.api_keys import KeyRing
 
     with open_store() as store:
         KeyRing(store.home).remove(name)

@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Unpack
 
 from mlxbuild.cli.workspace import find, open_store, tell
-from registry.errors import UserError
-from registry.home import Home
-from registry.quantities import format_seconds
-from registry.reference import InvalidReference
-from registry.store.tags import UnknownReference
-from registry.trust.policy import admit
-from runtime.model.blas import prefer_openblas
-from runtime.protocol.requests import Message
-from runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.quantities import format_seconds
+from mlxbuild.registry.reference import InvalidReference
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.registry.trust.policy import admit
+from mlxbuild.runtime.model.blas import prefer_openblas
+from mlxbuild.runtime.protocol.requests import Message
+from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
 
 if TYPE_CHECKING:
+    from mlxbuild.runtime.engine.keywords import GenerateKeywords, TalkKeywords
+    from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
     from mlxbuild.serving.client import ServedModel
-    from runtime.engine.keywords import GenerateKeywords, TalkKeywords
-    from runtime.protocol.events import Chunk, Ending, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
         reference, digest = find(store, name)
         admit(store, reference, digest, tell=tell)
         prefer_openblas()  # before anything loads MLX
-        from runtime.session import LoadedModel
-        from toolchain.interchange.completion import completed
+        from mlxbuild.runtime.session import LoadedModel
+        from mlxbuild.toolchain.interchange.completion import completed
 
         yield LoadedModel.open(store, completed(store, digest))
 

@@ -6,10 +6,10 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store, tell
-from registry.artifact.modelpack import tag_descriptor
-from registry.artifact.versions import moves
-from registry.digest import Blob
-from registry.reference import Reference
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.artifact.versions import moves
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.reference import Reference
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -11,11 +11,11 @@ from mlxbuild.cli.display import progress_sink
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import Frozen, Locked, Portable, Recipes, Variants, lock_mode, locked_variants
 from mlxbuild.cli.workspace import open_store, require_writable, tell
-from registry.errors import UserError
-from toolchain.create import BuildOptions, create
-from toolchain.events.journal import Journal, new_run_name
-from toolchain.events.stream import EventStream
-from toolchain.steps.table import STEPS
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.create import BuildOptions, create
+from mlxbuild.toolchain.events.journal import Journal, new_run_name
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.steps.table import STEPS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -10,9 +10,9 @@ import typer
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.outside import find_anywhere
 from mlxbuild.cli.workspace import open_store
-from registry.artifact.reader import Artifact
-from toolchain.difference.artifacts import difference
-from toolchain.difference.report import lines, to_json
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.toolchain.difference.artifacts import difference
+from mlxbuild.toolchain.difference.report import lines, to_json
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

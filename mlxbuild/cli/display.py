@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from registry.errors import UserError
-from toolchain.events.github import GithubAnnotations
-from toolchain.events.model import Event, Failed, Sink, Warned
-from toolchain.events.plain import PlainLines
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.events.github import GithubAnnotations
+from mlxbuild.toolchain.events.model import Event, Failed, Sink, Warned
+from mlxbuild.toolchain.events.plain import PlainLines
 
 
 class UnknownDisplay(UserError):
@@ -36,7 +36,7 @@ def progress_sink(choice: str) -> Sink:
         choice = os.environ.get("MLXBUILD_PROGRESS") or _fitting()
     match choice:
         case "live":
-            from toolchain.events.terminal import LiveDisplay
+            from mlxbuild.toolchain.events.terminal import LiveDisplay
 
             return LiveDisplay(sys.stderr)
         case "plain":

@@ -15,13 +15,13 @@ import typer
 
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.version_command import installed
-from registry.errors import MlxbuildError
-from registry.home import Home
-from registry.quantities import format_bytes
-from registry.remote.settings import FILE_NAME
-from registry.store.durable import disk_errors
-from registry.store.layout import Store
-from runtime.model.blas import matrix_library, prefer_openblas
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.remote.settings import FILE_NAME
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.blas import matrix_library, prefer_openblas
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

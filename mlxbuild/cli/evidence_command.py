@@ -9,14 +9,14 @@ import typer
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.outside import find_anywhere
 from mlxbuild.cli.workspace import open_store
-from registry.artifact.manifest import json_object
-from registry.artifact.referrers import Referrer
-from registry.errors import UserError
-from registry.store.layout import Store
-from registry.trust.evidence import Attestation, Evidence
-from registry.trust.keys import locate, read_public
-from registry.trust.statement import KINDS
-from toolchain.evidence.bill_of_materials import MEDIA_TYPE
+from mlxbuild.registry.artifact.manifest import json_object
+from mlxbuild.registry.artifact.referrers import Referrer
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.trust.evidence import Attestation, Evidence
+from mlxbuild.registry.trust.keys import locate, read_public
+from mlxbuild.registry.trust.statement import KINDS
+from mlxbuild.toolchain.evidence.bill_of_materials import MEDIA_TYPE
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

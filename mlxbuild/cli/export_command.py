@@ -9,9 +9,9 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store, tell
-from registry.quantities import format_bytes
-from registry.trust.policy import admit
-from toolchain.interchange.export import export
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.trust.policy import admit
+from mlxbuild.toolchain.interchange.export import export
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

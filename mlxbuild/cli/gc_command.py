@@ -8,14 +8,14 @@ import typer
 
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import tell
-from registry.errors import UserError
-from registry.home import Home
-from registry.quantities import format_bytes, format_seconds
-from registry.sizes import FORMS, size_bytes
-from registry.store.gc import GRACE_SECONDS, collect
-from registry.store.layout import Store
-from toolchain.cache.retention import retention
-from toolchain.cache.traces import TraceStore
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.registry.sizes import FORMS, size_bytes
+from mlxbuild.registry.store.gc import GRACE_SECONDS, collect
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.cache.retention import retention
+from mlxbuild.toolchain.cache.traces import TraceStore
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -9,10 +9,10 @@ import typer
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import Recipes, Variants, locked_variants
 from mlxbuild.cli.workspace import open_store
-from registry.errors import UserError
-from toolchain.graph.compile import compile_graph
-from toolchain.graph.draw import to_dot, to_json, to_mermaid
-from toolchain.prepare import LockMode
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.graph.compile import compile_graph
+from mlxbuild.toolchain.graph.draw import to_dot, to_json, to_mermaid
+from mlxbuild.toolchain.prepare import LockMode
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.artifact.reader import Artifact
-from toolchain.spec.resolved import KEEP
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.toolchain.spec.resolved import KEEP
 
 _CONFIGURATION = "config.json"
 
@@ -18,7 +18,7 @@ def weights_told(artifact: Artifact) -> str:
 
 
 def _keeps(artifact: Artifact) -> bool:
-    from toolchain.rebuild import RECIPE_FILE
+    from mlxbuild.toolchain.rebuild import RECIPE_FILE
 
     if artifact.file(RECIPE_FILE) is None:
         return False

@@ -10,13 +10,13 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import open_store, require_writable, tell
-from registry.errors import UserError
-from registry.quantities import format_bytes
-from registry.reference import InvalidReference, Reference
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from toolchain.interchange.arrive import Imported, import_archive, import_layout
-from toolchain.interchange.recognition import Form, recognise
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.toolchain.interchange.arrive import Imported, import_archive, import_layout
+from mlxbuild.toolchain.interchange.recognition import Form, recognise
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -64,9 +64,9 @@ def _without_artifact(what: str) -> NameWithoutArtifact:
 
 
 def _from_ollama(written: str, name: str | None) -> None:
-    from toolchain.interchange.from_ollama import recipe_from_ollama
-    from toolchain.sources.ollama.registry import OllamaRegistry
-    from toolchain.spec.ollama_name import OllamaName
+    from mlxbuild.toolchain.interchange.from_ollama import recipe_from_ollama
+    from mlxbuild.toolchain.sources.ollama.registry import OllamaRegistry
+    from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
     if name is not None:
         raise _without_artifact("a model of Ollama's registry")
@@ -117,11 +117,11 @@ def _explain(artifact: Imported) -> None:
 
 def _convert(form: Form, path: Path) -> None:
     if form is Form.KITFILE:
-        from toolchain.interchange.from_kitfile import recipe_from_kitfile
+        from mlxbuild.toolchain.interchange.from_kitfile import recipe_from_kitfile
 
         text, notes = recipe_from_kitfile(path.read_bytes(), path)
     else:
-        from toolchain.interchange.from_modelfile import recipe_from_modelfile
+        from mlxbuild.toolchain.interchange.from_modelfile import recipe_from_modelfile
 
         with open_store() as store:
             text, notes = recipe_from_modelfile(path.read_bytes(), path, in_store=lambda name: _known(store, name))

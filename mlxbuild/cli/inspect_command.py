@@ -10,18 +10,18 @@ import typer
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import shown
 from mlxbuild.cli.workspace import find, open_store
-from registry.artifact import manifest as manifests
-from registry.artifact.manifest import Manifest
-from registry.artifact.referrers import referrers
-from registry.digest import Digest
-from registry.exchange.inspection import inspect
-from registry.exchange.transfers import named_blobs
-from registry.quantities import format_bytes
-from registry.reference import Reference
-from registry.remote.settings import Settings
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from registry.trust.statement import PREDICATE_ANNOTATION
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.artifact.referrers import referrers
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.exchange.inspection import inspect
+from mlxbuild.registry.exchange.transfers import named_blobs
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.registry.trust.statement import PREDICATE_ANNOTATION
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

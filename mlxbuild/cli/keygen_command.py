@@ -9,9 +9,9 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import tell
-from registry.home import Home
-from registry.trust.errors import KeyUnusable
-from registry.trust.keys import PASSWORD_VARIABLE, folder, generate, password_from_environment, write_pair
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.trust.errors import KeyUnusable
+from mlxbuild.registry.trust.keys import PASSWORD_VARIABLE, folder, generate, password_from_environment, write_pair
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -11,11 +11,11 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.recipes import Portable, RecipeArguments, recipe_paths
-from toolchain.early import early_problems
-from toolchain.lock.portable import require_portable
-from toolchain.spec.load import lint, load
-from toolchain.spec.problems import Problem
-from toolchain.spec.report import render
+from mlxbuild.toolchain.early import early_problems
+from mlxbuild.toolchain.lock.portable import require_portable
+from mlxbuild.toolchain.spec.load import lint, load
+from mlxbuild.toolchain.spec.problems import Problem
+from mlxbuild.toolchain.spec.report import render
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

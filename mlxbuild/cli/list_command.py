@@ -9,10 +9,10 @@ import typer
 from mlxbuild.cli.holding import weights_told
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store
-from registry.artifact.media_types import TITLE
-from registry.artifact.reader import Artifact
-from registry.errors import MlxbuildError
-from registry.quantities import format_bytes
+from mlxbuild.registry.artifact.media_types import TITLE
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.quantities import format_bytes
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -65,10 +65,10 @@ def list_artifacts(
 
 
 def _list_remote(repository: str, *, as_json: bool) -> None:
-    from registry.exchange.catalogue import list_tags
-    from registry.home import Home
-    from registry.reference import Reference
-    from registry.remote.settings import Settings
+    from mlxbuild.registry.exchange.catalogue import list_tags
+    from mlxbuild.registry.home import Home
+    from mlxbuild.registry.reference import Reference
+    from mlxbuild.registry.remote.settings import Settings
 
     home = Home.from_environment()
     tags = list_tags(Reference.parse(repository), settings=Settings.load(home), home=home)

@@ -10,14 +10,14 @@ import typer
 from mlxbuild.cli.output import say
 from mlxbuild.cli.recipes import Portable, RecipeArguments, load_recipe, recipe_paths
 from mlxbuild.cli.workspace import open_store, tell
-from registry.quantities import format_bytes
-from toolchain.lock.errors import LockMissing
-from toolchain.lock.file import lock_path, read, readable, write
-from toolchain.lock.judge import require_current, staleness
-from toolchain.lock.make import changes, make_lock
-from toolchain.lock.model import Lock
-from toolchain.sources.file_index import FileIndex
-from toolchain.spec.recipe import Recipe
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.toolchain.lock.errors import LockMissing
+from mlxbuild.toolchain.lock.file import lock_path, read, readable, write
+from mlxbuild.toolchain.lock.judge import require_current, staleness
+from mlxbuild.toolchain.lock.make import changes, make_lock
+from mlxbuild.toolchain.lock.model import Lock
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.spec.recipe import Recipe
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

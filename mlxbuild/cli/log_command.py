@@ -7,11 +7,11 @@ from typing import Any
 import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
-from registry.errors import UserError
-from registry.home import Home
-from registry.quantities import format_seconds
-from toolchain.events.journal import read_events, read_report, runs
-from toolchain.events.plain import summary
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.quantities import format_seconds
+from mlxbuild.toolchain.events.journal import read_events, read_report, runs
+from mlxbuild.toolchain.events.plain import summary
 
 _INTERRUPTED = 130
 

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.workspace import tell
-from registry.errors import UserError
-from registry.home import Home
-from registry.remote import login as logins
-from registry.remote.credentials import Credential
-from registry.remote.errors import RealmNotAllowed
-from registry.remote.settings import Settings
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.remote import login as logins
+from mlxbuild.registry.remote.credentials import Credential
+from mlxbuild.registry.remote.errors import RealmNotAllowed
+from mlxbuild.registry.remote.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.errors import MlxbuildError
-from registry.quantities import format_bytes
-from registry.store.layout import Store
-from runtime.scheduler.need import PROCESS_BYTES, Need, held_bytes
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.scheduler.need import PROCESS_BYTES, Need, held_bytes
 
 
 def expected_need(store: Store, digest: Digest) -> Need | None:

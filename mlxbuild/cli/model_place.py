@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.errors import UserError
-from toolchain.prepare import RECIPE_NAME
-from toolchain.sources.gguf.parts import Opener, OpenFile, local_file
-from toolchain.sources.hub import Hub
-from toolchain.sources.pointers import refuse_pointer
-from toolchain.spec.recipe_folder import RecipeFolder
-from toolchain.spec.resolved import FolderSource, HubSource
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.prepare import RECIPE_NAME
+from mlxbuild.toolchain.sources.gguf.parts import Opener, OpenFile, local_file
+from mlxbuild.toolchain.sources.hub import Hub
+from mlxbuild.toolchain.sources.pointers import refuse_pointer
+from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder
+from mlxbuild.toolchain.spec.resolved import FolderSource, HubSource
 
 
 class NotAModel(UserError):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from registry.printable import printable
+from mlxbuild.registry.printable import printable
 
 
 def say(text: str = "") -> None:

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlxbuild.cli.workspace import find, tell
-from registry.digest import Digest
-from registry.errors import UserError
-from registry.home import Home
-from registry.reference import InvalidReference, Reference
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
 
 
 class SeveralArtifacts(UserError):
@@ -58,7 +58,7 @@ def find_anywhere(
 
 
 def _read(visited: Store, path: Path) -> Digest:
-    from toolchain.interchange.arrive import import_archive, import_layout
+    from mlxbuild.toolchain.interchange.arrive import import_archive, import_layout
 
     if path.is_dir():
         arrived = import_layout(visited, path, tell=tell)
@@ -73,8 +73,8 @@ def _read(visited: Store, path: Path) -> Digest:
 
 
 def _fetch(visited: Store, home: Home, reference: Reference, *, evidence_alone: bool) -> Digest:
-    from registry.exchange.pull import pull, pull_evidence
-    from registry.remote.settings import Settings
+    from mlxbuild.registry.exchange.pull import pull, pull_evidence
+    from mlxbuild.registry.remote.settings import Settings
 
     settings = Settings.load(home)
     if evidence_alone:

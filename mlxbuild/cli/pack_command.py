@@ -11,12 +11,12 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store
-from registry.digest import Digest
-from registry.errors import UserError
-from registry.quantities import format_bytes
-from registry.reference import Reference
-from registry.store.layout import Store
-from toolchain.interchange.archive import Packed, pack
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.interchange.archive import Packed, pack
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -9,13 +9,13 @@ import typer
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.recipes import Frozen, Locked, Portable, Recipes, Variants, lock_mode, locked_variants
 from mlxbuild.cli.workspace import open_store
-from registry.quantities import format_bytes, format_seconds
-from toolchain.cache.history import History
-from toolchain.cache.traces import TraceStore
-from toolchain.graph.compile import compile_graph
-from toolchain.graph.lookup import Lookup
-from toolchain.graph.plan import Plan, Status, make_plan
-from toolchain.prepare import LockMode
+from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.graph.compile import compile_graph
+from mlxbuild.toolchain.graph.lookup import Lookup
+from mlxbuild.toolchain.graph.plan import Plan, Status, make_plan
+from mlxbuild.toolchain.prepare import LockMode
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -17,8 +17,8 @@ from typer.exceptions import TyperException
 
 from mlxbuild.cli import ending
 from mlxbuild.cli.early_signals import INTERRUPTED, TERMINATED, told
-from registry.errors import Kind, MlxbuildError, UserError
-from registry.printable import printable
+from mlxbuild.registry.errors import Kind, MlxbuildError, UserError
+from mlxbuild.registry.printable import printable
 
 COMMANDS: dict[str, str] = {
     "init": "Write a first recipe from a model folder or a Hub repository.",
@@ -170,10 +170,10 @@ def _tell(error: MlxbuildError) -> None:
 
 
 def _annotate(error: MlxbuildError) -> None:
-    from toolchain.create import failure
-    from toolchain.events.github import GithubAnnotations
-    from toolchain.spec.problems import SpecError
-    from toolchain.spec.report import render
+    from mlxbuild.toolchain.create import failure
+    from mlxbuild.toolchain.events.github import GithubAnnotations
+    from mlxbuild.toolchain.spec.problems import SpecError
+    from mlxbuild.toolchain.spec.report import render
 
     if isinstance(error, SpecError):
         sys.stderr.write(f"{render(error.problems, 'github')}\n")

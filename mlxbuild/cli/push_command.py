@@ -12,15 +12,15 @@ import typer
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
 from mlxbuild.cli.workspace import find, open_store, tell
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.errors import UserError
-from registry.exchange.push import Pushed, push
-from registry.exchange.transfers import DEFAULT_JOBS
-from registry.quantities import format_bytes, format_seconds
-from registry.reference import DEFAULT_TAG, Reference
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.exchange.push import Pushed, push
+from mlxbuild.registry.exchange.transfers import DEFAULT_JOBS
+from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.registry.reference import DEFAULT_TAG, Reference
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -95,9 +95,9 @@ def push_artifact(
 def _warn_of_path(artifact: Artifact) -> None:
     """Tell that the recipe within names a place on this machine, as those of earlier versions did: whoever pulls it
     can read that."""
-    from toolchain.rebuild import RECIPE_FILE, carried_spec
-    from toolchain.spec.canonical import BrokenSpec
-    from toolchain.spec.resolved import FolderSource
+    from mlxbuild.toolchain.rebuild import RECIPE_FILE, carried_spec
+    from mlxbuild.toolchain.spec.canonical import BrokenSpec
+    from mlxbuild.toolchain.spec.resolved import FolderSource
 
     if artifact.file(RECIPE_FILE) is None:
         return
@@ -113,8 +113,8 @@ def _warn_of_path(artifact: Artifact) -> None:
 
 
 def _sign(store: Store, digests: Sequence[Digest], key: str) -> None:
-    from registry.trust.keys import locate, password_from_environment, read_private
-    from toolchain.evidence.signing import sign_artifact
+    from mlxbuild.registry.trust.keys import locate, password_from_environment, read_private
+    from mlxbuild.toolchain.evidence.signing import sign_artifact
 
     private = read_private(locate(store.home, key, ".key"), password_from_environment())
     for digest in digests:

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from registry.errors import UserError
-from runtime.engine.options import Options
-from runtime.protocol.requests import AnswerFormat
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.engine.options import Options
+from mlxbuild.runtime.protocol.requests import AnswerFormat
 
 System = Annotated[str | None, typer.Option("--system", help="A system prompt in place of the model's own.")]
 Think = Annotated[

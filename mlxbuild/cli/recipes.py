@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.workspace import tell
-from registry.errors import UserError
-from registry.store.layout import Store
-from toolchain.graph.compile import LockedVariant
-from toolchain.lock.portable import require_portable
-from toolchain.prepare import RECIPE_NAME, LockMode, prepare
-from toolchain.spec.memory import load_remembered
-from toolchain.spec.recipe import Recipe
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.graph.compile import LockedVariant
+from mlxbuild.toolchain.lock.portable import require_portable
+from mlxbuild.toolchain.prepare import RECIPE_NAME, LockMode, prepare
+from mlxbuild.toolchain.spec.memory import load_remembered
+from mlxbuild.toolchain.spec.recipe import Recipe
 
 Recipes = Annotated[
     list[Path] | None,
@@ -91,7 +91,7 @@ def locked_variants(
     """
     loaded = tuple(load_recipe(path, store, portable=portable) for path in recipe_paths(named))
     if len(loaded) > 1:
-        from toolchain.spec.load import check_cycles
+        from mlxbuild.toolchain.spec.load import check_cycles
 
         check_cycles(loaded)
     recipes = [prepare(recipe, store, mode, notice=tell) for recipe in loaded]

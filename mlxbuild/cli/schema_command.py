@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from mlxbuild.cli.output import say
-from toolchain.spec.schema.generate import text
+from mlxbuild.toolchain.spec.schema.generate import text
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

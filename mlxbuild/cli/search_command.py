@@ -9,10 +9,10 @@ import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import tell
-from registry.errors import InfrastructureError, MlxbuildError
-from registry.exchange.catalogue import search
-from registry.home import Home
-from registry.remote.settings import Settings
+from mlxbuild.registry.errors import InfrastructureError, MlxbuildError
+from mlxbuild.registry.exchange.catalogue import search
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.remote.settings import Settings
 
 _TAGS_SHOWN = 8
 
@@ -61,7 +61,7 @@ def search_word(
 
 
 def _on_the_hub(word: str, limit: int) -> list[dict[str, Any]]:
-    from toolchain.sources.hub import Hub
+    from mlxbuild.toolchain.sources.hub import Hub
 
     models = Hub().search(word.partition(":")[0], limit)
     return [{"where": "hub", "name": f"hf.co/{each.repository}", "downloads": each.downloads} for each in models]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.workspace import tell
-from registry.errors import UserError
+from mlxbuild.registry.errors import UserError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -36,11 +36,11 @@ def serve(
     import os
 
     from mlxbuild.configuration.resolve import configure
+    from mlxbuild.registry.home import Home
+    from mlxbuild.registry.store.layout import Store
+    from mlxbuild.runtime.server.listening import listen
+    from mlxbuild.runtime.server.security.api_keys import KeyRing
     from mlxbuild.serving.first_models import require_first_models
-    from registry.home import Home
-    from registry.store.layout import Store
-    from runtime.server.listening import listen
-    from runtime.server.security.api_keys import KeyRing
 
     home = Home.from_environment()
     asked = {None: None, True: "always", False: "never"}[api_key]

@@ -10,14 +10,14 @@ from mlxbuild.cli.holding import weights_told
 from mlxbuild.cli.memory import expected_need, memory_content, memory_told
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import find, open_store
-from registry.artifact.reader import Artifact
-from registry.errors import UserError
-from registry.quantities import format_bytes
-from runtime.model.batched import recall
-from runtime.model.files import FACTS_FILE, TEMPLATE_FILE
-from runtime.scheduler.need import Need
-from toolchain.weights.accuracy import accuracies_of, accuracy_content, errors_told
-from toolchain.weights.accuracy import told as accuracy_told
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.runtime.model.batched import recall
+from mlxbuild.runtime.model.files import FACTS_FILE, TEMPLATE_FILE
+from mlxbuild.runtime.scheduler.need import Need
+from mlxbuild.toolchain.weights.accuracy import accuracies_of, accuracy_content, errors_told
+from mlxbuild.toolchain.weights.accuracy import told as accuracy_told
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -44,7 +44,7 @@ def show(
         if manifest:
             say(store.read(digest).decode())
         elif recipe:
-            from toolchain.rebuild import RECIPE_FILE
+            from mlxbuild.toolchain.rebuild import RECIPE_FILE
 
             hint = "only artifacts that mlxbuild built have one"
             say(_carried(artifact, RECIPE_FILE, "carries no recipe", hint))

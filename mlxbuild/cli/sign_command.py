@@ -8,9 +8,9 @@ import typer
 
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import find, open_store, require_writable, tell
-from registry.artifact.reader import Artifact
-from registry.trust.keys import locate, password_from_environment, read_private
-from toolchain.evidence.signing import sign_artifact
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.trust.keys import locate, password_from_environment, read_private
+from mlxbuild.toolchain.evidence.signing import sign_artifact
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

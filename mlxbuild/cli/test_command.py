@@ -9,15 +9,15 @@ import typer
 
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import find, open_store, tell
-from registry.artifact.reader import Artifact
-from registry.errors import UserError
-from registry.trust.policy import admit
-from runtime.model.blas import prefer_openblas
-from toolchain.cache.history import History
-from toolchain.gates.result import GateFailed
-from toolchain.gates.run import run_gate
-from toolchain.prepare import RECIPE_NAME
-from toolchain.rebuild import base_perplexity, carried_spec
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.trust.policy import admit
+from mlxbuild.runtime.model.blas import prefer_openblas
+from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.gates.result import GateFailed
+from mlxbuild.toolchain.gates.run import run_gate
+from mlxbuild.toolchain.prepare import RECIPE_NAME
+from mlxbuild.toolchain.rebuild import base_perplexity, carried_spec
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -43,7 +43,7 @@ def run_gates(
                 hint="gates are the `tests` of its recipe: `mlxbuild show --recipe` prints them",
             )
         prefer_openblas()  # before anything loads MLX
-        from toolchain.steps.gate import ONE_MODEL
+        from mlxbuild.toolchain.steps.gate import ONE_MODEL
 
         results = []
         for each in gates:

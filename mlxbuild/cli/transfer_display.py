@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxbuild.cli.workspace import tell
-from registry.errors import UserError
-from registry.exchange.progress import (
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.exchange.progress import (
     BlobAdvanced,
     BlobEnded,
     Event,
@@ -25,7 +25,7 @@ from registry.exchange.progress import (
     Warned,
     Way,
 )
-from registry.quantities import format_bytes
+from mlxbuild.registry.quantities import format_bytes
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -13,25 +13,25 @@ from mlxbuild.cli.display import progress_sink
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.outside import find_anywhere
 from mlxbuild.cli.workspace import open_store
-from registry.artifact.reader import Artifact
-from registry.artifact.verification import verify
-from registry.digest import Digest
-from registry.errors import TrustError
-from registry.home import Home
-from registry.quantities import format_bytes, format_seconds
-from registry.store.layout import Store
-from toolchain.agreement import disagreements, is_built
-from toolchain.cache.history import History
-from toolchain.events.journal import new_run_name
-from toolchain.events.stream import EventStream
-from toolchain.prepare import RECIPE_NAME
-from toolchain.rebuild import rebuild
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.verification import verify
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.agreement import disagreements, is_built
+from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.events.journal import new_run_name
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.prepare import RECIPE_NAME
+from mlxbuild.toolchain.rebuild import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from registry.trust.keys import PublicKey
-    from toolchain.against_source import SourceComparison
+    from mlxbuild.registry.trust.keys import PublicKey
+    from mlxbuild.toolchain.against_source import SourceComparison
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -121,16 +121,16 @@ def verify_artifact(
 def _keys(home: Home, names: Sequence[str]) -> list[PublicKey]:
     if not names:
         return []
-    from registry.trust.keys import locate, read_public  # not loaded where nothing is signed
+    from mlxbuild.registry.trust.keys import locate, read_public  # not loaded where nothing is signed
 
     return [read_public(locate(home, name, ".pub")) for name in names]
 
 
 def _check_trust(store: Store, digest: Digest, keys: list[PublicKey]) -> dict[str, str]:
     """What was proven, each with the fingerprint of the key that signed it."""
-    from registry.trust.statement import PROVENANCE
-    from toolchain.evidence.provenance import is_ours
-    from toolchain.evidence.signing import check_evidence
+    from mlxbuild.registry.trust.statement import PROVENANCE
+    from mlxbuild.toolchain.evidence.provenance import is_ours
+    from mlxbuild.toolchain.evidence.signing import check_evidence
 
     evidence = check_evidence(Artifact.open(store, digest), keys)
     proven = {}
@@ -143,7 +143,7 @@ def _check_trust(store: Store, digest: Digest, keys: list[PublicKey]) -> dict[st
 
 
 def _compare(store: Store, digest: Digest, file: Path | None) -> SourceComparison:
-    from toolchain.against_source import compare_with_source, require_as_claimed  # loads MLX
+    from mlxbuild.toolchain.against_source import compare_with_source, require_as_claimed  # loads MLX
 
     comparison = compare_with_source(Artifact.open(store, digest), _recipe(store, digest, file))
     require_as_claimed(comparison)

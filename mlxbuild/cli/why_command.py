@@ -8,12 +8,12 @@ import typer
 
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import open_store
-from registry.errors import UserError
-from toolchain.cache.history import History, NodeHistory
-from toolchain.cache.traces import TraceStore
-from toolchain.graph.explain import Change, differences
-from toolchain.spec.suggest import did_you_mean, listed
-from toolchain.steps.table import STEPS
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.cache.history import History, NodeHistory
+from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.graph.explain import Change, differences
+from mlxbuild.toolchain.spec.suggest import did_you_mean, listed
+from mlxbuild.toolchain.steps.table import STEPS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -8,12 +8,12 @@ import re
 import sys
 from collections.abc import Iterator
 
-from registry.digest import Digest
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.errors import StoreReadOnly
-from registry.store.layout import Store
-from registry.store.leases import shared
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.errors import StoreReadOnly
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.leases import shared
 
 _SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,63})")
 

@@ -17,12 +17,12 @@ from pydantic import (
     field_validator,
 )
 
-from registry import durations, sizes
-from registry.durations import setting_seconds
-from registry.errors import MlxbuildError
-from registry.reference import Reference
-from registry.sizes import size_bytes
-from runtime.scheduler.keep_alive import FIVE_MINUTES, InvalidKeepAlive, KeepAlive
+from mlxbuild.registry import durations, sizes
+from mlxbuild.registry.durations import setting_seconds
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.sizes import size_bytes
+from mlxbuild.runtime.scheduler.keep_alive import FIVE_MINUTES, InvalidKeepAlive, KeepAlive
 
 
 def _listed(value: Any) -> Any:

@@ -13,16 +13,16 @@ from pydantic import ValidationError
 
 from mlxbuild.configuration.environment import from_environment
 from mlxbuild.configuration.form import ServeForm, told_number
-from registry.home import Home
-from registry.remote.errors import InvalidSettings
-from registry.remote.setting_files import read_settings
-from registry.remote.settings import FILE_NAME, SERVE_KEY, Settings
-from runtime.runner.client import Patience
-from runtime.scheduler.drafts import Drafts
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.setting_places import SettingPlaces
-from runtime.server.security.hosts import is_loopback
-from runtime.server.settings import ServerSettings
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.remote.errors import InvalidSettings
+from mlxbuild.registry.remote.setting_files import read_settings
+from mlxbuild.registry.remote.settings import FILE_NAME, SERVE_KEY, Settings
+from mlxbuild.runtime.runner.client import Patience
+from mlxbuild.runtime.scheduler.drafts import Drafts
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.server.security.hosts import is_loopback
+from mlxbuild.runtime.server.settings import ServerSettings
 
 DEFAULT_ORIGIN = "default"
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.trust.policy import admit
+from mlxbuild.runtime.scheduler.drafts import Drafts
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.logger import log
+from mlxbuild.runtime.server.settings import ServerSettings
 from mlxbuild.serving.builder import ProcessBuilder
-from registry.digest import Digest
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.trust.policy import admit
-from runtime.scheduler.drafts import Drafts
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.residency import Residency
-from runtime.server.application import Application
-from runtime.server.logger import log
-from runtime.server.settings import ServerSettings
 
 
 def assemble(
@@ -30,7 +30,7 @@ def assemble(
 
     def admit_to_run(reference: Reference, digest: Digest) -> Digest:
         admit(store, reference, digest, tell=lambda reason: log.warning("trust", reason=reason))
-        from toolchain.interchange.completion import completed
+        from mlxbuild.toolchain.interchange.completion import completed
 
         return completed(store, digest)
 

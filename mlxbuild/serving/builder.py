@@ -17,21 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from registry import cancellation
-from registry.artifact.modelpack import tag_descriptor
-from registry.artifact.reader import Artifact
-from registry.artifact.versions import moves
-from registry.digest import Blob, Digest
-from registry.errors import Kind, UserError
-from registry.reference import Reference
-from registry.store.durable import disk_errors
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from runtime.model.files import DEFAULTS_FILE
-from runtime.protocol.events import Failure
-from runtime.protocol.failures import as_error
-from runtime.server.application import BuildOrder
-from runtime.server.names import find_model, parse_name
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.versions import moves
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import Kind, UserError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.model.files import DEFAULTS_FILE
+from mlxbuild.runtime.protocol.events import Failure
+from mlxbuild.runtime.protocol.failures import as_error
+from mlxbuild.runtime.server.application import BuildOrder
+from mlxbuild.runtime.server.names import find_model, parse_name
 
 _PROGRAM = "from mlxbuild.cli.main import main; main()"
 _ERROR = re.compile(r"error\[([a-z0-9-]+)\]: (.*)")
@@ -82,7 +82,7 @@ class ProcessBuilder:
         return digest
 
     def _recipe(self, order: BuildOrder, folder: Path, observe: Observe) -> str:
-        from toolchain.interchange.from_create import (
+        from mlxbuild.toolchain.interchange.from_create import (
             ADAPTER_FOLDER,
             FILES_FOLDER,
             base_of_files,
@@ -123,8 +123,8 @@ class ProcessBuilder:
 
     def _base(self, name: str, observe: Observe) -> tuple[dict[str, str], dict[str, Any]]:
         """Where a model comes from, as a recipe says it, and its defaults; pulled where the store has it not."""
-        from toolchain.interchange.from_modelfile import HUB_NAME
-        from toolchain.spec.ollama_name import DEFAULT_HOST
+        from mlxbuild.toolchain.interchange.from_modelfile import HUB_NAME
+        from mlxbuild.toolchain.spec.ollama_name import DEFAULT_HOST
 
         if (hub := HUB_NAME.fullmatch(name)) is not None:
             return {"hf_repo": hub[1]}, {}
@@ -141,9 +141,9 @@ class ProcessBuilder:
         return {"from": str(reference)}, parent
 
     def _pulled(self, name: str, observe: Observe) -> Digest:
-        from registry.exchange.pull import pull
-        from registry.remote.settings import Settings
-        from registry.store.leases import shared
+        from mlxbuild.registry.exchange.pull import pull
+        from mlxbuild.registry.remote.settings import Settings
+        from mlxbuild.registry.store.leases import shared
 
         observe(f"pulling {name}")
         with shared(self.store.home):

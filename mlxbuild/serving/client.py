@@ -15,16 +15,16 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from mlxbuild.configuration.address import is_listening, server_address
-from registry.errors import InfrastructureError, Kind, MlxbuildError
-from registry.home import Home
-from registry.remote import watch as watches
-from registry.remote.connections import watch_connections
-from registry.remote.watch import DUE_BYTES, Limits, Overrun, Watch, watching
-from runtime.engine.keywords import GenerateKeywords, TalkKeywords, chat_request, completion_request
-from runtime.protocol.events import Chunk, Ending, Failure, ToolCall
-from runtime.protocol.failures import as_error
-from runtime.protocol.requests import AnswerFormat, Message
-from runtime.server.security.hosts import is_loopback
+from mlxbuild.registry.errors import InfrastructureError, Kind, MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.remote import watch as watches
+from mlxbuild.registry.remote.connections import watch_connections
+from mlxbuild.registry.remote.watch import DUE_BYTES, Limits, Overrun, Watch, watching
+from mlxbuild.runtime.engine.keywords import GenerateKeywords, TalkKeywords, chat_request, completion_request
+from mlxbuild.runtime.protocol.events import Chunk, Ending, Failure, ToolCall
+from mlxbuild.runtime.protocol.failures import as_error
+from mlxbuild.runtime.protocol.requests import AnswerFormat, Message
+from mlxbuild.runtime.server.security.hosts import is_loopback
 
 _CONNECT_SECONDS = 2.0
 GREETING_SECONDS = 2.0
@@ -225,7 +225,7 @@ class ServedModel:
 
     def _require_writing(self) -> None:
         if "completion" not in self.capabilities:
-            from runtime.engine.preparation import OnlyEmbeds
+            from mlxbuild.runtime.engine.preparation import OnlyEmbeds
 
             raise OnlyEmbeds("the model only turns texts into vectors", hint="ask it for embeddings")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mlxbuild.configuration.resolve import Configuration
-from registry.reference import InvalidReference
-from registry.remote.errors import InvalidSettings
-from registry.remote.settings import SERVE_KEY
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from runtime.server.names import find_model
+from mlxbuild.registry.reference import InvalidReference
+from mlxbuild.registry.remote.errors import InvalidSettings
+from mlxbuild.registry.remote.settings import SERVE_KEY
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.server.names import find_model
 
 
 def require_first_models(store: Store, configuration: Configuration) -> None:

@@ -14,16 +14,16 @@ from sanic import Sanic
 
 from mlxbuild import garbage
 from mlxbuild.configuration.resolve import Configuration
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.server.app import create_app
+from mlxbuild.runtime.server.connections.descriptors import raise_descriptor_limit
+from mlxbuild.runtime.server.logger import log
+from mlxbuild.runtime.server.names import find_model
+from mlxbuild.runtime.server.operations.logs import FILE_NAME, log_to
+from mlxbuild.runtime.server.serving import serve
 from mlxbuild.serving.assembly import assemble
-from registry.errors import MlxbuildError
-from registry.home import Home
-from runtime.scheduler.residency import Residency
-from runtime.server.app import create_app
-from runtime.server.connections.descriptors import raise_descriptor_limit
-from runtime.server.logger import log
-from runtime.server.names import find_model
-from runtime.server.operations.logs import FILE_NAME, log_to
-from runtime.server.serving import serve
 
 ENDING_SECONDS = 10.0
 """Beyond the grace of running answers: for last words of streams, and for transfers, builds and runners to end."""

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from registry.artifact import media_types
-from registry.digest import Blob, Digest
-from registry.errors import TrustError
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import TrustError
 
 LONGEST_COMPONENT_BYTES = 255
 LONGEST_PATH_BYTES = 1024

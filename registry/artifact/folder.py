@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from registry.artifact.files import ArtifactFile
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.store.durable import disk_errors
-from registry.store.errors import BlobCorrupt
-from registry.store.layout import Store
+from mlxbuild.registry.artifact.files import ArtifactFile
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.registry.store.errors import BlobCorrupt
+from mlxbuild.registry.store.layout import Store
 
 
 def model_folder(store: Store, digest: Digest) -> Path:

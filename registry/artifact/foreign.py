@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from registry.artifact import media_types
-from registry.artifact.manifest import InvalidManifest, Manifest
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.manifest import InvalidManifest, Manifest
 
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _BY_CONFIG: Final = {

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry import canonical_json
-from registry.artifact import media_types
-from registry.artifact.files import ArtifactFile, in_order, set_digest
-from registry.digest import Blob, Digest
-from registry.errors import TrustError, UserError
-from registry.store.layout import Store
-from registry.store.tags import Descriptor
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.files import ArtifactFile, in_order, set_digest
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import TrustError, UserError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import Descriptor
 
 _SCALES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 

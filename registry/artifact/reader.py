@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.artifact import manifest as manifests
-from registry.artifact import media_types
-from registry.artifact.files import ArtifactFile, FileRole, in_order
-from registry.artifact.foreign import require_model
-from registry.artifact.manifest import InvalidManifest, Layer, Manifest
-from registry.digest import Digest
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole, in_order
+from mlxbuild.registry.artifact.foreign import require_model
+from mlxbuild.registry.artifact.manifest import InvalidManifest, Layer, Manifest
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.layout import Store
 
 _ROLES = {role.media_type: role for role in FileRole}
 

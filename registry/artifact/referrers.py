@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry import canonical_json
-from registry.artifact import manifest as manifests
-from registry.artifact import media_types
-from registry.artifact.manifest import InvalidManifest, Manifest
-from registry.digest import Blob, Digest
-from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
-from registry.store.tags import Descriptor
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.manifest import InvalidManifest, Manifest
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
+from mlxbuild.registry.store.tags import Descriptor
 
 EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"
 _EMPTY = b"{}"

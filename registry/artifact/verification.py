@@ -14,14 +14,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from registry.artifact import manifest as manifests
-from registry.artifact import media_types
-from registry.artifact.files import ArtifactFile, UnsafePath, collisions, set_digest
-from registry.artifact.manifest import InvalidManifest, Layer, Manifest
-from registry.artifact.reader import artifact_file
-from registry.digest import Blob, Digest
-from registry.errors import MlxbuildError
-from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.files import ArtifactFile, UnsafePath, collisions, set_digest
+from mlxbuild.registry.artifact.manifest import InvalidManifest, Layer, Manifest
+from mlxbuild.registry.artifact.reader import artifact_file
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 
 _MOST_SCHEMA_PROBLEMS = 100
 _SCHEMA = Path(__file__).with_name("modelpack-config.schema.json")

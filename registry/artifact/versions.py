@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from registry.artifact import manifest as manifests
-from registry.artifact.manifest import InvalidManifest
-from registry.artifact.media_types import VERSION
-from registry.digest import Digest
-from registry.errors import UserError
-from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import InvalidManifest
+from mlxbuild.registry.artifact.media_types import VERSION
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 
 
 class VersionTagMoves(UserError):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from registry.artifact import manifest as manifests
-from registry.artifact import media_types
-from registry.artifact.files import in_order
-from registry.artifact.foreign import require_model
-from registry.artifact.manifest import InvalidManifest, Manifest
-from registry.artifact.reader import artifact_file
-from registry.artifact.verification import Problem
-from registry.digest import Blob, Digest
-from registry.errors import TrustError
-from registry.remote.client import RawManifest
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.files import in_order
+from mlxbuild.registry.artifact.foreign import require_model
+from mlxbuild.registry.artifact.manifest import InvalidManifest, Manifest
+from mlxbuild.registry.artifact.reader import artifact_file
+from mlxbuild.registry.artifact.verification import Problem
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.remote.client import RawManifest
 
 CONFIG_LIMIT_BYTES = manifests.MANIFEST_LIMIT_BYTES
 _MOST_TOLD = 10

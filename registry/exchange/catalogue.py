@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from registry import cancellation
-from registry.artifact import manifest as manifests
-from registry.artifact.manifest import InvalidManifest, Manifest
-from registry.artifact.media_types import OCI_INDEX
-from registry.digest import Digest
-from registry.exchange.transfers import DEFAULT_JOBS
-from registry.home import Home
-from registry.reference import InvalidReference, Reference
-from registry.remote.client import Remote
-from registry.remote.errors import ManifestTooLarge, ManifestUnknown, RepositoryUnknown, TransferCorrupt
-from registry.remote.settings import Settings
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import InvalidManifest, Manifest
+from mlxbuild.registry.artifact.media_types import OCI_INDEX
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.exchange.transfers import DEFAULT_JOBS
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.errors import ManifestTooLarge, ManifestUnknown, RepositoryUnknown, TransferCorrupt
+from mlxbuild.registry.remote.settings import Settings
 
 _FOR_MACHINES = re.compile(r"(sha256|ac1)-[0-9a-f]{64}(\..+)?")
 """Tags that list referrers, and those of a remote cache."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from registry.digest import Digest
-from registry.remote.referrers import MOST_REFERRERS, LeaveOut
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.remote.referrers import MOST_REFERRERS, LeaveOut
 
 
 def follow(subject: Digest, bring: Callable[[Digest], Iterable[Digest]], leave_out: LeaveOut) -> tuple[Digest, ...]:

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from registry.artifact import manifest as manifests
-from registry.artifact.manifest import Manifest
-from registry.artifact.media_types import OCI_INDEX
-from registry.digest import Blob, Digest, InvalidDigest
-from registry.exchange.admission import admit_manifest
-from registry.exchange.closure import follow
-from registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
-from registry.exchange.sources import Sources
-from registry.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
-from registry.exchange.version_tags import VersionTags
-from registry.home import Home
-from registry.reference import DEFAULT_TAG, InvalidReference, Reference
-from registry.remote.client import Advance, RawManifest, Remote
-from registry.remote.referrers import attach, list_referrers
-from registry.remote.settings import Settings
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.artifact.media_types import OCI_INDEX
+from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.exchange.admission import admit_manifest
+from mlxbuild.registry.exchange.closure import follow
+from mlxbuild.registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
+from mlxbuild.registry.exchange.sources import Sources
+from mlxbuild.registry.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
+from mlxbuild.registry.exchange.version_tags import VersionTags
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.remote.client import Advance, RawManifest, Remote
+from mlxbuild.registry.remote.referrers import attach, list_referrers
+from mlxbuild.registry.remote.settings import Settings
 
 _MOST_ENTRIES = 1000
 

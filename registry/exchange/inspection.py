@@ -7,16 +7,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from registry.artifact import manifest as manifests
-from registry.artifact.manifest import Manifest
-from registry.exchange.admission import CONFIG_LIMIT_BYTES, admit_manifest
-from registry.exchange.progress import Observe, one_at_a_time
-from registry.exchange.sources import Sources
-from registry.reference import Reference
-from registry.remote.client import RawManifest
-from registry.remote.referrers import RemoteReferrer, list_referrers
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.exchange.admission import CONFIG_LIMIT_BYTES, admit_manifest
+from mlxbuild.registry.exchange.progress import Observe, one_at_a_time
+from mlxbuild.registry.exchange.sources import Sources
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.client import RawManifest
+from mlxbuild.registry.remote.referrers import RemoteReferrer, list_referrers
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from threading import Lock
 
-from registry.digest import Blob, Digest
+from mlxbuild.registry.digest import Blob, Digest
 
 
 class Way(StrEnum):

@@ -5,25 +5,25 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from registry.artifact.manifest import Manifest
-from registry.artifact.modelpack import tag_descriptor
-from registry.artifact.referrers import adopt
-from registry.artifact.verification import check_description
-from registry.artifact.versions import moves
-from registry.digest import Blob, Digest
-from registry.exchange.admission import admit_artifact, admit_manifest, require_none
-from registry.exchange.closure import follow
-from registry.exchange.progress import EvidenceLeftOut, NamedBlob, Observe, Warned, Way, one_at_a_time
-from registry.exchange.sources import Sources
-from registry.exchange.transfers import DEFAULT_JOBS, Amount, move_all, named_blobs
-from registry.reference import DEFAULT_TAG, Reference
-from registry.remote.client import Advance
-from registry.remote.errors import RemoteBlobUnknown, TransferCorrupt
-from registry.remote.referrers import RemoteReferrer, list_referrers
-from registry.remote.settings import Settings
-from registry.store.layout import Store
-from registry.store.origins import Origin, Origins
-from registry.trust.policy import admit
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.artifact.referrers import adopt
+from mlxbuild.registry.artifact.verification import check_description
+from mlxbuild.registry.artifact.versions import moves
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.exchange.admission import admit_artifact, admit_manifest, require_none
+from mlxbuild.registry.exchange.closure import follow
+from mlxbuild.registry.exchange.progress import EvidenceLeftOut, NamedBlob, Observe, Warned, Way, one_at_a_time
+from mlxbuild.registry.exchange.sources import Sources
+from mlxbuild.registry.exchange.transfers import DEFAULT_JOBS, Amount, move_all, named_blobs
+from mlxbuild.registry.reference import DEFAULT_TAG, Reference
+from mlxbuild.registry.remote.client import Advance
+from mlxbuild.registry.remote.errors import RemoteBlobUnknown, TransferCorrupt
+from mlxbuild.registry.remote.referrers import RemoteReferrer, list_referrers
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.origins import Origin, Origins
+from mlxbuild.registry.trust.policy import admit
 
 EVIDENCE_LIMIT_BYTES = 64 * 1024 * 1024
 

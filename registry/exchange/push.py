@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from registry.artifact import manifest as manifests
-from registry.artifact.manifest import Manifest
-from registry.artifact.media_types import OCI_MANIFEST
-from registry.artifact.referrers import referrers
-from registry.digest import Blob, Digest
-from registry.errors import MlxbuildError
-from registry.exchange.closure import follow
-from registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
-from registry.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
-from registry.exchange.version_tags import VersionTags
-from registry.hosts import canonical_host
-from registry.reference import DEFAULT_TAG, InvalidReference, Reference
-from registry.remote.client import Advance, RawManifest, Remote
-from registry.remote.referrers import RemoteReferrer, attach, list_referrers
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.artifact.media_types import OCI_MANIFEST
+from mlxbuild.registry.artifact.referrers import referrers
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.exchange.closure import follow
+from mlxbuild.registry.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
+from mlxbuild.registry.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
+from mlxbuild.registry.exchange.version_tags import VersionTags
+from mlxbuild.registry.hosts import canonical_host
+from mlxbuild.registry.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.remote.client import Advance, RawManifest, Remote
+from mlxbuild.registry.remote.referrers import RemoteReferrer, attach, list_referrers
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 
 
 @dataclass(frozen=True, slots=True)

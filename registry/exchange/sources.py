@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from registry.digest import Blob, Digest
-from registry.exchange.progress import MirrorLeftOut, Observe
-from registry.home import Home
-from registry.reference import DEFAULT_TAG, Reference
-from registry.remote.client import Advance, RawManifest, Remote
-from registry.remote.errors import ManifestUnknown, RegistryFailure, RemoteBlobUnknown, TransferCorrupt
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.exchange.progress import MirrorLeftOut, Observe
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import DEFAULT_TAG, Reference
+from mlxbuild.registry.remote.client import Advance, RawManifest, Remote
+from mlxbuild.registry.remote.errors import ManifestUnknown, RegistryFailure, RemoteBlobUnknown, TransferCorrupt
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 
 _Result = TypeVar("_Result")
 

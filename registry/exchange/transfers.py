@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Thread
 
-from registry import cancellation
-from registry.artifact.manifest import Manifest
-from registry.artifact.media_types import FILE_PATH, TITLE
-from registry.digest import Blob
-from registry.exchange.progress import (
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.artifact.media_types import FILE_PATH, TITLE
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.exchange.progress import (
     BlobAdvanced,
     BlobEnded,
     ExchangeBegan,
@@ -21,8 +21,8 @@ from registry.exchange.progress import (
     Observe,
     Way,
 )
-from registry.remote.client import Advance
-from registry.trust.statement import KINDS, PREDICATE_ANNOTATION
+from mlxbuild.registry.remote.client import Advance
+from mlxbuild.registry.trust.statement import KINDS, PREDICATE_ANNOTATION
 
 DEFAULT_JOBS = 4
 

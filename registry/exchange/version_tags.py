@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.artifact.versions import Move, promises, version_of
-from registry.remote.client import RawManifest, Remote
+from mlxbuild.registry.artifact.versions import Move, promises, version_of
+from mlxbuild.registry.remote.client import RawManifest, Remote
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
-from registry.remote.errors import RegistryFailure
+from mlxbuild.registry.remote.errors import RegistryFailure
 
 
 @dataclass(frozen=True, slots=True)

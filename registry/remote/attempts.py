@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-from registry import cancellation
-from registry.remote.errors import RegistryFailure, RegistryTooSlow
-from registry.remote.refusals import never_connected
-from registry.remote.watch import DUE_BYTES
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.remote.errors import RegistryFailure, RegistryTooSlow
+from mlxbuild.registry.remote.refusals import never_connected
+from mlxbuild.registry.remote.watch import DUE_BYTES
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 20.0

@@ -12,13 +12,13 @@ from urllib.parse import urlencode, urlsplit
 
 from requests.utils import parse_dict_header
 
-from registry.bounded_json import decode
-from registry.remote.answer import Answer, resolved
-from registry.remote.credentials import Credential
-from registry.remote.endpoint import Endpoint
-from registry.remote.errors import RealmNotAllowed, RegistryFailure, RegistryRefused
-from registry.remote.realms import FILE_NAME, Realms, host_of
-from registry.remote.refusals import failure
+from mlxbuild.registry.bounded_json import decode
+from mlxbuild.registry.remote.answer import Answer, resolved
+from mlxbuild.registry.remote.credentials import Credential
+from mlxbuild.registry.remote.endpoint import Endpoint
+from mlxbuild.registry.remote.errors import RealmNotAllowed, RegistryFailure, RegistryRefused
+from mlxbuild.registry.remote.realms import FILE_NAME, Realms, host_of
+from mlxbuild.registry.remote.refusals import failure
 
 _CLIENT = "mlxbuild"
 _SCHEME = re.compile(r"(?:^|,)\s*(basic|bearer)(?:\s+|$)", re.IGNORECASE)

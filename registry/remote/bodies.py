@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from registry.digest import Blob
-from registry.remote.errors import TransferCorrupt
-from registry.store.durable import disk_errors
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.remote.errors import TransferCorrupt
+from mlxbuild.registry.store.durable import disk_errors
 
 PIECE_BYTES = 256 * 1024
 

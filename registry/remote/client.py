@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.reference import Reference
-from registry.remote import download, listing, manifests, upload
-from registry.remote.endpoint import Endpoint, locate
-from registry.remote.manifests import PutResult, RawManifest, RemoteDescriptor
-from registry.remote.settings import Settings
-from registry.remote.transport import Transport
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote import download, listing, manifests, upload
+from mlxbuild.registry.remote.endpoint import Endpoint, locate
+from mlxbuild.registry.remote.manifests import PutResult, RawManifest, RemoteDescriptor
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.remote.transport import Transport
+from mlxbuild.registry.store.layout import Store
 
 __all__ = ["Advance", "PutResult", "RawManifest", "Remote", "RemoteDescriptor"]
 

@@ -10,7 +10,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
 
-from registry.remote.sockets import EncryptedSocket, connect
+from mlxbuild.registry.remote.sockets import EncryptedSocket, connect
 
 
 def encryption() -> ssl.SSLContext:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry.remote.endpoint import Endpoint
-from registry.remote.errors import CredentialsFailure
+from mlxbuild.registry.remote.endpoint import Endpoint
+from mlxbuild.registry.remote.errors import CredentialsFailure
 
 _HELPER_SECONDS = 60
 _HELPER = re.compile(r"[A-Za-z0-9._-]+")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from registry.digest import Blob, Digest
-from registry.remote.attempts import Attempts
-from registry.remote.errors import RegistryFailure, RegistryUnreachable, TransferCorrupt
-from registry.remote.partial import PIECE_BYTES, Partial
-from registry.remote.transport import Transport
-from registry.store.layout import BlobCorrupt, Store
-from registry.store.leases import exclusive_file
-from registry.store.soundness import Soundness
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.remote.attempts import Attempts
+from mlxbuild.registry.remote.errors import RegistryFailure, RegistryUnreachable, TransferCorrupt
+from mlxbuild.registry.remote.partial import PIECE_BYTES, Partial
+from mlxbuild.registry.remote.transport import Transport
+from mlxbuild.registry.store.layout import BlobCorrupt, Store
+from mlxbuild.registry.store.leases import exclusive_file
+from mlxbuild.registry.store.soundness import Soundness
 
 _CORRUPT_ATTEMPTS = 2
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")

@@ -6,10 +6,10 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.hosts import DOCKER, canonical_host
-from registry.reference import Reference
-from registry.remote.errors import NoRegistry
-from registry.remote.settings import Settings
+from mlxbuild.registry.hosts import DOCKER, canonical_host
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.errors import NoRegistry
+from mlxbuild.registry.remote.settings import Settings
 
 _DOCKER_ADDRESS = "registry-1.docker.io"
 _DOCKER_CREDENTIALS = "https://index.docker.io/v1/"

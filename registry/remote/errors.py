@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.errors import InfrastructureError, Kind, TrustError, UserError
+from mlxbuild.registry.errors import InfrastructureError, Kind, TrustError, UserError
 
 
 class InvalidSettings(UserError):

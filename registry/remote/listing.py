@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.artifact import manifest as manifests
-from registry.artifact.manifest import InvalidManifest
-from registry.remote.errors import RegistryFailure
-from registry.remote.manifests import next_page
-from registry.remote.transport import Transport
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import InvalidManifest
+from mlxbuild.registry.remote.errors import RegistryFailure
+from mlxbuild.registry.remote.manifests import next_page
+from mlxbuild.registry.remote.transport import Transport
 
 _PAGE = 1000
 _MOST_PAGES = 1000

@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from registry.reference import Reference
-from registry.remote.credentials import Credential, docker_file, helper_for, read_file, run_helper
-from registry.remote.endpoint import Endpoint, locate
-from registry.remote.errors import CredentialsFailure, RealmNotAllowed, RegistryRefused
-from registry.remote.settings import Settings
-from registry.remote.transport import Transport
-from registry.store.durable import replace_file
-from registry.store.errors import StoreFailure
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.credentials import Credential, docker_file, helper_for, read_file, run_helper
+from mlxbuild.registry.remote.endpoint import Endpoint, locate
+from mlxbuild.registry.remote.errors import CredentialsFailure, RealmNotAllowed, RegistryRefused
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.remote.transport import Transport
+from mlxbuild.registry.store.durable import replace_file
+from mlxbuild.registry.store.errors import StoreFailure
 
 
 def registry(host: str, settings: Settings) -> Endpoint:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from registry.digest import Digest, InvalidDigest
-from registry.remote.answer import Answer, resolved
-from registry.remote.attempts import Attempts
-from registry.remote.errors import ManifestTooLarge, RegistryFailure, TransferCorrupt
-from registry.remote.refusals import failure
-from registry.remote.transport import Transport
-from registry.store.layout import MANIFEST_LIMIT_BYTES
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.remote.answer import Answer, resolved
+from mlxbuild.registry.remote.attempts import Attempts
+from mlxbuild.registry.remote.errors import ManifestTooLarge, RegistryFailure, TransferCorrupt
+from mlxbuild.registry.remote.refusals import failure
+from mlxbuild.registry.remote.transport import Transport
+from mlxbuild.registry.store.layout import MANIFEST_LIMIT_BYTES
 
 LIMIT_BYTES = MANIFEST_LIMIT_BYTES
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from registry.digest import Blob
-from registry.remote.errors import TransferCorrupt
-from registry.store.durable import disk_errors, write_all
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.remote.errors import TransferCorrupt
+from mlxbuild.registry.store.durable import disk_errors, write_all
 
 PIECE_BYTES = 256 * 1024
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from registry.reference import InvalidReference, Reference
-from registry.remote.errors import InvalidSettings
-from registry.remote.setting_files import read_settings, texts
-from registry.store.durable import replace_file
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.remote.errors import InvalidSettings
+from mlxbuild.registry.remote.setting_files import read_settings, texts
+from mlxbuild.registry.store.durable import replace_file
 
 FILE_NAME = "registries.yaml"
 _KEY = "realms"

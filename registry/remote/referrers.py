@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from registry import cancellation, canonical_json
-from registry.artifact import manifest as manifests
-from registry.artifact.manifest import InvalidManifest, Manifest
-from registry.artifact.media_types import OCI_INDEX
-from registry.digest import Digest, InvalidDigest
-from registry.remote.client import RawManifest, Remote
-from registry.remote.errors import (
+from mlxbuild.registry import cancellation, canonical_json
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import InvalidManifest, Manifest
+from mlxbuild.registry.artifact.media_types import OCI_INDEX
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.remote.client import RawManifest, Remote
+from mlxbuild.registry.remote.errors import (
     ManifestTooLarge,
     ManifestUnknown,
     RegistryFailure,
     RepositoryUnknown,
     TransferCorrupt,
 )
-from registry.store.leases import exclusive_file
+from mlxbuild.registry.store.leases import exclusive_file
 
 MOST_REFERRERS = 256
 _ATTEMPTS = 6

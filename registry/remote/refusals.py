@@ -7,9 +7,9 @@ import json
 import requests
 import urllib3
 
-from registry.hosts import canonical_host
-from registry.remote.answer import Answer, retry_after_seconds
-from registry.remote.errors import (
+from mlxbuild.registry.hosts import canonical_host
+from mlxbuild.registry.remote.answer import Answer, retry_after_seconds
+from mlxbuild.registry.remote.errors import (
     ManifestUnknown,
     RegistryBusy,
     RegistryFailure,
@@ -19,7 +19,7 @@ from registry.remote.errors import (
     RemoteBlobUnknown,
     RepositoryUnknown,
 )
-from registry.remote.watch import Awaited, Overrun
+from mlxbuild.registry.remote.watch import Awaited, Overrun
 
 NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
 

@@ -6,12 +6,12 @@ import re
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from registry.digest import Blob
-from registry.remote.answer import Answer, place, resolved
-from registry.remote.bodies import FilePart, Sent
-from registry.remote.errors import RegistryFailure, TransferCorrupt
-from registry.remote.refusals import failure
-from registry.remote.transport import Body, Transport
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.remote.answer import Answer, place, resolved
+from mlxbuild.registry.remote.bodies import FilePart, Sent
+from mlxbuild.registry.remote.errors import RegistryFailure, TransferCorrupt
+from mlxbuild.registry.remote.refusals import failure
+from mlxbuild.registry.remote.transport import Body, Transport
 
 ACTIONS = "pull,push"
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")

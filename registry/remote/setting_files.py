@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from registry.remote.errors import InvalidSettings
-from registry.store.durable import disk_errors
-from registry.store.errors import StoreFailure
+from mlxbuild.registry.remote.errors import InvalidSettings
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.registry.store.errors import StoreFailure
 
 
 def read_settings(file: Path) -> dict[str, object]:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from registry.durations import setting_seconds
-from registry.home import Home
-from registry.reference import InvalidReference, Reference
-from registry.remote import realms
-from registry.remote.errors import InvalidSettings
-from registry.remote.realms import Realms
-from registry.remote.setting_files import read_settings, texts
-from registry.remote.watch import Limits, variable
+from mlxbuild.registry.durations import setting_seconds
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.remote import realms
+from mlxbuild.registry.remote.errors import InvalidSettings
+from mlxbuild.registry.remote.realms import Realms
+from mlxbuild.registry.remote.setting_files import read_settings, texts
+from mlxbuild.registry.remote.watch import Limits, variable
 
 FILE_NAME = "config.yaml"
 SERVE_KEY = "serve"

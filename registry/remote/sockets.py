@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from registry.cancellation import POLL_SECONDS
-from registry.errors import MlxbuildError
-from registry.remote import watch as watches
-from registry.remote.watch import Awaited, Watch
+from mlxbuild.registry.cancellation import POLL_SECONDS
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.remote import watch as watches
+from mlxbuild.registry.remote.watch import Awaited, Watch
 
 _Result = TypeVar("_Result")
 _Address = tuple[Any, Any, int, str, Any]

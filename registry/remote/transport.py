@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from registry.remote.answer import Answer, place, resolved
-from registry.remote.attempts import Attempts
-from registry.remote.auth import Authorizer
-from registry.remote.connections import encryption, watch_connections
-from registry.remote.credentials import Credential, find
-from registry.remote.endpoint import Endpoint
-from registry.remote.errors import RegistryFailure
-from registry.remote.refusals import NETWORK_ERRORS, failure, too_slow, unreachable
-from registry.remote.settings import Settings
-from registry.remote.watch import Watch, watching
+from mlxbuild.registry.remote.answer import Answer, place, resolved
+from mlxbuild.registry.remote.attempts import Attempts
+from mlxbuild.registry.remote.auth import Authorizer
+from mlxbuild.registry.remote.connections import encryption, watch_connections
+from mlxbuild.registry.remote.credentials import Credential, find
+from mlxbuild.registry.remote.endpoint import Endpoint
+from mlxbuild.registry.remote.errors import RegistryFailure
+from mlxbuild.registry.remote.refusals import NETWORK_ERRORS, failure, too_slow, unreachable
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.remote.watch import Watch, watching
 
 BODY_LIMIT_BYTES = 4 * 1024 * 1024
 _BLOCK_BYTES = 256 * 1024

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from registry.digest import Blob, Digest
-from registry.remote import sessions
-from registry.remote.attempts import Attempts
-from registry.remote.bodies import FilePart, Relay, Sent, opened
-from registry.remote.errors import (
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.remote import sessions
+from mlxbuild.registry.remote.attempts import Attempts
+from mlxbuild.registry.remote.bodies import FilePart, Relay, Sent, opened
+from mlxbuild.registry.remote.errors import (
     RegistryBusy,
     RegistryFailure,
     RegistryRefused,
     RegistryUnreachable,
     TransferCorrupt,
 )
-from registry.remote.sessions import ChunkedUpload
-from registry.remote.transport import Body, Transport
-from registry.store.layout import Store
+from mlxbuild.registry.remote.sessions import ChunkedUpload
+from mlxbuild.registry.remote.transport import Body, Transport
+from mlxbuild.registry.store.layout import Store
 
 _CORRUPT_ATTEMPTS = 2
 # Registries that take a blob only whole (the list is KitOps', which met them): ghcr.io refuses chunks above 4 MiB,

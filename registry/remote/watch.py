@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
-from registry import cancellation
-from registry.quantities import format_seconds
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.quantities import format_seconds
 
 DUE_BYTES = 64 * 1024
 """The rate is judged whenever so many bytes are due, and an attempt was useful if it moved so many."""

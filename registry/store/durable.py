@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from registry.store.errors import DiskFull, StoreFailure, StoreReadOnly
+from mlxbuild.registry.store.errors import DiskFull, StoreFailure, StoreReadOnly
 
 FREE_SOME_SPACE = "free some space and try again: `mlxbuild rm` and `mlxbuild gc` work on a full disk, too"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

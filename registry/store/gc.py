@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry import bounded_json
-from registry.digest import Blob, Digest, InvalidDigest
-from registry.errors import TrustError
-from registry.store import leases
-from registry.store.durable import disk_errors
-from registry.store.layout import MANIFEST_LIMIT_BYTES, BlobCorrupt, BlobMissing, BlobTooLarge, Store
-from registry.store.origins import Origins, bases_of
-from registry.store.tags import INDEX_MEDIA_TYPE, REF_NAME, Entry
+from mlxbuild.registry import bounded_json
+from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.store import leases
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.registry.store.layout import MANIFEST_LIMIT_BYTES, BlobCorrupt, BlobMissing, BlobTooLarge, Store
+from mlxbuild.registry.store.origins import Origins, bases_of
+from mlxbuild.registry.store.tags import INDEX_MEDIA_TYPE, REF_NAME, Entry
 
 GRACE_SECONDS = 3600.0
 UNTOUCHED_SECONDS = 7 * 24 * 3600.0

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from registry.digest import Blob, Digest
-from registry.errors import EnvironmentFailure
-from registry.home import Home
-from registry.store.durable import disk_errors, publish, replace_file, sync_folder
-from registry.store.errors import BlobCorrupt, BlobMissing, BlobTooLarge, StoreFailure
-from registry.store.tags import TagTable
-from registry.store.writer import BlobWriter, holds
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import EnvironmentFailure
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.durable import disk_errors, publish, replace_file, sync_folder
+from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing, BlobTooLarge, StoreFailure
+from mlxbuild.registry.store.tags import TagTable
+from mlxbuild.registry.store.writer import BlobWriter, holds
 
 __all__ = [
     "MANIFEST_LIMIT_BYTES",

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry import cancellation
-from registry.home import Home
-from registry.store.durable import disk_errors
-from registry.store.errors import StoreReadOnly
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.registry.store.errors import StoreReadOnly
 
 _POLL_SECONDS = 0.05
 _UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.digest import Digest, InvalidDigest
-from registry.home import Home
-from registry.store.durable import replace_file
-from registry.store.errors import StoreFailure
-from registry.store.leases import exclusive_file
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.durable import replace_file
+from mlxbuild.registry.store.errors import StoreFailure
+from mlxbuild.registry.store.leases import exclusive_file
 
 FILE_NAME = "origins.json"
 

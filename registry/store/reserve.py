@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from registry.store.durable import write_all
+from mlxbuild.registry.store.durable import write_all
 
 _LEAST_BYTES = 64 * 1024  # the largest blocks of common file systems
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from registry.digest import Digest
-from registry.store.durable import replace_file
-from registry.store.errors import StoreFailure
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.durable import replace_file
+from mlxbuild.registry.store.errors import StoreFailure
+from mlxbuild.registry.store.layout import Store
 
 _SETTLED_NS = 2_000_000_000
 """Times of files are coarse: one that was just written could be written again within the same tick."""

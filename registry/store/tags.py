@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.digest import Digest, InvalidDigest
-from registry.errors import UserError
-from registry.home import Home
-from registry.reference import DEFAULT_TAG, InvalidReference, Reference
-from registry.store.durable import replace_file
-from registry.store.errors import DiskFull, StoreFailure
-from registry.store.leases import exclusive_file
-from registry.store.origins import Origin, Origins
-from registry.store.reserve import Reserve
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.store.durable import replace_file
+from mlxbuild.registry.store.errors import DiskFull, StoreFailure
+from mlxbuild.registry.store.leases import exclusive_file
+from mlxbuild.registry.store.origins import Origin, Origins
+from mlxbuild.registry.store.reserve import Reserve
 
 INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from registry.digest import Blob, Digest
-from registry.store.durable import create_temporary, disk_errors, publish, write_all
-from registry.store.errors import BlobCorrupt
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.durable import create_temporary, disk_errors, publish, write_all
+from mlxbuild.registry.store.errors import BlobCorrupt
 
 _PIECE_BYTES = 1024 * 1024  # hashed, then written, while it is still in the processor's cache
 

@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterable
 from typing import Final
 
-from registry import canonical_json
-from registry.trust.dsse import Envelope
-from registry.trust.errors import InvalidBundle
-from registry.trust.keys import PrivateKey, PublicKey
-from registry.trust.statement import PAYLOAD_TYPE, Statement
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.trust.dsse import Envelope
+from mlxbuild.registry.trust.errors import InvalidBundle
+from mlxbuild.registry.trust.keys import PrivateKey, PublicKey
+from mlxbuild.registry.trust.statement import PAYLOAD_TYPE, Statement
 
 BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _BUNDLE_FAMILY = "application/vnd.dev.sigstore.bundle"

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.trust.errors import InvalidBundle
-from registry.trust.keys import PrivateKey, PublicKey
+from mlxbuild.registry.trust.errors import InvalidBundle
+from mlxbuild.registry.trust.keys import PrivateKey, PublicKey
 
 
 @dataclass(frozen=True, slots=True)

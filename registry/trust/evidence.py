@@ -9,13 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry.artifact.referrers import Referrer, attach, referrers
-from registry.digest import Digest
-from registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
-from registry.trust.bundle import BUNDLE_TYPE, read_bundle, sign_statement
-from registry.trust.errors import InvalidBundle, Untrusted
-from registry.trust.keys import PrivateKey, PublicKey
-from registry.trust.statement import KINDS, PREDICATE_ANNOTATION, SIGNATURE, Statement
+from mlxbuild.registry.artifact.referrers import Referrer, attach, referrers
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
+from mlxbuild.registry.trust.bundle import BUNDLE_TYPE, read_bundle, sign_statement
+from mlxbuild.registry.trust.errors import InvalidBundle, Untrusted
+from mlxbuild.registry.trust.keys import PrivateKey, PublicKey
+from mlxbuild.registry.trust.statement import KINDS, PREDICATE_ANNOTATION, SIGNATURE, Statement
 
 CONTENT_ANNOTATION = "dev.sigstore.bundle.content"
 CREATED = "org.opencontainers.image.created"

@@ -14,9 +14,9 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from registry.digest import Digest
-from registry.home import Home
-from registry.trust.errors import KeyExists, KeyUnusable
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.trust.errors import KeyExists, KeyUnusable
 
 PASSWORD_VARIABLE = "MLXBUILD_KEY_PASSWORD"
 """The environment variable that holds the password of private keys; unset or empty means none."""

@@ -17,16 +17,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.digest import Digest
-from registry.home import Home
-from registry.reference import InvalidReference, Reference
-from registry.store.layout import Store
-from registry.store.origins import FILE_NAME as ORIGINS_NAME
-from registry.store.origins import Origin, Origins, bases_of
-from registry.trust.errors import InvalidPolicy, Untrusted
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.origins import FILE_NAME as ORIGINS_NAME
+from mlxbuild.registry.store.origins import Origin, Origins, bases_of
+from mlxbuild.registry.trust.errors import InvalidPolicy, Untrusted
 
 if TYPE_CHECKING:
-    from registry.trust.keys import PublicKey
+    from mlxbuild.registry.trust.keys import PublicKey
 
 POLICY_NAME = "policy.yaml"
 _FIELDS = {"pattern", "mode", "keys"}
@@ -162,7 +162,7 @@ class _Judgement:
     """Empty where that is the name that was asked for."""
 
     def hold(self, stores: Sequence[Store], asked: str, where: str, tell: Callable[[str], None]) -> None:
-        from registry.trust.evidence import Evidence  # not loaded by homes without a policy either
+        from mlxbuild.registry.trust.evidence import Evidence  # not loaded by homes without a policy either
 
         try:
             found = [each for it in stores for each in Evidence.gather(it, self.artifact, self.rule.keys).attestations]
@@ -219,7 +219,7 @@ def _rule(written: Any, number: int, path: Path) -> Rule:
 
 
 def _key(written: str, folder: Path, where: str) -> PublicKey:
-    from registry.trust.keys import parse_public, read_public
+    from mlxbuild.registry.trust.keys import parse_public, read_public
 
     if "-----BEGIN" in written:
         return parse_public(written.encode(), where)

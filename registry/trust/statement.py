@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from registry import canonical_json
-from registry.digest import Digest, InvalidDigest
-from registry.trust.errors import InvalidBundle
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.trust.errors import InvalidBundle
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from runtime.engine.bare_calls import BARE_FORMS, BareCalls
-from runtime.engine.markers import MarkerSearch
-from runtime.engine.tool_calls import is_inside_text, is_whole_when_read, parse_tool_calls
-from runtime.model.facts import ModelFacts
-from runtime.protocol.events import Chunk, ToolCall
+from mlxbuild.runtime.engine.bare_calls import BARE_FORMS, BareCalls
+from mlxbuild.runtime.engine.markers import MarkerSearch
+from mlxbuild.runtime.engine.tool_calls import is_inside_text, is_whole_when_read, parse_tool_calls
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.protocol.events import Chunk, ToolCall
 
 State = Literal["text", "thinking", "tool"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from runtime.engine.call_parts import document, text_until
-from runtime.engine.grammar import GrammarVocabulary
-from runtime.engine.json_schema import LONGEST_SCHEMA
-from runtime.engine.schema_errors import FormatNotSupported
-from runtime.engine.tool_forms import call_forms, function_of
-from runtime.model.facts import ModelFacts
-from runtime.protocol.requests import AnswerFormat, ToolChoice
+from mlxbuild.runtime.engine.call_parts import document, text_until
+from mlxbuild.runtime.engine.grammar import GrammarVocabulary
+from mlxbuild.runtime.engine.json_schema import LONGEST_SCHEMA
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.tool_forms import call_forms, function_of
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.protocol.requests import AnswerFormat, ToolChoice
 
 Thinking = Literal["off", "possible", "open"]
 """Whether the model thinks first: not at all, if it opens the tag itself, or the prompt has opened it."""

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.engine.tool_calls import call_of
-from runtime.protocol.events import ToolCall
+from mlxbuild.runtime.engine.tool_calls import call_of
+from mlxbuild.runtime.protocol.events import ToolCall
 
 BARE_FORMS: Mapping[str, str] = {"bare_json": "parameters", "bare_json_arguments": "arguments"}
 """Name of the form in the facts to the key that it has for the arguments of a call."""

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from runtime.engine.layers import Layers, extracted, filtered, grow_by, merged
-from runtime.engine.row import Row
-from runtime.engine.sampling import sample
-from runtime.engine.scores import LazyScores
-from runtime.engine.step import Step
-from runtime.engine.writer import Scores
+from mlxbuild.runtime.engine.layers import Layers, extracted, filtered, grow_by, merged
+from mlxbuild.runtime.engine.row import Row
+from mlxbuild.runtime.engine.sampling import sample
+from mlxbuild.runtime.engine.scores import LazyScores
+from mlxbuild.runtime.engine.step import Step
+from mlxbuild.runtime.engine.writer import Scores
 
 if TYPE_CHECKING:
     import mlx.core as mx

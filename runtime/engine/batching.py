@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.engine.comparison import Comparison
-from runtime.engine.trial import CutTooEarly, Trial
+from mlxbuild.runtime.engine.comparison import Comparison
+from mlxbuild.runtime.engine.trial import CutTooEarly, Trial
 
 _SEEDS = (1, 2)
 

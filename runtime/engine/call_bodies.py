@@ -7,12 +7,12 @@ import keyword
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runtime.engine.bare_calls import BARE_FORMS
-from runtime.engine.call_parts import arguments_of, containing, document, plain, separated
-from runtime.engine.gemma_calls import function_gemma, gemma4
-from runtime.engine.grammar import GrammarVocabulary, literal
-from runtime.engine.schema_errors import FormatNotSupported
-from runtime.engine.tagged_calls import JSON_VALUES, NULL, Tagged
+from mlxbuild.runtime.engine.bare_calls import BARE_FORMS
+from mlxbuild.runtime.engine.call_parts import arguments_of, containing, document, plain, separated
+from mlxbuild.runtime.engine.gemma_calls import function_gemma, gemma4
+from mlxbuild.runtime.engine.grammar import GrammarVocabulary, literal
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.tagged_calls import JSON_VALUES, NULL, Tagged
 
 Body = Callable[[GrammarVocabulary, str, str, Mapping[str, Any]], list[str]]
 """Of a rule's name, a function's name and the schema of its parameters: that rule, and those that it needs."""

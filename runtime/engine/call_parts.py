@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.engine import json_schema
-from runtime.engine.grammar import GrammarVocabulary, literal
-from runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine import json_schema
+from mlxbuild.runtime.engine.grammar import GrammarVocabulary, literal
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
 
 ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$comment"})
 """Keywords that ask for nothing."""

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.errors import EnvironmentFailure, UserError
-from registry.store.durable import FREE_SOME_SPACE
-from registry.store.errors import DiskFull
-from runtime.engine.layers import Layers, can_merge, extracted, merged, read_padded, shared
-from runtime.engine.trial import CutTooEarly, Trial
-from runtime.model.layout import NO_METAL
-from runtime.model.memory import OutOfMemory, is_lack_of_memory
+from mlxbuild.registry.errors import EnvironmentFailure, UserError
+from mlxbuild.registry.store.durable import FREE_SOME_SPACE
+from mlxbuild.registry.store.errors import DiskFull
+from mlxbuild.runtime.engine.layers import Layers, can_merge, extracted, merged, read_padded, shared
+from mlxbuild.runtime.engine.trial import CutTooEarly, Trial
+from mlxbuild.runtime.model.layout import NO_METAL
+from mlxbuild.runtime.model.memory import OutOfMemory, is_lack_of_memory
 
 if TYPE_CHECKING:
     import mlx.core as mx

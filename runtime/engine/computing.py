@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime.engine.batching import EVERYTHING, Batching
-from runtime.engine.engine import Engine
-from runtime.engine.limits import Limits
-from runtime.engine.loading import apart
-from runtime.model.architecture import is_body, is_encoder
-from runtime.model.load import Weights, load_weights, weights_bytes
-from runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.engine.batching import EVERYTHING, Batching
+from mlxbuild.runtime.engine.engine import Engine
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.loading import apart
+from mlxbuild.runtime.model.architecture import is_body, is_encoder
+from mlxbuild.runtime.model.load import Weights, load_weights, weights_bytes
+from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 
 class Computing:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from registry.errors import UserError
-from runtime.engine.defaults import Defaults
-from runtime.model.facts import ModelFacts
-from runtime.model.prompt import ChatTemplate, TemplateRefuses, check_conversation, with_arguments
-from runtime.protocol.requests import ChatRequest, Message
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.engine.defaults import Defaults
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.prompt import ChatTemplate, TemplateRefuses, check_conversation, with_arguments
+from mlxbuild.runtime.protocol.requests import ChatRequest, Message
 
 
 class NoChatTemplate(UserError):

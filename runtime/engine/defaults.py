@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from registry.errors import UserError
-from runtime.engine.options import Options
-from runtime.model.files import DEFAULTS_FILE
-from runtime.protocol.requests import Message
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.engine.options import Options
+from mlxbuild.runtime.model.files import DEFAULTS_FILE
+from mlxbuild.runtime.protocol.requests import Message
 
 
 class BrokenDefaults(UserError):

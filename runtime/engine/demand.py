@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from runtime.engine.footprint import Footprint
-from runtime.engine.row import Row
+from mlxbuild.runtime.engine.footprint import Footprint
+from mlxbuild.runtime.engine.row import Row
 
 EXPECTED_ANSWER_TOKENS = 1024
 """What is reserved for an answer that may be longer. If it grows beyond, and memory is short, an answer has to wait."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from registry.errors import StepError, UserError
-from runtime.engine.layers import Layers, compute, fresh
-from runtime.model.facts import EmbeddingFacts
+from mlxbuild.registry.errors import StepError, UserError
+from mlxbuild.runtime.engine.layers import Layers, compute, fresh
+from mlxbuild.runtime.model.facts import EmbeddingFacts
 
 if TYPE_CHECKING:
     import mlx.core as mx

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
-from runtime.engine.embedding import Embedding, Vector
-from runtime.engine.engine import Engine
-from runtime.model.facts import EmbeddingFacts
+from mlxbuild.runtime.engine.embedding import Embedding, Vector
+from mlxbuild.runtime.engine.engine import Engine
+from mlxbuild.runtime.model.facts import EmbeddingFacts
 
 TOKENS_AT_ONCE = 8192
 """What an encoder reads at once, padding included; a single longer text goes alone."""

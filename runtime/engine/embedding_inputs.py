@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry.errors import UserError
-from runtime.model.facts import EmbeddingFacts
-from runtime.model.tokenizer import Tokenizer
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.model.facts import EmbeddingFacts
+from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 Input = str | Sequence[int]
 """A text, or token ids as they are."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from runtime.engine.signals import PutOff
+from mlxbuild.runtime.engine.signals import PutOff
 
 
 class Living(Protocol):

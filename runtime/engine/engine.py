@@ -8,14 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from runtime.engine.batching import Batching
-from runtime.engine.limits import Limits
-from runtime.engine.loop import EngineEnded, Loop, Ticket
-from runtime.engine.prepared import Prepared
-from runtime.engine.row import Deliver, Row
-from runtime.engine.statistics import Statistics
-from runtime.model.threads import require_own_threads
-from runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.engine.batching import Batching
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.loop import EngineEnded, Loop, Ticket
+from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.engine.row import Deliver, Row
+from mlxbuild.runtime.engine.statistics import Statistics
+from mlxbuild.runtime.model.threads import require_own_threads
+from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 Result = TypeVar("Result")
 

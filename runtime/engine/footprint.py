@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runtime.engine.layers import can_merge, fresh, parts
+from mlxbuild.runtime.engine.layers import can_merge, fresh, parts
 
 _STEP_TOKENS = 256
 """Layer caches grow by as many."""

@@ -8,9 +8,17 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from runtime.engine.call_parts import ANNOTATIONS, arguments_of, containing, document, plain, separated, text_until
-from runtime.engine.grammar import GrammarVocabulary, literal
-from runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.call_parts import (
+    ANNOTATIONS,
+    arguments_of,
+    containing,
+    document,
+    plain,
+    separated,
+    text_until,
+)
+from mlxbuild.runtime.engine.grammar import GrammarVocabulary, literal
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
 
 _WORD = r"\w+"
 _SCALARS = ("integer", "number", "boolean", "null")

@@ -7,10 +7,10 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from registry.errors import UserError
-from runtime.engine.schema_errors import TELLING_APART, FormatNotSupported
-from runtime.model.facts import ModelFacts
-from runtime.model.tokenizer import Tokenizer
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.engine.schema_errors import TELLING_APART, FormatNotSupported
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import mlx.core as mx

@@ -10,14 +10,14 @@ from typing import Any
 
 import jsonschema_rs
 
-from runtime.engine.schema_endings import has_ending
-from runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
-from runtime.engine.schema_numbers import check_multiples, with_exact_numbers
-from runtime.engine.schema_objects import with_closed_objects
-from runtime.engine.schema_parts import all_parts, changed
-from runtime.engine.schema_sizes import check_optional_properties, check_unions
-from runtime.engine.schema_texts import needs_escapes, with_known_texts
-from runtime.engine.schema_unions import without_needless_one_of
+from mlxbuild.runtime.engine.schema_endings import has_ending
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
+from mlxbuild.runtime.engine.schema_numbers import check_multiples, with_exact_numbers
+from mlxbuild.runtime.engine.schema_objects import with_closed_objects
+from mlxbuild.runtime.engine.schema_parts import all_parts, changed
+from mlxbuild.runtime.engine.schema_sizes import check_optional_properties, check_unions
+from mlxbuild.runtime.engine.schema_texts import needs_escapes, with_known_texts
+from mlxbuild.runtime.engine.schema_unions import without_needless_one_of
 
 LONGEST_SCHEMA = 200_000
 """In characters: of all schemas of that length that were tried, none takes a second to check and compile."""

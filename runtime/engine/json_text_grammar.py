@@ -12,9 +12,9 @@ import graphlib
 import json
 import re
 
-from runtime.engine.grammar import literal
-from runtime.engine.json_schema import LONGEST_SCHEMA
-from runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.grammar import literal
+from mlxbuild.runtime.engine.json_schema import LONGEST_SCHEMA
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
 
 _STRING = r'"(?:\\.|[^"\\\n])*"'
 _PARTS = re.compile(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
-from runtime.engine.options import InvalidOption
-from runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, Message, ToolChoice
+from mlxbuild.runtime.engine.options import InvalidOption
+from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, Message, ToolChoice
 
 Format = AnswerFormat | Mapping[str, Any] | Literal["json"] | None
 """The form of an answer: a JSON Schema, or any JSON object."""

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.model.mlx_lm_package import submodule
 
 Layers = list[Any]
 """Of one row, or merged, of all rows of a batch."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from runtime.model.memory import available_bytes
+from mlxbuild.runtime.model.memory import available_bytes
 
 _MOST_PREFIX_BYTES = 8 << 30
 _SPARE_BYTES, _SPARE_BYTES_OF_GPU = 256 << 20, 1 << 30

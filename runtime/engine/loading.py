@@ -7,9 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-from runtime.engine import ending
-from runtime.engine.loop import EngineEnded
-from runtime.model.threads import end_streams
+from mlxbuild.runtime.engine import ending
+from mlxbuild.runtime.engine.loop import EngineEnded
+from mlxbuild.runtime.model.threads import end_streams
 
 Result = TypeVar("Result")
 

@@ -13,17 +13,17 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, NewType, TypeVar
 
-from registry.errors import EnvironmentFailure, StepError
-from runtime.engine import ending
-from runtime.engine.batching import EVERYTHING, Batching
-from runtime.engine.limits import Limits
-from runtime.engine.row import Row
-from runtime.engine.schedule import Schedule
-from runtime.engine.statistics import Statistics
-from runtime.engine.step import Step
-from runtime.model.memory import OutOfMemory, is_lack_of_memory
-from runtime.model.threads import end_streams, leave_streams_in_order, settle
-from runtime.protocol.failures import as_failure
+from mlxbuild.registry.errors import EnvironmentFailure, StepError
+from mlxbuild.runtime.engine import ending
+from mlxbuild.runtime.engine.batching import EVERYTHING, Batching
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.row import Row
+from mlxbuild.runtime.engine.schedule import Schedule
+from mlxbuild.runtime.engine.statistics import Statistics
+from mlxbuild.runtime.engine.step import Step
+from mlxbuild.runtime.model.memory import OutOfMemory, is_lack_of_memory
+from mlxbuild.runtime.model.threads import end_streams, leave_streams_in_order, settle
+from mlxbuild.runtime.protocol.failures import as_failure
 
 _SHORT_SECONDS = 1.0
 """Who asks again within that time finds memory where it was."""

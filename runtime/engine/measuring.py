@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runtime.engine.pace import Pace
+from mlxbuild.runtime.engine.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)

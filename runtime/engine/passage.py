@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtime.engine.layers import Layers, compute
+from mlxbuild.runtime.engine.layers import Layers, compute
 
 if TYPE_CHECKING:
     import mlx.core as mx

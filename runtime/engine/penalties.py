@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from runtime.engine.options import Options
-from runtime.engine.prepared import Prepared
+from mlxbuild.runtime.engine.options import Options
+from mlxbuild.runtime.engine.prepared import Prepared
 
 if TYPE_CHECKING:
     import mlx.core as mx

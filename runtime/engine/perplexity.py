@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from runtime.engine.prepared import PromptUnusable
-from runtime.model.threads import leave_streams_in_order
+from mlxbuild.runtime.engine.prepared import PromptUnusable
+from mlxbuild.runtime.model.threads import leave_streams_in_order
 
 WINDOW_TOKENS = 512
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.engine.batching import EVERYTHING, Batching
-from runtime.engine.layers import (
+from mlxbuild.runtime.engine.batching import EVERYTHING, Batching
+from mlxbuild.runtime.engine.layers import (
     Layers,
     always_rewinds,
     can_merge,
@@ -21,10 +21,10 @@ from runtime.engine.layers import (
     shared,
     take_apart,
 )
-from runtime.engine.pace import Portion
-from runtime.engine.passage import Passage
-from runtime.engine.prefix_cache import PrefixCache
-from runtime.engine.row import Row
+from mlxbuild.runtime.engine.pace import Portion
+from mlxbuild.runtime.engine.passage import Passage
+from mlxbuild.runtime.engine.prefix_cache import PrefixCache
+from mlxbuild.runtime.engine.row import Row
 
 _LIKE_MLX_LM_TOKENS = 2048
 """What mlx-lm's own commands read at once, always: so does a prompt whose answer hangs on it."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.engine.layers import Layers, can_rewind, fresh, nbytes, rewind, shared
+from mlxbuild.runtime.engine.layers import Layers, can_rewind, fresh, nbytes, rewind, shared
 
 _MOST_ENTRIES = 256
 """All of them are looked at for each prompt."""

@@ -7,24 +7,24 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from registry.errors import UserError
-from runtime.engine.answer import AnswerSplitter
-from runtime.engine.answer_form import Thinking, answer_grammar, needs_grammar, prompt_thinking
-from runtime.engine.constraint import Constraint
-from runtime.engine.conversation import Conversation
-from runtime.engine.defaults import Defaults
-from runtime.engine.grammar import GrammarVocabulary
-from runtime.engine.options import InvalidOption, Options
-from runtime.engine.prefix_cache import common_beginning
-from runtime.engine.prepared import ContextExceeded, Prepared, PromptUnusable
-from runtime.engine.schema_errors import FormatNotSupported
-from runtime.model.facts import ModelFacts
-from runtime.model.infill import Infill
-from runtime.model.prompt import ChatTemplate
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.events import Prompt
-from runtime.protocol.prompt_length import too_long
-from runtime.protocol.requests import ChatRequest, CompletionRequest, ToolChoice
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.engine.answer import AnswerSplitter
+from mlxbuild.runtime.engine.answer_form import Thinking, answer_grammar, needs_grammar, prompt_thinking
+from mlxbuild.runtime.engine.constraint import Constraint
+from mlxbuild.runtime.engine.conversation import Conversation
+from mlxbuild.runtime.engine.defaults import Defaults
+from mlxbuild.runtime.engine.grammar import GrammarVocabulary
+from mlxbuild.runtime.engine.options import InvalidOption, Options
+from mlxbuild.runtime.engine.prefix_cache import common_beginning
+from mlxbuild.runtime.engine.prepared import ContextExceeded, Prepared, PromptUnusable
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.infill import Infill
+from mlxbuild.runtime.model.prompt import ChatTemplate
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.events import Prompt
+from mlxbuild.runtime.protocol.prompt_length import too_long
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, ToolChoice
 
 
 class OnlyEmbeds(UserError):

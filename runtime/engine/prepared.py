@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from registry.errors import UserError
-from runtime.engine.answer import AnswerSplitter
-from runtime.engine.constraint import Constraint
-from runtime.engine.options import Options
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.engine.answer import AnswerSplitter
+from mlxbuild.runtime.engine.constraint import Constraint
+from mlxbuild.runtime.engine.options import Options
 
 
 class PromptUnusable(UserError):

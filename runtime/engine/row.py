@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from runtime.engine.penalties import Penalties
-from runtime.engine.prepared import Prepared
-from runtime.engine.sampling import RowSampler
-from runtime.engine.writer import AnswerWriter
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.events import Event
+from mlxbuild.runtime.engine.penalties import Penalties
+from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.engine.sampling import RowSampler
+from mlxbuild.runtime.engine.writer import AnswerWriter
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.events import Event
 
 Deliver = Callable[[Sequence[Event]], None]
 """Takes the events of one request that one tick brought. It is called on the engine's thread and must not wait."""

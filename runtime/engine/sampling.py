@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtime.engine.options import Options
+from mlxbuild.runtime.engine.options import Options
 
 if TYPE_CHECKING:
     import mlx.core as mx

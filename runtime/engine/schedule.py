@@ -8,22 +8,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.errors import EnvironmentFailure, UserError
-from runtime.engine.batch import Batch, Written
-from runtime.engine.batching import EVERYTHING, Batching
-from runtime.engine.demand import Demand, expected_answer_tokens
-from runtime.engine.limits import Limits
-from runtime.engine.measuring import Measuring
-from runtime.engine.pace import Pace
-from runtime.engine.penalties import Penalties
-from runtime.engine.prefill import Part, Prefill, Ready
-from runtime.engine.prefix_cache import PrefixCache
-from runtime.engine.row import Row
-from runtime.engine.speculation import ModelPair, Speculation
-from runtime.engine.statistics import Statistics
-from runtime.engine.step import Step
-from runtime.protocol.events import Event, Progress
-from runtime.protocol.failures import as_failure
+from mlxbuild.registry.errors import EnvironmentFailure, UserError
+from mlxbuild.runtime.engine.batch import Batch, Written
+from mlxbuild.runtime.engine.batching import EVERYTHING, Batching
+from mlxbuild.runtime.engine.demand import Demand, expected_answer_tokens
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.measuring import Measuring
+from mlxbuild.runtime.engine.pace import Pace
+from mlxbuild.runtime.engine.penalties import Penalties
+from mlxbuild.runtime.engine.prefill import Part, Prefill, Ready
+from mlxbuild.runtime.engine.prefix_cache import PrefixCache
+from mlxbuild.runtime.engine.row import Row
+from mlxbuild.runtime.engine.speculation import ModelPair, Speculation
+from mlxbuild.runtime.engine.statistics import Statistics
+from mlxbuild.runtime.engine.step import Step
+from mlxbuild.runtime.protocol.events import Event, Progress
+from mlxbuild.runtime.protocol.failures import as_failure
 
 _PART_TOKENS = 512
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runtime.engine.schema_parts import is_local, resolved
+from mlxbuild.runtime.engine.schema_parts import is_local, resolved
 
 _MOST_STEPS = 100_000
 """Of looking at a part: each reference is looked at again until nothing new is found. A quarter of a second."""

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from runtime.engine.schema_errors import FormatNotSupported
-from runtime.engine.schema_parts import all_parts
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.schema_parts import all_parts
 
 _EXACT = 2**53
 """Up to here every integer is a float."""

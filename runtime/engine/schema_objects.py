@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.engine.schema_parts import all_parts, changed, is_local, parts_of, resolved
-from runtime.engine.schema_unions import Parts
+from mlxbuild.runtime.engine.schema_parts import all_parts, changed, is_local, parts_of, resolved
+from mlxbuild.runtime.engine.schema_unions import Parts
 
 _IN_PLACE = frozenset({"$ref", "allOf", "anyOf", "else", "if", "not", "oneOf", "then"})
 """Keywords whose schemas speak of the very value that theirs speaks of."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.engine.schema_errors import TELLING_APART, FormatNotSupported
-from runtime.engine.schema_parts import all_parts, is_local, resolved
+from mlxbuild.runtime.engine.schema_errors import TELLING_APART, FormatNotSupported
+from mlxbuild.runtime.engine.schema_parts import all_parts, is_local, resolved
 
 MOST_OPTIONAL_PROPERTIES = 450
 """After each other. Any of them may come next, each is four items of a row, and llguidance takes 2,000 in one."""

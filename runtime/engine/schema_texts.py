@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runtime.engine.schema_errors import FormatNotSupported
-from runtime.engine.schema_parts import all_parts
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.schema_parts import all_parts
 
 _FORMATS = frozenset({"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid"})
 """All others ask for nothing, as the standard has it."""

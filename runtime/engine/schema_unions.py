@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, combinations, product
 from typing import Any
 
-from runtime.engine.schema_parts import all_parts, changed, is_local, resolved
+from mlxbuild.runtime.engine.schema_parts import all_parts, changed, is_local, resolved
 
 _TYPES = ("array", "boolean", "null", "number", "object", "string")
 _SIZES = {"array": ("minItems", "maxItems"), "string": ("minLength", "maxLength")}

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from runtime.engine.row import Row
-from runtime.engine.writer import Scores
+from mlxbuild.runtime.engine.row import Row
+from mlxbuild.runtime.engine.writer import Scores
 
 if TYPE_CHECKING:
     import mlx.core as mx

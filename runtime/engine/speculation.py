@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from runtime.engine.batch import Written
-from runtime.engine.layers import Layers, always_rewinds, fresh, rewind
-from runtime.engine.row import Row
-from runtime.engine.sampling import sample
-from runtime.engine.scores import LazyScores
+from mlxbuild.runtime.engine.batch import Written
+from mlxbuild.runtime.engine.layers import Layers, always_rewinds, fresh, rewind
+from mlxbuild.runtime.engine.row import Row
+from mlxbuild.runtime.engine.sampling import sample
+from mlxbuild.runtime.engine.scores import LazyScores
 
 if TYPE_CHECKING:
     import mlx.core as mx

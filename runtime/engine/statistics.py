@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from runtime.engine.prefix_cache import PrefixFigures
+from mlxbuild.runtime.engine.prefix_cache import PrefixFigures
 
 
 @dataclass(frozen=True, slots=True)

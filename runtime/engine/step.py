@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runtime.engine.layers import Layers, give_room, grow_in_turn, shared
-from runtime.engine.rotation import share_rotations
+from mlxbuild.runtime.engine.layers import Layers, give_room, grow_in_turn, shared
+from mlxbuild.runtime.engine.rotation import share_rotations
 
 if TYPE_CHECKING:
     import mlx.core as mx

@@ -7,10 +7,10 @@ import queue
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-from runtime.engine.engine import Engine
-from runtime.engine.prepared import Prepared
-from runtime.protocol.events import Event, Failure, is_last
-from runtime.protocol.failures import as_error
+from mlxbuild.runtime.engine.engine import Engine
+from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.protocol.events import Event, Failure, is_last
+from mlxbuild.runtime.protocol.failures import as_error
 
 
 class Stream(Iterator[Event]):

@@ -8,9 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.engine.call_parts import ANNOTATIONS, Argument, arguments_of, containing, document, plain, text_until
-from runtime.engine.grammar import GrammarVocabulary, literal
-from runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.call_parts import (
+    ANNOTATIONS,
+    Argument,
+    arguments_of,
+    containing,
+    document,
+    plain,
+    text_until,
+)
+from mlxbuild.runtime.engine.grammar import GrammarVocabulary, literal
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
 
 NULL = r"\s*[nN][uU][lL][lL]\s*"
 """Texts that some parsers take for none at all, whatever the schema says."""

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.model.mlx_lm_package import submodule
-from runtime.protocol.events import ToolCall
+from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.protocol.events import ToolCall
 
 _JSON_ARGUMENTS = ("json_tools", "kimi_k2")
 _QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')

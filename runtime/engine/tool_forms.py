@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.engine.bare_calls import BARE_FORMS
-from runtime.engine.call_bodies import BODIES
-from runtime.engine.grammar import GrammarVocabulary, literal
-from runtime.engine.json_text_grammar import in_json_text
-from runtime.engine.schema_errors import FormatNotSupported
-from runtime.model.facts import ModelFacts
+from mlxbuild.runtime.engine.bare_calls import BARE_FORMS
+from mlxbuild.runtime.engine.call_bodies import BODIES
+from mlxbuild.runtime.engine.grammar import GrammarVocabulary, literal
+from mlxbuild.runtime.engine.json_text_grammar import in_json_text
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.model.facts import ModelFacts
 
 
 def function_of(tool: Mapping[str, Any]) -> Mapping[str, Any]:

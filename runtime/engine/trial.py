@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from runtime.engine.layers import Layers, fresh, parts
+from mlxbuild.runtime.engine.layers import Layers, fresh, parts
 
 if TYPE_CHECKING:
     import mlx.core as mx

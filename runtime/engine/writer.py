@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from runtime.engine.markers import MarkerSearch
-from runtime.engine.prepared import Prepared
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.events import Chunk, Ending, FinishReason, TokenScore
+from mlxbuild.runtime.engine.markers import MarkerSearch
+from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.events import Chunk, Ending, FinishReason, TokenScore
 
 
 @dataclass(frozen=True, slots=True)

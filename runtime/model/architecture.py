@@ -8,9 +8,9 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from registry.errors import UserError
-from runtime.model import encoders
-from runtime.model.mlx_lm_package import package_folder, submodule, tables
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.model import encoders
+from mlxbuild.runtime.model.mlx_lm_package import package_folder, submodule, tables
 
 
 class UnsupportedArchitecture(UserError):
@@ -29,7 +29,7 @@ def model_classes(config: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
     """
     name = module_name(config)
     if is_encoder(config):
-        module = importlib.import_module(f"runtime.model.encoders.{name}")
+        module = importlib.import_module(f"mlxbuild.runtime.model.encoders.{name}")
         return module.Model, module.ModelArgs
     try:
         module = submodule(f"models.{name}")

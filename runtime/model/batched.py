@@ -12,8 +12,8 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from registry.digest import Digest
-from registry.home import Home
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
 
 
 def remember(home: Home, digest: Digest, batched: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from registry.errors import UserError
-from runtime.model.facts import ModelFacts
-from runtime.model.tokenizer import Tokenizer
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 
 class DraftUnusable(UserError):

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from registry import canonical_json
-from registry.digest import Digest, InvalidDigest
-from registry.errors import UserError
-from runtime.model.files import FACTS_FILE
-from runtime.model.plausibility import MOST_TOKENS
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.model.files import FACTS_FILE
+from mlxbuild.runtime.model.plausibility import MOST_TOKENS
 
 SCHEMA = 1
 _ANOTHER = "build the artifact again, or pull it from where it is sound"

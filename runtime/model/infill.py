@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 _KNOWN = (
     ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from registry.errors import StepError
-from runtime.model.architecture import is_body, is_encoder, model_classes
-from runtime.model.mlx_lm_package import submodule, utils
-from runtime.model.plausibility import ImplausibleConfiguration, require_plausible_folder
-from runtime.model.threads import leave_streams_in_order
+from mlxbuild.registry.errors import StepError
+from mlxbuild.runtime.model.architecture import is_body, is_encoder, model_classes
+from mlxbuild.runtime.model.mlx_lm_package import submodule, utils
+from mlxbuild.runtime.model.plausibility import ImplausibleConfiguration, require_plausible_folder
+from mlxbuild.runtime.model.threads import leave_streams_in_order
 
 NO_METAL = "No Metal back-end"
 """What MLX says where a kernel of Metal is asked for on another machine."""

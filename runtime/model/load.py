@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.errors import UserError
-from runtime.model.blas import matrix_library, prefer_openblas
-from runtime.model.memory import OutOfMemory, available_bytes, is_lack_of_memory, require_bytes
-from runtime.model.mlx_lm_package import utils
-from runtime.model.plausibility import require_plausible_folder
-from runtime.model.threads import leave_streams_in_order
-from runtime.protocol.loaded import Holding
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.model.blas import matrix_library, prefer_openblas
+from mlxbuild.runtime.model.memory import OutOfMemory, available_bytes, is_lack_of_memory, require_bytes
+from mlxbuild.runtime.model.mlx_lm_package import utils
+from mlxbuild.runtime.model.plausibility import require_plausible_folder
+from mlxbuild.runtime.model.threads import leave_streams_in_order
+from mlxbuild.runtime.protocol.loaded import Holding
 
 
 class WeightsUnreadable(UserError):
@@ -57,7 +57,7 @@ def load_weights(
     prefer_openblas()
     import mlx.core as mx
 
-    from runtime.model.architecture import model_classes
+    from mlxbuild.runtime.model.architecture import model_classes
 
     leave_streams_in_order()
     require_bytes(weights_bytes(folder), "as stored, the weights take")

@@ -11,14 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.errors import Location, UserError
-from runtime.model.files import TEMPLATE_FILE
-from runtime.rendering import standing
-from runtime.rendering.limits import Limits
-from runtime.rendering.messages import Failure, Fault, Request
+from mlxbuild.registry.errors import Location, UserError
+from mlxbuild.runtime.model.files import TEMPLATE_FILE
+from mlxbuild.runtime.rendering import standing
+from mlxbuild.runtime.rendering.limits import Limits
+from mlxbuild.runtime.rendering.messages import Failure, Fault, Request
 
 if TYPE_CHECKING:
-    from runtime.protocol.requests import Message
+    from mlxbuild.runtime.protocol.requests import Message
 
 _FOLDER = Path(__file__).parent / "templates"
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")

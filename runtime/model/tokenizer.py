@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from registry.errors import UserError
-from runtime.model.files import TOKENIZER_FILE
-from runtime.model.plausibility import MOST_TOKENS
-from runtime.model.splitting import TakesTooLong, encode_in_time
-from runtime.rendering import standing
-from runtime.rendering.limits import Limits
-from runtime.rendering.messages import Failure, Fault, Trial
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.model.files import TOKENIZER_FILE
+from mlxbuild.runtime.model.plausibility import MOST_TOKENS
+from mlxbuild.runtime.model.splitting import TakesTooLong, encode_in_time
+from mlxbuild.runtime.rendering import standing
+from mlxbuild.runtime.rendering.limits import Limits
+from mlxbuild.runtime.rendering.messages import Failure, Fault, Trial
 
 _REPLACEMENT = "\ufffd"
 _LONGEST_HOLD = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from runtime.protocol.events import Chunk, Ending, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore, ToolCall
 
 
 @dataclass(frozen=True, slots=True)

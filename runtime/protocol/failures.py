@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from registry.errors import (
+from mlxbuild.registry.errors import (
     EnvironmentFailure,
     InfrastructureError,
     MlxbuildError,
@@ -13,7 +13,7 @@ from registry.errors import (
     TrustError,
     UserError,
 )
-from runtime.protocol.events import Failure
+from mlxbuild.runtime.protocol.events import Failure
 
 _KINDS: tuple[type[MlxbuildError], ...] = (UserError, StepError, InfrastructureError, EnvironmentFailure, TrustError)
 

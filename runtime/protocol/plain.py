@@ -12,7 +12,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from runtime.protocol import events, loaded, requests
+from mlxbuild.runtime.protocol import events, loaded, requests
 
 _CLASSES: Mapping[str, type[Any]] = {
     name: each

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from jinja2.exceptions import TemplateRuntimeError
 
-from runtime.rendering.limits import Limits
+from mlxbuild.runtime.rendering.limits import Limits
 
 _CHARACTERS_OF_A_STEP = 1024
 _MIB = 1024 * 1024

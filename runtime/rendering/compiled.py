@@ -12,10 +12,10 @@ import jinja2
 from jinja2 import meta, nodes
 from jinja2.exceptions import SecurityError
 
-from runtime.rendering.budget import TooMuch, limited
-from runtime.rendering.limits import Limits
-from runtime.rendering.messages import Failure, Fault
-from runtime.rendering.sandbox import ChatEnvironment, Refusal
+from mlxbuild.runtime.rendering.budget import TooMuch, limited
+from mlxbuild.runtime.rendering.limits import Limits
+from mlxbuild.runtime.rendering.messages import Failure, Fault
+from mlxbuild.runtime.rendering.sandbox import ChatEnvironment, Refusal
 
 _KEPT_TEMPLATES = 32
 _COMPILED = "<template>"

@@ -16,8 +16,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from registry.printable import printable
-from runtime.rendering.limits import Limits
+from mlxbuild.registry.printable import printable
+from mlxbuild.runtime.rendering.limits import Limits
 
 LONGEST_BYTES = 256 * 1024 * 1024
 """Of one message; above what any API takes as a body."""

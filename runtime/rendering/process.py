@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from runtime.rendering.budget import TooMuch
-from runtime.rendering.compiled import rendered, variables_of
-from runtime.rendering.limits import Limits
-from runtime.rendering.messages import (
+from mlxbuild.runtime.rendering.budget import TooMuch
+from mlxbuild.runtime.rendering.compiled import rendered, variables_of
+from mlxbuild.runtime.rendering.limits import Limits
+from mlxbuild.runtime.rendering.messages import (
     Failure,
     Fault,
     Request,
@@ -30,7 +30,7 @@ from runtime.rendering.messages import (
     send,
     too_long,
 )
-from runtime.rendering.trial import try_splitting
+from mlxbuild.runtime.rendering.trial import try_splitting
 
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 """Of address space, where the system keeps to that (Linux), and the user has set no less."""

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
-from registry.errors import EnvironmentFailure
-from runtime.rendering.messages import receive, send
+from mlxbuild.registry.errors import EnvironmentFailure
+from mlxbuild.runtime.rendering.messages import receive, send
 
 _STANDSTILL_SECONDS = 60.0
 """After which one is ended that was stopped, or that the machine cannot run; its own clock comes long before."""
@@ -44,7 +44,7 @@ class Renderer:
             self._connection, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    (sys.executable, "-I", "-m", "runtime.rendering"),
+                    (sys.executable, "-I", "-m", "mlxbuild.runtime.rendering"),
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     cwd="/",

@@ -23,7 +23,7 @@ from jinja2.runtime import Context, Macro
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from runtime.rendering.budget import TooMuch, check_bits, check_characters, pay_for_text, spend
+from mlxbuild.runtime.rendering.budget import TooMuch, check_bits, check_characters, pay_for_text, spend
 
 _STEPS_OF_A_CALL = 10
 _FILTERS_OF_ITEMS = frozenset(

@@ -6,8 +6,8 @@ import atexit
 import os
 import threading
 
-from runtime.rendering.messages import Failure, Fault, Request, Trial, decode_answer, too_long
-from runtime.rendering.renderer import Renderer, RendererLost
+from mlxbuild.runtime.rendering.messages import Failure, Fault, Request, Trial, decode_answer, too_long
+from mlxbuild.runtime.rendering.renderer import Renderer, RendererLost
 
 _MOST_AT_ONCE = 4
 _ATTEMPTS = 2

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runtime.rendering.messages import Failure, Fault
+from mlxbuild.runtime.rendering.messages import Failure, Fault
 
 _LENGTH = 1000
 _TEXTS = (

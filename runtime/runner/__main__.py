@@ -1,12 +1,12 @@
-"""Begins a runner: `python -m runtime.runner <descriptor of its socket> <process id of its parent>`."""
+"""Begins a runner: `python -m mlxbuild.runtime.runner <descriptor of its socket> <process id of its parent>`."""
 
 from __future__ import annotations
 
 import socket
 import sys
 
-from runtime.runner.orphan import end_with_parent
-from runtime.runner.process import serve
+from mlxbuild.runtime.runner.orphan import end_with_parent
+from mlxbuild.runtime.runner.process import serve
 
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[2]))

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from registry.errors import MlxbuildError
-from runtime.model.facts import ModelFacts
-from runtime.protocol import plain
-from runtime.protocol.events import Embeddings, Event, Failure, Prompt, is_last
-from runtime.protocol.failures import as_error, as_failure
-from runtime.protocol.loaded import Loaded, Vitals
-from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
-from runtime.runner import frames, stacks
-from runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
-from runtime.runner.spawn import Spawned, spawn
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.protocol import plain
+from mlxbuild.runtime.protocol.events import Embeddings, Event, Failure, Prompt, is_last
+from mlxbuild.runtime.protocol.failures import as_error, as_failure
+from mlxbuild.runtime.protocol.loaded import Loaded, Vitals
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
+from mlxbuild.runtime.runner import frames, stacks
+from mlxbuild.runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
+from mlxbuild.runtime.runner.spawn import Spawned, spawn
 
 UNREAD_EVENTS = 8192
 """How many events an answer may be ahead of its reader before it is given up."""

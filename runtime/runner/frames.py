@@ -8,8 +8,8 @@ import socket
 import struct
 from typing import Any
 
-from registry.errors import StepError, UserError
-from runtime.protocol import plain
+from mlxbuild.registry.errors import StepError, UserError
+from mlxbuild.runtime.protocol import plain
 
 FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 """Above what any API takes as a body."""

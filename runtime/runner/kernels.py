@@ -18,10 +18,10 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from registry.errors import MlxbuildError
-from runtime.engine.step import WORTHWHILE_BYTES, Step, can_compile
-from runtime.runner.orphan import end_with_parent
-from runtime.session import LoadedModel
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.engine.step import WORTHWHILE_BYTES, Step, can_compile
+from mlxbuild.runtime.runner.orphan import end_with_parent
+from mlxbuild.runtime.session import LoadedModel
 
 _PATIENCE_SECONDS = 300
 _POLITENESS = 19
@@ -62,7 +62,7 @@ def _compile(folder: Path, aside: Path, kept: Path) -> None:
     """Have kernels compiled in a folder of their own, which appears under its name when it is whole."""
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(mode=0o700)
-    command = (sys.executable, "-I", "-m", "runtime.runner.kernels", str(folder), str(os.getpid()))
+    command = (sys.executable, "-I", "-m", "mlxbuild.runtime.runner.kernels", str(folder), str(os.getpid()))
     environment = {**os.environ, "TMPDIR": str(aside)}
     subprocess.run(command, env=environment, check=True, timeout=_PATIENCE_SECONDS)
     kept.parent.mkdir(mode=0o700, exist_ok=True)
@@ -85,8 +85,8 @@ def _link(kept: Path, scratch: Path) -> None:
 def _take_a_step(folder: Path) -> None:
     import mlx.core as mx
 
-    from runtime.engine.layers import fresh
-    from runtime.model.load import load_weights
+    from mlxbuild.runtime.engine.layers import fresh
+    from mlxbuild.runtime.model.load import load_weights
 
     model = load_weights(folder).model
     layers = fresh(model)

@@ -6,8 +6,8 @@ import socket
 import threading
 from typing import Any
 
-from runtime.protocol.events import Event
-from runtime.runner import frames
+from mlxbuild.runtime.protocol.events import Event
+from mlxbuild.runtime.runner import frames
 
 
 class Outbox:

@@ -14,13 +14,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from runtime.model.blas import prefer_openblas
-from runtime.protocol import plain
-from runtime.protocol.failures import as_failure
-from runtime.runner import frames
-from runtime.runner.outbox import Outbox
-from runtime.runner.stacks import tell_when_asked
-from runtime.runner.work import Work
+from mlxbuild.runtime.model.blas import prefer_openblas
+from mlxbuild.runtime.protocol import plain
+from mlxbuild.runtime.protocol.failures import as_failure
+from mlxbuild.runtime.runner import frames
+from mlxbuild.runtime.runner.outbox import Outbox
+from mlxbuild.runtime.runner.stacks import tell_when_asked
+from mlxbuild.runtime.runner.work import Work
 
 BEAT_SECONDS = 1.0
 ENDED_AT_WORK = 3

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.runner.environment import least_environment
-from runtime.runner.scratch import Scratch
+from mlxbuild.runtime.runner.environment import least_environment
+from mlxbuild.runtime.runner.scratch import Scratch
 
 _KERNELS_BYTES = 16 * 1024 * 1024
 
@@ -61,7 +61,7 @@ async def spawn(scratch_root: Path) -> Spawned:
     ours, theirs = socket.socketpair()
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-m", "runtime.runner", str(theirs.fileno()), str(os.getpid())),
+            *(sys.executable, "-I", "-m", "mlxbuild.runtime.runner", str(theirs.fileno()), str(os.getpid())),
             pass_fds=(theirs.fileno(),),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

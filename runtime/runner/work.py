@@ -18,16 +18,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from registry.errors import MlxbuildError
-from runtime.engine.limits import Limits
-from runtime.engine.loop import EngineEnded, Ticket
-from runtime.protocol.events import Event, Failure, is_last
-from runtime.protocol.failures import as_failure
-from runtime.protocol.loaded import Loaded, Vitals
-from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
-from runtime.runner.kernels import compile_steps
-from runtime.runner.outbox import Outbox
-from runtime.session import LoadedModel
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.loop import EngineEnded, Ticket
+from mlxbuild.runtime.protocol.events import Event, Failure, is_last
+from mlxbuild.runtime.protocol.failures import as_failure
+from mlxbuild.runtime.protocol.loaded import Loaded, Vitals
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
+from mlxbuild.runtime.runner.kernels import compile_steps
+from mlxbuild.runtime.runner.outbox import Outbox
+from mlxbuild.runtime.session import LoadedModel
 
 
 @dataclass(slots=True)

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from registry.digest import Digest
-from registry.errors import MlxbuildError
-from registry.quantities import format_seconds
-from runtime.scheduler.errors import ModelKeepsDying
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.quantities import format_seconds
+from mlxbuild.runtime.scheduler.errors import ModelKeepsDying
 
 MOST = 3
 """So often a process may end in a row."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from registry.digest import Digest
-from registry.errors import MlxbuildError
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from runtime.protocol.failures import as_error, as_failure
-from runtime.scheduler.errors import DraftMissing
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.protocol.failures import as_error, as_failure
+from mlxbuild.runtime.scheduler.errors import DraftMissing
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import functools
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
-from registry.home import Home
-from registry.store.leases import shared
-from runtime.scheduler.checkpoint import Checkpoint, GivenUp
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.leases import shared
+from mlxbuild.runtime.scheduler.checkpoint import Checkpoint, GivenUp
 
 _waiting = ThreadPoolExecutor(max_workers=64, thread_name_prefix="lease")
 """Threads of their own: a collection may take long, and nothing else may wait for it."""

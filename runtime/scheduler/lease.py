@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
-from registry.digest import Digest
-from runtime.protocol.events import Embeddings, Event, Prompt
-from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest
-from runtime.runner.client import Runner
-from runtime.runner.errors import RunnerDied
-from runtime.scheduler.place import Place
+from mlxbuild.registry.digest import Digest
+from mlxbuild.runtime.protocol.events import Embeddings, Event, Prompt
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.runner.errors import RunnerDied
+from mlxbuild.runtime.scheduler.place import Place
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from runtime.runner.client import Patience
-from runtime.scheduler.keep_alive import FIVE_MINUTES, KeepAlive
-from runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.runner.client import Patience
+from mlxbuild.runtime.scheduler.keep_alive import FIVE_MINUTES, KeepAlive
+from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,23 +9,23 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from registry.artifact.folder import model_folder
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.errors import MlxbuildError
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.store.soundness import Soundness
-from registry.trust.policy import Stamp, policy_stamp
-from runtime.model.batched import remember
-from runtime.model.drafting import DraftUnusable, require_writing
-from runtime.runner.client import Runner
-from runtime.scheduler.checkpoint import Checkpoint
-from runtime.scheduler.drafts import Draft, Drafts
-from runtime.scheduler.hold import blobs_held
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.need import Need, facts_of
+from mlxbuild.registry.artifact.folder import model_folder
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.soundness import Soundness
+from mlxbuild.registry.trust.policy import Stamp, policy_stamp
+from mlxbuild.runtime.model.batched import remember
+from mlxbuild.runtime.model.drafting import DraftUnusable, require_writing
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.scheduler.checkpoint import Checkpoint
+from mlxbuild.runtime.scheduler.drafts import Draft, Drafts
+from mlxbuild.runtime.scheduler.hold import blobs_held
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.need import Need, facts_of
 
 Admit = Callable[[Reference, Digest], Digest]
 """Lets an artifact be run under a name, or raises; returns the artifact to run, which may be a completed one.

@@ -6,14 +6,14 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import distributions
 
-from registry.artifact.files import FileRole
-from registry.artifact.modelpack import parameter_count
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.quantities import format_bytes
-from registry.store.layout import Store
-from runtime.model.facts import ModelFacts
-from runtime.model.files import FACTS_FILE
+from mlxbuild.registry.artifact.files import FileRole
+from mlxbuild.registry.artifact.modelpack import parameter_count
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.files import FACTS_FILE
 
 PROCESS_BYTES = 128 * 1024 * 1024
 """A runner beside weights and caches, with tokenizer and libraries: 70 MB of a tiny model, 150 MB of one with a large

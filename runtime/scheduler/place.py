@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from registry.digest import Digest
-from registry.trust.policy import Stamp
-from runtime.protocol.loaded import Holding
-from runtime.runner.client import Runner
-from runtime.scheduler.drafts import Draft
-from runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.trust.policy import Stamp
+from mlxbuild.runtime.protocol.loaded import Holding
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.scheduler.drafts import Draft
+from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
 
 Admission = tuple[str, Stamp]
 """A name, and the trust policy under which an artifact may be run by it."""

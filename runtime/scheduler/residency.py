@@ -18,23 +18,23 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from registry.digest import Digest
-from registry.errors import TrustError
-from registry.reference import Reference
-from registry.store.layout import Store
-from runtime.model.memory import OutOfMemory
-from runtime.runner.client import Runner
-from runtime.runner.errors import RunnerDied, RunnerStalled
-from runtime.scheduler.deaths import Deaths
-from runtime.scheduler.drafts import Drafts
-from runtime.scheduler.errors import ServerBusy, ServerStopping
-from runtime.scheduler.keep_alive import KeepAlive
-from runtime.scheduler.lease import Lease
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.loading import Admit, Loading
-from runtime.scheduler.need import PROCESS_BYTES
-from runtime.scheduler.place import Admission, Place, Resident
-from runtime.scheduler.room import Claim, Room
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.memory import OutOfMemory
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.runner.errors import RunnerDied, RunnerStalled
+from mlxbuild.runtime.scheduler.deaths import Deaths
+from mlxbuild.runtime.scheduler.drafts import Drafts
+from mlxbuild.runtime.scheduler.errors import ServerBusy, ServerStopping
+from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.runtime.scheduler.lease import Lease
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.loading import Admit, Loading
+from mlxbuild.runtime.scheduler.need import PROCESS_BYTES
+from mlxbuild.runtime.scheduler.place import Admission, Place, Resident
+from mlxbuild.runtime.scheduler.room import Claim, Room
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 

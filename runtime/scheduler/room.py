@@ -12,16 +12,16 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from registry.digest import Digest
-from registry.quantities import format_bytes
-from runtime.model.memory import available_bytes
-from runtime.runner.client import Runner
-from runtime.scheduler.drafts import Draft
-from runtime.scheduler.errors import ModelTooLarge, NoRoom
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.need import Need
-from runtime.scheduler.place import Place
-from runtime.scheduler.shares import share_out
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.runtime.model.memory import available_bytes
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.scheduler.drafts import Draft
+from mlxbuild.runtime.scheduler.errors import ModelTooLarge, NoRoom
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.need import Need
+from mlxbuild.runtime.scheduler.place import Place
+from mlxbuild.runtime.scheduler.shares import share_out
 
 
 @dataclass(frozen=True, slots=True, eq=False)

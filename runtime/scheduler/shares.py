@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from runtime.scheduler.place import Place
+from mlxbuild.runtime.scheduler.place import Place
 
 
 def share_out(budget_bytes: int, places: Iterable[Place]) -> None:

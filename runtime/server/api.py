@@ -10,8 +10,8 @@ from typing import Any
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from runtime.server.failures import HttpFailure
-from runtime.server.openapi.operation import Operation
+from mlxbuild.runtime.server.failures import HttpFailure
+from mlxbuild.runtime.server.openapi.operation import Operation
 
 Route = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
 """Answers a request; None where it wrote its answer itself."""

@@ -13,24 +13,24 @@ from sanic import Request, Sanic
 from sanic.exceptions import MethodNotAllowed
 from sanic.response import HTTPResponse, empty
 
-from runtime.scheduler.errors import ModelKeepsDying, ServerStopping
-from runtime.server.allowed_methods import allowed_methods
-from runtime.server.anthropic.api import API as ANTHROPIC
-from runtime.server.api import Api, api_of, as_json
-from runtime.server.application import Application
-from runtime.server.connections.descriptors import connections_that_fit
-from runtime.server.connections.limit import ConnectionLimit
-from runtime.server.failures import NOWHERE, failure_of
-from runtime.server.native.api import API as NATIVE
-from runtime.server.openai.api import API as OPENAI
-from runtime.server.openapi.api import API as OPENAPI
-from runtime.server.operations.health import API as OPERATIONS
-from runtime.server.operations.logs import log_request
-from runtime.server.operations.metrics import Metrics
-from runtime.server.operations.observation import request_id, write_id
-from runtime.server.security.access import AccessCheck
-from runtime.server.streams import is_stopping
-from runtime.server.work import Lanes
+from mlxbuild.runtime.scheduler.errors import ModelKeepsDying, ServerStopping
+from mlxbuild.runtime.server.allowed_methods import allowed_methods
+from mlxbuild.runtime.server.anthropic.api import API as ANTHROPIC
+from mlxbuild.runtime.server.api import Api, api_of, as_json
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.connections.descriptors import connections_that_fit
+from mlxbuild.runtime.server.connections.limit import ConnectionLimit
+from mlxbuild.runtime.server.failures import NOWHERE, failure_of
+from mlxbuild.runtime.server.native.api import API as NATIVE
+from mlxbuild.runtime.server.openai.api import API as OPENAI
+from mlxbuild.runtime.server.openapi.api import API as OPENAPI
+from mlxbuild.runtime.server.operations.health import API as OPERATIONS
+from mlxbuild.runtime.server.operations.logs import log_request
+from mlxbuild.runtime.server.operations.metrics import Metrics
+from mlxbuild.runtime.server.operations.observation import request_id, write_id
+from mlxbuild.runtime.server.security.access import AccessCheck
+from mlxbuild.runtime.server.streams import is_stopping
+from mlxbuild.runtime.server.work import Lanes
 
 APIS: tuple[Api, ...] = (NATIVE, OPENAI, ANTHROPIC, OPENAPI, OPERATIONS)
 _BUSY = 503

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 from sanic import Request
 
-from registry.digest import Digest
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.layout import Store
-from runtime.scheduler.residency import Residency
-from runtime.server.settings import ServerSettings
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.server.settings import ServerSettings
 
 
 @dataclass(frozen=True, slots=True)

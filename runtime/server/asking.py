@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from sanic import Request
 
-from runtime.protocol.events import Chunk, Embeddings, Progress, Prompt
-from runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest
-from runtime.scheduler.keep_alive import KeepAlive
-from runtime.scheduler.lease import Lease
-from runtime.server.application import application_of
-from runtime.server.names import find_model
-from runtime.server.opening_space import OpeningSpace
+from mlxbuild.runtime.protocol.events import Chunk, Embeddings, Progress, Prompt
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest
+from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.runtime.scheduler.lease import Lease
+from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.names import find_model
+from mlxbuild.runtime.server.opening_space import OpeningSpace
 
 if TYPE_CHECKING:
-    from runtime.server.operations.metrics import Metrics
+    from mlxbuild.runtime.server.operations.metrics import Metrics
 
 _LOADED_AT_ONCE_SECONDS = 0.01
 

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from sanic import Request
 
-from registry.quantities import format_bytes
-from runtime.server.content_coding import decoder
-from runtime.server.failures import InvalidRequest, RequestTooLarge, RequestTooSlow
-from runtime.server.settings import ServerSettings
-from runtime.server.wrong_fields import said, tag_place
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.runtime.server.content_coding import decoder
+from mlxbuild.runtime.server.failures import InvalidRequest, RequestTooLarge, RequestTooSlow
+from mlxbuild.runtime.server.settings import ServerSettings
+from mlxbuild.runtime.server.wrong_fields import said, tag_place
 
 Body = TypeVar("Body", bound=BaseModel)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runtime.server.asking import AskedModel
-from runtime.server.failures import NotSupported
+from mlxbuild.runtime.server.asking import AskedModel
+from mlxbuild.runtime.server.failures import NotSupported
 
 
 def require(

@@ -9,16 +9,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.errors import MlxbuildError
-from registry.home import Home
-from registry.store.errors import BlobMissing
-from registry.store.layout import Store
-from runtime.model.facts import ModelFacts
-from runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TOKENIZER_FILE
-from runtime.model.infill import fills_gaps
-from runtime.server.logger import log
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.errors import BlobMissing
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.files import DEFAULTS_FILE, FACTS_FILE, TOKENIZER_FILE
+from mlxbuild.runtime.model.infill import fills_gaps
+from mlxbuild.runtime.server.logger import log
 
 CONFIG_FILE = "config.json"
 

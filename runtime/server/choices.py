@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
-from runtime.protocol.events import Chunk, Progress
-from runtime.protocol.requests import ChatRequest, CompletionRequest
-from runtime.server.asking import AskedModel
+from mlxbuild.runtime.protocol.events import Chunk, Progress
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
+from mlxbuild.runtime.server.asking import AskedModel
 
 _AHEAD = 64
 """How many events may wait to be read."""

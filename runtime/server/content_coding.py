@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Protocol
 
-from runtime.server.failures import ContentCodingNotSupported, InvalidRequest
+from mlxbuild.runtime.server.failures import ContentCodingNotSupported, InvalidRequest
 
 _PIECE_BYTES = 256 * 1024
 """A kilobyte can stand for a megabyte, so what comes out is handed on before there is too much of it."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from sanic.exceptions import MethodNotAllowed, NotFound, SanicException
 
-from registry.errors import InfrastructureError, Kind, MlxbuildError, UserError
-from runtime.server.logger import log
+from mlxbuild.registry.errors import InfrastructureError, Kind, MlxbuildError, UserError
+from mlxbuild.runtime.server.logger import log
 
 CLIENT_GONE = 499
 """The status under which a request is counted whose client did not wait for the answer."""

@@ -7,10 +7,10 @@ for in any case. `variant@version` is the tag `variant-version`, as everywhere.
 
 from __future__ import annotations
 
-from registry.digest import Digest, InvalidDigest
-from registry.reference import DEFAULT_TAG, InvalidReference, Reference
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
 
 
 def parse_name(text: str) -> Reference:

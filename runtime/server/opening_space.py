@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runtime.protocol.events import Chunk
+from mlxbuild.runtime.protocol.events import Chunk
 
 
 class OpeningSpace:

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 from sanic import Request
 
-from runtime.server.bodies import Body, checked, read_json
-from runtime.server.logger import log
-from runtime.server.native.body import NativeBody
+from mlxbuild.runtime.server.bodies import Body, checked, read_json
+from mlxbuild.runtime.server.logger import log
+from mlxbuild.runtime.server.native.body import NativeBody
 
 _MOST_REMEMBERED = 4096
 _LONGEST = 80

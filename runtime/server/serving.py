@@ -10,8 +10,8 @@ from typing import Any
 from sanic import Sanic
 from sanic.server.async_server import AsyncioServer
 
-from runtime.server.connections.protocol import BoundedProtocol
-from runtime.server.listening import BACKLOG
+from mlxbuild.runtime.server.connections.protocol import BoundedProtocol
+from mlxbuild.runtime.server.listening import BACKLOG
 
 _ACCEPTED_AT_ONCE = 16
 """Connections that are taken in before any of them is looked at: each already has a descriptor by then."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.server.failures import NotSupported
+from mlxbuild.runtime.server.failures import NotSupported
 
 
 def not_taken(what: str, where: str) -> NotSupported:

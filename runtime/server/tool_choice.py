@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from runtime.protocol.requests import ToolChoice
-from runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.protocol.requests import ToolChoice
+from mlxbuild.runtime.server.failures import InvalidRequest
 
 Mode = Literal["none", "auto", "required"]
 TemplateTool = Mapping[str, Any]

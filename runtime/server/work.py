@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from registry import cancellation
-from runtime.scheduler.errors import ServerBusy
-from runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.registry import cancellation
+from mlxbuild.runtime.scheduler.errors import ServerBusy
+from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
 
 _SAMPLE_SECONDS = 0.1
 _POLL_SECONDS = 0.02

@@ -9,11 +9,11 @@ import json
 import sys
 from pathlib import Path
 
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.home import Home
-from registry.store.layout import Store
-from toolchain.rebuild import differences
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.rebuild import differences
 
 
 def built(home: Path) -> dict[str, Digest]:

@@ -12,10 +12,10 @@ from hashlib import sha256
 import mlx.core as mx
 import mlx.nn as nn
 
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.adapters import LowRankUpdate, fused
-from toolchain.weights.device import cpu_device
-from toolchain.weights.encoding import Encoding, slices_of
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.adapters import LowRankUpdate, fused
+from mlxbuild.toolchain.weights.device import cpu_device
+from mlxbuild.toolchain.weights.encoding import Encoding, slices_of
 
 ROWS, COLUMNS = 96, 512
 SLICE_BYTES = 1 << 16

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from mlxbuild.toolchain.weights.formats.gguf_layout import FORMS, PLAIN
 from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
-from toolchain.weights.formats.gguf_layout import FORMS, PLAIN
 
 RECIPE = """\
 name: tiny-gguf

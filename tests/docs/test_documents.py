@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from mlxbuild.cli.program import COMMANDS, LazyGroup, app
-from toolchain.spec.load import lint
+from mlxbuild.toolchain.spec.load import lint
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(

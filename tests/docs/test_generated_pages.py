@@ -11,8 +11,8 @@ import pytest
 from sanic.exceptions import BadRequest, MethodNotAllowed, NotFound
 
 from mlxbuild.cli.program import COMMANDS
-from runtime.engine.options import _RANGES
-from runtime.server import failures
+from mlxbuild.runtime.engine.options import _RANGES
+from mlxbuild.runtime.server import failures
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

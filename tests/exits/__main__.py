@@ -69,7 +69,7 @@ def _without_openblas(folder: Path) -> Path:
 
 
 def _has_openblas(environment: Mapping[str, str]) -> bool:
-    asking = "from runtime.model.blas import prefer_openblas; print(prefer_openblas())"
+    asking = "from mlxbuild.runtime.model.blas import prefer_openblas; print(prefer_openblas())"
     done = subprocess.run([sys.executable, "-c", asking], env=environment, check=True, capture_output=True, text=True)
     return done.stdout == "True\n"
 

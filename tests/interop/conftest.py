@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.home import Home
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
 from tests.mlxbuild.conftest import CommandLine
 from tests.real_tools import find
 from tests.registries import RegistryProcess, docker_registry, go_containerregistry, zot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from registry.artifact import media_types
+from mlxbuild.registry.artifact import media_types
 from tests.interop.conftest import ASKED, Example, Tool
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import RegistryProcess

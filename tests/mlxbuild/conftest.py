@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from registry.artifact.reader import Artifact
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.create import create
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.prepare import LockMode, prepare
+from mlxbuild.toolchain.spec.load import load
 from tests.mlxbuild import preloaded
 from tests.toolchain.weights.tiny_models import write_model
-from toolchain.create import create
-from toolchain.events.stream import EventStream
-from toolchain.prepare import LockMode, prepare
-from toolchain.spec.load import load
 
 _DEADLINE_SECONDS = 240
 PROGRAM = Path(sys.executable).with_name("mlxbuild")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.cli.program import run
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
 from tests import disks
 
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "hello")

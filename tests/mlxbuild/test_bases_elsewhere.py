@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.server.application import BuildOrder
 from mlxbuild.serving.builder import ProcessBuilder
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.errors import MlxbuildError
-from registry.home import Home
-from registry.store.layout import Store
-from runtime.server.application import BuildOrder
+from mlxbuild.toolchain.against_source import compare_with_source
+from mlxbuild.toolchain.difference.artifacts import difference
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.interchange.arrive import import_layout
+from mlxbuild.toolchain.rebuild import RECIPE_FILE, rebuild
+from mlxbuild.toolchain.sources.errors import SourceMissing
 from tests.mlxbuild.conftest import CommandLine, create_here
 from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
-from toolchain.against_source import compare_with_source
-from toolchain.difference.artifacts import difference
-from toolchain.events.stream import EventStream
-from toolchain.interchange.arrive import import_layout
-from toolchain.rebuild import RECIPE_FILE, rebuild
-from toolchain.sources.errors import SourceMissing
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.reference import Reference
+from mlxbuild.registry.reference import Reference
+from mlxbuild.toolchain.weights.safetensors import read_file_header
 from tests.mlxbuild.conftest import CommandLine
-from toolchain.weights.safetensors import read_file_header
 
 BLOCKS = ("000", "001", "002", "embeddings", "head")
 

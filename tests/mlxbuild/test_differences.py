@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from registry.digest import Digest
+from mlxbuild.registry.digest import Digest
 from tests.mlxbuild.conftest import CommandLine
 
 Edit = Callable[[str, str], None]

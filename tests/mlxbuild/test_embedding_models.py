@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import tokenizers
 
-from registry.digest import Digest
-from registry.home import Home
-from runtime.engine.preparation import OnlyEmbeds
-from runtime.session import LoadedModel
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.runtime.engine.preparation import OnlyEmbeds
+from mlxbuild.runtime.session import LoadedModel
 from tests.mlxbuild.conftest import CommandLine
 
 REFERENCE = Path(__file__).parents[1] / "runtime" / "reference_models"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.home import Home
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
 from tests import disks
 from tests.mlxbuild.conftest import CommandLine
 from tests.processes import has_ended

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from registry import canonical_json
-from registry.artifact import media_types
-from registry.digest import Digest
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import docker_registry
 

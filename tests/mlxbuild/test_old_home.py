@@ -11,9 +11,9 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from registry.home import Home
+from mlxbuild.registry.home import Home
+from mlxbuild.toolchain.steps.table import STEPS
 from tests.mlxbuild.conftest import CommandLine
-from toolchain.steps.table import STEPS
 
 ARCHIVE = Path(__file__).with_name("old_home") / "home.tar.xz"
 INT4 = "sha256:8576bb3a922d051b7197bb70031cf1dccee406dd2df6206226db7dc13cb8ed7d"

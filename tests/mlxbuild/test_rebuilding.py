@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from registry import canonical_json
-from registry.artifact.files import set_digest
-from registry.artifact.modelpack import tag_descriptor
-from registry.artifact.reader import Artifact
-from registry.digest import Blob, Digest
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact.files import set_digest
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.toolchain.weights.safetensors import read_file_header
 from tests.mlxbuild.conftest import CommandLine
 from tests.toolchain.steps.test_block_adapters import write_adapter
-from toolchain.weights.safetensors import read_file_header
 
 
 def _doctor(mlxbuild: CommandLine, change: Callable[[bytearray, Any], None]) -> str:
@@ -69,7 +69,7 @@ def test_an_artifact_of_another_recipe_contradicts_itself(mlxbuild: CommandLine)
 
 
 def _reference(text: str) -> Any:
-    from registry.reference import Reference
+    from mlxbuild.registry.reference import Reference
 
     return Reference.parse(text)
 

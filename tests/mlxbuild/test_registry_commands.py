@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Digest
-from registry.home import Home
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
 from tests.hub_server import Fault, LocalHub
 from tests.mlxbuild.conftest import CommandLine, create_here
 from tests.registries import PASSWORD, USER, RegistryProcess, docker_registry

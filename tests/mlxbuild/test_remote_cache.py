@@ -12,8 +12,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from registry.artifact.media_types import OCI_MANIFEST
-from registry.home import Home
+from mlxbuild.registry.artifact.media_types import OCI_MANIFEST
+from mlxbuild.registry.home import Home
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import RegistryProcess, docker_registry
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.home import Home
-from registry.reference import Reference
-from registry.trust.errors import Untrusted
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.trust.errors import Untrusted
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import docker_registry
 

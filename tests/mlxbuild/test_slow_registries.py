@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.home import Home
+from mlxbuild.registry.home import Home
 from tests.hub_server import Fault as HubFault
 from tests.hub_server import LocalHub
 from tests.loopback_server import silent_peer

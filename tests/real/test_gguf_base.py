@@ -12,17 +12,17 @@ from mlx_lm import load as load_by_mlx_lm
 from mlx_lm import stream_generate
 from mlx_lm.sample_utils import make_sampler
 
-from registry.artifact.folder import model_folder
-from registry.artifact.reader import Artifact
-from registry.home import Home
-from registry.store.layout import Store
-from runtime.session import LoadedModel
+from mlxbuild.registry.artifact.folder import model_folder
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.against_source import compare_with_source, require_as_claimed
+from mlxbuild.toolchain.create import create
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.prepare import LockMode, prepare
+from mlxbuild.toolchain.spec.load import load
 from tests.real.models import SMOLLM2, SMOLLM2_GGUF, require
-from toolchain.against_source import compare_with_source, require_as_claimed
-from toolchain.create import create
-from toolchain.events.stream import EventStream
-from toolchain.prepare import LockMode, prepare
-from toolchain.spec.load import load
 
 TOKENS = 8
 QUESTIONS = ("What is the capital of France?", "Write a Python function that reverses a string.")

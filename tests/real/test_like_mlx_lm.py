@@ -11,10 +11,10 @@ import pytest
 from mlx_lm import load, stream_generate
 from mlx_lm.sample_utils import make_sampler
 
-from registry.artifact.folder import model_folder
-from registry.reference import Reference
-from runtime.engine.batching import EVERYTHING
-from runtime.session import LoadedModel
+from mlxbuild.registry.artifact.folder import model_folder
+from mlxbuild.registry.reference import Reference
+from mlxbuild.runtime.engine.batching import EVERYTHING
+from mlxbuild.runtime.session import LoadedModel
 from tests.mlxbuild.conftest import CommandLine
 
 TOKENS = 8

@@ -11,8 +11,8 @@ import ollama
 import openai
 import pytest
 
-from registry.reference import Reference
-from runtime.session import LoadedModel
+from mlxbuild.registry.reference import Reference
+from mlxbuild.runtime.session import LoadedModel
 from tests.mlxbuild.conftest import CommandLine
 from tests.mlxbuild.serving.conftest import serving
 

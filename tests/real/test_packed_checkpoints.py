@@ -10,12 +10,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from registry.home import Home
+from mlxbuild.registry.home import Home
+from mlxbuild.toolchain.weights.dtypes import SAFETENSORS_NAMES
 from tests.mlxbuild.conftest import CommandLine
 from tests.real import models
 from tests.toolchain.weights.packed_models import Packed, gptq
 from tests.toolchain.weights.raw_safetensors import write_safetensors
-from toolchain.weights.dtypes import SAFETENSORS_NAMES
 
 RECIPE = """\
 name: packed

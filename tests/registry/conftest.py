@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact import modelpack
-from registry.artifact.files import ArtifactFile, FileRole
-from registry.digest import Blob, Digest
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import modelpack
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import Store
 
 FILES = {
     "config.json": (FileRole.CONFIG, b'{"model_type":"llama"}'),

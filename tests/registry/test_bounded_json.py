@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from registry.bounded_json import MOST_VALUES, decode
+from mlxbuild.registry.bounded_json import MOST_VALUES, decode
 
 
 def test_values_are_decoded() -> None:

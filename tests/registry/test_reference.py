@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.digest import Digest, InvalidDigest
-from registry.reference import InvalidReference, Reference
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.reference import InvalidReference, Reference
 
 HEX = "ab" * 32
 DIGEST = Digest("sha256", HEX)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry.sizes import FORMS, size_bytes
+from mlxbuild.registry.sizes import FORMS, size_bytes
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from registry.artifact import modelpack
-from registry.artifact.files import ArtifactFile, FileRole
-from registry.digest import Digest
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import modelpack
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.layout import Store
 
 USER = {"role": "user", "content": "hello"}
 

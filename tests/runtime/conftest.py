@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Digest
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.store.tags import Descriptor
-from runtime.session import LoadedModel
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import Descriptor
+from mlxbuild.runtime.session import LoadedModel
 from tests.runtime.tiny_folders import write_model
 
 

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.engine.grammar import FormLost
-from runtime.engine.options import InvalidOption
-from runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
-from runtime.model.facts import ModelFacts
-from runtime.protocol.answers import Answer
-from runtime.protocol.events import Chunk, Ending
-from runtime.protocol.requests import AnswerFormat, ToolChoice
-from runtime.session import LoadedModel
+from mlxbuild.runtime.engine.grammar import FormLost
+from mlxbuild.runtime.engine.options import InvalidOption
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.protocol.answers import Answer
+from mlxbuild.runtime.protocol.events import Chunk, Ending
+from mlxbuild.runtime.protocol.requests import AnswerFormat, ToolChoice
+from mlxbuild.runtime.session import LoadedModel
 from tests.runtime.engine.schema_walks import SCHEMAS, with_reference
 from tests.runtime.tiny_folders import write_model
 

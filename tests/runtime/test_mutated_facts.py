@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from registry.errors import MlxbuildError
-from runtime.engine.defaults import BrokenDefaults, Defaults
-from runtime.engine.options import InvalidOption
-from runtime.model.facts import BrokenFacts, EmbeddingFacts, ModelFacts
-from runtime.session import LoadedModel
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.engine.defaults import BrokenDefaults, Defaults
+from mlxbuild.runtime.engine.options import InvalidOption
+from mlxbuild.runtime.model.facts import BrokenFacts, EmbeddingFacts, ModelFacts
+from mlxbuild.runtime.session import LoadedModel
 from tests.mutations import FEW, mutated
 from tests.runtime.tiny_folders import write_model
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from registry.artifact.folder import model_folder
-from registry.artifact.verification import verify
-from registry.errors import MlxbuildError
-from registry.store.layout import Store
-from runtime.protocol.requests import ChatRequest
-from runtime.session import LoadedModel
+from mlxbuild.registry.artifact.folder import model_folder
+from mlxbuild.registry.artifact.verification import verify
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.protocol.requests import ChatRequest
+from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.steps.model_facts import named_special_tokens
 from tests.mutations import FEW, mutated
 from tests.runtime.asking import USER, put_artifact
 from tests.runtime.tiny_folders import write_model
-from toolchain.steps.model_facts import named_special_tokens
 
 DEFAULTS = {"system_prompt": "Be brief.", "parameters": {"temperature": 0.5, "stops": ["x"], "context": 64}}
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.store.layout import Store
-from runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
-from runtime.engine.defaults import Defaults
-from runtime.engine.options import InvalidOption
-from runtime.model.prompt import named
-from runtime.session import LoadedModel, NotAnArtifactFolder
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
+from mlxbuild.runtime.engine.defaults import Defaults
+from mlxbuild.runtime.engine.options import InvalidOption
+from mlxbuild.runtime.model.prompt import named
+from mlxbuild.runtime.session import LoadedModel, NotAnArtifactFolder
 from tests.runtime.asking import USER, WEATHER, put_artifact, text
 from tests.runtime.tiny_folders import write_model
 
@@ -104,7 +104,7 @@ def test_files_are_read_without_mlx(tiny_folder: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from runtime.session import LoadedModel
+from mlxbuild.runtime.session import LoadedModel
 model = LoadedModel(Path({str(tiny_folder)!r}))
 assert model.tokenize("hello") and model.prompt([{{"role": "user", "content": "x"}}])
 assert not [name for name in sys.modules if name.split(".")[0] in ("mlx", "mlx_lm", "transformers")]
@@ -122,7 +122,7 @@ def test_python_needs_no_server(tiny_folder: Path) -> None:
 import sys
 from pathlib import Path
 import mlxbuild
-from runtime.session import LoadedModel
+from mlxbuild.runtime.session import LoadedModel
 model = LoadedModel(Path({str(tiny_folder)!r}))
 list(model.chat([{{"role": "user", "content": "x"}}], max_tokens=2))
 loaded = {{name.split(".")[0] for name in sys.modules}}

@@ -6,9 +6,9 @@ import gc
 
 import pytest
 
-from runtime.engine.loop import EngineEnded
-from runtime.protocol.requests import CompletionRequest
-from runtime.session import LoadedModel
+from mlxbuild.runtime.engine.loop import EngineEnded
+from mlxbuild.runtime.protocol.requests import CompletionRequest
+from mlxbuild.runtime.session import LoadedModel
 from tests.runtime.asking import USER, text
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from runtime.engine.limits import Limits
-from runtime.engine.prepared import PromptUnusable
-from runtime.protocol.events import Chunk
-from runtime.protocol.requests import ChatRequest, PromptRequest
-from runtime.session import LoadedModel
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.prepared import PromptUnusable
+from mlxbuild.runtime.protocol.events import Chunk
+from mlxbuild.runtime.protocol.requests import ChatRequest, PromptRequest
+from mlxbuild.runtime.session import LoadedModel
 from tests.runtime.asking import USER, text
 from tests.runtime.engine.random_models import OWN_CONFIG
 from tests.runtime.tiny_folders import write_model

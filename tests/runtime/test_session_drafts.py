@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from registry.errors import MlxbuildError
-from registry.store.layout import Store
-from runtime.model.drafting import DraftUnusable
-from runtime.model.facts import EmbeddingFacts, ModelFacts
-from runtime.model.files import FACTS_FILE
-from runtime.session import LoadedModel
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.drafting import DraftUnusable
+from mlxbuild.runtime.model.facts import EmbeddingFacts, ModelFacts
+from mlxbuild.runtime.model.files import FACTS_FILE
+from mlxbuild.runtime.session import LoadedModel
 from tests.runtime.asking import text
 from tests.runtime.tiny_folders import write_model
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from runtime.model.prompt import ChatTemplate
-from runtime.protocol.events import Chunk
-from runtime.session import LoadedModel
+from mlxbuild.runtime.model.prompt import ChatTemplate
+from mlxbuild.runtime.protocol.events import Chunk
+from mlxbuild.runtime.session import LoadedModel
 from tests.runtime.asking import WEATHER, text
 
 HELLO = Path(__file__).parents[2] / "examples" / "hello" / "model"
@@ -20,8 +20,8 @@ HELLO = Path(__file__).parents[2] / "examples" / "hello" / "model"
 @pytest.fixture(scope="session")
 def hello_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's model with the facts that the build finds."""
-    from runtime.model.tokenizer import Tokenizer
-    from toolchain.steps.model_facts import find_facts, named_special_tokens
+    from mlxbuild.runtime.model.tokenizer import Tokenizer
+    from mlxbuild.toolchain.steps.model_facts import find_facts, named_special_tokens
 
     folder = shutil.copytree(HELLO, tmp_path_factory.mktemp("models") / "hello")
     (folder / "mlxbuild").mkdir()

@@ -12,10 +12,10 @@ import mlx.nn as nn
 import tokenizers
 from mlx.utils import tree_flatten
 
-from runtime.model.architecture import model_classes
-from runtime.model.prompt import ChatTemplate, named
-from runtime.model.tokenizer import Tokenizer
-from toolchain.steps.model_facts import find_facts, named_special_tokens
+from mlxbuild.runtime.model.architecture import model_classes
+from mlxbuild.runtime.model.prompt import ChatTemplate, named
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.toolchain.steps.model_facts import find_facts, named_special_tokens
 
 SPECIAL = ("<|endoftext|>", "<|im_end|>", "<|im_start|>", "<think>", "</think>", "<tool_call>", "</tool_call>")
 CONFIG: Mapping[str, Any] = {

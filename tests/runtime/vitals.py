@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from runtime.protocol.loaded import Vitals
-from runtime.runner.client import Runner
+from mlxbuild.runtime.protocol.loaded import Vitals
+from mlxbuild.runtime.runner.client import Runner
 
 
 async def told_anew(runner: Runner) -> Vitals:

@@ -14,12 +14,12 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from registry.store.layout import Store
-from runtime.engine.batching import Batching
-from runtime.engine.engine import Engine
-from runtime.engine.limits import Limits
-from runtime.model.load import load_weights
-from runtime.model.mlx_lm_package import submodule
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.engine.batching import Batching
+from mlxbuild.runtime.engine.engine import Engine
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.model.load import load_weights
+from mlxbuild.runtime.model.mlx_lm_package import submodule
 from tests.runtime.engine.asking import Asked, answers, ask, engine_of, prepared
 from tests.sweep.architectures import NOT_HERE, VOCABULARY, names, tiny_config, write_weights
 from tests.toolchain.weights.block_builds import INT4, NONE, BlockBuild, variant

@@ -13,15 +13,34 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model
 
-from registry.artifact.files import UnsafePath
-from registry.artifact.folder import model_folder
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.errors import MlxbuildError
-from registry.home import Home
-from registry.store.layout import Store
-from runtime.model.facts import ModelFacts
-from runtime.scheduler.need import Need
+from mlxbuild.registry.artifact.files import UnsafePath
+from mlxbuild.registry.artifact.folder import model_folder
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.scheduler.need import Need
+from mlxbuild.toolchain.against_source import (
+    NotComparable,
+    OtherThanItsSource,
+    SourceComparison,
+    TensorComparison,
+    compare_with_source,
+    require_as_claimed,
+)
+from mlxbuild.toolchain.create import create
+from mlxbuild.toolchain.events.model import Event, Warned
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.evidence.provenance import contradictions, provenance
+from mlxbuild.toolchain.lock.file import decode
+from mlxbuild.toolchain.lock.portable import require_portable
+from mlxbuild.toolchain.prepare import LockMode, prepare
+from mlxbuild.toolchain.rebuild import rebuild
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.spec.load import load
+from mlxbuild.toolchain.weights.accuracy import accuracies_of, told
 from tests.hub_server import LocalHub
 from tests.toolchain.sources.gguf.tiny_gguf import (
     HEADS,
@@ -37,25 +56,6 @@ from tests.toolchain.sources.gguf.tiny_gguf import (
 )
 from tests.toolchain.sources.gguf.written_models import CONFIGURATIONS, random_model, write_gguf
 from tests.toolchain.weights.formats.gguf_blocks_of_chance import write
-from toolchain.against_source import (
-    NotComparable,
-    OtherThanItsSource,
-    SourceComparison,
-    TensorComparison,
-    compare_with_source,
-    require_as_claimed,
-)
-from toolchain.create import create
-from toolchain.events.model import Event, Warned
-from toolchain.events.stream import EventStream
-from toolchain.evidence.provenance import contradictions, provenance
-from toolchain.lock.file import decode
-from toolchain.lock.portable import require_portable
-from toolchain.prepare import LockMode, prepare
-from toolchain.rebuild import rebuild
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.spec.load import load
-from toolchain.weights.accuracy import accuracies_of, told
 
 EXACT = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "MXFP4", "F32", "F16", "BF16")
 

@@ -14,15 +14,15 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from registry import bounded_json, canonical_json
-from registry.artifact import media_types
-from registry.digest import Blob, Digest, InvalidDigest
-from registry.remote.client import Remote
-from registry.remote.errors import ManifestUnknown, RemoteBlobUnknown, RepositoryUnknown
-from registry.store.layout import Store
-from toolchain.cache.traces import Trace
-from toolchain.graph.key import key_of, record_from_json, record_to_json
-from toolchain.graph.lookup import stamp_of
+from mlxbuild.registry import bounded_json, canonical_json
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.errors import ManifestUnknown, RemoteBlobUnknown, RepositoryUnknown
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.cache.traces import Trace
+from mlxbuild.toolchain.graph.key import key_of, record_from_json, record_to_json
+from mlxbuild.toolchain.graph.lookup import stamp_of
 
 ACTION = "application/vnd.mlxbuild.action.v1"
 RECORD = "application/vnd.mlxbuild.action.record.v1+json"

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from registry.digest import Digest
-from registry.store.gc import SoftRoot
-from toolchain.cache.traces import Trace
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.gc import SoftRoot
+from mlxbuild.toolchain.cache.traces import Trace
 
 SMALL_BYTES = 1_000_000
 KEPT_DAYS = 90

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry import canonical_json
-from registry.digest import Blob, Digest, InvalidDigest
-from registry.home import Home
-from registry.store.durable import disk_errors
-from toolchain.graph.action import ActionRecord
-from toolchain.graph.key import key_of, record_from_json, record_to_json
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.graph.key import key_of, record_from_json, record_to_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.artifact.files import FileRole
-from registry.artifact.reader import Artifact
-from registry.digest import Blob, Digest
-from toolchain.difference import tokenizers
-from toolchain.difference.documents import Change, changes, unified
-from toolchain.difference.tensors import LogicalTensor, TensorDifference, compare, tensors_of
-from toolchain.difference.tokenizers import TokenizerDifference
-from toolchain.interchange.closure import referrers_of
-from toolchain.lock.errors import DamagedLock
-from toolchain.lock.file import decode
-from toolchain.lock.model import Lock
-from toolchain.weights.blocks import labels_of, order_of
+from mlxbuild.registry.artifact.files import FileRole
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.toolchain.difference import tokenizers
+from mlxbuild.toolchain.difference.documents import Change, changes, unified
+from mlxbuild.toolchain.difference.tensors import LogicalTensor, TensorDifference, compare, tensors_of
+from mlxbuild.toolchain.difference.tokenizers import TokenizerDifference
+from mlxbuild.toolchain.interchange.closure import referrers_of
+from mlxbuild.toolchain.lock.errors import DamagedLock
+from mlxbuild.toolchain.lock.file import decode
+from mlxbuild.toolchain.lock.model import Lock
+from mlxbuild.toolchain.weights.blocks import labels_of, order_of
 
 RECIPE, LOCK, TEMPLATE, TOKENIZER = (
     "mlxbuild/ModelSpec.json",

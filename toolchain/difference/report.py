@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from registry.quantities import format_bytes
-from toolchain.difference.artifacts import ArtifactDifference, Side
-from toolchain.difference.tensors import TensorDifference
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.toolchain.difference.artifacts import ArtifactDifference, Side
+from mlxbuild.toolchain.difference.tensors import TensorDifference
 
 _TITLES = {
     "recipe": "recipe",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from toolchain.weights.safetensors import HeaderTensor, read_file_header
+from mlxbuild.toolchain.weights.safetensors import HeaderTensor, read_file_header
 
 SLICE_BYTES = 4 << 20
 """How much of a tensor, as float32, is held at once."""
@@ -176,7 +176,7 @@ def _same_part(one: Place, other: Place) -> bool:
 
 def largest_difference(one: LogicalTensor, other: LogicalTensor) -> float | None:
     """The largest absolute difference of two tensors of one shape, slice by slice; None if MLX cannot read a form."""
-    from toolchain.difference.values import Reader  # imports MLX
+    from mlxbuild.toolchain.difference.values import Reader  # imports MLX
 
     rows = math.prod(one.shape[:-1]) if one.shape else 1
     columns = one.shape[-1] if one.shape else 1

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.difference.documents import Change, changes
+from mlxbuild.toolchain.difference.documents import Change, changes
 
 _SHOWN = 20
 

@@ -9,10 +9,10 @@ from typing import Any, Self
 
 import mlx.core as mx
 
-from toolchain.difference.tensors import LogicalTensor, Place
-from toolchain.weights.device import cpu_device
-from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.safetensors import DTYPE_SIZES, UnsafeWeights
+from mlxbuild.toolchain.difference.tensors import LogicalTensor, Place
+from mlxbuild.toolchain.weights.device import cpu_device
+from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
+from mlxbuild.toolchain.weights.safetensors import DTYPE_SIZES, UnsafeWeights
 
 _WIDE = frozenset({"F64", "I64", "U64", "I32", "U32"})  # float32 cannot hold them all
 _NO_NUMBERS = frozenset({"C64", "F8_E4M3", "F8_E5M2", "F8_E8M0"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from toolchain.events.model import Failed
-from toolchain.events.plain import PlainLines
+from mlxbuild.toolchain.events.model import Failed
+from mlxbuild.toolchain.events.plain import PlainLines
 
 _POSITION = re.compile(r"(?P<file>[^:]+):(?P<line>\d+)(?::(?P<column>\d+))?")
 

@@ -13,8 +13,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from registry.home import Home
-from toolchain.events.model import (
+from mlxbuild.registry.home import Home
+from mlxbuild.toolchain.events.model import (
     ActionFinished,
     ActionProgress,
     ArtifactBuilt,
@@ -25,7 +25,7 @@ from toolchain.events.model import (
     RunStarted,
     Warned,
 )
-from toolchain.installed import installed_version
+from mlxbuild.toolchain.installed import installed_version
 
 _KEPT_RUNS = 200
 _ESCAPED = "backslashreplace"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from registry.printable import printable
-from registry.quantities import format_bytes, format_seconds
-from toolchain.events.model import (
+from mlxbuild.registry.printable import printable
+from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.toolchain.events.model import (
     ActionFinished,
     ActionStarted,
     ArtifactBuilt,

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from toolchain.events.model import Event, Sink, Warned
+from mlxbuild.toolchain.events.model import Event, Sink, Warned
 
 
 class EventStream:

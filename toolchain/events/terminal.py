@@ -11,9 +11,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
-from registry.printable import printable
-from registry.quantities import format_bytes, format_seconds
-from toolchain.events.model import (
+from mlxbuild.registry.printable import printable
+from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.toolchain.events.model import (
     ActionFinished,
     ActionProgress,
     ActionStarted,
@@ -25,7 +25,7 @@ from toolchain.events.model import (
     RunStarted,
     Warned,
 )
-from toolchain.events.plain import summary
+from mlxbuild.toolchain.events.plain import summary
 
 _FRAME_SECONDS = 0.1
 

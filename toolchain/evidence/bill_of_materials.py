@@ -10,13 +10,13 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
-from registry import canonical_json
-from registry.artifact import media_types
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from toolchain.lock.file import decode
-from toolchain.lock.model import LockedSource
-from toolchain.rebuild import LOCK_FILE
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.lock.file import decode
+from mlxbuild.toolchain.lock.model import LockedSource
+from mlxbuild.toolchain.rebuild import LOCK_FILE
 
 MEDIA_TYPE: Final = "application/vnd.cyclonedx+json"
 _ARTIFACT = "artifact"

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from registry.artifact.reader import Artifact
-from toolchain.evidence.known_run import KnownRun
-from toolchain.gates.result import GateResult
-from toolchain.rebuild import RECIPE_FILE
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.toolchain.evidence.known_run import KnownRun
+from mlxbuild.toolchain.gates.result import GateResult
+from mlxbuild.toolchain.rebuild import RECIPE_FILE
 
 
 def gate_results(artifact: Artifact, run: KnownRun | None) -> dict[str, Any] | None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.digest import Digest, InvalidDigest
-from registry.home import Home
-from toolchain.cache.traces import Trace, TraceStore
-from toolchain.events.journal import read_report, runs
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.home import Home
+from mlxbuild.toolchain.cache.traces import Trace, TraceStore
+from mlxbuild.toolchain.events.journal import read_report, runs
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 

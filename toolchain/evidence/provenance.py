@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from registry import canonical_json
-from registry.artifact.reader import Artifact
-from registry.digest import Digest, InvalidDigest
-from toolchain.evidence.known_run import KnownRun
-from toolchain.lock.file import decode
-from toolchain.lock.model import LockedSource
-from toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
-from toolchain.spec.ollama_name import OllamaName
-from toolchain.weights.accuracy import accuracy_content
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.toolchain.evidence.known_run import KnownRun
+from mlxbuild.toolchain.lock.file import decode
+from mlxbuild.toolchain.lock.model import LockedSource
+from mlxbuild.toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
+from mlxbuild.toolchain.weights.accuracy import accuracy_content
 
 BUILD_TYPE: Final = "https://mlxbuild.dev/build/v1"
 BUILDER: Final = "https://mlxbuild.dev/builder/command-line"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry.artifact.reader import Artifact
-from registry.artifact.referrers import Referrer, attach, referrers
-from registry.errors import TrustError
-from registry.trust.evidence import Evidence, sign, signature
-from registry.trust.keys import PrivateKey, PublicKey
-from registry.trust.statement import PROVENANCE, TEST_RESULT, Statement
-from toolchain.evidence.bill_of_materials import MEDIA_TYPE, bill_of_materials
-from toolchain.evidence.gate_results import gate_results
-from toolchain.evidence.known_run import find_run
-from toolchain.evidence.provenance import contradictions, is_ours, provenance
-from toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.referrers import Referrer, attach, referrers
+from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.trust.evidence import Evidence, sign, signature
+from mlxbuild.registry.trust.keys import PrivateKey, PublicKey
+from mlxbuild.registry.trust.statement import PROVENANCE, TEST_RESULT, Statement
+from mlxbuild.toolchain.evidence.bill_of_materials import MEDIA_TYPE, bill_of_materials
+from mlxbuild.toolchain.evidence.gate_results import gate_results
+from mlxbuild.toolchain.evidence.known_run import find_run
+from mlxbuild.toolchain.evidence.provenance import contradictions, is_ours, provenance
+from mlxbuild.toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
 
 
 class EvidenceContradicts(TrustError):

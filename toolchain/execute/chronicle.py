@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from toolchain.cache.history import History
-from toolchain.cache.traces import TraceStore
-from toolchain.events.model import ActionFinished, ActionProgress, ActionStarted, Outcome, Warned
-from toolchain.events.stream import EventStream
-from toolchain.graph.graph import Graph
-from toolchain.graph.lookup import Lookup, Resolved
-from toolchain.graph.plan import reason_to_run
+from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.events.model import ActionFinished, ActionProgress, ActionStarted, Outcome, Warned
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.graph.graph import Graph
+from mlxbuild.toolchain.graph.lookup import Lookup, Resolved
+from mlxbuild.toolchain.graph.plan import reason_to_run
 
 _DONE: frozenset[Outcome] = frozenset({"hit", "ran", "shared"})
 

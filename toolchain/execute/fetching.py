@@ -7,10 +7,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from registry import cancellation
-from toolchain.execute.inline import report
-from toolchain.execute.port import ActionEvent, Begun, Cancelled, Finished, Progressed
-from toolchain.graph.graph import Fetch
+from mlxbuild.registry import cancellation
+from mlxbuild.toolchain.execute.inline import report
+from mlxbuild.toolchain.execute.port import ActionEvent, Begun, Cancelled, Finished, Progressed
+from mlxbuild.toolchain.graph.graph import Fetch
 
 _AT_ONCE = 4
 

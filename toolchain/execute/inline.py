@@ -8,9 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from registry.errors import MlxbuildError
-from toolchain.execute.perform import Workplace, perform
-from toolchain.execute.port import ActionEvent, ActionRequest, Begun, Cancelled, FailedAction, Progressed
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.toolchain.execute.perform import Workplace, perform
+from mlxbuild.toolchain.execute.port import ActionEvent, ActionRequest, Begun, Cancelled, FailedAction, Progressed
 
 
 class InlineExecutor:

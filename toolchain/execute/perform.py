@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.digest import Blob, Digest
-from registry.errors import EnvironmentFailure, MlxbuildError, StepError
-from registry.store.layout import Store
-from registry.store.leases import exclusive_file
-from toolchain.cache.traces import Trace, TraceStore
-from toolchain.execute.port import ActionRequest, Finished
-from toolchain.graph.lookup import stamp_of
-from toolchain.sources.errors import SourceMissing
-from toolchain.steps.port import Step, StepContext
-from toolchain.steps.table import STEPS, StepKind
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import EnvironmentFailure, MlxbuildError, StepError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.leases import exclusive_file
+from mlxbuild.toolchain.cache.traces import Trace, TraceStore
+from mlxbuild.toolchain.execute.port import ActionRequest, Finished
+from mlxbuild.toolchain.graph.lookup import stamp_of
+from mlxbuild.toolchain.sources.errors import SourceMissing
+from mlxbuild.toolchain.steps.port import Step, StepContext
+from mlxbuild.toolchain.steps.table import STEPS, StepKind
 
 
 class UnexpectedFailure(StepError):

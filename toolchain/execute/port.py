@@ -12,10 +12,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Literal, Protocol
 
-from registry.digest import Blob, Digest
-from registry.errors import Kind, MlxbuildError
-from toolchain.cache.traces import Trace
-from toolchain.graph.action import ActionRecord
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import Kind, MlxbuildError
+from mlxbuild.toolchain.cache.traces import Trace
+from mlxbuild.toolchain.graph.action import ActionRecord
 
 
 class Cancelled(MlxbuildError):

@@ -11,8 +11,8 @@ import threading
 from collections import deque
 from queue import SimpleQueue
 
-from toolchain.execute.perform import Workplace
-from toolchain.execute.port import (
+from mlxbuild.toolchain.execute.perform import Workplace
+from mlxbuild.toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
     Cancelled,
@@ -20,9 +20,9 @@ from toolchain.execute.port import (
     Finished,
     WorkerLost,
 )
-from toolchain.execute.worker import event_from_json, request_to_json
+from mlxbuild.toolchain.execute.worker import event_from_json, request_to_json
 
-STEPS_ENTRY = "toolchain.steps.table:STEPS"
+STEPS_ENTRY = "mlxbuild.toolchain.steps.table:STEPS"
 
 _GRACE_SECONDS = 10
 
@@ -54,7 +54,7 @@ class ProcessExecutor:
         self._command = [
             sys.executable,
             "-m",
-            "toolchain.execute.worker",
+            "mlxbuild.toolchain.execute.worker",
             str(workplace.store.home.root),
             steps,
             *sorted(workplace.refresh),

@@ -6,14 +6,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from registry import cancellation
-from registry.digest import Digest
-from registry.errors import MlxbuildError
-from toolchain.cache.remote import RemoteTraces
-from toolchain.cache.traces import Trace
-from toolchain.events.model import Warned
-from toolchain.events.stream import EventStream
-from toolchain.execute.port import ActionEvent, Answered
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.toolchain.cache.remote import RemoteTraces
+from mlxbuild.toolchain.cache.traces import Trace
+from mlxbuild.toolchain.events.model import Warned
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.execute.port import ActionEvent, Answered
 
 _AT_ONCE = 8  # most of an answer is waiting
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from registry.digest import Blob, Digest
-from registry.errors import MlxbuildError
-from registry.store.layout import BlobCorrupt, BlobMissing, Store
-from toolchain.cache.history import History
-from toolchain.cache.traces import Trace, TraceStore
-from toolchain.events.model import Outcome, Warned
-from toolchain.events.stream import EventStream
-from toolchain.execute.chronicle import Chronicle
-from toolchain.execute.fetching import FetchLane
-from toolchain.execute.port import (
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
+from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.cache.traces import Trace, TraceStore
+from mlxbuild.toolchain.events.model import Outcome, Warned
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.execute.chronicle import Chronicle
+from mlxbuild.toolchain.execute.fetching import FetchLane
+from mlxbuild.toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
     Answered,
@@ -32,13 +32,13 @@ from toolchain.execute.port import (
     Finished,
     Progressed,
 )
-from toolchain.execute.waiting import Waiting
-from toolchain.graph.graph import Graph
-from toolchain.graph.lookup import Lookup, Resolved
-from toolchain.steps.table import STEPS, StepKind
+from mlxbuild.toolchain.execute.waiting import Waiting
+from mlxbuild.toolchain.graph.graph import Graph
+from mlxbuild.toolchain.graph.lookup import Lookup, Resolved
+from mlxbuild.toolchain.steps.table import STEPS, StepKind
 
 if TYPE_CHECKING:
-    from toolchain.execute.remote_lane import RemoteLane
+    from mlxbuild.toolchain.execute.remote_lane import RemoteLane
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from toolchain.graph.graph import Graph
+from mlxbuild.toolchain.graph.graph import Graph
 
 
 class Waiting:

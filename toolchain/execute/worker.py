@@ -18,14 +18,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from registry.digest import Blob, Digest
-from registry.errors import MlxbuildError
-from registry.home import Home
-from registry.store.layout import Store
-from runtime.model.blas import prefer_openblas
-from toolchain.execute.inline import InlineExecutor
-from toolchain.execute.perform import Workplace
-from toolchain.execute.port import (
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.blas import prefer_openblas
+from mlxbuild.toolchain.execute.inline import InlineExecutor
+from mlxbuild.toolchain.execute.perform import Workplace
+from mlxbuild.toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
     Answered,
@@ -34,7 +34,7 @@ from toolchain.execute.port import (
     Finished,
     Progressed,
 )
-from toolchain.graph.key import record_from_json, record_to_json
+from mlxbuild.toolchain.graph.key import record_from_json, record_to_json
 
 
 def main() -> None:

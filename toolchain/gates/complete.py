@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from runtime.engine.keywords import chat_request, completion_request
-from runtime.protocol.events import Chunk, Event
-from runtime.protocol.requests import ChatRequest, CompletionRequest
-from runtime.session import LoadedModel
-from toolchain.gates.verdict import Verdict
-from toolchain.patterns import PatternRefused, found
+from mlxbuild.runtime.engine.keywords import chat_request, completion_request
+from mlxbuild.runtime.protocol.events import Chunk, Event
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
+from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.gates.verdict import Verdict
+from mlxbuild.toolchain.patterns import PatternRefused, found
 
 _SEED = 0
 _SHOWN_CHARACTERS = 600
@@ -72,7 +72,7 @@ def _schema_complaint(answer: str, schema: Mapping[str, Any]) -> str | None:
         document = json.loads(answer)
     except (ValueError, RecursionError) as error:
         return f"the answer is not JSON: {error}"
-    from toolchain.gates.document import complaint
+    from mlxbuild.toolchain.gates.document import complaint
 
     return complaint(document, schema)
 

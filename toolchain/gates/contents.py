@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from registry.artifact.reader import Artifact
-from toolchain.gates.verdict import Verdict
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.toolchain.gates.verdict import Verdict
 
 
 def judge(artifact: Artifact, given: Mapping[str, Any]) -> Verdict:

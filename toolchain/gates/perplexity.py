@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.errors import StepError
-from runtime.engine.perplexity import WINDOW_TOKENS, perplexity
-from runtime.model.architecture import embedding_rows, is_encoder
-from runtime.model.load import load_weights
-from runtime.model.tokenizer import Tokenizer
-from runtime.session import LoadedModel
-from toolchain.gates.verdict import Verdict
+from mlxbuild.registry.errors import StepError
+from mlxbuild.runtime.engine.perplexity import WINDOW_TOKENS, perplexity
+from mlxbuild.runtime.model.architecture import embedding_rows, is_encoder
+from mlxbuild.runtime.model.load import load_weights
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.gates.verdict import Verdict
 
 
 class BaseNotMeasured(StepError):

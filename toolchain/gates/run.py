@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from registry.artifact.reader import Artifact
-from registry.store.layout import Store
-from runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
-from runtime.engine.preparation import OnlyEmbeds
-from runtime.engine.prepared import PromptUnusable
-from runtime.model.prompt import InvalidConversation, TemplateBroken, TemplateEscapes, TemplateRefuses
-from runtime.session import LoadedModel
-from toolchain.gates import complete, contents, perplexity, size, template, tokens
-from toolchain.gates.result import GateResult
-from toolchain.spec.resolved import Gate
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
+from mlxbuild.runtime.engine.preparation import OnlyEmbeds
+from mlxbuild.runtime.engine.prepared import PromptUnusable
+from mlxbuild.runtime.model.prompt import InvalidConversation, TemplateBroken, TemplateEscapes, TemplateRefuses
+from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.gates import complete, contents, perplexity, size, template, tokens
+from mlxbuild.toolchain.gates.result import GateResult
+from mlxbuild.toolchain.spec.resolved import Gate
 
 _OF_THE_ARTIFACT = (
     TemplateBroken,

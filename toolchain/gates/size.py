@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from registry.artifact.reader import Artifact
-from toolchain.gates.verdict import Verdict
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.toolchain.gates.verdict import Verdict
 
 
 def judge(artifact: Artifact, given: Mapping[str, Any]) -> Verdict:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from runtime.session import LoadedModel
-from toolchain.gates.verdict import Verdict
+from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.gates.verdict import Verdict
 
 _CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 """The date that templates see which write one: a gate must not fail because a day has passed."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.session import LoadedModel
-from toolchain.gates.verdict import Verdict
+from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.gates.verdict import Verdict
 
 
 def judge(model: LoadedModel, given: Mapping[str, Any]) -> Verdict:

@@ -13,24 +13,24 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
-from registry import canonical_json
-from registry.digest import Digest
-from runtime.model.facts import ModelFacts
-from runtime.model.files import ACCURACY_FILE, DEFAULTS_FILE, FACTS_FILE
-from toolchain.graph.action import Node, OutputsOf
-from toolchain.graph.graph import Fetch, Graph, assemble
-from toolchain.lock.carried import carried
-from toolchain.lock.file import encode
-from toolchain.lock.model import Lock, LockedFile, LockedSource
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.spec.canonical import canonical
-from toolchain.spec.resolved import Gate, ResolvedSpec
-from toolchain.steps.embedding_facts import EMBEDDING_FILES
-from toolchain.steps.pack import BLOCK_INPUT, LICENSE_INPUT
-from toolchain.steps.template import TEMPLATE_FILES
-from toolchain.steps.tokenizer import TOKENIZER_FILES
-from toolchain.weights.accuracy import accuracies_in, errors_in
-from toolchain.weights.plan import UnusableSource, WeightPlan, plan_weights
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.digest import Digest
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.files import ACCURACY_FILE, DEFAULTS_FILE, FACTS_FILE
+from mlxbuild.toolchain.graph.action import Node, OutputsOf
+from mlxbuild.toolchain.graph.graph import Fetch, Graph, assemble
+from mlxbuild.toolchain.lock.carried import carried
+from mlxbuild.toolchain.lock.file import encode
+from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.spec.canonical import canonical
+from mlxbuild.toolchain.spec.resolved import Gate, ResolvedSpec
+from mlxbuild.toolchain.steps.embedding_facts import EMBEDDING_FILES
+from mlxbuild.toolchain.steps.pack import BLOCK_INPUT, LICENSE_INPUT
+from mlxbuild.toolchain.steps.template import TEMPLATE_FILES
+from mlxbuild.toolchain.steps.tokenizer import TOKENIZER_FILES
+from mlxbuild.toolchain.weights.accuracy import accuracies_in, errors_in
+from mlxbuild.toolchain.weights.plan import UnusableSource, WeightPlan, plan_weights
 
 
 @dataclass(frozen=True, slots=True)

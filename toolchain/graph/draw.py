@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from toolchain.graph.graph import Graph
+from mlxbuild.toolchain.graph.graph import Graph
 
 if TYPE_CHECKING:
     import networkx

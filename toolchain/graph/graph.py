@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from registry.errors import UserError
-from toolchain.graph.action import Node
-from toolchain.lock.model import LockedFile, LockedSource
-from toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.graph.action import Node
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 
 
 class BrokenGraph(UserError):

@@ -11,10 +11,10 @@ from typing import Any
 
 from blake3 import blake3
 
-from registry import canonical_json
-from registry.digest import Blob, Digest
-from toolchain.graph.action import ActionRecord, Node, OutputsOf
-from toolchain.installed import installed_version
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.toolchain.graph.action import ActionRecord, Node, OutputsOf
+from mlxbuild.toolchain.installed import installed_version
 
 _DOMAIN = b"mlxbuild-action-v1\0"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from registry.digest import Blob, Digest
-from registry.store.layout import BlobCorrupt, BlobMissing, Store
-from toolchain.cache.traces import Trace, TraceStore
-from toolchain.graph.action import ActionRecord, Node
-from toolchain.graph.key import key_of, resolve
-from toolchain.steps.table import STEPS, StepKind
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
+from mlxbuild.toolchain.cache.traces import Trace, TraceStore
+from mlxbuild.toolchain.graph.action import ActionRecord, Node
+from mlxbuild.toolchain.graph.key import key_of, resolve
+from mlxbuild.toolchain.steps.table import STEPS, StepKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from registry.digest import Blob
-from toolchain.cache.history import History, NodeHistory
-from toolchain.cache.traces import TraceStore
-from toolchain.graph.action import Node
-from toolchain.graph.explain import differences, summarise
-from toolchain.graph.graph import Fetch, Graph
-from toolchain.graph.lookup import Lookup, Resolved
+from mlxbuild.registry.digest import Blob
+from mlxbuild.toolchain.cache.history import History, NodeHistory
+from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.graph.action import Node
+from mlxbuild.toolchain.graph.explain import differences, summarise
+from mlxbuild.toolchain.graph.graph import Fetch, Graph
+from mlxbuild.toolchain.graph.lookup import Lookup, Resolved
 
 
 class Status(StrEnum):

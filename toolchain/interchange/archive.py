@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO
 
-from registry import canonical_json
-from registry.artifact import manifest as manifests
-from registry.artifact import media_types
-from registry.artifact.manifest import Manifest
-from registry.digest import Blob, Digest
-from registry.store.errors import BlobCorrupt
-from registry.store.layout import LAYOUT_FILE, LAYOUT_VERSION, Store
-from registry.store.tags import REF_NAME
-from toolchain.interchange.closure import blobs_of, referrers_of
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.errors import BlobCorrupt
+from mlxbuild.registry.store.layout import LAYOUT_FILE, LAYOUT_VERSION, Store
+from mlxbuild.registry.store.tags import REF_NAME
+from mlxbuild.toolchain.interchange.closure import blobs_of, referrers_of
 
 INDEX_FILE = "index.json"
 BLOB_FOLDER = "blobs/sha256"

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from registry.artifact.manifest import MANIFEST_LIMIT_BYTES, InvalidManifest, json_object
-from registry.digest import Blob, Digest
-from registry.store.layout import LAYOUT_FILE, LAYOUT_VERSION, Store
-from toolchain.interchange import tar_stream
-from toolchain.interchange.errors import BrokenArchive, NotImportable
+from mlxbuild.registry.artifact.manifest import MANIFEST_LIMIT_BYTES, InvalidManifest, json_object
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import LAYOUT_FILE, LAYOUT_VERSION, Store
+from mlxbuild.toolchain.interchange import tar_stream
+from mlxbuild.toolchain.interchange.errors import BrokenArchive, NotImportable
 
 INDEX_FILE = "index.json"
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")

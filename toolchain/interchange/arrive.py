@@ -10,29 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from registry.artifact import manifest as manifests
-from registry.artifact import media_types, modelpack
-from registry.artifact.foreign import require_model
-from registry.artifact.manifest import Manifest
-from registry.artifact.reader import Artifact
-from registry.artifact.referrers import adopt
-from registry.artifact.verification import verify
-from registry.artifact.versions import moves
-from registry.digest import Blob, Digest, InvalidDigest
-from registry.home import Home
-from registry.reference import InvalidReference, Reference
-from registry.store.durable import disk_errors, publish
-from registry.store.layout import BlobCorrupt, BlobMissing, Store
-from registry.store.origins import Origin, Origins
-from registry.store.soundness import Soundness
-from registry.store.tags import REF_NAME, Descriptor
-from registry.trust.policy import admit
-from runtime.model.files import FACTS_FILE
-from toolchain.interchange import arrivals
-from toolchain.interchange.arrivals import Bring, Entry
-from toolchain.interchange.closure import blobs_of, referrers_of
-from toolchain.interchange.errors import BrokenArchive, ImportRefused, NotImportable
-from toolchain.spec.initial import slug
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact import media_types, modelpack
+from mlxbuild.registry.artifact.foreign import require_model
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.referrers import adopt
+from mlxbuild.registry.artifact.verification import verify
+from mlxbuild.registry.artifact.versions import moves
+from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.store.durable import disk_errors, publish
+from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
+from mlxbuild.registry.store.origins import Origin, Origins
+from mlxbuild.registry.store.soundness import Soundness
+from mlxbuild.registry.store.tags import REF_NAME, Descriptor
+from mlxbuild.registry.trust.policy import admit
+from mlxbuild.runtime.model.files import FACTS_FILE
+from mlxbuild.toolchain.interchange import arrivals
+from mlxbuild.toolchain.interchange.arrivals import Bring, Entry
+from mlxbuild.toolchain.interchange.closure import blobs_of, referrers_of
+from mlxbuild.toolchain.interchange.errors import BrokenArchive, ImportRefused, NotImportable
+from mlxbuild.toolchain.spec.initial import slug
 
 Tell = Callable[[str], None]
 

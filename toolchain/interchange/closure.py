@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from registry.artifact.manifest import Manifest
-from registry.artifact.referrers import referrers
-from registry.digest import Blob, Digest
-from registry.store.layout import Store
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.artifact.referrers import referrers
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import Store
 
 
 def blobs_of(manifest: Manifest) -> tuple[Blob, ...]:

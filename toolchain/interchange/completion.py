@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry import canonical_json
-from registry.artifact import media_types
-from registry.artifact.reader import Artifact
-from registry.digest import Blob, Digest
-from registry.store.errors import StoreReadOnly
-from registry.store.layout import Store
-from registry.store.origins import Origin, Origins
-from runtime.model.files import FACTS_FILE, TEMPLATE_FILE
-from toolchain.interchange.errors import NotRunnable
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.errors import StoreReadOnly
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.origins import Origin, Origins
+from mlxbuild.runtime.model.files import FACTS_FILE, TEMPLATE_FILE
+from mlxbuild.toolchain.interchange.errors import NotRunnable
 
 CONFIG_FILE = "config.json"
 
@@ -70,9 +70,9 @@ class _Blobs:
 
 def _found_out(artifact: Artifact) -> dict[str, Blob]:
     """What the step `template` makes of the artifact's own files."""
-    from toolchain.graph.action import ActionRecord
-    from toolchain.steps.port import StepContext
-    from toolchain.steps.template import TEMPLATE_FILES, TemplateStep
+    from mlxbuild.toolchain.graph.action import ActionRecord
+    from mlxbuild.toolchain.steps.port import StepContext
+    from mlxbuild.toolchain.steps.template import TEMPLATE_FILES, TemplateStep
 
     step = TemplateStep()
     inputs = {

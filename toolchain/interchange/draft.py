@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from toolchain.spec.resolved import SCHEMA
-from toolchain.spec.written.chat import DefaultsForm
-from toolchain.spec.written.recipe import License
+from mlxbuild.toolchain.spec.resolved import SCHEMA
+from mlxbuild.toolchain.spec.written.chat import DefaultsForm
+from mlxbuild.toolchain.spec.written.recipe import License
 
 _UNPRINTABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u2028\u2029]")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.errors import TrustError, UserError
+from mlxbuild.registry.errors import TrustError, UserError
 
 
 class NotImportable(UserError):

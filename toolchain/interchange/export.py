@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.artifact.files import ArtifactFile, FileRole
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.store.durable import disk_errors
-from registry.store.errors import BlobCorrupt
-from registry.store.layout import Store
-from toolchain.interchange.errors import FolderNotEmpty
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.registry.store.errors import BlobCorrupt
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.interchange.errors import FolderNotEmpty
 
 _PIECE_BYTES = 1 << 20
 

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 import yaml
 
-from registry.errors import UserError
-from toolchain.interchange.draft import Draft, spdx
-from toolchain.interchange.go_template import recognise
-from toolchain.sources.gguf.choice import choose
-from toolchain.sources.ollama.carried import PARAMETERS
-from toolchain.spec.initial import slug
-from toolchain.spec.resolved import SCHEMA
-from toolchain.weights.peft.source import ADAPTER_WEIGHTS, PEFT_WEIGHTS
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.interchange.draft import Draft, spdx
+from mlxbuild.toolchain.interchange.go_template import recognise
+from mlxbuild.toolchain.sources.gguf.choice import choose
+from mlxbuild.toolchain.sources.ollama.carried import PARAMETERS
+from mlxbuild.toolchain.spec.initial import slug
+from mlxbuild.toolchain.spec.resolved import SCHEMA
+from mlxbuild.toolchain.weights.peft.source import ADAPTER_WEIGHTS, PEFT_WEIGHTS
 
 File = TypeVar("File")
 

@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
 
-from toolchain.sources.gguf.parts import GgufFiles
-from toolchain.spec.initial import GgufWeights, initial_recipe, slug
-from toolchain.spec.resolved import FolderSource, HubSource
-from toolchain.weights.formats.gguf_layout import FORMS, PLAIN
+from mlxbuild.toolchain.sources.gguf.parts import GgufFiles
+from mlxbuild.toolchain.spec.initial import GgufWeights, initial_recipe, slug
+from mlxbuild.toolchain.spec.resolved import FolderSource, HubSource
+from mlxbuild.toolchain.weights.formats.gguf_layout import FORMS, PLAIN
 
 _ENDING = re.compile(r"(-\d{5}-of-\d{5})?\.gguf$")
 _PRECISION = re.compile(

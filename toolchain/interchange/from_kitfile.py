@@ -12,12 +12,12 @@ from typing import Any, Final
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from registry.errors import Location
-from toolchain.interchange.draft import Draft, recipe_text
-from toolchain.interchange.errors import BadKitfile
-from toolchain.spec.initial import slug
-from toolchain.spec.resolved import SCHEMA
-from toolchain.spec.written.recipe import Version
+from mlxbuild.registry.errors import Location
+from mlxbuild.toolchain.interchange.draft import Draft, recipe_text
+from mlxbuild.toolchain.interchange.errors import BadKitfile
+from mlxbuild.toolchain.spec.initial import slug
+from mlxbuild.toolchain.spec.resolved import SCHEMA
+from mlxbuild.toolchain.spec.written.recipe import Version
 
 LIMIT_BYTES = 4 << 20
 _PARAMETERS: Final = {

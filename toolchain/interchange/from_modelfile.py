@@ -8,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from toolchain.interchange import modelfile
-from toolchain.interchange.draft import Draft, recipe_text
-from toolchain.interchange.from_gguf import name_of
-from toolchain.interchange.go_template import recognise
-from toolchain.interchange.modelfile import Directive
-from toolchain.sources.gguf.choice import choose
-from toolchain.sources.gguf.header import MAGIC, read_gguf_file_header
-from toolchain.sources.ollama.carried import PARAMETERS
-from toolchain.spec.initial import slug
-from toolchain.spec.ollama_name import InvalidOllamaName, OllamaName
-from toolchain.weights.peft.source import ADAPTER_CONFIGURATION, ADAPTER_WEIGHTS, PEFT_WEIGHTS
+from mlxbuild.toolchain.interchange import modelfile
+from mlxbuild.toolchain.interchange.draft import Draft, recipe_text
+from mlxbuild.toolchain.interchange.from_gguf import name_of
+from mlxbuild.toolchain.interchange.go_template import recognise
+from mlxbuild.toolchain.interchange.modelfile import Directive
+from mlxbuild.toolchain.sources.gguf.choice import choose
+from mlxbuild.toolchain.sources.gguf.header import MAGIC, read_gguf_file_header
+from mlxbuild.toolchain.sources.ollama.carried import PARAMETERS
+from mlxbuild.toolchain.spec.initial import slug
+from mlxbuild.toolchain.spec.ollama_name import InvalidOllamaName, OllamaName
+from mlxbuild.toolchain.weights.peft.source import ADAPTER_CONFIGURATION, ADAPTER_WEIGHTS, PEFT_WEIGHTS
 
 _NAME_ONE: Final = "name one of them in FROM"
 HUB_NAME: Final = re.compile(r"(?:https://)?(?:hf\.co|huggingface\.co)/([\w.-]+/[\w.-]+)(?::([\w.-]+))?", re.ASCII)

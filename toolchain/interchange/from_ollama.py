@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from registry.digest import Blob
-from runtime.model.files import DEFAULTS_FILE, TEMPLATE_FILE
-from toolchain.interchange.draft import Draft, recipe_text, spdx
-from toolchain.interchange.go_template import recognise
-from toolchain.sources.ollama.carried import lost
-from toolchain.sources.ollama.manifest import LICENSE_FILE, MODEL_FILE, PARAMETERS_FILE, OllamaManifest
-from toolchain.sources.ollama.model import read_model
-from toolchain.sources.ollama.registry import OllamaRegistry
-from toolchain.spec.initial import slug
-from toolchain.spec.ollama_name import OllamaName
+from mlxbuild.registry.digest import Blob
+from mlxbuild.runtime.model.files import DEFAULTS_FILE, TEMPLATE_FILE
+from mlxbuild.toolchain.interchange.draft import Draft, recipe_text, spdx
+from mlxbuild.toolchain.interchange.go_template import recognise
+from mlxbuild.toolchain.sources.ollama.carried import lost
+from mlxbuild.toolchain.sources.ollama.manifest import LICENSE_FILE, MODEL_FILE, PARAMETERS_FILE, OllamaManifest
+from mlxbuild.toolchain.sources.ollama.model import read_model
+from mlxbuild.toolchain.sources.ollama.registry import OllamaRegistry
+from mlxbuild.toolchain.spec.initial import slug
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 
 def recipe_from_ollama(name: OllamaName, registry: OllamaRegistry) -> tuple[str, tuple[str, ...]]:

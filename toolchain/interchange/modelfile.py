@@ -10,8 +10,8 @@ import codecs
 from dataclasses import dataclass
 from typing import NoReturn
 
-from registry.errors import Location
-from toolchain.interchange.errors import BadModelfile
+from mlxbuild.registry.errors import Location
+from mlxbuild.toolchain.interchange.errors import BadModelfile
 
 LIMIT_BYTES = 4 << 20
 DIRECTIVES = frozenset(

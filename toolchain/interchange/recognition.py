@@ -8,9 +8,9 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
-from registry.store.layout import LAYOUT_FILE
-from toolchain.interchange.errors import NotImportable
-from toolchain.sources.gguf.choice import models_among
+from mlxbuild.registry.store.layout import LAYOUT_FILE
+from mlxbuild.toolchain.interchange.errors import NotImportable
+from mlxbuild.toolchain.sources.gguf.choice import models_among
 
 _BEGINNING_BYTES = 64 * 1024
 _FROM = re.compile(rb"^\s*FROM\s+\S", re.MULTILINE | re.IGNORECASE)

@@ -6,8 +6,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from registry.artifact.files import UnsafePath, collisions, unsafe
-from toolchain.interchange.errors import BrokenArchive
+from mlxbuild.registry.artifact.files import UnsafePath, collisions, unsafe
+from mlxbuild.toolchain.interchange.errors import BrokenArchive
 
 PIECE_BYTES = 1 << 20
 _MOST_ENTRIES = 100_000

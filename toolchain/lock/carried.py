@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from registry import canonical_json
-from registry.digest import Digest
-from toolchain.lock.identity import identity, locked_identity
-from toolchain.lock.model import LockedSource
-from toolchain.spec.recipe_folder import leads_out
-from toolchain.spec.resolved import Adapter, ContentSource, FolderSource, ResolvedSpec, Source
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.lock.identity import identity, locked_identity
+from mlxbuild.toolchain.lock.model import LockedSource
+from mlxbuild.toolchain.spec.recipe_folder import leads_out
+from mlxbuild.toolchain.spec.resolved import Adapter, ContentSource, FolderSource, ResolvedSpec, Source
 
 
 def carried(spec: ResolvedSpec, sources: Iterable[LockedSource]) -> tuple[ResolvedSpec, tuple[LockedSource, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.errors import UserError
+from mlxbuild.registry.errors import UserError
 
 
 class LockProblem(UserError):

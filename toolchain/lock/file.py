@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from registry.artifact.files import collisions, unsafe
-from registry.digest import Blob, Digest, InvalidDigest
-from registry.errors import EnvironmentFailure, Location
-from registry.store.durable import replace_file
-from registry.store.errors import DiskFull, StoreFailure
-from toolchain.lock.errors import DamagedLock, LockMissing
-from toolchain.lock.model import Lock, LockedFile, LockedSource, LockedTensor
-from toolchain.sources.gguf.split import split_paths
-from toolchain.sources.gguf.types import TYPES_BY_NAME
-from toolchain.weights.safetensors import DTYPE_SIZES
+from mlxbuild.registry.artifact.files import collisions, unsafe
+from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.errors import EnvironmentFailure, Location
+from mlxbuild.registry.store.durable import replace_file
+from mlxbuild.registry.store.errors import DiskFull, StoreFailure
+from mlxbuild.toolchain.lock.errors import DamagedLock, LockMissing
+from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.sources.gguf.split import split_paths
+from mlxbuild.toolchain.sources.gguf.types import TYPES_BY_NAME
+from mlxbuild.toolchain.weights.safetensors import DTYPE_SIZES
 
 LOCK_NAME = "ModelSpec.lock"
 LOCK_VERSION = 1

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from toolchain.lock.model import LockedSource
-from toolchain.spec.resolved import ArtifactSource, ContentSource, FolderSource, HubSource, OllamaSource, Source
+from mlxbuild.toolchain.lock.model import LockedSource
+from mlxbuild.toolchain.spec.resolved import (
+    ArtifactSource,
+    ContentSource,
+    FolderSource,
+    HubSource,
+    OllamaSource,
+    Source,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from registry.digest import Blob
-from registry.errors import MlxbuildError
-from toolchain.lock.errors import StaleLock
-from toolchain.lock.identity import identity, locked_identity
-from toolchain.lock.model import Lock, LockedSource
-from toolchain.sources.errors import FileIndexFailure
-from toolchain.sources.file_index import FileIndex
-from toolchain.sources.folder import folder_files
-from toolchain.sources.gguf.split import split_paths
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import FolderSource, Source
-from toolchain.spec.sources import inherits_tokenizer, sources_digest, sources_of
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.toolchain.lock.errors import StaleLock
+from mlxbuild.toolchain.lock.identity import identity, locked_identity
+from mlxbuild.toolchain.lock.model import Lock, LockedSource
+from mlxbuild.toolchain.sources.errors import FileIndexFailure
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.sources.folder import folder_files
+from mlxbuild.toolchain.sources.gguf.split import split_paths
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.resolved import FolderSource, Source
+from mlxbuild.toolchain.spec.sources import inherits_tokenizer, sources_digest, sources_of
 
 
 @dataclass(frozen=True, slots=True)

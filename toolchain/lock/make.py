@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from registry.digest import Digest
-from registry.store.layout import Store
-from toolchain.lock.identity import Identity, identity, locked_identity
-from toolchain.lock.model import Lock, LockedSource
-from toolchain.lock.pin import pin_artifact, pin_folder, pin_hub
-from toolchain.lock.pin_gguf import pin_gguf_folder, pin_gguf_hub
-from toolchain.sources.file_index import FileIndex
-from toolchain.sources.hub import Hub
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import (
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.lock.identity import Identity, identity, locked_identity
+from mlxbuild.toolchain.lock.model import Lock, LockedSource
+from mlxbuild.toolchain.lock.pin import pin_artifact, pin_folder, pin_hub
+from mlxbuild.toolchain.lock.pin_gguf import pin_gguf_folder, pin_gguf_hub
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.sources.hub import Hub
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.resolved import (
     ArtifactSource,
     ContentSource,
     FolderSource,
@@ -23,7 +23,7 @@ from toolchain.spec.resolved import (
     Source,
     is_gguf,
 )
-from toolchain.spec.sources import inherits_tokenizer, sources_digest, sources_of
+from mlxbuild.toolchain.spec.sources import inherits_tokenizer, sources_digest, sources_of
 
 
 def make_lock(
@@ -167,7 +167,9 @@ def _lock_ollama(
         same = before.gguf is None or before.derives_tokenizer == tokenizer
         if same and all(store.has(file.blob.digest) for file in before.files if file.derived):
             return replace(before, role=role)
-    from toolchain.lock.pin_ollama import pin_ollama  # not loaded, nor its HTTP client, by locks without such a source
+    from mlxbuild.toolchain.lock.pin_ollama import (
+        pin_ollama,  # not loaded, nor its HTTP client, by locks without such a source
+    )
 
     return pin_ollama(role, source, before, index, store, tokenizer=tokenizer, moves=moves, notice=notice)
 

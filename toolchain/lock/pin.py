@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry import cancellation
-from registry.artifact.reader import Artifact
-from registry.digest import Blob, Digest
-from registry.store.layout import Store
-from runtime.model.architecture import UnsupportedArchitecture, module_name
-from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
-from toolchain.sources.errors import CustomCode, DuplicateTensor, SourceCorrupt, SourceIncomplete
-from toolchain.sources.file_index import FileIndex
-from toolchain.sources.folder import folder_files, resolve
-from toolchain.sources.hub import Hub, HubFile
-from toolchain.sources.pointers import refuse_pointer
-from toolchain.sources.selection import ARTIFACT_FILES, select
-from toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource
-from toolchain.weights.peft.configuration import PeftConfiguration
-from toolchain.weights.peft.parts import parts_of
-from toolchain.weights.peft.source import ADAPTER_CONFIGURATION, PEFT_WEIGHTS, is_peft
-from toolchain.weights.safetensors import HeaderTensor, read_file_header, read_header
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.architecture import UnsupportedArchitecture, module_name
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.sources.errors import CustomCode, DuplicateTensor, SourceCorrupt, SourceIncomplete
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.sources.folder import folder_files, resolve
+from mlxbuild.toolchain.sources.hub import Hub, HubFile
+from mlxbuild.toolchain.sources.pointers import refuse_pointer
+from mlxbuild.toolchain.sources.selection import ARTIFACT_FILES, select
+from mlxbuild.toolchain.spec.resolved import ArtifactSource, FolderSource, HubSource
+from mlxbuild.toolchain.weights.peft.configuration import PeftConfiguration
+from mlxbuild.toolchain.weights.peft.parts import parts_of
+from mlxbuild.toolchain.weights.peft.source import ADAPTER_CONFIGURATION, PEFT_WEIGHTS, is_peft
+from mlxbuild.toolchain.weights.safetensors import HeaderTensor, read_file_header, read_header
 
 _REQUESTS_AT_ONCE = 8
 _INDEX = "model.safetensors.index.json"

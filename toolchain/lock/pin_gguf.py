@@ -13,19 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from registry.digest import Blob
-from registry.store.layout import Store
-from runtime.model.architecture import UnsupportedArchitecture, module_name
-from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
-from toolchain.sources.errors import DuplicateTensor, SourceMissing
-from toolchain.sources.file_index import FileIndex
-from toolchain.sources.folder import resolve
-from toolchain.sources.gguf.parts import GgufFiles, OpenFile, local_file, read_gguf_files
-from toolchain.sources.gguf.split import split_paths
-from toolchain.sources.hub import Hub, HubFile
-from toolchain.sources.pointers import refuse_pointer
-from toolchain.spec.resolved import FolderSource, HubSource
-from toolchain.spec.suggest import did_you_mean
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.architecture import UnsupportedArchitecture, module_name
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.sources.errors import DuplicateTensor, SourceMissing
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.sources.folder import resolve
+from mlxbuild.toolchain.sources.gguf.parts import GgufFiles, OpenFile, local_file, read_gguf_files
+from mlxbuild.toolchain.sources.gguf.split import split_paths
+from mlxbuild.toolchain.sources.hub import Hub, HubFile
+from mlxbuild.toolchain.sources.pointers import refuse_pointer
+from mlxbuild.toolchain.spec.resolved import FolderSource, HubSource
+from mlxbuild.toolchain.spec.suggest import did_you_mean
 
 
 def pin_gguf_folder(

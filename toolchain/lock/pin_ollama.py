@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from registry.digest import Blob, Digest
-from registry.store.layout import Store
-from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
-from toolchain.lock.pin_gguf import check_architecture, gguf_tensors
-from toolchain.sources.file_index import FileIndex
-from toolchain.sources.ollama.carried import lost
-from toolchain.sources.ollama.manifest import MODEL_FILE, PARAMETERS_FILE
-from toolchain.sources.ollama.model import OllamaModel, read_model
-from toolchain.sources.ollama.registry import OllamaRegistry
-from toolchain.spec.ollama_name import OllamaName
-from toolchain.spec.resolved import OllamaSource
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.lock.pin_gguf import check_architecture, gguf_tensors
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.sources.ollama.carried import lost
+from mlxbuild.toolchain.sources.ollama.manifest import MODEL_FILE, PARAMETERS_FILE
+from mlxbuild.toolchain.sources.ollama.model import OllamaModel, read_model
+from mlxbuild.toolchain.sources.ollama.registry import OllamaRegistry
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
+from mlxbuild.toolchain.spec.resolved import OllamaSource
 
 
 def pin_ollama(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from toolchain.sources.folder import folder_files, resolve_inside
-from toolchain.sources.gguf.split import split_paths
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import FolderSource
+from mlxbuild.toolchain.sources.folder import folder_files, resolve_inside
+from mlxbuild.toolchain.sources.gguf.split import split_paths
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.resolved import FolderSource
 
 
 def require_portable(recipe: Recipe) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from registry.errors import Location, UserError
-from toolchain.lock.model import LockedSource, LockedTensor
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import KEEP, Quantization, ResolvedSpec
+from mlxbuild.registry.errors import Location, UserError
+from mlxbuild.toolchain.lock.model import LockedSource, LockedTensor
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.resolved import KEEP, Quantization, ResolvedSpec
 
 _PACKED_DTYPES = frozenset({"U8", "I8", "U32", "I32"})
 _SCALES = (".scales", "_scales", ".weight_scale")
@@ -86,7 +86,7 @@ def quantization_place(spec: ResolvedSpec, recipe: Recipe | None) -> Location | 
     """Where the quantization stands in the recipe's file."""
     origins = spec.origins
     if origins is None and recipe is not None:  # a remembered recipe has no places
-        from toolchain.spec.load import load
+        from mlxbuild.toolchain.spec.load import load
 
         origins = next((it.origins for it in load(recipe.path).variants() if it.variant == spec.variant), None)
     return (origins or {}).get("quantization", str(spec.recipe))

@@ -9,18 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.store.layout import BlobMissing, Store
-from toolchain.lock.errors import StaleLock
-from toolchain.lock.model import LockedFile, LockedSource
-from toolchain.sources.errors import SourceCorrupt, SourceMissing
-from toolchain.sources.file_index import FileIndex
-from toolchain.sources.folder import resolve
-from toolchain.sources.headers import check_header, has_header
-from toolchain.spec.recipe_folder import absolute
+from mlxbuild.registry.store.layout import BlobMissing, Store
+from mlxbuild.toolchain.lock.errors import StaleLock
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.sources.errors import SourceCorrupt, SourceMissing
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.sources.folder import resolve
+from mlxbuild.toolchain.sources.headers import check_header, has_header
+from mlxbuild.toolchain.spec.recipe_folder import absolute
 
 if TYPE_CHECKING:
-    from toolchain.sources.hub import Hub
-    from toolchain.sources.ollama.registry import OllamaRegistry
+    from mlxbuild.toolchain.sources.hub import Hub
+    from mlxbuild.toolchain.sources.ollama.registry import OllamaRegistry
 
 _MOST_NAMES = 8
 _LOCK_AGAIN = "run `mlxbuild lock` if the change is meant"
@@ -52,13 +52,15 @@ class SourceCatalogue:
 
     @cached_property
     def _hub(self) -> Hub:
-        from toolchain.sources.hub import Hub  # not loaded by builds that have all they need
+        from mlxbuild.toolchain.sources.hub import Hub  # not loaded by builds that have all they need
 
         return self._given_hub or Hub()
 
     @cached_property
     def _ollama(self) -> OllamaRegistry:
-        from toolchain.sources.ollama.registry import OllamaRegistry  # not loaded by builds without such a source
+        from mlxbuild.toolchain.sources.ollama.registry import (
+            OllamaRegistry,  # not loaded by builds without such a source
+        )
 
         return OllamaRegistry(self._store)
 
@@ -178,7 +180,7 @@ class SourceCatalogue:
     def _derive(self, source: LockedSource, file: LockedFile) -> Path:
         """All documents that follow from a source's headers, put into the store; the place of one of them."""
         if not self._store.has(file.blob.digest):
-            from toolchain.sources.gguf.again import derive_again  # loads much, and is seldom needed
+            from mlxbuild.toolchain.sources.gguf.again import derive_again  # loads much, and is seldom needed
 
             for content in derive_again(source, self._place_to_read, lambda: self._hub, lambda: self._ollama).values():
                 self._index.content(self._store.path(self._store.put(content).digest), immutable=True)
@@ -275,7 +277,7 @@ class SourceCatalogue:
         )
 
     def _from_ollama(self, source: LockedSource, verification: _Verification) -> Path:
-        from toolchain.spec.ollama_name import OllamaName
+        from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
         blob = verification.file.blob
         if (path := self._ollama.place(blob)) is not None and verification.holds(path, immutable=False):

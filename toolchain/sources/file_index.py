@@ -19,9 +19,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from registry.digest import Blob, Digest
-from registry.home import Home
-from toolchain.sources.errors import FileIndexFailure, SourceChanging, SourceMissing
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.toolchain.sources.errors import FileIndexFailure, SourceChanging, SourceMissing
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from registry.artifact.files import UnsafePath
-from toolchain.sources.errors import SourceMissing
-from toolchain.sources.selection import SIDE_FILES, select
+from mlxbuild.registry.artifact.files import UnsafePath
+from mlxbuild.toolchain.sources.errors import SourceMissing
+from mlxbuild.toolchain.sources.selection import SIDE_FILES, select
 
 
 def folder_files(folder: Path, *, role: str, include: Sequence[str] = ()) -> tuple[str, ...]:

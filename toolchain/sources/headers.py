@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
-from toolchain.sources.errors import SourceCorrupt
-from toolchain.sources.gguf.split import split_paths
-from toolchain.weights.safetensors import HeaderTensor, read_file_header
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.sources.errors import SourceCorrupt
+from mlxbuild.toolchain.sources.gguf.split import split_paths
+from mlxbuild.toolchain.weights.safetensors import HeaderTensor, read_file_header
 
 _CONFIGURATION = "config.json"
 
@@ -51,7 +51,10 @@ def _is_weights(source: LockedSource, file: LockedFile) -> bool:
 
 
 def _check_gguf(source: LockedSource, name: str, place: Callable[[LockedFile], Path | None]) -> None:
-    from toolchain.sources.gguf.parts import local_file, read_gguf_files  # not loaded by builds without such a file
+    from mlxbuild.toolchain.sources.gguf.parts import (  # not loaded by builds without such a file
+        local_file,
+        read_gguf_files,
+    )
 
     files = {file.path: file for file in source.files}
     places = {path: place(files[path]) for path in split_paths(name)}
@@ -83,9 +86,9 @@ def _check_tensor_file(
     locked: Iterable[LockedTensor],
     place: Callable[[LockedFile], Path | None],
 ) -> None:
-    from toolchain.sources.gguf.parts import local_file
-    from toolchain.sources.ollama.tensors import read_tensor_file
-    from toolchain.weights.formats.entry import scheme_of
+    from mlxbuild.toolchain.sources.gguf.parts import local_file
+    from mlxbuild.toolchain.sources.ollama.tensors import read_tensor_file
+    from mlxbuild.toolchain.weights.formats.entry import scheme_of
 
     with local_file(path) as opened:
         found = read_tensor_file(opened.read, opened.size_bytes, str(path))

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from registry import cancellation
-from registry.digest import Digest
-from registry.errors import MlxbuildError
-from registry.home import Home
-from registry.remote.settings import Settings
-from registry.remote.watch import Limits, Watch, watching
-from toolchain.sources.errors import HubTooSlow, HubUnreachable, Offline
-from toolchain.sources.hub_connections import watch_client
-from toolchain.sources.hub_errors import (
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.remote.watch import Limits, Watch, watching
+from mlxbuild.toolchain.sources.errors import HubTooSlow, HubUnreachable, Offline
+from mlxbuild.toolchain.sources.hub_connections import watch_client
+from mlxbuild.toolchain.sources.hub_errors import (
     client_errors,
     client_utilities,
     http_library,
@@ -29,7 +29,7 @@ from toolchain.sources.hub_errors import (
     translate,
     wait_seconds,
 )
-from toolchain.sources.hub_settings import HubSettings
+from mlxbuild.toolchain.sources.hub_settings import HubSettings
 
 _Answer = TypeVar("_Answer")
 _PAUSES_SECONDS = (1, 2, 4, 8)

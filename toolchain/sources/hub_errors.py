@@ -6,10 +6,10 @@ import errno
 import importlib
 from typing import Any
 
-from registry.errors import MlxbuildError
-from registry.remote.watch import Overrun
-from registry.store.errors import DiskFull
-from toolchain.sources.errors import (
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.remote.watch import Overrun
+from mlxbuild.registry.store.errors import DiskFull
+from mlxbuild.toolchain.sources.errors import (
     AccessDenied,
     GatedRepository,
     HubCacheFailure,
@@ -21,8 +21,8 @@ from toolchain.sources.errors import (
     RevisionMissing,
     SourceMissing,
 )
-from toolchain.sources.hub_settings import HubSettings
-from toolchain.sources.secrets import redact
+from mlxbuild.toolchain.sources.hub_settings import HubSettings
+from mlxbuild.toolchain.sources.secrets import redact
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})

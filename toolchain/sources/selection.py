@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from registry.artifact.files import UnsafePath, collisions, unsafe
-from toolchain.sources.errors import PickledWeights, SourceIncomplete
+from mlxbuild.registry.artifact.files import UnsafePath, collisions, unsafe
+from mlxbuild.toolchain.sources.errors import PickledWeights, SourceIncomplete
 
 SIDE_FILES = (
     "*.json",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from toolchain.spec.cycles import Built
-from toolchain.spec.positions import Path, Positions
-from toolchain.spec.problems import Code, Problem
-from toolchain.spec.resolved import ResolvedSpec
-from toolchain.spec.suggest import did_you_mean, listed
-from toolchain.spec.variants import Matrix, Point
-from toolchain.spec.written.recipe import ModelSpec
+from mlxbuild.toolchain.spec.cycles import Built
+from mlxbuild.toolchain.spec.positions import Path, Positions
+from mlxbuild.toolchain.spec.problems import Code, Problem
+from mlxbuild.toolchain.spec.resolved import ResolvedSpec
+from mlxbuild.toolchain.spec.suggest import did_you_mean, listed
+from mlxbuild.toolchain.spec.variants import Matrix, Point
+from mlxbuild.toolchain.spec.written.recipe import ModelSpec
 
 
 def shared_tags(specs: list[ResolvedSpec], points: tuple[Point, ...], matrix: Matrix) -> list[Problem]:

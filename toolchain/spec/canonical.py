@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from registry.digest import Digest, InvalidDigest
-from registry.errors import UserError
-from registry.reference import Reference
-from toolchain.spec.ollama_name import OllamaName
-from toolchain.spec.recipe_folder import absolute, gguf_source
-from toolchain.spec.resolved import (
+from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
+from mlxbuild.toolchain.spec.recipe_folder import absolute, gguf_source
+from mlxbuild.toolchain.spec.resolved import (
     SCHEMA,
     Adapter,
     ArtifactSource,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from toolchain.spec.resolved import ArtifactSource, ResolvedSpec
+from mlxbuild.toolchain.spec.resolved import ArtifactSource, ResolvedSpec
 
 
 class Built(NamedTuple):

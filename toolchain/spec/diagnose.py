@@ -9,11 +9,11 @@ from typing import Any
 from pydantic_core import ErrorDetails
 from yaml.nodes import ScalarNode
 
-from toolchain.spec.fields import keys_at, words_at
-from toolchain.spec.positions import Path, Positions
-from toolchain.spec.problems import Code, Problem
-from toolchain.spec.suggest import closest, did_you_mean, either, listed
-from toolchain.spec.written.form import PATTERN_NOTES, TAG_MARK
+from mlxbuild.toolchain.spec.fields import keys_at, words_at
+from mlxbuild.toolchain.spec.positions import Path, Positions
+from mlxbuild.toolchain.spec.problems import Code, Problem
+from mlxbuild.toolchain.spec.suggest import closest, did_you_mean, either, listed
+from mlxbuild.toolchain.spec.written.form import PATTERN_NOTES, TAG_MARK
 
 _EXPECTED = {
     "string_type": "text",

@@ -18,8 +18,8 @@ from yaml.error import MarkedYAMLError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
-from registry.errors import Location
-from toolchain.spec.problems import Code, Problem, Snippet, SpecError
+from mlxbuild.registry.errors import Location
+from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet, SpecError
 
 LARGEST_BYTES = 256 * 1024
 DEEPEST = 32

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag
 
-from toolchain.spec.written.form import TAG_MARK
-from toolchain.spec.written.recipe import ModelSpec
+from mlxbuild.toolchain.spec.written.form import TAG_MARK
+from mlxbuild.toolchain.spec.written.recipe import ModelSpec
 
 
 def keys_of(model: type[BaseModel]) -> tuple[str, ...]:

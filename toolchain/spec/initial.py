@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from runtime.model.architecture import is_encoder
-from toolchain.spec.resolved import SCHEMA, FolderSource, HubSource
-from toolchain.spec.written.chat import DefaultsForm
-from toolchain.spec.written.recipe import License, Name
+from mlxbuild.runtime.model.architecture import is_encoder
+from mlxbuild.toolchain.spec.resolved import SCHEMA, FolderSource, HubSource
+from mlxbuild.toolchain.spec.written.chat import DefaultsForm
+from mlxbuild.toolchain.spec.written.recipe import License, Name
 
 SCHEMA_FILE = "modelspec.v1.schema.json"
 """What the first line points editors to; `mlxbuild schema` writes it."""

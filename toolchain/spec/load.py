@@ -9,18 +9,18 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from toolchain.spec.all_variants import bad_gates, shared_tags, with_own_gates
-from toolchain.spec.cycles import Built, cycles
-from toolchain.spec.diagnose import diagnose
-from toolchain.spec.document import Document, read
-from toolchain.spec.positions import Positions
-from toolchain.spec.problems import Code, Problem, Snippet, SpecError
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.recipe_folder import RecipeFolder
-from toolchain.spec.resolve import resolve
-from toolchain.spec.resolved import KEEP, FolderSource, ResolvedSpec
-from toolchain.spec.variants import Matrix
-from toolchain.spec.written.recipe import ModelSpec, VariantsForm
+from mlxbuild.toolchain.spec.all_variants import bad_gates, shared_tags, with_own_gates
+from mlxbuild.toolchain.spec.cycles import Built, cycles
+from mlxbuild.toolchain.spec.diagnose import diagnose
+from mlxbuild.toolchain.spec.document import Document, read
+from mlxbuild.toolchain.spec.positions import Positions
+from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet, SpecError
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder
+from mlxbuild.toolchain.spec.resolve import resolve
+from mlxbuild.toolchain.spec.resolved import KEEP, FolderSource, ResolvedSpec
+from mlxbuild.toolchain.spec.variants import Matrix
+from mlxbuild.toolchain.spec.written.recipe import ModelSpec, VariantsForm
 
 MOST_PROBLEMS = 100
 
@@ -179,7 +179,7 @@ def _check_json_schemas(path: Path) -> tuple[Problem, ...]:
                 positions = Positions(document)
                 problems.append(positions.at_value(Code.JSON_SCHEMA, message, place, "draft 2020-12 refuses it"))
                 continue
-            from toolchain.gates.document import refusal
+            from mlxbuild.toolchain.gates.document import refusal
 
             if (refused := refusal(expect["json_schema"])) is not None:
                 place = ("tests", number, "complete", "expect", "json_schema", *refused[0])

@@ -14,13 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from registry import canonical_json
-from registry.errors import MlxbuildError
-from registry.home import Home
-from registry.store.durable import replace_file
-from toolchain.spec.canonical import canonical, from_canonical
-from toolchain.spec.recipe import Reads, Recipe
-from toolchain.spec.recipe_folder import RecipeFolder, absolute
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.durable import replace_file
+from mlxbuild.toolchain.spec.canonical import canonical, from_canonical
+from mlxbuild.toolchain.spec.recipe import Reads, Recipe
+from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder, absolute
 
 
 def load_remembered(path: Path, home: Home, *, portable: bool = False) -> Recipe:
@@ -35,7 +35,7 @@ def load_remembered(path: Path, home: Home, *, portable: bool = False) -> Recipe
         recalled = None if portable else _recall(place, json.loads(file.read_bytes()))
         if recalled is not None:
             return recalled
-    from toolchain.spec.load import load
+    from mlxbuild.toolchain.spec.load import load
 
     recipe = load(path, portable=portable)
     with suppress(OSError, MlxbuildError):

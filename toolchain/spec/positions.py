@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from registry.errors import Location
-from toolchain.spec.document import Document
-from toolchain.spec.problems import Code, Problem
+from mlxbuild.registry.errors import Location
+from mlxbuild.toolchain.spec.document import Document
+from mlxbuild.toolchain.spec.problems import Code, Problem
 
 Path = tuple[str | int, ...]
 

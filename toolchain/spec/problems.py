@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from registry.errors import Location, UserError
+from mlxbuild.registry.errors import Location, UserError
 
 
 class Code(StrEnum):
@@ -103,6 +103,6 @@ class SpecError(UserError):
 
     def diagnostics(self) -> str:
         """Every problem with its line and hint, for a terminal without colour."""
-        from toolchain.spec.report import render
+        from mlxbuild.toolchain.spec.report import render
 
         return render(self.problems, "text")

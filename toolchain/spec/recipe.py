@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchain.spec.resolved import ResolvedSpec
+from mlxbuild.toolchain.spec.resolved import ResolvedSpec
 
 if TYPE_CHECKING:
-    from toolchain.spec.document import Document
+    from mlxbuild.toolchain.spec.document import Document
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 from unicodedata import east_asian_width
 
-from toolchain.spec.problems import Problem, Snippet
+from mlxbuild.toolchain.spec.problems import Problem, Snippet
 
 Format = Literal["text", "json", "github"]
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from registry.errors import Location
-from registry.reference import Reference
-from toolchain.spec.ollama_name import OllamaName
-from toolchain.spec.recipe_folder import RecipeFolder, absolute, gguf_source
-from toolchain.spec.resolved import (
+from mlxbuild.registry.errors import Location
+from mlxbuild.registry.reference import Reference
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
+from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder, absolute, gguf_source
+from mlxbuild.toolchain.spec.resolved import (
     KEEP,
     Adapter,
     ArtifactSource,
@@ -27,8 +27,8 @@ from toolchain.spec.resolved import (
     Source,
     is_gguf,
 )
-from toolchain.spec.written.chat import FileForm, InlineForm, NamedTemplateForm
-from toolchain.spec.written.gates import (
+from mlxbuild.toolchain.spec.written.chat import FileForm, InlineForm, NamedTemplateForm
+from mlxbuild.toolchain.spec.written.gates import (
     AnyGate,
     CompleteGate,
     ContentsGate,
@@ -37,9 +37,9 @@ from toolchain.spec.written.gates import (
     TemplateGate,
     TokensGate,
 )
-from toolchain.spec.written.quantization import DEFAULT_BITS, DEFAULT_GROUP_SIZE, QuantizationForm, SchemeForm
-from toolchain.spec.written.recipe import LicenseForm, ModelSpec
-from toolchain.spec.written.sources import (
+from mlxbuild.toolchain.spec.written.quantization import DEFAULT_BITS, DEFAULT_GROUP_SIZE, QuantizationForm, SchemeForm
+from mlxbuild.toolchain.spec.written.recipe import LicenseForm, ModelSpec
+from mlxbuild.toolchain.spec.written.sources import (
     ArtifactForm,
     BaseFolderForm,
     FolderForm,

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from registry.digest import Digest
-from registry.errors import Location
-from registry.reference import Reference
-from toolchain.spec.ollama_name import OllamaName
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import Location
+from mlxbuild.registry.reference import Reference
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 SCHEMA = "mlxbuild/v1"
 """The form of recipes and of their canonical documents."""

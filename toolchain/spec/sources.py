@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from registry.canonical_json import encode
-from registry.digest import Digest
-from toolchain.spec.canonical import source_document
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import Source
+from mlxbuild.registry.canonical_json import encode
+from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.spec.canonical import source_document
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.resolved import Source
 
 
 def sources_of(recipe: Recipe) -> Mapping[str, Source]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from toolchain.spec.document import Document
-from toolchain.spec.fields import keys_of
-from toolchain.spec.positions import Path, Place, Positions
-from toolchain.spec.problems import Code, Problem
-from toolchain.spec.suggest import did_you_mean, listed
-from toolchain.spec.written.recipe import ModelSpec, VariantsForm
+from mlxbuild.toolchain.spec.document import Document
+from mlxbuild.toolchain.spec.fields import keys_of
+from mlxbuild.toolchain.spec.positions import Path, Place, Positions
+from mlxbuild.toolchain.spec.problems import Code, Problem
+from mlxbuild.toolchain.spec.suggest import did_you_mean, listed
+from mlxbuild.toolchain.spec.written.recipe import ModelSpec, VariantsForm
 
 MOST_VARIANTS = 256
 FIXED = ("schema", "name", "version", "variants", "tests")

@@ -10,27 +10,27 @@ from typing import Any, ClassVar
 
 import mlx.core as mx
 
-from registry.digest import Blob, Digest
-from registry.errors import StepError, TrustError
-from toolchain.graph.action import ActionRecord
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.steps.port import StepContext
-from toolchain.weights.adapters import LowRankUpdate, UnusableAdapter, adapter_scale, fused, updates_by_module
-from toolchain.weights.codes import broken_parameter, holds
-from toolchain.weights.computing import ComputedParameters
-from toolchain.weights.decoded import Accuracy, DecodedTensor, worst
-from toolchain.weights.device import cpu_device
-from toolchain.weights.encoding import Encoding, NotFinite, slices_of
-from toolchain.weights.facts import BlockFacts
-from toolchain.weights.formats.entry import scheme_of
-from toolchain.weights.model import UnusableModel, check_packing, is_quantized, is_ternary, read_configuration
-from toolchain.weights.origin import NotFiniteWeights, SourceTensors, too_large
-from toolchain.weights.peft.mapping import METHOD as LORA
-from toolchain.weights.precision import Precision
-from toolchain.weights.reading import SLICE_BYTES
-from toolchain.weights.request import BlockRequest
-from toolchain.weights.structure import Output, Structure, TableRow, structure_of
-from toolchain.weights.writer import SHARD_LIMIT_BYTES, Buffer, write_shards
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import StepError, TrustError
+from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.weights.adapters import LowRankUpdate, UnusableAdapter, adapter_scale, fused, updates_by_module
+from mlxbuild.toolchain.weights.codes import broken_parameter, holds
+from mlxbuild.toolchain.weights.computing import ComputedParameters
+from mlxbuild.toolchain.weights.decoded import Accuracy, DecodedTensor, worst
+from mlxbuild.toolchain.weights.device import cpu_device
+from mlxbuild.toolchain.weights.encoding import Encoding, NotFinite, slices_of
+from mlxbuild.toolchain.weights.facts import BlockFacts
+from mlxbuild.toolchain.weights.formats.entry import scheme_of
+from mlxbuild.toolchain.weights.model import UnusableModel, check_packing, is_quantized, is_ternary, read_configuration
+from mlxbuild.toolchain.weights.origin import NotFiniteWeights, SourceTensors, too_large
+from mlxbuild.toolchain.weights.peft.mapping import METHOD as LORA
+from mlxbuild.toolchain.weights.precision import Precision
+from mlxbuild.toolchain.weights.reading import SLICE_BYTES
+from mlxbuild.toolchain.weights.request import BlockRequest
+from mlxbuild.toolchain.weights.structure import Output, Structure, TableRow, structure_of
+from mlxbuild.toolchain.weights.writer import SHARD_LIMIT_BYTES, Buffer, write_shards
 
 
 class MixedBlocks(StepError):

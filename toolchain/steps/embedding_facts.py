@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
-from registry.errors import UserError
-from runtime.model.architecture import is_body, is_encoder
-from runtime.model.facts import EmbeddingFacts
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.model.architecture import is_body, is_encoder
+from mlxbuild.runtime.model.facts import EmbeddingFacts
 
 MODULES_FILE = "modules.json"
 POOLING_FILE = "1_Pooling/config.json"

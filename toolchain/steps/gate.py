@@ -6,16 +6,16 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 
-from registry import canonical_json
-from registry.artifact.reader import Artifact
-from registry.digest import Blob, Digest
-from registry.store.layout import Store
-from runtime.model.threads import leave_streams_in_order
-from runtime.session import LoadedModel
-from toolchain.gates.run import run_gate
-from toolchain.graph.action import ActionRecord, input_digest
-from toolchain.spec.resolved import Gate
-from toolchain.steps.port import StepContext
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.threads import leave_streams_in_order
+from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.gates.run import run_gate
+from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
+from mlxbuild.toolchain.spec.resolved import Gate
+from mlxbuild.toolchain.steps.port import StepContext
 
 
 class GateStep:

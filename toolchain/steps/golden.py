@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from runtime.model.prompt import ChatTemplate, TemplateBroken, TemplateRefuses, with_arguments
+from mlxbuild.runtime.model.prompt import ChatTemplate, TemplateBroken, TemplateRefuses, with_arguments
 
 if TYPE_CHECKING:
-    from runtime.protocol.requests import Message
+    from mlxbuild.runtime.protocol.requests import Message
 
 TOOL: Mapping[str, Any] = {
     "type": "function",

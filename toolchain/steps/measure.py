@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from registry import canonical_json
-from registry.digest import Blob
-from registry.errors import MlxbuildError
-from runtime.model.threads import leave_streams_in_order
-from toolchain.gates.perplexity import measure_perplexity
-from toolchain.graph.action import ActionRecord, input_digest
-from toolchain.steps.port import StepContext
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.model.threads import leave_streams_in_order
+from mlxbuild.toolchain.gates.perplexity import measure_perplexity
+from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
+from mlxbuild.toolchain.steps.port import StepContext
 
 
 class MeasureStep:

@@ -6,15 +6,15 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from registry.digest import Digest
-from runtime.engine.bare_calls import BARE_FORMS
-from runtime.model.architecture import is_encoder
-from runtime.model.facts import EmbeddingFacts, ModelFacts
-from runtime.model.mlx_lm_package import functions, submodule
-from runtime.model.prompt import ChatTemplate
-from runtime.model.tokenizer import Tokenizer
-from toolchain.steps import golden
-from toolchain.steps.embedding_facts import positions_of
+from mlxbuild.registry.digest import Digest
+from mlxbuild.runtime.engine.bare_calls import BARE_FORMS
+from mlxbuild.runtime.model.architecture import is_encoder
+from mlxbuild.runtime.model.facts import EmbeddingFacts, ModelFacts
+from mlxbuild.runtime.model.mlx_lm_package import functions, submodule
+from mlxbuild.runtime.model.prompt import ChatTemplate
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.toolchain.steps import golden
+from mlxbuild.toolchain.steps.embedding_facts import positions_of
 
 _SPECIAL_TOKENS = (
     "bos_token",

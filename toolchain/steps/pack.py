@@ -14,22 +14,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from registry import canonical_json
-from registry.artifact.files import ArtifactFile, FileRole
-from registry.artifact.manifest import read
-from registry.artifact.modelpack import ArtifactDescription, Capabilities, build
-from registry.digest import Blob, Digest
-from registry.errors import UserError
-from registry.store.layout import Store
-from runtime.model.files import ACCURACY_FILE
-from toolchain.graph.action import ActionRecord, input_digest
-from toolchain.spec.resolved import Quantization
-from toolchain.steps.embedding_facts import lacks_head
-from toolchain.steps.port import StepContext
-from toolchain.weights.accuracy import accuracy_document
-from toolchain.weights.configuration import final_configuration, shard_index
-from toolchain.weights.facts import BlockFacts, scheme_from_json
-from toolchain.weights.model import UnusableModel
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
+from mlxbuild.registry.artifact.manifest import read
+from mlxbuild.registry.artifact.modelpack import ArtifactDescription, Capabilities, build
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.files import ACCURACY_FILE
+from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
+from mlxbuild.toolchain.spec.resolved import Quantization
+from mlxbuild.toolchain.steps.embedding_facts import lacks_head
+from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.weights.accuracy import accuracy_document
+from mlxbuild.toolchain.weights.configuration import final_configuration, shard_index
+from mlxbuild.toolchain.weights.facts import BlockFacts, scheme_from_json
+from mlxbuild.toolchain.weights.model import UnusableModel
 
 BLOCK_INPUT = "block."
 LICENSE_INPUT = "license."
@@ -102,7 +102,7 @@ class PackStep:
 
 def _require_usable(store: Store, files: Sequence[ArtifactFile]) -> None:
     """What mlx-lm cannot load, no tag should name. It reads the headers of shards only."""
-    from runtime.model.layout import require_usable
+    from mlxbuild.runtime.model.layout import require_usable
 
     with tempfile.TemporaryDirectory() as folder:
         for file in files:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from registry.digest import Blob, Digest
-from registry.store.layout import Store
-from toolchain.graph.action import ActionRecord
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.graph.action import ActionRecord
 
 
 class SourceFiles(Protocol):

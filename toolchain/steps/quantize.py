@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolchain.steps.block import BlockStep
+from mlxbuild.toolchain.steps.block import BlockStep
 
 
 class QuantizeStep(BlockStep):

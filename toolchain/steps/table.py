@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from toolchain.steps.port import Step
+from mlxbuild.toolchain.steps.port import Step
 
 Lane = Literal["work", "model"]
 """work: as many at once as there are jobs · model: one at a time, since a whole model is in memory."""
@@ -46,13 +46,20 @@ def _table(*kinds: StepKind) -> Mapping[str, StepKind]:
 
 # In the order in which they follow each other: what `why` tells begins with the cause.
 STEPS: Mapping[str, StepKind] = _table(
-    StepKind("convert", 1, ("mlx", "mlx-lm"), "toolchain.steps.convert:ConvertStep"),
-    StepKind("quantize", 1, ("mlx", "mlx-lm"), "toolchain.steps.quantize:QuantizeStep"),
-    StepKind("tokenizer", 2, (), "toolchain.steps.tokenizer:TokenizerStep"),
-    StepKind("template", 4, ("jinja2", "mlx-lm", "tokenizers"), "toolchain.steps.template:TemplateStep"),
-    StepKind("pack", 1, (), "toolchain.steps.pack:PackStep"),
+    StepKind("convert", 1, ("mlx", "mlx-lm"), "mlxbuild.toolchain.steps.convert:ConvertStep"),
+    StepKind("quantize", 1, ("mlx", "mlx-lm"), "mlxbuild.toolchain.steps.quantize:QuantizeStep"),
+    StepKind("tokenizer", 2, (), "mlxbuild.toolchain.steps.tokenizer:TokenizerStep"),
+    StepKind("template", 4, ("jinja2", "mlx-lm", "tokenizers"), "mlxbuild.toolchain.steps.template:TemplateStep"),
+    StepKind("pack", 1, (), "mlxbuild.toolchain.steps.pack:PackStep"),
     StepKind(
-        "measure", 1, ("mlx", "mlx-lm"), "toolchain.steps.measure:MeasureStep", lane="model", platform_sensitive=True
+        "measure",
+        1,
+        ("mlx", "mlx-lm"),
+        "mlxbuild.toolchain.steps.measure:MeasureStep",
+        lane="model",
+        platform_sensitive=True,
     ),
-    StepKind("gate", 1, ("mlx", "mlx-lm"), "toolchain.steps.gate:GateStep", lane="model", platform_sensitive=True),
+    StepKind(
+        "gate", 1, ("mlx", "mlx-lm"), "mlxbuild.toolchain.steps.gate:GateStep", lane="model", platform_sensitive=True
+    ),
 )

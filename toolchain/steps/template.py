@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from registry import canonical_json
-from registry.digest import Blob
-from registry.errors import UserError
-from runtime.model.files import TEMPLATE_FILE, TOKENIZER_FILE
-from runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
-from toolchain.graph.action import ActionRecord, input_digest
-from toolchain.steps.embedding_facts import EMBEDDING_FILES, find_embedding
-from toolchain.steps.port import StepContext
-from toolchain.steps.tokenizer import TOKENIZER_FILES
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.model.files import TEMPLATE_FILE, TOKENIZER_FILE
+from mlxbuild.runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
+from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
+from mlxbuild.toolchain.steps.embedding_facts import EMBEDDING_FILES, find_embedding
+from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.steps.tokenizer import TOKENIZER_FILES
 
 TEMPLATE_FILES = (*TOKENIZER_FILES, TEMPLATE_FILE, "chat_template.json", "generation_config.json", *EMBEDDING_FILES)
 """The files of a source that decide its template and facts, besides config.json."""
@@ -51,8 +51,8 @@ class TemplateStep:
             UnknownPooling: the model embeds in a way that is not known here.
             UnreadableConfiguration, TokenizerUnreadable: a file of the source is damaged.
         """
-        from runtime.model.prompt import ChatTemplate
-        from toolchain.steps.model_facts import find_facts, named_special_tokens, template_warnings
+        from mlxbuild.runtime.model.prompt import ChatTemplate
+        from mlxbuild.toolchain.steps.model_facts import find_facts, named_special_tokens, template_warnings
 
         files = {name: context.sources.locate(input_digest(record, name)) for name in record.inputs}
         tokenizer_config = _json(files, "tokenizer_config.json")
@@ -89,7 +89,7 @@ def _template_text(
 ) -> str | None:
     """The Jinja text; a model's own is its file, else what older checkpoints keep inside other files."""
     if chosen["kind"] == "named":
-        from runtime.model.prompt import named
+        from mlxbuild.runtime.model.prompt import named
 
         return named(chosen["value"])
     if chosen["kind"] == "text":

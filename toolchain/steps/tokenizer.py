@@ -6,11 +6,11 @@ import codecs
 from collections.abc import Mapping
 from pathlib import Path
 
-from registry.digest import Blob, Digest
-from registry.errors import TrustError
-from registry.store.layout import Store
-from toolchain.graph.action import ActionRecord, input_digest
-from toolchain.steps.port import StepContext
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
+from mlxbuild.toolchain.steps.port import StepContext
 
 TOKENIZER_FILES = (
     "added_tokens.json",

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
-from registry import canonical_json
-from registry.artifact.reader import Artifact
-from runtime.model.files import ACCURACY_FILE
-from toolchain.weights.decoded import Accuracy
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.runtime.model.files import ACCURACY_FILE
+from mlxbuild.toolchain.weights.decoded import Accuracy
 
 KINDS: Final[tuple[Accuracy, ...]] = get_args(Accuracy)
 """From the closest on."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 
-from registry.errors import StepError
+from mlxbuild.registry.errors import StepError
 
 _PIECE_NUMBERS: Final = 1 << 17
 """Of a product at once, so that what is added up stays in the processor's cache."""
@@ -75,7 +75,7 @@ def fused(weight: mx.array, module: Any, path: str, updates: Sequence[LowRankUpd
     from mlx.nn.layers.embedding import Embedding
     from mlx.nn.layers.linear import Linear
 
-    from runtime.model.mlx_lm_package import submodule
+    from mlxbuild.runtime.model.mlx_lm_package import submodule
 
     for update in updates:
         try:

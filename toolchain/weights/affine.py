@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 import mlx.core as mx
 
-from toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
 
 _GROUP_SIZES = (32, 64, 128)
 _BITS = (2, 3, 4, 5, 6, 8)
@@ -47,7 +47,7 @@ def packed(kernel: Kernel, rows: memoryview, scheme: QuantizationScheme) -> tupl
 @functools.cache
 def _agreeing_kernel(scheme: QuantizationScheme) -> Kernel | None:
     try:
-        kernel = cast(Kernel, importlib.import_module("toolchain.weights.affine_kernel"))
+        kernel = cast(Kernel, importlib.import_module("mlxbuild.toolchain.weights.affine_kernel"))
     except ImportError:
         return None
     return kernel if _agrees(kernel, scheme) else None

@@ -7,12 +7,12 @@ from typing import Any
 
 import mlx.core as mx
 
-from toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, worst
-from toolchain.weights.model import make_model, sanitized
-from toolchain.weights.origin import SourceTensors
-from toolchain.weights.placeholders import Placeholders
-from toolchain.weights.reading import SourceTensor
-from toolchain.weights.structure import TableRow
+from mlxbuild.toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, worst
+from mlxbuild.toolchain.weights.model import make_model, sanitized
+from mlxbuild.toolchain.weights.origin import SourceTensors
+from mlxbuild.toolchain.weights.placeholders import Placeholders
+from mlxbuild.toolchain.weights.reading import SourceTensor
+from mlxbuild.toolchain.weights.structure import TableRow
 
 _FOREIGN = "foreign"
 

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from toolchain.spec.resolved import Quantization, QuantizationScheme
-from toolchain.weights.facts import BlockFacts, scheme_to_json
-from toolchain.weights.formats.entry import spelled_out
-from toolchain.weights.model import is_ternary
-from toolchain.weights.writer import StoredTensor
+from mlxbuild.toolchain.spec.resolved import Quantization, QuantizationScheme
+from mlxbuild.toolchain.weights.facts import BlockFacts, scheme_to_json
+from mlxbuild.toolchain.weights.formats.entry import spelled_out
+from mlxbuild.toolchain.weights.model import is_ternary
+from mlxbuild.toolchain.weights.writer import StoredTensor
 
 _DTYPE_KEYS: Final = ("dtype", "torch_dtype")
 _VISION_TOWER: Final = "model.vision_tower."

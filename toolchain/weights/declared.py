@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import mlx.core as mx
 
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.dtypes import SAFETENSORS_NAMES
-from toolchain.weights.formats.entry import scheme_of, schemes_in
-from toolchain.weights.model import UnusableModel
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.dtypes import SAFETENSORS_NAMES
+from mlxbuild.toolchain.weights.formats.entry import scheme_of, schemes_in
+from mlxbuild.toolchain.weights.model import UnusableModel
 
 _AFFINE: Final = "affine"
 _OTHERS: Final = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}

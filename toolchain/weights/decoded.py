@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from registry.digest import Digest
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 Accuracy = Literal["exact", "near", "rounded"]
 """How close numbers are to those that the source's own format means: exact · near: equal but for the last bits of a

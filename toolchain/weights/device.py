@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import mlx.core as mx
 
-from runtime.model.threads import leave_streams_in_order
+from mlxbuild.runtime.model.threads import leave_streams_in_order
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import mlx.core as mx
 
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.affine import Kernel, kernel_for, packed
-from toolchain.weights.dtypes import EXPONENT_BITS, SAFETENSORS_NAMES
-from toolchain.weights.writer import Buffer, StoredTensor
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.affine import Kernel, kernel_for, packed
+from mlxbuild.toolchain.weights.dtypes import EXPONENT_BITS, SAFETENSORS_NAMES
+from mlxbuild.toolchain.weights.writer import Buffer, StoredTensor
 
 Rows = Callable[[], Iterator[mx.array]]
 """Gives a tensor in slices of whole rows, (rows, columns) each, in order."""

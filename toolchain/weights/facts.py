@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry import canonical_json
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.decoded import Accuracy
-from toolchain.weights.writer import StoredTensor
+from mlxbuild.registry import canonical_json
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.decoded import Accuracy
+from mlxbuild.toolchain.weights.writer import StoredTensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from registry.errors import MlxbuildError, StepError
+from mlxbuild.registry.errors import MlxbuildError, StepError
 
 _FLOAT_TAG: Final = "__float__"  # as transformers writes what JSON cannot say
 _FLOATS: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
@@ -85,7 +85,7 @@ def make_model(config: Mapping[str, Any]) -> Any:
         UnsupportedArchitecture: mlx-lm has no code for it.
         UnusableModel: mlx-lm's code rejects the configuration.
     """
-    from runtime.model.architecture import model_classes
+    from mlxbuild.runtime.model.architecture import model_classes
 
     try:
         model_class, arguments_class = model_classes(config)
@@ -102,7 +102,7 @@ def make_model(config: Mapping[str, Any]) -> Any:
 
 
 def _ternary(model: Any, packing: Mapping[str, Any]) -> Any:
-    from runtime.model.mlx_lm_package import submodule
+    from mlxbuild.runtime.model.mlx_lm_package import submodule
 
     return submodule("models.bitlinear_layers").bitnet_quantize(model, packing)
 

@@ -10,14 +10,14 @@ from typing import Any, Final, Self
 
 import mlx.core as mx
 
-from registry.digest import Digest
-from registry.errors import StepError
-from toolchain.weights.codes import NAN_CODES, broken_codes, holds
-from toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, stored_tensors, worst
-from toolchain.weights.dtypes import EXPONENT_BITS, MLX_DTYPES
-from toolchain.weights.encoding import NotFinite, as_bytes, check_finite
-from toolchain.weights.formats.decoding import LARGEST_LOSS, Decoded, Loss, as_matrix, decoder_of
-from toolchain.weights.reading import SourceFile, SourceTensor
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import StepError
+from mlxbuild.toolchain.weights.codes import NAN_CODES, broken_codes, holds
+from mlxbuild.toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, stored_tensors, worst
+from mlxbuild.toolchain.weights.dtypes import EXPONENT_BITS, MLX_DTYPES
+from mlxbuild.toolchain.weights.encoding import NotFinite, as_bytes, check_finite
+from mlxbuild.toolchain.weights.formats.decoding import LARGEST_LOSS, Decoded, Loss, as_matrix, decoder_of
+from mlxbuild.toolchain.weights.reading import SourceFile, SourceTensor
 
 
 class NotFiniteWeights(StepError):

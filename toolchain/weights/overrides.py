@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from toolchain.lock.model import LockedSource
-from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
-from toolchain.spec.suggest import closest
-from toolchain.weights.blocks import EMBEDDINGS, HEAD, layer_index
+from mlxbuild.toolchain.lock.model import LockedSource
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
+from mlxbuild.toolchain.spec.suggest import closest
+from mlxbuild.toolchain.weights.blocks import EMBEDDINGS, HEAD, layer_index
 
 Override = tuple[str, QuantizationScheme | None]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.model import UnusableModel
+from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
+from mlxbuild.toolchain.weights.model import UnusableModel
 
 
 class Placeholders:

@@ -12,22 +12,35 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from registry import canonical_json
-from registry.digest import Digest
-from registry.errors import UserError
-from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
-from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
-from toolchain.weights.blocks import Block, labels_of, partition
-from toolchain.weights.decoded import DecodedTensor, ModelTensor, decoded_row, files_of, source_row, stored_tensors
-from toolchain.weights.formats.gguf_layout import gguf_layout
-from toolchain.weights.formats.layout import Layout, layout_of
-from toolchain.weights.formats.packing import UnsupportedQuantization
-from toolchain.weights.model import read_configuration
-from toolchain.weights.overrides import relevant_overrides
-from toolchain.weights.peft.mapping import check_arrangement, merged
-from toolchain.weights.peft.source import ADAPTER_CONFIGURATION, ADAPTER_WEIGHTS, PEFT_WEIGHTS, is_peft, read_adapter
-from toolchain.weights.reading import SourceTensor
-from toolchain.weights.safetensors import UnsafeWeights
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
+from mlxbuild.toolchain.weights.blocks import Block, labels_of, partition
+from mlxbuild.toolchain.weights.decoded import (
+    DecodedTensor,
+    ModelTensor,
+    decoded_row,
+    files_of,
+    source_row,
+    stored_tensors,
+)
+from mlxbuild.toolchain.weights.formats.gguf_layout import gguf_layout
+from mlxbuild.toolchain.weights.formats.layout import Layout, layout_of
+from mlxbuild.toolchain.weights.formats.packing import UnsupportedQuantization
+from mlxbuild.toolchain.weights.model import read_configuration
+from mlxbuild.toolchain.weights.overrides import relevant_overrides
+from mlxbuild.toolchain.weights.peft.mapping import check_arrangement, merged
+from mlxbuild.toolchain.weights.peft.source import (
+    ADAPTER_CONFIGURATION,
+    ADAPTER_WEIGHTS,
+    PEFT_WEIGHTS,
+    is_peft,
+    read_adapter,
+)
+from mlxbuild.toolchain.weights.reading import SourceTensor
+from mlxbuild.toolchain.weights.safetensors import UnsafeWeights
 
 CONFIGURATION: Final = "config.json"
 

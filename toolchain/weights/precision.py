@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from registry.errors import UserError
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.overrides import Override, matching_override, names_exactly
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.overrides import Override, matching_override, names_exactly
 
 _DEFAULTS: Final = {"affine": (64, 4), "mxfp4": (32, 4), "nvfp4": (16, 4), "mxfp8": (32, 8)}
 """Mode to group size and bits, where an architecture's rule leaves them out (`mlx.nn.layers.quantized`)."""
@@ -82,7 +82,7 @@ def _recipe_rule(model: Any, scheme: QuantizationScheme | None, recipe: str | No
         return None
     if scheme is None or scheme.mode != "affine":
         raise UnsuitableRecipe(f"the recipe `{recipe}` needs mode affine", hint="leave out `mode`, or the recipe")
-    from runtime.model.mlx_lm_package import submodule
+    from mlxbuild.runtime.model.mlx_lm_package import submodule
 
     try:
         rule: _Rule = submodule("convert").mixed_quant_predicate_builder(recipe, model, scheme.group_size)

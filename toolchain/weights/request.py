@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.digest import Digest
-from toolchain.graph.action import ActionRecord, input_digest
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.decoded import ModelTensor, decoded_of_row, source_of_row, stored_tensors
-from toolchain.weights.facts import scheme_from_json
-from toolchain.weights.overrides import Override
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.decoded import ModelTensor, decoded_of_row, source_of_row, stored_tensors
+from mlxbuild.toolchain.weights.facts import scheme_from_json
+from mlxbuild.toolchain.weights.overrides import Override
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 
 @dataclass(frozen=True, slots=True)

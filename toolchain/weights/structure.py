@@ -17,14 +17,14 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 
-from registry.digest import Digest
-from runtime.model.architecture import drop_idle_head, is_body
-from runtime.model.plausibility import require_plausible
-from toolchain.weights.blocks import HEAD, labels_of
-from toolchain.weights.declared import check_declared
-from toolchain.weights.dtypes import SAFETENSORS_NAMES
-from toolchain.weights.model import UnusableModel, make_model, sanitized
-from toolchain.weights.placeholders import Placeholders
+from mlxbuild.registry.digest import Digest
+from mlxbuild.runtime.model.architecture import drop_idle_head, is_body
+from mlxbuild.runtime.model.plausibility import require_plausible
+from mlxbuild.toolchain.weights.blocks import HEAD, labels_of
+from mlxbuild.toolchain.weights.declared import check_declared
+from mlxbuild.toolchain.weights.dtypes import SAFETENSORS_NAMES
+from mlxbuild.toolchain.weights.model import UnusableModel, make_model, sanitized
+from mlxbuild.toolchain.weights.placeholders import Placeholders
 
 TableRow = tuple[str, str, tuple[int, ...]]
 """Name, safetensors dtype, shape."""

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from registry import canonical_json
-from registry.digest import Blob
-from registry.store.layout import BlobWriter, Store
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.store.layout import BlobWriter, Store
 
 SHARD_LIMIT_BYTES: Final = 2**30
 

@@ -11,7 +11,7 @@ from mlx.nn.layers.embedding import Embedding
 from mlx.nn.layers.linear import Linear
 from mlx.nn.layers.normalization import LayerNorm
 
-from runtime.model.encoders.parts import Attention, Part, activation, arguments, attended, kept
+from mlxbuild.runtime.model.encoders.parts import Attention, Part, activation, arguments, attended, kept
 
 _OF_ROBERTA = ("roberta", "xlm-roberta")
 _OTHER_HEADS = ("pooler.", "cls.", "lm_head.", "classifier.", "embeddings.position_ids", "embeddings.token_type_ids")

@@ -11,7 +11,7 @@ from mlx.nn.layers.embedding import Embedding
 from mlx.nn.layers.linear import Identity, Linear
 from mlx.nn.layers.normalization import LayerNorm
 
-from runtime.model.encoders.parts import Attention, Part, activation, arguments, attended, kept
+from mlxbuild.runtime.model.encoders.parts import Attention, Part, activation, arguments, attended, kept
 
 _OTHER_HEADS = ("head.", "decoder.", "classifier.")
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from runtime.server.anthropic.blocks import MessageBody, TextBlock
-from runtime.server.anthropic.tools import Tool
-from runtime.server.request_body import RequestBody
+from mlxbuild.runtime.server.anthropic.blocks import MessageBody, TextBlock
+from mlxbuild.runtime.server.anthropic.tools import Tool
+from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class AutoChoice(RequestBody):

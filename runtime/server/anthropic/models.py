@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
-from runtime.server.catalogue import ListedModel
+from mlxbuild.runtime.server.catalogue import ListedModel
 
 VERSION_HEADER = "anthropic-version"
 """What all of Anthropic's clients send, and no others."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runtime.server.anthropic.body import MessagesBody, PromptBody
-from runtime.server.openapi.operation import EVENT, EVENTS, JSON, Operation, answers, fields
+from mlxbuild.runtime.server.anthropic.body import MessagesBody, PromptBody
+from mlxbuild.runtime.server.openapi.operation import EVENT, EVENTS, JSON, Operation, answers, fields
 
 _ERROR = fields("type", "request_id", error=fields("type", "message"))
 _ASKING = (400, 404, 408, 413, 415, 500, 503)

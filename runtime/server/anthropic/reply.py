@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.protocol.events import Chunk, Ending, ToolCall
-from runtime.server.anthropic.body import MessagesBody
-from runtime.server.ids import new_id
+from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+from mlxbuild.runtime.server.anthropic.body import MessagesBody
+from mlxbuild.runtime.server.ids import new_id
 
 Event = dict[str, Any]
 

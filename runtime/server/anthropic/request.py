@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
-from runtime.server.anthropic.blocks import conversation
-from runtime.server.anthropic.body import (
+from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
+from mlxbuild.runtime.server.anthropic.blocks import conversation
+from mlxbuild.runtime.server.anthropic.body import (
     AutoChoice,
     MessagesBody,
     NamedChoice,
@@ -15,7 +15,7 @@ from runtime.server.anthropic.body import (
     ThinkingAdaptive,
     ThinkingOff,
 )
-from runtime.server.tool_choice import TemplateTool, chosen
+from mlxbuild.runtime.server.tool_choice import TemplateTool, chosen
 
 _LEVELS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max"}
 

@@ -7,18 +7,18 @@ import contextlib
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
-from runtime.protocol.events import Chunk, Progress
-from runtime.protocol.requests import PromptRequest
-from runtime.scheduler.keep_alive import KeepAlive
-from runtime.server.anthropic.body import MessagesBody, PromptBody
-from runtime.server.anthropic.manners import MANNERS
-from runtime.server.anthropic.reply import Event, MessageEvents
-from runtime.server.anthropic.request import chat_request
-from runtime.server.api import server_event
-from runtime.server.asking import asked_model
-from runtime.server.capabilities import require
-from runtime.server.request_fields import read_request
-from runtime.server.streams import AnswerStream
+from mlxbuild.runtime.protocol.events import Chunk, Progress
+from mlxbuild.runtime.protocol.requests import PromptRequest
+from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.runtime.server.anthropic.body import MessagesBody, PromptBody
+from mlxbuild.runtime.server.anthropic.manners import MANNERS
+from mlxbuild.runtime.server.anthropic.reply import Event, MessageEvents
+from mlxbuild.runtime.server.anthropic.request import chat_request
+from mlxbuild.runtime.server.api import server_event
+from mlxbuild.runtime.server.asking import asked_model
+from mlxbuild.runtime.server.capabilities import require
+from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.streams import AnswerStream
 
 _PING = server_event({"type": "ping"}, "ping")
 

@@ -13,13 +13,13 @@ from sanic.headers import format_http1_response
 from sanic.helpers import has_message_body
 from sanic.http import Http, Stage
 
-from registry.errors import MlxbuildError
-from runtime.server.connections.head import RequestHead, read_head, told_request_line
-from runtime.server.connections.lingering import LINGERING_SECONDS
-from runtime.server.failures import HeaderTooLarge, MalformedRequest, RequestTooSlow
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.server.connections.head import RequestHead, read_head, told_request_line
+from mlxbuild.runtime.server.connections.lingering import LINGERING_SECONDS
+from mlxbuild.runtime.server.failures import HeaderTooLarge, MalformedRequest, RequestTooSlow
 
 if TYPE_CHECKING:
-    from runtime.server.connections.protocol import BoundedProtocol
+    from mlxbuild.runtime.server.connections.protocol import BoundedProtocol
 
 MOST_HEAD_BYTES = 16_384
 """Of a request line and all header fields together."""

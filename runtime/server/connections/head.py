@@ -9,8 +9,8 @@ from urllib.parse import unquote_to_bytes
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser, parse_url
 
-from runtime.server.authority import Authority
-from runtime.server.failures import (
+from mlxbuild.runtime.server.authority import Authority
+from mlxbuild.runtime.server.failures import (
     ExpectationFailed,
     MalformedRequest,
     NoSuchMethod,

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from runtime.scheduler.setting_places import SettingPlaces
-from runtime.server.failures import TooManyConnections
-from runtime.server.logger import log
+from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.server.failures import TooManyConnections
+from mlxbuild.runtime.server.logger import log
 
 _SAY_SECONDS = 60.0
 """How often the log tells that there are too many."""

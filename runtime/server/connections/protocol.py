@@ -8,15 +8,15 @@ from typing import Any
 from sanic import Request
 from sanic.http import Stage
 
-from runtime.scheduler.errors import ServerStopping
-from runtime.server.api import as_json
-from runtime.server.connections.exchange import Exchange
-from runtime.server.connections.limit import ConnectionLimit
-from runtime.server.connections.lingering import LingeringClose
-from runtime.server.failures import TooManyConnections, failure_of
-from runtime.server.native.manners import error_body
-from runtime.server.operations.observation import ObservedProtocol
-from runtime.server.settings import ServerSettings
+from mlxbuild.runtime.scheduler.errors import ServerStopping
+from mlxbuild.runtime.server.api import as_json
+from mlxbuild.runtime.server.connections.exchange import Exchange
+from mlxbuild.runtime.server.connections.limit import ConnectionLimit
+from mlxbuild.runtime.server.connections.lingering import LingeringClose
+from mlxbuild.runtime.server.failures import TooManyConnections, failure_of
+from mlxbuild.runtime.server.native.manners import error_body
+from mlxbuild.runtime.server.operations.observation import ObservedProtocol
+from mlxbuild.runtime.server.settings import ServerSettings
 
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json; charset=utf-8\r\nretry-after: 1\r\n"

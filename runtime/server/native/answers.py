@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from runtime.protocol.answers import Answer, ScoredToken
-from runtime.protocol.events import Chunk, Ending, TokenScore
-from runtime.scheduler.lease import Lease
-from runtime.server.native.messages import written_calls
+from mlxbuild.runtime.protocol.answers import Answer, ScoredToken
+from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore
+from mlxbuild.runtime.scheduler.lease import Lease
+from mlxbuild.runtime.server.native.messages import written_calls
 
 
 class Form(Protocol):

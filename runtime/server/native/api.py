@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sanic import Blueprint
 
-from runtime.server.api import Api
-from runtime.server.native import (
+from mlxbuild.runtime.server.api import Api
+from mlxbuild.runtime.server.native import (
     blobs,
     chat,
     create,
@@ -17,8 +17,8 @@ from runtime.server.native import (
     small_routes,
     transfers,
 )
-from runtime.server.native.manners import MANNERS
-from runtime.server.native.operations import OPERATIONS
+from mlxbuild.runtime.server.native.manners import MANNERS
+from mlxbuild.runtime.server.native.operations import OPERATIONS
 
 _GROUPS = (small_routes, generate, chat, embeddings, models, show, residents, transfers, create, blobs)
 

@@ -9,17 +9,17 @@ from typing import Any
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from runtime.protocol.events import Chunk
-from runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
-from runtime.scheduler.keep_alive import KeepAlive
-from runtime.server.api import as_json, json_line
-from runtime.server.application import application_of
-from runtime.server.asking import AskedModel, asked_model
-from runtime.server.names import find_model
-from runtime.server.native.answers import AnswerWriter, Form, now
-from runtime.server.native.manners import MANNERS
-from runtime.server.native.question import QuestionBody
-from runtime.server.streams import AnswerStream
+from mlxbuild.runtime.protocol.events import Chunk
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
+from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.runtime.server.api import as_json, json_line
+from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.asking import AskedModel, asked_model
+from mlxbuild.runtime.server.names import find_model
+from mlxbuild.runtime.server.native.answers import AnswerWriter, Form, now
+from mlxbuild.runtime.server.native.manners import MANNERS
+from mlxbuild.runtime.server.native.question import QuestionBody
+from mlxbuild.runtime.server.streams import AnswerStream
 
 JSON_TYPE = "application/json; charset=utf-8"
 

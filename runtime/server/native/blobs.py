@@ -12,16 +12,16 @@ from urllib.parse import unquote
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, empty
 
-from registry.digest import Digest
-from registry.store.durable import disk_errors
-from registry.store.errors import BlobCorrupt
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from runtime.server.api import declare
-from runtime.server.application import application_of
-from runtime.server.bodies import blob_limit, body_pieces, content_length
-from runtime.server.failures import InvalidRequest
-from runtime.server.work import in_thread
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.registry.store.errors import BlobCorrupt
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.bodies import blob_limit, body_pieces, content_length
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.work import in_thread
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 _PIECE_BYTES = 4 * 1024 * 1024

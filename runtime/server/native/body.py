@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict, model_validator
 
-from runtime.server.request_body import RequestBody
+from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class NativeBody(RequestBody):

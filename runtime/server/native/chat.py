@@ -9,17 +9,17 @@ from pydantic import Field
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from runtime.engine.conversation import WITHOUT_TOOLS
-from runtime.protocol.requests import ChatRequest
-from runtime.server.api import declare
-from runtime.server.asking import AskedModel, asked_model
-from runtime.server.native.answers import in_message
-from runtime.server.native.asking import answer, load_or_unload, tell_prompt
-from runtime.server.native.failures import cannot, lacks, missing_model, names_told
-from runtime.server.native.messages import MessageBody, conversation
-from runtime.server.native.question import QuestionBody, Settled
-from runtime.server.request_fields import read_request
-from runtime.server.template_variables import TemplateVariables, switched_off
+from mlxbuild.runtime.engine.conversation import WITHOUT_TOOLS
+from mlxbuild.runtime.protocol.requests import ChatRequest
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.asking import AskedModel, asked_model
+from mlxbuild.runtime.server.native.answers import in_message
+from mlxbuild.runtime.server.native.asking import answer, load_or_unload, tell_prompt
+from mlxbuild.runtime.server.native.failures import cannot, lacks, missing_model, names_told
+from mlxbuild.runtime.server.native.messages import MessageBody, conversation
+from mlxbuild.runtime.server.native.question import QuestionBody, Settled
+from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.template_variables import TemplateVariables, switched_off
 
 
 class ChatBody(QuestionBody):

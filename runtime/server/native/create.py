@@ -12,20 +12,20 @@ from pydantic import Field
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from registry.artifact.files import unsafe
-from registry.digest import Digest
-from registry.reference import InvalidReference, Reference
-from runtime.server.api import declare
-from runtime.server.application import Application, BuildOrder, application_of
-from runtime.server.failures import InvalidRequest, NotSupported
-from runtime.server.names import parse_name
-from runtime.server.native.blobs import blob_digest
-from runtime.server.native.body import ModelBody
-from runtime.server.native.failures import names_told
-from runtime.server.native.messages import MessageBody
-from runtime.server.native.progress import tell_progress
-from runtime.server.request_fields import read_request
-from runtime.server.work import Work
+from mlxbuild.registry.artifact.files import unsafe
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import Application, BuildOrder, application_of
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.server.names import parse_name
+from mlxbuild.runtime.server.native.blobs import blob_digest
+from mlxbuild.runtime.server.native.body import ModelBody
+from mlxbuild.runtime.server.native.failures import names_told
+from mlxbuild.runtime.server.native.messages import MessageBody
+from mlxbuild.runtime.server.native.progress import tell_progress
+from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.work import Work
 
 
 class CreateBody(ModelBody):

@@ -9,17 +9,17 @@ from pydantic import Field
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from runtime.protocol.requests import EmbeddingRequest
-from runtime.scheduler.keep_alive import KeepAlive
-from runtime.server.api import declare
-from runtime.server.asking import asked_model
-from runtime.server.failures import InvalidRequest
-from runtime.server.native.answers import nanoseconds
-from runtime.server.native.asking import json_answer
-from runtime.server.native.body import ModelBody
-from runtime.server.native.failures import missing_model, names_told
-from runtime.server.native.options import read_options
-from runtime.server.request_fields import read_request
+from mlxbuild.runtime.protocol.requests import EmbeddingRequest
+from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.asking import asked_model
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.native.answers import nanoseconds
+from mlxbuild.runtime.server.native.asking import json_answer
+from mlxbuild.runtime.server.native.body import ModelBody
+from mlxbuild.runtime.server.native.failures import missing_model, names_told
+from mlxbuild.runtime.server.native.options import read_options
+from mlxbuild.runtime.server.request_fields import read_request
 
 
 class EmbeddingBody(ModelBody):

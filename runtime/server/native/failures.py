@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from registry.errors import UserError
-from registry.reference import InvalidReference
-from registry.store.tags import UnknownReference
-from runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.reference import InvalidReference
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 
 
 class OptionOfWrongType(UserError):

@@ -8,15 +8,15 @@ from pydantic import Field
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from runtime.protocol.requests import ChatRequest, CompletionRequest
-from runtime.server.api import declare
-from runtime.server.asking import AskedModel, asked_model
-from runtime.server.failures import InvalidRequest, NotSupported
-from runtime.server.native.answers import in_response
-from runtime.server.native.asking import answer, load_or_unload, tell_prompt
-from runtime.server.native.failures import cannot, lacks, missing_model, names_told
-from runtime.server.native.question import QuestionBody, Settled
-from runtime.server.request_fields import read_request
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.asking import AskedModel, asked_model
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.server.native.answers import in_response
+from mlxbuild.runtime.server.native.asking import answer, load_or_unload, tell_prompt
+from mlxbuild.runtime.server.native.failures import cannot, lacks, missing_model, names_told
+from mlxbuild.runtime.server.native.question import QuestionBody, Settled
+from mlxbuild.runtime.server.request_fields import read_request
 
 
 class GenerateBody(QuestionBody):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime.server.api import Manners, json_line
-from runtime.server.failures import HttpFailure
+from mlxbuild.runtime.server.api import Manners, json_line
+from mlxbuild.runtime.server.failures import HttpFailure
 
 
 def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import Field
 
-from runtime.protocol.events import ToolCall
-from runtime.protocol.requests import Message
-from runtime.server.arguments import parsed_arguments
-from runtime.server.ids import call_id
-from runtime.server.native.body import NativeBody
+from mlxbuild.runtime.protocol.events import ToolCall
+from mlxbuild.runtime.protocol.requests import Message
+from mlxbuild.runtime.server.arguments import parsed_arguments
+from mlxbuild.runtime.server.ids import call_id
+from mlxbuild.runtime.server.native.body import NativeBody
 
 
 class FunctionBody(NativeBody):

@@ -8,21 +8,21 @@ from typing import Any
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, empty
 
-from registry.artifact.modelpack import tag_descriptor
-from registry.artifact.versions import moves
-from registry.digest import Blob
-from registry.reference import InvalidReference, Reference
-from registry.store.tags import UnknownReference
-from runtime.server.api import declare
-from runtime.server.application import Application, application_of
-from runtime.server.catalogue import ListedModel, list_models
-from runtime.server.failures import InvalidRequest
-from runtime.server.logger import log
-from runtime.server.names import display_name, find_model, parse_name
-from runtime.server.native.asking import json_answer
-from runtime.server.native.body import ModelBody, NativeBody
-from runtime.server.native.failures import names_told
-from runtime.server.request_fields import read_request
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.artifact.versions import moves
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import Application, application_of
+from mlxbuild.runtime.server.catalogue import ListedModel, list_models
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.logger import log
+from mlxbuild.runtime.server.names import display_name, find_model, parse_name
+from mlxbuild.runtime.server.native.asking import json_answer
+from mlxbuild.runtime.server.native.body import ModelBody, NativeBody
+from mlxbuild.runtime.server.native.failures import names_told
+from mlxbuild.runtime.server.request_fields import read_request
 
 
 class CopyBody(NativeBody):

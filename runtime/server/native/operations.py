@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime.server.native.body import ModelBody
-from runtime.server.native.chat import ChatBody
-from runtime.server.native.create import CreateBody
-from runtime.server.native.embeddings import EmbedBody, EmbeddingsBody
-from runtime.server.native.generate import GenerateBody
-from runtime.server.native.models import CopyBody
-from runtime.server.native.show import ShowBody
-from runtime.server.native.transfers import PushBody, TransferBody
-from runtime.server.openapi.operation import JSON, LINES, TEXT, Operation, Reply, Schema, answers, fields
+from mlxbuild.runtime.server.native.body import ModelBody
+from mlxbuild.runtime.server.native.chat import ChatBody
+from mlxbuild.runtime.server.native.create import CreateBody
+from mlxbuild.runtime.server.native.embeddings import EmbedBody, EmbeddingsBody
+from mlxbuild.runtime.server.native.generate import GenerateBody
+from mlxbuild.runtime.server.native.models import CopyBody
+from mlxbuild.runtime.server.native.show import ShowBody
+from mlxbuild.runtime.server.native.transfers import PushBody, TransferBody
+from mlxbuild.runtime.server.openapi.operation import JSON, LINES, TEXT, Operation, Reply, Schema, answers, fields
 
 _ERROR = fields("error")
 _LINES: Schema = {}

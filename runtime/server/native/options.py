@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.engine.options import MOST_DRAFT_TOKENS
-from runtime.server.failures import NotSupported
-from runtime.server.logger import log
-from runtime.server.native.failures import OptionOfWrongType
+from mlxbuild.runtime.engine.options import MOST_DRAFT_TOKENS
+from mlxbuild.runtime.server.failures import NotSupported
+from mlxbuild.runtime.server.logger import log
+from mlxbuild.runtime.server.native.failures import OptionOfWrongType
 
 _SAME = ("temperature", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty")
 _INTEGERS = frozenset({"num_ctx", "num_predict", "seed", "top_k", "repeat_last_n", "draft_num_predict", "kv_bits"})

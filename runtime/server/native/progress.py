@@ -10,8 +10,8 @@ from typing import Any
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from registry import cancellation
-from registry.exchange.progress import (
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.exchange.progress import (
     BlobAdvanced,
     BlobEnded,
     Event,
@@ -20,10 +20,10 @@ from registry.exchange.progress import (
     NamedBlob,
     Warned,
 )
-from runtime.server.api import json_line
-from runtime.server.native.asking import json_answer
-from runtime.server.native.manners import MANNERS
-from runtime.server.streams import AnswerStream
+from mlxbuild.runtime.server.api import json_line
+from mlxbuild.runtime.server.native.asking import json_answer
+from mlxbuild.runtime.server.native.manners import MANNERS
+from mlxbuild.runtime.server.streams import AnswerStream
 
 SUCCESS = {"status": "success"}
 

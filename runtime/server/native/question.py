@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import Field
 
-from runtime.engine.options import Options
-from runtime.protocol.requests import AnswerFormat
-from runtime.scheduler.keep_alive import KeepAlive
-from runtime.server.failures import InvalidRequest
-from runtime.server.native.body import ModelBody
-from runtime.server.native.failures import FormatOfWrongKind, lacks
-from runtime.server.native.options import NativeOptions, read_options
+from mlxbuild.runtime.engine.options import Options
+from mlxbuild.runtime.protocol.requests import AnswerFormat
+from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.native.body import ModelBody
+from mlxbuild.runtime.server.native.failures import FormatOfWrongKind, lacks
+from mlxbuild.runtime.server.native.options import NativeOptions, read_options
 
 _EFFORTS = ("low", "medium", "high", "max")
 _MOST_ALTERNATIVES = 20

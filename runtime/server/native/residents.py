@@ -9,22 +9,22 @@ from typing import Any
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from registry.errors import MlxbuildError
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from runtime.scheduler.drafts import Draft
-from runtime.scheduler.place import Resident
-from runtime.server.api import declare
-from runtime.server.application import Application, application_of
-from runtime.server.catalogue import describe
-from runtime.server.failures import InvalidRequest
-from runtime.server.names import display_name, find_model, parse_name
-from runtime.server.native.asking import json_answer
-from runtime.server.native.body import ModelBody
-from runtime.server.native.failures import names_told
-from runtime.server.native.models import details
-from runtime.server.request_fields import read_request
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.scheduler.drafts import Draft
+from mlxbuild.runtime.scheduler.place import Resident
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import Application, application_of
+from mlxbuild.runtime.server.catalogue import describe
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.names import display_name, find_model, parse_name
+from mlxbuild.runtime.server.native.asking import json_answer
+from mlxbuild.runtime.server.native.body import ModelBody
+from mlxbuild.runtime.server.native.failures import names_told
+from mlxbuild.runtime.server.native.models import details
+from mlxbuild.runtime.server.request_fields import read_request
 
 _FOREVER = timedelta(days=292 * 365)
 """How far away Ollama puts the end of what never ends."""

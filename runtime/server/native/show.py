@@ -10,19 +10,19 @@ from typing import Any
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from registry.artifact.files import FileRole
-from runtime.model.files import TEMPLATE_FILE
-from runtime.server.api import declare
-from runtime.server.application import Application, application_of
-from runtime.server.catalogue import ListedModel, describe
-from runtime.server.failures import InvalidRequest
-from runtime.server.names import display_name, find_model, parse_name
-from runtime.server.native.asking import json_answer
-from runtime.server.native.body import ModelBody
-from runtime.server.native.failures import names_told
-from runtime.server.native.models import details
-from runtime.server.native.tensors import tensors
-from runtime.server.request_fields import read_request
+from mlxbuild.registry.artifact.files import FileRole
+from mlxbuild.runtime.model.files import TEMPLATE_FILE
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import Application, application_of
+from mlxbuild.runtime.server.catalogue import ListedModel, describe
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.names import display_name, find_model, parse_name
+from mlxbuild.runtime.server.native.asking import json_answer
+from mlxbuild.runtime.server.native.body import ModelBody
+from mlxbuild.runtime.server.native.failures import names_told
+from mlxbuild.runtime.server.native.models import details
+from mlxbuild.runtime.server.native.tensors import tensors
+from mlxbuild.runtime.server.request_fields import read_request
 
 _WIDTH = 30
 _LONGEST_LIST = 5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, json, text
 
-from runtime.server.api import declare
-from runtime.server.application import application_of
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import application_of
 
 LIVENESS = "Ollama is running"
 """Word for word: clients look for it."""

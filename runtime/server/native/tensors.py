@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.reader import Artifact
 
 _LONGEST_HEADER_BYTES = 100_000_000
 

@@ -10,21 +10,21 @@ from functools import partial
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from registry.exchange.progress import Observe
-from registry.exchange.pull import Pulled, pull
-from registry.exchange.push import Pushed, push
-from registry.reference import DEFAULT_TAG, InvalidReference, Reference
-from registry.remote.settings import Settings
-from registry.store.leases import shared
-from runtime.server.api import declare
-from runtime.server.application import Application, application_of
-from runtime.server.failures import InvalidRequest
-from runtime.server.names import find_model, parse_name
-from runtime.server.native.body import ModelBody
-from runtime.server.native.failures import names_told
-from runtime.server.native.progress import PULL, PUSH, TransferNews, Wording, tell_progress
-from runtime.server.request_fields import read_request
-from runtime.server.work import Work
+from mlxbuild.registry.exchange.progress import Observe
+from mlxbuild.registry.exchange.pull import Pulled, pull
+from mlxbuild.registry.exchange.push import Pushed, push
+from mlxbuild.registry.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.leases import shared
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import Application, application_of
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.names import find_model, parse_name
+from mlxbuild.runtime.server.native.body import ModelBody
+from mlxbuild.runtime.server.native.failures import names_told
+from mlxbuild.runtime.server.native.progress import PULL, PUSH, TransferNews, Wording, tell_progress
+from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.work import Work
 
 
 class TransferBody(ModelBody):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from sanic import Blueprint
 
-from runtime.server.api import Api, declare
-from runtime.server.openai.chat.route import chat_completions
-from runtime.server.openai.completions.route import completions
-from runtime.server.openai.embeddings.route import embeddings
-from runtime.server.openai.manners import MANNERS
-from runtime.server.openai.models import model, models
-from runtime.server.openai.operations import OPERATIONS
-from runtime.server.openai.responses.route import responses
-from runtime.server.openai.responses.stored_routes import forget_response, input_items, stored_response
+from mlxbuild.runtime.server.api import Api, declare
+from mlxbuild.runtime.server.openai.chat.route import chat_completions
+from mlxbuild.runtime.server.openai.completions.route import completions
+from mlxbuild.runtime.server.openai.embeddings.route import embeddings
+from mlxbuild.runtime.server.openai.manners import MANNERS
+from mlxbuild.runtime.server.openai.models import model, models
+from mlxbuild.runtime.server.openai.operations import OPERATIONS
+from mlxbuild.runtime.server.openai.responses.route import responses
+from mlxbuild.runtime.server.openai.responses.stored_routes import forget_response, input_items, stored_response
 
 
 def _routes() -> Blueprint:

@@ -7,12 +7,12 @@ from typing import Any
 
 from sanic import Request
 
-from runtime.protocol.events import Progress
-from runtime.protocol.requests import ChatRequest
-from runtime.scheduler.keep_alive import KeepAlive
-from runtime.server.asking import AskedModel, asked_model
-from runtime.server.capabilities import require
-from runtime.server.streams import AnswerStream
+from mlxbuild.runtime.protocol.events import Progress
+from mlxbuild.runtime.protocol.requests import ChatRequest
+from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.runtime.server.asking import AskedModel, asked_model
+from mlxbuild.runtime.server.capabilities import require
+from mlxbuild.runtime.server.streams import AnswerStream
 
 
 def model_of(request: Request, name: str, keep_alive: float | str | None) -> AbstractAsyncContextManager[AskedModel]:

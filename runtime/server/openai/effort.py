@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from runtime.server.request_body import RequestBody
+from mlxbuild.runtime.server.request_body import RequestBody
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "max", "xhigh", "ultra"]
 _LEVELS: dict[str, bool | str] = {

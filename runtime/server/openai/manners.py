@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime.protocol.prompt_length import told_lengths
-from runtime.server.api import Manners, server_event
-from runtime.server.failures import HttpFailure
+from mlxbuild.runtime.protocol.prompt_length import told_lengths
+from mlxbuild.runtime.server.api import Manners, server_event
+from mlxbuild.runtime.server.failures import HttpFailure
 
 DONE = b"data: [DONE]\n\n"
 """How a stream ends that came to its end."""

@@ -9,12 +9,12 @@ from urllib.parse import unquote
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
-from registry.reference import Reference
-from runtime.server.anthropic.models import VERSION_HEADER, model_reply, models_reply
-from runtime.server.application import application_of
-from runtime.server.catalogue import ListedModel, describe, list_models
-from runtime.server.names import find_model
-from runtime.server.openai.places import tell_places
+from mlxbuild.registry.reference import Reference
+from mlxbuild.runtime.server.anthropic.models import VERSION_HEADER, model_reply, models_reply
+from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.catalogue import ListedModel, describe, list_models
+from mlxbuild.runtime.server.names import find_model
+from mlxbuild.runtime.server.openai.places import tell_places
 
 _NOBODY = "library"
 """The owner of models without a namespace, by Ollama's word."""

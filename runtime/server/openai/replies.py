@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from runtime.protocol.answers import ScoredToken
-from runtime.protocol.events import Ending, TokenScore, ToolCall
-from runtime.server.ids import call_id
+from mlxbuild.runtime.protocol.answers import ScoredToken
+from mlxbuild.runtime.protocol.events import Ending, TokenScore, ToolCall
+from mlxbuild.runtime.server.ids import call_id
 
 
 def arguments_text(call: ToolCall) -> str:

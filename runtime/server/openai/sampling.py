@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from runtime.engine.options import MOST_DRAFT_TOKENS
-from runtime.server.failures import InvalidRequest
-from runtime.server.native.failures import OptionOfWrongType
-from runtime.server.native.options import NO_BOUND, NativeOptions, read_options
-from runtime.server.openai.texts import Token
-from runtime.server.request_body import RequestBody
+from mlxbuild.runtime.engine.options import MOST_DRAFT_TOKENS
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.native.failures import OptionOfWrongType
+from mlxbuild.runtime.server.native.options import NO_BOUND, NativeOptions, read_options
+from mlxbuild.runtime.server.openai.texts import Token
+from mlxbuild.runtime.server.request_body import RequestBody
 
 
 def _not_zero(tokens: int) -> int:

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from runtime.protocol.requests import AnswerFormat
-from runtime.server.bodies import parse_json
-from runtime.server.failures import InvalidRequest
-from runtime.server.openai.formats import JsonFormat, ResponseFormat, SchemaFormat, TextFormat
-from runtime.server.request_body import RequestBody, refused
+from mlxbuild.runtime.protocol.requests import AnswerFormat
+from mlxbuild.runtime.server.bodies import parse_json
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.openai.formats import JsonFormat, ResponseFormat, SchemaFormat, TextFormat
+from mlxbuild.runtime.server.request_body import RequestBody, refused
 
 Text = Annotated[str, Field(min_length=1)]
 Choices = Annotated[list[Text], Field(min_length=1)]
@@ -121,7 +121,7 @@ def lark_of_regex(pattern: str) -> str:
 
 
 def _literal(text: str) -> str:
-    from runtime.engine.grammar import literal
+    from mlxbuild.runtime.engine.grammar import literal
 
     return literal(text)
 

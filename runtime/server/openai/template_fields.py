@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from runtime.protocol.requests import PromptEnding
-from runtime.server.failures import InvalidRequest
-from runtime.server.request_body import RequestBody
-from runtime.server.template_variables import TemplateVariables, switched_off
+from mlxbuild.runtime.protocol.requests import PromptEnding
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.request_body import RequestBody
+from mlxbuild.runtime.server.template_variables import TemplateVariables, switched_off
 
 
 class ThinkingSwitch(RequestBody):

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, raw
 
-from runtime.server.api import Api, as_json, declare
-from runtime.server.application import Application, application_of
-from runtime.server.native.manners import MANNERS
-from runtime.server.openapi.document import document
-from runtime.server.openapi.operation import JSON, Operation, Reply, fields
+from mlxbuild.runtime.server.api import Api, as_json, declare
+from mlxbuild.runtime.server.application import Application, application_of
+from mlxbuild.runtime.server.native.manners import MANNERS
+from mlxbuild.runtime.server.openapi.document import document
+from mlxbuild.runtime.server.openapi.operation import JSON, Operation, Reply, fields
 
 _DOCUMENT = Reply({JSON: fields("openapi", "info", "paths", "components")})
 OPERATIONS = (Operation("GET", "/openapi.json", "Tell of all routes", {200: _DOCUMENT}),)

@@ -7,12 +7,12 @@ import time
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, json, raw
 
-from registry.errors import MlxbuildError
-from runtime.server.api import Api, declare
-from runtime.server.application import application_of
-from runtime.server.native.manners import MANNERS
-from runtime.server.openapi.operation import JSON, TEXT, Operation, Reply, fields
-from runtime.server.operations.metrics import CONTENT_TYPE, Metrics
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.server.api import Api, declare
+from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.native.manners import MANNERS
+from mlxbuild.runtime.server.openapi.operation import JSON, TEXT, Operation, Reply, fields
+from mlxbuild.runtime.server.operations.metrics import CONTENT_TYPE, Metrics
 
 _begun = time.monotonic()
 

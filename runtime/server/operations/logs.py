@@ -12,9 +12,9 @@ from typing import Any
 
 import structlog
 
-from registry.store.durable import disk_errors
-from runtime.server.logger import log
-from runtime.server.operations.observation import Observed
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.runtime.server.logger import log
+from mlxbuild.runtime.server.operations.observation import Observed
 
 FILE_NAME = "serve.jsonl"
 _SECRET_NAME = re.compile(r"authori[sz]ation|api[-_]?key|token$|password|secret|cookie", re.IGNORECASE)

@@ -9,12 +9,12 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from runtime.protocol.events import Ending
-from runtime.protocol.loaded import Vitals
-from runtime.scheduler.place import Resident
-from runtime.server.application import Application
-from runtime.server.connections.limit import ConnectionLimit
-from runtime.server.operations.observation import Observed
+from mlxbuild.runtime.protocol.events import Ending
+from mlxbuild.runtime.protocol.loaded import Vitals
+from mlxbuild.runtime.scheduler.place import Resident
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.connections.limit import ConnectionLimit
+from mlxbuild.runtime.server.operations.observation import Observed
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset(HTTPMethod)

@@ -15,7 +15,7 @@ from sanic import Request
 from sanic.response import BaseHTTPResponse
 from sanic.server.protocols.http_protocol import HttpProtocol
 
-from runtime.server.failures import CLIENT_GONE
+from mlxbuild.runtime.server.failures import CLIENT_GONE
 
 ID_HEADER = "X-Request-Id"
 _SOUND_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")

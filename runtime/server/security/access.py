@@ -7,13 +7,13 @@ import math
 from sanic import Request
 from sanic.response import BaseHTTPResponse, HTTPResponse, empty
 
-from runtime.server.application import Application
-from runtime.server.logger import log
-from runtime.server.security.api_keys import BrokenKeyFile, KeyRing
-from runtime.server.security.failures import Forbidden, KeysUnreadable, NoApiKey, RateLimited
-from runtime.server.security.hosts import HostNames, is_loopback
-from runtime.server.security.origins import Origins, headers
-from runtime.server.security.rates import RateLimit
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.logger import log
+from mlxbuild.runtime.server.security.api_keys import BrokenKeyFile, KeyRing
+from mlxbuild.runtime.server.security.failures import Forbidden, KeysUnreadable, NoApiKey, RateLimited
+from mlxbuild.runtime.server.security.hosts import HostNames, is_loopback
+from mlxbuild.runtime.server.security.origins import Origins, headers
+from mlxbuild.runtime.server.security.rates import RateLimit
 
 OPEN_PATHS = frozenset({"/", "/api/version", "/api/health"})
 """What tells only that a server is there; asked without a key by probes and clients."""

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from registry.errors import EnvironmentFailure, UserError
-from registry.home import Home
-from registry.store.durable import replace_file
+from mlxbuild.registry.errors import EnvironmentFailure, UserError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.durable import replace_file
 
 FILE_NAME = "api-keys.json"
 _PREFIX = "mlxb_"

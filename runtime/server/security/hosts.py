@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 
-from runtime.server.authority import Authority
+from mlxbuild.runtime.server.authority import Authority
 
 _OF_CONTAINERS = frozenset(
     f"host.{network}.internal" for network in ("docker", "containers", "orb", "lima", "rancher-desktop")

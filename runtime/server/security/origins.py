@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from runtime.server.authority import Authority
-from runtime.server.security.hosts import HostNames
+from mlxbuild.runtime.server.authority import Authority
+from mlxbuild.runtime.server.security.hosts import HostNames
 
 _APPLICATIONS = re.compile(
     r"(app|file|tauri|vscode-webview|vscode-file|chrome-extension|moz-extension|safari-web-extension)://[^\s/]*"

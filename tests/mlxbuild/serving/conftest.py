@@ -16,8 +16,8 @@ import httpx
 import ollama
 import pytest
 
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
 
 PROGRAM = Path(sys.executable).with_name("mlxbuild")
 ROOT = Path(__file__).parents[3]

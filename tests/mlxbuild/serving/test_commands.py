@@ -15,9 +15,9 @@ import pytest
 
 from mlxbuild.cli.conversation import thinking_of
 from mlxbuild.configuration.address import is_listening
+from mlxbuild.registry.home import Home
+from mlxbuild.runtime.engine.preparation import OnlyEmbeds
 from mlxbuild.serving.client import ServedModel, Server
-from registry.home import Home
-from runtime.engine.preparation import OnlyEmbeds
 from tests.mlxbuild.serving.conftest import PROGRAM, ServeProcess, serving
 from tests.mlxbuild.serving.test_faults import soon
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from registry.exchange.push import push
-from registry.home import Home
-from registry.reference import Reference
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.exchange.push import push
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 from tests.mlxbuild.serving.conftest import PROGRAM, ServeProcess, serving
 from tests.mlxbuild.serving.test_faults import soon
 from tests.registries import RegistryProcess, docker_registry

@@ -11,10 +11,10 @@ from threading import Event, Thread
 
 import pytest
 
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
 from mlxbuild.serving import client
 from mlxbuild.serving.client import NoServer, Server
-from registry.errors import MlxbuildError
-from registry.home import Home
 from tests.loopback_server import LoopbackServer
 
 VERSION = json.dumps({"version": "0.33.0", "mlxbuild": "0.1.0"}).encode()

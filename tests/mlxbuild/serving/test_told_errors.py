@@ -10,21 +10,21 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from sanic import Blueprint, Request
 
+from mlxbuild.registry.errors import Kind, MlxbuildError, TrustError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.protocol.failures import Unexpected
+from mlxbuild.runtime.runner.errors import RunnerDied
+from mlxbuild.runtime.scheduler.errors import ServerStopping
+from mlxbuild.runtime.server.api import Api, declare, json_line
+from mlxbuild.runtime.server.app import create_app
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.bodies import read_json
+from mlxbuild.runtime.server.native.manners import MANNERS
+from mlxbuild.runtime.server.settings import ServerSettings
+from mlxbuild.runtime.server.streams import AnswerStream
 from mlxbuild.serving.client import Server
-from registry.errors import Kind, MlxbuildError, TrustError
-from registry.home import Home
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from runtime.protocol.failures import Unexpected
-from runtime.runner.errors import RunnerDied
-from runtime.scheduler.errors import ServerStopping
-from runtime.server.api import Api, declare, json_line
-from runtime.server.app import create_app
-from runtime.server.application import Application
-from runtime.server.bodies import read_json
-from runtime.server.native.manners import MANNERS
-from runtime.server.settings import ServerSettings
-from runtime.server.streams import AnswerStream
 from tests.loopback_server import LoopbackServer
 from tests.runtime.server.running import running
 

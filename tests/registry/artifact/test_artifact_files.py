@@ -12,8 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.artifact.files import ArtifactFile, FileRole, UnsafePath, collisions, in_order, set_digest, unsafe
-from registry.digest import Blob, Digest
+from mlxbuild.registry.artifact.files import (
+    ArtifactFile,
+    FileRole,
+    UnsafePath,
+    collisions,
+    in_order,
+    set_digest,
+    unsafe,
+)
+from mlxbuild.registry.digest import Blob, Digest
 
 BLOB = Blob(Digest.of_bytes(b""), 0)
 

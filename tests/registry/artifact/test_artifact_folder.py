@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact import modelpack
-from registry.artifact.files import ArtifactFile, FileRole
-from registry.artifact.folder import model_folder
-from registry.artifact.reader import Artifact
-from registry.digest import Blob
-from registry.home import Home
-from registry.store.errors import BlobCorrupt, BlobMissing
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import modelpack
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
+from mlxbuild.registry.artifact.folder import model_folder
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing
+from mlxbuild.registry.store.layout import Store
 
 Build = Callable[..., Blob]
 CrashBefore = Callable[[int, Path, Callable[[], object]], bool]

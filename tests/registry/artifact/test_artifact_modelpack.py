@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from registry.artifact import modelpack
-from registry.artifact.files import ArtifactFile, FileRole, UnsafePath
-from registry.artifact.manifest import InvalidManifest
-from registry.artifact.modelpack import ArtifactDescription, ReservedAnnotation, WrongSize
-from registry.artifact.reader import Artifact
-from registry.digest import Blob, Digest
-from registry.errors import UserError
-from registry.store.errors import BlobMissing
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import modelpack
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole, UnsafePath
+from mlxbuild.registry.artifact.manifest import InvalidManifest
+from mlxbuild.registry.artifact.modelpack import ArtifactDescription, ReservedAnnotation, WrongSize
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.store.errors import BlobMissing
+from mlxbuild.registry.store.layout import Store
 
 Build = Callable[..., Blob]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from registry.artifact import media_types, verification
-from registry.artifact.reader import Artifact
-from registry.artifact.verification import ProblemKind, VerificationReport
-from registry.digest import Blob, Digest
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import media_types, verification
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.verification import ProblemKind, VerificationReport
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import Store
 
 Build = Callable[..., Blob]
 Change = Callable[[dict[str, Any]], object]

@@ -10,15 +10,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.artifact import manifest as manifests
-from registry.artifact import media_types
-from registry.artifact.reader import Artifact
-from registry.artifact.verification import check_description, verify
-from registry.digest import Blob, Digest
-from registry.errors import MlxbuildError
-from registry.exchange.admission import admit_artifact
-from registry.remote.manifests import RawManifest
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.verification import check_description, verify
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.exchange.admission import admit_artifact
+from mlxbuild.registry.remote.manifests import RawManifest
+from mlxbuild.registry.store.layout import Store
 from tests.mutations import FEW, mutated
 
 

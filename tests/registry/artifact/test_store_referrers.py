@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from registry import canonical_json
-from registry.artifact.manifest import InvalidManifest
-from registry.artifact.modelpack import tag_descriptor
-from registry.artifact.referrers import adopt, attach, referrers
-from registry.digest import Blob
-from registry.store.gc import collect
-from registry.store.layout import BlobMissing, Store
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact.manifest import InvalidManifest
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.artifact.referrers import adopt, attach, referrers
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.store.gc import collect
+from mlxbuild.registry.store.layout import BlobMissing, Store
 
 KIND = "application/vnd.example.note+json"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.home import Home
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess, docker_registry
 
 SETTINGS = Settings(connect_seconds=5.0, read_seconds=10.0, attempts=3)

@@ -9,26 +9,26 @@ from typing import Any
 
 import pytest
 
-from registry.artifact import media_types
-from registry.artifact.files import UnsafePath
-from registry.artifact.manifest import InvalidManifest
-from registry.artifact.reader import Artifact
-from registry.artifact.referrers import attach as attach_locally
-from registry.digest import Blob, Digest
-from registry.errors import MlxbuildError
-from registry.exchange.admission import BrokenPromises
-from registry.exchange.progress import Event, EvidenceLeftOut, ExchangeBegan, MirrorLeftOut
-from registry.exchange.pull import pull
-from registry.exchange.push import push
-from registry.reference import Reference
-from registry.remote.client import Remote
-from registry.remote.errors import ManifestTooLarge, ManifestUnknown, TransferCorrupt
-from registry.remote.referrers import InvalidReferrersList
-from registry.remote.settings import Settings
-from registry.store.layout import Store
-from registry.trust.errors import Untrusted
-from registry.trust.evidence import sign, signature
-from registry.trust.keys import generate
+from mlxbuild.registry.artifact import media_types
+from mlxbuild.registry.artifact.files import UnsafePath
+from mlxbuild.registry.artifact.manifest import InvalidManifest
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.referrers import attach as attach_locally
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.exchange.admission import BrokenPromises
+from mlxbuild.registry.exchange.progress import Event, EvidenceLeftOut, ExchangeBegan, MirrorLeftOut
+from mlxbuild.registry.exchange.pull import pull
+from mlxbuild.registry.exchange.push import push
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.errors import ManifestTooLarge, ManifestUnknown, TransferCorrupt
+from mlxbuild.registry.remote.referrers import InvalidReferrersList
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.trust.errors import Untrusted
+from mlxbuild.registry.trust.evidence import sign, signature
+from mlxbuild.registry.trust.keys import generate
 from tests.registries import RegistryProcess
 from tests.registry.exchange.conftest import SETTINGS
 from tests.registry.remote.fault_proxy import Fault, FaultProxy

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.artifact.reader import Artifact
-from registry.digest import Blob
-from registry.exchange.push import push
-from registry.reference import Reference
-from registry.store.errors import BlobCorrupt
-from registry.store.layout import Store
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.exchange.push import push
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.errors import BlobCorrupt
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess
 from tests.registry.exchange.conftest import SETTINGS
 from tests.registry.remote.fault_proxy import FaultProxy

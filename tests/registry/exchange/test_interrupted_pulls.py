@@ -11,15 +11,15 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.artifact.reader import Artifact
-from registry.artifact.verification import verify
-from registry.digest import Blob
-from registry.exchange.pull import pull
-from registry.exchange.push import push
-from registry.reference import Reference
-from registry.remote.errors import RegistryFailure
-from registry.store.errors import DiskFull
-from registry.store.layout import Store
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.verification import verify
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.exchange.pull import pull
+from mlxbuild.registry.exchange.push import push
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.errors import RegistryFailure
+from mlxbuild.registry.store.errors import DiskFull
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess
 from tests.registry.exchange.conftest import SETTINGS
 from tests.registry.remote.fault_proxy import Fault, FaultProxy
@@ -29,11 +29,11 @@ Build = Callable[..., Blob]
 PULL = """
 import sys
 from pathlib import Path
-from registry.exchange.pull import pull
-from registry.home import Home
-from registry.reference import Reference
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.exchange.pull import pull
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 pull(Store.open(Home(Path(sys.argv[1]))), Reference.parse(sys.argv[2]), settings=Settings())
 """
 

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact import modelpack
-from registry.artifact.files import ArtifactFile, FileRole
-from registry.artifact.media_types import OCI_INDEX, OCI_MANIFEST
-from registry.artifact.modelpack import ArtifactDescription, tag_descriptor
-from registry.artifact.reader import Artifact
-from registry.artifact.referrers import attach as attach_locally
-from registry.artifact.referrers import referrers
-from registry.artifact.verification import verify
-from registry.digest import Blob, Digest
-from registry.exchange import closure
-from registry.exchange.copy import copy
-from registry.exchange.progress import (
+from mlxbuild.registry.artifact import modelpack
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
+from mlxbuild.registry.artifact.media_types import OCI_INDEX, OCI_MANIFEST
+from mlxbuild.registry.artifact.modelpack import ArtifactDescription, tag_descriptor
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.referrers import attach as attach_locally
+from mlxbuild.registry.artifact.referrers import referrers
+from mlxbuild.registry.artifact.verification import verify
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.exchange import closure
+from mlxbuild.registry.exchange.copy import copy
+from mlxbuild.registry.exchange.progress import (
     BlobAdvanced,
     BlobEnded,
     Event,
@@ -31,13 +31,13 @@ from registry.exchange.progress import (
     ExchangeEnded,
     Way,
 )
-from registry.exchange.pull import pull
-from registry.exchange.push import push
-from registry.reference import InvalidReference, Reference
-from registry.remote.client import Remote
-from registry.remote.errors import ManifestUnknown
-from registry.remote.referrers import fallback_tag, list_referrers
-from registry.store.layout import Store
+from mlxbuild.registry.exchange.pull import pull
+from mlxbuild.registry.exchange.push import push
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.errors import ManifestUnknown
+from mlxbuild.registry.remote.referrers import fallback_tag, list_referrers
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess
 from tests.registry.exchange.conftest import SETTINGS
 from tests.registry.remote.fault_proxy import Fault, FaultProxy

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.artifact.modelpack import tag_descriptor
-from registry.artifact.versions import VersionTagMoves, moves, promises
-from registry.digest import Blob
-from registry.exchange.copy import copy
-from registry.exchange.progress import Event, ExchangeEnded, Warned
-from registry.exchange.pull import pull
-from registry.exchange.push import push
-from registry.reference import Reference
-from registry.remote.client import Remote
-from registry.store.layout import Store
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.artifact.versions import VersionTagMoves, moves, promises
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.exchange.copy import copy
+from mlxbuild.registry.exchange.progress import Event, ExchangeEnded, Warned
+from mlxbuild.registry.exchange.pull import pull
+from mlxbuild.registry.exchange.push import push
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess
 from tests.registry.exchange.conftest import SETTINGS
 

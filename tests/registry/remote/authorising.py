@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from registry.remote.client import Remote
+from mlxbuild.registry.remote.client import Remote
 from tests.registries import PASSWORD, USER
 
 Open = Callable[..., Remote]

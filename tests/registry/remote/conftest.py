@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob
-from registry.home import Home
-from registry.reference import Reference
-from registry.remote.client import Remote
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess, docker_registry
 from tests.registry.remote.fault_proxy import FaultProxy
 

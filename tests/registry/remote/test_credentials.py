@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.remote.credentials import Credential, find
-from registry.remote.endpoint import Endpoint
-from registry.remote.errors import CredentialsFailure
+from mlxbuild.registry.remote.credentials import Credential, find
+from mlxbuild.registry.remote.endpoint import Endpoint
+from mlxbuild.registry.remote.errors import CredentialsFailure
 from tests.registries import PASSWORD, USER
 from tests.registry.remote.authorising import BASIC, WRONG, write_config
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.remote.client import Remote
-from registry.remote.errors import RegistryFailure, RegistryUnreachable, RemoteBlobUnknown, TransferCorrupt
-from registry.store.errors import StoreFailure
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.errors import RegistryFailure, RegistryUnreachable, RemoteBlobUnknown, TransferCorrupt
+from mlxbuild.registry.store.errors import StoreFailure
+from mlxbuild.registry.store.layout import Store
 from tests.registry.remote.conftest import CONTENT, HALF
 from tests.registry.remote.fault_proxy import Fault, FaultProxy
 

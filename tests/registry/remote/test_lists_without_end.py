@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from registry.digest import Digest
-from registry.home import Home
-from registry.reference import Reference
-from registry.remote.client import Remote
-from registry.remote.errors import RegistryFailure
-from registry.remote.manifests import OCI_INDEX
-from registry.remote.referrers import MOST_REFERRERS, list_referrers
-from registry.remote.settings import Settings
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.errors import RegistryFailure
+from mlxbuild.registry.remote.manifests import OCI_INDEX
+from mlxbuild.registry.remote.referrers import MOST_REFERRERS, list_referrers
+from mlxbuild.registry.remote.settings import Settings
 from tests.loopback_server import LoopbackServer
 
 SUBJECT = Digest.of_bytes(b"subject")

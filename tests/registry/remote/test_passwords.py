@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.digest import Blob
-from registry.remote.auth import Challenge, parse_challenge
-from registry.remote.errors import RegistryFailure, RegistryRefused, RegistryUnreachable
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.remote.auth import Challenge, parse_challenge
+from mlxbuild.registry.remote.errors import RegistryFailure, RegistryRefused, RegistryUnreachable
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess
 from tests.registry.remote.authorising import BASIC, WRONG, Open, write_config
 from tests.registry.remote.fault_proxy import FaultProxy

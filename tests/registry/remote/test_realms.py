@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.remote.errors import InvalidSettings
-from registry.remote.realms import Realms, host_of
+from mlxbuild.registry.remote.errors import InvalidSettings
+from mlxbuild.registry.remote.realms import Realms, host_of
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from registry.home import Home
-from registry.reference import Reference
-from registry.remote.client import Remote
-from registry.remote.endpoint import Endpoint, is_loopback, locate
-from registry.remote.errors import InvalidSettings, NoRegistry
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.endpoint import Endpoint, is_loopback, locate
+from mlxbuild.registry.remote.errors import InvalidSettings, NoRegistry
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess
 
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.remote import listing, manifests
-from registry.remote.client import Remote
-from registry.remote.errors import ManifestTooLarge, ManifestUnknown, RemoteBlobUnknown, RepositoryUnknown
-from registry.store.errors import BlobMissing, DiskFull
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.remote import listing, manifests
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.errors import ManifestTooLarge, ManifestUnknown, RemoteBlobUnknown, RepositoryUnknown
+from mlxbuild.registry.store.errors import BlobMissing, DiskFull
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess, docker_registry
 from tests.registry.remote.fault_proxy import Fault, FaultProxy
 
@@ -193,12 +193,12 @@ def test_two_fetches_of_one_blob_move_it_once(
 
 FETCH = """
 import sys
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.reference import Reference
-from registry.remote.client import Remote
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 from pathlib import Path
 home = Home(Path(sys.argv[1]))
 remote = Remote.open(Reference.parse(sys.argv[2]), Settings(), home)

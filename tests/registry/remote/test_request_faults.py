@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.remote import manifests
-from registry.remote.client import Remote
-from registry.remote.errors import (
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.remote import manifests
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.errors import (
     RegistryBusy,
     RegistryFailure,
     RegistryRefused,
     RegistryUnreachable,
     TransferCorrupt,
 )
-from registry.store.layout import Store
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess
 from tests.registry.remote.conftest import HALF, NAME, Open
 from tests.registry.remote.fault_proxy import Fault, FaultProxy

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from registry import cancellation
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.reference import Reference
-from registry.remote import manifests
-from registry.remote.client import Remote
-from registry.remote.errors import RegistryTooSlow, RegistryUnreachable, TransferCorrupt
-from registry.remote.referrers import list_referrers
-from registry.remote.settings import Settings
-from registry.store.errors import BlobCorrupt
-from registry.store.layout import Store
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.remote import manifests
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.errors import RegistryTooSlow, RegistryUnreachable, TransferCorrupt
+from mlxbuild.registry.remote.referrers import list_referrers
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.errors import BlobCorrupt
+from mlxbuild.registry.store.layout import Store
 from tests.cancelling import ends_when_cancelled
 from tests.loopback_server import full_peer, silent_peer
 from tests.registry.remote.conftest import CONTENT, HALF, NAME, Open

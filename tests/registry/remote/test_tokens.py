@@ -9,14 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob
-from registry.home import Home
-from registry.remote.credentials import Credential
-from registry.remote.endpoint import Endpoint
-from registry.remote.errors import ManifestUnknown, RealmNotAllowed, RegistryBusy, RegistryFailure, RegistryRefused
-from registry.remote.realms import Realms, host_of
-from registry.remote.settings import Settings
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.remote.credentials import Credential
+from mlxbuild.registry.remote.endpoint import Endpoint
+from mlxbuild.registry.remote.errors import (
+    ManifestUnknown,
+    RealmNotAllowed,
+    RegistryBusy,
+    RegistryFailure,
+    RegistryRefused,
+)
+from mlxbuild.registry.remote.realms import Realms, host_of
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess, docker_registry
 from tests.registry.remote.authorising import BASIC, WRONG, Open, write_config
 from tests.registry.remote.fault_proxy import Fault, FaultProxy
@@ -94,7 +100,7 @@ class TestTokens:
         empty = store.put(b"")
         remote.upload_blob(empty, store)
         now = time.monotonic()
-        monkeypatch.setattr("registry.remote.auth.time.monotonic", lambda: now + 295)
+        monkeypatch.setattr("mlxbuild.registry.remote.auth.time.monotonic", lambda: now + 295)
         assert remote.has_blob(empty.digest)
         assert len(service.asked) == 2
         assert remote.has_blob(empty.digest)
@@ -228,7 +234,7 @@ class TestTokens:
     def test_an_encrypted_registry_cannot_send_passwords_in_the_open(
         self, closed_registry: RegistryProcess, service: TokenService
     ) -> None:
-        from registry.remote.auth import Authorizer
+        from mlxbuild.registry.remote.auth import Authorizer
 
         endpoint = Endpoint("ghcr.io", "ghcr.io", "acme/x")
         asked: list[str] = []

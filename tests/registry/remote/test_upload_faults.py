@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob
-from registry.remote import sessions
-from registry.remote.answer import Answer
-from registry.remote.client import Remote
-from registry.remote.endpoint import Endpoint
-from registry.remote.errors import (
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.remote import sessions
+from mlxbuild.registry.remote.answer import Answer
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.endpoint import Endpoint
+from mlxbuild.registry.remote.errors import (
     RegistryFailure,
     TransferCorrupt,
 )
-from registry.remote.settings import Settings
-from registry.remote.transport import Transport
-from registry.store.layout import Store
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.remote.transport import Transport
+from mlxbuild.registry.store.layout import Store
 from tests.registries import RegistryProcess
 from tests.registry.remote.conftest import HALF, NAME, Open
 from tests.registry.remote.fault_proxy import Fault, FaultProxy

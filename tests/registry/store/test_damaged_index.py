@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.errors import MlxbuildError
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.errors import StoreFailure
-from registry.store.gc import collect
-from registry.store.layout import Store
-from registry.store.tags import REF_NAME
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.errors import StoreFailure
+from mlxbuild.registry.store.gc import collect
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import REF_NAME
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("abc"),

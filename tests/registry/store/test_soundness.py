@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Digest
-from registry.store import soundness
-from registry.store.errors import BlobCorrupt, BlobMissing
-from registry.store.layout import Store
-from registry.store.soundness import Soundness
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store import soundness
+from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.soundness import Soundness
 
 
 @pytest.fixture

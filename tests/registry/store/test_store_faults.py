@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact import folder, modelpack, referrers, verification
-from registry.artifact.files import ArtifactFile, FileRole
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.reference import Reference
-from registry.store import leases
-from registry.store.durable import disk_errors
-from registry.store.errors import DiskFull, StoreFailure, StoreReadOnly
-from registry.store.gc import collect
-from registry.store.layout import Store
-from registry.store.tags import Descriptor
+from mlxbuild.registry.artifact import folder, modelpack, referrers, verification
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store import leases
+from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.registry.store.errors import DiskFull, StoreFailure, StoreReadOnly
+from mlxbuild.registry.store.gc import collect
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import Descriptor
 from tests.disks import fill, make_read_only, small_disk
 
 DISK_BYTES = 2 * 1024 * 1024

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from registry import canonical_json
-from registry.artifact import folder, media_types, modelpack, verification
-from registry.digest import Blob, Digest
-from registry.store import leases
-from registry.store.gc import DamagedTag, SoftRoot, collect
-from registry.store.layout import Store
-from registry.store.tags import Descriptor
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact import folder, media_types, modelpack, verification
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store import leases
+from mlxbuild.registry.store.gc import DamagedTag, SoftRoot, collect
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import Descriptor
 
 Build = Callable[..., Blob]
 CrashBefore = Callable[[int, Path, Callable[[], object]], bool]

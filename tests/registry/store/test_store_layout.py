@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.store.errors import BlobCorrupt, BlobMissing, BlobTooLarge, StoreFailure
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing, BlobTooLarge, StoreFailure
+from mlxbuild.registry.store.layout import Store
 
 DATA = b"hello" * 1000
 ABSENT = Digest.of_bytes(b"absent")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact import modelpack, verification
-from registry.artifact.reader import Artifact
-from registry.digest import Blob
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import modelpack, verification
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
 
 Build = Callable[..., Blob]
 NAMES = ("hello:int4-1.0", "hello:latest", "acme/hello:int4-1.0", "ghcr.io/acme/hello:int4-1.0")

@@ -22,13 +22,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from registry.artifact import modelpack
-from registry.artifact.files import ArtifactFile, FileRole
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.store.errors import BlobCorrupt, DiskFull
-from registry.store.gc import DamagedTag, collect
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import modelpack
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.errors import BlobCorrupt, DiskFull
+from mlxbuild.registry.store.gc import DamagedTag, collect
+from mlxbuild.registry.store.layout import Store
 from tests.disks import fill, small_disk
 
 CrashBefore = Callable[[int, Path, Callable[[], object]], bool]

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.digest import Digest
-from registry.home import Home
-from registry.reference import InvalidReference, Reference
-from registry.store.errors import StoreFailure
-from registry.store.layout import Store
-from registry.store.tags import REF_NAME, Descriptor, UnknownReference, _with
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.store.errors import StoreFailure
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import REF_NAME, Descriptor, UnknownReference, _with
 
 A = Descriptor(Digest.of_bytes(b"a"), 1, "application/vnd.oci.image.manifest.v1+json", "application/vnd.a")
 B = Descriptor(Digest.of_bytes(b"b"), 1, "application/vnd.oci.image.manifest.v1+json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry.trust.keys import PrivateKey, generate
+from mlxbuild.registry.trust.keys import PrivateKey, generate
 
 
 @pytest.fixture(scope="session")

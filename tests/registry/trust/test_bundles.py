@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.digest import Digest
-from registry.trust.bundle import read_bundle, sign_statement, verify_bundle
-from registry.trust.dsse import Envelope, pre_authentication
-from registry.trust.errors import InvalidBundle
-from registry.trust.keys import PrivateKey
-from registry.trust.statement import SIGNATURE, Statement
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.trust.bundle import read_bundle, sign_statement, verify_bundle
+from mlxbuild.registry.trust.dsse import Envelope, pre_authentication
+from mlxbuild.registry.trust.errors import InvalidBundle
+from mlxbuild.registry.trust.keys import PrivateKey
+from mlxbuild.registry.trust.statement import SIGNATURE, Statement
 
 STATEMENT = Statement((Digest.of_bytes(b"artifact"),), SIGNATURE, {})
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact.modelpack import tag_descriptor
-from registry.digest import Blob, Digest
-from registry.errors import TrustError
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.trust.errors import InvalidPolicy, KeyUnusable, Untrusted
-from registry.trust.evidence import Evidence, sign, signature
-from registry.trust.keys import PrivateKey, write_pair
-from registry.trust.policy import admit
-from registry.trust.statement import PROVENANCE, Statement
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.trust.errors import InvalidPolicy, KeyUnusable, Untrusted
+from mlxbuild.registry.trust.evidence import Evidence, sign, signature
+from mlxbuild.registry.trust.keys import PrivateKey, write_pair
+from mlxbuild.registry.trust.policy import admit
+from mlxbuild.registry.trust.statement import PROVENANCE, Statement
 
 
 @dataclass
@@ -135,8 +135,8 @@ def test_a_damaged_bundle_is_refused_and_harms_no_good_one(place: Place, key: Pr
 
 
 def _attach_bundle(place: Place, data: bytes) -> None:
-    from registry.artifact.referrers import attach
-    from registry.trust.bundle import BUNDLE_TYPE
+    from mlxbuild.registry.artifact.referrers import attach
+    from mlxbuild.registry.trust.bundle import BUNDLE_TYPE
 
     attach(place.store, place.artifact, data, BUNDLE_TYPE, {})
 
@@ -222,11 +222,11 @@ def test_homes_without_a_policy_load_no_cryptography(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from registry.digest import Digest
-from registry.exchange.pull import admit
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.exchange.pull import admit
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
 admit(Store.open(Home(Path({str(tmp_path)!r}))), Reference.parse("hello:1"), Digest.of_bytes(b""), tell=print)
 print({{"cryptography", "oras", "yaml"}} & sys.modules.keys())
 """

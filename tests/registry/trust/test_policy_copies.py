@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from registry.artifact.modelpack import tag_descriptor
-from registry.digest import Blob
-from registry.reference import Reference
-from registry.store.errors import StoreFailure
-from registry.store.gc import collect
-from registry.store.layout import Store
-from registry.store.origins import Origin, Origins
-from registry.trust.errors import Untrusted
-from registry.trust.evidence import sign, signature
-from registry.trust.keys import PrivateKey, write_pair
-from registry.trust.policy import admit
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.errors import StoreFailure
+from mlxbuild.registry.store.gc import collect
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.origins import Origin, Origins
+from mlxbuild.registry.trust.errors import Untrusted
+from mlxbuild.registry.trust.evidence import sign, signature
+from mlxbuild.registry.trust.keys import PrivateKey, write_pair
+from mlxbuild.registry.trust.policy import admit
 
 ENFORCE = "- {pattern: hello*, mode: enforce, keys: [keys/acme.pub]}\n"
 

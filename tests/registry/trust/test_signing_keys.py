@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.home import Home
-from registry.trust.errors import KeyExists, KeyUnusable
-from registry.trust.keys import (
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.trust.errors import KeyExists, KeyUnusable
+from mlxbuild.registry.trust.keys import (
     PrivateKey,
     locate,
     password_from_environment,

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.engine.batching import Batching
-from runtime.engine.engine import Engine
-from runtime.engine.limits import Limits
-from runtime.engine.loop import Ticket
-from runtime.engine.options import Options
-from runtime.engine.prepared import Prepared
-from runtime.engine.streams import is_last
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.events import Chunk, Ending, Event, Failure, Progress
+from mlxbuild.runtime.engine.batching import Batching
+from mlxbuild.runtime.engine.engine import Engine
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.loop import Ticket
+from mlxbuild.runtime.engine.options import Options
+from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.engine.streams import is_last
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.events import Chunk, Ending, Event, Failure, Progress
 from tests.runtime.tiny_folders import byte_tokenizer
 
 TOKENIZER = Tokenizer(byte_tokenizer())

@@ -10,16 +10,16 @@ from typing import Any
 import mlx.core as mx
 import tokenizers
 
-from runtime.engine.answer import AnswerSplitter
-from runtime.engine.answer_form import answer_grammar
-from runtime.engine.bare_calls import BARE_FORMS
-from runtime.engine.grammar import GrammarVocabulary
-from runtime.model.facts import ModelFacts
-from runtime.model.mlx_lm_package import submodule
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.answers import Answer
-from runtime.protocol.events import ToolCall
-from runtime.protocol.requests import ToolChoice
+from mlxbuild.runtime.engine.answer import AnswerSplitter
+from mlxbuild.runtime.engine.answer_form import answer_grammar
+from mlxbuild.runtime.engine.bare_calls import BARE_FORMS
+from mlxbuild.runtime.engine.grammar import GrammarVocabulary
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.answers import Answer
+from mlxbuild.runtime.protocol.events import ToolCall
+from mlxbuild.runtime.protocol.requests import ToolChoice
 from tests.runtime.tiny_folders import byte_tokenizer
 
 STOP = 1

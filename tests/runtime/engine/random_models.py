@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_map
 
-from runtime.model.architecture import model_classes
+from mlxbuild.runtime.model.architecture import model_classes
 
 VOCABULARY = 300
 WINDOW = 24

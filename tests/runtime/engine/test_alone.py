@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.engine.engine import Engine
+from mlxbuild.runtime.engine.engine import Engine
 from tests.runtime.engine.asking import PLENTY, TOKENIZER, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import random_model
 

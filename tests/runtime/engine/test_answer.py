@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engine.answer import AnswerSplitter
-from runtime.engine.tool_calls import parse_tool_calls
-from runtime.model.facts import ModelFacts
-from runtime.protocol.events import ToolCall
+from mlxbuild.runtime.engine.answer import AnswerSplitter
+from mlxbuild.runtime.engine.tool_calls import parse_tool_calls
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.protocol.events import ToolCall
 
 FACTS = ModelFacts(
     "qwen3",

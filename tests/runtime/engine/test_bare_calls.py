@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engine.answer import AnswerSplitter
-from runtime.model.facts import ModelFacts
-from runtime.protocol.events import ToolCall
+from mlxbuild.runtime.engine.answer import AnswerSplitter
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.protocol.events import ToolCall
 
 FACTS = ModelFacts("llama", None, 10, None, (1,), takes_tools=True, tool_parser="bare_json")
 TOOLS = [{"type": "function", "function": {"name": name}} for name in ("get_weather", "wait")]

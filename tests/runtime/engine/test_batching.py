@@ -7,16 +7,16 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from registry.store.errors import DiskFull
-from runtime.engine.batch import Batch
-from runtime.engine.batching import EVERYTHING, Batching
-from runtime.engine.comparison import NeedsMetal, NotComputable
-from runtime.engine.layers import fresh
-from runtime.engine.limits import Limits
-from runtime.engine.loop import EngineEnded
-from runtime.engine.row import Row
-from runtime.engine.step import Step
-from runtime.engine.trial import Trial
+from mlxbuild.registry.store.errors import DiskFull
+from mlxbuild.runtime.engine.batch import Batch
+from mlxbuild.runtime.engine.batching import EVERYTHING, Batching
+from mlxbuild.runtime.engine.comparison import NeedsMetal, NotComputable
+from mlxbuild.runtime.engine.layers import fresh
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.loop import EngineEnded
+from mlxbuild.runtime.engine.row import Row
+from mlxbuild.runtime.engine.step import Step
+from mlxbuild.runtime.engine.trial import Trial
 from tests.runtime.engine.asking import TOKENIZER, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import KINDS, PLAIN_CONFIG, random_model
 from tests.sweep import architectures

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from runtime.engine.answer_form import answer_grammar
-from runtime.engine.call_bodies import BODIES
-from runtime.engine.schema_errors import FormatNotSupported
-from runtime.engine.tagged_calls import Tagged
-from runtime.protocol.requests import AnswerFormat
+from mlxbuild.runtime.engine.answer_form import answer_grammar
+from mlxbuild.runtime.engine.call_bodies import BODIES
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.tagged_calls import Tagged
+from mlxbuild.runtime.protocol.requests import AnswerFormat
 from tests.runtime.engine.call_walks import CallingModel, calling_model
 from tests.runtime.engine.test_tool_parsers import ONE
 from tests.runtime.engine.test_tool_parsers import TOOLS as WEATHER

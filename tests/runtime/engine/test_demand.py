@@ -5,10 +5,10 @@ from __future__ import annotations
 import mlx.core as mx
 import pytest
 
-from runtime.engine.demand import EXPECTED_ANSWER_TOKENS, Demand
-from runtime.engine.footprint import Footprint
-from runtime.engine.layers import fresh, nbytes, quantized
-from runtime.engine.row import Row
+from mlxbuild.runtime.engine.demand import EXPECTED_ANSWER_TOKENS, Demand
+from mlxbuild.runtime.engine.footprint import Footprint
+from mlxbuild.runtime.engine.layers import fresh, nbytes, quantized
+from mlxbuild.runtime.engine.row import Row
 from tests.runtime.engine.asking import TOKENIZER, prepared, words
 from tests.runtime.engine.random_models import random_model
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import tokenizers
 
-from runtime.engine.embedding_inputs import InputUnusable, rows_of
-from runtime.model.facts import EmbeddingFacts
-from runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.engine.embedding_inputs import InputUnusable, rows_of
+from mlxbuild.runtime.model.facts import EmbeddingFacts
+from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "b", "c", "query", ":"]
 FACTS = EmbeddingFacts("cls", is_encoder=True, prompts={"query": "query: ", "document": ""})

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime.engine.layers import fresh
-from runtime.engine.limits import Limits
-from runtime.engine.loop import EngineEnded
-from runtime.engine.pace import Portion
-from runtime.engine.prefill import Prefill
-from runtime.engine.prefix_cache import PrefixCache
-from runtime.engine.row import Row
+from mlxbuild.runtime.engine.layers import fresh
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.loop import EngineEnded
+from mlxbuild.runtime.engine.pace import Portion
+from mlxbuild.runtime.engine.prefill import Prefill
+from mlxbuild.runtime.engine.prefix_cache import PrefixCache
+from mlxbuild.runtime.engine.row import Row
 from tests.runtime.engine.asking import TOKENIZER, engine_of, prepared, words
 from tests.runtime.engine.random_models import random_model
 
@@ -74,8 +74,8 @@ def test_what_waits_for_the_engine_fails_when_it_ends() -> None:
 FORKS = """
 import os, sys
 from pathlib import Path
-from registry.errors import MlxbuildError
-from runtime.session import LoadedModel
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.session import LoadedModel
 
 def code(work):
     try:
@@ -111,9 +111,9 @@ os.register_at_fork(after_in_parent=lambda: forked.extend(done))  # before a sig
 atexit.register(lambda: print(*sorted(done), refused(), flush=True))  # after engines and loads have ended
 
 from pathlib import Path
-from runtime.engine.loading import apart
-from runtime.engine.loop import EngineEnded
-from runtime.session import LoadedModel
+from mlxbuild.runtime.engine.loading import apart
+from mlxbuild.runtime.engine.loop import EngineEnded
+from mlxbuild.runtime.session import LoadedModel
 
 def compute():
     has_begun.set()

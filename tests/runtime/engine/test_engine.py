@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.engine.limits import Limits
-from runtime.engine.prepared import Prepared
-from runtime.engine.row import Deliver
-from runtime.protocol.events import Event
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.engine.row import Deliver
+from mlxbuild.runtime.protocol.events import Event
 from tests.runtime.engine.asking import PLENTY, Asked, answers, engine_of, prepared, words
 from tests.runtime.engine.random_models import KINDS, random_model
 

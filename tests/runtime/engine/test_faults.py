@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.engine.batching import EVERYTHING
-from runtime.engine.engine import Engine
-from runtime.engine.limits import Limits
-from runtime.engine.loop import EngineEnded
-from runtime.engine.options import Options
-from runtime.engine.prepared import Prepared
-from runtime.protocol.events import Event
+from mlxbuild.runtime.engine.batching import EVERYTHING
+from mlxbuild.runtime.engine.engine import Engine
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.loop import EngineEnded
+from mlxbuild.runtime.engine.options import Options
+from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.protocol.events import Event
 from tests.runtime.engine.asking import PLENTY, TOKENIZER, Asked, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import random_model
 
@@ -214,7 +214,7 @@ def test_a_prompt_that_can_never_fit_is_refused_and_an_answer_ends_where_memory_
 
 
 def test_answers_that_outgrow_memory_wait_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.engine.demand.EXPECTED_ANSWER_TOKENS", 8)
+    monkeypatch.setattr("mlxbuild.runtime.engine.demand.EXPECTED_ANSWER_TOKENS", 8)
     model = random_model("qwen3")
     bytes_for_512_tokens = 2 * 2 * 2 * 16 * 4 * 512
     requests = [

@@ -9,12 +9,12 @@ import mlx.core as mx
 import pytest
 import tokenizers
 
-from runtime.engine.answer_form import answer_grammar
-from runtime.engine.grammar import FormLost, GrammarVocabulary
-from runtime.engine.schema_errors import FormatNotSupported
-from runtime.model.facts import ModelFacts
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.requests import AnswerFormat
+from mlxbuild.runtime.engine.answer_form import answer_grammar
+from mlxbuild.runtime.engine.grammar import FormLost, GrammarVocabulary
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.requests import AnswerFormat
 from tests.runtime.engine.schema_walks import FACTS, ROWS, STOPS, TOKENIZER, VOCABULARY, lets_through
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engine.json_text_grammar import in_json_text
-from runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.json_text_grammar import in_json_text
+from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
 
 PATCH = r"""start: begin_patch hunk+ end_patch
 begin_patch: "*** Begin Patch" LF

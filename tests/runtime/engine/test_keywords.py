@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from runtime.engine.keywords import ChatKeywords, OptionKeywords, chat_request, completion_request
-from runtime.engine.options import InvalidOption, Options
-from runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, ToolChoice
+from mlxbuild.runtime.engine.keywords import ChatKeywords, OptionKeywords, chat_request, completion_request
+from mlxbuild.runtime.engine.options import InvalidOption, Options
+from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, ToolChoice
 
 USER = {"role": "user", "content": "Hi"}
 TOOL = {"type": "function", "function": {"name": "f"}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import pytest
 
-from runtime.engine.layers import fresh, grow_in_turn, merged
+from mlxbuild.runtime.engine.layers import fresh, grow_in_turn, merged
 from tests.runtime.engine.asking import words
 from tests.runtime.engine.random_models import random_model
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.engine.demand import Demand
-from runtime.engine.engine import Engine
-from runtime.engine.loop import EngineEnded
+from mlxbuild.runtime.engine.demand import Demand
+from mlxbuild.runtime.engine.engine import Engine
+from mlxbuild.runtime.engine.loop import EngineEnded
 from tests.runtime.engine.asking import PLENTY, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import random_model
 

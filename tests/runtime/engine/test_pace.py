@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engine.pace import Pace, Portion
+from mlxbuild.runtime.engine.pace import Pace, Portion
 
 FIRST = 32
 FEWEST = 4

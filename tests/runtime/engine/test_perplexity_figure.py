@@ -7,8 +7,8 @@ import math
 import mlx.core as mx
 import pytest
 
-from runtime.engine.prepared import PromptUnusable
-from runtime.session import LoadedModel
+from mlxbuild.runtime.engine.prepared import PromptUnusable
+from mlxbuild.runtime.session import LoadedModel
 
 TEXT = "hello world, how are you? It is what it is."
 

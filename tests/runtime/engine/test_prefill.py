@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.engine.layers import can_merge, fresh
-from runtime.engine.pace import Portion
-from runtime.engine.prefill import Prefill, Ready
-from runtime.engine.prefix_cache import PrefixCache
-from runtime.engine.row import Row
+from mlxbuild.runtime.engine.layers import can_merge, fresh
+from mlxbuild.runtime.engine.pace import Portion
+from mlxbuild.runtime.engine.prefill import Prefill, Ready
+from mlxbuild.runtime.engine.prefix_cache import PrefixCache
+from mlxbuild.runtime.engine.row import Row
 from tests.runtime.engine.asking import TOKENIZER, prepared, words
 from tests.runtime.engine.random_models import KINDS, random_model
 
@@ -151,7 +151,7 @@ def test_a_long_prompt_begins_with_one_layer_cache_after_another() -> None:
 
 
 def test_what_is_kept_of_a_prompt_is_not_copied_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.engine.prefill._COPIED_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr("mlxbuild.runtime.engine.prefill._COPIED_AT_ONCE_BYTES", 0)
     model = random_model("deep")
     prefill = Prefill(model, PrefixCache(model, 1 << 26))
     row = row_of(words(3, 40))

@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from runtime.engine.layers import Layers, can_rewind, fresh, nbytes, shared
-from runtime.engine.limits import Limits
-from runtime.engine.prefix_cache import PrefixCache, common_beginning
+from mlxbuild.runtime.engine.layers import Layers, can_rewind, fresh, nbytes, shared
+from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.prefix_cache import PrefixCache, common_beginning
 from tests.runtime.engine.asking import Asked, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import KINDS, WINDOW, random_model
 

@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
-from runtime.engine.rotation import share_rotations
+from mlxbuild.runtime.engine.rotation import share_rotations
 
 
 class TwoLayers(nn.Module):

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.engine.options import Options
-from runtime.engine.penalties import Penalties
-from runtime.engine.prepared import Prepared
-from runtime.engine.sampling import RowSampler, sample
+from mlxbuild.runtime.engine.options import Options
+from mlxbuild.runtime.engine.penalties import Penalties
+from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.engine.sampling import RowSampler, sample
 
 LOGITS = mx.log(mx.array([[0.4, 0.3, 0.2, 0.06, 0.04]]))
 

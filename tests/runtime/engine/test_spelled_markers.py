@@ -8,11 +8,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from runtime.engine.answer_form import answer_grammar
-from runtime.engine.grammar import GrammarVocabulary
-from runtime.model.facts import ModelFacts
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.requests import AnswerFormat
+from mlxbuild.runtime.engine.answer_form import answer_grammar
+from mlxbuild.runtime.engine.grammar import GrammarVocabulary
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.requests import AnswerFormat
 from tests.runtime.tiny_folders import byte_tokenizer
 
 TOKENIZER = Tokenizer(byte_tokenizer())

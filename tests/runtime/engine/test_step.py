@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from runtime.engine.layers import Layers, fresh, merged, shared
-from runtime.engine.step import Step, can_compile
+from mlxbuild.runtime.engine.layers import Layers, fresh, merged, shared
+from mlxbuild.runtime.engine.step import Step, can_compile
 from tests.runtime.engine.asking import answers, engine_of, prepared, words
 from tests.runtime.engine.random_models import OWN_CONFIG, PLAIN_CONFIG, VOCABULARY, random_model
 

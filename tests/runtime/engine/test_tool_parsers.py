@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.engine.answer import AnswerSplitter
-from runtime.model.facts import ModelFacts
-from runtime.model.mlx_lm_package import package_folder, submodule
-from runtime.protocol.answers import Answer
-from runtime.protocol.events import ToolCall
+from mlxbuild.runtime.engine.answer import AnswerSplitter
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.mlx_lm_package import package_folder, submodule
+from mlxbuild.runtime.protocol.answers import Answer
+from mlxbuild.runtime.protocol.events import ToolCall
 
 TOOLS = [
     {

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from runtime.engine.answer import AnswerSplitter
-from runtime.engine.options import Options
-from runtime.engine.prepared import Prepared
-from runtime.engine.writer import AnswerWriter
-from runtime.model.facts import ModelFacts
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.answers import Answer
+from mlxbuild.runtime.engine.answer import AnswerSplitter
+from mlxbuild.runtime.engine.options import Options
+from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.engine.writer import AnswerWriter
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.answers import Answer
 from tests.runtime.tiny_folders import byte_tokenizer
 
 TOKENIZER = Tokenizer(byte_tokenizer())

@@ -9,13 +9,13 @@ import sys
 import mlx.core
 import pytest
 
-from runtime.model.blas import prefer_openblas
+from mlxbuild.runtime.model.blas import prefer_openblas
 from tests.runtime.model.test_architecture import fresh_python
 
 PRODUCT = """
 import json
 from pathlib import Path
-from runtime.model.blas import prefer_openblas
+from mlxbuild.runtime.model.blas import prefer_openblas
 used = prefer_openblas() if {wanted} else False
 import mlx.core as mx
 a, b = (mx.random.normal((40, 70), key=mx.random.key(n)) for n in (1, 2))
@@ -43,7 +43,9 @@ def test_products_are_the_same_to_rounding() -> None:
 def test_its_threads_sleep_soon_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, own: str | None) -> None:
     name = "OPENBLAS_THREAD_TIMEOUT"
     monkeypatch.delenv(name, raising=False) if own is None else monkeypatch.setenv(name, own)
-    told = fresh_python(f"import os; from runtime.model.blas import *; prefer_openblas(); print(os.environ[{name!r}])")
+    told = fresh_python(
+        f"import os; from mlxbuild.runtime.model.blas import *; prefer_openblas(); print(os.environ[{name!r}])"
+    )
     assert told.strip() == (own or "20")
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.digest import Digest
-from runtime.model.facts import BrokenFacts, ModelFacts
+from mlxbuild.registry.digest import Digest
+from mlxbuild.runtime.model.facts import BrokenFacts, ModelFacts
 
 TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 FACTS = st.builds(

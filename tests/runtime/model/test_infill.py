@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from runtime.engine.preparation import NoInfill
-from runtime.model.infill import _KNOWN, Infill, fills_gaps
-from runtime.model.tokenizer import Tokenizer
-from runtime.protocol.requests import CompletionRequest
-from runtime.session import LoadedModel
+from mlxbuild.runtime.engine.preparation import NoInfill
+from mlxbuild.runtime.model.infill import _KNOWN, Infill, fills_gaps
+from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.requests import CompletionRequest
+from mlxbuild.runtime.session import LoadedModel
 from tests.runtime.tiny_folders import byte_tokenizer
 
 

@@ -10,9 +10,9 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
-from runtime.model.architecture import UnsupportedArchitecture
-from runtime.model.load import WeightsUnreadable, load_weights
-from runtime.model.memory import available_bytes
+from mlxbuild.runtime.model.architecture import UnsupportedArchitecture
+from mlxbuild.runtime.model.load import WeightsUnreadable, load_weights
+from mlxbuild.runtime.model.memory import available_bytes
 from tests.runtime.tiny_folders import write_model
 
 PLENTY = 1 << 40

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from runtime.model.memory import available_bytes, bounded_bytes, is_lack_of_memory
+from mlxbuild.runtime.model.memory import available_bytes, bounded_bytes, is_lack_of_memory
 from tests.runtime.model.test_architecture import fresh_python
 from tests.runtime.tiny_folders import write_model
 
 BOUNDED = """
 import json, resource
 from pathlib import Path
-from registry.errors import MlxbuildError
-from runtime.model import memory
-from runtime.model.load import load_weights
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.model import memory
+from mlxbuild.runtime.model.load import load_weights
 import mlx.nn  # so that there is room for the code
-import runtime.model.architecture, mlx_lm.models.qwen3
+import mlxbuild.runtime.model.architecture, mlx_lm.models.qwen3
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + {room}, resource.RLIM_INFINITY))
 told = [memory.bounded_bytes(), None]

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from registry.errors import MlxbuildError
-from runtime.model.plausibility import MOST_TOKENS
-from runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.model.plausibility import MOST_TOKENS
+from mlxbuild.runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
 from tests.mutations import FEW, mutated
 from tests.runtime.tiny_folders import byte_tokenizer
 

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from registry.digest import Digest
-from runtime.model.layout import require_usable
-from runtime.model.load import load_weights
-from runtime.model.plausibility import ImplausibleConfiguration, require_plausible
+from mlxbuild.registry.digest import Digest
+from mlxbuild.runtime.model.layout import require_usable
+from mlxbuild.runtime.model.load import load_weights
+from mlxbuild.runtime.model.plausibility import ImplausibleConfiguration, require_plausible
+from mlxbuild.toolchain.weights.structure import structure_of
 from tests.runtime.tiny_folders import write_model
-from toolchain.weights.structure import structure_of
 
 SHAPES = [(300, 64), (64, 64), *[(64, 128)] * 30]
 BLOWN_UP = """
 import json, random, resource, sys
 from pathlib import Path
 
-from registry.errors import MlxbuildError
-from runtime.model.load import load_weights
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.model.load import load_weights
 from tests.sweep.architectures import tiny_config, write_weights
 
 def paths(value, path=()):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from registry.errors import Location, UserError
-from runtime.model.prompt import (
+from mlxbuild.registry.errors import Location, UserError
+from mlxbuild.runtime.model.prompt import (
     ChatTemplate,
     InvalidConversation,
     TemplateBroken,
@@ -18,7 +18,7 @@ from runtime.model.prompt import (
     named,
     with_arguments,
 )
-from runtime.rendering.limits import Limits
+from mlxbuild.runtime.rendering.limits import Limits
 
 USER = {"role": "user", "content": "Hi"}
 

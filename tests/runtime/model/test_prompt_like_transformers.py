@@ -12,9 +12,9 @@ import pytest
 import tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from registry.errors import UserError
-from runtime.model.prompt import ChatTemplate, named, template_names
-from runtime.rendering.sandbox import ChatEnvironment
+from mlxbuild.registry.errors import UserError
+from mlxbuild.runtime.model.prompt import ChatTemplate, named, template_names
+from mlxbuild.runtime.rendering.sandbox import ChatEnvironment
 
 FOLDER = Path(__file__).parent / "chat_templates"
 HELLO = Path(__file__).parents[3] / "examples" / "hello" / "model" / "chat_template.jinja"

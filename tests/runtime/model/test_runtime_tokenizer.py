@@ -10,7 +10,7 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
+from mlxbuild.runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
 from tests.runtime.tiny_folders import byte_tokenizer, write_tokenizer
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.sampled_from(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
+from mlxbuild.runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
 from tests.runtime.tiny_folders import byte_tokenizer
 
 LLAMA3 = (
@@ -65,8 +65,8 @@ def test_a_text_on_which_the_library_gives_up_is_an_error_of_the_tree(tmp_path: 
 ENDLESS = """\
 import sys
 from pathlib import Path
-from runtime.model import splitting
-from runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.model import splitting
+from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 splitting.SECONDS = 1.0
 tokenizer = Tokenizer.read(Path(sys.argv[1]))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runtime.protocol.answers import Answer
-from runtime.protocol.events import Chunk, Ending, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.answers import Answer
+from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore, ToolCall
 
 ENDING = Ending("stop", 3, 0, 5, 0.1, 0.2)
 

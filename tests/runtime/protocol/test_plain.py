@@ -10,14 +10,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from registry.digest import Digest
-from registry.errors import EnvironmentFailure, MlxbuildError, TrustError, UserError
-from registry.store.errors import BlobCorrupt
-from runtime.protocol import plain
-from runtime.protocol.events import Chunk, Embeddings, Ending, Failure, Progress, Prompt, TokenScore, ToolCall
-from runtime.protocol.failures import Unexpected, as_error, as_failure
-from runtime.protocol.loaded import Loaded, Vitals
-from runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import EnvironmentFailure, MlxbuildError, TrustError, UserError
+from mlxbuild.registry.store.errors import BlobCorrupt
+from mlxbuild.runtime.protocol import plain
+from mlxbuild.runtime.protocol.events import Chunk, Embeddings, Ending, Failure, Progress, Prompt, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.failures import Unexpected, as_error, as_failure
+from mlxbuild.runtime.protocol.loaded import Loaded, Vitals
+from mlxbuild.runtime.protocol.requests import (
+    AnswerFormat,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    PromptRequest,
+)
 
 texts = st.text(st.characters(), max_size=20)  # lone surrogates too
 anything = st.recursive(

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from runtime.model.prompt import ChatTemplate, TemplateBroken, TemplateTooCostly, named
-from runtime.rendering.limits import Limits
+from mlxbuild.runtime.model.prompt import ChatTemplate, TemplateBroken, TemplateTooCostly, named
+from mlxbuild.runtime.rendering.limits import Limits
 from tests.runtime.rendering.bombs import BOMBS
 
 USER = {"role": "user", "content": "Hi"}

@@ -13,17 +13,17 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-from runtime.rendering.limits import Limits
-from runtime.rendering.messages import Failure, Fault, Request
-from runtime.rendering.standing import Renderers
+from mlxbuild.runtime.rendering.limits import Limits
+from mlxbuild.runtime.rendering.messages import Failure, Fault, Request
+from mlxbuild.runtime.rendering.standing import Renderers
 
 GENEROUS_SECONDS = 60
 ENDLESS = "{% for a in range(99999) %}{% set x = ('a' * 4000000) | upper %}{% endfor %}"
 PROGRAM = """
 import os, sys
-from runtime.rendering import standing
-from runtime.rendering.limits import Limits
-from runtime.rendering.messages import Request
+from mlxbuild.runtime.rendering import standing
+from mlxbuild.runtime.rendering.limits import Limits
+from mlxbuild.runtime.rendering.messages import Request
 from datetime import datetime
 
 def render(text, seconds=1.0):
@@ -78,7 +78,7 @@ def test_it_is_replaced_after_a_template_that_took_too_long() -> None:
 
 def test_it_imports_neither_mlx_nor_sanic() -> None:
     program = (
-        "import sys; import runtime.rendering.process as _\n"
+        "import sys; import mlxbuild.runtime.rendering.process as _\n"
         "print([name for name in ('mlx', 'mlx_lm', 'sanic', 'asyncio', 'tokenizers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)

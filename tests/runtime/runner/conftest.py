@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact.folder import model_folder
-from registry.reference import Reference
-from registry.store.layout import Store
-from runtime.runner.client import Runner
+from mlxbuild.registry.artifact.folder import model_folder
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.runner.client import Runner
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runtime.protocol.requests import ChatRequest, CompletionRequest
-from runtime.runner.client import Runner
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
+from mlxbuild.runtime.runner.client import Runner
 from tests.processes import children
 from tests.runtime.runner.test_runner import said
 
@@ -38,7 +38,7 @@ def kernels(scratch: Path) -> dict[str, int]:
 
 
 def compilers(process_id: int) -> list[psutil.Process]:
-    return children("runtime.runner.kernels", process_id)
+    return children("mlxbuild.runtime.runner.kernels", process_id)
 
 
 def test_steps_are_compiled_once_and_answer_the_same(

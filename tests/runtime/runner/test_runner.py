@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from registry.errors import MlxbuildError
-from runtime.engine.options import InvalidOption
-from runtime.model.prompt import TemplateTooCostly
-from runtime.protocol.events import Chunk, Event
-from runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
-from runtime.runner.client import Runner
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.engine.options import InvalidOption
+from mlxbuild.runtime.model.prompt import TemplateTooCostly
+from mlxbuild.runtime.protocol.events import Chunk, Event
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
+from mlxbuild.runtime.runner.client import Runner
 from tests.runtime.model.test_architecture import fresh_python
 
 QUESTION = ChatRequest(({"role": "user", "content": "What is mlxbuild?"},), think=False)
@@ -82,7 +82,7 @@ def test_closing_an_answer_ends_the_work(loop: asyncio.Runner, runner: Runner) -
 def test_the_front_loads_nothing_that_computes() -> None:
     script = """
 import sys
-import runtime.runner.client, runtime.scheduler.residency
+import mlxbuild.runtime.runner.client, runtime.scheduler.residency
 print([name for name in ("mlx", "mlx.core", "mlx_lm", "transformers", "tokenizers", "numpy") if name in sys.modules])
 """
     assert fresh_python(script).strip() == "[]"

@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from registry.errors import MlxbuildError
-from runtime.protocol.events import Chunk, Event
-from runtime.protocol.requests import ChatRequest, CompletionRequest
-from runtime.runner import client, frames
-from runtime.runner.client import Patience, Runner
-from runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.protocol.events import Chunk, Event
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
+from mlxbuild.runtime.runner import client, frames
+from mlxbuild.runtime.runner.client import Patience, Runner
+from mlxbuild.runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
 from tests.processes import ends, has_ended
 from tests.runtime.vitals import at_rest
 
@@ -123,15 +123,15 @@ def test_a_loop_without_an_end_is_ended(
     loop: asyncio.Runner, folder: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tick: str
 ) -> None:
     program = tmp_path / "program"
-    # Called as `program -I -m runtime.runner DESCRIPTOR PARENT`.
+    # Called as `program -I -m mlxbuild.runtime.runner DESCRIPTOR PARENT`.
     program.write_text(f"""#!{sys.executable}
 import runpy, sys
-from runtime.engine.schedule import Schedule
+from mlxbuild.runtime.engine.schedule import Schedule
 def tick(self):
     {tick}
 Schedule.tick = tick
 sys.argv[1:] = sys.argv[4:]
-runpy.run_module("runtime.runner", run_name="__main__")
+runpy.run_module("mlxbuild.runtime.runner", run_name="__main__")
 """)
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
@@ -165,7 +165,7 @@ def test_a_folder_that_is_no_model_is_a_clear_error(loop: asyncio.Runner, tmp_pa
 def test_a_process_that_is_told_nonsense_ends(said_at_first: bytes) -> None:
     ours, theirs = socket.socketpair()
     process = subprocess.Popen(
-        [sys.executable, "-I", "-m", "runtime.runner", str(theirs.fileno()), str(os.getpid())],
+        [sys.executable, "-I", "-m", "mlxbuild.runtime.runner", str(theirs.fileno()), str(os.getpid())],
         pass_fds=(theirs.fileno(),),
         stderr=subprocess.DEVNULL,
     )
@@ -183,7 +183,7 @@ def test_a_process_that_says_nonsense_is_ended(
     loop: asyncio.Runner, folder: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nonsense: str
 ) -> None:
     program = tmp_path / "program"
-    # Called as `program -I -m runtime.runner DESCRIPTOR PARENT`.
+    # Called as `program -I -m mlxbuild.runtime.runner DESCRIPTOR PARENT`.
     program.write_text(
         f"#!{sys.executable}\nimport os, sys, time\nos.write(int(sys.argv[4]), b'{nonsense}')\n"
         "os.close(int(sys.argv[4]))\ntime.sleep(100)\n"
@@ -199,7 +199,7 @@ def test_a_process_that_says_nonsense_is_ended(
 def test_no_process_outlives_its_server(folder: Path, scratch: Path, stopped: bool) -> None:
     script = """
 import asyncio, pathlib, sys
-from runtime.runner.client import Runner
+from mlxbuild.runtime.runner.client import Runner
 
 async def main():
     runner = await Runner.start(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))

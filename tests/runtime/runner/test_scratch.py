@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.runner.environment import least_environment
-from runtime.runner.scratch import Scratch
+from mlxbuild.runtime.runner.environment import least_environment
+from mlxbuild.runtime.runner.scratch import Scratch
 
 
 def test_nobody_has_a_folder_that_another_has(tmp_path: Path) -> None:

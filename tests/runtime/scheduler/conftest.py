@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
 
 
 @pytest.fixture

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from registry.digest import Digest
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.store.tags import Descriptor
-from runtime.protocol.events import Chunk
-from runtime.protocol.requests import CompletionRequest
-from runtime.runner.client import Runner
-from runtime.scheduler.lease import Lease
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.residency import Residency
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import Descriptor
+from mlxbuild.runtime.protocol.events import Chunk
+from mlxbuild.runtime.protocol.requests import CompletionRequest
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.scheduler.lease import Lease
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.residency import Residency
 
 INT4, INT8, FULL = "hello:int4@1.0", "hello:int8@1.0", "hello:none@1.0"
 

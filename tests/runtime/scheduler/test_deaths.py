@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Digest
-from registry.reference import Reference
-from registry.store.layout import Store
-from runtime.protocol.requests import CompletionRequest
-from runtime.runner.client import Runner
-from runtime.runner.errors import RunnerDied
-from runtime.scheduler.deaths import MOST, REST_SECONDS, Deaths
-from runtime.scheduler.drafts import Draft
-from runtime.scheduler.errors import ModelKeepsDying
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.loading import Loading
-from runtime.scheduler.residency import Residency
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.protocol.requests import CompletionRequest
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.runner.errors import RunnerDied
+from mlxbuild.runtime.scheduler.deaths import MOST, REST_SECONDS, Deaths
+from mlxbuild.runtime.scheduler.drafts import Draft
+from mlxbuild.runtime.scheduler.errors import ModelKeepsDying
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.loading import Loading
+from mlxbuild.runtime.scheduler.residency import Residency
 from tests.runtime.scheduler.models import INT4, admit, answer, residency
 
 MODEL = Digest.of_bytes(b"a model")
@@ -90,15 +90,15 @@ def test_who_crashes_by_itself_is_tried_twice_for_a_request_and_refused_after_so
 ) -> None:
     loads = tmp_path / "loads"
     program = tmp_path / "program"
-    # Called as `program -I -m runtime.runner DESCRIPTOR PARENT`.
+    # Called as `program -I -m mlxbuild.runtime.runner DESCRIPTOR PARENT`.
     program.write_text(f"""#!{sys.executable}
 import os, runpy, sys
-from runtime.engine.schedule import Schedule
+from mlxbuild.runtime.engine.schedule import Schedule
 with open({str(loads)!r}, "a") as file:
     file.write("1")
 Schedule.tick = lambda self: os.abort()
 sys.argv[1:] = sys.argv[4:]
-runpy.run_module("runtime.runner", run_name="__main__")
+runpy.run_module("mlxbuild.runtime.runner", run_name="__main__")
 """)
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))

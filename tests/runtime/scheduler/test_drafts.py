@@ -6,16 +6,16 @@ import asyncio
 
 import pytest
 
-from registry.digest import Digest
-from registry.errors import TrustError
-from registry.reference import Reference
-from registry.store.layout import Store
-from runtime.runner.client import Runner
-from runtime.scheduler.drafts import Drafts
-from runtime.scheduler.errors import DraftMissing, ModelTooLarge
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.need import PROCESS_BYTES, Need
-from runtime.scheduler.residency import Residency
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.scheduler.drafts import Drafts
+from mlxbuild.runtime.scheduler.errors import DraftMissing, ModelTooLarge
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.need import PROCESS_BYTES, Need
+from mlxbuild.runtime.scheduler.residency import Residency
 from tests.runtime.scheduler.models import FULL, INT4, INT8, admit, answer, digest_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.scheduler.keep_alive import InvalidKeepAlive, KeepAlive
+from mlxbuild.runtime.scheduler.keep_alive import InvalidKeepAlive, KeepAlive
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact.files import FileRole
-from registry.artifact.reader import Artifact
-from registry.digest import Digest
-from registry.reference import Reference
-from registry.store import gc, leases
-from registry.store.errors import BlobCorrupt, BlobMissing
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from runtime.model.memory import OutOfMemory
-from runtime.runner.client import Runner
-from runtime.scheduler.drafts import Draft
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.loading import Loading
-from runtime.scheduler.residency import Residency
+from mlxbuild.registry.artifact.files import FileRole
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store import gc, leases
+from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.model.memory import OutOfMemory
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.scheduler.drafts import Draft
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.loading import Loading
+from mlxbuild.runtime.scheduler.residency import Residency
 from tests.runtime.scheduler.models import INT4, INT8, admit, answer, digest_of, names, residency
 
 

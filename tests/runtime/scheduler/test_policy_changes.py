@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from registry.digest import Digest
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.trust.errors import InvalidPolicy, Untrusted
-from registry.trust.evidence import sign, signature
-from registry.trust.keys import generate, write_pair
-from registry.trust.policy import POLICY_NAME, admit
-from runtime.scheduler.drafts import Drafts
-from runtime.scheduler.keep_alive import FOREVER
-from runtime.scheduler.residency import Residency
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.trust.errors import InvalidPolicy, Untrusted
+from mlxbuild.registry.trust.evidence import sign, signature
+from mlxbuild.registry.trust.keys import generate, write_pair
+from mlxbuild.registry.trust.policy import POLICY_NAME, admit
+from mlxbuild.runtime.scheduler.drafts import Drafts
+from mlxbuild.runtime.scheduler.keep_alive import FOREVER
+from mlxbuild.runtime.scheduler.residency import Residency
 from tests.runtime.scheduler.models import FULL, INT4, answer, digest_of, names, tag
 
 Rules = Callable[[str], None]

@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from registry.digest import Digest
-from registry.errors import UserError
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from runtime.runner.errors import RunnerDied
-from runtime.scheduler.errors import ModelTooLarge, NoRoom, ServerBusy
-from runtime.scheduler.keep_alive import FOREVER, KeepAlive
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.residency import Residency
-from runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.runner.errors import RunnerDied
+from mlxbuild.runtime.scheduler.errors import ModelTooLarge, NoRoom, ServerBusy
+from mlxbuild.runtime.scheduler.keep_alive import FOREVER, KeepAlive
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
 from tests.runtime.scheduler.models import FULL, INT4, INT8, answer, digest_of, names, residency, tag
 
 

@@ -19,21 +19,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from registry.digest import Digest
-from registry.errors import StepError
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.layout import Store
-from runtime.protocol.loaded import Holding, Loaded
-from runtime.runner.client import Runner
-from runtime.runner.errors import RunnerDied
-from runtime.scheduler.drafts import Draft
-from runtime.scheduler.errors import ServerBusy
-from runtime.scheduler.keep_alive import FOREVER, KeepAlive
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.loading import Loading
-from runtime.scheduler.need import PROCESS_BYTES, Need
-from runtime.scheduler.residency import Residency
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.protocol.loaded import Holding, Loaded
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.runner.errors import RunnerDied
+from mlxbuild.runtime.scheduler.drafts import Draft
+from mlxbuild.runtime.scheduler.errors import ServerBusy
+from mlxbuild.runtime.scheduler.keep_alive import FOREVER, KeepAlive
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.loading import Loading
+from mlxbuild.runtime.scheduler.need import PROCESS_BYTES, Need
+from mlxbuild.runtime.scheduler.residency import Residency
 from tests.runtime.scheduler.models import admit, tag
 
 NAMES = ("a:latest", "b:latest", "c:latest", "d:latest")

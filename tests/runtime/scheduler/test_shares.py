@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from registry.store.layout import Store
-from runtime.protocol.requests import CompletionRequest
-from runtime.runner.client import Runner
-from runtime.scheduler.keep_alive import FOREVER
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.need import Need
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.protocol.requests import CompletionRequest
+from mlxbuild.runtime.runner.client import Runner
+from mlxbuild.runtime.scheduler.keep_alive import FOREVER
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.need import Need
 from tests.runtime.scheduler.models import INT4, INT8, digest_of, residency
 from tests.runtime.vitals import told_anew
 

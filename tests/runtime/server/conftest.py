@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from registry.digest import Digest
-from registry.home import Home
-from registry.reference import Reference
-from registry.store.layout import Store
-from runtime.scheduler.residency import Residency
-from runtime.server.app import create_app
-from runtime.server.application import Application
-from runtime.server.settings import ServerSettings
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.server.app import create_app
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.settings import ServerSettings
 from tests.runtime.server.running import RunningServer, running
 
 

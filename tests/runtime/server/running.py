@@ -12,9 +12,9 @@ from typing import Any
 
 from sanic import Sanic
 
-from runtime.server.listening import listen
-from runtime.server.operations.observation import Observed
-from runtime.server.serving import serve
+from mlxbuild.runtime.server.listening import listen
+from mlxbuild.runtime.server.operations.observation import Observed
+from mlxbuild.runtime.server.serving import serve
 
 
 @dataclass

@@ -16,17 +16,17 @@ from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
-from registry.home import Home
-from registry.store.layout import Store
-from registry.store.tags import UnknownReference
-from runtime.scheduler.setting_places import SettingPlaces
-from runtime.server.api import Api, declare, json_line
-from runtime.server.app import create_app
-from runtime.server.application import Application
-from runtime.server.bodies import read_json
-from runtime.server.native.manners import MANNERS
-from runtime.server.settings import ServerSettings
-from runtime.server.streams import AnswerStream
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.server.api import Api, declare, json_line
+from mlxbuild.runtime.server.app import create_app
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.bodies import read_json
+from mlxbuild.runtime.server.native.manners import MANNERS
+from mlxbuild.runtime.server.settings import ServerSettings
+from mlxbuild.runtime.server.streams import AnswerStream
 from tests.runtime.server.connections.wire import until_closed
 from tests.runtime.server.running import RunningServer, running, soon
 

@@ -14,8 +14,8 @@ import httpx
 import openai
 import pytest
 
-from runtime.protocol.loaded import Vitals
-from runtime.server.application import Application
+from mlxbuild.runtime.protocol.loaded import Vitals
+from mlxbuild.runtime.server.application import Application
 from tests.runtime.server.running import RunningServer
 from tests.runtime.vitals import at_rest
 

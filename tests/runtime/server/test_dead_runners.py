@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
-from runtime.runner.errors import RunnerDied
-from runtime.scheduler.deaths import MOST, REST_SECONDS
-from runtime.server.application import Application
+from mlxbuild.runtime.runner.errors import RunnerDied
+from mlxbuild.runtime.scheduler.deaths import MOST, REST_SECONDS
+from mlxbuild.runtime.server.application import Application
 from tests.runtime.server.running import RunningServer, soon
 
 MODEL = "hello:none-1.0"

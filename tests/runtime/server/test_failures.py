@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from registry.errors import MlxbuildError
-from registry.remote.errors import ManifestUnknown, RegistryFailure, RepositoryUnknown
-from registry.store.errors import DiskFull
-from registry.store.tags import UnknownReference
-from registry.trust.errors import Untrusted
-from runtime.model.memory import OutOfMemory
-from runtime.runner.errors import RunnerDied
-from runtime.scheduler.errors import ModelKeepsDying, ModelTooLarge, NoRoom, ServerBusy, ServerStopping
-from runtime.server.failures import InvalidRequest, NotSupported, RequestTooLarge, RequestTooSlow, failure_of
-from runtime.server.native.failures import FormatOfWrongKind, OptionOfWrongType
-from runtime.server.security.failures import Forbidden, NoApiKey, RateLimited
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.remote.errors import ManifestUnknown, RegistryFailure, RepositoryUnknown
+from mlxbuild.registry.store.errors import DiskFull
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.registry.trust.errors import Untrusted
+from mlxbuild.runtime.model.memory import OutOfMemory
+from mlxbuild.runtime.runner.errors import RunnerDied
+from mlxbuild.runtime.scheduler.errors import ModelKeepsDying, ModelTooLarge, NoRoom, ServerBusy, ServerStopping
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported, RequestTooLarge, RequestTooSlow, failure_of
+from mlxbuild.runtime.server.native.failures import FormatOfWrongKind, OptionOfWrongType
+from mlxbuild.runtime.server.security.failures import Forbidden, NoApiKey, RateLimited
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.reference import InvalidReference
-from registry.store.layout import Store
-from registry.store.tags import Descriptor, UnknownReference
-from runtime.server.names import display_name, find_model
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.reference import InvalidReference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import Descriptor, UnknownReference
+from mlxbuild.runtime.server.names import display_name, find_model
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.protocol.events import Chunk, Ending, ToolCall
-from runtime.server.opening_space import OpeningSpace
+from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+from mlxbuild.runtime.server.opening_space import OpeningSpace
 
 CALL = Chunk(tool_call=ToolCall("f", {}), token=9)
 END = Chunk(ending=Ending("stop", 1, 0, 3, 0.1, 0.1))

@@ -9,18 +9,18 @@ from typing import Any
 import httpx
 import pytest
 
-from registry.home import Home
-from registry.store.layout import Store
-from runtime.scheduler.errors import ServerBusy
-from runtime.scheduler.limits import Limits
-from runtime.scheduler.residency import Residency
-from runtime.scheduler.setting_places import SettingPlaces
-from runtime.server.app import create_app
-from runtime.server.application import Application
-from runtime.server.connections.limit import ConnectionLimit
-from runtime.server.failures import TooManyConnections
-from runtime.server.settings import ServerSettings
-from runtime.server.work import Lanes
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.scheduler.errors import ServerBusy
+from mlxbuild.runtime.scheduler.limits import Limits
+from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.server.app import create_app
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.connections.limit import ConnectionLimit
+from mlxbuild.runtime.server.failures import TooManyConnections
+from mlxbuild.runtime.server.settings import ServerSettings
+from mlxbuild.runtime.server.work import Lanes
 from tests.runtime.server.running import running
 
 BOUNDS = """body_limit blob_limit hosts origins requests_per_minute max_connections

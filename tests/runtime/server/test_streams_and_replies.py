@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
-from runtime.protocol.answers import Answer
-from runtime.protocol.events import Chunk, Ending, ToolCall
-from runtime.server.anthropic.body import MessagesBody
-from runtime.server.anthropic.reply import MessageEvents
-from runtime.server.bodies import checked
-from runtime.server.openai.chat.reply import chat_reply
-from runtime.server.openai.chat.stream import ChatStream
-from runtime.server.openai.responses.body import ResponseBody
-from runtime.server.openai.responses.reply import ResponseEvents
+from mlxbuild.runtime.protocol.answers import Answer
+from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+from mlxbuild.runtime.server.anthropic.body import MessagesBody
+from mlxbuild.runtime.server.anthropic.reply import MessageEvents
+from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.openai.chat.reply import chat_reply
+from mlxbuild.runtime.server.openai.chat.stream import ChatStream
+from mlxbuild.runtime.server.openai.responses.body import ResponseBody
+from mlxbuild.runtime.server.openai.responses.reply import ResponseEvents
 
 HEAD = {"id": "chatcmpl-1", "created": 1, "model": "hello"}
 texts = st.text(min_size=1, max_size=5)

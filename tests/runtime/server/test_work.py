@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from registry import cancellation
-from runtime.scheduler.errors import ServerBusy
-from runtime.server.work import Abandoned, Lanes, Work, in_thread
+from mlxbuild.registry import cancellation
+from mlxbuild.runtime.scheduler.errors import ServerBusy
+from mlxbuild.runtime.server.work import Abandoned, Lanes, Work, in_thread
 
 
 def test_progress_then_the_result() -> None:

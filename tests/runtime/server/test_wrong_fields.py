@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from runtime.server.anthropic.body import MessagesBody
-from runtime.server.bodies import checked
-from runtime.server.failures import InvalidRequest
-from runtime.server.native.chat import ChatBody as NativeChatBody
-from runtime.server.openai.chat.body import ChatBody
-from runtime.server.openai.completions.body import CompletionBody
-from runtime.server.openai.embeddings.body import EmbeddingBody
-from runtime.server.openai.responses.body import ResponseBody
+from mlxbuild.runtime.server.anthropic.body import MessagesBody
+from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.native.chat import ChatBody as NativeChatBody
+from mlxbuild.runtime.server.openai.chat.body import ChatBody
+from mlxbuild.runtime.server.openai.completions.body import CompletionBody
+from mlxbuild.runtime.server.openai.embeddings.body import EmbeddingBody
+from mlxbuild.runtime.server.openai.responses.body import ResponseBody
 
 USER = {"role": "user", "content": "Hi"}
 GOOD: dict[Any, dict[str, Any]] = {

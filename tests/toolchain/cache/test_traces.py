@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.digest import Blob, Digest
-from registry.home import Home
-from toolchain.cache.history import History
-from toolchain.cache.traces import Trace, TraceStore
-from toolchain.graph.action import ActionRecord
-from toolchain.graph.key import key_of
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.cache.traces import Trace, TraceStore
+from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.graph.key import key_of
 
 
 def trace(text: str = "a", *, output: str = "1", seconds: float = 0.5) -> Trace:

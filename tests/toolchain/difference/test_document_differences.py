@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.difference import tokenizers
-from toolchain.difference.documents import changes, unified
+from mlxbuild.toolchain.difference import tokenizers
+from mlxbuild.toolchain.difference.documents import changes, unified
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.model.threads import leave_streams_in_order
-from toolchain.difference import tensors
-from toolchain.difference.tensors import TensorDifference, compare, tensors_of
-from toolchain.weights.safetensors import UnsafeWeights
+from mlxbuild.runtime.model.threads import leave_streams_in_order
+from mlxbuild.toolchain.difference import tensors
+from mlxbuild.toolchain.difference.tensors import TensorDifference, compare, tensors_of
+from mlxbuild.toolchain.weights.safetensors import UnsafeWeights
 
 SCHEMES = [
     ("affine", 3, 64),

@@ -8,10 +8,10 @@ from typing import TextIO
 
 import pytest
 
-from registry.home import Home
-from toolchain.events.github import GithubAnnotations
-from toolchain.events.journal import Journal, new_run_name, read_events, read_report, runs
-from toolchain.events.model import (
+from mlxbuild.registry.home import Home
+from mlxbuild.toolchain.events.github import GithubAnnotations
+from mlxbuild.toolchain.events.journal import Journal, new_run_name, read_events, read_report, runs
+from mlxbuild.toolchain.events.model import (
     ActionFinished,
     ActionProgress,
     ActionStarted,
@@ -24,9 +24,9 @@ from toolchain.events.model import (
     Sink,
     Warned,
 )
-from toolchain.events.plain import PlainLines
-from toolchain.events.stream import EventStream
-from toolchain.events.terminal import LiveDisplay
+from mlxbuild.toolchain.events.plain import PlainLines
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.events.terminal import LiveDisplay
 
 DIGEST = "sha256:" + "ab" * 32
 BUILD: list[Event] = [

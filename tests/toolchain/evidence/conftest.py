@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from registry import canonical_json
-from registry.artifact.files import ArtifactFile, FileRole
-from registry.artifact.modelpack import ArtifactDescription, build
-from registry.artifact.reader import Artifact
-from registry.digest import Blob, Digest
-from registry.store.layout import Store
-from registry.trust.keys import PrivateKey, generate
-from toolchain.lock.file import encode
-from toolchain.lock.model import Lock, LockedFile, LockedSource
-from toolchain.rebuild import LOCK_FILE, RECIPE_FILE
-from toolchain.spec.canonical import canonical
-from toolchain.spec.load import load
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
+from mlxbuild.registry.artifact.modelpack import ArtifactDescription, build
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.trust.keys import PrivateKey, generate
+from mlxbuild.toolchain.lock.file import encode
+from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource
+from mlxbuild.toolchain.rebuild import LOCK_FILE, RECIPE_FILE
+from mlxbuild.toolchain.spec.canonical import canonical
+from mlxbuild.toolchain.spec.load import load
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RECIPE = """\

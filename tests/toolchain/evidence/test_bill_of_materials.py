@@ -11,9 +11,9 @@ import pytest
 from jsonschema import Draft7Validator
 from referencing import Registry, Resource
 
-from registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.toolchain.evidence.bill_of_materials import bill_of_materials
 from tests.toolchain.evidence.conftest import COMMIT
-from toolchain.evidence.bill_of_materials import bill_of_materials
 
 
 @pytest.fixture(scope="module")

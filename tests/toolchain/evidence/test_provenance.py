@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from registry.artifact.reader import Artifact
-from registry.digest import Blob, Digest
-from registry.errors import TrustError
-from registry.trust.errors import Untrusted
-from registry.trust.evidence import sign, signature
-from registry.trust.keys import PrivateKey
-from registry.trust.statement import PROVENANCE, SIGNATURE, TEST_RESULT, Statement
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.trust.errors import Untrusted
+from mlxbuild.registry.trust.evidence import sign, signature
+from mlxbuild.registry.trust.keys import PrivateKey
+from mlxbuild.registry.trust.statement import PROVENANCE, SIGNATURE, TEST_RESULT, Statement
+from mlxbuild.toolchain.cache.traces import Trace
+from mlxbuild.toolchain.evidence.bill_of_materials import bill_of_materials
+from mlxbuild.toolchain.evidence.known_run import KnownRun
+from mlxbuild.toolchain.evidence.provenance import BUILD_TYPE, contradictions, provenance
+from mlxbuild.toolchain.evidence.signing import EvidenceContradicts, check_evidence, sign_artifact
+from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.graph.key import key_of
 from tests.toolchain.evidence.conftest import COMMIT
-from toolchain.cache.traces import Trace
-from toolchain.evidence.bill_of_materials import bill_of_materials
-from toolchain.evidence.known_run import KnownRun
-from toolchain.evidence.provenance import BUILD_TYPE, contradictions, provenance
-from toolchain.evidence.signing import EvidenceContradicts, check_evidence, sign_artifact
-from toolchain.graph.action import ActionRecord
-from toolchain.graph.key import key_of
 
 BUILT_BY = {"mlxbuild": "0.1.0", "python": "3.11.7", "system": "Linux", "machine": "x86_64"}
 

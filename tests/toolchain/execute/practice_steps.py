@@ -8,11 +8,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from registry.digest import Blob, Digest
-from registry.errors import StepError
-from toolchain.graph.action import ActionRecord
-from toolchain.steps.port import StepContext
-from toolchain.steps.table import StepKind
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import StepError
+from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.steps.table import StepKind
 
 
 class JoinStep:

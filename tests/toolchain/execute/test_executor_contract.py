@@ -11,13 +11,11 @@ from typing import Any
 
 import pytest
 
-from registry.store.layout import Store
-from tests.processes import children, has_ended
-from tests.toolchain.execute import practice_steps
-from toolchain.cache.traces import TraceStore
-from toolchain.execute.inline import InlineExecutor
-from toolchain.execute.perform import UnexpectedFailure, Workplace
-from toolchain.execute.port import (
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.execute.inline import InlineExecutor
+from mlxbuild.toolchain.execute.perform import UnexpectedFailure, Workplace
+from mlxbuild.toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
     Begun,
@@ -27,9 +25,11 @@ from toolchain.execute.port import (
     Progressed,
     WorkerLost,
 )
-from toolchain.execute.process import ProcessExecutor
-from toolchain.graph.action import ActionRecord
-from toolchain.graph.key import key_of
+from mlxbuild.toolchain.execute.process import ProcessExecutor
+from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.graph.key import key_of
+from tests.processes import children, has_ended
+from tests.toolchain.execute import practice_steps
 
 STEPS = practice_steps.STEPS
 
@@ -135,7 +135,7 @@ def test_cancelling_stops_what_runs_and_leaves_no_child(executor: Executor, tmp_
     pid = int(pid_file.read_text())
     if executor.name == "process":
         assert has_ended(pid)
-    assert children("toolchain.execute.worker") == []
+    assert children("mlxbuild.toolchain.execute.worker") == []
 
 
 def test_a_killed_worker_is_reported_and_others_go_on(store: Store) -> None:

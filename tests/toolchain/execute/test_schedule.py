@@ -13,21 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.digest import Digest
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.events.model import Event, Warned
+from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.execute.inline import InlineExecutor
+from mlxbuild.toolchain.execute.perform import Workplace
+from mlxbuild.toolchain.execute.schedule import RunResult, Scheduler
+from mlxbuild.toolchain.graph.action import Node, OutputsOf
+from mlxbuild.toolchain.graph.graph import BrokenGraph, assemble
+from mlxbuild.toolchain.graph.lookup import Lookup
+from mlxbuild.toolchain.graph.plan import Plan, Status, make_plan
 from tests.toolchain.execute.practice_steps import STEPS
-from toolchain.cache.history import History
-from toolchain.cache.traces import TraceStore
-from toolchain.events.model import Event, Warned
-from toolchain.events.stream import EventStream
-from toolchain.execute.inline import InlineExecutor
-from toolchain.execute.perform import Workplace
-from toolchain.execute.schedule import RunResult, Scheduler
-from toolchain.graph.action import Node, OutputsOf
-from toolchain.graph.graph import BrokenGraph, assemble
-from toolchain.graph.lookup import Lookup
-from toolchain.graph.plan import Plan, Status, make_plan
 
 
 class Events:

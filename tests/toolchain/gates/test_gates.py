@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import tokenizers
 
-from registry import canonical_json
-from registry.artifact.reader import Artifact
-from registry.store.layout import Store
-from runtime.engine.prepared import PromptUnusable
-from runtime.session import LoadedModel
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.engine.prepared import PromptUnusable
+from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.gates.perplexity import BaseNotMeasured, measure_perplexity
+from mlxbuild.toolchain.gates.result import GateFailed, GateResult
+from mlxbuild.toolchain.gates.run import run_gate
+from mlxbuild.toolchain.spec.resolved import Gate
 from tests.runtime.asking import put_artifact
 from tests.runtime.tiny_folders import write_model
-from toolchain.gates.perplexity import BaseNotMeasured, measure_perplexity
-from toolchain.gates.result import GateFailed, GateResult
-from toolchain.gates.run import run_gate
-from toolchain.spec.resolved import Gate
 
 Judge = Callable[..., GateResult]
 TEXT = "hello world, how are you? hello world."
@@ -125,7 +125,7 @@ def test_complete(judge: Judge, folder: Path) -> None:
 
 
 def test_complete_against_a_schema() -> None:
-    from toolchain.gates.complete import _complaint
+    from mlxbuild.toolchain.gates.complete import _complaint
 
     schema = {"type": "object", "properties": {"name": {"const": "get_weather"}}, "required": ["name"]}
     assert _complaint('{"name": "get_weather"}', {"json_schema": schema}) is None

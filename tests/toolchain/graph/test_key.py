@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.digest import Blob, Digest
-from toolchain.graph.action import ActionRecord, Node, OutputsOf
-from toolchain.graph.key import key_of, record_from_json, record_to_json, resolve
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.toolchain.graph.action import ActionRecord, Node, OutputsOf
+from mlxbuild.toolchain.graph.key import key_of, record_from_json, record_to_json, resolve
 
 GOLDEN = ActionRecord(
     step="quantize",

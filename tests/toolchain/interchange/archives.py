@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from registry import canonical_json
-from registry.artifact import modelpack
-from registry.artifact.files import ArtifactFile, FileRole
-from registry.digest import Blob, Digest
-from registry.errors import MlxbuildError
-from registry.store.layout import Store
-from registry.store.tags import Descriptor
-from toolchain.interchange.archive import pack
-from toolchain.interchange.arrive import Imported, import_archive
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact import modelpack
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import Descriptor
+from mlxbuild.toolchain.interchange.archive import pack
+from mlxbuild.toolchain.interchange.arrive import Imported, import_archive
 
 NAME = "hello:int4-1.0"
 KIND = "application/vnd.dev.sigstore.bundle.v0.3+json"

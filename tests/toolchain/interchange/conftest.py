@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact import modelpack
-from registry.digest import Blob
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.artifact import modelpack
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
 from tests.toolchain.interchange.archives import NAME, build
 
 

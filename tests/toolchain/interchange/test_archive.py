@@ -8,16 +8,18 @@ import tarfile
 
 import pytest
 
-from registry.artifact.reader import Artifact
-from registry.artifact.verification import verify
-from registry.digest import Blob, Digest
-from registry.reference import Reference
-from registry.store.errors import BlobCorrupt, BlobMissing
-from registry.store.layout import Store
-from registry.trust.errors import Untrusted
-from registry.trust.evidence import Evidence, sign, signature
-from registry.trust.keys import generate, write_pair
-from registry.trust.statement import SIGNATURE
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.verification import verify
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.trust.errors import Untrusted
+from mlxbuild.registry.trust.evidence import Evidence, sign, signature
+from mlxbuild.registry.trust.keys import generate, write_pair
+from mlxbuild.registry.trust.statement import SIGNATURE
+from mlxbuild.toolchain.interchange.arrive import import_archive
+from mlxbuild.toolchain.interchange.closure import referrers_of
 from tests.toolchain.interchange.archives import (
     NAME,
     Entry,
@@ -29,8 +31,6 @@ from tests.toolchain.interchange.archives import (
     take,
     tar_of,
 )
-from toolchain.interchange.arrive import import_archive
-from toolchain.interchange.closure import referrers_of
 
 
 def test_the_same_artifact_gives_the_same_bytes(store: Store, manifest: Blob, other: Store) -> None:

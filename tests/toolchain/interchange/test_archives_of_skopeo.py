@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact.verification import verify
-from registry.digest import Blob
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.artifact.verification import verify
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.interchange.arrive import import_archive, import_layout
 from tests.toolchain.interchange.archives import NAME, never, packed, refer
-from toolchain.interchange.arrive import import_archive, import_layout
 
 
 @pytest.fixture

@@ -9,18 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
 
-from registry import canonical_json
-from registry.artifact.files import UnsafePath
-from registry.artifact.manifest import InvalidManifest
-from registry.artifact.reader import Artifact
-from registry.artifact.verification import verify
-from registry.digest import Blob
-from registry.errors import MlxbuildError
-from registry.store.errors import BlobCorrupt
-from registry.store.layout import Store
+from mlxbuild.registry import canonical_json
+from mlxbuild.registry.artifact.files import UnsafePath
+from mlxbuild.registry.artifact.manifest import InvalidManifest
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.verification import verify
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.store.errors import BlobCorrupt
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.interchange.arrive import import_layout
+from mlxbuild.toolchain.interchange.errors import BrokenArchive, NotImportable
 from tests.toolchain.interchange.archives import Entry, assert_refused, changed, contents, never, packed, take, tar_of
-from toolchain.interchange.arrive import import_layout
-from toolchain.interchange.errors import BrokenArchive, NotImportable
 
 
 def test_every_truncation_is_refused(store: Store, manifest: Blob, other: Store) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.interchange.errors import BadKitfile, NotImportable
-from toolchain.interchange.from_kitfile import recipe_from_kitfile
-from toolchain.interchange.recognition import Form, recognise
-from toolchain.spec.load import lint, load
+from mlxbuild.toolchain.interchange.errors import BadKitfile, NotImportable
+from mlxbuild.toolchain.interchange.from_kitfile import recipe_from_kitfile
+from mlxbuild.toolchain.interchange.recognition import Form, recognise
+from mlxbuild.toolchain.spec.load import lint, load
 
 KITFILE = """\
 manifestVersion: 1.0.0

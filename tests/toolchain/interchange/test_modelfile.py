@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlxbuild.toolchain.interchange import modelfile
+from mlxbuild.toolchain.interchange.errors import BadModelfile
+from mlxbuild.toolchain.interchange.from_modelfile import recipe_from_modelfile
+from mlxbuild.toolchain.interchange.go_template import recognise
+from mlxbuild.toolchain.interchange.recognition import Form
+from mlxbuild.toolchain.interchange.recognition import recognise as recognised
+from mlxbuild.toolchain.sources.gguf.choice import SeveralFiles
+from mlxbuild.toolchain.spec.load import lint, load
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.resolved import FolderSource
 from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
-from toolchain.interchange import modelfile
-from toolchain.interchange.errors import BadModelfile
-from toolchain.interchange.from_modelfile import recipe_from_modelfile
-from toolchain.interchange.go_template import recognise
-from toolchain.interchange.recognition import Form
-from toolchain.interchange.recognition import recognise as recognised
-from toolchain.sources.gguf.choice import SeveralFiles
-from toolchain.spec.load import lint, load
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import FolderSource
 
 CHATML = """\
 {{- if .System }}<|im_start|>system

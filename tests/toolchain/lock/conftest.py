@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mlxbuild.toolchain.spec.load import load
+from mlxbuild.toolchain.spec.recipe import Recipe
 from tests.toolchain.lock.tiny_sources import WriteRecipe, tiny_weights
-from toolchain.spec.load import load
-from toolchain.spec.recipe import Recipe
 
 
 @pytest.fixture

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.lock.carried import carried
+from mlxbuild.toolchain.lock.file import decode, encode
+from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource
+from mlxbuild.toolchain.prepare import pin
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.spec.canonical import canonical, from_canonical
+from mlxbuild.toolchain.spec.recipe_folder import leads_out
+from mlxbuild.toolchain.spec.resolved import ContentSource, FolderSource, ResolvedSpec
 from tests.toolchain.lock.tiny_sources import WriteRecipe
-from toolchain.lock.carried import carried
-from toolchain.lock.file import decode, encode
-from toolchain.lock.model import Lock, LockedFile, LockedSource
-from toolchain.prepare import pin
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.spec.canonical import canonical, from_canonical
-from toolchain.spec.recipe_folder import leads_out
-from toolchain.spec.resolved import ContentSource, FolderSource, ResolvedSpec
 
 
 def locked(role: str, folder: str, **files: str) -> LockedSource:

@@ -11,11 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.artifact.files import collisions, unsafe
-from registry.digest import Blob, Digest
-from toolchain.lock import file as lock_file
-from toolchain.lock.errors import DamagedLock, LockMissing
-from toolchain.lock.model import Lock, LockedFile, LockedSource, LockedTensor
+from mlxbuild.registry.artifact.files import collisions, unsafe
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.toolchain.lock import file as lock_file
+from mlxbuild.toolchain.lock.errors import DamagedLock, LockMissing
+from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource, LockedTensor
 
 _digests = st.binary(min_size=1, max_size=4).map(Digest.of_bytes)
 _texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="﻿\x85  "), max_size=20)

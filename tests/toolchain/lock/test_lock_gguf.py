@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.lock.errors import StaleLock
+from mlxbuild.toolchain.lock.file import decode, encode
+from mlxbuild.toolchain.lock.judge import staleness
+from mlxbuild.toolchain.lock.make import make_lock
+from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource
+from mlxbuild.toolchain.prepare import pin
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.sources.errors import SourceCorrupt, SourceIncomplete, SourceMissing
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.sources.gguf.header import UnsupportedGguf
+from mlxbuild.toolchain.spec.resolved import HubSource
 from tests.hub_server import LocalHub
 from tests.toolchain.lock.tiny_sources import WriteRecipe
 from tests.toolchain.sources.gguf.tiny_gguf import TEMPLATE, split_gguf, tiny_gguf
-from toolchain.lock.errors import StaleLock
-from toolchain.lock.file import decode, encode
-from toolchain.lock.judge import staleness
-from toolchain.lock.make import make_lock
-from toolchain.lock.model import Lock, LockedFile, LockedSource
-from toolchain.prepare import pin
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.sources.errors import SourceCorrupt, SourceIncomplete, SourceMissing
-from toolchain.sources.file_index import FileIndex
-from toolchain.sources.gguf.header import UnsupportedGguf
-from toolchain.spec.resolved import HubSource
 
 DERIVED = ["chat_template.jinja", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
 

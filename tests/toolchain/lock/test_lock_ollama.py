@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.remote.errors import ManifestUnknown, RegistryFailure, RegistryUnreachable, TransferCorrupt
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.remote.errors import ManifestUnknown, RegistryFailure, RegistryUnreachable, TransferCorrupt
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.lock.file import decode, encode
+from mlxbuild.toolchain.lock.judge import staleness
+from mlxbuild.toolchain.lock.make import changes, make_lock
+from mlxbuild.toolchain.lock.model import LockedSource
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.sources.ollama.manifest import BrokenOllamaManifest, UnsupportedOllamaModel
 from tests.ollama_registry import Fault, Layer, LocalOllamaRegistry, digest_of, layer, write_local_models
 from tests.toolchain.lock.tiny_sources import WriteRecipe
 from tests.toolchain.sources.gguf.tiny_gguf import TEMPLATE, tiny_gguf
 from tests.toolchain.sources.ollama.tiny_ollama import gguf_layers
-from toolchain.lock.file import decode, encode
-from toolchain.lock.judge import staleness
-from toolchain.lock.make import changes, make_lock
-from toolchain.lock.model import LockedSource
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.sources.file_index import FileIndex
-from toolchain.sources.ollama.manifest import BrokenOllamaManifest, UnsupportedOllamaModel
 
 DERIVED = [
     "chat_template.jinja",

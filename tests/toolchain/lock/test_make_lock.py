@@ -7,19 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact.files import ArtifactFile, FileRole, UnsafePath
-from registry.artifact.modelpack import ArtifactDescription, build
-from registry.digest import Digest
-from registry.reference import Reference
-from registry.store.layout import Store
-from registry.store.tags import Descriptor, UnknownReference
-from tests.hub_server import Fault, LocalHub
-from tests.toolchain.lock.tiny_sources import WriteRecipe, tiny_weights
-from toolchain.lock.file import encode
-from toolchain.lock.make import changes, make_lock
-from toolchain.lock.model import Lock
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.sources.errors import (
+from mlxbuild.registry.artifact.files import ArtifactFile, FileRole, UnsafePath
+from mlxbuild.registry.artifact.modelpack import ArtifactDescription, build
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import Descriptor, UnknownReference
+from mlxbuild.toolchain.lock.file import encode
+from mlxbuild.toolchain.lock.make import changes, make_lock
+from mlxbuild.toolchain.lock.model import Lock
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.sources.errors import (
     CustomCode,
     DuplicateTensor,
     PickledWeights,
@@ -28,7 +26,9 @@ from toolchain.sources.errors import (
     SourceIncomplete,
     SourceMissing,
 )
-from toolchain.weights.safetensors import UnsafeWeights
+from mlxbuild.toolchain.weights.safetensors import UnsafeWeights
+from tests.hub_server import Fault, LocalHub
+from tests.toolchain.lock.tiny_sources import WriteRecipe, tiny_weights
 
 _TAKEN = [
     "config.json",

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.digest import Digest
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.lock.make import make_lock
+from mlxbuild.toolchain.lock.model import LockedSource
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.sources.errors import SourceCorrupt
+from mlxbuild.toolchain.sources.headers import has_header
 from tests.hub_server import LFS_BYTES, Fault, LocalHub
 from tests.ollama_registry import Fault as OllamaFault
 from tests.ollama_registry import Layer, LocalOllamaRegistry, digest_of, layer
@@ -19,11 +24,6 @@ from tests.toolchain.sources.gguf.written_models import llama3_factors
 from tests.toolchain.sources.ollama.tiny_ollama import gguf_layers, tensor_layers
 from tests.toolchain.weights.formats.gguf_blocks_of_chance import write
 from tests.toolchain.weights.tiny_models import write_model
-from toolchain.lock.make import make_lock
-from toolchain.lock.model import LockedSource
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.sources.errors import SourceCorrupt
-from toolchain.sources.headers import has_header
 
 MODEL = "model.safetensors"
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Digest
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.lock.errors import StaleLock
+from mlxbuild.toolchain.lock.file import lock_path, readable, write
+from mlxbuild.toolchain.lock.judge import require_current, staleness
+from mlxbuild.toolchain.lock.make import make_lock
+from mlxbuild.toolchain.lock.model import Lock
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.spec.recipe import Recipe
 from tests.hub_server import LocalHub
 from tests.toolchain.lock.tiny_sources import WriteRecipe
-from toolchain.lock.errors import StaleLock
-from toolchain.lock.file import lock_path, readable, write
-from toolchain.lock.judge import require_current, staleness
-from toolchain.lock.make import make_lock
-from toolchain.lock.model import Lock
-from toolchain.sources.file_index import FileIndex
-from toolchain.spec.recipe import Recipe
 
 _FOLDER = "base: {path: ./model}"
 

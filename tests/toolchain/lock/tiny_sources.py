@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy
 from safetensors.numpy import save
 
-from toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.recipe import Recipe
 
 WriteRecipe = Callable[[str], Recipe]
 """From the lines that name a recipe's sources to the recipe."""

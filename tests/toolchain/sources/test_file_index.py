@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.home import Home
-from toolchain.sources.errors import FileIndexFailure, SourceChanging, SourceMissing
-from toolchain.sources.file_index import FileIndex
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.toolchain.sources.errors import FileIndexFailure, SourceChanging, SourceMissing
+from mlxbuild.toolchain.sources.file_index import FileIndex
 
 
 def _file(path: Path, data: bytes, *, age_seconds: float = 60) -> Path:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.artifact.files import UnsafePath
-from toolchain.sources.errors import SourceMissing
-from toolchain.sources.folder import folder_files
+from mlxbuild.registry.artifact.files import UnsafePath
+from mlxbuild.toolchain.sources.errors import SourceMissing
+from mlxbuild.toolchain.sources.folder import folder_files
 
 
 @pytest.fixture

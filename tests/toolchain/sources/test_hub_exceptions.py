@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 from huggingface_hub import errors
 
-from registry.errors import EnvironmentFailure, InfrastructureError, MlxbuildError, UserError
-from registry.store.errors import DiskFull
-from toolchain.sources.errors import HubUnreachable, Offline, RepositoryMissing
-from toolchain.sources.hub_errors import client_errors, http_library, translate
+from mlxbuild.registry.errors import EnvironmentFailure, InfrastructureError, MlxbuildError, UserError
+from mlxbuild.registry.store.errors import DiskFull
+from mlxbuild.toolchain.sources.errors import HubUnreachable, Offline, RepositoryMissing
+from mlxbuild.toolchain.sources.hub_errors import client_errors, http_library, translate
 
 _TOKEN = "hf_plantedCanary0123456789"
 _http = http_library()

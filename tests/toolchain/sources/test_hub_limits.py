@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.remote.watch import Limits
+from mlxbuild.registry.remote.watch import Limits
+from mlxbuild.toolchain.sources.errors import HubTooSlow
+from mlxbuild.toolchain.sources.hub import Hub
 from tests.cancelling import ends_when_cancelled
 from tests.hub_server import Fault, LocalHub
 from tests.loopback_server import full_peer, silent_peer
-from toolchain.sources.errors import HubTooSlow
-from toolchain.sources.hub import Hub
 
 _WEIGHTS = bytes(range(256)) * 1000
 _QUICK = Limits(connect_seconds=0.3, read_seconds=0.3, least_bytes_per_second=65536 / 0.4)

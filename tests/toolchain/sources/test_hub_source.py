@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Digest
-from registry.errors import MlxbuildError
-from tests.hub_server import Fault, LocalHub
-from toolchain.sources.errors import (
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.toolchain.sources.errors import (
     AccessDenied,
     GatedRepository,
     HubRateLimited,
@@ -20,7 +19,8 @@ from toolchain.sources.errors import (
     RevisionMissing,
     SourceMissing,
 )
-from toolchain.sources.hub import Hub
+from mlxbuild.toolchain.sources.hub import Hub
+from tests.hub_server import Fault, LocalHub
 
 _WEIGHTS = bytes(range(256)) * 1000
 _FILES = {"config.json": b"{}", "model.safetensors": _WEIGHTS, "sub/deep.json": b"[]"}

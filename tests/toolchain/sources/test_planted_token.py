@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import MlxbuildError
-from registry.store.layout import Store
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.lock.file import lock_path, write
+from mlxbuild.toolchain.lock.make import make_lock
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.sources.hub import Hub
+from mlxbuild.toolchain.sources.secrets import redact
+from mlxbuild.toolchain.spec.load import load
 from tests.hub_server import Fault, LocalHub
 from tests.toolchain.lock.tiny_sources import tiny_weights
-from toolchain.lock.file import lock_path, write
-from toolchain.lock.make import make_lock
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.sources.hub import Hub
-from toolchain.sources.secrets import redact
-from toolchain.spec.load import load
 
 _TOKEN = "hf_plantedCanary0123456789"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from registry.artifact.files import UnsafePath
-from toolchain.sources.errors import PickledWeights, SourceIncomplete
-from toolchain.sources.selection import matches, select
+from mlxbuild.registry.artifact.files import UnsafePath
+from mlxbuild.toolchain.sources.errors import PickledWeights, SourceIncomplete
+from mlxbuild.toolchain.sources.selection import matches, select
 
 _MODEL = ["config.json", "model.safetensors"]
 

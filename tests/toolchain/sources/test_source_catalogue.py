@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.lock.errors import StaleLock
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.toolchain.sources.errors import Offline, SourceCorrupt, SourceMissing
 from tests.hub_server import Fault, LocalHub
 from tests.toolchain.sources.test_file_index import touch
-from toolchain.lock.errors import StaleLock
-from toolchain.lock.model import LockedFile, LockedSource
-from toolchain.sources.catalogue import SourceCatalogue
-from toolchain.sources.errors import Offline, SourceCorrupt, SourceMissing
 
 _WEIGHTS = bytes(range(256)) * 4000
 _FILES = {"config.json": b"{}", "tokenizer.json": _WEIGHTS}
@@ -179,11 +179,11 @@ def test_an_artifact_file_is_a_blob_of_the_store(store: Store, tmp_path: Path) -
 _CHILD = """
 import sys
 from pathlib import Path
-from registry.digest import Blob, Digest
-from registry.home import Home
-from registry.store.layout import Store
-from toolchain.lock.model import LockedFile, LockedSource
-from toolchain.sources.catalogue import SourceCatalogue
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 folder, commit, digest, size = sys.argv[1:]
 file = LockedFile("tokenizer.json", Blob(Digest.parse(digest), int(size)))
 source = LockedSource("base", "hub", "acme/tiny", "main", commit, (file,), ())
@@ -231,7 +231,7 @@ def test_looking_for_files_does_not_load_the_hub_client(tmp_path: Path, home: Ho
     snapshot.mkdir(parents=True)
     (snapshot / "tokenizer.json").write_bytes(_WEIGHTS)
     code = _CHILD.replace("print(", "path = (") + (
-        "import toolchain.lock.judge, toolchain.lock.make\n"
+        "import mlxbuild.toolchain.lock.judge, mlxbuild.toolchain.lock.make\n"
         "assert SourceCatalogue(Path(folder), Store.open(Home(Path(folder) / 'home'))).present(source, file)\n"
         "assert not {'huggingface_hub', 'mlx', 'requests', 'httpx', 'httpx2'} & set(sys.modules), sys.modules.keys()\n"
         "print(path)\n"

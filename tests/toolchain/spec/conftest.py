@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.spec.load import load
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import ResolvedSpec
+from mlxbuild.toolchain.spec.load import load
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.resolved import ResolvedSpec
 
 HEAD = 'name: hello\nversion: "1.0"\n'
 HUB_BASE = "base: {hf_repo: Qwen/Qwen3-0.6B}\n"

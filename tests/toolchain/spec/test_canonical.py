@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.canonical_json import encode
-from toolchain.spec.canonical import BrokenSpec, canonical, from_canonical
-from toolchain.spec.load import load
-from toolchain.spec.sources import sources_digest
+from mlxbuild.registry.canonical_json import encode
+from mlxbuild.toolchain.spec.canonical import BrokenSpec, canonical, from_canonical
+from mlxbuild.toolchain.spec.load import load
+from mlxbuild.toolchain.spec.sources import sources_digest
 
 TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc", "Cf"]), max_size=20)
 WORDS = TEXT.filter(lambda text: bool(text))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.spec.document import DEEPEST, parse, read
-from toolchain.spec.positions import Positions
-from toolchain.spec.problems import Code, SpecError
+from mlxbuild.toolchain.spec.document import DEEPEST, parse, read
+from mlxbuild.toolchain.spec.positions import Positions
+from mlxbuild.toolchain.spec.problems import Code, SpecError
 
 
 @pytest.mark.parametrize(

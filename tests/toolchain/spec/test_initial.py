@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.spec.document import parse
-from toolchain.spec.initial import SCHEMA_FILE, initial_recipe, slug
-from toolchain.spec.load import lint, load
-from toolchain.spec.resolved import FolderSource, HubSource
-from toolchain.spec.written.recipe import ModelSpec
+from mlxbuild.toolchain.spec.document import parse
+from mlxbuild.toolchain.spec.initial import SCHEMA_FILE, initial_recipe, slug
+from mlxbuild.toolchain.spec.load import lint, load
+from mlxbuild.toolchain.spec.resolved import FolderSource, HubSource
+from mlxbuild.toolchain.spec.written.recipe import ModelSpec
 
 QWEN = {"model_type": "qwen3", "max_position_embeddings": 40960}
 HUB = HubSource("Qwen/Qwen3-0.6B", "main")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from toolchain.spec.load import MOST_PROBLEMS, lint, load
-from toolchain.spec.problems import SpecError
-from toolchain.spec.report import render
-from toolchain.spec.schema import generate
+from mlxbuild.toolchain.spec.load import MOST_PROBLEMS, lint, load
+from mlxbuild.toolchain.spec.problems import SpecError
+from mlxbuild.toolchain.spec.report import render
+from mlxbuild.toolchain.spec.schema import generate
 
 WORDS = (Path(generate.__file__).parent / "examples" / "valid" / "full.yaml").read_text(encoding="utf-8").split("\n")
 NOISE = st.sampled_from(["[", "{", "null", ": ", "- ", "\n", '"', "1", "&a ", "*a", "? ", "<<", "!x ", "|", "\t", "é"])

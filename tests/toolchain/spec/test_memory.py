@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.home import Home
-from toolchain.spec import memory
-from toolchain.spec.load import load
-from toolchain.spec.memory import load_remembered
-from toolchain.spec.problems import SpecError
+from mlxbuild.registry.home import Home
+from mlxbuild.toolchain.spec import memory
+from mlxbuild.toolchain.spec.load import load
+from mlxbuild.toolchain.spec.memory import load_remembered
+from mlxbuild.toolchain.spec.problems import SpecError
 
 RECIPE = """\
 name: kept

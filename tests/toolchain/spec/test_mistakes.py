@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.spec.document import LARGEST_BYTES
-from toolchain.spec.load import lint, load
-from toolchain.spec.problems import SpecError
-from toolchain.spec.report import render
+from mlxbuild.toolchain.spec.document import LARGEST_BYTES
+from mlxbuild.toolchain.spec.load import lint, load
+from mlxbuild.toolchain.spec.problems import SpecError
+from mlxbuild.toolchain.spec.report import render
 
 CORPUS = Path(__file__).parents[2] / "recipes"
 MISTAKES = sorted(folder.name for folder in CORPUS.iterdir() if folder.is_dir())
@@ -51,7 +51,7 @@ def test_load_refuses_with_the_same_words(recipe: Path, name: str) -> None:
 
 
 def test_each_code_is_seen() -> None:
-    from toolchain.spec.problems import Code
+    from mlxbuild.toolchain.spec.problems import Code
 
     shown = "".join(said(name) for name in MISTAKES)
     assert {code for code in Code if f"[{code}]" not in shown} == {Code.FILE}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain.spec.problems import Code
-from toolchain.spec.recipe_folder import LARGEST_TEXT_BYTES, PathRefused, RecipeFolder
+from mlxbuild.toolchain.spec.problems import Code
+from mlxbuild.toolchain.spec.recipe_folder import LARGEST_TEXT_BYTES, PathRefused, RecipeFolder
 
 
 @pytest.fixture

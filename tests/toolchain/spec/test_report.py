@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 
-from registry.errors import Location
-from toolchain.spec.problems import Code, Problem, Snippet, SpecError
-from toolchain.spec.report import render
+from mlxbuild.registry.errors import Location
+from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet, SpecError
+from mlxbuild.toolchain.spec.report import render
 
 PROBLEM = Problem(
     Code.VALUE,

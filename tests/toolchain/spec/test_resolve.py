@@ -10,9 +10,9 @@ from typing import Any, get_args
 
 import pytest
 
-from registry.reference import Reference
-from runtime.model.prompt import template_names
-from toolchain.spec.resolved import (
+from mlxbuild.registry.reference import Reference
+from mlxbuild.runtime.model.prompt import template_names
+from mlxbuild.toolchain.spec.resolved import (
     ArtifactSource,
     FolderSource,
     HubSource,
@@ -21,7 +21,7 @@ from toolchain.spec.resolved import (
     QuantizationScheme,
     ResolvedSpec,
 )
-from toolchain.spec.written.chat import TemplateName
+from mlxbuild.toolchain.spec.written.chat import TemplateName
 
 Only = Callable[..., ResolvedSpec]
 
@@ -132,8 +132,8 @@ def test_loading_a_recipe_imports_nothing_heavy(tmp_path: Path) -> None:
     path = tmp_path / "ModelSpec.yaml"
     path.write_text('name: hello\nversion: "1.0"\nbase: {hf_repo: a/b}\nvariants: {quantization: [int4, int8]}\n')
     script = (
-        "import sys; from pathlib import Path; from toolchain.spec.sources import sources_digest\n"
-        "from toolchain.spec.load import load\n"
+        "import sys; from pathlib import Path; from mlxbuild.toolchain.spec.sources import sources_digest\n"
+        "from mlxbuild.toolchain.spec.load import load\n"
         "recipe = load(Path(sys.argv[1])); sources_digest(recipe)\n"
         "heavy = {'mlx', 'mlx_lm', 'networkx', 'huggingface_hub', 'jsonschema', 'sanic', 'jinja2', 'difflib'}\n"
         "print(sorted(heavy & set(sys.modules)))"

@@ -9,9 +9,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from toolchain.spec.document import parse
-from toolchain.spec.schema import generate
-from toolchain.spec.written.recipe import ModelSpec
+from mlxbuild.toolchain.spec.document import parse
+from mlxbuild.toolchain.spec.schema import generate
+from mlxbuild.toolchain.spec.written.recipe import ModelSpec
 
 EXAMPLES = Path(generate.__file__).parent / "examples"
 VALID = sorted((EXAMPLES / "valid").glob("*.yaml"))

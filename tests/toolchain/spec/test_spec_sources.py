@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from toolchain.spec.recipe import Recipe
-from toolchain.spec.resolved import HubSource
-from toolchain.spec.sources import sources_digest, sources_of
+from mlxbuild.toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.resolved import HubSource
+from mlxbuild.toolchain.spec.sources import sources_digest, sources_of
 
 Write = Callable[..., Recipe]
 

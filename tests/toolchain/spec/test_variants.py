@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from toolchain.spec.recipe import Recipe
+from mlxbuild.toolchain.spec.recipe import Recipe
 
 Write = Callable[..., Recipe]
 

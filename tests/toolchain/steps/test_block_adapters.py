@@ -10,14 +10,14 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
-from registry.store.layout import Store
-from runtime.model.mlx_lm_package import submodule
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.toolchain.spec.resolved import Adapter, FolderSource, Quantization
+from mlxbuild.toolchain.weights.adapters import UnusableAdapter
+from mlxbuild.toolchain.weights.plan import UnusableSource
 from tests.toolchain.weights.block_builds import INT4, NONE, BlockBuild, variant
 from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same
 from tests.toolchain.weights.tiny_models import write_model
-from toolchain.spec.resolved import Adapter, FolderSource, Quantization
-from toolchain.weights.adapters import UnusableAdapter
-from toolchain.weights.plan import UnusableSource
 
 KEYS = {
     "qwen3": ["self_attn.q_proj", "mlp.down_proj"],

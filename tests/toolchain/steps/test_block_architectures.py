@@ -10,16 +10,16 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
-from registry.store.layout import Store
-from runtime.model.mlx_lm_package import submodule
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.toolchain.spec.resolved import Quantization, QuantizationScheme
+from mlxbuild.toolchain.weights.dtypes import SAFETENSORS_NAMES
+from mlxbuild.toolchain.weights.encoding import as_bytes
+from mlxbuild.toolchain.weights.safetensors import read_file_header
+from mlxbuild.toolchain.weights.writer import StoredTensor, header
 from tests.toolchain.weights.block_builds import INT4, INT8, NONE, BlockBuild, variant
 from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same, reference
 from tests.toolchain.weights.tiny_models import CONFIGURATIONS, random_parameters, write_model
-from toolchain.spec.resolved import Quantization, QuantizationScheme
-from toolchain.weights.dtypes import SAFETENSORS_NAMES
-from toolchain.weights.encoding import as_bytes
-from toolchain.weights.safetensors import read_file_header
-from toolchain.weights.writer import StoredTensor, header
 
 MODES = {
     "mxfp4": QuantizationScheme("mxfp4", 4, 32),

@@ -11,10 +11,17 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from registry.digest import Digest
-from registry.errors import StepError
-from registry.store.layout import Store
-from runtime.model.mlx_lm_package import submodule
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.toolchain.weights.decoded import DecodedTensor
+from mlxbuild.toolchain.weights.dtypes import SAFETENSORS_NAMES
+from mlxbuild.toolchain.weights.facts import BlockFacts
+from mlxbuild.toolchain.weights.formats.decoders.affine import ScatteredGroups
+from mlxbuild.toolchain.weights.origin import SourceTensors
+from mlxbuild.toolchain.weights.reading import SourceTensor
+from mlxbuild.toolchain.weights.safetensors import read_file_header
 from tests.toolchain.weights.block_builds import INT8, NONE, BlockBuild, Quantization, variant
 from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same, reference
 from tests.toolchain.weights.packed_models import (
@@ -32,13 +39,6 @@ from tests.toolchain.weights.packed_models import (
 )
 from tests.toolchain.weights.raw_safetensors import write_safetensors
 from tests.toolchain.weights.tiny_models import CONFIGURATIONS, published, random_parameters
-from toolchain.weights.decoded import DecodedTensor
-from toolchain.weights.dtypes import SAFETENSORS_NAMES
-from toolchain.weights.facts import BlockFacts
-from toolchain.weights.formats.decoders.affine import ScatteredGroups
-from toolchain.weights.origin import SourceTensors
-from toolchain.weights.reading import SourceTensor
-from toolchain.weights.safetensors import read_file_header
 
 BF16 = Quantization("bf16", None)
 KEEP = Quantization("keep", None)

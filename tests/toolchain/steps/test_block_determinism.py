@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.weights.safetensors import read_file_header
 from tests.toolchain.weights.block_builds import INT4, NONE, BlockBuild, variant
 from tests.toolchain.weights.mlx_lm_reference import assert_same, reference
 from tests.toolchain.weights.tiny_models import write_model
-from toolchain.weights.safetensors import read_file_header
 
 
 @pytest.mark.parametrize("family", ["qwen3", "qwen3_moe", "lfm2"])
@@ -46,7 +46,7 @@ def test_threads_that_end_with_the_process_do_not_abort_it() -> None:
     program = """
 import threading
 import mlx.core as mx
-from toolchain.weights.device import cpu_device
+from mlxbuild.toolchain.weights.device import cpu_device
 
 def work():
     for _ in range(2):

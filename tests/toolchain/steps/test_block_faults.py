@@ -11,16 +11,16 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from registry.store.layout import Store
-from runtime.model.architecture import UnsupportedArchitecture
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.architecture import UnsupportedArchitecture
+from mlxbuild.toolchain.spec.resolved import Quantization
+from mlxbuild.toolchain.steps.block import MixedBlocks
+from mlxbuild.toolchain.weights.model import UnusableModel
+from mlxbuild.toolchain.weights.origin import NotFiniteWeights
+from mlxbuild.toolchain.weights.precision import UnsuitableRecipe
+from mlxbuild.toolchain.weights.reading import SourceChanged
 from tests.toolchain.weights.block_builds import INT4, INT8, NONE, BlockBuild, variant
 from tests.toolchain.weights.tiny_models import CONFIGURATIONS, write_model
-from toolchain.spec.resolved import Quantization
-from toolchain.steps.block import MixedBlocks
-from toolchain.weights.model import UnusableModel
-from toolchain.weights.origin import NotFiniteWeights
-from toolchain.weights.precision import UnsuitableRecipe
-from toolchain.weights.reading import SourceChanged
 
 SHARD = "model-00001-of-00001.safetensors"
 

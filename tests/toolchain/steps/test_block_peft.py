@@ -11,19 +11,19 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from registry.digest import Blob
-from registry.store.layout import Store
-from runtime.model.mlx_lm_package import submodule
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.toolchain.spec.resolved import Adapter as AdapterOfRecipe
+from mlxbuild.toolchain.spec.resolved import FolderSource, Quantization
+from mlxbuild.toolchain.weights.adapters import UnusableAdapter
+from mlxbuild.toolchain.weights.origin import NotFiniteWeights
+from mlxbuild.toolchain.weights.peft.configuration import UnsupportedAdapter
+from mlxbuild.toolchain.weights.plan import UnusableSource
 from tests.toolchain.weights.block_builds import INT4, NONE, BlockBuild, variant
 from tests.toolchain.weights.mlx_lm_reference import assert_loads
 from tests.toolchain.weights.peft_adapters import PREFIX, Adapter, load, merge_and_unload
 from tests.toolchain.weights.tiny_models import write_model
-from toolchain.spec.resolved import Adapter as AdapterOfRecipe
-from toolchain.spec.resolved import FolderSource, Quantization
-from toolchain.weights.adapters import UnusableAdapter
-from toolchain.weights.origin import NotFiniteWeights
-from toolchain.weights.peft.configuration import UnsupportedAdapter
-from toolchain.weights.plan import UnusableSource
 
 LAYER = "model.layers.{}.self_attn.{}_proj"
 Q0, V0, Q2, DOWN1 = LAYER.format(0, "q"), LAYER.format(0, "v"), LAYER.format(2, "q"), "model.layers.1.mlp.down_proj"

@@ -10,15 +10,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from registry.errors import StepError
-from registry.store.layout import Store
-from runtime.model.mlx_lm_package import submodule
+from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.toolchain.weights.formats.decoders.nvfp4 import UnusableScale
+from mlxbuild.toolchain.weights.origin import LossyScales, NotFiniteWeights
 from tests.toolchain.steps.test_block_decoding import BF16, FP8, KEEP, MODELOPT, NVFP4
 from tests.toolchain.weights.block_builds import BlockBuild, Quantization, variant
 from tests.toolchain.weights.packed_models import Pack, Packed, mxfp4, mxfp8, nvfp4, write_packed
 from tests.toolchain.weights.tiny_models import write_model
-from toolchain.weights.formats.decoders.nvfp4 import UnusableScale
-from toolchain.weights.origin import LossyScales, NotFiniteWeights
 
 MXFP4 = {"quant_method": "compressed-tensors", "format": "mxfp4-pack-quantized"}
 NAN = float("nan")

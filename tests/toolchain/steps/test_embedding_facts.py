@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from runtime.model.facts import EmbeddingFacts
-from toolchain.steps.embedding_facts import (
+from mlxbuild.runtime.model.facts import EmbeddingFacts
+from mlxbuild.toolchain.steps.embedding_facts import (
     LENGTH_FILE,
     MODULES_FILE,
     POOLING_FILE,

@@ -10,13 +10,13 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from registry.store.layout import Store
-from runtime.model.mlx_lm_package import submodule
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.toolchain.weights.formats.packing import UnsupportedQuantization
 from tests.toolchain.steps.test_block_decoding import KEEP
 from tests.toolchain.weights.block_builds import BlockBuild, variant
 from tests.toolchain.weights.mlx_lm_reference import assert_loads, assert_same
 from tests.toolchain.weights.tiny_models import write_model
-from toolchain.weights.formats.packing import UnsupportedQuantization
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolchain.steps.table import STEPS
+from mlxbuild.toolchain.steps.table import STEPS
 
 
 @pytest.mark.parametrize("kind", STEPS)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from registry.digest import Blob, Digest
-from registry.errors import Location, MlxbuildError
-from registry.store.layout import Store
-from runtime.model.facts import ModelFacts
-from runtime.model.prompt import (
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.errors import Location, MlxbuildError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.facts import ModelFacts
+from mlxbuild.runtime.model.prompt import (
     TemplateBroken,
     TemplateEscapes,
     TemplateRefuses,
@@ -21,10 +21,10 @@ from runtime.model.prompt import (
     UnknownTemplate,
     named,
 )
+from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.steps.template import TEMPLATE_FILES, TemplateStep, UnreadableConfiguration
 from tests.runtime.tiny_folders import byte_tokenizer
-from toolchain.graph.action import ActionRecord
-from toolchain.steps.port import StepContext
-from toolchain.steps.template import TEMPLATE_FILES, TemplateStep, UnreadableConfiguration
 
 QWEN3 = (Path(__file__).parents[2] / "runtime" / "model" / "chat_templates" / "qwen3_like.jinja").read_text()
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.digest import Digest
-from registry.store.layout import Store
-from toolchain.graph.action import ActionRecord
-from toolchain.steps.port import StepContext
-from toolchain.steps.tokenizer import TOKENIZER_FILES, ChangedSource, TokenizerStep
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.steps.tokenizer import TOKENIZER_FILES, ChangedSource, TokenizerStep
 
 
 class OnePlace:

@@ -9,26 +9,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry.digest import Blob, Digest
-from registry.store.layout import Store
-from toolchain.graph.action import ActionRecord
-from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
-from toolchain.spec.resolved import (
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.spec.resolved import (
     FolderSource,
     PromptTemplate,
     Quantization,
     QuantizationScheme,
     ResolvedSpec,
 )
-from toolchain.steps.block import BlockStep
-from toolchain.steps.convert import ConvertStep
-from toolchain.steps.port import StepContext
-from toolchain.steps.quantize import QuantizeStep
-from toolchain.weights.configuration import final_configuration, shard_index
-from toolchain.weights.facts import BlockFacts
-from toolchain.weights.plan import BlockWork, WeightPlan, plan_weights
-from toolchain.weights.safetensors import read_file_header
-from toolchain.weights.writer import StoredTensor
+from mlxbuild.toolchain.steps.block import BlockStep
+from mlxbuild.toolchain.steps.convert import ConvertStep
+from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.steps.quantize import QuantizeStep
+from mlxbuild.toolchain.weights.configuration import final_configuration, shard_index
+from mlxbuild.toolchain.weights.facts import BlockFacts
+from mlxbuild.toolchain.weights.plan import BlockWork, WeightPlan, plan_weights
+from mlxbuild.toolchain.weights.safetensors import read_file_header
+from mlxbuild.toolchain.weights.writer import StoredTensor
 
 NONE = Quantization("none", None)
 INT4 = Quantization("int4", QuantizationScheme("affine", 4, 64))

@@ -8,9 +8,9 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map_with_path
 
-from runtime.model.mlx_lm_package import submodule
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.safetensors import read_file_header
+from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.safetensors import read_file_header
 
 
 def reference(

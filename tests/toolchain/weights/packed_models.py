@@ -11,9 +11,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlxbuild.toolchain.weights.dtypes import SAFETENSORS_NAMES
 from tests.toolchain.weights.raw_safetensors import write_safetensors
 from tests.toolchain.weights.tiny_models import CONFIGURATIONS, published, random_parameters
-from toolchain.weights.dtypes import SAFETENSORS_NAMES
 
 Numbers = np.ndarray[Any, Any]
 Stored = dict[str, tuple[str, Any]]

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.home import Home
-from registry.store.layout import Store
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.steps.block import NotFiniteWeights
+from mlxbuild.toolchain.weights import affine, encoding
+from mlxbuild.toolchain.weights.affine import Kernel, kernel_for, packed
 from tests import real_parts
 from tests.toolchain.weights.block_builds import INT4, BlockBuild, variant
 from tests.toolchain.weights.tiny_models import write_model
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.steps.block import NotFiniteWeights
-from toolchain.weights import affine, encoding
-from toolchain.weights.affine import Kernel, kernel_for, packed
 
 BITS = st.sampled_from([2, 3, 4, 5, 6, 8])
 GROUPS = st.sampled_from([32, 64, 128])

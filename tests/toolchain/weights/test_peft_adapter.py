@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlxbuild.toolchain.weights.peft.configuration import PeftConfiguration, UnsupportedAdapter
+from mlxbuild.toolchain.weights.peft.parts import parts_of
 from tests.toolchain.weights.peft_adapters import CONFIGURATION
-from toolchain.weights.peft.configuration import PeftConfiguration, UnsupportedAdapter
-from toolchain.weights.peft.parts import parts_of
 
 WHERE = "adapter/adapter_config.json"
 Q, V = "base_model.model.model.layers.0.self_attn.q_proj", "base_model.model.model.layers.0.self_attn.v_proj"

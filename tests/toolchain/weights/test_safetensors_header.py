@@ -13,7 +13,13 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.weights.safetensors import DTYPE_SIZES, HeaderTensor, UnsafeWeights, read_file_header, read_header
+from mlxbuild.toolchain.weights.safetensors import (
+    DTYPE_SIZES,
+    HeaderTensor,
+    UnsafeWeights,
+    read_file_header,
+    read_header,
+)
 
 GOOD = {
     "b.weight": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from mlxbuild.toolchain.lock.model import LockedSource, LockedTensor
+from mlxbuild.toolchain.lock.settle import is_packed
+from mlxbuild.toolchain.weights.formats.layout import layout_of
+from mlxbuild.toolchain.weights.reading import SourceTensor
 from tests.toolchain.weights.block_builds import variant
 from tests.toolchain.weights.test_weight_layout import FOLDER, GPTQ, KEEP, laid_out, refusal, table
-from toolchain.lock.model import LockedSource, LockedTensor
-from toolchain.lock.settle import is_packed
-from toolchain.weights.formats.layout import layout_of
-from toolchain.weights.reading import SourceTensor
 
 EIGHT = table(r__qweight=("I32", (32, 64)), r__scales=("F16", (2, 64)), r__qzeros=("I32", (2, 16)))
 NO_ZEROS = table(q__qweight=("I32", (16, 64)), q__scales=("F16", (2, 64)))

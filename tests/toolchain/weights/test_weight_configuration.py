@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from toolchain.spec.resolved import Quantization, QuantizationScheme
-from toolchain.weights.configuration import final_configuration, shard_index
-from toolchain.weights.facts import BlockFacts
-from toolchain.weights.writer import StoredTensor
+from mlxbuild.toolchain.spec.resolved import Quantization, QuantizationScheme
+from mlxbuild.toolchain.weights.configuration import final_configuration, shard_index
+from mlxbuild.toolchain.weights.facts import BlockFacts
+from mlxbuild.toolchain.weights.writer import StoredTensor
 
 FOUR, EIGHT = QuantizationScheme("affine", 4, 64), QuantizationScheme("affine", 8, 64)
 ROW = StoredTensor("model.layers.0.w.weight", "U32", (4, 1), 16)

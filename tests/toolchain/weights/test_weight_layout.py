@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.digest import Digest
+from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.spec.resolved import Adapter, FolderSource
+from mlxbuild.toolchain.weights.decoded import DecodedTensor
+from mlxbuild.toolchain.weights.formats.layout import Layout, layout_of
+from mlxbuild.toolchain.weights.formats.packing import UnsupportedQuantization
+from mlxbuild.toolchain.weights.reading import SourceTensor
 from tests.toolchain.weights.block_builds import INT8, Quantization, variant
-from toolchain.spec.resolved import Adapter, FolderSource
-from toolchain.weights.decoded import DecodedTensor
-from toolchain.weights.formats.layout import Layout, layout_of
-from toolchain.weights.formats.packing import UnsupportedQuantization
-from toolchain.weights.reading import SourceTensor
 
 FOLDER = Path("model")
 KEEP = Quantization("keep", None)
@@ -241,5 +241,5 @@ def test_hostile_tables_are_laid_out_or_refused(
 
 
 def test_no_layout_needs_mlx() -> None:
-    code = "import sys, toolchain.weights.plan; sys.exit('mlx.core' in sys.modules)"
+    code = "import sys, mlxbuild.toolchain.weights.plan; sys.exit('mlx.core' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

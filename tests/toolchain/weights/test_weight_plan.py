@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.digest import Blob, Digest
+from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.spec.resolved import Adapter, FolderSource, Quantization, QuantizationScheme
+from mlxbuild.toolchain.weights.blocks import layer_index, order_of, partition
+from mlxbuild.toolchain.weights.overrides import matching_override, relevant_overrides
+from mlxbuild.toolchain.weights.plan import BlockWork, UnusableSource, plan_weights
+from mlxbuild.toolchain.weights.safetensors import UnsafeWeights
 from tests.toolchain.weights.block_builds import INT4, INT8, NONE, variant
-from toolchain.lock.model import LockedFile, LockedSource, LockedTensor
-from toolchain.spec.resolved import Adapter, FolderSource, Quantization, QuantizationScheme
-from toolchain.weights.blocks import layer_index, order_of, partition
-from toolchain.weights.overrides import matching_override, relevant_overrides
-from toolchain.weights.plan import BlockWork, UnusableSource, plan_weights
-from toolchain.weights.safetensors import UnsafeWeights
 
 EIGHT = QuantizationScheme("affine", 8, 64)
 FOLDER = Path("model")
@@ -182,6 +182,7 @@ def test_adapters_are_work_of_their_layers() -> None:
 
 
 def test_planning_loads_no_mlx() -> None:
-    program = "import sys, toolchain.weights.plan, toolchain.weights.configuration; print('mlx' in sys.modules)"
+    modules = "mlxbuild.toolchain.weights.plan, mlxbuild.toolchain.weights.configuration"
+    program = f"import sys, {modules}; print('mlx' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

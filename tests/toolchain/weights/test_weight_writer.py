@@ -7,9 +7,9 @@ import safetensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.store.layout import Store
-from toolchain.weights.safetensors import read_file_header
-from toolchain.weights.writer import StoredTensor, header, write_shards
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.weights.safetensors import read_file_header
+from mlxbuild.toolchain.weights.writer import StoredTensor, header, write_shards
 
 
 def tensor(name: str, size: int) -> StoredTensor:

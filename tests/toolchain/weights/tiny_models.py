@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from runtime.model.architecture import model_classes
+from mlxbuild.runtime.model.architecture import model_classes
 
 Weights = dict[str, mx.array]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchain.sources.gguf.metadata import Metadata
-from toolchain.sources.gguf.vocabulary import TokenType, Vocabulary
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.vocabulary import TokenType, Vocabulary
 
 _SPECIAL = frozenset({TokenType.CONTROL, TokenType.UNKNOWN})
 

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchain.lock.errors import StaleLock
-from toolchain.lock.model import LockedFile, LockedSource
-from toolchain.sources.errors import SourceCorrupt
-from toolchain.sources.gguf.parts import OpenFile, local_file, read_gguf_files
-from toolchain.sources.gguf.split import split_paths
+from mlxbuild.toolchain.lock.errors import StaleLock
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.sources.errors import SourceCorrupt
+from mlxbuild.toolchain.sources.gguf.parts import OpenFile, local_file, read_gguf_files
+from mlxbuild.toolchain.sources.gguf.split import split_paths
 
 if TYPE_CHECKING:
-    from toolchain.sources.hub import Hub
-    from toolchain.sources.ollama.registry import OllamaRegistry
+    from mlxbuild.toolchain.sources.hub import Hub
+    from mlxbuild.toolchain.sources.ollama.registry import OllamaRegistry
 
 
 def derive_again(
@@ -38,7 +38,7 @@ def derive_again(
         MlxbuildError: the file cannot be read.
     """
     if source.kind == "ollama":
-        from toolchain.lock.pin_ollama import derive_ollama_again
+        from mlxbuild.toolchain.lock.pin_ollama import derive_ollama_again
 
         return derive_ollama_again(source, ollama())
     locked = {file.path: file for file in source.files}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from toolchain.sources.gguf.added_tokens import added_tokens, ids_by_text
-from toolchain.sources.gguf.header import UnsupportedGguf
-from toolchain.sources.gguf.merges import written_merges
-from toolchain.sources.gguf.metadata import Metadata
-from toolchain.sources.gguf.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
-from toolchain.sources.gguf.vocabulary import Vocabulary
+from mlxbuild.toolchain.sources.gguf.added_tokens import added_tokens, ids_by_text
+from mlxbuild.toolchain.sources.gguf.header import UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.merges import written_merges
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
+from mlxbuild.toolchain.sources.gguf.vocabulary import Vocabulary
 
 PRE: Final = "tokenizer.ggml.pre"
 ANOTHER_TOKENIZER: Final = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchain.sources.gguf.families.family import Family, GgufModel
-from toolchain.sources.gguf.vocabulary import SpecialTokens
+from mlxbuild.toolchain.sources.gguf.families.family import Family, GgufModel
+from mlxbuild.toolchain.sources.gguf.vocabulary import SpecialTokens
 
 
 def configuration(family: Family, model: GgufModel, special: SpecialTokens) -> dict[str, Any]:

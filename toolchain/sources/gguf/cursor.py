@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from toolchain.weights.safetensors import UnsafeWeights
+from mlxbuild.toolchain.weights.safetensors import UnsafeWeights
 
 HEADER_LIMIT_BYTES: Final = 64 << 20
 """The vocabulary makes 2 to 7 MB of a header; nothing that is known comes near this."""

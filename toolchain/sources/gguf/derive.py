@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from toolchain.sources.gguf.configuration import configuration, generation_configuration
-from toolchain.sources.gguf.derived import DerivedModel
-from toolchain.sources.gguf.families.table import model_of
-from toolchain.sources.gguf.header import GgufHeader
-from toolchain.sources.gguf.metadata import Metadata
-from toolchain.sources.gguf.tensor_names import placements
-from toolchain.sources.gguf.tokenizer import tokenizer_documents
-from toolchain.sources.gguf.vocabulary import TOKENS, SpecialTokens, read_vocabulary
+from mlxbuild.toolchain.sources.gguf.configuration import configuration, generation_configuration
+from mlxbuild.toolchain.sources.gguf.derived import DerivedModel
+from mlxbuild.toolchain.sources.gguf.families.table import model_of
+from mlxbuild.toolchain.sources.gguf.header import GgufHeader
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.tensor_names import placements
+from mlxbuild.toolchain.sources.gguf.tokenizer import tokenizer_documents
+from mlxbuild.toolchain.sources.gguf.vocabulary import TOKENS, SpecialTokens, read_vocabulary
 
 TEMPLATE: Final = "tokenizer.chat_template"
 

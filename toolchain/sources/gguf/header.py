@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from registry.digest import Digest
-from registry.errors import UserError
-from toolchain.sources.gguf.cursor import Cursor
-from toolchain.sources.gguf.types import GGML_TYPES
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.sources.gguf.cursor import Cursor
+from mlxbuild.toolchain.sources.gguf.types import GGML_TYPES
 
 Value: TypeAlias = bool | int | float | str | tuple["Value", ...]
 """What a key of the metadata may hold."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import Final
 
-from toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
 
 MERGES: Final = "tokenizer.ggml.merges"
 

@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from registry.digest import Digest
-from toolchain.sources.errors import DuplicateTensor
-from toolchain.sources.gguf.derive import derive
-from toolchain.sources.gguf.derived import DerivedModel
-from toolchain.sources.gguf.header import GgufHeader, read_gguf_header
-from toolchain.sources.gguf.split import check_split
-from toolchain.sources.gguf.tensor_names import factor_tensors
-from toolchain.weights.safetensors import UnsafeWeights
+from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.sources.errors import DuplicateTensor
+from mlxbuild.toolchain.sources.gguf.derive import derive
+from mlxbuild.toolchain.sources.gguf.derived import DerivedModel
+from mlxbuild.toolchain.sources.gguf.header import GgufHeader, read_gguf_header
+from mlxbuild.toolchain.sources.gguf.split import check_split
+from mlxbuild.toolchain.sources.gguf.tensor_names import factor_tensors
+from mlxbuild.toolchain.weights.safetensors import UnsafeWeights
 
 _FACTOR_BYTES = 1 << 16
 """No rotary frequencies need more."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from toolchain.sources.gguf.header import UnsupportedGguf
-from toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.header import UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
 
 LINEAR: Final = "linear"
 YARN: Final = "yarn"

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from toolchain.sources.gguf.added_tokens import added_tokens, ids_by_text
-from toolchain.sources.gguf.byte_level import ANOTHER_TOKENIZER
-from toolchain.sources.gguf.header import UnsupportedGguf
-from toolchain.sources.gguf.merges import MERGES, merges_by_score, written_merges
-from toolchain.sources.gguf.metadata import Metadata
-from toolchain.sources.gguf.vocabulary import TokenType, Vocabulary
+from mlxbuild.toolchain.sources.gguf.added_tokens import added_tokens, ids_by_text
+from mlxbuild.toolchain.sources.gguf.byte_level import ANOTHER_TOKENIZER
+from mlxbuild.toolchain.sources.gguf.header import UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.merges import MERGES, merges_by_score, written_merges
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.vocabulary import TokenType, Vocabulary
 
 SCORES: Final = "tokenizer.ggml.scores"
 SPACE: Final = "\u2581"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from toolchain.sources.gguf.header import UnsupportedGguf, Value
+from mlxbuild.toolchain.sources.gguf.header import UnsupportedGguf, Value
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from registry.errors import UserError
-from toolchain.sources.gguf.derived import Placement
-from toolchain.sources.gguf.families.family import Family, GgufModel
-from toolchain.sources.gguf.header import GgufHeader
-from toolchain.sources.gguf.rope_factors import LLAMA_FACTORS, LONG_FACTORS, SHORT_FACTORS
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.sources.gguf.derived import Placement
+from mlxbuild.toolchain.sources.gguf.families.family import Family, GgufModel
+from mlxbuild.toolchain.sources.gguf.header import GgufHeader
+from mlxbuild.toolchain.sources.gguf.rope_factors import LLAMA_FACTORS, LONG_FACTORS, SHORT_FACTORS
 
 _TOLD = 5
 _FACTOR_TENSORS: Final = (LLAMA_FACTORS, LONG_FACTORS, SHORT_FACTORS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.sources.gguf.metadata import Metadata
-from toolchain.sources.gguf.vocabulary import SpecialTokens, Vocabulary
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.vocabulary import SpecialTokens, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

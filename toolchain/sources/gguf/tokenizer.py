@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from toolchain.sources.gguf.byte_level import ANOTHER_TOKENIZER, byte_level, pre_tokenizer
-from toolchain.sources.gguf.header import UnsupportedGguf
-from toolchain.sources.gguf.metadata import Metadata
-from toolchain.sources.gguf.sentence_piece import sentence_piece
-from toolchain.sources.gguf.text_ends import TextEnds, post_processor, text_ends
-from toolchain.sources.gguf.vocabulary import MODEL, Vocabulary
+from mlxbuild.toolchain.sources.gguf.byte_level import ANOTHER_TOKENIZER, byte_level, pre_tokenizer
+from mlxbuild.toolchain.sources.gguf.header import UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.sentence_piece import sentence_piece
+from mlxbuild.toolchain.sources.gguf.text_ends import TextEnds, post_processor, text_ends
+from mlxbuild.toolchain.sources.gguf.vocabulary import MODEL, Vocabulary
 
 WHOLE: Final = "tokenizer.huggingface.json"
 """Some files hold the original tokenizer.json."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
 
 MODEL: Final = "tokenizer.ggml.model"
 TOKENS: Final = "tokenizer.ggml.tokens"

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from registry import canonical_json
-from toolchain.sources.ollama.manifest import BrokenOllamaManifest
-from toolchain.spec.written.chat import DefaultsForm
+from mlxbuild.registry import canonical_json
+from mlxbuild.toolchain.sources.ollama.manifest import BrokenOllamaManifest
+from mlxbuild.toolchain.spec.written.chat import DefaultsForm
 
 PARAMETERS: Final[dict[str, tuple[str, type]]] = {
     "temperature": ("temperature", float),

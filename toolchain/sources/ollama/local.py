@@ -6,8 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from registry.digest import Digest
-from toolchain.spec.ollama_name import OllamaName
+from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 _MANIFEST_LIMIT_BYTES = 16 << 20
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from registry.artifact.files import collisions, unsafe
-from registry.digest import Blob, Digest, InvalidDigest
-from registry.errors import UserError
-from toolchain.sources.selection import SIDE_FILES, matches
+from mlxbuild.registry.artifact.files import collisions, unsafe
+from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.sources.selection import SIDE_FILES, matches
 
 MODEL_FILE: Final = "model.gguf"
 PARAMETERS_FILE: Final = "params.json"

@@ -8,22 +8,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from registry import cancellation
-from registry.digest import Blob
-from runtime.model.files import DEFAULTS_FILE
-from toolchain.sources.errors import DuplicateTensor, SourceIncomplete
-from toolchain.sources.gguf.parts import GgufFiles, OpenFile, read_gguf_files
-from toolchain.sources.ollama.carried import defaults_document
-from toolchain.sources.ollama.manifest import (
+from mlxbuild.registry import cancellation
+from mlxbuild.registry.digest import Blob
+from mlxbuild.runtime.model.files import DEFAULTS_FILE
+from mlxbuild.toolchain.sources.errors import DuplicateTensor, SourceIncomplete
+from mlxbuild.toolchain.sources.gguf.parts import GgufFiles, OpenFile, read_gguf_files
+from mlxbuild.toolchain.sources.ollama.carried import defaults_document
+from mlxbuild.toolchain.sources.ollama.manifest import (
     CONFIGURATION_FILE,
     MESSAGES_FILE,
     MODEL_FILE,
     PARAMETERS_FILE,
     SYSTEM_FILE,
 )
-from toolchain.sources.ollama.registry import OllamaRegistry
-from toolchain.sources.ollama.tensors import TensorFile, read_tensor_file, with_quantization
-from toolchain.spec.ollama_name import OllamaName
+from mlxbuild.toolchain.sources.ollama.registry import OllamaRegistry
+from mlxbuild.toolchain.sources.ollama.tensors import TensorFile, read_tensor_file, with_quantization
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 _REQUESTS_AT_ONCE = 8
 

@@ -10,17 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
-from registry.digest import Blob
-from registry.hosts import canonical_host
-from registry.remote.client import Remote
-from registry.remote.endpoint import Endpoint, address, scheme
-from registry.remote.errors import ManifestUnknown, RegistryRefused, RepositoryUnknown
-from registry.remote.settings import Settings
-from registry.store.layout import Store
-from toolchain.sources.file_index import FileIndex
-from toolchain.sources.ollama.local import local_blob, local_manifest
-from toolchain.sources.ollama.manifest import OllamaManifest, read_manifest
-from toolchain.spec.ollama_name import OllamaName
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.hosts import canonical_host
+from mlxbuild.registry.remote.client import Remote
+from mlxbuild.registry.remote.endpoint import Endpoint, address, scheme
+from mlxbuild.registry.remote.errors import ManifestUnknown, RegistryRefused, RepositoryUnknown
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.sources.file_index import FileIndex
+from mlxbuild.toolchain.sources.ollama.local import local_blob, local_manifest
+from mlxbuild.toolchain.sources.ollama.manifest import OllamaManifest, read_manifest
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 Reader = Callable[[int, int], bytes]
 """Gives the bytes at (offset, size)."""

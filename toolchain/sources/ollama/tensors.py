@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from toolchain.sources.ollama.manifest import UnsupportedOllamaModel
-from toolchain.sources.ollama.registry import Reader
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.facts import scheme_to_json
-from toolchain.weights.safetensors import HeaderTensor, read_header
+from mlxbuild.toolchain.sources.ollama.manifest import UnsupportedOllamaModel
+from mlxbuild.toolchain.sources.ollama.registry import Reader
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.facts import scheme_to_json
+from mlxbuild.toolchain.weights.safetensors import HeaderTensor, read_header
 
 _SCHEMES: Final = {
     "int4": QuantizationScheme("affine", 4, 64),

@@ -1,4 +1,4 @@
-"""Generates modelspec.v1.schema.json from the models: `python -m toolchain.spec.schema.generate` rewrites it."""
+"""Writes modelspec.v1.schema.json anew, from the models: `python -m mlxbuild.toolchain.spec.schema.generate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from toolchain.spec.written.recipe import ModelSpec
+from mlxbuild.toolchain.spec.written.recipe import ModelSpec
 
 PATH = Path(__file__).parent / "modelspec.v1.schema.json"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field
 
-from toolchain.spec.written.form import TAG_MARK, Choice, Form, Items, NonEmpty, TextFile, arm
+from mlxbuild.toolchain.spec.written.form import TAG_MARK, Choice, Form, Items, NonEmpty, TextFile, arm
 
 TemplateName = Literal["chatml", "gemma", "llama3", "mistral"]
 

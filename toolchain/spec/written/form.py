@@ -8,12 +8,12 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, Tag, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from registry.errors import UserError
-from registry.reference import Reference
-from toolchain.spec.ollama_name import OllamaName
-from toolchain.spec.problems import Code
-from toolchain.spec.recipe_folder import PathRefused, RecipeFolder
-from toolchain.spec.suggest import closest, did_you_mean, listed
+from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
+from mlxbuild.toolchain.spec.problems import Code
+from mlxbuild.toolchain.spec.recipe_folder import PathRefused, RecipeFolder
+from mlxbuild.toolchain.spec.suggest import closest, did_you_mean, listed
 
 TAG_MARK = "\0"
 """Begins the name of every union arm, so that arms can be told from keys in pydantic's locations."""

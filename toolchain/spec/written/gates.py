@@ -6,10 +6,20 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, model_validator
 
-from toolchain.patterns import PatternRefused, check
-from toolchain.spec.problems import Code
-from toolchain.spec.written.chat import ConversationMessageForm, InlineForm
-from toolchain.spec.written.form import TAG_MARK, Choice, Form, Items, NonEmpty, TextFile, arm, mistake, pattern
+from mlxbuild.toolchain.patterns import PatternRefused, check
+from mlxbuild.toolchain.spec.problems import Code
+from mlxbuild.toolchain.spec.written.chat import ConversationMessageForm, InlineForm
+from mlxbuild.toolchain.spec.written.form import (
+    TAG_MARK,
+    Choice,
+    Form,
+    Items,
+    NonEmpty,
+    TextFile,
+    arm,
+    mistake,
+    pattern,
+)
 
 GateName = Annotated[
     str, pattern(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$", "expected letters, digits, spaces, `.`, `_` and `-`")

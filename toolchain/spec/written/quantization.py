@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Discriminator, Field, model_validator
 
-from toolchain.spec.problems import Code
-from toolchain.spec.suggest import either
-from toolchain.spec.written.form import TAG_MARK, Form, arm, mistake, pattern
+from mlxbuild.toolchain.spec.problems import Code
+from mlxbuild.toolchain.spec.suggest import either
+from mlxbuild.toolchain.spec.written.form import TAG_MARK, Form, arm, mistake, pattern
 
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
 SchemeName = Literal["int4", "int8", "mxfp4", "mxfp8", "nvfp4"]

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Discriminator, Field, model_validator
 
-from toolchain.spec.problems import Code
-from toolchain.spec.written.chat import DefaultsForm, MessageForm, PromptTemplateForm, TextOrFile
-from toolchain.spec.written.form import TAG_MARK, Form, Items, NonEmpty, TextFile, arm, mistake, pattern
-from toolchain.spec.written.gates import AnyGate
-from toolchain.spec.written.quantization import QuantizationValue
-from toolchain.spec.written.sources import AdapterForm, Base, Tokenizer
+from mlxbuild.toolchain.spec.problems import Code
+from mlxbuild.toolchain.spec.written.chat import DefaultsForm, MessageForm, PromptTemplateForm, TextOrFile
+from mlxbuild.toolchain.spec.written.form import TAG_MARK, Form, Items, NonEmpty, TextFile, arm, mistake, pattern
+from mlxbuild.toolchain.spec.written.gates import AnyGate
+from mlxbuild.toolchain.spec.written.quantization import QuantizationValue
+from mlxbuild.toolchain.spec.written.sources import AdapterForm, Base, Tokenizer
 
 Name = Annotated[
     str,

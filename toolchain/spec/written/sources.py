@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, model_validator
 
-from toolchain.spec.problems import Code
-from toolchain.spec.written.form import (
+from mlxbuild.toolchain.spec.problems import Code
+from mlxbuild.toolchain.spec.written.form import (
     ArtifactName,
     BaseFolder,
     Choice,

@@ -10,30 +10,30 @@ from typing import Final, Protocol, cast
 
 import mlx.core as mx
 
-from toolchain.weights.decoded import Accuracy, DecodedTensor
+from mlxbuild.toolchain.weights.decoded import Accuracy, DecodedTensor
 
 DECODERS: Final[Mapping[str, str]] = {
-    "awq-weight": "toolchain.weights.formats.decoders.affine:rows_of_awq_weight",
-    "dequantized": "toolchain.weights.formats.decoders.stored:rows_dequantized",
-    "fp8-plain": "toolchain.weights.formats.decoders.fp8:rows_of_plain",
-    "fp8-scaled": "toolchain.weights.formats.decoders.fp8:rows_of_scaled",
-    "gguf-biases": "toolchain.weights.formats.gguf:rows_of_biases",
-    "gguf-numbers": "toolchain.weights.formats.gguf:rows_of_numbers",
-    "gguf-scales": "toolchain.weights.formats.gguf:rows_of_scales",
-    "gguf-weight": "toolchain.weights.formats.gguf:rows_of_weight",
-    "gptq-biases": "toolchain.weights.formats.decoders.affine:rows_of_gptq_biases",
-    "gptq-dense": "toolchain.weights.formats.decoders.affine:rows_of_gptq_floats",
-    "gptq-scales": "toolchain.weights.formats.decoders.affine:rows_of_gptq_scales",
-    "gptq-weight": "toolchain.weights.formats.decoders.affine:rows_of_gptq_weight",
-    "int8-weight": "toolchain.weights.formats.decoders.affine:rows_of_int8_weight",
-    "lora": "toolchain.weights.peft.merging:merged_rows",
-    "mxfp8-scales": "toolchain.weights.formats.decoders.fp8:rows_of_exponents",
-    "nvfp4-dense": "toolchain.weights.formats.decoders.nvfp4:rows_as_floats",
-    "nvfp4-scales-2": "toolchain.weights.formats.decoders.nvfp4:rows_of_scales",
-    "nvfp4-weight-2": "toolchain.weights.formats.decoders.nvfp4:rows_of_weight",
-    "packed-biases": "toolchain.weights.formats.decoders.affine:rows_of_packed_biases",
-    "packed-scales": "toolchain.weights.formats.decoders.affine:rows_of_packed_scales",
-    "stored": "toolchain.weights.formats.decoders.stored:rows_as_stored",
+    "awq-weight": "mlxbuild.toolchain.weights.formats.decoders.affine:rows_of_awq_weight",
+    "dequantized": "mlxbuild.toolchain.weights.formats.decoders.stored:rows_dequantized",
+    "fp8-plain": "mlxbuild.toolchain.weights.formats.decoders.fp8:rows_of_plain",
+    "fp8-scaled": "mlxbuild.toolchain.weights.formats.decoders.fp8:rows_of_scaled",
+    "gguf-biases": "mlxbuild.toolchain.weights.formats.gguf:rows_of_biases",
+    "gguf-numbers": "mlxbuild.toolchain.weights.formats.gguf:rows_of_numbers",
+    "gguf-scales": "mlxbuild.toolchain.weights.formats.gguf:rows_of_scales",
+    "gguf-weight": "mlxbuild.toolchain.weights.formats.gguf:rows_of_weight",
+    "gptq-biases": "mlxbuild.toolchain.weights.formats.decoders.affine:rows_of_gptq_biases",
+    "gptq-dense": "mlxbuild.toolchain.weights.formats.decoders.affine:rows_of_gptq_floats",
+    "gptq-scales": "mlxbuild.toolchain.weights.formats.decoders.affine:rows_of_gptq_scales",
+    "gptq-weight": "mlxbuild.toolchain.weights.formats.decoders.affine:rows_of_gptq_weight",
+    "int8-weight": "mlxbuild.toolchain.weights.formats.decoders.affine:rows_of_int8_weight",
+    "lora": "mlxbuild.toolchain.weights.peft.merging:merged_rows",
+    "mxfp8-scales": "mlxbuild.toolchain.weights.formats.decoders.fp8:rows_of_exponents",
+    "nvfp4-dense": "mlxbuild.toolchain.weights.formats.decoders.nvfp4:rows_as_floats",
+    "nvfp4-scales-2": "mlxbuild.toolchain.weights.formats.decoders.nvfp4:rows_of_scales",
+    "nvfp4-weight-2": "mlxbuild.toolchain.weights.formats.decoders.nvfp4:rows_of_weight",
+    "packed-biases": "mlxbuild.toolchain.weights.formats.decoders.affine:rows_of_packed_biases",
+    "packed-scales": "mlxbuild.toolchain.weights.formats.decoders.affine:rows_of_packed_scales",
+    "stored": "mlxbuild.toolchain.weights.formats.decoders.stored:rows_as_stored",
 }
 """Method to `module:function`."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
 
 _MODE: Final = "affine"
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.decoded import DecodedTensor, ModelTensor
-from toolchain.weights.formats.packing import (
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
+from mlxbuild.toolchain.weights.formats.packing import (
     FLOATS,
     Packing,
     Taken,
@@ -24,7 +24,7 @@ from toolchain.weights.formats.packing import (
     misfit,
     triple,
 )
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 MXFP8: Final = QuantizationScheme("mxfp8", 8, 32)
 

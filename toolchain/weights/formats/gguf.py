@@ -8,13 +8,22 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from registry.errors import StepError
-from toolchain.weights.decoded import DecodedTensor
-from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.formats.decoding import Decoded, Parts
-from toolchain.weights.formats.gguf_blocks import EXACT, Bytes, Floats, Groups, mxfp4, packed, plain, take_apart
-from toolchain.weights.formats.gguf_layout import FORMS, GROUP_SIZE
-from toolchain.weights.formats.gguf_narrowing import narrowed
+from mlxbuild.registry.errors import StepError
+from mlxbuild.toolchain.weights.decoded import DecodedTensor
+from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts
+from mlxbuild.toolchain.weights.formats.gguf_blocks import (
+    EXACT,
+    Bytes,
+    Floats,
+    Groups,
+    mxfp4,
+    packed,
+    plain,
+    take_apart,
+)
+from mlxbuild.toolchain.weights.formats.gguf_layout import FORMS, GROUP_SIZE
+from mlxbuild.toolchain.weights.formats.gguf_narrowing import narrowed
 
 _NO_EXPONENT = 255
 """Stands for NaN in the format; no file has it."""

@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from registry.digest import Digest
-from registry.errors import UserError
-from toolchain.lock.model import LockedTensor
-from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
-from toolchain.weights.decoded import DecodedTensor
-from toolchain.weights.facts import scheme_to_json
-from toolchain.weights.formats.layout import Layout
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.lock.model import LockedTensor
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
+from mlxbuild.toolchain.weights.decoded import DecodedTensor
+from mlxbuild.toolchain.weights.facts import scheme_to_json
+from mlxbuild.toolchain.weights.formats.layout import Layout
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 GROUP_SIZE: Final = 32
 PLAIN: Final = {"F32": "F32", "F16": "F16", "BF16": "BF16"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.weights.formats.gguf_blocks import Groups
+from mlxbuild.toolchain.weights.formats.gguf_blocks import Groups
 
 _SIZE = 32
 

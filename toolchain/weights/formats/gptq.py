@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.decoded import DecodedTensor, ModelTensor
-from toolchain.weights.formats.packing import (
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
+from mlxbuild.toolchain.weights.formats.packing import (
     FLOATS,
     Packing,
     Taken,
@@ -25,7 +25,7 @@ from toolchain.weights.formats.packing import (
     modules_with,
     triple,
 )
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 _WIDTHS: Final = (2, 3, 4, 8)
 _METHODS: Final = ("gptq", "awq")

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
-from toolchain.weights.decoded import DecodedTensor, ModelTensor
-from toolchain.weights.facts import scheme_to_json
-from toolchain.weights.formats.fp8 import take_fp8
-from toolchain.weights.formats.gptq import take_gptq
-from toolchain.weights.formats.nvfp4 import take_nvfp4
-from toolchain.weights.formats.packed import MXFP4, take_packed
-from toolchain.weights.formats.packing import FLOATS, Packing, UnsupportedQuantization
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
+from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
+from mlxbuild.toolchain.weights.facts import scheme_to_json
+from mlxbuild.toolchain.weights.formats.fp8 import take_fp8
+from mlxbuild.toolchain.weights.formats.gptq import take_gptq
+from mlxbuild.toolchain.weights.formats.nvfp4 import take_nvfp4
+from mlxbuild.toolchain.weights.formats.packed import MXFP4, take_packed
+from mlxbuild.toolchain.weights.formats.packing import FLOATS, Packing, UnsupportedQuantization
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 ReadDocument = Callable[[str], Mapping[str, Any] | None]
 """Gives a JSON object of the source by path, such as `config.json`; None where there is none."""

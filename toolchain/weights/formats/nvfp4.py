@@ -14,10 +14,10 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.decoded import DecodedTensor, ModelTensor
-from toolchain.weights.formats.packing import FLOATS, Packing, Taken, check_matrices, misfit
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
+from mlxbuild.toolchain.weights.formats.packing import FLOATS, Packing, Taken, check_matrices, misfit
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 NVFP4: Final = QuantizationScheme("nvfp4", 4, 16)
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from toolchain.spec.resolved import QuantizationScheme
-from toolchain.weights.decoded import DecodedTensor, ModelTensor
-from toolchain.weights.formats.packing import (
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme
+from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
+from mlxbuild.toolchain.weights.formats.packing import (
     FLOATS,
     Packing,
     Taken,
@@ -24,7 +24,7 @@ from toolchain.weights.formats.packing import (
     modules_with,
     triple,
 )
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 MXFP4: Final = QuantizationScheme("mxfp4", 4, 32)
 _LEAVES: Final = ("weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_shape", "weight_g_idx")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from registry.errors import UserError
-from toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
-from toolchain.weights.decoded import DecodedTensor, ModelTensor
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
+from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 SAFETENSORS_DTYPES: Final = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 

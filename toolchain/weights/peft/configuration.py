@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from registry.errors import UserError
-from toolchain.weights.peft.patterns import ModulePatterns, is_bounded
+from mlxbuild.registry.errors import UserError
+from mlxbuild.toolchain.weights.peft.patterns import ModulePatterns, is_bounded
 
 MERGE_HINT: Final = "merge it with PEFT (`merge_and_unload`, then `save_pretrained`) and build from the merged model"
 SAVE_HINT: Final = "is the file complete? Save the adapter again with PEFT's `save_pretrained`"

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from toolchain.weights.blocks import EMBEDDINGS, labels_of
-from toolchain.weights.decoded import DecodedTensor, ModelTensor
-from toolchain.weights.peft.configuration import MERGE_HINT, PeftConfiguration, UnsupportedAdapter
-from toolchain.weights.peft.parts import AdapterParts, Pair
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.toolchain.weights.blocks import EMBEDDINGS, labels_of
+from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
+from mlxbuild.toolchain.weights.peft.configuration import MERGE_HINT, PeftConfiguration, UnsupportedAdapter
+from mlxbuild.toolchain.weights.peft.parts import AdapterParts, Pair
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 METHOD: Final = "lora"
 WEIGHT_PART: Final = "weight"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from toolchain.weights.adapters import product
-from toolchain.weights.decoded import DecodedTensor
-from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.formats.decoding import Decoded, Parts
-from toolchain.weights.peft.mapping import WEIGHT_PART
+from mlxbuild.toolchain.weights.adapters import product
+from mlxbuild.toolchain.weights.decoded import DecodedTensor
+from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts
+from mlxbuild.toolchain.weights.peft.mapping import WEIGHT_PART
 
 
 def merged_rows(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:

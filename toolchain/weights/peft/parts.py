@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-from toolchain.weights.peft.configuration import MERGE_HINT, SAVE_HINT, PeftConfiguration, UnsupportedAdapter
+from mlxbuild.toolchain.weights.peft.configuration import MERGE_HINT, SAVE_HINT, PeftConfiguration, UnsupportedAdapter
 
 _PREFIX: Final = "base_model.model."
 _HALVES: Final = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from toolchain.lock.model import LockedFile, LockedSource
-from toolchain.weights.peft.configuration import SAVE_HINT, PeftConfiguration, UnsupportedAdapter
-from toolchain.weights.peft.mapping import PeftAdapter
-from toolchain.weights.peft.parts import parts_of
-from toolchain.weights.reading import SourceTensor
+from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.weights.peft.configuration import SAVE_HINT, PeftConfiguration, UnsupportedAdapter
+from mlxbuild.toolchain.weights.peft.mapping import PeftAdapter
+from mlxbuild.toolchain.weights.peft.parts import parts_of
+from mlxbuild.toolchain.weights.reading import SourceTensor
 
 ADAPTER_WEIGHTS: Final = "adapters.safetensors"
 PEFT_WEIGHTS: Final = "adapter_model.safetensors"

@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from runtime.server.openai.chat.messages import AnyMessage
-from runtime.server.openai.effort import Effort, Reasoning
-from runtime.server.openai.refused_fields import RefusedFields
-from runtime.server.openai.sampling import MaxTokens, PenaltiesBody, StreamOptions
-from runtime.server.openai.structured_outputs import StructuredOutputsBody
-from runtime.server.openai.template_fields import TemplateBody
-from runtime.server.openai.tools import Allowed, Function, NamedFunction
-from runtime.server.request_body import RequestBody, refused
-from runtime.server.tool_choice import Mode
+from mlxbuild.runtime.server.openai.chat.messages import AnyMessage
+from mlxbuild.runtime.server.openai.effort import Effort, Reasoning
+from mlxbuild.runtime.server.openai.refused_fields import RefusedFields
+from mlxbuild.runtime.server.openai.sampling import MaxTokens, PenaltiesBody, StreamOptions
+from mlxbuild.runtime.server.openai.structured_outputs import StructuredOutputsBody
+from mlxbuild.runtime.server.openai.template_fields import TemplateBody
+from mlxbuild.runtime.server.openai.tools import Allowed, Function, NamedFunction
+from mlxbuild.runtime.server.request_body import RequestBody, refused
+from mlxbuild.runtime.server.tool_choice import Mode
 
 
 class Tool(RequestBody):

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from runtime.protocol.requests import Message
-from runtime.server.arguments import parsed_arguments
-from runtime.server.failures import InvalidRequest
-from runtime.server.openai.parts import MediaPart, RefusalPart, TextPart, text_of
-from runtime.server.request_body import RequestBody
+from mlxbuild.runtime.protocol.requests import Message
+from mlxbuild.runtime.server.arguments import parsed_arguments
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.openai.parts import MediaPart, RefusalPart, TextPart, text_of
+from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class ChatText(TextPart):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.protocol.answers import Answer
-from runtime.server.openai.replies import call_reply, score_reply, usage_reply
+from mlxbuild.runtime.protocol.answers import Answer
+from mlxbuild.runtime.server.openai.replies import call_reply, score_reply, usage_reply
 
 
 def chat_reply(head: dict[str, Any], answers: Sequence[Answer], *, with_scores: bool) -> dict[str, Any]:

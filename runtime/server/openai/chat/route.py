@@ -8,20 +8,20 @@ import time
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
-from runtime.protocol.answers import Answer
-from runtime.protocol.events import Chunk, Progress
-from runtime.server.api import server_event
-from runtime.server.choices import answers_of
-from runtime.server.ids import new_id
-from runtime.server.openai.asking import check_abilities, fingerprint, model_of, tell_progress
-from runtime.server.openai.chat.body import ChatBody
-from runtime.server.openai.chat.reply import chat_reply
-from runtime.server.openai.chat.request import chat_requests, wanted_thinking
-from runtime.server.openai.chat.stream import ChatStream
-from runtime.server.openai.manners import DONE, MANNERS
-from runtime.server.openai.places import tell_places
-from runtime.server.request_fields import read_request
-from runtime.server.streams import AnswerStream
+from mlxbuild.runtime.protocol.answers import Answer
+from mlxbuild.runtime.protocol.events import Chunk, Progress
+from mlxbuild.runtime.server.api import server_event
+from mlxbuild.runtime.server.choices import answers_of
+from mlxbuild.runtime.server.ids import new_id
+from mlxbuild.runtime.server.openai.asking import check_abilities, fingerprint, model_of, tell_progress
+from mlxbuild.runtime.server.openai.chat.body import ChatBody
+from mlxbuild.runtime.server.openai.chat.reply import chat_reply
+from mlxbuild.runtime.server.openai.chat.request import chat_requests, wanted_thinking
+from mlxbuild.runtime.server.openai.chat.stream import ChatStream
+from mlxbuild.runtime.server.openai.manners import DONE, MANNERS
+from mlxbuild.runtime.server.openai.places import tell_places
+from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.streams import AnswerStream
 
 
 async def chat_completions(request: Request) -> HTTPResponse | None:

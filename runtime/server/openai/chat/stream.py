@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.protocol.answers import Answer
-from runtime.protocol.events import Chunk
-from runtime.server.openai.chat.reply import thinking_fields
-from runtime.server.openai.replies import call_reply, score_reply, usage_reply
+from mlxbuild.runtime.protocol.answers import Answer
+from mlxbuild.runtime.protocol.events import Chunk
+from mlxbuild.runtime.server.openai.chat.reply import thinking_fields
+from mlxbuild.runtime.server.openai.replies import call_reply, score_reply, usage_reply
 
 
 class ChatStream:

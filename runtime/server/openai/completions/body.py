@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runtime.protocol.requests import CompletionRequest
-from runtime.server.failures import InvalidRequest, NotSupported
-from runtime.server.openai.refused_fields import RefusedFields
-from runtime.server.openai.sampling import PenaltiesBody, StreamOptions, bound, given, with_seed
-from runtime.server.openai.structured_outputs import StructuredOutputsBody
-from runtime.server.openai.texts import Texts, each_of
+from mlxbuild.runtime.protocol.requests import CompletionRequest
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.server.openai.refused_fields import RefusedFields
+from mlxbuild.runtime.server.openai.sampling import PenaltiesBody, StreamOptions, bound, given, with_seed
+from mlxbuild.runtime.server.openai.structured_outputs import StructuredOutputsBody
+from mlxbuild.runtime.server.openai.texts import Texts, each_of
 
 
 class CompletionBody(PenaltiesBody, StructuredOutputsBody, RefusedFields):

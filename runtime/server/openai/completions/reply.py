@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from runtime.protocol.answers import Answer, ScoredToken
-from runtime.protocol.events import Chunk, TokenScore
-from runtime.server.openai.replies import usage_of
+from mlxbuild.runtime.protocol.answers import Answer, ScoredToken
+from mlxbuild.runtime.protocol.events import Chunk, TokenScore
+from mlxbuild.runtime.server.openai.replies import usage_of
 
 OBJECT = "text_completion"
 PlacedScore = tuple[ScoredToken, int]

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from runtime.protocol.events import Embeddings
-from runtime.protocol.requests import EmbeddingRequest
-from runtime.server.openai.texts import Texts, each_of
-from runtime.server.request_body import RequestBody
+from mlxbuild.runtime.protocol.events import Embeddings
+from mlxbuild.runtime.protocol.requests import EmbeddingRequest
+from mlxbuild.runtime.server.openai.texts import Texts, each_of
+from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class EmbeddingBody(RequestBody):

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.protocol.events import ToolCall
-from runtime.protocol.requests import ToolChoice
-from runtime.server.failures import InvalidRequest, NotSupported
-from runtime.server.ids import call_id, new_id
-from runtime.server.openai.replies import arguments_text
-from runtime.server.openai.responses.tools import (
+from mlxbuild.runtime.protocol.events import ToolCall
+from mlxbuild.runtime.protocol.requests import ToolChoice
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.server.ids import call_id, new_id
+from mlxbuild.runtime.server.openai.replies import arguments_text
+from mlxbuild.runtime.server.openai.responses.tools import (
     AllowedToolsChoice,
     AnyTool,
     AnyToolChoice,
@@ -22,7 +22,7 @@ from runtime.server.openai.responses.tools import (
     NamedChoice,
     NamespaceTool,
 )
-from runtime.server.tool_choice import TemplateTool, chosen, template_tool
+from mlxbuild.runtime.server.tool_choice import TemplateTool, chosen, template_tool
 
 INPUT = "input"
 """The one argument of a custom tool, as models are told of it."""

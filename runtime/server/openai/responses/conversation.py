@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.protocol.requests import Message
-from runtime.server.arguments import parsed_arguments
-from runtime.server.failures import InvalidRequest
-from runtime.server.openai.parts import text_of
-from runtime.server.openai.responses.callable_tools import INPUT, flat_name
-from runtime.server.openai.responses.items import (
+from mlxbuild.runtime.protocol.requests import Message
+from mlxbuild.runtime.server.arguments import parsed_arguments
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.openai.parts import text_of
+from mlxbuild.runtime.server.openai.responses.callable_tools import INPUT, flat_name
+from mlxbuild.runtime.server.openai.responses.items import (
     ActionItem,
     ActionOutputItem,
     AnyItem,

@@ -6,9 +6,9 @@ from typing import Any
 
 from sanic import Request
 
-from runtime.server.application import application_of
-from runtime.server.openai.responses.sealed_reasoning import ReasoningSeal
-from runtime.server.openai.responses.stored_responses import StoredResponses
+from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.openai.responses.sealed_reasoning import ReasoningSeal
+from mlxbuild.runtime.server.openai.responses.stored_responses import StoredResponses
 
 
 def stored_responses(request: Request) -> StoredResponses:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from runtime.protocol.answers import Answer
-from runtime.protocol.events import Chunk, Ending, ToolCall
-from runtime.server.failures import HttpFailure, InvalidRequest
-from runtime.server.ids import new_id
-from runtime.server.openai.replies import score_reply
-from runtime.server.openai.responses.body import ResponseBody
+from mlxbuild.runtime.protocol.answers import Answer
+from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+from mlxbuild.runtime.server.failures import HttpFailure, InvalidRequest
+from mlxbuild.runtime.server.ids import new_id
+from mlxbuild.runtime.server.openai.replies import score_reply
+from mlxbuild.runtime.server.openai.responses.body import ResponseBody
 
 Event = dict[str, Any]
 _REASONING, _MESSAGE = "reasoning", "message"

@@ -13,11 +13,11 @@ import os
 import secrets
 from pathlib import Path
 
-from registry.errors import EnvironmentFailure
-from registry.home import Home
-from registry.store.durable import create_temporary, disk_errors
-from registry.store.errors import StoreFailure
-from runtime.server.logger import log
+from mlxbuild.registry.errors import EnvironmentFailure
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.durable import create_temporary, disk_errors
+from mlxbuild.registry.store.errors import StoreFailure
+from mlxbuild.runtime.server.logger import log
 
 FILE_NAME = "reasoning.key"
 _PREFIX = "mlxb1_"
@@ -70,7 +70,7 @@ class ReasoningSeal:
 
     @functools.cached_property
     def _key(self) -> bytes:
-        from registry.trust.keys import folder
+        from mlxbuild.registry.trust.keys import folder
 
         try:
             return _read_or_make(folder(self._home) / FILE_NAME)

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from runtime.server.failures import InvalidRequest
-from runtime.server.ids import new_id
-from runtime.server.openai.responses.body import ResponseBody
-from runtime.server.openai.responses.failures import unknown_item
-from runtime.server.openai.responses.items import AnyItem, ItemReference, ReasoningItem, ReasoningText
-from runtime.server.openai.responses.stored_responses import Item, StoredResponses
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.ids import new_id
+from mlxbuild.runtime.server.openai.responses.body import ResponseBody
+from mlxbuild.runtime.server.openai.responses.failures import unknown_item
+from mlxbuild.runtime.server.openai.responses.items import AnyItem, ItemReference, ReasoningItem, ReasoningText
+from mlxbuild.runtime.server.openai.responses.stored_responses import Item, StoredResponses
 
 _ITEM: TypeAdapter[AnyItem] = TypeAdapter(AnyItem)
 _PREFIXES = {"message": "msg_", "reasoning": "rs_", "function_call": "fc_", "custom_tool_call": "ctc_"}

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from anthropic import types as sdk
 
-from runtime.protocol.events import Chunk, Ending, ToolCall
-from runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
-from runtime.server.anthropic.body import MessagesBody, PromptBody
-from runtime.server.anthropic.reply import MessageEvents
-from runtime.server.anthropic.request import chat_request
-from runtime.server.bodies import checked
-from runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
+from mlxbuild.runtime.server.anthropic.body import MessagesBody, PromptBody
+from mlxbuild.runtime.server.anthropic.reply import MessageEvents
+from mlxbuild.runtime.server.anthropic.request import chat_request
+from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 
 USER = {"role": "user", "content": "Hi"}
 WEATHER = {"name": "get_weather", "description": "d", "input_schema": {"type": "object"}, "cache_control": {}}

@@ -7,10 +7,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from runtime.server.anthropic.body import MessagesBody
-from runtime.server.anthropic.request import chat_request
-from runtime.server.bodies import checked
-from runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.server.anthropic.body import MessagesBody
+from mlxbuild.runtime.server.anthropic.request import chat_request
+from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 
 CALLS: list[tuple[str, str, list[dict[str, Any]]]] = [
     ("bash_20250124", "bash", [{"command": "ls"}, {"restart": True}]),

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
 from tests.runtime.server.connections.conftest import Start
 from tests.runtime.server.connections.wire import answers, ask, connect, until_closed
 from tests.runtime.server.running import RunningServer, soon
@@ -144,7 +144,7 @@ def test_the_answer_can_be_read_after_all_of_a_refused_head_is_sent(impatient: R
 @pytest.mark.parametrize(("path", "status"), [(b"/api/show", 413), (b"/nowhere", 404)])
 def test_a_body_that_nobody_wants(start: Start, monkeypatch: pytest.MonkeyPatch, path: bytes, status: int) -> None:
     for module in ("exchange", "lingering"):
-        monkeypatch.setattr(f"runtime.server.connections.{module}.LINGERING_SECONDS", 0.2)
+        monkeypatch.setattr(f"mlxbuild.runtime.server.connections.{module}.LINGERING_SECONDS", 0.2)
     server = start(body_limit_bytes=1000)
     with connect(server) as connection:
         connection.sendall(HEAD.replace(b"/api/show", path) + b"content-length: 1000000000000\r\n\r\n")

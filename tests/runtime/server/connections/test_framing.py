@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from registry.errors import MlxbuildError
-from runtime.server.connections.head import read_head, told_request_line
-from runtime.server.content_coding import decoder
-from runtime.server.failures import InvalidRequest
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.runtime.server.connections.head import read_head, told_request_line
+from mlxbuild.runtime.server.content_coding import decoder
+from mlxbuild.runtime.server.failures import InvalidRequest
 from tests.runtime.server.connections.wire import Answer, answers, ask, connect, until_closed
 from tests.runtime.server.running import RunningServer
 
@@ -226,7 +226,7 @@ def test_blobs_have_a_bound(server: RunningServer, monkeypatch: pytest.MonkeyPat
     packed = gzip.compress(b"z" * 15_000)
     sent = post(path(b"z" * 15_000), packed, f"content-length: {len(packed)}", "content-encoding: gzip")
     assert only(ask(server, sent)).status == 201
-    monkeypatch.setattr("runtime.server.native.blobs.LEFT_FREE_BYTES", 2**60)
+    monkeypatch.setattr("mlxbuild.runtime.server.native.blobs.LEFT_FREE_BYTES", 2**60)
     full = only(ask(server, post(path(b"a"), b"", "content-length: 1")))
     assert (full.status, json.loads(full.body)["code"]) == (500, "disk-full")
     full = only(ask(server, post(path(b"a" * 15_000), chunked(b"a" * 15_000), "transfer-encoding: chunked")))

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from runtime.server.connections.descriptors import connections_that_fit
-from runtime.server.connections.limit import ConnectionLimit
-from runtime.server.failures import TooManyConnections
+from mlxbuild.runtime.server.connections.descriptors import connections_that_fit
+from mlxbuild.runtime.server.connections.limit import ConnectionLimit
+from mlxbuild.runtime.server.failures import TooManyConnections
 from tests.runtime.server.connections.conftest import Start
 from tests.runtime.server.connections.wire import answers, ask, connect, until_closed
 from tests.runtime.server.running import soon

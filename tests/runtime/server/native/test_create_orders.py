@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from runtime.server.failures import InvalidRequest
-from runtime.server.native.create import CreateBody, _order
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.native.create import CreateBody, _order
 
 
 @pytest.mark.parametrize("name", ["./x.gguf", "/models/x", "~/x", "x.GGUF"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.server.failures import CLIENT_GONE
+from mlxbuild.runtime.server.failures import CLIENT_GONE
 from tests.clients import node
 from tests.runtime.server.native.asking import LOCK_ANSWER
 from tests.runtime.server.running import RunningServer, soon

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from registry.artifact.media_types import FILE_PATH
-from registry.artifact.modelpack import tag_descriptor
-from registry.digest import Digest
-from runtime.scheduler.need import PROCESS_BYTES
-from runtime.server.application import Application
+from mlxbuild.registry.artifact.media_types import FILE_PATH
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.digest import Digest
+from mlxbuild.runtime.scheduler.need import PROCESS_BYTES
+from mlxbuild.runtime.server.application import Application
 from tests.runtime.server.native.asking import error
 
 

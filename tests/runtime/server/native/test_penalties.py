@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.server.native.failures import OptionOfWrongType
-from runtime.server.native.question import QuestionBody
+from mlxbuild.runtime.server.native.failures import OptionOfWrongType
+from mlxbuild.runtime.server.native.question import QuestionBody
 
 
 @pytest.mark.parametrize(("given", "counts_recent"), [({}, True), ({"counts_recent": False}, False)])

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from runtime.protocol.answers import Answer
-from runtime.protocol.events import Chunk, Ending, TokenScore, ToolCall
-from runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
-from runtime.server.bodies import checked
-from runtime.server.failures import InvalidRequest, NotSupported
-from runtime.server.openai.chat.body import ChatBody
-from runtime.server.openai.chat.reply import chat_reply
-from runtime.server.openai.chat.request import chat_requests
-from runtime.server.openai.chat.stream import ChatStream
+from mlxbuild.runtime.protocol.answers import Answer
+from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
+from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.server.openai.chat.body import ChatBody
+from mlxbuild.runtime.server.openai.chat.reply import chat_reply
+from mlxbuild.runtime.server.openai.chat.request import chat_requests
+from mlxbuild.runtime.server.openai.chat.stream import ChatStream
 
 USER = {"role": "user", "content": "Hi"}
 HEAD = {"id": "chatcmpl-1", "created": 1, "model": "hello"}

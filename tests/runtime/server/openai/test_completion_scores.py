@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime.protocol.events import Chunk, Ending, TokenScore
-from runtime.server.openai.completions.reply import Completions
+from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore
+from mlxbuild.runtime.server.openai.completions.reply import Completions
 
 HEAD = {"id": "cmpl-1", "created": 1, "model": "hello"}
 END = Chunk(ending=Ending("stop", 3, 0, 4, 0.1, 0.2))

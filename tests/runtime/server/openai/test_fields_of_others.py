@@ -11,15 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from runtime.protocol.requests import AnswerFormat, ChatRequest
-from runtime.server.bodies import checked
-from runtime.server.failures import InvalidRequest
-from runtime.server.native.chat import ChatBody as NativeChatBody
-from runtime.server.openai.chat.body import ChatBody
-from runtime.server.openai.chat.request import chat_requests
-from runtime.server.openai.completions.body import CompletionBody, completion_requests
-from runtime.server.openai.responses.body import ResponseBody, response_request
-from runtime.server.request_fields import tell_unknown
+from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest
+from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.native.chat import ChatBody as NativeChatBody
+from mlxbuild.runtime.server.openai.chat.body import ChatBody
+from mlxbuild.runtime.server.openai.chat.request import chat_requests
+from mlxbuild.runtime.server.openai.completions.body import CompletionBody, completion_requests
+from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request
+from mlxbuild.runtime.server.request_fields import tell_unknown
 from tests.runtime.server.openai.asking import LOCK, MODEL
 
 DOCS = Path(__file__).parents[4] / "docs" / "openai.md"

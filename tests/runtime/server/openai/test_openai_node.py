@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from runtime.server.failures import CLIENT_GONE
+from mlxbuild.runtime.server.failures import CLIENT_GONE
 from tests.clients import node
 from tests.runtime.server.openai.asking import ANSWER, TOLD
 from tests.runtime.server.running import RunningServer, soon

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from openai.types import responses as sdk
 
-from runtime.protocol.events import Chunk, Embeddings, Ending, TokenScore, ToolCall
-from runtime.protocol.requests import AnswerFormat, ToolChoice
-from runtime.server.bodies import checked
-from runtime.server.failures import HttpFailure, InvalidRequest, NotSupported
-from runtime.server.openai.completions.body import CompletionBody, completion_requests
-from runtime.server.openai.completions.reply import Completions
-from runtime.server.openai.embeddings.body import EmbeddingBody, embedding_reply, embedding_request
-from runtime.server.openai.responses.body import ResponseBody, response_request
-from runtime.server.openai.responses.reply import ResponseEvents
+from mlxbuild.runtime.protocol.events import Chunk, Embeddings, Ending, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.requests import AnswerFormat, ToolChoice
+from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.failures import HttpFailure, InvalidRequest, NotSupported
+from mlxbuild.runtime.server.openai.completions.body import CompletionBody, completion_requests
+from mlxbuild.runtime.server.openai.completions.reply import Completions
+from mlxbuild.runtime.server.openai.embeddings.body import EmbeddingBody, embedding_reply, embedding_request
+from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request
+from mlxbuild.runtime.server.openai.responses.reply import ResponseEvents
 
 ENDING = Ending("stop", 10, 4, 6, 0.1, 0.2)
 CUT = Ending("length", 10, 0, 6, 0.1, 0.2)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from runtime.server.bodies import checked
-from runtime.server.failures import InvalidRequest, NotSupported
-from runtime.server.openai.chat.body import ChatBody
-from runtime.server.openai.chat.request import chat_requests
-from runtime.server.openai.responses.body import ResponseBody, response_request
+from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.server.openai.chat.body import ChatBody
+from mlxbuild.runtime.server.openai.chat.request import chat_requests
+from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request
 
 REFUSAL = {"type": "refusal", "refusal": "No."}
 

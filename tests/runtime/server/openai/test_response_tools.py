@@ -10,10 +10,10 @@ import httpx
 import openai
 import pytest
 
-from runtime.protocol.events import ToolCall
-from runtime.server.bodies import checked
-from runtime.server.failures import InvalidRequest, NotSupported
-from runtime.server.openai.responses.body import ResponseBody, response_request
+from mlxbuild.runtime.protocol.events import ToolCall
+from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request
 from tests.runtime.server.openai.asking import MODEL, RESULT, asking_for_rome
 
 CAPTURED = Path(__file__).with_name("captured")

@@ -12,17 +12,17 @@ import httpx
 import openai
 import pytest
 
-from registry.home import Home
-from runtime.scheduler.residency import Residency
-from runtime.server.app import create_app
-from runtime.server.application import Application
-from runtime.server.bodies import checked
-from runtime.server.openai.responses.body import ResponseBody, response_request
-from runtime.server.openai.responses.failures import UnknownPreviousResponse, UnknownResponse
-from runtime.server.openai.responses.sealed_reasoning import FILE_NAME, ReasoningKeyUnusable, ReasoningSeal
-from runtime.server.openai.responses.stored_responses import StoredResponses
-from runtime.server.openai.responses.whole_input import whole_input
-from runtime.server.security.api_keys import KeyRing
+from mlxbuild.registry.home import Home
+from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.server.app import create_app
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request
+from mlxbuild.runtime.server.openai.responses.failures import UnknownPreviousResponse, UnknownResponse
+from mlxbuild.runtime.server.openai.responses.sealed_reasoning import FILE_NAME, ReasoningKeyUnusable, ReasoningSeal
+from mlxbuild.runtime.server.openai.responses.stored_responses import StoredResponses
+from mlxbuild.runtime.server.openai.responses.whole_input import whole_input
+from mlxbuild.runtime.server.security.api_keys import KeyRing
 from tests.runtime.server.openai.asking import ANSWER, MODEL, TOLD
 from tests.runtime.server.openai.test_response_tools import CAPTURED
 from tests.runtime.server.running import running

@@ -8,8 +8,8 @@ import re
 import httpx
 import schemathesis
 
-from runtime.server.app import create_app
-from runtime.server.application import Application
+from mlxbuild.runtime.server.app import create_app
+from mlxbuild.runtime.server.application import Application
 from tests.runtime.server.running import RunningServer
 
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime.server.logger import log
-from runtime.server.operations.logs import log_request, log_to
-from runtime.server.operations.observation import Observed
+from mlxbuild.runtime.server.logger import log
+from mlxbuild.runtime.server.operations.logs import log_request, log_to
+from mlxbuild.runtime.server.operations.observation import Observed
 from tests.runtime.server.native.asking import LOCK
 
 

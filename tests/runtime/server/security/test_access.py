@@ -13,13 +13,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runtime.server.app import create_app
-from runtime.server.application import Application
-from runtime.server.security.api_keys import BrokenKeyFile, InvalidKeyName, KeyRing
-from runtime.server.security.hosts import HostNames
-from runtime.server.security.origins import Origins
-from runtime.server.security.rates import RateLimit
-from runtime.server.settings import ServerSettings
+from mlxbuild.runtime.server.app import create_app
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.security.api_keys import BrokenKeyFile, InvalidKeyName, KeyRing
+from mlxbuild.runtime.server.security.hosts import HostNames
+from mlxbuild.runtime.server.security.origins import Origins
+from mlxbuild.runtime.server.security.rates import RateLimit
+from mlxbuild.runtime.server.settings import ServerSettings
 from tests.runtime.server.running import running
 
 

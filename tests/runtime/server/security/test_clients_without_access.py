@@ -9,12 +9,12 @@ import anthropic
 import openai
 import pytest
 
-from registry.home import Home
-from registry.store.layout import Store
-from runtime.server.app import create_app
-from runtime.server.application import Application
-from runtime.server.security.api_keys import KeyRing
-from runtime.server.settings import ServerSettings
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.server.app import create_app
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.security.api_keys import KeyRing
+from mlxbuild.runtime.server.settings import ServerSettings
 from tests.runtime.server.running import RunningServer, running
 
 

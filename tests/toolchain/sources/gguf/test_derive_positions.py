@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from mlxbuild.toolchain.sources.gguf.derive import derive
+from mlxbuild.toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.metadata import GgufMetadata
+from mlxbuild.toolchain.sources.gguf.rope_factors import llama3_scaling
+from mlxbuild.toolchain.sources.gguf.tensor_names import factor_tensors
 from tests.toolchain.sources.gguf.written_headers import changed, header_of, refused
 from tests.toolchain.sources.gguf.written_models import CONFIGURATIONS, LLAMA3, llama3_factors
-from toolchain.sources.gguf.derive import derive
-from toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf
-from toolchain.sources.gguf.metadata import GgufMetadata
-from toolchain.sources.gguf.rope_factors import llama3_scaling
-from toolchain.sources.gguf.tensor_names import factor_tensors
 
 
 def test_factors_that_config_json_cannot_tell() -> None:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from registry.errors import MlxbuildError
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.toolchain.sources.gguf.derive import derive
+from mlxbuild.toolchain.sources.gguf.tensor_names import factor_tensors
 from tests.toolchain.sources.gguf.written_headers import changed, header_of, with_bytes
 from tests.toolchain.sources.gguf.written_models import CONFIGURATIONS
-from toolchain.sources.gguf.derive import derive
-from toolchain.sources.gguf.tensor_names import factor_tensors
 
 VALUES = st.one_of(
     st.none(),

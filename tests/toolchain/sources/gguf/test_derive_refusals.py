@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from registry.errors import MlxbuildError
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.toolchain.sources.gguf.header import GgufTensor, UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.metadata import GgufMetadata
+from mlxbuild.toolchain.sources.gguf.tensor_names import GgufTensors
 from tests.toolchain.sources.gguf.written_headers import changed, header_of, refused
-from toolchain.sources.gguf.header import GgufTensor, UnsupportedGguf
-from toolchain.sources.gguf.metadata import GgufMetadata
-from toolchain.sources.gguf.tensor_names import GgufTensors
 
 
 @pytest.mark.parametrize(

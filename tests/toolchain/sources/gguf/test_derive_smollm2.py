@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from mlxbuild.toolchain.sources.gguf.derive import derive
+from mlxbuild.toolchain.sources.gguf.derived import DerivedModel, Placement
+from mlxbuild.toolchain.sources.gguf.header import read_gguf_file_header
 from tests.real.models import SMOLLM2_GGUF, require
-from toolchain.sources.gguf.derive import derive
-from toolchain.sources.gguf.derived import DerivedModel, Placement
-from toolchain.sources.gguf.header import read_gguf_file_header
 
 CHECK_TEXT = (
     "\n \n\n \n\n\n \t \t\t \t\n  \n   \n    \n     \n🚀 (normal) 😶\u200d🌫️ (multiple emojis concatenated) ✅ 🦙🦙 "

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from mlxbuild.toolchain.sources.gguf.derive import derive
+from mlxbuild.toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.metadata import GgufMetadata
 from tests.toolchain.sources.gguf.written_headers import changed, header_of, refused, with_bytes, without_tokenizer
-from toolchain.sources.gguf.derive import derive
-from toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf
-from toolchain.sources.gguf.metadata import GgufMetadata
 
 
 @pytest.mark.parametrize(

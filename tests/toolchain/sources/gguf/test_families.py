@@ -12,12 +12,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlxbuild.toolchain.sources.gguf.derive import derive
+from mlxbuild.toolchain.sources.gguf.derived import DerivedModel, Placement
+from mlxbuild.toolchain.sources.gguf.header import read_gguf_file_header
+from mlxbuild.toolchain.sources.gguf.tensor_names import factor_tensors
+from mlxbuild.toolchain.weights.model import make_model, sanitized
 from tests.toolchain.sources.gguf.written_models import CONFIGURATIONS, random_model, write_gguf
-from toolchain.sources.gguf.derive import derive
-from toolchain.sources.gguf.derived import DerivedModel, Placement
-from toolchain.sources.gguf.header import read_gguf_file_header
-from toolchain.sources.gguf.tensor_names import factor_tensors
-from toolchain.weights.model import make_model, sanitized
 
 TOKENS = [[3, 17, 5, 9, 30, 11, 4, 22, 8, 8, 31, 19, 6, 28, 12, 7, 25, 14, 10, 33]]
 

@@ -16,13 +16,13 @@ import gguf
 import numpy
 import pytest
 
-from registry.errors import MlxbuildError
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf, read_gguf_file_header, read_gguf_header
+from mlxbuild.toolchain.sources.gguf.parts import OpenFile, read_gguf_files
+from mlxbuild.toolchain.sources.gguf.split import check_split, split_paths
+from mlxbuild.toolchain.sources.gguf.types import GGML_TYPES
+from mlxbuild.toolchain.weights.safetensors import UnsafeWeights
 from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
-from toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf, read_gguf_file_header, read_gguf_header
-from toolchain.sources.gguf.parts import OpenFile, read_gguf_files
-from toolchain.sources.gguf.split import check_split, split_paths
-from toolchain.sources.gguf.types import GGML_TYPES
-from toolchain.weights.safetensors import UnsafeWeights
 
 MUTATIONS = int(os.environ.get("MLXBUILD_MUTATIONS", "200"))
 """`make mutations` takes 20,000."""

@@ -19,12 +19,12 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import CohereTokenizer, GPT2Tokenizer, Qwen2Tokenizer
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
+from mlxbuild.toolchain.sources.gguf.header import read_gguf_file_header
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.pre_tokenizers import PRE_TOKENIZERS
+from mlxbuild.toolchain.sources.gguf.tokenizer import tokenizer_documents
+from mlxbuild.toolchain.sources.gguf.vocabulary import read_vocabulary
 from tests.toolchain.sources.gguf.test_derive_smollm2 import CHECK_TEXT
-from toolchain.sources.gguf.header import read_gguf_file_header
-from toolchain.sources.gguf.metadata import Metadata
-from toolchain.sources.gguf.pre_tokenizers import PRE_TOKENIZERS
-from toolchain.sources.gguf.tokenizer import tokenizer_documents
-from toolchain.sources.gguf.vocabulary import read_vocabulary
 
 CORPUS = (
     CHECK_TEXT,

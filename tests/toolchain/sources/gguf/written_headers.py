@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from registry.errors import MlxbuildError
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.toolchain.sources.gguf.derive import derive
+from mlxbuild.toolchain.sources.gguf.header import GgufHeader, read_gguf_file_header
 from tests.toolchain.sources.gguf.written_models import CONFIGURATIONS, random_model, write_gguf
-from toolchain.sources.gguf.derive import derive
-from toolchain.sources.gguf.header import GgufHeader, read_gguf_file_header
 
 BYTE_LEVEL: Mapping[str, Any] = {
     "tokenizer.ggml.model": "gpt2",

@@ -16,7 +16,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from runtime.model.architecture import model_classes
+from mlxbuild.runtime.model.architecture import model_classes
 
 _COMMON: Mapping[str, Any] = {
     "hidden_size": 64,

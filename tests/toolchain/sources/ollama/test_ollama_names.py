@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolchain.sources.ollama.carried import defaults_document, lost
-from toolchain.sources.ollama.manifest import BrokenOllamaManifest, UnsupportedOllamaModel, read_manifest
-from toolchain.spec.ollama_name import InvalidOllamaName, OllamaName
+from mlxbuild.toolchain.sources.ollama.carried import defaults_document, lost
+from mlxbuild.toolchain.sources.ollama.manifest import BrokenOllamaManifest, UnsupportedOllamaModel, read_manifest
+from mlxbuild.toolchain.spec.ollama_name import InvalidOllamaName, OllamaName
 
 
 @pytest.mark.parametrize(

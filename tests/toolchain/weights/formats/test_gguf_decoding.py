@@ -10,18 +10,18 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from registry.digest import Digest
+from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.lock.model import LockedTensor
+from mlxbuild.toolchain.sources.gguf.header import read_gguf_file_header
+from mlxbuild.toolchain.spec.resolved import KEEP, Quantization
+from mlxbuild.toolchain.weights.decoded import DecodedTensor
+from mlxbuild.toolchain.weights.device import cpu_device
+from mlxbuild.toolchain.weights.formats.gguf import UnreadableBlocks
+from mlxbuild.toolchain.weights.formats.gguf_blocks import EXACT
+from mlxbuild.toolchain.weights.formats.gguf_layout import FORMS, PLAIN, ROUNDED, UnsuitableGguf, gguf_layout
+from mlxbuild.toolchain.weights.origin import SourceTensors
 from tests.toolchain.weights.block_builds import INT8, NONE, variant
 from tests.toolchain.weights.formats.gguf_blocks_of_chance import blocks, numbers, write
-from toolchain.lock.model import LockedTensor
-from toolchain.sources.gguf.header import read_gguf_file_header
-from toolchain.spec.resolved import KEEP, Quantization
-from toolchain.weights.decoded import DecodedTensor
-from toolchain.weights.device import cpu_device
-from toolchain.weights.formats.gguf import UnreadableBlocks
-from toolchain.weights.formats.gguf_blocks import EXACT
-from toolchain.weights.formats.gguf_layout import FORMS, PLAIN, ROUNDED, UnsuitableGguf, gguf_layout
-from toolchain.weights.origin import SourceTensors
 
 FILE = Digest.of_bytes(b"model.gguf")
 MODULE = "model.layers.0.self_attn.q_proj"

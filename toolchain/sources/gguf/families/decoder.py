@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from toolchain.sources.gguf.derived import Placement
-from toolchain.sources.gguf.families.family import GgufModel
-from toolchain.sources.gguf.vocabulary import TOKENS
+from mlxbuild.toolchain.sources.gguf.derived import Placement
+from mlxbuild.toolchain.sources.gguf.families.family import GgufModel
+from mlxbuild.toolchain.sources.gguf.vocabulary import TOKENS
 
 EMBEDDINGS: Final = "token_embd.weight"
 OUTPUT: Final = "output.weight"

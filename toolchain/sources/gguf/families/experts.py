@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from toolchain.sources.gguf.families.family import GgufModel
-from toolchain.sources.gguf.header import UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.families.family import GgufModel
+from mlxbuild.toolchain.sources.gguf.header import UnsupportedGguf
 
 _SOFTMAX = 1
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolchain.sources.gguf.derived import Placement
-from toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.derived import Placement
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
 
 
 @dataclass(frozen=True, slots=True)

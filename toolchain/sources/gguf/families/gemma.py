@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchain.sources.gguf.derived import Placement
-from toolchain.sources.gguf.families.decoder import (
+from mlxbuild.toolchain.sources.gguf.derived import Placement
+from mlxbuild.toolchain.sources.gguf.families.decoder import (
     ATTENTION,
     FEED_FORWARD,
     OUTPUT,
@@ -16,8 +16,8 @@ from toolchain.sources.gguf.families.decoder import (
     sizes,
     whole_head_is_rotated,
 )
-from toolchain.sources.gguf.families.family import Family, GgufModel
-from toolchain.sources.gguf.rope_scaling import LINEAR, rope_scaling
+from mlxbuild.toolchain.sources.gguf.families.family import Family, GgufModel
+from mlxbuild.toolchain.sources.gguf.rope_scaling import LINEAR, rope_scaling
 
 _OFFSET = 1.0
 _NORMS = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchain.sources.gguf.derived import Placement
-from toolchain.sources.gguf.families.decoder import (
+from mlxbuild.toolchain.sources.gguf.derived import Placement
+from mlxbuild.toolchain.sources.gguf.families.decoder import (
     ATTENTION,
     FEED_FORWARD,
     NORMS,
@@ -18,11 +18,11 @@ from toolchain.sources.gguf.families.decoder import (
     sizes,
     whole_head_is_rotated,
 )
-from toolchain.sources.gguf.families.experts import expert_count, expert_size, experts_used, stacked_experts
-from toolchain.sources.gguf.families.family import Family, GgufModel
-from toolchain.sources.gguf.header import UnsupportedGguf
-from toolchain.sources.gguf.rope_factors import LLAMA_FACTORS, llama3_scaling
-from toolchain.sources.gguf.rope_scaling import LINEAR, YARN, rope_scaling
+from mlxbuild.toolchain.sources.gguf.families.experts import expert_count, expert_size, experts_used, stacked_experts
+from mlxbuild.toolchain.sources.gguf.families.family import Family, GgufModel
+from mlxbuild.toolchain.sources.gguf.header import UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.rope_factors import LLAMA_FACTORS, llama3_scaling
+from mlxbuild.toolchain.sources.gguf.rope_scaling import LINEAR, YARN, rope_scaling
 
 _ATTENTION_BIASES = biases_of(ATTENTION)
 _FEED_FORWARD_BIASES = biases_of(FEED_FORWARD)

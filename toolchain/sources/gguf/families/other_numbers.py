@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from toolchain.sources.gguf.header import UnsupportedGguf
-from toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.header import UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
 
 _WITHOUT_EFFECT: Final[Mapping[str, tuple[float, ...]]] = {
     "attention.clamp_kqv": (0.0,),

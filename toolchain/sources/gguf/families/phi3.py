@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from toolchain.sources.gguf.derived import Placement
-from toolchain.sources.gguf.families.decoder import (
+from mlxbuild.toolchain.sources.gguf.derived import Placement
+from mlxbuild.toolchain.sources.gguf.families.decoder import (
     NORMS,
     decoder_tensors,
     feed_forward_size,
@@ -14,10 +14,10 @@ from toolchain.sources.gguf.families.decoder import (
     shared_head_size,
     sizes,
 )
-from toolchain.sources.gguf.families.family import Family, GgufModel
-from toolchain.sources.gguf.header import UnsupportedGguf
-from toolchain.sources.gguf.rope_factors import LONG_FACTORS, SHORT_FACTORS, shortest
-from toolchain.sources.gguf.rope_scaling import rope_scaling
+from mlxbuild.toolchain.sources.gguf.families.family import Family, GgufModel
+from mlxbuild.toolchain.sources.gguf.header import UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.rope_factors import LONG_FACTORS, SHORT_FACTORS, shortest
+from mlxbuild.toolchain.sources.gguf.rope_scaling import rope_scaling
 
 _LAYER = {
     **NORMS,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from toolchain.sources.gguf.families.experts import expert_count
-from toolchain.sources.gguf.families.family import Family, GgufModel
-from toolchain.sources.gguf.families.gemma import GEMMA2, GEMMA3
-from toolchain.sources.gguf.families.llama import LLAMA, MIXTRAL
-from toolchain.sources.gguf.families.other_numbers import check_other_numbers
-from toolchain.sources.gguf.families.phi3 import PHI3
-from toolchain.sources.gguf.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
-from toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf
-from toolchain.sources.gguf.metadata import Metadata
+from mlxbuild.toolchain.sources.gguf.families.experts import expert_count
+from mlxbuild.toolchain.sources.gguf.families.family import Family, GgufModel
+from mlxbuild.toolchain.sources.gguf.families.gemma import GEMMA2, GEMMA3
+from mlxbuild.toolchain.sources.gguf.families.llama import LLAMA, MIXTRAL
+from mlxbuild.toolchain.sources.gguf.families.other_numbers import check_other_numbers
+from mlxbuild.toolchain.sources.gguf.families.phi3 import PHI3
+from mlxbuild.toolchain.sources.gguf.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
+from mlxbuild.toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf
+from mlxbuild.toolchain.sources.gguf.metadata import Metadata
 
 FAMILIES: Final[Mapping[str, Family]] = {
     "llama": LLAMA,

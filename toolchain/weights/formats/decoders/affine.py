@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import mlx.core as mx
 
-from registry.errors import StepError
-from toolchain.weights.decoded import DecodedTensor
-from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.formats.decoders.bits import unpacked
-from toolchain.weights.formats.decoders.floats import cast
-from toolchain.weights.formats.decoding import Decoded, Parts
+from mlxbuild.registry.errors import StepError
+from mlxbuild.toolchain.weights.decoded import DecodedTensor
+from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
+from mlxbuild.toolchain.weights.formats.decoders.bits import unpacked
+from mlxbuild.toolchain.weights.formats.decoders.floats import cast
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts
 
 _AWQ_PLACES: Final = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where in a word the eight outputs lie that AutoAWQ packs together."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 
-from toolchain.weights.formats.decoding import Decoded
+from mlxbuild.toolchain.weights.formats.decoding import Decoded
 
 _MANTISSA: Final = 0x007FFFFF
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from toolchain.weights.decoded import DecodedTensor
-from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.formats.decoders.floats import cast_product, exponents_as_floats
-from toolchain.weights.formats.decoding import Decoded, Parts
+from mlxbuild.toolchain.weights.decoded import DecodedTensor
+from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
+from mlxbuild.toolchain.weights.formats.decoders.floats import cast_product, exponents_as_floats
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts
 
 
 def rows_of_plain(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:

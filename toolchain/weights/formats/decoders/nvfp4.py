@@ -18,12 +18,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from registry.errors import StepError
-from toolchain.weights.decoded import DecodedTensor
-from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.encoding import check_finite
-from toolchain.weights.formats.decoders.floats import cast
-from toolchain.weights.formats.decoding import Decoded, Loss, Parts
+from mlxbuild.registry.errors import StepError
+from mlxbuild.toolchain.weights.decoded import DecodedTensor
+from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
+from mlxbuild.toolchain.weights.encoding import check_finite
+from mlxbuild.toolchain.weights.formats.decoders.floats import cast
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, Loss, Parts
 
 _LARGEST = 448.0
 """Of E4M3."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from toolchain.weights.decoded import DecodedTensor, worst
-from toolchain.weights.dtypes import MLX_DTYPES
-from toolchain.weights.formats.decoders.bits import unpacked
-from toolchain.weights.formats.decoders.floats import cast
-from toolchain.weights.formats.decoding import Decoded, Parts, decoder_of
+from mlxbuild.toolchain.weights.decoded import DecodedTensor, worst
+from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
+from mlxbuild.toolchain.weights.formats.decoders.bits import unpacked
+from mlxbuild.toolchain.weights.formats.decoders.floats import cast
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts, decoder_of
 
 
 def rows_as_stored(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
