@@ -81,6 +81,7 @@ benchmark: setup models
 
 generated: setup
 	$(BIN)/python -m mlxbuild.toolchain.spec.schema.generate
+	$(BIN)/python -m mlxbuild.toolchain.events.schema
 	$(BIN)/python docs/generate_commands.py
 	$(BIN)/python docs/generate_errors.py
 

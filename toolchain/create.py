@@ -24,12 +24,13 @@ from mlxbuild.toolchain.bases import admit_bases, record_bases
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import TraceStore
 from mlxbuild.toolchain.caution import cautions
-from mlxbuild.toolchain.events.model import ArtifactBuilt, Failed, GateReported, RunFinished, RunStarted, Warned
+from mlxbuild.toolchain.events.model import ArtifactBuilt, GateReported, RunFinished, RunStarted, Warned
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.execute.inline import InlineExecutor
 from mlxbuild.toolchain.execute.perform import Workplace
 from mlxbuild.toolchain.execute.port import Executor
 from mlxbuild.toolchain.execute.schedule import RunResult, Scheduler
+from mlxbuild.toolchain.failures import failure
 from mlxbuild.toolchain.gates.result import GateFailed, GateResult
 from mlxbuild.toolchain.graph.compile import Goal, LockedVariant, compile_graph
 from mlxbuild.toolchain.graph.lookup import Lookup
@@ -194,14 +195,6 @@ def _distinct(errors: Sequence[MlxbuildError]) -> list[tuple[MlxbuildError, int]
     counts: Counter[tuple[str, str]] = Counter((error.code, error.message) for error in errors)
     first = {(error.code, error.message): error for error in reversed(errors)}
     return [(first[key], count) for key, count in counts.items()]
-
-
-def failure(error: MlxbuildError, count: int = 1) -> Failed:
-    """An error as an event; `count` tells how many actions met it."""
-    where = None if error.where is None else str(error.where)
-    if where is not None and count > 1:
-        where = f"{where} and {count - 1} more"
-    return Failed(error.code, error.kind.value, error.message, where, error.hint)
 
 
 def tags_of(spec: ResolvedSpec, *, is_default: bool) -> tuple[str, ...]:

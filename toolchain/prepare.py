@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from mlxbuild.registry.errors import UserError
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.events.model import Noted, Notice, Warned
 from mlxbuild.toolchain.graph.compile import LockedVariant
 from mlxbuild.toolchain.lock.errors import LockMissing, StaleLock
 from mlxbuild.toolchain.lock.file import lock_path, read, write
@@ -105,7 +106,7 @@ def pin(
 
 
 def prepare(
-    recipe: Recipe, store: Store, mode: LockMode, notice: Callable[[str], None] = lambda _: None
+    recipe: Recipe, store: Store, mode: LockMode, notice: Callable[[Notice], None] = lambda _: None
 ) -> LockedRecipe:
     """Read the lock of a recipe, or make it.
 
@@ -113,7 +114,7 @@ def prepare(
         recipe: The recipe.
         store: Where artifacts that the recipe builds on are looked up.
         mode: What may happen to the lock.
-        notice: Told, in a sentence, when a lock is made or renewed and why.
+        notice: Told when a lock is made or renewed and why, and what in the recipe is likely a mistake.
 
     Raises:
         LockMissing, StaleLock: the mode allows no new lock.
@@ -129,22 +130,23 @@ def prepare(
     if lock is None or reasons:
         if mode is LockMode.LOCKED:
             require_current(reasons, str(place))
-        notice(f"renewing the lock: {'; '.join(map(str, reasons))}" if lock else f"locking {recipe.path.name}")
+        renewing = f"renewing the lock: {'; '.join(map(str, reasons))}"
+        notice(Noted(renewing if lock else f"locking {recipe.path.name}"))
         from mlxbuild.toolchain.lock.make import make_lock
 
-        lock = make_lock(recipe, store, lock, notice=notice)
+        lock = make_lock(recipe, store, lock, notice=lambda told: notice(Noted(told)))
         if mode is LockMode.UPDATE:
             write(place, lock)
     return _noted(LockedRecipe(recipe, lock, catalogue), notice)
 
 
-def _noted(locked: LockedRecipe, notice: Callable[[str], None]) -> LockedRecipe:
+def _noted(locked: LockedRecipe, notice: Callable[[Notice], None]) -> LockedRecipe:
     """Tell what in a recipe is likely a mistake, now that the tensors of its bases are known."""
     bases = {locked_identity(source): source for source in locked.lock.sources}
     notes: dict[str, None] = {}
     for spec in locked.recipe.variants():
         if spec.quantization.overrides and (base := bases.get(identity(spec.base))) is not None:
-            notes |= dict.fromkeys(f"warning: {what}; {hint}" for what, hint in idle_override_notes(spec, base))
+            notes |= dict.fromkeys(f"{what}; {hint}" for what, hint in idle_override_notes(spec, base))
     for note in notes:
-        notice(note)
+        notice(Warned(note))
     return locked

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from mlxbuild.cli.display import progress_sink
+from mlxbuild.cli.display import told_on
 from mlxbuild.cli.output import say, say_json
-from mlxbuild.cli.recipes import Frozen, Locked, Portable, Recipes, Variants, lock_mode, locked_variants
+from mlxbuild.cli.recipes import Frozen, Locked, Portable, Recipes, Root, Variants, lock_mode, locked_variants
 from mlxbuild.cli.workspace import open_store, require_writable, tell
 from mlxbuild.registry.errors import UserError
 from mlxbuild.toolchain.create import BuildOptions, create
 from mlxbuild.toolchain.events.journal import Journal, new_run_name
+from mlxbuild.toolchain.events.model import Noted
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.steps.table import STEPS
 
@@ -33,6 +34,7 @@ def create_artifacts(
     locked: Locked = False,
     frozen: Frozen = False,
     portable: Portable = False,
+    root: Root = None,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Actions at once. Default: cores.")] = None,
     executor: Annotated[str, typer.Option(help="`inline` (threads) or `process` (child processes).")] = "inline",
     keep_going: Annotated[bool, typer.Option("-k", "--keep-going", help="Go on with what a failure spares.")] = False,
@@ -46,7 +48,7 @@ def create_artifacts(
         bool,
         typer.Option("--force", help="In CI, move tags that hold a version, too, though they name other bytes."),
     ] = False,
-    progress: Annotated[str, typer.Option(help="auto, live, plain, github or none.")] = "auto",
+    progress: Annotated[str, typer.Option(help="auto, live, plain, github, json or none.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Build all variants, run their gates, and print `name:variant@version digest` for each."""
@@ -67,11 +69,12 @@ def create_artifacts(
         cache_from=cache_from,
         cache_to=cache_to,
     )
-    with open_store() as store:
+    run = new_run_name()
+    with told_on(progress) as display, open_store(waiting=lambda told: display.handle(Noted(told))) as store:
         require_writable(store)
-        variants = locked_variants(file, variant, store, lock_mode(locked=locked, frozen=frozen), portable=portable)
-        run = new_run_name()
-        stream = EventStream([progress_sink(progress), Journal(store.home, run)])
+        mode = lock_mode(locked=locked, frozen=frozen)
+        variants = locked_variants(file, variant, store, mode, portable=portable, root=root, notice=display.handle)
+        stream = EventStream([display, Journal(store.home, run)])
         try:
             report = create(variants, store, stream, run=run, command=tuple(sys.argv[1:]), options=options)
         finally:

@@ -1,14 +1,22 @@
-"""Which consumer of events shows a build: live on a terminal, annotations on GitHub, else plain lines."""
+"""Which consumer of events shows a build: live on a terminal, annotations on GitHub, JSON for programs, else plain
+lines."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
+from collections.abc import Iterator
 
-from mlxbuild.registry.errors import UserError
+import typer
+
+from mlxbuild.registry.errors import MlxbuildError, UserError
 from mlxbuild.toolchain.events.github import GithubAnnotations
-from mlxbuild.toolchain.events.model import Event, Failed, Sink, Warned
+from mlxbuild.toolchain.events.model import Event, Failed, RunFinished, Sink, Warned
 from mlxbuild.toolchain.events.plain import PlainLines
+from mlxbuild.toolchain.events.records import JsonLines
+from mlxbuild.toolchain.failures import failures
 
 
 class UnknownDisplay(UserError):
@@ -24,6 +32,25 @@ class NoProgress(PlainLines):
         """See `Sink.handle`."""
         if isinstance(event, Failed | Warned):
             super().handle(event)
+
+
+@contextlib.contextmanager
+def told_on(choice: str) -> Iterator[Sink]:
+    """The display of a command that builds. On JSON lines the errors that end the command are told, too.
+
+    Raises:
+        UnknownDisplay: no display has that name.
+    """
+    display, begun = progress_sink(choice), time.monotonic()
+    try:
+        yield display
+    except MlxbuildError as error:
+        if not isinstance(display, JsonLines):
+            raise
+        for failed in failures(error):
+            display.handle(failed)
+        display.handle(RunFinished(round(time.monotonic() - begun, 3), {}, error.exit_code))
+        raise typer.Exit(error.exit_code) from None
 
 
 def progress_sink(choice: str) -> Sink:
@@ -43,9 +70,12 @@ def progress_sink(choice: str) -> Sink:
             return PlainLines(sys.stderr)
         case "github":
             return GithubAnnotations(sys.stderr)
+        case "json":
+            return JsonLines(sys.stderr)
         case "none":
             return NoProgress(sys.stderr)
-    raise UnknownDisplay(f"there is no display `{choice}`", hint="displays are auto, live, plain, github and none")
+    known = "auto, live, plain, github, json and none"
+    raise UnknownDisplay(f"there is no display `{choice}`", hint=f"displays are {known}")
 
 
 def _fitting() -> str:

@@ -170,8 +170,8 @@ def _tell(error: MlxbuildError) -> None:
 
 
 def _annotate(error: MlxbuildError) -> None:
-    from mlxbuild.toolchain.create import failure
     from mlxbuild.toolchain.events.github import GithubAnnotations
+    from mlxbuild.toolchain.failures import failure
     from mlxbuild.toolchain.spec.problems import SpecError
     from mlxbuild.toolchain.spec.report import render
 

@@ -1,16 +1,23 @@
-"""`mlxbuild schema`: the JSON Schema of ModelSpec, for editors."""
+"""`mlxbuild schema`: the JSON Schema of ModelSpec, for editors, and that of a build's events, for programs."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
 from mlxbuild.cli.output import say
-from mlxbuild.toolchain.spec.schema.generate import text
+from mlxbuild.toolchain.events import schema as event_schema
+from mlxbuild.toolchain.spec.schema import generate as modelspec_schema
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    events: Annotated[
+        bool, typer.Option("--events", help="That of the records of `create --progress json` instead.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of ModelSpec v1."""
-    say(text().rstrip())
+    say((event_schema.text() if events else modelspec_schema.text()).rstrip())

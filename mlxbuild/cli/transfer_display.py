@@ -44,6 +44,7 @@ def shown(choice: str) -> Iterator[Observe]:
     """
     if choice == "auto":
         choice = os.environ.get("MLXBUILD_PROGRESS") or ("live" if _is_terminal() else "plain")
+        choice = "plain" if choice in ("github", "json") else choice  # displays of builds
     match choice:
         case "live":
             display = _Bars()
@@ -51,7 +52,7 @@ def shown(choice: str) -> Iterator[Observe]:
                 yield display.handle
             finally:
                 display.close()
-        case "plain" | "github":
+        case "plain":
             yield _plain
         case "none":
             yield _warn

@@ -64,7 +64,7 @@ def verify_artifact(
     offline: Annotated[
         bool, typer.Option("--offline", help="Ask no network, for --rebuild and --against-source neither.")
     ] = False,
-    progress: Annotated[str, typer.Option(help="auto, live, plain, github or none; for --rebuild.")] = "auto",
+    progress: Annotated[str, typer.Option(help="auto, live, plain, github, json or none; for --rebuild.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check every blob, the config, and that recipe, lock and files agree. Damaged blobs are set aside.

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.home import Home
@@ -18,11 +18,19 @@ from mlxbuild.registry.store.leases import shared
 _SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,63})")
 
 
+def tell(message: str) -> None:
+    """Something on stderr that is no data."""
+    sys.stderr.write(f"{message}\n")
+
+
 @contextlib.contextmanager
-def open_store() -> Iterator[Store]:
-    """The store of the home, made if it is not there, held against garbage collection."""
+def open_store(waiting: Callable[[str], None] = tell) -> Iterator[Store]:
+    """The store of the home, made if it is not there, held against garbage collection.
+
+    `waiting` is told when a collection has to be waited for.
+    """
     home = Home.from_environment()
-    with shared(home, waiting=tell):
+    with shared(home, waiting=waiting):
         yield Store.open(home)
 
 
@@ -67,8 +75,3 @@ def _by_short_digest(store: Store, name: str) -> Digest | None:
         return None
     meant = {entry.digest for _, entry in tags if entry.digest.hex.startswith(match[1])}
     return meant.pop() if len(meant) == 1 else None
-
-
-def tell(message: str) -> None:
-    """Something on stderr that is no data."""
-    sys.stderr.write(f"{message}\n")

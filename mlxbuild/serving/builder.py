@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
-import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +20,7 @@ from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.versions import moves
 from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import Kind, UserError
+from mlxbuild.registry.errors import UserError
 from mlxbuild.registry.reference import Reference
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.layout import Store
@@ -32,10 +30,9 @@ from mlxbuild.runtime.protocol.events import Failure
 from mlxbuild.runtime.protocol.failures import as_error
 from mlxbuild.runtime.server.application import BuildOrder
 from mlxbuild.runtime.server.names import find_model, parse_name
+from mlxbuild.serving.build_events import BuildEvents
 
 _PROGRAM = "from mlxbuild.cli.main import main; main()"
-_ERROR = re.compile(r"error\[([a-z0-9-]+)\]: (.*)")
-_KINDS = {2: Kind.USER, 4: Kind.USER, 5: Kind.INFRASTRUCTURE, 6: Kind.ENVIRONMENT, 7: Kind.USER, 10: Kind.TRUST}
 _POLL_SECONDS = 0.2
 _ENDING_SECONDS = 5.0
 """For a build that is not wanted any more to leave everything in order."""
@@ -66,7 +63,6 @@ class ProcessBuilder:
             work.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix="create-", dir=work))
         try:
-            (folder / ".git").mkdir()  # a fence: what recipes name must lie in this folder, whatever is around it
             recipe = self._recipe(order, folder, observe)
             (folder / "ModelSpec.yaml").unlink(missing_ok=True)
             (folder / "ModelSpec.yaml").write_text(recipe, encoding="utf-8")
@@ -161,44 +157,37 @@ def _link_or_copy(source: Path, target: Path) -> None:
 def _create(store: Store, folder: Path, observe: Observe, *, has_gates: bool) -> Digest:
     """Build a folder's recipe; the first artifact's digest."""
     gates = "--gates" if has_gates else "--no-gates"
-    options = [gates, "--portable", "--json", "--progress", "plain"]  # portable: it reads no file of its host
-    words = ["--home", str(store.home.root), "create", "-f", str(folder), *options]
+    bounds = ["--root", str(folder), "--portable"]  # it reads no file of its host
+    words = ["--home", str(store.home.root), "create", "-f", str(folder), gates, *bounds, "--progress", "json"]
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, *words],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name not in _LEFT_OUT} | _FENCED,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
         start_new_session=True,  # an interrupt at the terminal is for the server, which ends it
     )
-    assert process.stdout is not None
     assert process.stderr is not None
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    told: list[str] = []
     reading = threading.Thread(target=_keep, args=(process.stderr, lines), daemon=True)
-    out: list[str] = []
-    printing = threading.Thread(target=_read, args=(process.stdout, out), daemon=True)
     reading.start()
-    printing.start()
+    build = BuildEvents(observe)
     try:
         while reading.is_alive() or not lines.empty():
             cancellation.checkpoint()
             with suppress(queue.Empty):
-                told.append(lines.get(timeout=_POLL_SECONDS))
-                if not _is_error(told[-1]):
-                    observe(told[-1])
+                build.take(lines.get(timeout=_POLL_SECONDS))
         code = process.wait()
     finally:
         if process.poll() is None:
             _end(process)
-        printing.join()
-        process.stdout.close()
         process.stderr.close()
-    if code:
-        raise as_error(_failure(told, code, folder))
-    return Digest.parse(json.loads(out[0])["artifacts"][0]["digest"])
+    if code or not build.built:
+        raise as_error(_without(folder, build.failure(code)))
+    return Digest.parse(build.built[0].digest)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -210,31 +199,15 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def _read(stream: IO[str], out: list[str]) -> None:
-    out.append(stream.read())
-
-
 def _keep(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:
     for line in stream:
         if line.strip():
             lines.put(line.rstrip())
 
 
-def _is_error(line: str) -> bool:
-    return line.startswith(("error[", "  --> ", "hint: "))
-
-
-def _failure(told: list[str], code: int, folder: Path) -> Failure:
-    """What the command said of its first error."""
-    first = next((index for index, line in enumerate(told) if _ERROR.match(line)), None)
-    kind = _KINDS.get(code, Kind.STEP).value
-    if first is None:
-        return Failure("build-failed", kind, told[-1] if told else f"the build ended with exit code {code}")
-    match = _ERROR.match(told[first])
-    assert match is not None
-    rest = told[first + 1 :]
-    where = next((line.removeprefix("  --> ") for line in rest[:1] if line.startswith("  --> ")), None)
-    hint = next((line.removeprefix("hint: ") for line in rest[:2] if line.startswith("hint: ")), None)
-    # Nobody who asks over HTTP knows the folder in which it was built.
-    message, where, hint = (text and text.replace(f"{folder}/", "") for text in (match[2], where, hint))
-    return Failure(match[1], kind, message or "", where, hint)
+def _without(folder: Path, failure: Failure) -> Failure:
+    """Nobody who asks over HTTP knows the folder in which it was built."""
+    message, where, hint = (
+        text and text.replace(f"{folder}/", "") for text in (failure.message, failure.where, failure.hint)
+    )
+    return replace(failure, message=message or "", where=where, hint=hint)

@@ -110,6 +110,7 @@ _STATUS_OF_CODE = {
     "no-such-method": 405,
     "client-gone": CLIENT_GONE,
     "unknown-reference": 404,
+    "gate-failed": 400,
     "manifest-unknown": 404,
     "repository-unknown": 404,
     "unknown-response": 404,

@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,12 @@ from mlxbuild.toolchain.events.model import (
     RunStarted,
     Warned,
 )
+from mlxbuild.toolchain.events.records import ENVELOPE, line_of, record_of
 from mlxbuild.toolchain.installed import installed_version
 
 _KEPT_RUNS = 200
 _ESCAPED = "backslashreplace"
 """Halves of surrogate pairs as `\\ud800`, which is how JSON writes them."""
-_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def new_run_name() -> str:
@@ -66,10 +65,9 @@ class Journal:
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = (self.folder / "events.jsonl").open("w", encoding="utf-8", errors=_ESCAPED)
-        plain = {field.name: value for field in fields(event) if (value := getattr(event, field.name)) is not None}
-        row = {"at": round(time.time() - self._started, 4), "event": type(event).__name__, **plain}
-        self._file.write(_encode(row) + "\n")
-        self._sum_up(event, plain)
+        record = record_of(event, time.time() - self._started)
+        self._file.write(line_of(record))
+        self._sum_up(event, {name: value for name, value in record.items() if name not in ENVELOPE})
 
     def _sum_up(self, event: Event, plain: dict[str, Any]) -> None:
         match event:

@@ -69,6 +69,13 @@ class ArtifactBuilt:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that is done before a build begins, such as locking."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that a person should know, though the run goes on."""
 
@@ -89,7 +96,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The command is over."""
+    """The command is over, though it may have ended before anything was built."""
 
     seconds: float
     outcomes: dict[str, int]
@@ -103,10 +110,14 @@ Event = (
     | ActionFinished
     | GateReported
     | ArtifactBuilt
+    | Noted
     | Warned
     | Failed
     | RunFinished
 )
+
+Notice = Noted | Warned
+"""What may be told before a build begins."""
 
 
 class Sink(Protocol):

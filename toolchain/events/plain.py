@@ -13,6 +13,7 @@ from mlxbuild.toolchain.events.model import (
     Event,
     Failed,
     GateReported,
+    Noted,
     RunFinished,
     RunStarted,
     Warned,
@@ -42,6 +43,8 @@ class PlainLines:
                 self.line(f"{'pass' if passed else 'FAIL'}  {label}  {message}")
             case ArtifactBuilt(label, digest, size_bytes, _):
                 self.line(f"built {label}  {digest[:19]}  {format_bytes(size_bytes)}")
+            case Noted(message):
+                self.line(message)
             case Warned(message, where):
                 self.warning(message, where)
             case Failed():

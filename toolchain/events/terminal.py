@@ -21,6 +21,7 @@ from mlxbuild.toolchain.events.model import (
     Event,
     Failed,
     GateReported,
+    Noted,
     RunFinished,
     RunStarted,
     Warned,
@@ -80,6 +81,8 @@ class LiveDisplay:
                 self._print(f"{mark} {escape(label)}  [dim]{escape(message)}[/]")
             case ArtifactBuilt(label, digest, size_bytes, _):
                 self._print(f"[green]●[/] [bold]{escape(label)}[/]  {digest[:19]}  [dim]{format_bytes(size_bytes)}[/]")
+            case Noted(message):
+                self._print(escape(message))
             case Warned(message, where):
                 place = f" [dim]({escape(where)})[/]" if where else ""
                 self._print(f"[yellow]warning:[/] {escape(message)}{place}")

@@ -27,17 +27,18 @@ MOST_PROBLEMS = 100
 AnyForm = TypeVar("AnyForm", bound=BaseModel)
 
 
-def load(path: Path, *, portable: bool = False) -> Recipe:
+def load(path: Path, *, portable: bool = False, within: Path | None = None) -> Recipe:
     """Read a recipe.
 
     Args:
         path: Its file.
         portable: Whether it has to work on every machine, so that its base may not be elsewhere.
+        within: The folder that holds all files it names; by default the git repository around it, or its own folder.
 
     Raises:
         SpecError: it cannot be read or holds mistakes; all of them are in `problems`.
     """
-    recipe, problems = _examine(path, portable=portable)
+    recipe, problems = _examine(path, portable=portable, within=within)
     if recipe is None:
         raise SpecError(problems)
     return recipe
@@ -68,10 +69,12 @@ def check_cycles(recipes: tuple[Recipe, ...]) -> None:
         raise SpecError(problems)
 
 
-def _examine(path: Path, *, portable: bool = False) -> tuple[Recipe | None, tuple[Problem, ...]]:
+def _examine(
+    path: Path, *, portable: bool = False, within: Path | None = None
+) -> tuple[Recipe | None, tuple[Problem, ...]]:
     document = read(path)
     absolute = Path(os.path.normpath(path.absolute()))
-    folder = RecipeFolder(absolute, portable=portable)
+    folder = RecipeFolder(absolute, portable=portable, within=within)
     problems = list(document.problems)
     positions = Positions(document)
     form = _validate(ModelSpec, document.data, positions, folder, problems)

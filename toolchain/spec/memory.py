@@ -23,8 +23,8 @@ from mlxbuild.toolchain.spec.recipe import Reads, Recipe
 from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder, absolute
 
 
-def load_remembered(path: Path, home: Home, *, portable: bool = False) -> Recipe:
-    """Read a recipe, from memory where nothing has changed; one that has to be portable is always read anew.
+def load_remembered(path: Path, home: Home, *, portable: bool = False, within: Path | None = None) -> Recipe:
+    """Read a recipe, from memory where nothing has changed; one with bounds of its own is always read anew.
 
     Raises:
         SpecError: it cannot be read or holds mistakes.
@@ -32,12 +32,14 @@ def load_remembered(path: Path, home: Home, *, portable: bool = False) -> Recipe
     place = Path(os.path.normpath(path.absolute()))
     file = home.cache / "recipes" / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, MlxbuildError):
-        recalled = None if portable else _recall(place, json.loads(file.read_bytes()))
+        recalled = None if portable or within else _recall(place, json.loads(file.read_bytes()))
         if recalled is not None:
             return recalled
     from mlxbuild.toolchain.spec.load import load
 
-    recipe = load(path, portable=portable)
+    recipe = load(path, portable=portable, within=within)
+    if within is not None:
+        return recipe  # others who read it have other bounds
     with suppress(OSError, MlxbuildError):
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, canonical_json.encode(_document(recipe)), temporary_folder=file.parent, durable=False)

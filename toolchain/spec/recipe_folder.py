@@ -1,4 +1,4 @@
-"""The files that a recipe may name: inside its folder, or inside the git repository around it.
+"""The files that a recipe may name: inside its folder, inside the git repository around it, or inside a given root.
 
 Its base alone may be elsewhere, unless the recipe has to be portable.
 """
@@ -38,17 +38,23 @@ class PathRefused(Exception):
 class RecipeFolder:
     """The folder of one recipe; remembers the texts it has read, so that variants share them."""
 
-    def __init__(self, recipe: Path, *, portable: bool = False) -> None:
-        """`recipe` is the recipe's file, absolute; a portable one names nothing elsewhere, its base neither."""
+    def __init__(self, recipe: Path, *, portable: bool = False, within: Path | None = None) -> None:
+        """`recipe` is the recipe's file, absolute; a portable one names nothing elsewhere, its base neither.
+
+        Elsewhere is what is not `within` a folder: the git repository around the recipe where none is given.
+        """
         self.root = recipe.parent
         self.portable = portable
+        self._within = within
         self._texts: dict[str, str] = {}
         self._contents: dict[str, str] = {}
         self._places: dict[str, str] = {}
 
     @cached_property
     def fence(self) -> Path:
-        """The real path of the enclosing git repository, or of the recipe's folder where there is none."""
+        """The real path of the given folder, else of the git repository around the recipe, else of its own folder."""
+        if self._within is not None:
+            return Path(os.path.realpath(self._within))
         real = Path(os.path.realpath(self.root))
         for folder in (real, *real.parents):
             if os.path.lexists(folder / ".git"):

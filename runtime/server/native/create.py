@@ -130,8 +130,6 @@ def _blobs(application: Application, files: Mapping[str, str]) -> dict[str, Dige
     for path, written in files.items():
         if (reason := unsafe(path.removeprefix("./"))) is not None:
             raise InvalidRequest("file path must be relative", hint=f"`{path[:80]}` {reason}")
-        if ".git" in path.lower().split("/"):
-            raise InvalidRequest("a `.git` among the files is nothing to build from")
         if path.lower().endswith((".bin", ".pt", ".pth")):
             raise NotSupported(
                 f"`{path[:80]}` cannot be built from",

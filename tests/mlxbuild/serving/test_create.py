@@ -111,6 +111,13 @@ def test_a_recipe_reads_nothing_of_the_repository_around_the_home(raw: httpx.Cli
     (around / ".git").rmdir()
 
 
+def test_every_mistake_of_a_recipe_is_told(raw: httpx.Client, files: dict[str, str]) -> None:
+    answer = raw.post("/api/create", json={"modelspec": RECIPE | {"nmae": "x", "colour": 7}, "files": files})
+    told = json.loads(answer.text.splitlines()[-1])
+    assert told["code"] == "spec-unknown-key"
+    assert ["nmae" in line or "colour" in line for line in told["error"].splitlines()] == [True, True]
+
+
 def test_files_never_write_into_the_store(raw: httpx.Client, served: ServeProcess, files: dict[str, str]) -> None:
     one, other = post_blob(raw, b"one"), post_blob(raw, b"other")
     names = {"x": one, "./x": other, "ModelSpec.yaml": one, "x/y": other}

@@ -1,0 +1,70 @@
+"""What a build in another process tells, as a server tells it on: statuses as they come, and how it ended."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Callable
+
+from mlxbuild.registry.errors import Kind
+from mlxbuild.registry.printable import printable
+from mlxbuild.runtime.protocol.events import Failure
+from mlxbuild.toolchain.events.model import ArtifactBuilt, Event, Failed
+from mlxbuild.toolchain.events.plain import PlainLines
+from mlxbuild.toolchain.events.reading import event_of
+
+_MOST_ERRORS = 20
+"""That are told whole; of more, their number."""
+
+
+class BuildEvents:
+    """Takes the lines of a build one by one."""
+
+    def __init__(self, observe: Callable[[str], None]) -> None:
+        """`observe` gets the lines that a person would see, but no errors."""
+        self.built: list[ArtifactBuilt] = []
+        self._failed: list[Failed] = []
+        self._statuses = _Statuses(observe)
+        self._others: deque[str] = deque(maxlen=3)
+
+    def take(self, line: str) -> None:
+        """A line of the build's events; what is none comes from libraries, and may be the last that is heard."""
+        event = event_of(line)
+        if isinstance(event, Failed):
+            self._failed.append(event)
+        elif event is not None:
+            self._heard(event)
+        elif not line.startswith("{"):
+            self._others.append(line)
+
+    def _heard(self, event: Event) -> None:
+        if isinstance(event, ArtifactBuilt):
+            self.built.append(event)
+        self._statuses.handle(event)
+
+    def failure(self, code: int) -> Failure:
+        """Why the build failed that ended with a code: every error that it told."""
+        if not self._failed:
+            told = f": {' · '.join(self._others)}" if self._others else ""
+            return Failure("build-failed", Kind.STEP, f"the build ended with exit code {code}{told}")
+        first, *more = self._failed
+        if not more:
+            return Failure(first.code, first.kind, first.message, first.where, first.hint)
+        lines = [_sentence(failed) for failed in self._failed[:_MOST_ERRORS]]
+        if left := len(self._failed) - len(lines):
+            lines.append(f"and {left} more")
+        return Failure(first.code, first.kind, "\n".join(lines))
+
+
+def _sentence(failed: Failed) -> str:
+    told = f"{failed.where}: {failed.message}" if failed.where else failed.message
+    return f"{told}; {failed.hint}" if failed.hint else told
+
+
+class _Statuses(PlainLines):
+    def __init__(self, observe: Callable[[str], None]) -> None:
+        super().__init__(io.StringIO())
+        self._observe = observe
+
+    def line(self, text: str) -> None:
+        self._observe(printable(text))

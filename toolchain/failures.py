@@ -1,0 +1,26 @@
+"""Errors as events: every mistake of a recipe is one, at its own place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.toolchain.events.model import Failed
+from mlxbuild.toolchain.spec.problems import SpecError
+
+
+def failure(error: MlxbuildError, count: int = 1) -> Failed:
+    """An error as one event; `count` tells how many actions met it."""
+    where = None if error.where is None else str(error.where)
+    if where is not None and count > 1:
+        where = f"{where} and {count - 1} more"
+    return Failed(error.code, error.kind.value, error.message, where, error.hint)
+
+
+def failures(error: MlxbuildError) -> Iterator[Failed]:
+    """An error as events: one, or as many as a recipe has mistakes."""
+    if not isinstance(error, SpecError):
+        yield failure(error)
+        return
+    for problem in error.problems:
+        yield Failed(problem.code.value, error.kind.value, problem.message, str(problem.location), problem.hint)
