@@ -31,10 +31,12 @@ def answer_grammar(
     tool_choice: ToolChoice | None = None,
     thinking: Thinking = "off",
     text_grammars: Mapping[str, str] | None = None,
+    drops_space: bool = True,
 ) -> str:
     """The Lark grammar of an answer that `needs_grammar`.
 
-    With a format and tools that may be called, the answer has the format or is calls.
+    With a format and tools that may be called, the answer has the format or is calls. Where whoever reads it
+    `drops_space` before it, some may stand there: many models begin with a word that has its space in it.
 
     Raises:
         InvalidSchema, FormatNotSupported: the format, or the parameters of a tool, cannot be held to.
@@ -63,7 +65,8 @@ def answer_grammar(
     thought, before = _thought(facts, vocabulary, thinking)
     rules += thought
     answer = " | ".join(answers)
-    return "\n".join([f"start: {before} SPACE? ({answer})", *rules, _COMMON])
+    space = "SPACE?" if drops_space else ""
+    return "\n".join([f"start: {before} {space} ({answer})", *rules, _COMMON])
 
 
 def prompt_thinking(facts: ModelFacts, prompt: str, think: bool | str | None) -> Thinking:

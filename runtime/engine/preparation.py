@@ -172,6 +172,7 @@ class Preparation:
                 tool_choice=choice,
                 thinking=thinking,
                 text_grammars=text_grammars,
+                drops_space=isinstance(request, ChatRequest),  # by its splitter; a completion has none
             )
         except FormatNotSupported:
             if request.format is None and choice.mode == "auto" and not text_grammars:

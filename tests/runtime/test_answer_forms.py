@@ -159,6 +159,17 @@ def test_greedy_answers_and_raw_prompts_have_their_format_too(folders: dict[str,
     jsonschema.validate(json.loads(made.text), LIST)
 
 
+@pytest.mark.parametrize("form", [AnswerFormat(grammar='start: "yes" | "no"'), AnswerFormat({"enum": ["yes", "no"]})])
+def test_a_raw_prompt_is_followed_by_its_form_without_white_space(folders: dict[str, Path], form: AnswerFormat) -> None:
+    model = LoadedModel(folders["plain"])
+    eager = {token: 100.0 for text in (" ", "\n") for token in model.tokenize(text)}
+    made, ending = answer(model.generate("hello", format=form, logit_bias=eager, max_tokens=20))
+    assert ending.reason == "stop"
+    assert made.text.strip('"') in ("yes", "no")
+    made, _ = answer(model.chat(USER, format=form, logit_bias=eager, max_tokens=20))
+    assert made.text.strip('"') in ("yes", "no")
+
+
 def test_a_stop_text_cuts_a_document_and_says_so(folders: dict[str, Path]) -> None:
     model = with_facts(folders["plain"], think_start=None, think_end=None)
     made, ending = answer(model.chat(USER, format=AnswerFormat(CLOSED), stops=["city"], max_tokens=100))
