@@ -84,6 +84,7 @@ generated: setup
 	$(BIN)/python -m mlxbuild.toolchain.events.schema
 	$(BIN)/python docs/generate_commands.py
 	$(BIN)/python docs/generate_errors.py
+	$(BIN)/python docs/generate_texts.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .cache

@@ -14,16 +14,16 @@ from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.core.action import ActionRecord, Node, OutputsOf
+from mlxbuild.toolchain.core.step import StepContext
+from mlxbuild.toolchain.core.steps import StepKind
 from mlxbuild.toolchain.events.journal import Journal
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.execute.inline import InlineExecutor
 from mlxbuild.toolchain.execute.perform import Workplace
 from mlxbuild.toolchain.execute.schedule import Scheduler
-from mlxbuild.toolchain.graph.action import ActionRecord, Node, OutputsOf
 from mlxbuild.toolchain.graph.graph import assemble
 from mlxbuild.toolchain.graph.lookup import Lookup
-from mlxbuild.toolchain.steps.port import StepContext
-from mlxbuild.toolchain.steps.table import StepKind
 
 _PARTS, _WHOLES = 9, 1000
 _ACTIONS = (_PARTS + 1) * _WHOLES

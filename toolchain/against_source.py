@@ -18,8 +18,8 @@ import numpy as np
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.errors import TrustError, UserError
+from mlxbuild.toolchain.core.lock import LockedTensor
 from mlxbuild.toolchain.graph.compile import LockedVariant
-from mlxbuild.toolchain.lock.model import LockedTensor
 from mlxbuild.toolchain.rebuild import NotRebuildable, locked_variant
 from mlxbuild.toolchain.weights.accuracy import KINDS, accuracies_of
 from mlxbuild.toolchain.weights.decoded import Accuracy

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.errors import Location, MlxbuildError
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.lock.settle import QuantizedBase, quantization_place, settle
 from mlxbuild.toolchain.sources.folder import folder_files
 from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.toolchain.events.model import Failed
-from mlxbuild.toolchain.spec.problems import SpecError
+from mlxbuild.toolchain.spec.errors import SpecError
 
 
 def failure(error: MlxbuildError, count: int = 1) -> Failed:

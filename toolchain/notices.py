@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.toolchain.core.lock import LockedTensor
 from mlxbuild.toolchain.graph.compile import LockedVariant
-from mlxbuild.toolchain.lock.model import LockedTensor
 from mlxbuild.toolchain.sources.errors import SourceMissing
 from mlxbuild.toolchain.weights.accuracy import errors_told
 

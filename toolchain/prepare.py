@@ -8,13 +8,13 @@ from enum import StrEnum
 
 from mlxbuild.registry.errors import UserError
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.core.lock import Lock, LockedSource
+from mlxbuild.toolchain.core.lock_errors import LockMissing, StaleLock
 from mlxbuild.toolchain.events.model import Noted, Notice, Warned
 from mlxbuild.toolchain.graph.compile import LockedVariant
-from mlxbuild.toolchain.lock.errors import LockMissing, StaleLock
 from mlxbuild.toolchain.lock.file import lock_path, read, write
 from mlxbuild.toolchain.lock.identity import identity, locked_identity
 from mlxbuild.toolchain.lock.judge import require_current, staleness
-from mlxbuild.toolchain.lock.model import Lock, LockedSource
 from mlxbuild.toolchain.lock.settle import settle
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.sources.file_index import FileIndex

@@ -17,15 +17,15 @@ from mlxbuild.registry.errors import StepError, UserError
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.history import History
+from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.create import BuildOptions, create
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.graph.compile import LockedVariant
 from mlxbuild.toolchain.lock.file import decode
-from mlxbuild.toolchain.lock.model import LockedSource
 from mlxbuild.toolchain.prepare import pin
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.spec.canonical import from_canonical
-from mlxbuild.toolchain.spec.problems import SpecError
+from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder
 from mlxbuild.toolchain.spec.resolved import FolderSource, ResolvedSpec
 from mlxbuild.toolchain.spec.sources import sources_of

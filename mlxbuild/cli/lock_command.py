@@ -11,11 +11,11 @@ from mlxbuild.cli.output import say
 from mlxbuild.cli.recipes import Portable, RecipeArguments, load_recipe, recipe_paths
 from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.quantities import format_bytes
-from mlxbuild.toolchain.lock.errors import LockMissing
+from mlxbuild.toolchain.core.lock import Lock
+from mlxbuild.toolchain.core.lock_errors import LockMissing
 from mlxbuild.toolchain.lock.file import lock_path, read, readable, write
 from mlxbuild.toolchain.lock.judge import require_current, staleness
 from mlxbuild.toolchain.lock.make import changes, make_lock
-from mlxbuild.toolchain.lock.model import Lock
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.spec.recipe import Recipe
 

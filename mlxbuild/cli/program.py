@@ -172,7 +172,7 @@ def _tell(error: MlxbuildError) -> None:
 def _annotate(error: MlxbuildError) -> None:
     from mlxbuild.toolchain.events.github import GithubAnnotations
     from mlxbuild.toolchain.failures import failure
-    from mlxbuild.toolchain.spec.problems import SpecError
+    from mlxbuild.toolchain.spec.errors import SpecError
     from mlxbuild.toolchain.spec.report import render
 
     if isinstance(error, SpecError):

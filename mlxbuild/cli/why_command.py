@@ -11,9 +11,9 @@ from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.errors import UserError
 from mlxbuild.toolchain.cache.history import History, NodeHistory
 from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.core.steps import STEPS
 from mlxbuild.toolchain.graph.explain import Change, differences
 from mlxbuild.toolchain.spec.suggest import did_you_mean, listed
-from mlxbuild.toolchain.steps.table import STEPS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -26,10 +26,11 @@ def _script(name: str) -> ModuleType:
     return module
 
 
-generate_commands, generate_errors = _script("generate_commands"), _script("generate_errors")
+SCRIPTS = [_script(f"generate_{name}") for name in ("commands", "errors", "texts")]
+generate_commands, generate_errors, _ = SCRIPTS
 
 
-@pytest.mark.parametrize("script", [generate_commands, generate_errors], ids=lambda script: str(script.__name__))
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.__name__))
 def test_the_committed_page_is_the_generated_one(script: ModuleType) -> None:
     committed = script.PAGE.read_text(encoding="utf-8")
     assert committed == script.page(), f"write it anew with `python docs/{script.__name__}.py`"

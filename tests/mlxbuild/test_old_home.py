@@ -12,7 +12,7 @@ import mlx.core as mx
 import pytest
 
 from mlxbuild.registry.home import Home
-from mlxbuild.toolchain.steps.table import STEPS
+from mlxbuild.toolchain.core.steps import STEPS
 from tests.mlxbuild.conftest import CommandLine
 
 ARCHIVE = Path(__file__).with_name("old_home") / "home.tar.xz"

@@ -20,9 +20,8 @@ from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
 from mlxbuild.registry.remote.client import Remote
 from mlxbuild.registry.remote.errors import ManifestUnknown, RemoteBlobUnknown, RepositoryUnknown
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.cache.traces import Trace
-from mlxbuild.toolchain.graph.key import key_of, record_from_json, record_to_json
-from mlxbuild.toolchain.graph.lookup import stamp_of
+from mlxbuild.toolchain.cache.traces import Trace, stamp_of
+from mlxbuild.toolchain.core.key import key_of, record_from_json, record_to_json
 
 ACTION = "application/vnd.mlxbuild.action.v1"
 RECORD = "application/vnd.mlxbuild.action.record.v1+json"

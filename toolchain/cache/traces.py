@@ -20,8 +20,9 @@ from mlxbuild.registry import canonical_json
 from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.durable import disk_errors
-from mlxbuild.toolchain.graph.action import ActionRecord
-from mlxbuild.toolchain.graph.key import key_of, record_from_json, record_to_json
+from mlxbuild.registry.store.layout import BlobMissing, Store
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.key import key_of, record_from_json, record_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +151,12 @@ def _trace(key: Digest, data: Mapping[str, Any]) -> Trace:
 
 def _result_digest(trace: Trace) -> Digest:
     return Digest.of_bytes(canonical_json.encode({n: str(b.digest) for n, b in trace.outputs.items()}))
+
+
+def stamp_of(store: Store, blob: Blob) -> int | None:
+    """When a blob's file was last written, in nanoseconds; None where it is missing or has another size."""
+    try:
+        status = store.status(blob.digest)
+    except BlobMissing:
+        return None
+    return status.st_mtime_ns if status.st_size == blob.size_bytes else None

@@ -12,14 +12,15 @@ from typing import Any
 from mlxbuild.registry.artifact.files import FileRole
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.toolchain.core.lock import Lock
+from mlxbuild.toolchain.core.lock_errors import DamagedLock
 from mlxbuild.toolchain.difference import tokenizers
 from mlxbuild.toolchain.difference.documents import Change, changes, unified
-from mlxbuild.toolchain.difference.tensors import LogicalTensor, TensorDifference, compare, tensors_of
+from mlxbuild.toolchain.difference.logical import LogicalTensor
+from mlxbuild.toolchain.difference.tensors import TensorDifference, compare, tensors_of
 from mlxbuild.toolchain.difference.tokenizers import TokenizerDifference
 from mlxbuild.toolchain.interchange.closure import referrers_of
-from mlxbuild.toolchain.lock.errors import DamagedLock
 from mlxbuild.toolchain.lock.file import decode
-from mlxbuild.toolchain.lock.model import Lock
 from mlxbuild.toolchain.weights.blocks import labels_of, order_of
 
 RECIPE, LOCK, TEMPLATE, TOKENIZER = (

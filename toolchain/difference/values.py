@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import mlx.core as mx
 
-from mlxbuild.toolchain.difference.tensors import LogicalTensor, Place
+from mlxbuild.toolchain.difference.logical import LogicalTensor, Place
 from mlxbuild.toolchain.weights.device import cpu_device
 from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
 from mlxbuild.toolchain.weights.safetensors import DTYPE_SIZES, UnsafeWeights

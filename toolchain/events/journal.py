@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxbuild.registry.home import Home
+from mlxbuild.toolchain.core.installed import installed_version
 from mlxbuild.toolchain.events.model import (
     ActionFinished,
     ActionProgress,
@@ -25,7 +26,6 @@ from mlxbuild.toolchain.events.model import (
     Warned,
 )
 from mlxbuild.toolchain.events.records import ENVELOPE, line_of, record_of
-from mlxbuild.toolchain.installed import installed_version
 
 _KEPT_RUNS = 200
 _ESCAPED = "backslashreplace"

@@ -14,8 +14,8 @@ from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.lock.file import decode
-from mlxbuild.toolchain.lock.model import LockedSource
 from mlxbuild.toolchain.rebuild import LOCK_FILE
 
 MEDIA_TYPE: Final = "application/vnd.cyclonedx+json"

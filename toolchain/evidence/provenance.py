@@ -14,9 +14,9 @@ from typing import Any, Final
 from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.evidence.known_run import KnownRun
 from mlxbuild.toolchain.lock.file import decode
-from mlxbuild.toolchain.lock.model import LockedSource
 from mlxbuild.toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
 from mlxbuild.toolchain.spec.ollama_name import OllamaName
 from mlxbuild.toolchain.weights.accuracy import accuracy_content

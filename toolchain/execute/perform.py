@@ -12,12 +12,11 @@ from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.errors import EnvironmentFailure, MlxbuildError, StepError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.leases import exclusive_file
-from mlxbuild.toolchain.cache.traces import Trace, TraceStore
+from mlxbuild.toolchain.cache.traces import Trace, TraceStore, stamp_of
+from mlxbuild.toolchain.core.step import Step, StepContext
+from mlxbuild.toolchain.core.steps import STEPS, StepKind
 from mlxbuild.toolchain.execute.port import ActionRequest, Finished
-from mlxbuild.toolchain.graph.lookup import stamp_of
 from mlxbuild.toolchain.sources.errors import SourceMissing
-from mlxbuild.toolchain.steps.port import Step, StepContext
-from mlxbuild.toolchain.steps.table import STEPS, StepKind
 
 
 class UnexpectedFailure(StepError):

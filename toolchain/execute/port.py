@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.errors import Kind, MlxbuildError
 from mlxbuild.toolchain.cache.traces import Trace
-from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.core.action import ActionRecord
 
 
 class Cancelled(MlxbuildError):

@@ -22,7 +22,7 @@ from mlxbuild.toolchain.execute.port import (
 )
 from mlxbuild.toolchain.execute.worker import event_from_json, request_to_json
 
-STEPS_ENTRY = "mlxbuild.toolchain.steps.table:STEPS"
+STEPS_ENTRY = "mlxbuild.toolchain.core.steps:STEPS"
 
 _GRACE_SECONDS = 10
 

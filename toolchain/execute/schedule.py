@@ -18,6 +18,7 @@ from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import Trace, TraceStore
+from mlxbuild.toolchain.core.steps import STEPS, StepKind
 from mlxbuild.toolchain.events.model import Outcome, Warned
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.execute.chronicle import Chronicle
@@ -35,7 +36,6 @@ from mlxbuild.toolchain.execute.port import (
 from mlxbuild.toolchain.execute.waiting import Waiting
 from mlxbuild.toolchain.graph.graph import Graph
 from mlxbuild.toolchain.graph.lookup import Lookup, Resolved
-from mlxbuild.toolchain.steps.table import STEPS, StepKind
 
 if TYPE_CHECKING:
     from mlxbuild.toolchain.execute.remote_lane import RemoteLane

@@ -23,6 +23,7 @@ from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.blas import prefer_openblas
+from mlxbuild.toolchain.core.key import record_from_json, record_to_json
 from mlxbuild.toolchain.execute.inline import InlineExecutor
 from mlxbuild.toolchain.execute.perform import Workplace
 from mlxbuild.toolchain.execute.port import (
@@ -34,7 +35,6 @@ from mlxbuild.toolchain.execute.port import (
     Finished,
     Progressed,
 )
-from mlxbuild.toolchain.graph.key import record_from_json, record_to_json
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from mlxbuild.runtime.engine.keywords import chat_request, completion_request
 from mlxbuild.runtime.protocol.events import Chunk, Event
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
 from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.core.patterns import PatternRefused, found
 from mlxbuild.toolchain.gates.verdict import Verdict
-from mlxbuild.toolchain.patterns import PatternRefused, found
 
 _SEED = 0
 _SHOWN_CHARACTERS = 600
@@ -72,7 +72,7 @@ def _schema_complaint(answer: str, schema: Mapping[str, Any]) -> str | None:
         document = json.loads(answer)
     except (ValueError, RecursionError) as error:
         return f"the answer is not JSON: {error}"
-    from mlxbuild.toolchain.gates.document import complaint
+    from mlxbuild.toolchain.core.json_schema import complaint
 
     return complaint(document, schema)
 

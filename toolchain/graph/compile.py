@@ -17,11 +17,11 @@ from mlxbuild.registry import canonical_json
 from mlxbuild.registry.digest import Digest
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.files import ACCURACY_FILE, DEFAULTS_FILE, FACTS_FILE
-from mlxbuild.toolchain.graph.action import Node, OutputsOf
+from mlxbuild.toolchain.core.action import Node, OutputsOf
+from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.graph.graph import Fetch, Graph, assemble
 from mlxbuild.toolchain.lock.carried import carried
 from mlxbuild.toolchain.lock.file import encode
-from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.spec.canonical import canonical
 from mlxbuild.toolchain.spec.resolved import Gate, ResolvedSpec

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlxbuild.toolchain.graph.action import ActionRecord
-from mlxbuild.toolchain.graph.key import record_to_json
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.key import record_to_json
 
 _ABSENT = object()
 _LONG = 60

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from mlxbuild.registry.errors import UserError
-from mlxbuild.toolchain.graph.action import Node
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.core.action import Node
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 
 

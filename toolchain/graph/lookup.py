@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
-from mlxbuild.toolchain.cache.traces import Trace, TraceStore
-from mlxbuild.toolchain.graph.action import ActionRecord, Node
-from mlxbuild.toolchain.graph.key import key_of, resolve
-from mlxbuild.toolchain.steps.table import STEPS, StepKind
+from mlxbuild.toolchain.cache.traces import Trace, TraceStore, stamp_of
+from mlxbuild.toolchain.core.action import ActionRecord, Node
+from mlxbuild.toolchain.core.key import key_of, resolve
+from mlxbuild.toolchain.core.steps import STEPS, StepKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,3 @@ class Lookup:
             return False
         self._traces.replace(replace(trace, stamps={**trace.stamps, name: stamp}))
         return True
-
-
-def stamp_of(store: Store, blob: Blob) -> int | None:
-    """When a blob's file was last written, in nanoseconds; None where it is missing or has another size."""
-    try:
-        status = store.status(blob.digest)
-    except BlobMissing:
-        return None
-    return status.st_mtime_ns if status.st_size == blob.size_bytes else None

@@ -9,7 +9,7 @@ from enum import StrEnum
 from mlxbuild.registry.digest import Blob
 from mlxbuild.toolchain.cache.history import History, NodeHistory
 from mlxbuild.toolchain.cache.traces import TraceStore
-from mlxbuild.toolchain.graph.action import Node
+from mlxbuild.toolchain.core.action import Node
 from mlxbuild.toolchain.graph.explain import differences, summarise
 from mlxbuild.toolchain.graph.graph import Fetch, Graph
 from mlxbuild.toolchain.graph.lookup import Lookup, Resolved

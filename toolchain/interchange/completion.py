@@ -70,8 +70,8 @@ class _Blobs:
 
 def _found_out(artifact: Artifact) -> dict[str, Blob]:
     """What the step `template` makes of the artifact's own files."""
-    from mlxbuild.toolchain.graph.action import ActionRecord
-    from mlxbuild.toolchain.steps.port import StepContext
+    from mlxbuild.toolchain.core.action import ActionRecord
+    from mlxbuild.toolchain.core.step import StepContext
     from mlxbuild.toolchain.steps.template import TEMPLATE_FILES, TemplateStep
 
     step = TemplateStep()

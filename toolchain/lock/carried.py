@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from mlxbuild.registry import canonical_json
 from mlxbuild.registry.digest import Digest
+from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.lock.identity import identity, locked_identity
-from mlxbuild.toolchain.lock.model import LockedSource
 from mlxbuild.toolchain.spec.recipe_folder import leads_out
 from mlxbuild.toolchain.spec.resolved import Adapter, ContentSource, FolderSource, ResolvedSpec, Source
 

@@ -18,10 +18,10 @@ from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
 from mlxbuild.registry.errors import EnvironmentFailure, Location
 from mlxbuild.registry.store.durable import replace_file
 from mlxbuild.registry.store.errors import DiskFull, StoreFailure
-from mlxbuild.toolchain.lock.errors import DamagedLock, LockMissing
-from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock_errors import DamagedLock, LockMissing
 from mlxbuild.toolchain.sources.gguf.split import split_paths
-from mlxbuild.toolchain.sources.gguf.types import TYPES_BY_NAME
+from mlxbuild.toolchain.weights.formats.gguf_types import TYPES_BY_NAME
 from mlxbuild.toolchain.weights.safetensors import DTYPE_SIZES
 
 LOCK_NAME = "ModelSpec.lock"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mlxbuild.toolchain.lock.model import LockedSource
+from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.spec.resolved import (
     ArtifactSource,
     ContentSource,

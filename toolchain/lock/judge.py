@@ -10,9 +10,9 @@ from typing import Literal
 
 from mlxbuild.registry.digest import Blob
 from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.toolchain.lock.errors import StaleLock
+from mlxbuild.toolchain.core.lock import Lock, LockedSource
+from mlxbuild.toolchain.core.lock_errors import StaleLock
 from mlxbuild.toolchain.lock.identity import identity, locked_identity
-from mlxbuild.toolchain.lock.model import Lock, LockedSource
 from mlxbuild.toolchain.sources.errors import FileIndexFailure
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.sources.folder import folder_files

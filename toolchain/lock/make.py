@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.core.lock import Lock, LockedSource
 from mlxbuild.toolchain.lock.identity import Identity, identity, locked_identity
-from mlxbuild.toolchain.lock.model import Lock, LockedSource
 from mlxbuild.toolchain.lock.pin import pin_artifact, pin_folder, pin_hub
 from mlxbuild.toolchain.lock.pin_gguf import pin_gguf_folder, pin_gguf_hub
 from mlxbuild.toolchain.sources.file_index import FileIndex

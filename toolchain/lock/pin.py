@@ -16,7 +16,7 @@ from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.architecture import UnsupportedArchitecture, module_name
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.sources.errors import CustomCode, DuplicateTensor, SourceCorrupt, SourceIncomplete
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.sources.folder import folder_files, resolve

@@ -16,7 +16,7 @@ from typing import Any
 from mlxbuild.registry.digest import Blob
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.architecture import UnsupportedArchitecture, module_name
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.sources.errors import DuplicateTensor, SourceMissing
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.sources.folder import resolve

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.lock.pin_gguf import check_architecture, gguf_tensors
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.sources.ollama.carried import lost
 from mlxbuild.toolchain.sources.ollama.manifest import MODEL_FILE, PARAMETERS_FILE
 from mlxbuild.toolchain.sources.ollama.model import OllamaModel, read_model
 from mlxbuild.toolchain.sources.ollama.registry import OllamaRegistry
-from mlxbuild.toolchain.spec.ollama_name import OllamaName
 from mlxbuild.toolchain.spec.resolved import OllamaSource
 
 
@@ -70,17 +69,6 @@ def pin_ollama(
         gguf=MODEL_FILE if model.gguf is not None else None,
         header=None if model.gguf is None else model.gguf.digest,
     )
-
-
-def derive_ollama_again(source: LockedSource, registry: OllamaRegistry) -> Mapping[str, bytes]:
-    """The derived documents of a locked model.
-
-    Raises:
-        MlxbuildError: as `read_model`.
-    """
-    files = {file.path: file.blob for file in source.files if not file.derived}
-    name = OllamaName.parse(source.identity)
-    return read_model(registry, name, files, tokenizer=source.derives_tokenizer).documents
 
 
 def _files(files: Mapping[str, Blob], model: OllamaModel, store: Store, index: FileIndex) -> tuple[LockedFile, ...]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxbuild.registry.store.layout import BlobMissing, Store
-from mlxbuild.toolchain.lock.errors import StaleLock
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource
+from mlxbuild.toolchain.core.lock_errors import StaleLock
 from mlxbuild.toolchain.sources.errors import SourceCorrupt, SourceMissing
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.sources.folder import resolve
@@ -180,7 +180,7 @@ class SourceCatalogue:
     def _derive(self, source: LockedSource, file: LockedFile) -> Path:
         """All documents that follow from a source's headers, put into the store; the place of one of them."""
         if not self._store.has(file.blob.digest):
-            from mlxbuild.toolchain.sources.gguf.again import derive_again  # loads much, and is seldom needed
+            from mlxbuild.toolchain.sources.again import derive_again  # loads much, and is seldom needed
 
             for content in derive_again(source, self._place_to_read, lambda: self._hub, lambda: self._ollama).values():
                 self._index.content(self._store.path(self._store.put(content).digest), immutable=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.sources.errors import SourceCorrupt
 from mlxbuild.toolchain.sources.gguf.split import split_paths
 from mlxbuild.toolchain.weights.safetensors import HeaderTensor, read_file_header

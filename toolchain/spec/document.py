@@ -19,7 +19,8 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
 from mlxbuild.registry.errors import Location
-from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet, SpecError
+from mlxbuild.toolchain.spec.errors import SpecError
+from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet
 
 LARGEST_BYTES = 256 * 1024
 DEEPEST = 32

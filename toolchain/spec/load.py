@@ -13,8 +13,9 @@ from mlxbuild.toolchain.spec.all_variants import bad_gates, shared_tags, with_ow
 from mlxbuild.toolchain.spec.cycles import Built, cycles
 from mlxbuild.toolchain.spec.diagnose import diagnose
 from mlxbuild.toolchain.spec.document import Document, read
+from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.positions import Positions
-from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet, SpecError
+from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet
 from mlxbuild.toolchain.spec.recipe import Recipe
 from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder
 from mlxbuild.toolchain.spec.resolve import resolve
@@ -182,7 +183,7 @@ def _check_json_schemas(path: Path) -> tuple[Problem, ...]:
                 positions = Positions(document)
                 problems.append(positions.at_value(Code.JSON_SCHEMA, message, place, "draft 2020-12 refuses it"))
                 continue
-            from mlxbuild.toolchain.gates.document import refusal
+            from mlxbuild.toolchain.core.json_schema import refusal
 
             if (refused := refusal(expect["json_schema"])) is not None:
                 place = ("tests", number, "complete", "expect", "json_schema", *refused[0])

@@ -1,6 +1,6 @@
-"""What is wrong with a recipe, as data: codes, problems with their place, and the error that carries them.
+"""What is wrong with a recipe, as data: codes, and problems with their place.
 
-How problems look in a terminal or in CI lives in report.py.
+How problems look in a terminal or in CI lives in report.py, the error that carries them in errors.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from mlxbuild.registry.errors import Location, UserError
+from mlxbuild.registry.errors import Location
 
 
 class Code(StrEnum):
@@ -87,22 +87,3 @@ class Problem:
     hint: str | None = None
     snippet: Snippet | None = None
     level: Literal["error", "warning"] = "error"
-
-
-class SpecError(UserError):
-    """A recipe that cannot be used; `problems` holds every mistake found, in the order of the file."""
-
-    code = "spec"
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        first = problems[0]
-        count = len(problems)
-        message = first.message if count == 1 else f"{count} mistakes in {first.location.file}"
-        super().__init__(message, where=first.location, hint=first.hint if count == 1 else None)
-        self.problems = problems
-
-    def diagnostics(self) -> str:
-        """Every problem with its line and hint, for a terminal without colour."""
-        from mlxbuild.toolchain.spec.report import render
-
-        return render(self.problems, "text")

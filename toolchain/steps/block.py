@@ -12,9 +12,9 @@ import mlx.core as mx
 
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.errors import StepError, TrustError
-from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme
-from mlxbuild.toolchain.steps.port import StepContext
 from mlxbuild.toolchain.weights.adapters import LowRankUpdate, UnusableAdapter, adapter_scale, fused, updates_by_module
 from mlxbuild.toolchain.weights.codes import broken_parameter, holds
 from mlxbuild.toolchain.weights.computing import ComputedParameters

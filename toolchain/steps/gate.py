@@ -12,10 +12,10 @@ from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.threads import leave_streams_in_order
 from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.toolchain.core.action import ActionRecord, input_digest
+from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.gates.run import run_gate
-from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
 from mlxbuild.toolchain.spec.resolved import Gate
-from mlxbuild.toolchain.steps.port import StepContext
 
 
 class GateStep:

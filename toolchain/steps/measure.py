@@ -10,9 +10,9 @@ from mlxbuild.registry import canonical_json
 from mlxbuild.registry.digest import Blob
 from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.runtime.model.threads import leave_streams_in_order
+from mlxbuild.toolchain.core.action import ActionRecord, input_digest
+from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.gates.perplexity import measure_perplexity
-from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
-from mlxbuild.toolchain.steps.port import StepContext
 
 
 class MeasureStep:

@@ -22,10 +22,10 @@ from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.errors import UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.files import ACCURACY_FILE
-from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
+from mlxbuild.toolchain.core.action import ActionRecord, input_digest
+from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.spec.resolved import Quantization
 from mlxbuild.toolchain.steps.embedding_facts import lacks_head
-from mlxbuild.toolchain.steps.port import StepContext
 from mlxbuild.toolchain.weights.accuracy import accuracy_document
 from mlxbuild.toolchain.weights.configuration import final_configuration, shard_index
 from mlxbuild.toolchain.weights.facts import BlockFacts, scheme_from_json

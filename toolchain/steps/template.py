@@ -14,9 +14,9 @@ from mlxbuild.registry.digest import Blob
 from mlxbuild.registry.errors import UserError
 from mlxbuild.runtime.model.files import TEMPLATE_FILE, TOKENIZER_FILE
 from mlxbuild.runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
-from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
+from mlxbuild.toolchain.core.action import ActionRecord, input_digest
+from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.steps.embedding_facts import EMBEDDING_FILES, find_embedding
-from mlxbuild.toolchain.steps.port import StepContext
 from mlxbuild.toolchain.steps.tokenizer import TOKENIZER_FILES
 
 TEMPLATE_FILES = (*TOKENIZER_FILES, TEMPLATE_FILE, "chat_template.json", "generation_config.json", *EMBEDDING_FILES)

@@ -9,8 +9,8 @@ from pathlib import Path
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.errors import TrustError
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
-from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.core.action import ActionRecord, input_digest
+from mlxbuild.toolchain.core.step import StepContext
 
 TOKENIZER_FILES = (
     "added_tokens.json",

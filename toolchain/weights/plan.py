@@ -15,7 +15,7 @@ from typing import Any, Final
 from mlxbuild.registry import canonical_json
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.errors import UserError
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
 from mlxbuild.toolchain.weights.blocks import Block, labels_of, partition
 from mlxbuild.toolchain.weights.decoded import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlxbuild.registry.digest import Digest
-from mlxbuild.toolchain.graph.action import ActionRecord, input_digest
+from mlxbuild.toolchain.core.action import ActionRecord, input_digest
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme
 from mlxbuild.toolchain.weights.decoded import ModelTensor, decoded_of_row, source_of_row, stored_tensors
 from mlxbuild.toolchain.weights.facts import scheme_from_json

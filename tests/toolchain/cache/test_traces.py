@@ -15,8 +15,8 @@ from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.home import Home
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import Trace, TraceStore
-from mlxbuild.toolchain.graph.action import ActionRecord
-from mlxbuild.toolchain.graph.key import key_of
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.key import key_of
 
 
 def trace(text: str = "a", *, output: str = "1", seconds: float = 0.5) -> Trace:

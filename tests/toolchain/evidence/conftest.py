@@ -14,8 +14,8 @@ from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.trust.keys import PrivateKey, generate
+from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.lock.file import encode
-from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.rebuild import LOCK_FILE, RECIPE_FILE
 from mlxbuild.toolchain.spec.canonical import canonical
 from mlxbuild.toolchain.spec.load import load

@@ -16,12 +16,12 @@ from mlxbuild.registry.trust.evidence import sign, signature
 from mlxbuild.registry.trust.keys import PrivateKey
 from mlxbuild.registry.trust.statement import PROVENANCE, SIGNATURE, TEST_RESULT, Statement
 from mlxbuild.toolchain.cache.traces import Trace
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.key import key_of
 from mlxbuild.toolchain.evidence.bill_of_materials import bill_of_materials
 from mlxbuild.toolchain.evidence.known_run import KnownRun
 from mlxbuild.toolchain.evidence.provenance import BUILD_TYPE, contradictions, provenance
 from mlxbuild.toolchain.evidence.signing import EvidenceContradicts, check_evidence, sign_artifact
-from mlxbuild.toolchain.graph.action import ActionRecord
-from mlxbuild.toolchain.graph.key import key_of
 from tests.toolchain.evidence.conftest import COMMIT
 
 BUILT_BY = {"mlxbuild": "0.1.0", "python": "3.11.7", "system": "Linux", "machine": "x86_64"}

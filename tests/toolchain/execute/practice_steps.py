@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.errors import StepError
-from mlxbuild.toolchain.graph.action import ActionRecord
-from mlxbuild.toolchain.steps.port import StepContext
-from mlxbuild.toolchain.steps.table import StepKind
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.step import StepContext
+from mlxbuild.toolchain.core.steps import StepKind
 
 
 class JoinStep:

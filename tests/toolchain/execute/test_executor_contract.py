@@ -13,6 +13,8 @@ import pytest
 
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.key import key_of
 from mlxbuild.toolchain.execute.inline import InlineExecutor
 from mlxbuild.toolchain.execute.perform import UnexpectedFailure, Workplace
 from mlxbuild.toolchain.execute.port import (
@@ -26,8 +28,6 @@ from mlxbuild.toolchain.execute.port import (
     WorkerLost,
 )
 from mlxbuild.toolchain.execute.process import ProcessExecutor
-from mlxbuild.toolchain.graph.action import ActionRecord
-from mlxbuild.toolchain.graph.key import key_of
 from tests.processes import children, has_ended
 from tests.toolchain.execute import practice_steps
 

@@ -18,12 +18,12 @@ from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.core.action import Node, OutputsOf
 from mlxbuild.toolchain.events.model import Event, Warned
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.execute.inline import InlineExecutor
 from mlxbuild.toolchain.execute.perform import Workplace
 from mlxbuild.toolchain.execute.schedule import RunResult, Scheduler
-from mlxbuild.toolchain.graph.action import Node, OutputsOf
 from mlxbuild.toolchain.graph.graph import BrokenGraph, assemble
 from mlxbuild.toolchain.graph.lookup import Lookup
 from mlxbuild.toolchain.graph.plan import Plan, Status, make_plan

@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.key import key_of
 from mlxbuild.toolchain.graph.explain import differences, summarise
-from mlxbuild.toolchain.graph.key import key_of
-from tests.toolchain.graph.test_key import parameters
+from tests.toolchain.core.test_key import parameters
 
 
 def record(**values: Any) -> ActionRecord:

@@ -9,9 +9,9 @@ import pytest
 
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.lock.carried import carried
 from mlxbuild.toolchain.lock.file import decode, encode
-from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.prepare import pin
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.spec.canonical import canonical, from_canonical

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from mlxbuild.registry.artifact.files import collisions, unsafe
 from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock_errors import DamagedLock, LockMissing
 from mlxbuild.toolchain.lock import file as lock_file
-from mlxbuild.toolchain.lock.errors import DamagedLock, LockMissing
-from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource, LockedTensor
 
 _digests = st.binary(min_size=1, max_size=4).map(Digest.of_bytes)
 _texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="﻿\x85  "), max_size=20)

@@ -10,11 +10,11 @@ import pytest
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.lock.errors import StaleLock
+from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource
+from mlxbuild.toolchain.core.lock_errors import StaleLock
 from mlxbuild.toolchain.lock.file import decode, encode
 from mlxbuild.toolchain.lock.judge import staleness
 from mlxbuild.toolchain.lock.make import make_lock
-from mlxbuild.toolchain.lock.model import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.prepare import pin
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.sources.errors import SourceCorrupt, SourceIncomplete, SourceMissing

@@ -12,10 +12,10 @@ from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.remote.errors import ManifestUnknown, RegistryFailure, RegistryUnreachable, TransferCorrupt
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.lock.file import decode, encode
 from mlxbuild.toolchain.lock.judge import staleness
 from mlxbuild.toolchain.lock.make import changes, make_lock
-from mlxbuild.toolchain.lock.model import LockedSource
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.sources.ollama.manifest import BrokenOllamaManifest, UnsupportedOllamaModel

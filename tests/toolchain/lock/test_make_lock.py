@@ -13,9 +13,9 @@ from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import Descriptor, UnknownReference
+from mlxbuild.toolchain.core.lock import Lock
 from mlxbuild.toolchain.lock.file import encode
 from mlxbuild.toolchain.lock.make import changes, make_lock
-from mlxbuild.toolchain.lock.model import Lock
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.sources.errors import (
     CustomCode,

@@ -10,8 +10,8 @@ import pytest
 
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.lock.make import make_lock
-from mlxbuild.toolchain.lock.model import LockedSource
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.sources.errors import SourceCorrupt
 from mlxbuild.toolchain.sources.headers import has_header

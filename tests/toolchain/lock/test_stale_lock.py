@@ -8,11 +8,11 @@ import pytest
 
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.lock.errors import StaleLock
+from mlxbuild.toolchain.core.lock import Lock
+from mlxbuild.toolchain.core.lock_errors import StaleLock
 from mlxbuild.toolchain.lock.file import lock_path, readable, write
 from mlxbuild.toolchain.lock.judge import require_current, staleness
 from mlxbuild.toolchain.lock.make import make_lock
-from mlxbuild.toolchain.lock.model import Lock
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.spec.recipe import Recipe
 from tests.hub_server import LocalHub

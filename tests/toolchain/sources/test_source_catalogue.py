@@ -14,8 +14,8 @@ import pytest
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.lock.errors import StaleLock
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource
+from mlxbuild.toolchain.core.lock_errors import StaleLock
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.sources.errors import Offline, SourceCorrupt, SourceMissing
 from tests.hub_server import Fault, LocalHub
@@ -182,7 +182,7 @@ from pathlib import Path
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 folder, commit, digest, size = sys.argv[1:]
 file = LockedFile("tokenizer.json", Blob(Digest.parse(digest), int(size)))

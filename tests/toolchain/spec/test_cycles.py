@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.load import check_cycles, lint, load
-from mlxbuild.toolchain.spec.problems import Code, SpecError
+from mlxbuild.toolchain.spec.problems import Code
 from mlxbuild.toolchain.spec.recipe import Recipe
 
 DIGEST = "sha256:" + "0" * 64

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxbuild.toolchain.spec.document import DEEPEST, parse, read
+from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.positions import Positions
-from mlxbuild.toolchain.spec.problems import Code, SpecError
+from mlxbuild.toolchain.spec.problems import Code
 
 
 @pytest.mark.parametrize(

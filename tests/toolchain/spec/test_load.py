@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.load import MOST_PROBLEMS, lint, load
-from mlxbuild.toolchain.spec.problems import SpecError
 from mlxbuild.toolchain.spec.report import render
 from mlxbuild.toolchain.spec.schema import generate
 

@@ -9,9 +9,9 @@ import pytest
 
 from mlxbuild.registry.home import Home
 from mlxbuild.toolchain.spec import memory
+from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.load import load
 from mlxbuild.toolchain.spec.memory import load_remembered
-from mlxbuild.toolchain.spec.problems import SpecError
 
 RECIPE = """\
 name: kept

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.toolchain.spec.document import LARGEST_BYTES
+from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.load import lint, load
-from mlxbuild.toolchain.spec.problems import SpecError
 from mlxbuild.toolchain.spec.report import render
 
 CORPUS = Path(__file__).parents[2] / "recipes"

@@ -6,7 +6,8 @@ import json
 import pickle
 
 from mlxbuild.registry.errors import Location
-from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet, SpecError
+from mlxbuild.toolchain.spec.errors import SpecError
+from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet
 from mlxbuild.toolchain.spec.report import render
 
 PROBLEM = Problem(

@@ -21,8 +21,8 @@ from mlxbuild.runtime.model.prompt import (
     UnknownTemplate,
     named,
 )
-from mlxbuild.toolchain.graph.action import ActionRecord
-from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.steps.template import TEMPLATE_FILES, TemplateStep, UnreadableConfiguration
 from tests.runtime.tiny_folders import byte_tokenizer
 

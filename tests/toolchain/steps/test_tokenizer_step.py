@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.graph.action import ActionRecord
-from mlxbuild.toolchain.steps.port import StepContext
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.steps.tokenizer import TOKENIZER_FILES, ChangedSource, TokenizerStep
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.graph.action import ActionRecord
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.spec.resolved import (
     FolderSource,
     PromptTemplate,
@@ -22,7 +23,6 @@ from mlxbuild.toolchain.spec.resolved import (
 )
 from mlxbuild.toolchain.steps.block import BlockStep
 from mlxbuild.toolchain.steps.convert import ConvertStep
-from mlxbuild.toolchain.steps.port import StepContext
 from mlxbuild.toolchain.steps.quantize import QuantizeStep
 from mlxbuild.toolchain.weights.configuration import final_configuration, shard_index
 from mlxbuild.toolchain.weights.facts import BlockFacts

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.toolchain.lock.model import LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock import LockedSource, LockedTensor
 from mlxbuild.toolchain.lock.settle import is_packed
 from mlxbuild.toolchain.weights.formats.layout import layout_of
 from mlxbuild.toolchain.weights.reading import SourceTensor

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource, LockedTensor
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.spec.resolved import Adapter, FolderSource, Quantization, QuantizationScheme
 from mlxbuild.toolchain.weights.blocks import layer_index, order_of, partition
 from mlxbuild.toolchain.weights.overrides import matching_override, relevant_overrides

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.errors import UserError
 from mlxbuild.toolchain.sources.gguf.cursor import Cursor
-from mlxbuild.toolchain.sources.gguf.types import GGML_TYPES
+from mlxbuild.toolchain.weights.formats.gguf_types import GGML_TYPES
 
 Value: TypeAlias = bool | int | float | str | tuple["Value", ...]
 """What a key of the metadata may hold."""

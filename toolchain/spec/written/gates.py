@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, model_validator
 
-from mlxbuild.toolchain.patterns import PatternRefused, check
+from mlxbuild.toolchain.core.patterns import PatternRefused, check
 from mlxbuild.toolchain.spec.problems import Code
 from mlxbuild.toolchain.spec.written.chat import ConversationMessageForm, InlineForm
 from mlxbuild.toolchain.spec.written.form import (

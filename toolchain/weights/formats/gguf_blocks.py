@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mlxbuild.toolchain.sources.gguf.types import TYPES_BY_NAME
+from mlxbuild.toolchain.weights.formats.gguf_types import TYPES_BY_NAME
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.errors import UserError
-from mlxbuild.toolchain.lock.model import LockedTensor
+from mlxbuild.toolchain.core.lock import LockedTensor
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
 from mlxbuild.toolchain.weights.decoded import DecodedTensor
 from mlxbuild.toolchain.weights.facts import scheme_to_json

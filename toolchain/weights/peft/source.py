@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource
 from mlxbuild.toolchain.weights.peft.configuration import SAVE_HINT, PeftConfiguration, UnsupportedAdapter
 from mlxbuild.toolchain.weights.peft.mapping import PeftAdapter
 from mlxbuild.toolchain.weights.peft.parts import parts_of

@@ -20,7 +20,7 @@ from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf, read_gguf_file_header, read_gguf_header
 from mlxbuild.toolchain.sources.gguf.parts import OpenFile, read_gguf_files
 from mlxbuild.toolchain.sources.gguf.split import check_split, split_paths
-from mlxbuild.toolchain.sources.gguf.types import GGML_TYPES
+from mlxbuild.toolchain.weights.formats.gguf_types import GGML_TYPES
 from mlxbuild.toolchain.weights.safetensors import UnsafeWeights
 from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
 

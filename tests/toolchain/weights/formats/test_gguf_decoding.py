@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlxbuild.registry.digest import Digest
-from mlxbuild.toolchain.lock.model import LockedTensor
+from mlxbuild.toolchain.core.lock import LockedTensor
 from mlxbuild.toolchain.sources.gguf.header import read_gguf_file_header
 from mlxbuild.toolchain.spec.resolved import KEEP, Quantization
 from mlxbuild.toolchain.weights.decoded import DecodedTensor

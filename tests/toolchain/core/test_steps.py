@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlxbuild.toolchain.steps.table import STEPS
+from mlxbuild.toolchain.core.steps import STEPS
 
 
 @pytest.mark.parametrize("kind", STEPS)

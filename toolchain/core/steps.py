@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from mlxbuild.toolchain.steps.port import Step
+from mlxbuild.toolchain.core.step import Step
 
 Lane = Literal["work", "model"]
 """work: as many at once as there are jobs · model: one at a time, since a whole model is in memory."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema.exceptions import best_match
 from jsonschema.validators import validator_for
 
-from mlxbuild.toolchain.gates.document import complaint
+from mlxbuild.toolchain.core.json_schema import complaint
 
 SCHEMAS: tuple[dict[str, Any], ...] = (
     {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}, "required": ["a"]},

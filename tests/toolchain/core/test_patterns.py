@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlxbuild.toolchain.patterns import PatternRefused, check, found
+from mlxbuild.toolchain.core.patterns import PatternRefused, check, found
 
 CATASTROPHES = (
     r"^(([a-zA-Z ]+)+)+$",

@@ -4,8 +4,8 @@ from importlib.metadata import PackageNotFoundError, distributions
 
 import pytest
 
-from mlxbuild.toolchain.installed import installed_version
-from mlxbuild.toolchain.steps.table import STEPS
+from mlxbuild.toolchain.core.installed import installed_version
+from mlxbuild.toolchain.core.steps import STEPS
 
 
 def test_versions_are_those_of_the_metadata() -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.graph.action import ActionRecord
+from mlxbuild.toolchain.core.action import ActionRecord
 
 
 class SourceFiles(Protocol):

@@ -13,8 +13,8 @@ from blake3 import blake3
 
 from mlxbuild.registry import canonical_json
 from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.toolchain.graph.action import ActionRecord, Node, OutputsOf
-from mlxbuild.toolchain.installed import installed_version
+from mlxbuild.toolchain.core.action import ActionRecord, Node, OutputsOf
+from mlxbuild.toolchain.core.installed import installed_version
 
 _DOMAIN = b"mlxbuild-action-v1\0"
 

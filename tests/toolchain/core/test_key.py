@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.toolchain.graph.action import ActionRecord, Node, OutputsOf
-from mlxbuild.toolchain.graph.key import key_of, record_from_json, record_to_json, resolve
+from mlxbuild.toolchain.core.action import ActionRecord, Node, OutputsOf
+from mlxbuild.toolchain.core.key import key_of, record_from_json, record_to_json, resolve
 
 GOLDEN = ActionRecord(
     step="quantize",

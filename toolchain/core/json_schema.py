@@ -15,7 +15,7 @@ from jsonschema.validators import extend, validator_for
 from jsonschema_specifications import REGISTRY
 from referencing.exceptions import Unresolvable
 
-from mlxbuild.toolchain.patterns import PatternRefused, check, found
+from mlxbuild.toolchain.core.patterns import PatternRefused, check, found
 
 _MOST_STEPS = 200_000
 """Keywords that are looked at, and values that are compared; that many take a second or two."""

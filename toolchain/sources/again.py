@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlxbuild.toolchain.lock.errors import StaleLock
-from mlxbuild.toolchain.lock.model import LockedFile, LockedSource
+from mlxbuild.toolchain.core.lock import LockedFile, LockedSource
+from mlxbuild.toolchain.core.lock_errors import StaleLock
 from mlxbuild.toolchain.sources.errors import SourceCorrupt
 from mlxbuild.toolchain.sources.gguf.parts import OpenFile, local_file, read_gguf_files
 from mlxbuild.toolchain.sources.gguf.split import split_paths
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 if TYPE_CHECKING:
     from mlxbuild.toolchain.sources.hub import Hub
@@ -38,9 +39,11 @@ def derive_again(
         MlxbuildError: the file cannot be read.
     """
     if source.kind == "ollama":
-        from mlxbuild.toolchain.lock.pin_ollama import derive_ollama_again
+        from mlxbuild.toolchain.sources.ollama.model import read_model
 
-        return derive_ollama_again(source, ollama())
+        layers = {file.path: file.blob for file in source.files if not file.derived}
+        name = OllamaName.parse(source.identity)
+        return read_model(ollama(), name, layers, tokenizer=source.derives_tokenizer).documents
     locked = {file.path: file for file in source.files}
     on_hub = source.kind == "hub"
     where = f"{source.identity}@{source.pinned}" if on_hub else source.identity
