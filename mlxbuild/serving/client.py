@@ -78,7 +78,7 @@ class Server:
             host, port = server_address(home, os.environ)
             hint = "start one: `mlxbuild serve`"
             if is_listening(host, port):
-                hint = "something else listens there, or it is stuck: name where yours is by MLXBUILD_HOST"
+                hint = "something else listens there, or it is stuck, or stops: name where yours is by MLXBUILD_HOST"
             raise NoServer(f"no mlxbuild server answers on {host}:{port}", hint=hint)
         return server
 

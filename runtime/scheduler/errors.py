@@ -38,6 +38,6 @@ class DraftMissing(UserError):
 
 
 class ServerStopping(InfrastructureError):
-    """The server is about to end, and loads nothing more."""
+    """The server is being stopped, and takes no more requests."""
 
     code = "server-stopping"

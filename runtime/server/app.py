@@ -29,6 +29,7 @@ from mlxbuild.runtime.server.operations.logs import log_request
 from mlxbuild.runtime.server.operations.metrics import Metrics
 from mlxbuild.runtime.server.operations.observation import request_id, write_id
 from mlxbuild.runtime.server.security.access import AccessCheck
+from mlxbuild.runtime.server.stopping import refuse_new_work
 from mlxbuild.runtime.server.streams import is_stopping
 from mlxbuild.runtime.server.work import Lanes
 
@@ -71,6 +72,7 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.observers = [app.ctx.metrics.observe, log_request]
     access = AccessCheck(application)
     app.register_middleware(access.check, "request")
+    app.register_middleware(refuse_new_work, "request")
     app.register_middleware(access.tell_browser, "response")
     app.register_middleware(write_id, "response")
     for api in apis:

@@ -21,8 +21,9 @@ LAST_WORDS_SECONDS = 2.0
 
 
 async def serve(app: Sanic[Any, Any], listening: socket.socket, stop: asyncio.Event, *, grace_seconds: float) -> None:
-    """Serve until `stop` is set; then take no more, let what runs end, and tell what does not that it is over.
+    """Serve until `stop` is set; then refuse what comes, let what runs end, and tell what does not that it is over.
 
+    Whoever asks meanwhile is answered (see `stopping`): the server listens until all else has ended.
     Contract: it returns within `grace_seconds`, and `LAST_WORDS_SECONDS` twice, after that.
     """
     server = await app.create_server(
@@ -40,22 +41,35 @@ async def serve(app: Sanic[Any, Any], listening: socket.socket, stop: asyncio.Ev
 
 
 async def _end(app: Sanic[Any, Any], server: AsyncioServer, grace_seconds: float) -> None:
-    server.server.close()  # type: ignore[attr-defined]
-    await _closed(server, grace_seconds)
+    now = asyncio.get_running_loop().time
+    await _answered(app, server, now() + grace_seconds)
     for task in tuple(app.ctx.running):
         task.cancel()
-    await _closed(server, LAST_WORDS_SECONDS)
+    ends = now() + LAST_WORDS_SECONDS
+    await _answered(app, server, ends)
+    server.server.close()  # type: ignore[attr-defined]
+    await _closed(server, ends)
     await app.ctx.lanes.ended(LAST_WORDS_SECONDS)
     for connection in (*server.connections, *app.ctx.lingering):
         connection.abort()
     await asyncio.sleep(0)
 
 
-async def _closed(server: AsyncioServer, seconds: float) -> None:
+async def _answered(app: Sanic[Any, Any], server: AsyncioServer, ends: float) -> None:
+    """Wait until no request is being answered that came before the end began, and all answers are out."""
+    loop = asyncio.get_running_loop()
+    while loop.time() < ends:
+        if not app.ctx.running and not any(connection.has_unsent for connection in server.connections):
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _closed(server: AsyncioServer, ends: float) -> None:
     """Wait until every connection has closed, which they do as soon as their answer is out."""
     loop = asyncio.get_running_loop()
-    ends = loop.time() + seconds
-    while server.connections and loop.time() < ends:
+    while server.connections:
         for connection in tuple(server.connections):
             connection.close_if_idle()
+        if loop.time() >= ends:
+            return
         await asyncio.sleep(_POLL_SECONDS)

@@ -206,6 +206,8 @@ class Exchange(Http):
         if self.expecting_continue or (self.request_body and response.status in _ENDING_BODIES):
             self.expecting_continue = self.keep_alive = False  # it may never send the (rest of the) body
             self.request_body = None
+        if self.protocol.app.ctx.is_stopping:
+            self.keep_alive = False
         if not has_message_body(response.status):  # type: ignore[no-untyped-call]
             data, end_stream = b"", True
             headers.pop("content-length", None)

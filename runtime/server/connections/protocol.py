@@ -90,6 +90,11 @@ class BoundedProtocol(ObservedProtocol):
         else:
             self.close()
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether some of an answer still has to be taken in by the client."""
+        return self.transport is not None and bool(self.transport.get_write_buffer_size())
+
     def close(self, timeout: float | None = None) -> None:
         """End it, so that its client can read the last answer even while it is sending."""
         transport = self.transport

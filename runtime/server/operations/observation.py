@@ -74,7 +74,7 @@ class ObservedProtocol(HttpProtocol):
         structlog.contextvars.bind_contextvars(request_id=request_id(request))  # for whatever is logged on its way
         running: set[asyncio.Task[Any]] = self.app.ctx.running
         task = asyncio.current_task()
-        if task is not None:
+        if task is not None and not self.app.ctx.is_stopping:  # what comes later is told so, and not waited for
             running.add(task)
         is_gone = False
         try:
