@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def test_other_code_reads_anew(recipe: Path, home: Home, monkeypatch: pytest.Mon
     load_remembered(recipe, home)
     monkeypatch.setattr(memory, "_reader", lambda: "another")
     assert not is_remembered(recipe, home)
+
+
+def test_code_is_told_apart_by_its_content(tmp_path: Path) -> None:
+    for name, text in (("before", "a = 1"), ("after", "a = 2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "code.py").write_text(text)
+        os.utime(tmp_path / name / "code.py", (0, 0))  # as reproducible builds of packages set it
+    assert memory._reader(tmp_path / "before") != memory._reader(tmp_path / "after")
 
 
 def test_a_damaged_memory_is_none(recipe: Path, home: Home) -> None:
