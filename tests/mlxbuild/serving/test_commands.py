@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from mlxbuild.cli.conversation import thinking_of
-from mlxbuild.configuration.address import is_listening
 from mlxbuild.registry.home import Home
 from mlxbuild.runtime.engine.preparation import OnlyEmbeds
 from mlxbuild.serving.client import ServedModel, Server
@@ -248,7 +247,7 @@ def test_a_second_signal_ends_it_at_once(built_home: Home, number: int, code: in
             unfinished.sendall(b"POST /api/chat HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{")
             httpx.get(f"{server.url}/api/version", timeout=60)
             server.process.send_signal(number)
-            soon(lambda: not is_listening(str(address.hostname), int(address.port or 0)))
+            soon(lambda: httpx.get(f"{server.url}/api/health?ready", timeout=60).status_code == 503)
             assert server.process.poll() is None
             server.process.send_signal(number)
             assert server.process.wait(timeout=30) == code
