@@ -44,9 +44,9 @@ where in the code it came from. Codes are never renamed.
 | 141 | nobody reads the output any more |
 | 143 | terminated, by SIGTERM; what was finished stays cached |
 
-`mlxbuild serve` exits with 0 after one SIGINT or SIGTERM, when all is in order, and with 130 or 143 where a second one
-or its time ended it. A [server](serving.md#operations) also answers `bug`, whose story is in its log, and `http` for what
-its HTTP library refuses.
+`mlxbuild serve` exits with 0 after one SIGINT or SIGTERM, when all is in order, and with 130 or 143 where a second
+one or its time ended it. A [server](serving.md#operations) also answers `bug`, whose story is in its log, and `http`
+for what its HTTP library refuses.
 """
 _KINDS = {
     Kind.USER: ("What you wrote", "Mend the recipe, the name or the option."),
