@@ -268,10 +268,8 @@ class LoadedModel:
             EmbeddingNotFinite: the model made no numbers of a text.
         """
         facts = self.facts.embedding or LAST_STATE
-        lengths = [length for length in (self.facts.context_length, facts.longest) if length is not None]
-        rows = rows_of(
-            self.tokenizer, facts, inputs, longest=min(lengths, default=None), truncates=truncates, prompt=prompt
-        )
+        longest = self.facts.longest_input
+        rows = rows_of(self.tokenizer, facts, inputs, longest=longest, truncates=truncates, prompt=prompt)
         if unknown := [token for row in rows for token in row if not 0 <= token < self.facts.vocabulary_size]:
             raise InputUnusable(f"the model has no token {unknown[0]}")
         vectors = vectors_of(

@@ -108,6 +108,12 @@ class ModelFacts:
         known = {"completion": True, "tools": self.takes_tools, "thinking": self.think_start is not None}
         return tuple(name for name, can in known.items() if can)
 
+    @property
+    def longest_input(self) -> int | None:
+        """How many tokens of one request the model takes: its context, or less where it was trained to embed less."""
+        trained = None if self.embedding is None else self.embedding.longest
+        return min((each for each in (self.context_length, trained) if each is not None), default=None)
+
     def to_json(self) -> bytes:
         """Canonical JSON, with the schema's number."""
         digest = None if self.chat_template is None else str(self.chat_template)

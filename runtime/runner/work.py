@@ -146,7 +146,7 @@ class Work:
             loaded = Loaded(
                 facts.to_json().decode(),
                 model.weights.holding,
-                facts.context_length or 0,
+                facts.longest_input or 0,
                 model.capabilities,
                 draft=None if draft is None else draft.weights.holding,
                 kv_bits=model.kv_bits,

@@ -65,8 +65,8 @@ class ListedModel:
 
     @property
     def context_length(self) -> int | None:
-        """In tokens."""
-        return None if self.facts is None else self.facts.context_length
+        """How many tokens of one request it takes."""
+        return None if self.facts is None else self.facts.longest_input
 
     def context_for_requests(self, longest: int | None) -> int | None:
         """How many tokens prompt and answer of a request may have that asks for no other context.

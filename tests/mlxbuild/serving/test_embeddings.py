@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,18 +20,22 @@ from tests.mlxbuild.test_embedding_models import write_source
 ANSWER = "A lock is a file beside the spec that pins every source by its digest."
 
 
-@pytest.fixture(scope="module")
-def embedder(served: ServeProcess, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a tiny BERT at the server."""
-    folder = write_source(tmp_path_factory.mktemp("bert"), "bert")
+def create_embedder(served: ServeProcess, name: str, folder: Path) -> str:
+    """Create a model of the files in a folder."""
     with ollama.Client(served.url) as client:
         files = {
             path.relative_to(folder).as_posix(): client.create_blob(path)
             for path in folder.rglob("*")
             if path.is_file()
         }
-        assert client.create("embedder", files=files).status == "success"
-    return "embedder"
+        assert client.create(name, files=files).status == "success"
+    return name
+
+
+@pytest.fixture(scope="module")
+def embedder(served: ServeProcess, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a tiny BERT at the server."""
+    return create_embedder(served, "embedder", write_source(tmp_path_factory.mktemp("bert"), "bert"))
 
 
 def length(vector: object) -> float:
@@ -47,6 +52,24 @@ def test_embed(client: ollama.Client, embedder: str) -> None:
     assert len(short) == 4
     assert math.isclose(length(short), 1, rel_tol=1e-5)
     assert client.show(embedder).capabilities == ["embedding"]
+
+
+def test_a_model_that_was_trained_on_less_than_its_context_says_so_everywhere(
+    served: ServeProcess, raw: httpx.Client, tmp_path: Path
+) -> None:
+    folder = write_source(tmp_path, "bert")
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 8}')
+    name = create_embedder(served, "brief", folder)
+    assert raw.post("/api/embed", json={"model": name, "input": "t5 " * 6, "truncate": False}).status_code == 200
+    refused = raw.post("/api/embed", json={"model": name, "input": "t5 " * 7, "truncate": False})
+    assert "has 9 tokens, and the model reads 8" in refused.json()["error"]
+    told = raw.get(f"/v1/models/{name}").json()
+    anthropic = raw.get(f"/v1/models/{name}", headers={"anthropic-version": "2023-06-01"}).json()
+    assert (told["max_model_len"], told["context_length"], anthropic["max_input_tokens"]) == (8, 8, 8)
+    assert raw.post("/api/show", json={"model": name}).json()["model_info"]["bert.context_length"] == 8
+    (loaded,) = [each for each in raw.get("/api/ps").json()["models"] if each["name"].startswith(name)]
+    (listed,) = [each for each in raw.get("/api/tags").json()["models"] if each["name"].startswith(name)]
+    assert (loaded["context_length"], listed["details"]["context_length"]) == (8, 8)
 
 
 def test_the_older_form(client: ollama.Client, embedder: str) -> None:
