@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +10,11 @@ import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store
-from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.quantities import format_bytes
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.reach import Reach
+from mlxbuild.toolchain.cache.retention import retention
 from mlxbuild.toolchain.cache.traces import TraceStore
 
 app = typer.Typer(
@@ -40,36 +40,25 @@ def disk_usage(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
 
 
 def _usage(store: Store) -> list[tuple[str, int, int]]:
-    blobs = set(store.blobs())
-    named = _named_blobs(store) & blobs
-    reusable = {blob for trace, _ in TraceStore(store.home).all() for blob in trace.outputs.values()} & blobs - named
-    rest = blobs - named - reusable
+    reach = Reach(store)
+    spared = retention(TraceStore(store.home).all())
+    named = reach.needed()
+    needed = reach.needed(spared.roots) | reach.below(root.digest for root in spared.soft_roots)
     cache = store.home.cache
+
+    def row(what: str, digests: Collection[Digest]) -> tuple[str, int, int]:
+        return what, len(digests), reach.size_bytes(digests)
+
     return [
-        ("artifacts with a name", len(named), _total(named)),
-        ("results that builds can reuse", len(reusable), _total(reusable)),
-        ("blobs that nothing needs", len(rest), _total(rest)),
+        row("artifacts with a name", named),
+        row("results that builds can reuse", needed - named),
+        row("blobs that nothing needs", reach.blobs.keys() - needed),
         ("traces", *_files(cache / "traces")),
         ("set aside as damaged", *_files(cache / "quarantine")),
         ("unfinished writes", *_files(cache / "tmp")),
         ("interrupted fetches", *_files(cache / "partial")),
         ("logs", *_files(store.home.logs)),
     ]
-
-
-def _named_blobs(store: Store) -> set[Blob]:
-    found: set[Blob] = set()
-    for digest in {descriptor.digest for _, descriptor in store.tags.items()}:
-        try:
-            artifact = Artifact.open(store, digest)
-        except MlxbuildError:
-            continue
-        found |= {artifact.manifest.blob, artifact.manifest.config.blob, *(file.blob for file in artifact.files)}
-    return found
-
-
-def _total(blobs: Iterable[Blob]) -> int:
-    return sum(blob.size_bytes for blob in blobs)
 
 
 def _files(folder: Path) -> tuple[int, int]:

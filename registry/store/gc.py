@@ -9,16 +9,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mlxbuild.registry import bounded_json
-from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.errors import TrustError
 from mlxbuild.registry.store import leases
 from mlxbuild.registry.store.durable import disk_errors
-from mlxbuild.registry.store.layout import MANIFEST_LIMIT_BYTES, BlobCorrupt, BlobMissing, BlobTooLarge, Store
-from mlxbuild.registry.store.origins import Origins, bases_of
-from mlxbuild.registry.store.tags import INDEX_MEDIA_TYPE, REF_NAME, Entry
+from mlxbuild.registry.store.layout import BlobMissing, Store
+from mlxbuild.registry.store.origins import Origins
+from mlxbuild.registry.store.reach import Reach
+from mlxbuild.registry.store.tags import INDEX_MEDIA_TYPE
 
 GRACE_SECONDS = 3600.0
 UNTOUCHED_SECONDS = 7 * 24 * 3600.0
@@ -85,12 +84,10 @@ def collect(
     """
     lease = leases.shared if dry_run else leases.exclusive
     with lease(store.home, waiting):
-        blobs = {blob.digest: blob for blob in store.blobs()}
-        reach = _Reach(store, blobs)
+        reach = Reach(store)
+        blobs = reach.blobs
         _check_tags(store, reach)
-        kept = reach.keep(_named(store.tags.entries()), [*roots, *_young(store, blobs, grace_seconds)])
-        # What was signed of a base is asked for whenever a model that was built from it is used.
-        kept |= reach.keep([], reach.referring_to(bases_of(Origins(store.home).read(), kept) - kept))
+        kept = reach.needed([*roots, *_young(store, blobs, grace_seconds)])
         _keep_soft(soft_roots, reach, kept, budget_bytes)
         removed = [blob for digest, blob in blobs.items() if digest not in kept]
         # Manifests first: after a crash, none is left that lacks a layer it could have kept.
@@ -107,89 +104,6 @@ def collect(
         )
 
 
-class _Reach:
-    """What manifests reach. Every small blob that looks like a manifest is opened, for its subject."""
-
-    def __init__(self, store: Store, blobs: dict[Digest, Blob]) -> None:
-        self._blobs = blobs
-        self.manifests: dict[Digest, dict[str, Any]] = {}
-        for digest, blob in blobs.items():
-            if blob.size_bytes <= MANIFEST_LIMIT_BYTES and (document := _manifest(store, digest)) is not None:
-                self.manifests[digest] = document
-
-    def keep(self, named: list[tuple[Digest, bool]], roots: Iterable[Digest]) -> set[Digest]:
-        """Everything that the roots reach. Entries without a name hold nothing if they have a subject."""
-        queue = [*roots]
-        for digest, has_name in named:
-            if has_name or "subject" not in self.manifests.get(digest, {}):
-                queue.append(digest)
-        kept: set[Digest] = set()
-        while queue:
-            kept |= self.below(queue)
-            queue = [digest for digest in self.referring_to(kept) if digest not in kept]
-        return kept
-
-    def referring_to(self, subjects: set[Digest]) -> list[Digest]:
-        """The manifests whose subject is one of these."""
-        return [digest for digest, document in self.manifests.items() if _digest(document.get("subject")) in subjects]
-
-    def below(self, roots: Iterable[Digest]) -> set[Digest]:
-        """The blobs of some digests, and all that they name."""
-        found: set[Digest] = set()
-        queue = [*roots]
-        while queue:
-            digest = queue.pop()
-            if digest not in found and digest in self._blobs:
-                found.add(digest)
-                queue += _children(self.manifests.get(digest, {}))
-        return found
-
-    def size_bytes(self, digests: Iterable[Digest]) -> int:
-        """Of blobs that are in the store."""
-        return sum(self._blobs[digest].size_bytes for digest in digests)
-
-
-def _manifest(store: Store, digest: Digest) -> dict[str, Any] | None:
-    """The document of an image manifest or index, as far as it can be read."""
-    try:
-        with store.path(digest).open("rb") as file:
-            if file.read(1) != b"{":
-                return None
-        data = store.read(digest, limit_bytes=MANIFEST_LIMIT_BYTES)
-        if b'"schemaVersion"' not in data:
-            return None
-        document = bounded_json.decode(data)
-    except (BlobMissing, BlobCorrupt, BlobTooLarge, OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) and document.get("schemaVersion") == 2 else None
-
-
-def _children(document: dict[str, Any]) -> Iterator[Digest]:
-    listed = [document.get("config")]
-    for key in ("layers", "manifests", "blobs"):
-        values = document.get(key)
-        listed += values if isinstance(values, list) else []
-    for value in listed:
-        if (digest := _digest(value)) is not None:
-            yield digest
-
-
-def _digest(descriptor: object) -> Digest | None:
-    if isinstance(descriptor, dict) and isinstance(descriptor.get("digest"), str):
-        with suppress(InvalidDigest):
-            return Digest.parse(descriptor["digest"])
-    return None
-
-
-def _named(entries: Iterable[Entry]) -> list[tuple[Digest, bool]]:
-    found = []
-    for entry in entries:
-        if (digest := _digest(entry)) is not None:
-            annotations = entry.get("annotations")
-            found.append((digest, isinstance(annotations, dict) and REF_NAME in annotations))
-    return found
-
-
 def _young(store: Store, blobs: Iterable[Digest], grace_seconds: float) -> list[Digest]:
     oldest = time.time() - grace_seconds
     young = []
@@ -200,7 +114,7 @@ def _young(store: Store, blobs: Iterable[Digest], grace_seconds: float) -> list[
     return young
 
 
-def _check_tags(store: Store, reach: _Reach) -> None:
+def _check_tags(store: Store, reach: Reach) -> None:
     for name, descriptor in store.tags.items():
         if descriptor.media_type in _MANIFEST_TYPES and descriptor.digest not in reach.manifests:
             raise DamagedTag(
@@ -210,7 +124,7 @@ def _check_tags(store: Store, reach: _Reach) -> None:
             )
 
 
-def _keep_soft(soft_roots: Iterable[SoftRoot], reach: _Reach, kept: set[Digest], budget_bytes: int | None) -> None:
+def _keep_soft(soft_roots: Iterable[SoftRoot], reach: Reach, kept: set[Digest], budget_bytes: int | None) -> None:
     used_bytes = reach.size_bytes(kept)
     for root in sorted(soft_roots, key=lambda root: (-root.last_used, root.digest)):
         more = reach.below([root.digest]) - kept

@@ -44,6 +44,18 @@ def test_what_was_signed_is_verified_and_listed(signed: CommandLine) -> None:
     assert all("another key" in row["state"] for row in listed if row["kind"] != "bom")
 
 
+def test_what_the_space_is_taken_by_agrees_with_what_can_be_freed(signed: CommandLine) -> None:
+    def unneeded() -> int:
+        (row,) = [row for row in json.loads(signed("cache", "du", "--json").out) if "nothing needs" in row["what"]]
+        freed: int = json.loads(signed("gc", "--keep-cache", "--grace", "0", "--dry-run", "--json").out)["freed_bytes"]
+        assert row["bytes"] == freed
+        return freed
+
+    with_names = unneeded()
+    assert signed("rm", *(f"tiny:{tag}" for tag in ("1.0", "int4", "int4-1.0", "latest"))).code == 0
+    assert unneeded() > with_names
+
+
 def test_the_evidence_tells_of_the_run_that_built_it(signed: CommandLine) -> None:
     report = json.loads(signed("log", "last", "--json").out)
     assert signed("create").code == 0  # a later run, in which everything was ready
