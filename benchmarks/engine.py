@@ -97,8 +97,8 @@ def _random_engine(tokenizer: Any) -> Any:
     """An engine over a random model with a long context, in float32."""
     import mlx.core as mx
 
-    from mlxbuild.runtime.engine.engine import Engine
-    from mlxbuild.runtime.engine.limits import Limits
+    from mlxbuild.runtime.engine.core.engine import Engine
+    from mlxbuild.runtime.engine.core.limits import Limits
     from mlxbuild.runtime.model.architecture import model_classes
 
     model_class, arguments_class = model_classes(_RANDOM)
@@ -131,8 +131,8 @@ def _open(home: Home, name: str) -> Any:
     from mlxbuild.registry import home as places
     from mlxbuild.registry.reference import Reference
     from mlxbuild.registry.store.layout import Store
-    from mlxbuild.runtime.engine.limits import Limits
-    from mlxbuild.runtime.session import LoadedModel
+    from mlxbuild.runtime.engine.core.limits import Limits
+    from mlxbuild.runtime.loaded_model import LoadedModel
 
     store = Store.open(places.Home(home.folder))
     digest = store.tags.resolve(Reference.parse(name))
@@ -144,8 +144,8 @@ def _submit(engine: Any, tokens: Sequence[int], count: int, take: Callable[[floa
 
     Returns the ticket.
     """
-    from mlxbuild.runtime.engine.options import Options
-    from mlxbuild.runtime.engine.prepared import Prepared
+    from mlxbuild.runtime.engine.core.options import Options
+    from mlxbuild.runtime.engine.core.prepared_request import Prepared
 
     def deliver(events: Sequence[Any]) -> None:
         now = time.perf_counter()

@@ -53,7 +53,7 @@ def measure(runs: int) -> Iterator[Finding]:
 def _short_requests(home: Home, port: int) -> tuple[list[float], list[float]]:
     """Seconds of a request for one token, over HTTP and in this process, in turn."""
     prefer_openblas()
-    from mlxbuild.runtime.session import LoadedModel
+    from mlxbuild.runtime.loaded_model import LoadedModel
 
     store = Store.open(StoreHome(home.folder))
     model = LoadedModel(model_folder(store, store.tags.resolve(Reference.parse(_MODEL))))

@@ -20,7 +20,7 @@ from mlxbuild.runtime.protocol.requests import CompletionRequest
 from mlxbuild.runtime.runner.client import Runner
 
 if TYPE_CHECKING:
-    from mlxbuild.runtime.session import LoadedModel
+    from mlxbuild.runtime.loaded_model import LoadedModel
 
 _HELLO = Path(__file__).parent.parent / "examples" / "hello"
 _REQUESTS = 100
@@ -43,7 +43,7 @@ def measure(runs: int) -> Iterator[Finding]:
 
 
 async def _measure(folder: Path, scratch: Path, runs: int) -> tuple[list[float], list[float]]:
-    from mlxbuild.runtime.session import LoadedModel
+    from mlxbuild.runtime.loaded_model import LoadedModel
 
     model = LoadedModel(folder)
     runner = await Runner.start(folder, scratch)

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mlxbuild.registry.digest import Digest
     from mlxbuild.registry.errors import MlxbuildError
-    from mlxbuild.runtime.session import LoadedModel
+    from mlxbuild.runtime.loaded_model import LoadedModel
 
 
 def __getattr__(name: str) -> object:
@@ -44,7 +44,7 @@ def load(reference: str, *, draft: str | None = None) -> LoadedModel:
     from mlxbuild.registry.reference import Reference
     from mlxbuild.registry.store.layout import Store
     from mlxbuild.registry.trust.policy import admit
-    from mlxbuild.runtime.session import LoadedModel
+    from mlxbuild.runtime.loaded_model import LoadedModel
     from mlxbuild.toolchain.interchange.completion import completed
 
     store = Store.open(Home.from_environment())

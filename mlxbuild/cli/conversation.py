@@ -19,10 +19,10 @@ from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.registry.trust.policy import admit
 from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.runtime.protocol.requests import Message
-from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.runtime.residency.keep_alive import KeepAlive
 
 if TYPE_CHECKING:
-    from mlxbuild.runtime.engine.keywords import GenerateKeywords, TalkKeywords
+    from mlxbuild.runtime.engine.input.keywords import GenerateKeywords, TalkKeywords
     from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
     from mlxbuild.serving.client import ServedModel
 
@@ -75,7 +75,7 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
         reference, digest = find(store, name)
         admit(store, reference, digest, tell=tell)
         prefer_openblas()  # before anything loads MLX
-        from mlxbuild.runtime.session import LoadedModel
+        from mlxbuild.runtime.loaded_model import LoadedModel
         from mlxbuild.toolchain.interchange.completion import completed
 
         yield LoadedModel.open(store, completed(store, digest))

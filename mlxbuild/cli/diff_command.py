@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.locate import find_anywhere
 from mlxbuild.cli.output import say, say_json
-from mlxbuild.cli.outside import find_anywhere
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.toolchain.difference.artifacts import difference

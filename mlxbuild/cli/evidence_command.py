@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mlxbuild.cli.locate import find_anywhere
 from mlxbuild.cli.output import say, say_json, say_table
-from mlxbuild.cli.outside import find_anywhere
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.artifact.manifest import json_object
 from mlxbuild.registry.artifact.referrers import Referrer

@@ -14,15 +14,15 @@ from mlxbuild.cli import early_signals
 def main() -> None:
     """Run the command line and end the process with the exit code of what happened."""
     early_signals.leave_at_once()
-    from mlxbuild import garbage
+    from mlxbuild import gc_tuning
     from mlxbuild.cli import ending
 
-    garbage.look_rarely()
+    gc_tuning.look_rarely()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # no other package has a say in how recipes are read
     from mlxbuild.cli.program import run
 
     code = run(sys.argv[1:])
     ending.end_at_once()
     ending.write_nothing_more()
-    garbage.look_no_more()
+    gc_tuning.look_no_more()
     sys.exit(code)

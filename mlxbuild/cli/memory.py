@@ -7,7 +7,7 @@ from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.registry.quantities import format_bytes
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.scheduler.need import PROCESS_BYTES, Need, held_bytes
+from mlxbuild.runtime.residency.need import PROCESS_BYTES, Need, held_bytes
 
 
 def expected_need(store: Store, digest: Digest) -> Need | None:

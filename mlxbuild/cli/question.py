@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from mlxbuild.registry.errors import UserError
-from mlxbuild.runtime.engine.options import Options
+from mlxbuild.runtime.engine.core.options import Options
 from mlxbuild.runtime.protocol.requests import AnswerFormat
 
 System = Annotated[str | None, typer.Option("--system", help="A system prompt in place of the model's own.")]

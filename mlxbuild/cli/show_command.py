@@ -15,7 +15,7 @@ from mlxbuild.registry.errors import UserError
 from mlxbuild.registry.quantities import format_bytes
 from mlxbuild.runtime.model.batched import recall
 from mlxbuild.runtime.model.files import FACTS_FILE, TEMPLATE_FILE
-from mlxbuild.runtime.scheduler.need import Need
+from mlxbuild.runtime.residency.need import Need
 from mlxbuild.toolchain.weights.accuracy import accuracies_of, accuracy_content, errors_told
 from mlxbuild.toolchain.weights.accuracy import told as accuracy_told
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxbuild.cli.display import progress_sink
+from mlxbuild.cli.locate import find_anywhere
 from mlxbuild.cli.output import say, say_json
-from mlxbuild.cli.outside import find_anywhere
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.verification import verify

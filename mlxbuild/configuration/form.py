@@ -22,7 +22,7 @@ from mlxbuild.registry.durations import setting_seconds
 from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.registry.reference import Reference
 from mlxbuild.registry.sizes import size_bytes
-from mlxbuild.runtime.scheduler.keep_alive import FIVE_MINUTES, InvalidKeepAlive, KeepAlive
+from mlxbuild.runtime.residency.keep_alive import FIVE_MINUTES, InvalidKeepAlive, KeepAlive
 
 
 def _listed(value: Any) -> Any:

@@ -17,10 +17,10 @@ from mlxbuild.registry.home import Home
 from mlxbuild.registry.remote.errors import InvalidSettings
 from mlxbuild.registry.remote.setting_files import read_settings
 from mlxbuild.registry.remote.settings import FILE_NAME, SERVE_KEY, Settings
+from mlxbuild.runtime.residency.drafts import Drafts
+from mlxbuild.runtime.residency.limits import Limits
+from mlxbuild.runtime.residency.setting_places import SettingPlaces
 from mlxbuild.runtime.runner.client import Patience
-from mlxbuild.runtime.scheduler.drafts import Drafts
-from mlxbuild.runtime.scheduler.limits import Limits
-from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
 from mlxbuild.runtime.server.security.hosts import is_loopback
 from mlxbuild.runtime.server.settings import ServerSettings
 

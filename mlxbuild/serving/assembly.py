@@ -7,9 +7,9 @@ from mlxbuild.registry.home import Home
 from mlxbuild.registry.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.trust.policy import admit
-from mlxbuild.runtime.scheduler.drafts import Drafts
-from mlxbuild.runtime.scheduler.limits import Limits
-from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.residency.drafts import Drafts
+from mlxbuild.runtime.residency.limits import Limits
+from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.logger import log
 from mlxbuild.runtime.server.settings import ServerSettings

@@ -1,4 +1,4 @@
-"""The command line's way to a running server, over the native API. What it answers: `runtime.server.native`."""
+"""The command line's way to a running server, over the native API. What it answers: `runtime.server.ollama`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlxbuild.registry.home import Home
 from mlxbuild.registry.remote import watch as watches
 from mlxbuild.registry.remote.connections import watch_connections
 from mlxbuild.registry.remote.watch import DUE_BYTES, Limits, Overrun, Watch, watching
-from mlxbuild.runtime.engine.keywords import GenerateKeywords, TalkKeywords, chat_request, completion_request
+from mlxbuild.runtime.engine.input.keywords import GenerateKeywords, TalkKeywords, chat_request, completion_request
 from mlxbuild.runtime.protocol.events import Chunk, Ending, Failure, ToolCall
 from mlxbuild.runtime.protocol.failures import as_error
 from mlxbuild.runtime.protocol.requests import AnswerFormat, Message
@@ -225,7 +225,7 @@ class ServedModel:
 
     def _require_writing(self) -> None:
         if "completion" not in self.capabilities:
-            from mlxbuild.runtime.engine.preparation import OnlyEmbeds
+            from mlxbuild.runtime.engine.input.preparation import OnlyEmbeds
 
             raise OnlyEmbeds("the model only turns texts into vectors", hint="ask it for embeddings")
 

@@ -12,16 +12,16 @@ from typing import Any
 
 from sanic import Sanic
 
-from mlxbuild import garbage
+from mlxbuild import gc_tuning
 from mlxbuild.configuration.resolve import Configuration
 from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.registry.home import Home
-from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.connections.descriptors import raise_descriptor_limit
 from mlxbuild.runtime.server.logger import log
 from mlxbuild.runtime.server.names import find_model
-from mlxbuild.runtime.server.operations.logs import FILE_NAME, log_to
+from mlxbuild.runtime.server.observability.logs import FILE_NAME, log_to
 from mlxbuild.runtime.server.serving import serve
 from mlxbuild.serving.assembly import assemble
 
@@ -43,7 +43,7 @@ async def run(home: Home, configuration: Configuration, listening: socket.socket
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _end, stop, number, form.grace_seconds + ENDING_SECONDS)
-    garbage.look_as_usual()
+    gc_tuning.look_as_usual()
     preloading = asyncio.create_task(_preload(app, form.preload, form.pin))
     try:
         await serve(app, listening, stop, grace_seconds=form.grace_seconds)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from mlxbuild.registry import cancellation
+from mlxbuild.registry.remote.error_mapping import never_connected
 from mlxbuild.registry.remote.errors import RegistryFailure, RegistryTooSlow
-from mlxbuild.registry.remote.refusals import never_connected
 from mlxbuild.registry.remote.watch import DUE_BYTES
 
 _FIRST_PAUSE_SECONDS = 0.5

@@ -16,9 +16,9 @@ from mlxbuild.registry.bounded_json import decode
 from mlxbuild.registry.remote.answer import Answer, resolved
 from mlxbuild.registry.remote.credentials import Credential
 from mlxbuild.registry.remote.endpoint import Endpoint
+from mlxbuild.registry.remote.error_mapping import failure
 from mlxbuild.registry.remote.errors import RealmNotAllowed, RegistryFailure, RegistryRefused
 from mlxbuild.registry.remote.realms import FILE_NAME, Realms, host_of
-from mlxbuild.registry.remote.refusals import failure
 
 _CLIENT = "mlxbuild"
 _SCHEME = re.compile(r"(?:^|,)\s*(basic|bearer)(?:\s+|$)", re.IGNORECASE)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from mlxbuild.registry.digest import Digest, InvalidDigest
 from mlxbuild.registry.remote.answer import Answer, resolved
 from mlxbuild.registry.remote.attempts import Attempts
+from mlxbuild.registry.remote.error_mapping import failure
 from mlxbuild.registry.remote.errors import ManifestTooLarge, RegistryFailure, TransferCorrupt
-from mlxbuild.registry.remote.refusals import failure
 from mlxbuild.registry.remote.transport import Transport
 from mlxbuild.registry.store.layout import MANIFEST_LIMIT_BYTES
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from mlxbuild.registry.digest import Blob
 from mlxbuild.registry.remote.answer import Answer, place, resolved
 from mlxbuild.registry.remote.bodies import FilePart, Sent
+from mlxbuild.registry.remote.error_mapping import failure
 from mlxbuild.registry.remote.errors import RegistryFailure, TransferCorrupt
-from mlxbuild.registry.remote.refusals import failure
 from mlxbuild.registry.remote.transport import Body, Transport
 
 ACTIONS = "pull,push"

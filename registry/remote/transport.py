@@ -18,8 +18,8 @@ from mlxbuild.registry.remote.auth import Authorizer
 from mlxbuild.registry.remote.connections import encryption, watch_connections
 from mlxbuild.registry.remote.credentials import Credential, find
 from mlxbuild.registry.remote.endpoint import Endpoint
+from mlxbuild.registry.remote.error_mapping import NETWORK_ERRORS, failure, too_slow, unreachable
 from mlxbuild.registry.remote.errors import RegistryFailure
-from mlxbuild.registry.remote.refusals import NETWORK_ERRORS, failure, too_slow, unreachable
 from mlxbuild.registry.remote.settings import Settings
 from mlxbuild.registry.remote.watch import Watch, watching
 

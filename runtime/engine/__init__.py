@@ -1,1 +1,1 @@
-"""How a loaded model answers: sampling, stops, streaming text."""
+"""How a loaded model answers, in rooms: input, core, structured output, output, embedding."""

@@ -1,6 +1,6 @@
 """What of several requests to an artifact is computed together, as it was found when that was loaded on this machine.
 
-Kept in the home for those who only look at artifacts. How it is found: `runtime.engine.batching`.
+Kept in the home for those who only look at artifacts. How it is found: `runtime.engine.core.batching`.
 """
 
 from __future__ import annotations

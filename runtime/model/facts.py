@@ -72,7 +72,7 @@ class ModelFacts:
     takes_tools: bool = False
     """Whether the template tells the model of tools, their calls and results."""
     tool_parser: str | None = None
-    """A module below `mlx_lm.tool_parsers`, or a form of `runtime.engine.bare_calls`, which has no markers."""
+    """A module below `mlx_lm.tool_parsers`, or a format of `engine.output.bare_tool_calls`, which has no markers."""
     tool_call_start: str | None = None
     tool_call_end: str | None = None
     """None or empty where a call runs to the end of the answer."""

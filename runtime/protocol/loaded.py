@@ -51,7 +51,7 @@ class Vitals:
     """A sign of life, with what has been done so far. Counts are since the start."""
 
     working_seconds: float = 0.0
-    """How long the engine has been at one piece of work: a load, or a tick. 0 when it waits for some."""
+    """How long the engine has been at one piece of work: a load, or an iteration. 0 when it waits for some."""
     effort: int = 0
     """Grows with the memory and the processor time that the process takes: one that is not stuck shows effort."""
     standstill_seconds: float = 0.0
@@ -68,14 +68,14 @@ class Vitals:
     memory_bytes: int = 0
     """What MLX holds: weights, caches and what is being computed."""
     cache_bytes: int = 0
-    """What the layer caches of running requests take, by prediction."""
+    """What the KV caches of running requests take, by prediction."""
     prefix_bytes: int = 0
     """What the prefix cache holds."""
     prefix_hits: int = 0
     prefix_misses: int = 0
-    ticks: int = 0
+    iterations: int = 0
     tick_seconds: float = 0.0
-    """The last tick of the engine."""
+    """The last iteration of the engine."""
     postponed: int = 0
     """How often an answer had to wait in its middle, for memory."""
     failures: int = 0

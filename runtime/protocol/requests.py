@@ -60,7 +60,7 @@ class ChatRequest:
     """Tokens of an earlier exchange that go before the prompt; the artifact's own messages are left out then."""
     format: AnswerFormat | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Those of `runtime.engine.options.Options` that were given; the artifact's defaults hold for the rest."""
+    """Those of `runtime.engine.core.options.Options` that were given; the artifact's defaults hold for the rest."""
     context_tokens: int | None = None
     """A smaller context than the model's."""
     truncates: bool = True

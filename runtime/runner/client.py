@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.runtime.model.facts import ModelFacts
-from mlxbuild.runtime.protocol import plain
+from mlxbuild.runtime.protocol import codec as plain
 from mlxbuild.runtime.protocol.events import Embeddings, Event, Failure, Prompt, is_last
 from mlxbuild.runtime.protocol.failures import as_error, as_failure
 from mlxbuild.runtime.protocol.loaded import Loaded, Vitals
@@ -46,7 +46,7 @@ class Patience:
     silent_seconds: float = 15.0
     """Time without any sign of life, after which it is ended."""
     stall_seconds: float = 300.0
-    """Time in which a load or a tick neither ends nor takes processor time or memory, after which it is ended."""
+    """Time in which a load or an iteration neither ends nor takes processor time or memory, after which it is ended."""
     standstill_seconds: float = 1800.0
     """Time in which none of its requests gets on, whatever effort it makes, after which it is ended."""
     stop_seconds: float = 5.0

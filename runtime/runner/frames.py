@@ -9,7 +9,7 @@ import struct
 from typing import Any
 
 from mlxbuild.registry.errors import StepError, UserError
-from mlxbuild.runtime.protocol import plain
+from mlxbuild.runtime.protocol import codec as plain
 
 FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 """Above what any API takes as a body."""

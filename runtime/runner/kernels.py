@@ -1,4 +1,4 @@
-"""Has a model's steps compiled aside, so that no answer waits for g++. What is compiled: `runtime.engine.step`.
+"""Has a model's steps compiled aside, so that no answer waits for g++. What is compiled: `runtime.engine.core.step`.
 
 MLX compiles each kernel when it is first needed, and everything that computes waits for it. So another process takes a
 step of the same model first. Its kernels are kept for all runners of such models, which find them by their names.
@@ -19,9 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.runtime.engine.step import WORTHWHILE_BYTES, Step, can_compile
+from mlxbuild.runtime.engine.core.step import WORTHWHILE_BYTES, Step, can_compile
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.runner.orphan import end_with_parent
-from mlxbuild.runtime.session import LoadedModel
 
 _PATIENCE_SECONDS = 300
 _POLITENESS = 19
@@ -85,7 +85,7 @@ def _link(kept: Path, scratch: Path) -> None:
 def _take_a_step(folder: Path) -> None:
     import mlx.core as mx
 
-    from mlxbuild.runtime.engine.layers import fresh
+    from mlxbuild.runtime.engine.core.kv_cache import fresh
     from mlxbuild.runtime.model.load import load_weights
 
     model = load_weights(folder).model

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlxbuild.runtime.model.blas import prefer_openblas
-from mlxbuild.runtime.protocol import plain
+from mlxbuild.runtime.protocol import codec as plain
 from mlxbuild.runtime.protocol.failures import as_failure
 from mlxbuild.runtime.runner import frames
 from mlxbuild.runtime.runner.outbox import Outbox

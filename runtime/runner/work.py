@@ -19,15 +19,15 @@ from functools import partial
 from pathlib import Path
 
 from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.runtime.engine.limits import Limits
-from mlxbuild.runtime.engine.loop import EngineEnded, Ticket
+from mlxbuild.runtime.engine.core.limits import Limits
+from mlxbuild.runtime.engine.core.loop import EngineEnded, Ticket
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.protocol.events import Event, Failure, is_last
 from mlxbuild.runtime.protocol.failures import as_failure
 from mlxbuild.runtime.protocol.loaded import Loaded, Vitals
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
 from mlxbuild.runtime.runner.kernels import compile_steps
 from mlxbuild.runtime.runner.outbox import Outbox
-from mlxbuild.runtime.session import LoadedModel
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Work:
             prefix_bytes=figures.prefixes.size_bytes,
             prefix_hits=figures.prefixes.hits,
             prefix_misses=figures.prefixes.misses,
-            ticks=figures.ticks,
+            iterations=figures.iterations,
             tick_seconds=figures.tick_seconds,
             postponed=figures.postponed,
             failures=figures.failures,

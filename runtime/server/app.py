@@ -13,7 +13,7 @@ from sanic import Request, Sanic
 from sanic.exceptions import MethodNotAllowed
 from sanic.response import HTTPResponse, empty
 
-from mlxbuild.runtime.scheduler.errors import ModelKeepsDying, ServerStopping
+from mlxbuild.runtime.residency.errors import ModelKeepsDying, ServerStopping
 from mlxbuild.runtime.server.allowed_methods import allowed_methods
 from mlxbuild.runtime.server.anthropic.api import API as ANTHROPIC
 from mlxbuild.runtime.server.api import Api, api_of, as_json
@@ -21,13 +21,13 @@ from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.connections.descriptors import connections_that_fit
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
 from mlxbuild.runtime.server.failures import NOWHERE, failure_of
-from mlxbuild.runtime.server.native.api import API as NATIVE
+from mlxbuild.runtime.server.observability.health import API as OPERATIONS
+from mlxbuild.runtime.server.observability.logs import log_request
+from mlxbuild.runtime.server.observability.metrics import Metrics
+from mlxbuild.runtime.server.observability.observation import request_id, write_id
+from mlxbuild.runtime.server.ollama.api import API as NATIVE
 from mlxbuild.runtime.server.openai.api import API as OPENAI
 from mlxbuild.runtime.server.openapi.api import API as OPENAPI
-from mlxbuild.runtime.server.operations.health import API as OPERATIONS
-from mlxbuild.runtime.server.operations.logs import log_request
-from mlxbuild.runtime.server.operations.metrics import Metrics
-from mlxbuild.runtime.server.operations.observation import request_id, write_id
 from mlxbuild.runtime.server.security.access import AccessCheck
 from mlxbuild.runtime.server.stopping import refuse_new_work
 from mlxbuild.runtime.server.streams import is_stopping

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mlxbuild.runtime.server.asking import AskedModel
 from mlxbuild.runtime.server.failures import NotSupported
+from mlxbuild.runtime.server.inference import AskedModel
 
 
 def require(

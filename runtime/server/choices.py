@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from mlxbuild.runtime.protocol.events import Chunk, Progress
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
-from mlxbuild.runtime.server.asking import AskedModel
+from mlxbuild.runtime.server.inference import AskedModel
 
 _AHEAD = 64
 """How many events may wait to be read."""

@@ -11,7 +11,7 @@ from sanic import Request
 
 from mlxbuild.runtime.server.bodies import Body, checked, read_json
 from mlxbuild.runtime.server.logger import log
-from mlxbuild.runtime.server.native.body import NativeBody
+from mlxbuild.runtime.server.ollama.body import NativeBody
 
 _MOST_REMEMBERED = 4096
 _LONGEST = 80

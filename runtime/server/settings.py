@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_places import SettingPlaces
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sanic import Request
 
-from mlxbuild.runtime.scheduler.errors import ServerStopping
+from mlxbuild.runtime.residency.errors import ServerStopping
 
 _TOLD_TO_THE_END = frozenset({"/", "/api/health", "/metrics"})
 

@@ -9,11 +9,11 @@ from typing import Any, Self
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from mlxbuild.runtime.scheduler.errors import ServerStopping
+from mlxbuild.runtime.residency.errors import ServerStopping
 from mlxbuild.runtime.server.api import Manners
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.failures import NOWHERE, failure_of
-from mlxbuild.runtime.server.operations.observation import request_id
+from mlxbuild.runtime.server.observability.observation import request_id
 
 
 class ReaderGone(Exception):

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from mlxbuild.registry import cancellation
-from mlxbuild.runtime.scheduler.errors import ServerBusy
-from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.errors import ServerBusy
+from mlxbuild.runtime.residency.setting_places import SettingPlaces
 
 _SAMPLE_SECONDS = 0.1
 _POLL_SECONDS = 0.02

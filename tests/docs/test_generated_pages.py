@@ -11,7 +11,7 @@ import pytest
 from sanic.exceptions import BadRequest, MethodNotAllowed, NotFound
 
 from mlxbuild.cli.program import COMMANDS
-from mlxbuild.runtime.engine.options import _RANGES
+from mlxbuild.runtime.engine.core.options import _RANGES
 from mlxbuild.runtime.server import failures
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -18,7 +18,7 @@ from mlxbuild.cli.main import main
 from mlxbuild.cli.program import COMMANDS
 
 _COMMANDS = (f"mlxbuild.cli.{name}_command" for name in COMMANDS)
-_MORE = ("mlxbuild.toolchain.create", "mlxbuild.toolchain.steps.gate", "mlxbuild.runtime.session")
+_MORE = ("mlxbuild.toolchain.create", "mlxbuild.toolchain.steps.gate", "mlxbuild.runtime.loaded_model")
 """Nothing that reads the environment when it is imported, nor MLX: each command has to find OpenBLAS before it."""
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["__main__", __name__, *_COMMANDS, *_MORE])

@@ -15,8 +15,8 @@ import tokenizers
 
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.home import Home
-from mlxbuild.runtime.engine.preparation import OnlyEmbeds
-from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.runtime.engine.input.preparation import OnlyEmbeds
+from mlxbuild.runtime.loaded_model import LoadedModel
 from tests.mlxbuild.conftest import CommandLine
 
 REFERENCE = Path(__file__).parents[1] / "runtime" / "reference_models"

@@ -16,7 +16,7 @@ from mlxbuild.registry.artifact.folder import model_folder
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.toolchain.against_source import compare_with_source, require_as_claimed
 from mlxbuild.toolchain.create import create
 from mlxbuild.toolchain.events.stream import EventStream

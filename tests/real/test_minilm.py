@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from mlxbuild.registry.reference import Reference
-from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.runtime.loaded_model import LoadedModel
 from tests.mlxbuild.conftest import CommandLine
 from tests.mlxbuild.serving.conftest import serving
 

@@ -16,7 +16,7 @@ from mlxbuild.registry.home import Home
 from mlxbuild.registry.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import Descriptor
-from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.runtime.loaded_model import LoadedModel
 from tests.runtime.tiny_folders import write_model
 
 

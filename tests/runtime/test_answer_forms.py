@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.grammar import FormLost
-from mlxbuild.runtime.engine.options import InvalidOption
-from mlxbuild.runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
+from mlxbuild.runtime.engine.core.options import InvalidOption
+from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported, InvalidSchema
+from mlxbuild.runtime.engine.structured_output.grammar import FormLost
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.protocol.answers import Answer
 from mlxbuild.runtime.protocol.events import Chunk, Ending
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ToolChoice
-from mlxbuild.runtime.session import LoadedModel
 from tests.runtime.engine.schema_walks import SCHEMAS, with_reference
 from tests.runtime.tiny_folders import write_model
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 
 from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.runtime.engine.defaults import BrokenDefaults, Defaults
-from mlxbuild.runtime.engine.options import InvalidOption
+from mlxbuild.runtime.engine.core.options import InvalidOption
+from mlxbuild.runtime.engine.input.defaults import BrokenDefaults, Defaults
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.facts import BrokenFacts, EmbeddingFacts, ModelFacts
-from mlxbuild.runtime.session import LoadedModel
 from tests.mutations import FEW, mutated
 from tests.runtime.tiny_folders import write_model
 

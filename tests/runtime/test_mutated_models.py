@@ -14,8 +14,8 @@ from mlxbuild.registry.artifact.folder import model_folder
 from mlxbuild.registry.artifact.verification import verify
 from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.protocol.requests import ChatRequest
-from mlxbuild.runtime.session import LoadedModel
 from mlxbuild.toolchain.steps.model_facts import named_special_tokens
 from tests.mutations import FEW, mutated
 from tests.runtime.asking import USER, put_artifact

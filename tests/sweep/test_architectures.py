@@ -15,12 +15,12 @@ import mlx.core as mx
 import pytest
 
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.engine.batching import Batching
-from mlxbuild.runtime.engine.engine import Engine
-from mlxbuild.runtime.engine.limits import Limits
+from mlxbuild.runtime.engine.core.batching import Batching
+from mlxbuild.runtime.engine.core.engine import Engine
+from mlxbuild.runtime.engine.core.limits import Limits
 from mlxbuild.runtime.model.load import load_weights
 from mlxbuild.runtime.model.mlx_lm_package import submodule
-from tests.runtime.engine.asking import Asked, answers, ask, engine_of, prepared
+from tests.runtime.engine.questions import Asked, answers, ask, engine_of, prepared
 from tests.sweep.architectures import NOT_HERE, VOCABULARY, names, tiny_config, write_weights
 from tests.toolchain.weights.block_builds import INT4, NONE, BlockBuild, variant
 from tests.toolchain.weights.mlx_lm_reference import assert_same, reference

@@ -21,7 +21,7 @@ from mlxbuild.registry.errors import MlxbuildError
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.facts import ModelFacts
-from mlxbuild.runtime.scheduler.need import Need
+from mlxbuild.runtime.residency.need import Need
 from mlxbuild.toolchain.against_source import (
     NotComparable,
     OtherThanItsSource,

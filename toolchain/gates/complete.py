@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mlxbuild.runtime.engine.keywords import chat_request, completion_request
+from mlxbuild.runtime.engine.input.keywords import chat_request, completion_request
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.protocol.events import Chunk, Event
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
-from mlxbuild.runtime.session import LoadedModel
 from mlxbuild.toolchain.core.patterns import PatternRefused, found
 from mlxbuild.toolchain.gates.verdict import Verdict
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mlxbuild.registry.errors import StepError
-from mlxbuild.runtime.engine.perplexity import WINDOW_TOKENS, perplexity
+from mlxbuild.runtime.engine.core.perplexity import WINDOW_TOKENS, perplexity
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.architecture import embedding_rows, is_encoder
 from mlxbuild.runtime.model.load import load_weights
 from mlxbuild.runtime.model.tokenizer import Tokenizer
-from mlxbuild.runtime.session import LoadedModel
 from mlxbuild.toolchain.gates.verdict import Verdict
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.engine.conversation import NoChatTemplate, ToolsNotTaken
-from mlxbuild.runtime.engine.preparation import OnlyEmbeds
-from mlxbuild.runtime.engine.prepared import PromptUnusable
+from mlxbuild.runtime.engine.core.prepared_request import PromptUnusable
+from mlxbuild.runtime.engine.input.conversation import NoChatTemplate, ToolsNotTaken
+from mlxbuild.runtime.engine.input.preparation import OnlyEmbeds
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.prompt import InvalidConversation, TemplateBroken, TemplateEscapes, TemplateRefuses
-from mlxbuild.runtime.session import LoadedModel
 from mlxbuild.toolchain.gates import complete, contents, perplexity, size, template, tokens
 from mlxbuild.toolchain.gates.result import GateResult
 from mlxbuild.toolchain.spec.resolved import Gate

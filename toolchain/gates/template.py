@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.toolchain.gates.verdict import Verdict
 
 _CLOCK = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.toolchain.gates.verdict import Verdict
 
 

@@ -10,8 +10,8 @@ from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.threads import leave_streams_in_order
-from mlxbuild.runtime.session import LoadedModel
 from mlxbuild.toolchain.core.action import ActionRecord, input_digest
 from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.gates.run import run_gate

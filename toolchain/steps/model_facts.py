@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mlxbuild.registry.digest import Digest
-from mlxbuild.runtime.engine.bare_calls import BARE_FORMS
+from mlxbuild.runtime.engine.output.bare_tool_calls import BARE_FORMS
 from mlxbuild.runtime.model.architecture import is_encoder
 from mlxbuild.runtime.model.facts import EmbeddingFacts, ModelFacts
 from mlxbuild.runtime.model.mlx_lm_package import functions, submodule

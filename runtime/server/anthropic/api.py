@@ -5,12 +5,12 @@ from __future__ import annotations
 from sanic import Blueprint, Request
 from sanic.response import BaseHTTPResponse
 
-from mlxbuild.runtime.server.anthropic.manners import MANNERS
 from mlxbuild.runtime.server.anthropic.models import VERSION_HEADER
 from mlxbuild.runtime.server.anthropic.operations import OPERATIONS
 from mlxbuild.runtime.server.anthropic.routes import count_tokens, messages
+from mlxbuild.runtime.server.anthropic.wire_format import MANNERS
 from mlxbuild.runtime.server.api import Api, declare
-from mlxbuild.runtime.server.operations.observation import request_id
+from mlxbuild.runtime.server.observability.observation import request_id
 
 
 async def _write_id(request: Request, response: BaseHTTPResponse) -> None:

@@ -9,14 +9,14 @@ from sanic.response import HTTPResponse, json
 
 from mlxbuild.runtime.protocol.events import Chunk, Progress
 from mlxbuild.runtime.protocol.requests import PromptRequest
-from mlxbuild.runtime.scheduler.keep_alive import KeepAlive
+from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.server.anthropic.body import MessagesBody, PromptBody
-from mlxbuild.runtime.server.anthropic.manners import MANNERS
 from mlxbuild.runtime.server.anthropic.reply import Event, MessageEvents
 from mlxbuild.runtime.server.anthropic.request import chat_request
+from mlxbuild.runtime.server.anthropic.wire_format import MANNERS
 from mlxbuild.runtime.server.api import server_event
-from mlxbuild.runtime.server.asking import asked_model
 from mlxbuild.runtime.server.capabilities import require
+from mlxbuild.runtime.server.inference import asked_model
 from mlxbuild.runtime.server.request_fields import read_request
 from mlxbuild.runtime.server.streams import AnswerStream
 

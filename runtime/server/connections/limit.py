@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_places import SettingPlaces
 from mlxbuild.runtime.server.failures import TooManyConnections
 from mlxbuild.runtime.server.logger import log
 

@@ -8,14 +8,14 @@ from typing import Any
 from sanic import Request
 from sanic.http import Stage
 
-from mlxbuild.runtime.scheduler.errors import ServerStopping
+from mlxbuild.runtime.residency.errors import ServerStopping
 from mlxbuild.runtime.server.api import as_json
 from mlxbuild.runtime.server.connections.exchange import Exchange
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
 from mlxbuild.runtime.server.connections.lingering import LingeringClose
 from mlxbuild.runtime.server.failures import TooManyConnections, failure_of
-from mlxbuild.runtime.server.native.manners import error_body
-from mlxbuild.runtime.server.operations.observation import ObservedProtocol
+from mlxbuild.runtime.server.observability.observation import ObservedProtocol
+from mlxbuild.runtime.server.ollama.wire_format import error_body
 from mlxbuild.runtime.server.settings import ServerSettings
 
 _REFUSAL = (

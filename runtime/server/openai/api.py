@@ -8,11 +8,11 @@ from mlxbuild.runtime.server.api import Api, declare
 from mlxbuild.runtime.server.openai.chat.route import chat_completions
 from mlxbuild.runtime.server.openai.completions.route import completions
 from mlxbuild.runtime.server.openai.embeddings.route import embeddings
-from mlxbuild.runtime.server.openai.manners import MANNERS
 from mlxbuild.runtime.server.openai.models import model, models
 from mlxbuild.runtime.server.openai.operations import OPERATIONS
 from mlxbuild.runtime.server.openai.responses.route import responses
 from mlxbuild.runtime.server.openai.responses.stored_routes import forget_response, input_items, stored_response
+from mlxbuild.runtime.server.openai.wire_format import MANNERS
 
 
 def _routes() -> Blueprint:

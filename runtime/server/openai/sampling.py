@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from mlxbuild.runtime.engine.options import MOST_DRAFT_TOKENS
+from mlxbuild.runtime.engine.core.options import MOST_DRAFT_TOKENS
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.native.failures import OptionOfWrongType
-from mlxbuild.runtime.server.native.options import NO_BOUND, NativeOptions, read_options
+from mlxbuild.runtime.server.ollama.failures import OptionOfWrongType
+from mlxbuild.runtime.server.ollama.options import NO_BOUND, NativeOptions, read_options
 from mlxbuild.runtime.server.openai.texts import Token
 from mlxbuild.runtime.server.request_body import RequestBody
 

@@ -121,7 +121,7 @@ def lark_of_regex(pattern: str) -> str:
 
 
 def _literal(text: str) -> str:
-    from mlxbuild.runtime.engine.grammar import literal
+    from mlxbuild.runtime.engine.structured_output.grammar import literal
 
     return literal(text)
 

@@ -9,7 +9,7 @@ from sanic.response import HTTPResponse, raw
 
 from mlxbuild.runtime.server.api import Api, as_json, declare
 from mlxbuild.runtime.server.application import Application, application_of
-from mlxbuild.runtime.server.native.manners import MANNERS
+from mlxbuild.runtime.server.ollama.wire_format import MANNERS
 from mlxbuild.runtime.server.openapi.document import document
 from mlxbuild.runtime.server.openapi.operation import JSON, Operation, Reply, fields
 

@@ -15,7 +15,7 @@ import pytest
 
 from mlxbuild.cli.conversation import thinking_of
 from mlxbuild.registry.home import Home
-from mlxbuild.runtime.engine.preparation import OnlyEmbeds
+from mlxbuild.runtime.engine.input.preparation import OnlyEmbeds
 from mlxbuild.serving.client import ServedModel, Server
 from tests.mlxbuild.serving.conftest import PROGRAM, ServeProcess, serving
 from tests.mlxbuild.serving.test_faults import soon

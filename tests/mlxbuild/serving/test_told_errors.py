@@ -15,13 +15,13 @@ from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.protocol.failures import Unexpected
+from mlxbuild.runtime.residency.errors import ServerStopping
 from mlxbuild.runtime.runner.errors import RunnerDied
-from mlxbuild.runtime.scheduler.errors import ServerStopping
 from mlxbuild.runtime.server.api import Api, declare, json_line
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.bodies import read_json
-from mlxbuild.runtime.server.native.manners import MANNERS
+from mlxbuild.runtime.server.ollama.wire_format import MANNERS
 from mlxbuild.runtime.server.settings import ServerSettings
 from mlxbuild.runtime.server.streams import AnswerStream
 from mlxbuild.serving.client import Server

@@ -10,10 +10,10 @@ from typing import Any
 import mlx.core as mx
 import tokenizers
 
-from mlxbuild.runtime.engine.answer import AnswerSplitter
-from mlxbuild.runtime.engine.answer_form import answer_grammar
-from mlxbuild.runtime.engine.bare_calls import BARE_FORMS
-from mlxbuild.runtime.engine.grammar import GrammarVocabulary
+from mlxbuild.runtime.engine.output.answer_parser import AnswerSplitter
+from mlxbuild.runtime.engine.output.bare_tool_calls import BARE_FORMS
+from mlxbuild.runtime.engine.structured_output.answer_grammar import answer_grammar
+from mlxbuild.runtime.engine.structured_output.grammar import GrammarVocabulary
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.mlx_lm_package import submodule
 from mlxbuild.runtime.model.tokenizer import Tokenizer

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.engine import Engine
-from tests.runtime.engine.asking import PLENTY, TOKENIZER, answers, ask, engine_of, prepared, words
+from mlxbuild.runtime.engine.core.engine import Engine
+from tests.runtime.engine.questions import PLENTY, TOKENIZER, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import random_model
 
 
@@ -57,7 +57,7 @@ def test_a_drafted_answer_is_the_model_s_own(
     assert done.accepted_tokens <= done.drafted_tokens
     if strength == 0 and kv_bits is None:
         assert done.accepted_tokens == done.drafted_tokens
-        assert done.ticks <= 2 * (3 + -(-limit // (draft_tokens + 1)))
+        assert done.iterations <= 2 * (3 + -(-limit // (draft_tokens + 1)))
 
 
 def test_others_are_batched_while_an_answer_is_drafted() -> None:
@@ -118,7 +118,7 @@ def test_those_behind_a_request_whose_place_is_taken_need_not_wait() -> None:
 def test_a_draft_leaves_no_garbage_behind() -> None:
     engine = Engine(random_model("wide"), TOKENIZER, PLENTY, draft=random_model("qwen3"))
     answers(engine, prepared(words(1, 30)))
-    kept = weakref.ref(engine._loop._schedule)
+    kept = weakref.ref(engine._loop._scheduler)
     gc.disable()
     try:
         engine.close()

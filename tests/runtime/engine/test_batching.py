@@ -8,16 +8,16 @@ import mlx.core as mx
 import pytest
 
 from mlxbuild.registry.store.errors import DiskFull
-from mlxbuild.runtime.engine.batch import Batch
-from mlxbuild.runtime.engine.batching import EVERYTHING, Batching
-from mlxbuild.runtime.engine.comparison import NeedsMetal, NotComputable
-from mlxbuild.runtime.engine.layers import fresh
-from mlxbuild.runtime.engine.limits import Limits
-from mlxbuild.runtime.engine.loop import EngineEnded
-from mlxbuild.runtime.engine.row import Row
-from mlxbuild.runtime.engine.step import Step
-from mlxbuild.runtime.engine.trial import Trial
-from tests.runtime.engine.asking import TOKENIZER, answers, ask, engine_of, prepared, words
+from mlxbuild.runtime.engine.core.batch import Batch
+from mlxbuild.runtime.engine.core.batching import EVERYTHING, Batching
+from mlxbuild.runtime.engine.core.comparison import NeedsMetal, NotComputable
+from mlxbuild.runtime.engine.core.kv_cache import fresh
+from mlxbuild.runtime.engine.core.limits import Limits
+from mlxbuild.runtime.engine.core.loop import EngineEnded
+from mlxbuild.runtime.engine.core.sequence import SequenceState
+from mlxbuild.runtime.engine.core.step import Step
+from mlxbuild.runtime.engine.core.trial import Trial
+from tests.runtime.engine.questions import TOKENIZER, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import KINDS, PLAIN_CONFIG, random_model
 from tests.sweep import architectures
 
@@ -54,7 +54,7 @@ def test_what_differs_is_found(name: str, dtype: mx.Dtype, expected: Batching) -
 
 
 class Unruly:
-    """A model that looks at its last layer cache first."""
+    """A model that looks at its last KV cache first."""
 
     def __init__(self) -> None:
         self.model = random_model("deep")
@@ -102,7 +102,7 @@ def test_a_prompt_of_one_token_gets_the_same_answer_beside_others() -> None:
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text", "lfm2"])
 def test_a_prompt_of_one_token_may_leave_before_its_first_step(kind: str) -> None:
     model = random_model(kind)
-    rows = [Row(prepared([token], 1), lambda _: None, TOKENIZER) for token in (9, 10, 11)]
+    rows = [SequenceState(prepared([token], 1), lambda _: None, TOKENIZER) for token in (9, 10, 11)]
     batch = Batch(Step(model))
     for row in rows:
         batch.join([row], fresh(model), is_merged=False)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.answer_form import answer_grammar
-from mlxbuild.runtime.engine.call_bodies import BODIES
-from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
-from mlxbuild.runtime.engine.tagged_calls import Tagged
+from mlxbuild.runtime.engine.structured_output.answer_grammar import answer_grammar
+from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.tagged_calls import Tagged
+from mlxbuild.runtime.engine.structured_output.tool_call_bodies import BODIES
 from mlxbuild.runtime.protocol.requests import AnswerFormat
 from tests.runtime.engine.call_walks import CallingModel, calling_model
 from tests.runtime.engine.test_tool_parsers import ONE

@@ -12,11 +12,11 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from mlxbuild.runtime.engine.embedding import Embedding, EmbeddingNotFinite, NotEmbedding
-from mlxbuild.runtime.engine.embedding_batches import in_batches
+from mlxbuild.runtime.engine.embedding.batches import in_batches
+from mlxbuild.runtime.engine.embedding.vectors import Embedding, EmbeddingNotFinite, NotEmbedding
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.facts import LAST_STATE, EmbeddingFacts
 from mlxbuild.runtime.model.load import load_weights
-from mlxbuild.runtime.session import LoadedModel
 from tests.runtime.tiny_folders import write_model
 
 MODELS = Path(__file__).parents[1] / "reference_models"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import tokenizers
 
-from mlxbuild.runtime.engine.embedding_inputs import InputUnusable, rows_of
+from mlxbuild.runtime.engine.embedding.inputs import InputUnusable, rows_of
 from mlxbuild.runtime.model.facts import EmbeddingFacts
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.limits import Limits
-from mlxbuild.runtime.engine.prepared import Prepared
-from mlxbuild.runtime.engine.row import Deliver
+from mlxbuild.runtime.engine.core.limits import Limits
+from mlxbuild.runtime.engine.core.prepared_request import Prepared
+from mlxbuild.runtime.engine.core.sequence import Deliver
 from mlxbuild.runtime.protocol.events import Event
-from tests.runtime.engine.asking import PLENTY, Asked, answers, engine_of, prepared, words
+from tests.runtime.engine.questions import PLENTY, Asked, answers, engine_of, prepared, words
 from tests.runtime.engine.random_models import KINDS, random_model
 
 LENGTHS = (1, 2, 5, 19, 33, 70, 64, 3)

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.batching import EVERYTHING
-from mlxbuild.runtime.engine.engine import Engine
-from mlxbuild.runtime.engine.limits import Limits
-from mlxbuild.runtime.engine.loop import EngineEnded
-from mlxbuild.runtime.engine.options import Options
-from mlxbuild.runtime.engine.prepared import Prepared
+from mlxbuild.runtime.engine.core.batching import EVERYTHING
+from mlxbuild.runtime.engine.core.engine import Engine
+from mlxbuild.runtime.engine.core.limits import Limits
+from mlxbuild.runtime.engine.core.loop import EngineEnded
+from mlxbuild.runtime.engine.core.options import Options
+from mlxbuild.runtime.engine.core.prepared_request import Prepared
 from mlxbuild.runtime.protocol.events import Event
-from tests.runtime.engine.asking import PLENTY, TOKENIZER, Asked, answers, ask, engine_of, prepared, words
+from tests.runtime.engine.questions import PLENTY, TOKENIZER, Asked, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import random_model
 
 
@@ -46,7 +46,7 @@ def test_leaving_at_any_moment_changes_nothing_for_others(leavers: list[tuple[in
 
 
 def _leave_after(engine: Engine, request: Prepared, count: int) -> Asked:
-    """Leave in the delivery of so many events, which is in the middle of a tick."""
+    """Leave in the delivery of so many events, which is in the middle of an iteration."""
     asked = Asked()
 
     def take(events: Sequence[Event]) -> None:
@@ -193,7 +193,7 @@ def test_an_engine_that_nobody_has_ends() -> None:
     assert threading.active_count() == before
 
 
-def test_work_between_ticks_is_done_on_the_engine_s_thread() -> None:
+def test_work_between_iterations_is_done_on_the_engine_s_thread() -> None:
     with engine_of(random_model("qwen3")) as engine:
         (asked,) = ask(engine, prepared(words(1, 9), None))
         assert engine.run(lambda: threading.current_thread().name).result() == "engine"
@@ -214,7 +214,7 @@ def test_a_prompt_that_can_never_fit_is_refused_and_an_answer_ends_where_memory_
 
 
 def test_answers_that_outgrow_memory_wait_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlxbuild.runtime.engine.demand.EXPECTED_ANSWER_TOKENS", 8)
+    monkeypatch.setattr("mlxbuild.runtime.engine.core.kv_budget.EXPECTED_ANSWER_TOKENS", 8)
     model = random_model("qwen3")
     bytes_for_512_tokens = 2 * 2 * 2 * 16 * 4 * 512
     requests = [

@@ -8,9 +8,9 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from mlxbuild.runtime.engine.limits import Limits
-from mlxbuild.runtime.engine.prepared import PromptUnusable
-from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.runtime.engine.core.limits import Limits
+from mlxbuild.runtime.engine.core.prepared_request import PromptUnusable
+from mlxbuild.runtime.loaded_model import LoadedModel
 from tests.runtime.tiny_folders import write_model
 
 PROMPT = "hello world, how"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.grammar import FormLost
-from mlxbuild.runtime.engine.json_schema import grammar_of
-from mlxbuild.runtime.engine.schema_errors import FormatNotSupported, InvalidSchema
-from mlxbuild.runtime.engine.schema_unions import Parts
+from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported, InvalidSchema
+from mlxbuild.runtime.engine.structured_output.grammar import FormLost
+from mlxbuild.runtime.engine.structured_output.json_schema import grammar_of
+from mlxbuild.runtime.engine.structured_output.schema_unions import Parts
 from tests.runtime.engine.schema_walks import LATEST, SCHEMAS, lets_through, walk, with_company, with_reference
 
 
@@ -245,5 +245,5 @@ def test_what_takes_too_many_comparisons_is_not_told_apart(monkeypatch: pytest.M
     assert Parts({}).are_told_apart(parts)
     assert not Parts({}).are_told_apart([*parts, {"const": 3.0}])
     assert Parts({}).are_told_apart([{"const": True}, {"const": 1}, {"const": [1]}, {"const": {"a": 1}}])
-    monkeypatch.setattr("mlxbuild.runtime.engine.schema_unions._MOST_STEPS", 100)
+    monkeypatch.setattr("mlxbuild.runtime.engine.structured_output.schema_unions._MOST_STEPS", 100)
     assert not Parts({}).are_told_apart(parts)

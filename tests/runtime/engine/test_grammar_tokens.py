@@ -9,9 +9,9 @@ import mlx.core as mx
 import pytest
 import tokenizers
 
-from mlxbuild.runtime.engine.answer_form import answer_grammar
-from mlxbuild.runtime.engine.grammar import FormLost, GrammarVocabulary
-from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.answer_grammar import answer_grammar
+from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.grammar import FormLost, GrammarVocabulary
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 from mlxbuild.runtime.protocol.requests import AnswerFormat

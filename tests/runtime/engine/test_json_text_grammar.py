@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.json_text_grammar import in_json_text
-from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.json_text_grammar import in_json_text
 
 PATCH = r"""start: begin_patch hunk+ end_patch
 begin_patch: "*** Begin Patch" LF

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.runtime.engine.keywords import ChatKeywords, OptionKeywords, chat_request, completion_request
-from mlxbuild.runtime.engine.options import InvalidOption, Options
+from mlxbuild.runtime.engine.core.options import InvalidOption, Options
+from mlxbuild.runtime.engine.input.keywords import ChatKeywords, OptionKeywords, chat_request, completion_request
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, ToolChoice
 
 USER = {"role": "user", "content": "Hi"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mlxbuild.runtime.engine.demand import Demand
-from mlxbuild.runtime.engine.engine import Engine
-from mlxbuild.runtime.engine.loop import EngineEnded
-from tests.runtime.engine.asking import PLENTY, answers, ask, engine_of, prepared, words
+from mlxbuild.runtime.engine.core.engine import Engine
+from mlxbuild.runtime.engine.core.kv_budget import KVBudget
+from mlxbuild.runtime.engine.core.loop import EngineEnded
+from tests.runtime.engine.questions import PLENTY, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import random_model
 
 
@@ -41,7 +41,7 @@ def test_what_runs_goes_on_and_what_comes_waits_or_is_refused() -> None:
         running = ask(engine, *requests)
         while not all(len(asked.tokens) > 5 for asked in running):
             pass
-        engine.limit(Demand(model).footprint.bytes_for(256), 0)
+        engine.limit(KVBudget(model).kv_cache_size.bytes_for(256), 0)
         (refused,) = answers(engine, prepared(words(9, 400)))
         assert refused.failure.code == "memory-too-small"
         assert [asked.wait().tokens for asked in running] == expected

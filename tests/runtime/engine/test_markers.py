@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.markers import MarkerSearch
+from mlxbuild.runtime.engine.output.markers import MarkerSearch
 
 MARKERS = ("<a>", "<ab>", "ba", "aaab")
 TEXT = st.text("<ab>", max_size=30)

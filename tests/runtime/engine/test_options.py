@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.options import InvalidOption, Options
+from mlxbuild.runtime.engine.core.options import InvalidOption, Options
 
 
 @given(

@@ -7,8 +7,8 @@ import math
 import mlx.core as mx
 import pytest
 
-from mlxbuild.runtime.engine.prepared import PromptUnusable
-from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.runtime.engine.core.prepared_request import PromptUnusable
+from mlxbuild.runtime.loaded_model import LoadedModel
 
 TEXT = "hello world, how are you? It is what it is."
 

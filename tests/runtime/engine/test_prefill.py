@@ -1,4 +1,4 @@
-"""Prompts are read in parts, also in parts of layers, and leave the same layer caches whatever the parts were."""
+"""Prompts are read in parts, also in parts of layers, and leave the same KV caches whatever the parts were."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.layers import can_merge, fresh
-from mlxbuild.runtime.engine.pace import Portion
-from mlxbuild.runtime.engine.prefill import Prefill, Ready
-from mlxbuild.runtime.engine.prefix_cache import PrefixCache
-from mlxbuild.runtime.engine.row import Row
-from tests.runtime.engine.asking import TOKENIZER, prepared, words
+from mlxbuild.runtime.engine.core.kv_cache import can_merge, fresh
+from mlxbuild.runtime.engine.core.prefill import Prefill, Ready
+from mlxbuild.runtime.engine.core.prefill_budget import PrefillChunk
+from mlxbuild.runtime.engine.core.prefix_cache import PrefixCache
+from mlxbuild.runtime.engine.core.sequence import SequenceState
+from tests.runtime.engine.questions import TOKENIZER, prepared, words
 from tests.runtime.engine.random_models import KINDS, random_model
 
 
-def part(tokens: int, size: int | None = None) -> Portion:
+def part(tokens: int, size: int | None = None) -> PrefillChunk:
     """So many tokens, through as many layers as make that size; through all where there is none."""
-    return Portion(tokens, None if size is None else lambda count: max(size // count, 1))
+    return PrefillChunk(tokens, None if size is None else lambda count: max(size // count, 1))
 
 
-def row_of(tokens: list[int]) -> Row:
-    return Row(prepared(tokens), lambda _: None, TOKENIZER)
+def row_of(tokens: list[int]) -> SequenceState:
+    return SequenceState(prepared(tokens), lambda _: None, TOKENIZER)
 
 
-def next_logits(model: Any, ready: Ready, row: Row) -> mx.array:
+def next_logits(model: Any, ready: Ready, row: SequenceState) -> mx.array:
     logits: mx.array = model(mx.array([[row.tokens[-1]]]), cache=ready.layers)[0, -1]
     return logits
 
 
-def whole_logits(model: Any, row: Row) -> mx.array:
+def whole_logits(model: Any, row: SequenceState) -> mx.array:
     logits: mx.array = model(mx.array([row.tokens]), cache=fresh(model))[0, -1]
     return logits
 
@@ -43,14 +43,14 @@ def whole_logits(model: Any, row: Row) -> mx.array:
 def test_a_prompt_read_in_slices_is_read_like_a_whole_one(
     kind: str, tokens: int, size: int | None, prefix_bytes: int
 ) -> None:
-    portion = part(tokens, size)
+    chunk = part(tokens, size)
     model = random_model(kind)
     row = row_of(words(3, 70))
     prefill = Prefill(model, PrefixCache(model, prefix_bytes))
     prefill.add(row)
     depth, sizes, ready = len(fresh(model)), [], None
     while ready is None:
-        read = prefill.advance(portion)
+        read = prefill.advance(chunk)
         assert read.tokens <= tokens
         assert size is None or read.layers <= max(size // (read.tokens or 1), 1)
         sizes.append(read.tokens * read.layers)
@@ -77,7 +77,9 @@ def require_right(model: Any, ready: Ready) -> None:
     st.lists(st.integers(2, 120), min_size=1, max_size=4),
     st.lists(st.integers(0, 30), max_size=3),
 )
-def test_parts_of_any_size_leave_nothing_out(portions: list[Portion], lengths: list[int], leave_at: list[int]) -> None:
+def test_parts_of_any_size_leave_nothing_out(
+    chunks: list[PrefillChunk], lengths: list[int], leave_at: list[int]
+) -> None:
     model = random_model("qwen3")
     prefixes = PrefixCache(model, 1 << 26)
     prefill = Prefill(model, prefixes)
@@ -93,7 +95,7 @@ def test_parts_of_any_size_leave_nothing_out(portions: list[Portion], lengths: l
             assert mx.allclose(logits, whole_logits(model, leaving), atol=2e-3)
         if not prefill.rows:
             break
-        read = prefill.advance(portions[turn % len(portions)])
+        read = prefill.advance(chunks[turn % len(chunks)])
         assert read.tokens or read.ready, "nothing was read"
         if read.ready is not None:
             require_right(model, read.ready)
@@ -151,7 +153,7 @@ def test_a_long_prompt_begins_with_one_layer_cache_after_another() -> None:
 
 
 def test_what_is_kept_of_a_prompt_is_not_copied_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlxbuild.runtime.engine.prefill._COPIED_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr("mlxbuild.runtime.engine.core.prefill._COPIED_AT_ONCE_BYTES", 0)
     model = random_model("deep")
     prefill = Prefill(model, PrefixCache(model, 1 << 26))
     row = row_of(words(3, 40))

@@ -11,17 +11,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mlxbuild.runtime.engine.layers import Layers, can_rewind, fresh, nbytes, shared
-from mlxbuild.runtime.engine.limits import Limits
-from mlxbuild.runtime.engine.prefix_cache import PrefixCache, common_beginning
-from tests.runtime.engine.asking import Asked, answers, ask, engine_of, prepared, words
+from mlxbuild.runtime.engine.core.kv_cache import KVCache, can_rewind, fresh, nbytes, shared
+from mlxbuild.runtime.engine.core.limits import Limits
+from mlxbuild.runtime.engine.core.prefix_cache import PrefixCache, common_beginning
+from tests.runtime.engine.questions import Asked, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import KINDS, WINDOW, random_model
 
 WORDS = tuple(words(1, 600))
 
 
-def read(model: Any, tokens: Sequence[int], layers: Layers | None = None) -> Layers:
-    """Layer caches that the tokens went through."""
+def read(model: Any, tokens: Sequence[int], layers: KVCache | None = None) -> KVCache:
+    """KV caches that the tokens went through."""
     layers = fresh(model) if layers is None else layers
     if tokens:
         model(mx.array([list(tokens)]), cache=layers)
@@ -29,7 +29,7 @@ def read(model: Any, tokens: Sequence[int], layers: Layers | None = None) -> Lay
     return layers
 
 
-def next_logits(model: Any, layers: Layers, tokens: Sequence[int]) -> list[float]:
+def next_logits(model: Any, layers: KVCache, tokens: Sequence[int]) -> list[float]:
     return model(mx.array([list(tokens)]), cache=layers)[0, -1].tolist()  # type: ignore[no-any-return]
 
 
@@ -42,7 +42,7 @@ class Prefixes(RuleBasedStateMachine):
     def begin(self, kind: str) -> None:
         self.model = random_model(kind)
         self.cache = PrefixCache(self.model, self.BUDGET)
-        self.kept: list[tuple[tuple[int, ...], Layers]] = []
+        self.kept: list[tuple[tuple[int, ...], KVCache]] = []
         """Least recently used first."""
 
     prompts = st.builds(

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.runtime.engine.options import Options
-from mlxbuild.runtime.engine.penalties import Penalties
-from mlxbuild.runtime.engine.prepared import Prepared
-from mlxbuild.runtime.engine.sampling import RowSampler, sample
+from mlxbuild.runtime.engine.core.logits_processors import Penalties
+from mlxbuild.runtime.engine.core.options import Options
+from mlxbuild.runtime.engine.core.prepared_request import Prepared
+from mlxbuild.runtime.engine.core.sampling import RowSampler, sample
 
 LOGITS = mx.log(mx.array([[0.4, 0.3, 0.2, 0.06, 0.04]]))
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.runtime.engine.json_schema import grammar_of
-from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
-from mlxbuild.runtime.engine.schema_unions import Parts
+from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.json_schema import grammar_of
+from mlxbuild.runtime.engine.structured_output.schema_unions import Parts
 from tests.runtime.engine.schema_walks import lets_through
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.runtime.engine.schema_errors import FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
 from tests.runtime.engine.schema_walks import lets_through
 
 ODD = 175928847299117063

@@ -9,15 +9,15 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from mlxbuild.runtime.engine.layers import Layers, fresh, merged, shared
-from mlxbuild.runtime.engine.step import Step, can_compile
-from tests.runtime.engine.asking import answers, engine_of, prepared, words
+from mlxbuild.runtime.engine.core.kv_cache import KVCache, fresh, merged, shared
+from mlxbuild.runtime.engine.core.step import Step, can_compile
+from tests.runtime.engine.questions import answers, engine_of, prepared, words
 from tests.runtime.engine.random_models import OWN_CONFIG, PLAIN_CONFIG, VOCABULARY, random_model
 
 PLAIN_KINDS = ("qwen3", "wide", *PLAIN_CONFIG)
 
 
-def read(model: Any, count: int) -> Layers:
+def read(model: Any, count: int) -> KVCache:
     layers = fresh(model)
     model(mx.array([words(3, count)]), cache=layers)
     mx.eval([layer.state for layer in layers])
@@ -39,7 +39,7 @@ def test_logits_are_those_of_plain_steps(kind: str, count: int) -> None:
     model = random_model(kind)
     layers, step = read(model, count), Step(model)
     if not can_compile(layers):
-        pytest.fail(f"{kind} has other layer caches")
+        pytest.fail(f"{kind} has other KV caches")
     twins = shared(layers)
     step.compile()
     for token in words(5, 20):
@@ -79,7 +79,7 @@ class ReadsItsPosition:
     def __init__(self, model: Any) -> None:
         self.model, self.layers, self.modules = model, model.layers, model.modules
 
-    def __call__(self, tokens: mx.array, cache: Layers) -> Any:
+    def __call__(self, tokens: mx.array, cache: KVCache) -> Any:
         logits = self.model(tokens, cache=cache)
         return logits if int(cache[0].offset) % 2 else logits * 2
 
@@ -87,7 +87,7 @@ class ReadsItsPosition:
 class KnowsItsCaches(ReadsItsPosition):
     """Code that does something else with caches that it does not know."""
 
-    def __call__(self, tokens: mx.array, cache: Layers) -> Any:
+    def __call__(self, tokens: mx.array, cache: KVCache) -> Any:
         logits = self.model(tokens, cache=cache)
         return logits if type(cache[0]).__name__ == "KVCache" else logits + 1
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from mlxbuild.runtime.engine.preparation import NoInfill
+from mlxbuild.runtime.engine.input.preparation import NoInfill
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.infill import _KNOWN, Infill, fills_gaps
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 from mlxbuild.runtime.protocol.requests import CompletionRequest
-from mlxbuild.runtime.session import LoadedModel
 from tests.runtime.tiny_folders import byte_tokenizer
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.errors import EnvironmentFailure, MlxbuildError, TrustError, UserError
 from mlxbuild.registry.store.errors import BlobCorrupt
-from mlxbuild.runtime.protocol import plain
+from mlxbuild.runtime.protocol import codec as plain
 from mlxbuild.runtime.protocol.events import Chunk, Embeddings, Ending, Failure, Progress, Prompt, TokenScore, ToolCall
 from mlxbuild.runtime.protocol.failures import Unexpected, as_error, as_failure
 from mlxbuild.runtime.protocol.loaded import Loaded, Vitals

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.runtime.engine.options import InvalidOption
+from mlxbuild.runtime.engine.core.options import InvalidOption
 from mlxbuild.runtime.model.prompt import TemplateTooCostly
 from mlxbuild.runtime.protocol.events import Chunk, Event
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
@@ -82,7 +82,7 @@ def test_closing_an_answer_ends_the_work(loop: asyncio.Runner, runner: Runner) -
 def test_the_front_loads_nothing_that_computes() -> None:
     script = """
 import sys
-import mlxbuild.runtime.runner.client, runtime.scheduler.residency
+import mlxbuild.runtime.runner.client, runtime.residency.residency
 print([name for name in ("mlx", "mlx.core", "mlx_lm", "transformers", "tokenizers", "numpy") if name in sys.modules])
 """
     assert fresh_python(script).strip() == "[]"

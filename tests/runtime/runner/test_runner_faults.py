@@ -118,18 +118,18 @@ def test_a_load_that_gets_nowhere_is_ended_and_its_place_told(
     assert "in read_bytes" in caplog.text
 
 
-@pytest.mark.parametrize("tick", ["while True: pass", "return []"])
+@pytest.mark.parametrize("body", ["while True: pass", "return []"])
 def test_a_loop_without_an_end_is_ended(
-    loop: asyncio.Runner, folder: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tick: str
+    loop: asyncio.Runner, folder: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
     program = tmp_path / "program"
     # Called as `program -I -m mlxbuild.runtime.runner DESCRIPTOR PARENT`.
     program.write_text(f"""#!{sys.executable}
 import runpy, sys
-from mlxbuild.runtime.engine.schedule import Schedule
-def tick(self):
-    {tick}
-Schedule.tick = tick
+from mlxbuild.runtime.engine.core.scheduler import Scheduler
+def iterate(self):
+    {body}
+Scheduler.iterate = iterate
 sys.argv[1:] = sys.argv[4:]
 runpy.run_module("mlxbuild.runtime.runner", run_name="__main__")
 """)

@@ -12,7 +12,7 @@ from mlxbuild.registry.digest import Digest
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.reference import Reference
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.settings import ServerSettings

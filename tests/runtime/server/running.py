@@ -13,7 +13,7 @@ from typing import Any
 from sanic import Sanic
 
 from mlxbuild.runtime.server.listening import listen
-from mlxbuild.runtime.server.operations.observation import Observed
+from mlxbuild.runtime.server.observability.observation import Observed
 from mlxbuild.runtime.server.serving import serve
 
 

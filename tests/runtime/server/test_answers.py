@@ -19,12 +19,12 @@ from sanic.response import json as json_response
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
-from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_places import SettingPlaces
 from mlxbuild.runtime.server.api import Api, declare, json_line
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.bodies import read_json
-from mlxbuild.runtime.server.native.manners import MANNERS
+from mlxbuild.runtime.server.ollama.wire_format import MANNERS
 from mlxbuild.runtime.server.settings import ServerSettings
 from mlxbuild.runtime.server.streams import AnswerStream
 from tests.runtime.server.connections.wire import until_closed

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
+from mlxbuild.runtime.residency.deaths import MOST, REST_SECONDS
 from mlxbuild.runtime.runner.errors import RunnerDied
-from mlxbuild.runtime.scheduler.deaths import MOST, REST_SECONDS
 from mlxbuild.runtime.server.application import Application
 from tests.runtime.server.running import RunningServer, soon
 

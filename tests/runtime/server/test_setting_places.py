@@ -11,10 +11,10 @@ import pytest
 
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.scheduler.errors import ServerBusy
-from mlxbuild.runtime.scheduler.limits import Limits
-from mlxbuild.runtime.scheduler.residency import Residency
-from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.errors import ServerBusy
+from mlxbuild.runtime.residency.limits import Limits
+from mlxbuild.runtime.residency.residency import Residency
+from mlxbuild.runtime.residency.setting_places import SettingPlaces
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit

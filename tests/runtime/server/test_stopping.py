@@ -18,8 +18,8 @@ from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.server.api import Api, declare
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
-from mlxbuild.runtime.server.native.manners import MANNERS
-from mlxbuild.runtime.server.operations.health import API as OPERATIONS
+from mlxbuild.runtime.server.observability.health import API as OPERATIONS
+from mlxbuild.runtime.server.ollama.wire_format import MANNERS
 from mlxbuild.runtime.server.settings import ServerSettings
 from tests.runtime.server.connections.wire import answers, connect, until_closed
 from tests.runtime.server.running import RunningServer, running, soon

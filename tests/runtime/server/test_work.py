@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlxbuild.registry import cancellation
-from mlxbuild.runtime.scheduler.errors import ServerBusy
+from mlxbuild.runtime.residency.errors import ServerBusy
 from mlxbuild.runtime.server.work import Abandoned, Lanes, Work, in_thread
 
 

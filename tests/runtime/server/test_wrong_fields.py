@@ -10,7 +10,7 @@ import pytest
 from mlxbuild.runtime.server.anthropic.body import MessagesBody
 from mlxbuild.runtime.server.bodies import checked
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.native.chat import ChatBody as NativeChatBody
+from mlxbuild.runtime.server.ollama.chat import ChatBody as NativeChatBody
 from mlxbuild.runtime.server.openai.chat.body import ChatBody
 from mlxbuild.runtime.server.openai.completions.body import CompletionBody
 from mlxbuild.runtime.server.openai.embeddings.body import EmbeddingBody

@@ -13,8 +13,8 @@ import tokenizers
 from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.engine.prepared import PromptUnusable
-from mlxbuild.runtime.session import LoadedModel
+from mlxbuild.runtime.engine.core.prepared_request import PromptUnusable
+from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.toolchain.gates.perplexity import BaseNotMeasured, measure_perplexity
 from mlxbuild.toolchain.gates.result import GateFailed, GateResult
 from mlxbuild.toolchain.gates.run import run_gate

@@ -13,13 +13,13 @@ from mlxbuild.runtime.protocol.events import Chunk, Progress
 from mlxbuild.runtime.server.api import server_event
 from mlxbuild.runtime.server.choices import answers_of
 from mlxbuild.runtime.server.ids import new_id
-from mlxbuild.runtime.server.openai.asking import check_abilities, fingerprint, model_of, tell_progress
 from mlxbuild.runtime.server.openai.chat.body import ChatBody
 from mlxbuild.runtime.server.openai.chat.reply import chat_reply
 from mlxbuild.runtime.server.openai.chat.request import chat_requests, wanted_thinking
 from mlxbuild.runtime.server.openai.chat.stream import ChatStream
-from mlxbuild.runtime.server.openai.manners import DONE, MANNERS
+from mlxbuild.runtime.server.openai.inference import check_abilities, fingerprint, model_of, tell_progress
 from mlxbuild.runtime.server.openai.places import tell_places
+from mlxbuild.runtime.server.openai.wire_format import DONE, MANNERS
 from mlxbuild.runtime.server.request_fields import read_request
 from mlxbuild.runtime.server.streams import AnswerStream
 

@@ -12,15 +12,15 @@ from sanic.response import HTTPResponse, json
 from mlxbuild.runtime.protocol.events import Chunk, Ending, Progress
 from mlxbuild.runtime.protocol.requests import CompletionRequest, PromptRequest
 from mlxbuild.runtime.server.api import server_event
-from mlxbuild.runtime.server.asking import AskedModel
 from mlxbuild.runtime.server.capabilities import require
 from mlxbuild.runtime.server.choices import Told, answers_of
 from mlxbuild.runtime.server.ids import new_id
-from mlxbuild.runtime.server.openai.asking import fingerprint, model_of, tell_progress
+from mlxbuild.runtime.server.inference import AskedModel
 from mlxbuild.runtime.server.openai.completions.body import CompletionBody, completion_requests
 from mlxbuild.runtime.server.openai.completions.reply import Completions
-from mlxbuild.runtime.server.openai.manners import DONE, MANNERS
+from mlxbuild.runtime.server.openai.inference import fingerprint, model_of, tell_progress
 from mlxbuild.runtime.server.openai.places import tell_places
+from mlxbuild.runtime.server.openai.wire_format import DONE, MANNERS
 from mlxbuild.runtime.server.request_fields import read_request
 from mlxbuild.runtime.server.streams import AnswerStream
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
-from mlxbuild.runtime.server.openai.asking import model_of
 from mlxbuild.runtime.server.openai.embeddings.body import EmbeddingBody, embedding_reply, embedding_request
+from mlxbuild.runtime.server.openai.inference import model_of
 from mlxbuild.runtime.server.openai.places import tell_places
 from mlxbuild.runtime.server.request_fields import read_request
 

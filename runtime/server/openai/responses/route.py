@@ -16,13 +16,13 @@ from mlxbuild.runtime.server.api import Manners, server_event
 from mlxbuild.runtime.server.bodies import read_json
 from mlxbuild.runtime.server.failures import HttpFailure
 from mlxbuild.runtime.server.ids import new_id
-from mlxbuild.runtime.server.openai.asking import check_abilities, model_of, tell_progress
-from mlxbuild.runtime.server.openai.manners import MANNERS
+from mlxbuild.runtime.server.openai.inference import check_abilities, model_of, tell_progress
 from mlxbuild.runtime.server.openai.places import tell_places
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request, wanted_thinking
 from mlxbuild.runtime.server.openai.responses.keeping import owner_of, reasoning_seal, stored_responses
 from mlxbuild.runtime.server.openai.responses.reply import Event, ResponseEvents
 from mlxbuild.runtime.server.openai.responses.whole_input import whole_input
+from mlxbuild.runtime.server.openai.wire_format import MANNERS
 from mlxbuild.runtime.server.request_fields import known_body
 from mlxbuild.runtime.server.streams import AnswerStream
 

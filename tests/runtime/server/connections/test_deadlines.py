@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mlxbuild.runtime.scheduler.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_places import SettingPlaces
 from tests.runtime.server.connections.conftest import Start
 from tests.runtime.server.connections.wire import answers, ask, connect, until_closed
 from tests.runtime.server.running import RunningServer, soon

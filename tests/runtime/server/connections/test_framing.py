@@ -226,7 +226,7 @@ def test_blobs_have_a_bound(server: RunningServer, monkeypatch: pytest.MonkeyPat
     packed = gzip.compress(b"z" * 15_000)
     sent = post(path(b"z" * 15_000), packed, f"content-length: {len(packed)}", "content-encoding: gzip")
     assert only(ask(server, sent)).status == 201
-    monkeypatch.setattr("mlxbuild.runtime.server.native.blobs.LEFT_FREE_BYTES", 2**60)
+    monkeypatch.setattr("mlxbuild.runtime.server.ollama.blobs.LEFT_FREE_BYTES", 2**60)
     full = only(ask(server, post(path(b"a"), b"", "content-length: 1")))
     assert (full.status, json.loads(full.body)["code"]) == (500, "disk-full")
     full = only(ask(server, post(path(b"a" * 15_000), chunked(b"a" * 15_000), "transfer-encoding: chunked")))

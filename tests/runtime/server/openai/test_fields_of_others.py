@@ -14,7 +14,7 @@ import pytest
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest
 from mlxbuild.runtime.server.bodies import checked
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.native.chat import ChatBody as NativeChatBody
+from mlxbuild.runtime.server.ollama.chat import ChatBody as NativeChatBody
 from mlxbuild.runtime.server.openai.chat.body import ChatBody
 from mlxbuild.runtime.server.openai.chat.request import chat_requests
 from mlxbuild.runtime.server.openai.completions.body import CompletionBody, completion_requests

@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from mlxbuild.registry.home import Home
-from mlxbuild.runtime.scheduler.residency import Residency
+from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.bodies import checked

@@ -1,0 +1,1 @@
+"""How many sequences are computed at once: the loop, the scheduler, chunked prefill, batches, KV caches, sampling."""

@@ -1,0 +1,107 @@
+"""From logits to the next token of every sequence of a batch. Before that: `logits_processors`, `constraint`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlxbuild.runtime.engine.core.options import Options
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+
+_LEAST_TEMPERATURE = 1e-5
+"""Below it there is only one token to draw, and logits would leave the range of their numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which tokens may be drawn, and how sharply. Rows of one filter are drawn together."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+
+
+class RowSampler:
+    """Chooses the tokens of one answer. Two of one seed choose alike, whatever else is in their batch."""
+
+    def __init__(self, options: Options) -> None:
+        greedy = options.temperature < _LEAST_TEMPERATURE
+        self.filter = None if greedy else Filter(options.temperature, options.top_p, options.top_k, options.min_p)
+        """None takes the most likely token always."""
+        self._seed = (secrets.randbits(64) if options.seed is None else options.seed).to_bytes(8, "big")
+        self._drawn = 0
+
+    def go_to(self, place: int) -> None:
+        """The next token is the one at that place of the answer."""
+        self._drawn = place
+
+    def next_key(self) -> tuple[int, int]:
+        """Randomness for one more token: it depends on the seed and on the token's place in the answer alone."""
+        place = self._drawn.to_bytes(8, "big")
+        self._drawn += 1
+        digest = hashlib.blake2b(self._seed + place, digest_size=8).digest()
+        return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:], "big")
+
+
+def sample(logits: mx.array, samplers: Sequence[RowSampler]) -> mx.array:
+    """One token for each row of `logits` (shape [B, V]); shape [B]. Nothing is evaluated here."""
+    import mlx.core as mx
+
+    groups: dict[Filter | None, list[int]] = {}
+    for row, sampler in enumerate(samplers):
+        groups.setdefault(sampler.filter, []).append(row)
+    chosen: list[mx.array] = []
+    for kind, rows in groups.items():
+        part = logits if len(groups) == 1 else logits[mx.array(rows)]
+        if kind is None:
+            chosen.append(mx.argmax(part, axis=-1))
+        else:
+            keys = mx.array([samplers[row].next_key() for row in rows], dtype=mx.uint32)
+            chosen.append(_drawn(part, kind, keys))
+    if len(chosen) == 1:
+        return chosen[0]
+    places = sorted(range(len(samplers)), key=[row for rows in groups.values() for row in rows].__getitem__)
+    return mx.concatenate(chosen)[mx.array(places)]
+
+
+def _drawn(logits: mx.array, kind: Filter, keys: mx.array) -> mx.array:
+    """By the largest of logit and noise (Gumbel's trick): the noise of a row comes from its own key alone."""
+    import mlx.core as mx
+
+    size = logits.shape[-1]
+    noise = mx.vmap(lambda key: mx.random.gumbel((size,), key=key))(keys)
+    return mx.argmax(_filtered(logits.astype(mx.float32), kind) * (1 / kind.temperature) + noise, axis=-1)
+
+
+def _filtered(logits: mx.array, kind: Filter) -> mx.array:
+    """Without the tokens that must not be drawn. Each filter judges the probabilities before temperature.
+
+    Those that one filter leaves are the most likely ones always, so together they are one threshold.
+    """
+    import mlx.core as mx
+
+    bounds: list[mx.array] = []
+    size = logits.shape[-1]
+    narrows = 0 < kind.top_k < size
+    if narrows or kind.top_p < 1:
+        highest = mx.topk(logits, kind.top_k, axis=-1) if narrows else logits
+        falling = -mx.sort(-highest, axis=-1)
+        last = mx.array([falling.shape[-1] - 1])
+        if kind.top_p < 1:
+            shares = mx.exp(falling - mx.logsumexp(logits, axis=-1, keepdims=True))
+            before = mx.cumsum(shares, axis=-1, inclusive=False)
+            last = mx.sum(before < kind.top_p, axis=-1, keepdims=True) - 1
+        bounds.append(mx.take_along_axis(falling, mx.broadcast_to(last, (len(logits), 1)), axis=-1))
+    if kind.min_p > 0:
+        bounds.append(mx.max(logits, axis=-1, keepdims=True) + math.log(kind.min_p))
+    for bound in bounds:
+        logits = mx.where(logits < bound, -math.inf, logits)
+    return logits

@@ -1,0 +1,1 @@
+"""What is in a finished or streamed text: thinking, answer and tool calls."""

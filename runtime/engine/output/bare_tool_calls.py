@@ -1,0 +1,87 @@
+"""Reads tool calls that are JSON without any marker around them, as Llama 3 writes them: the answer begins with one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlxbuild.runtime.engine.output.tool_calls import call_of
+from mlxbuild.runtime.protocol.events import ToolCall
+
+BARE_FORMS: Mapping[str, str] = {"bare_json": "parameters", "bare_json_arguments": "arguments"}
+"""Name of the form in the facts to the key that it has for the arguments of a call."""
+_BEGINNINGS = ('{"name":', '{"type":"function",')
+_PYTHON_TAG = "<|python_tag|>"
+"""What Llama 3 may write before a call."""
+_SPACE = re.compile(r"\s+")
+_NAME = re.compile(r'"name"\s*:\s*"([^"\\]*)"')
+_BETWEEN = " \t\r\n;,"
+"""What stands between two calls."""
+
+
+class BareCalls:
+    """Takes an answer piece by piece, and holds back what may become a call.
+
+    Only JSON that names one of the tools is a call: other JSON is the text of an answer, and so is all that follows it.
+    """
+
+    def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        functions = [tool.get("function", tool) for tool in tools]
+        self._names = {function.get("name") for function in functions if isinstance(function, Mapping)}
+        self._held = ""
+        self._has_called = False
+        self._is_over = False
+
+    def feed(self, text: str) -> tuple[list[ToolCall], str]:
+        """The calls that this text completes, and what is certain to be none, after them."""
+        calls: list[ToolCall] = []
+        self._held += text
+        while not self._is_over:
+            begun = self._held.lstrip(_BETWEEN if self._has_called else None)
+            if _PYTHON_TAG.startswith(begun):
+                return calls, ""
+            begun = begun.removeprefix(_PYTHON_TAG).lstrip()
+            if _may_be_a_call(begun):
+                try:
+                    value, end = json.JSONDecoder().raw_decode(begun)
+                except (ValueError, RecursionError):
+                    return calls, ""  # not complete, perhaps
+                if (call := self._call(value)) is not None:
+                    calls.append(call)
+                    self._held, self._has_called = begun[end:], True
+                    continue
+            self._is_over = True
+        return calls, self.finish()
+
+    def finish(self, *, is_cut: bool = False) -> str:
+        """What is held back, which is no call; white space after calls is nothing at all.
+
+        Where the answer `is_cut` what has begun as a call of one of the tools is nothing, either.
+        """
+        held, self._held = self._held, ""
+        if is_cut and self._has_begun_a_call(held.lstrip(_BETWEEN).removeprefix(_PYTHON_TAG)):
+            return ""
+        return held.lstrip(_BETWEEN) if self._has_called else held
+
+    def _has_begun_a_call(self, text: str) -> bool:
+        begun = _SPACE.sub("", text)
+        if not begun.startswith(_BEGINNINGS):
+            return len(begun) > 1 and _PYTHON_TAG.startswith(begun)
+        name = _NAME.search(text)
+        return name is None or name[1] in self._names
+
+    def _call(self, value: Any) -> ToolCall | None:
+        if isinstance(value, Mapping) and isinstance(value.get("function"), Mapping):
+            value = value["function"]
+        try:
+            call = call_of(value)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+        return call if call.name in self._names else None
+
+
+def _may_be_a_call(text: str) -> bool:
+    begun = _SPACE.sub("", text[:64])
+    return any(begun.startswith(beginning) or beginning.startswith(begun) for beginning in _BEGINNINGS)

@@ -1,0 +1,172 @@
+"""Numbers of a JSON Schema beyond what llguidance reads exactly: written so that it does, or refused.
+
+It takes every number for a float of 64 bits, and the bounds of integers for integers of 64 bits. What a bound lets
+through afterwards always is within the bound that was written.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.schema_parts import all_parts
+
+_EXACT = 2**53
+"""Up to here every integer is a float."""
+_LEAST, _MOST = -(2**63) + 1024, 2**63 - 1
+"""Bounds of integers that llguidance takes: the first is the least float whose opposite is an integer of 64 bits."""
+_MOST_MULTIPLE = 1_000_000
+"""As many remainders are told apart; compiling takes longer with each."""
+_SURE_DIGITS, _SURE_EXPONENT = 15, 22
+"""A number of so many digits with such an exponent is read exactly whatever reads it."""
+_ALTERNATIVES = frozenset({"$ref", "anyOf", "oneOf"})
+"""Keywords whose schemas speak of the value that those beside them speak of."""
+_UPPER, _LOWER = {"maximum": 0, "exclusiveMaximum": -1}, {"minimum": 0, "exclusiveMinimum": 1}
+"""Each with what makes it a bound that belongs to the range, of an integer."""
+
+
+def with_exact_numbers(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One schema, without those below it, with numbers that llguidance reads as they are.
+
+    Raises:
+        FormatNotSupported: there are no such numbers.
+    """
+    for keyword in ("const", "enum"):
+        for number in _numbers(part.get(keyword)):
+            _check_value(number, keyword)
+    types = part.get("type", ())
+    if "integer" in ([types] if isinstance(types, str) else types) and "number" not in types:
+        return _with_bounds_of_integers(part)
+    bounds = {
+        keyword: _inside(part[keyword], math.inf if keyword in _LOWER else -math.inf)
+        for keyword in (*_LOWER, *_UPPER)
+        if keyword in part and not isinstance(part[keyword], bool)
+    }
+    return {**part, **bounds}
+
+
+def check_multiples(schema: Mapping[str, Any]) -> None:
+    """Whether compiling `multipleOf` takes a bounded time: those of one value are taken together.
+
+    Raises:
+        FormatNotSupported: it does not.
+    """
+    parts = list(all_parts(schema))
+    multiples = [_remainders(part["multipleOf"]) for part in parts if "multipleOf" in part]
+    may_meet = any("allOf" in part or (len(part) > 1 and not _ALTERNATIVES.isdisjoint(part)) for part in parts)
+    if max([*multiples, math.lcm(*multiples) if may_meet else 1]) > _MOST_MULTIPLE:
+        raise FormatNotSupported(f"`multipleOf` is above {_MOST_MULTIPLE:,}, or has too many digits")
+
+
+def _remainders(multiple: int | float) -> int:
+    """How many there are, of a number with as many decimals."""
+    exact = Decimal(repr(multiple))
+    exponent = exact.as_tuple().exponent
+    return int(exact.scaleb(-min(int(exponent), 0))) if exact.is_finite() else _MOST_MULTIPLE + 1
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _numbers(each)
+    elif isinstance(value, Mapping):
+        yield from _numbers(list(value.values()))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def _check_value(number: int | float, keyword: str) -> None:
+    if not _is_read_exactly(number):
+        raise FormatNotSupported(
+            f"the number {number} in `{keyword}` cannot be written exactly", hint="have it written as a text"
+        )
+
+
+@functools.lru_cache(10_000)
+def _is_read_exactly(number: int | float) -> bool:
+    """Whether llguidance writes that very number. Tried out where it is not sure: it rounds some in the last digit."""
+    if isinstance(number, int) and abs(number) < 2**63:
+        return float(number) == number
+    try:
+        written = Decimal(repr(float(number)))
+    except OverflowError:
+        return False
+    if not written.is_finite() or (_is_whole(number) and abs(number) >= 2**63 and written != int(number)):
+        return False
+    _, digits, exponent = written.as_tuple()
+    if len(digits) <= _SURE_DIGITS and abs(int(exponent)) <= _SURE_EXPONENT:
+        return True
+    from llguidance import LLMatcher, LLTokenizer
+
+    grammar = LLMatcher.grammar_from_json_schema(json.dumps({"const": number}))
+    matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
+    text = str(int(number)) if _is_whole(number) else format(written, "f")
+    return not matcher.is_error() and matcher.consume_tokens(list(text.encode())) and matcher.is_accepting()
+
+
+def _is_whole(number: int | float) -> bool:
+    return isinstance(number, int) or number.is_integer()
+
+
+def _with_bounds_of_integers(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    lower, upper = _bound(part, _LOWER), _bound(part, _UPPER)
+    if lower is None and upper is None:
+        return part
+    bounds: dict[str, int] = {}
+    if lower is not None:
+        bounds["minimum"] = _LEAST if lower <= _LEAST <= (upper or 0) else lower
+    if upper is not None:
+        bounds["maximum"] = _MOST if upper >= _MOST >= (lower or 0) else upper
+    if (lower or 0) > _EXACT:  # without an end there are no such ranges
+        bounds.setdefault("maximum", _MOST)
+    if (upper or 0) < -_EXACT:
+        bounds.setdefault("minimum", _LEAST)
+    for keyword, bound in bounds.items():
+        if bound != _MOST and not (abs(bound) < 2**63 and _is_read_exactly(bound)):
+            raise FormatNotSupported(
+                f"`{keyword}` {bound} of an integer cannot be held to exactly", hint="have it written as a text"
+            )
+    return {**{keyword: value for keyword, value in part.items() if keyword not in (*_LOWER, *_UPPER)}, **bounds}
+
+
+def _bound(part: Mapping[str, Any], keywords: Mapping[str, int]) -> int | None:
+    """The narrower of both bounds on one side, as one that belongs to the range."""
+    found: list[int] = []
+    for keyword, step in keywords.items():
+        bound = part.get(keyword)
+        if bound is True:  # in draft 4 it says so of the other bound
+            bound = part.get(next(iter(keywords)))
+        if bound is None or bound is False:
+            continue
+        if not math.isfinite(bound):
+            raise FormatNotSupported(f"`{keyword}` {bound} is no number in JSON")
+        inward = math.ceil(bound) if keywords is _LOWER else math.floor(bound)
+        found.append(inward + step if inward == bound else inward)
+    return (max(found) if keywords is _LOWER else min(found)) if found else None
+
+
+def _inside(bound: int | float, towards: float) -> int | float:
+    """The bound, or the next one inside the range that is read exactly."""
+    exact = Decimal(repr(bound))
+    try:
+        near: int | float = bound if isinstance(bound, int) and _is_read_exactly(bound) else float(bound)
+    except OverflowError:
+        raise FormatNotSupported(f"the bound {bound} is beyond all floats") from None
+    if not math.isfinite(near):
+        raise FormatNotSupported(f"the bound {bound} is no number in JSON")
+    while not (_is_inside(near, exact, towards) and _is_read_exactly(near)):
+        after = math.nextafter(near, towards)
+        near = int(after) if after.is_integer() else after
+    return near
+
+
+def _is_inside(near: int | float, exact: Decimal, towards: float) -> bool:
+    """Whether a number is, both as it is and as the shortest one that is the same float."""
+    shortest = Decimal(repr(float(near)))
+    both = (Decimal(near) if _is_whole(near) else shortest, shortest)
+    return all(each >= exact if towards > 0 else each <= exact for each in both)

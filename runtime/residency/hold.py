@@ -1,0 +1,33 @@
+"""Holding the store's blobs in place from asyncio. The lock itself is the store's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+from mlxbuild.registry.home import Home
+from mlxbuild.registry.store.leases import shared
+from mlxbuild.runtime.residency.checkpoint import Checkpoint, GivenUp
+
+_waiting = ThreadPoolExecutor(max_workers=64, thread_name_prefix="lease")
+"""Threads of their own: a collection may take long, and nothing else may wait for it."""
+
+
+@contextlib.asynccontextmanager
+async def blobs_held(home: Home) -> AsyncIterator[None]:
+    """Keep garbage collection away; waits, without blocking others, until one that runs has ended."""
+    checkpoint = Checkpoint()
+    stack = contextlib.ExitStack()
+    take = functools.partial(stack.enter_context, shared(home, checkpoint=checkpoint))
+    taking = asyncio.get_running_loop().run_in_executor(_waiting, take)
+    try:
+        await asyncio.shield(taking)
+        yield
+    finally:
+        checkpoint.give_up()
+        with contextlib.suppress(GivenUp):
+            await taking
+        stack.close()

@@ -1,0 +1,203 @@
+"""The places for models in memory: who has one, who waits for one, and who has to go for that.
+
+Those who wait stand in one line by age; the first may have others go: idle ones, the least recently used first, and
+after a while busy ones too, which then take no new requests and go when their last one has ended. So none waits for
+ever behind a model that is never idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.runtime.model.memory import available_bytes
+from mlxbuild.runtime.residency.drafts import Draft
+from mlxbuild.runtime.residency.errors import ModelTooLarge, NoRoom
+from mlxbuild.runtime.residency.limits import Limits
+from mlxbuild.runtime.residency.need import Need
+from mlxbuild.runtime.residency.place import Place
+from mlxbuild.runtime.residency.shares import share_out
+from mlxbuild.runtime.runner.client import Runner
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Claim:
+    """A wish for a place."""
+
+    digest: Digest
+    name: str
+    need: Need
+    draft: Draft | None = None
+    since: float = field(default_factory=time.monotonic)
+
+
+class Room:
+    """Never more models than the limits allow, and never two of one artifact. For one event loop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._budget_bytes = limits.memory_bytes or available_bytes() * 4 // 5
+        self._places: dict[Digest, Place] = {}
+        """Until their processes have ended."""
+        self._line: list[Claim] = []
+        self._changed = asyncio.Event()
+        self._endings: set[asyncio.Task[None]] = set()
+
+    @property
+    def _told_budget(self) -> str:
+        written = self._limits.memory_bytes
+        return format_bytes(written) if written else "0, which is four fifths of what the machine had left"
+
+    @property
+    def loaded(self) -> list[Place]:
+        """Places with a model."""
+        return [place for place in self._places.values() if place.runner is not None]
+
+    def usable(self, digest: Digest) -> Place | None:
+        """The place of an artifact that takes requests."""
+        place = self._places.get(digest)
+        if place is None or place.runner is None or place.leaving or not place.runner.alive:
+            return None
+        return place
+
+    async def take(self, claim: Claim) -> Place:
+        """A place to load a model into, which is taken from now on; waits for one.
+
+        Raises:
+            ModelTooLarge: it can never fit.
+            NoRoom: only pinned models are there, and they leave too little.
+        """
+        if claim.need.total_bytes > self._budget_bytes:
+            raise ModelTooLarge(
+                f"the model needs {format_bytes(claim.need.total_bytes)} of memory, and models may take "
+                f"{format_bytes(self._budget_bytes)}: {claim.need.told}",
+                where=claim.name,
+                hint=f"take a smaller variant, or raise `serve.memory` {self._limits.places.of('memory')}, "
+                f"now {self._told_budget}",
+            )
+        self._line.append(claim)
+        asyncio.get_running_loop().call_later(self._limits.fairness_seconds, self._wake)
+        try:
+            while not (self._is_first(claim) and self._fits(claim.need, self._places.values())):
+                if self._is_first(claim):
+                    self._make_room(claim)
+                await self._changed.wait()
+        finally:
+            self._line.remove(claim)
+            self._wake()
+        need = claim.need
+        place = Place(
+            claim.digest, claim.name, need.total_bytes, self._limits.keep_alive, need.cache_bytes, claim.draft
+        )
+        self._places[claim.digest] = place
+        self._share_out()
+        return place
+
+    def bytes_for(self, place: Place) -> int:
+        """Memory that no other place takes."""
+        others = (each.size_bytes for each in self._places.values() if each is not place)
+        return max(0, self._budget_bytes - sum(others))
+
+    def fill(self, place: Place, runner: Runner) -> None:
+        """A model has been loaded into its place, which is free again when the process ends, however that is."""
+        place.runner = runner
+        runner.on_end(lambda: self.give_back(place))
+        self._share_out()
+        self._wake()  # it may have to go again
+
+    def give_back(self, place: Place) -> None:
+        """There is nothing in a place any more."""
+        place.leaving = True
+        place.stay()
+        if self._places.get(place.digest) is place:
+            del self._places[place.digest]
+            self._share_out()
+        self._wake()
+
+    def rest(self, place: Place) -> None:
+        """Nobody uses a model now: it goes, or stays for as long as it is to be kept."""
+        seconds = None if place.pinned else place.keep_alive.seconds
+        if place.leaving:
+            self._end(place)
+        elif seconds == 0:
+            self.leave(place)
+        elif seconds is not None:
+            place.expires = asyncio.get_running_loop().call_later(seconds, self.leave, place)
+        self._wake()
+
+    def leave(self, place: Place) -> None:
+        """Have a model take no new requests, and go after its last one."""
+        if not place.leaving:
+            place.leaving = True
+            place.stay()
+            if not place.users:
+                self._end(place)
+
+    async def clear(self) -> bool:
+        """Have all go that may; false if there are none. Returns when they have gone."""
+        going = [place for place in self._places.values() if place.may_go]
+        for place in going:
+            self.leave(place)
+        for place in going:
+            await self.gone(place)
+        return bool(going)
+
+    async def gone(self, place: Place) -> None:
+        """Wait until the process of a model has ended."""
+        while self._places.get(place.digest) is place:
+            await self._changed.wait()
+
+    async def close(self) -> None:
+        """End all, whatever they do."""
+        for place in self.loaded:
+            place.leaving = True
+            place.stay()
+            self._end(place)
+        await asyncio.gather(*self._endings)
+
+    def _share_out(self) -> None:
+        share_out(self._budget_bytes, self._places.values())
+
+    def _is_first(self, claim: Claim) -> bool:
+        """Whether it is its turn. One whose model is still going away is passed by."""
+        return claim is next((each for each in self._line if each.digest not in self._places), None)
+
+    def _make_room(self, claim: Claim) -> None:
+        """Have as many models go as it takes, if they may go yet."""
+        is_old = time.monotonic() - claim.since >= self._limits.fairness_seconds
+        while not self._fits(claim.need, staying := [each for each in self._places.values() if not each.leaving]):
+            candidates = [place for place in staying if place.may_go and not place.users]
+            if not candidates and is_old:
+                candidates = [place for place in staying if place.may_go]
+            if candidates:
+                self.leave(min(candidates, key=lambda place: place.last_used))
+                continue
+            if all(place.pinned for place in staying):
+                places = self._limits.places
+                raise NoRoom(
+                    "every place for a model is taken by a pinned one",
+                    where=claim.name,
+                    hint=f"pin fewer models, or raise `serve.max_loaded_models` {places.of('max_loaded_models')}, "
+                    f"now {self._limits.max_loaded_models}, or `serve.memory` {places.of('memory')}, "
+                    f"now {self._told_budget}",
+                )
+            return
+
+    def _fits(self, need: Need, beside: Iterable[Place]) -> bool:
+        sizes = [place.size_bytes for place in beside]
+        return len(sizes) < self._limits.max_loaded_models and sum(sizes) + need.total_bytes <= self._budget_bytes
+
+    def _end(self, place: Place) -> None:
+        if place.runner is not None:
+            task = asyncio.create_task(place.runner.stop())
+            self._endings.add(task)
+            task.add_done_callback(self._endings.discard)
+
+    def _wake(self) -> None:
+        """Have all who wait look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,111 @@
+"""Asks a model for any of the APIs: finds it, has it loaded, and counts what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sanic import Request
+
+from mlxbuild.runtime.protocol.events import Chunk, Embeddings, Progress, Prompt
+from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest
+from mlxbuild.runtime.residency.keep_alive import KeepAlive
+from mlxbuild.runtime.residency.lease import Lease
+from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.names import find_model
+from mlxbuild.runtime.server.opening_space import OpeningSpace
+
+if TYPE_CHECKING:
+    from mlxbuild.runtime.server.observability.metrics import Metrics
+
+_LOADED_AT_ONCE_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class AskedModel:
+    """A loaded model, as long as a request uses it."""
+
+    name: str
+    """In the store."""
+    lease: Lease
+    _metrics: Metrics
+    _context_length: int | None
+    """For questions that name none."""
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """In Ollama's words."""
+        return self.lease.runner.loaded.capabilities
+
+    async def answer(self, question: ChatRequest | CompletionRequest) -> AsyncGenerator[Progress | Chunk, None]:
+        """What the model says, the chunk with the ending last. Close the iterator (`contextlib.aclosing`) to cancel.
+
+        Raises:
+            MlxbuildError: the request is refused, or fails.
+        """
+        asked = time.perf_counter()
+        question = self._bounded(question)
+        has_begun = False
+        opening = OpeningSpace() if isinstance(question, ChatRequest) else None
+        async with contextlib.aclosing(self.lease.answer(question)) as events:
+            async for event in events:
+                if isinstance(event, Chunk):
+                    if opening is not None:
+                        event = opening.passed(event)
+                    if not has_begun:
+                        has_begun = True
+                        self._metrics.began(self.name, time.perf_counter() - asked)
+                    if event.ending is not None:
+                        self._metrics.answered(self.name, event.ending)
+                if isinstance(event, Chunk | Progress):
+                    yield event
+
+    def _bounded(self, question: ChatRequest | CompletionRequest) -> ChatRequest | CompletionRequest:
+        if question.context_tokens is not None or self._context_length is None:
+            return question
+        return replace(question, context_tokens=self._context_length)
+
+    async def embed(self, question: EmbeddingRequest) -> Embeddings:
+        """Vectors of texts.
+
+        Raises:
+            MlxbuildError: the request is refused, or fails.
+        """
+        embeddings = await self.lease.embed(question)
+        self._metrics.embedded(self.name, embeddings.prompt_tokens)
+        return embeddings
+
+    async def prompt(self, question: PromptRequest) -> Prompt:
+        """What the model would be given.
+
+        Raises:
+            MlxbuildError: the request is refused.
+        """
+        return await self.lease.prompt(question)
+
+
+@contextlib.asynccontextmanager
+async def asked_model(request: Request, name: str, keep_alive: KeepAlive | None = None) -> AsyncIterator[AskedModel]:
+    """The model that a client names, in memory until the end of the `async with` statement.
+
+    Raises:
+        InvalidReference, UnknownReference: there is no such model.
+        ServerBusy: too many requests wait for loads.
+        MlxbuildError: it is not admitted, or cannot be loaded.
+    """
+    application = application_of(request)
+    reference, _ = find_model(application.store, name)
+    metrics: Metrics = request.app.ctx.metrics
+    request.ctx.model = str(reference)
+    async with application.residency.lease(str(reference), keep_alive=keep_alive) as lease:
+        waited_seconds = lease.load_seconds
+        if waited_seconds > _LOADED_AT_ONCE_SECONDS:
+            metrics.loaded(str(reference), waited_seconds)
+        try:
+            yield AskedModel(str(reference), lease, metrics, application.settings.context_length)
+        finally:
+            if lease.load_seconds > waited_seconds:  # its process had died
+                metrics.loaded(str(reference), lease.load_seconds - waited_seconds)

@@ -1,0 +1,130 @@
+"""What a server counts, for Prometheus: requests, answers, and what the models in memory do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPMethod
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from mlxbuild.runtime.protocol.events import Ending
+from mlxbuild.runtime.protocol.loaded import Vitals
+from mlxbuild.runtime.residency.place import Resident
+from mlxbuild.runtime.server.application import Application
+from mlxbuild.runtime.server.connections.limit import ConnectionLimit
+from mlxbuild.runtime.server.observability.observation import Observed
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_METHODS = frozenset(HTTPMethod)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_SPEEDS = (1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+
+
+class Metrics:
+    """The counts of one server, in a registry of its own."""
+
+    def __init__(self, application: Application, connections: ConnectionLimit) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_Models(application))
+        self.registry.register(_Connections(connections))
+        ProcessCollector(registry=self.registry)
+        given: dict[str, Any] = {"namespace": "mlxbuild", "registry": self.registry}
+        self._requests = Counter("requests", "Requests that ended", ("method", "route", "status"), **given)
+        self._request_seconds = Histogram(
+            "request_seconds", "From a request's head to the last byte", ("route",), buckets=_SECONDS, **given
+        )
+        self._errors = Counter("errors", "Errors that were told, by code", ("code",), **given)
+        self._loads = Counter("model_loads", "Requests that waited for a model to be loaded", ("model",), **given)
+        self._load_seconds = Histogram("model_load_seconds", "How long they waited", buckets=_SECONDS, **given)
+        self._first_token_seconds = Histogram(
+            "first_token_seconds", "From the question to the first token", ("model",), buckets=_SECONDS, **given
+        )
+        self._speed = Histogram("answer_tokens_per_second", "Of single answers", ("model",), buckets=_SPEEDS, **given)
+        self._prompt_tokens = Counter("prompt_tokens", "Tokens of prompts", ("model",), **given)
+        self._reused_tokens = Counter("reused_tokens", "Those found in the prefix cache", ("model",), **given)
+        self._answer_tokens = Counter("answer_tokens", "Tokens of answers", ("model",), **given)
+
+    def observe(self, observed: Observed) -> None:
+        """Count a request."""
+        method = observed.method if observed.method in _METHODS else "-"  # a client can make up any number of them
+        self._requests.labels(method, observed.route, str(observed.status)).inc()
+        self._request_seconds.labels(observed.route).observe(observed.seconds)
+        if observed.error is not None:
+            self._errors.labels(observed.error).inc()
+
+    def loaded(self, model: str, seconds: float) -> None:
+        """Count a load."""
+        self._loads.labels(model).inc()
+        self._load_seconds.observe(seconds)
+
+    def began(self, model: str, seconds: float) -> None:
+        """Count an answer's first token."""
+        self._first_token_seconds.labels(model).observe(seconds)
+
+    def answered(self, model: str, ending: Ending) -> None:
+        """Count a whole answer."""
+        self._prompt_tokens.labels(model).inc(ending.prompt_tokens)
+        self._reused_tokens.labels(model).inc(ending.reused_tokens)
+        self._answer_tokens.labels(model).inc(ending.answer_tokens)
+        if ending.answer_seconds > 0 and ending.answer_tokens > 1:
+            self._speed.labels(model).observe((ending.answer_tokens - 1) / ending.answer_seconds)
+
+    def embedded(self, model: str, tokens: int) -> None:
+        """Count embeddings."""
+        self._prompt_tokens.labels(model).inc(tokens)
+
+    def page(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        return generate_latest(self.registry)
+
+
+_FIGURES: tuple[tuple[str, str, Callable[[Resident, Vitals], float]], ...] = (
+    ("bytes", "Memory that is counted for a model", lambda resident, _: resident.size_bytes),
+    ("requests", "Requests that a model answers", lambda resident, _: resident.requests),
+    ("waiting_requests", "Requests of them that do not run yet", lambda _, vitals: vitals.requests_waiting),
+    ("memory_bytes", "Memory that MLX holds for a model", lambda _, vitals: vitals.memory_bytes),
+    ("cache_bytes", "Keys and values of running requests", lambda _, vitals: vitals.cache_bytes),
+    ("prefix_bytes", "Keys and values that are kept for prompts to come", lambda _, vitals: vitals.prefix_bytes),
+    ("prefix_hits", "Prompts whose beginning was kept, since the load", lambda _, vitals: vitals.prefix_hits),
+    ("prefix_misses", "Prompts of which nothing was kept, since the load", lambda _, vitals: vitals.prefix_misses),
+    ("drafted_tokens", "Tokens that a draft proposed, since the load", lambda _, vitals: vitals.drafted_tokens),
+    ("accepted_tokens", "Those of them that the model took", lambda _, vitals: vitals.accepted_tokens),
+    ("tick_seconds", "The last step of all running requests", lambda _, vitals: vitals.tick_seconds),
+    ("failed_ticks", "Steps that failed, since the load", lambda _, vitals: vitals.failures),
+)
+"""Name, meaning, and how it is found."""
+
+
+class _Models:
+    """What is so at the moment of a scrape."""
+
+    def __init__(self, application: Application) -> None:
+        self._residency = application.residency
+
+    def collect(self) -> Iterable[Metric]:
+        """One gauge for each figure."""
+        yield GaugeMetricFamily("mlxbuild_queue_requests", "Requests that wait for a load", self._residency.waiting)
+        residents = self._residency.resident()
+        for name, meaning, figure in _FIGURES:
+            gauge = GaugeMetricFamily(f"mlxbuild_model_{name}", meaning, labels=["model"])
+            for resident in residents:
+                gauge.add_metric([resident.name], figure(resident, resident.runner.statistics()))
+            yield gauge
+
+
+class _Connections:
+    """Those that are open at the moment, and what became of those there was no place for."""
+
+    def __init__(self, limit: ConnectionLimit) -> None:
+        self._limit = limit
+
+    def collect(self) -> Iterable[Metric]:
+        """One metric for each count."""
+        yield GaugeMetricFamily("mlxbuild_connections", "Connections that are open", self._limit.count)
+        yield GaugeMetricFamily("mlxbuild_most_connections", "How many there may be", self._limit.most)
+        yield CounterMetricFamily(
+            "mlxbuild_connections_let_go", "Ended without a whole request, for new ones", self._limit.let_go
+        )
+        yield CounterMetricFamily("mlxbuild_connections_refused", "Turned away", self._limit.refused)

@@ -1,0 +1,141 @@
+"""`POST /api/create`: a build, asked for by Ollama's fields or by a ModelSpec. Who builds: `application.Builder`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+
+from pydantic import Field
+from sanic import Blueprint, Request
+from sanic.response import HTTPResponse
+
+from mlxbuild.registry.artifact.files import unsafe
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import Application, BuildOrder, application_of
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.server.names import parse_name
+from mlxbuild.runtime.server.ollama.blobs import blob_digest
+from mlxbuild.runtime.server.ollama.body import ModelBody
+from mlxbuild.runtime.server.ollama.failures import names_told
+from mlxbuild.runtime.server.ollama.messages import MessageBody
+from mlxbuild.runtime.server.ollama.progress import tell_progress
+from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.work import Work
+
+
+class CreateBody(ModelBody):
+    """What it takes; `modelspec` is our own, and stands for all the others but `files`."""
+
+    stream: bool = True
+    modelspec: str | dict[str, Any] | None = None
+    base: str = Field("", alias="from")
+    files: dict[str, str] = Field(default_factory=dict)
+    adapters: dict[str, str] = Field(default_factory=dict)
+    draft_files: dict[str, str] = Field(default_factory=dict)
+    template: str = ""
+    license: str | list[str] = ""
+    system: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    messages: list[MessageBody] = Field(default_factory=list)
+    quantize: str = ""
+    quantization: str = ""
+    draft_quantize: str = ""
+    renderer: str = ""
+    parser: str = ""
+    requires: str = ""
+    remote_host: str = ""
+    info: dict[str, Any] = Field(default_factory=dict)
+
+
+_NOT_FIELDS = {"model", "name", "stream", "modelspec", "files", "adapters", "base", "remote_host"}
+
+
+def add_to(blueprint: Blueprint) -> None:
+    """Declare the route."""
+    declare(blueprint, "POST", "/api/create", _create)
+
+
+async def _create(request: Request) -> HTTPResponse | None:
+    body = await read_request(request, CreateBody)
+    application = application_of(request)
+    order = _order(body, application)
+    news = _Statuses()
+    work = Work(request.app.ctx.lanes, lambda: application.builder.build(order, news.add), news.told)
+    async with work, contextlib.aclosing(work.progress()) as progress:
+        return await tell_progress(request, progress, streams=body.stream)
+
+
+class _Statuses:
+    """What a build has told since somebody asked last."""
+
+    def __init__(self) -> None:
+        self._statuses: list[str] = []
+        self._lock = Lock()
+
+    def add(self, status: str) -> None:
+        """Called by the build's thread."""
+        with self._lock:
+            self._statuses.append(status)
+
+    def told(self) -> list[dict[str, Any]]:
+        """All that is new."""
+        with self._lock:
+            new, self._statuses = self._statuses, []
+        return [{"status": status} for status in new]
+
+
+def _order(body: CreateBody, application: Application) -> BuildOrder:
+    if body.remote_host:
+        raise NotSupported("models of other servers cannot be created from")
+    name = _name(body)
+    spec = body.modelspec if isinstance(body.modelspec, str | None) else json.dumps(body.modelspec)
+    if spec is None:
+        if name is None:
+            raise InvalidReference("invalid model name", hint="the name is empty")
+        if not body.base and not body.files:
+            raise InvalidRequest("neither 'from' or 'files' was specified", hint="or send a `modelspec`")
+        if body.base.startswith((".", "/", "~")) or body.base.lower().endswith(".gguf"):
+            raise InvalidRequest(
+                f"`{body.base[:80]}` is a file, and the server reads none of those around it",
+                where="from",
+                hint="send it to /api/blobs and name it in `files`, as `ollama create` does",
+            )
+    fields = {key: value for key, value in body.model_dump().items() if key not in _NOT_FIELDS and value}
+    if any(path.lower().endswith(".gguf") for path in body.adapters):
+        raise NotSupported(
+            "adapters in GGUF form cannot be merged",
+            hint="send the safetensors and the adapter_config.json that it was made of",
+        )
+    files, adapters = _blobs(application, body.files), _blobs(application, body.adapters)
+    return BuildOrder(name, spec, fields | {"from": body.base}, files, adapters)
+
+
+def _name(body: CreateBody) -> Reference | None:
+    if not body.named:
+        return None
+    with names_told(body.named):
+        reference = parse_name(body.named)
+        if reference.digest is not None:
+            raise InvalidReference("a new model's digest is not known", hint="leave the digest out")
+    return reference
+
+
+def _blobs(application: Application, files: Mapping[str, str]) -> dict[str, Digest]:
+    blobs = {}
+    for path, written in files.items():
+        if (reason := unsafe(path.removeprefix("./"))) is not None:
+            raise InvalidRequest("file path must be relative", hint=f"`{path[:80]}` {reason}")
+        if path.lower().endswith((".bin", ".pt", ".pth")):
+            raise NotSupported(
+                f"`{path[:80]}` cannot be built from",
+                hint="send a GGUF file, or the safetensors, config.json and tokenizer.json",
+            )
+        digest = blobs[path] = blob_digest(written)
+        if not application.store.has(digest):
+            raise InvalidRequest(f'blob "{digest}" not found', hint="send it to /api/blobs first")
+    return blobs

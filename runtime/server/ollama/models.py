@@ -1,0 +1,113 @@
+"""`/api/tags`, `/api/copy` and `/api/delete`: the names in the store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sanic import Blueprint, Request
+from sanic.response import HTTPResponse, empty
+
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.artifact.versions import moves
+from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import Application, application_of
+from mlxbuild.runtime.server.catalogue import ListedModel, list_models
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.logger import log
+from mlxbuild.runtime.server.names import display_name, find_model, parse_name
+from mlxbuild.runtime.server.ollama.body import ModelBody, NativeBody
+from mlxbuild.runtime.server.ollama.failures import names_told
+from mlxbuild.runtime.server.ollama.inference import json_answer
+from mlxbuild.runtime.server.request_fields import read_request
+
+
+class CopyBody(NativeBody):
+    """What `copy` takes."""
+
+    source: str = ""
+    destination: str = ""
+
+
+def add_to(blueprint: Blueprint) -> None:
+    """Declare the routes."""
+    declare(blueprint, "GET HEAD", "/api/tags", _tags)
+    declare(blueprint, "POST", "/api/copy", _copy)
+    declare(blueprint, "DELETE", "/api/delete", _delete)
+
+
+async def _tags(request: Request) -> HTTPResponse:
+    listed = await asyncio.to_thread(list_models, application_of(request).store)
+    return json_answer({"models": [_entry(name, model) for name, model in listed]})
+
+
+def _entry(name: str, model: ListedModel) -> dict[str, Any]:
+    shown = display_name(name)
+    return {
+        "name": shown,
+        "model": shown,
+        "modified_at": model.modified.isoformat(),
+        "size": model.size_bytes,
+        "digest": model.artifact.digest.hex,
+        "details": details(model),
+        "capabilities": list(model.capabilities),
+    }
+
+
+def details(model: ListedModel) -> dict[str, Any]:
+    """A model in a few words."""
+    known = {
+        "context_length": model.context_length,
+        "embedding_length": model.config.get("hidden_size"),
+    }
+    return {
+        "parent_model": "",
+        "format": "safetensors",
+        "family": model.family,
+        "families": [model.family] if model.family else [],
+        "parameter_size": model.parameters,
+        "quantization_level": model.quantization,
+    } | {key: value for key, value in known.items() if value}
+
+
+async def _copy(request: Request) -> HTTPResponse:
+    body = await read_request(request, CopyBody)
+    application = application_of(request)
+    source, destination = body.source.strip(), body.destination.strip()
+    for word, name in (("source", source), ("destination", destination)):
+        with names_told(name, malformed=f'{word} "{name}" is invalid'):
+            parse_name(name)
+    target = parse_name(destination)
+    if target.digest is not None:
+        raise InvalidReference(f'destination "{destination}" is invalid', hint="a name has no digest")
+    with names_told(source, not_found=f'model "{source}" not found'):
+        await asyncio.to_thread(_give_name, application, source, target)
+    return empty(200)
+
+
+def _give_name(application: Application, source: str, target: Reference) -> None:
+    store = application.store
+    _, digest = find_model(store, source)
+    for move in moves(store, {target.store_name: digest}):
+        log.warning("version-tag-moves", name=move.name, before=str(move.before), after=str(move.after))
+    store.tags.set({target.store_name: tag_descriptor(Blob(digest, store.size(digest)))})
+
+
+async def _delete(request: Request) -> HTTPResponse:
+    body = await read_request(request, ModelBody)
+    name = body.named
+    if not name:
+        raise InvalidRequest("model is required")
+    with names_told(name, malformed=f'name "{name}" is invalid'):
+        await asyncio.to_thread(_take_name, application_of(request), name)
+    return empty(200)
+
+
+def _take_name(application: Application, name: str) -> None:
+    reference, _ = find_model(application.store, name)
+    if reference.digest is not None:
+        raise UnknownReference(f"model '{name}' not found", hint="names are deleted, not digests")
+    application.store.tags.remove(reference.store_name)

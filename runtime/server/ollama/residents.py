@@ -1,0 +1,109 @@
+"""`GET /api/ps`, and `POST /api/stop`, which is our own: the models in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sanic import Blueprint, Request
+from sanic.response import HTTPResponse
+
+from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.runtime.residency.drafts import Draft
+from mlxbuild.runtime.residency.place import Resident
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import Application, application_of
+from mlxbuild.runtime.server.catalogue import describe
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.names import display_name, find_model, parse_name
+from mlxbuild.runtime.server.ollama.body import ModelBody
+from mlxbuild.runtime.server.ollama.failures import names_told
+from mlxbuild.runtime.server.ollama.inference import json_answer
+from mlxbuild.runtime.server.ollama.models import details
+from mlxbuild.runtime.server.request_fields import read_request
+
+_FOREVER = timedelta(days=292 * 365)
+"""How far away Ollama puts the end of what never ends."""
+
+
+def add_to(blueprint: Blueprint) -> None:
+    """Declare the routes."""
+    declare(blueprint, "GET HEAD", "/api/ps", _ps)
+    declare(blueprint, "POST", "/api/stop", _stop)
+
+
+async def _ps(request: Request) -> HTTPResponse:
+    application = application_of(request)
+    return json_answer({"models": [_entry(application.store, each) for each in application.residency.resident()]})
+
+
+def _entry(store: Store, resident: Resident) -> dict[str, Any]:
+    name = display_name(resident.name)
+    holding = resident.holding
+    is_on_gpu = holding.device == "gpu"
+    told, disk_bytes = {}, None
+    try:
+        model = describe(store, resident.digest)
+        told, disk_bytes = details(model), model.size_bytes
+    except MlxbuildError:  # it was removed from the store, and lives on in memory
+        pass
+    return {
+        "name": name,
+        "model": name,
+        "size": resident.size_bytes,
+        "digest": resident.digest.hex,
+        "details": told,
+        "expires_at": (resident.expires_at or datetime.now(UTC) + _FOREVER).astimezone().isoformat(),
+        "size_vram": resident.size_bytes if is_on_gpu else 0,
+        "size_disk": disk_bytes,
+        "memory": {
+            "weights": resident.weights_bytes,
+            "context": resident.cache_bytes,
+            "process": resident.size_bytes - resident.weights_bytes - resident.cache_bytes,
+        },
+        "context_length": resident.context_length,
+        "holding": {
+            "device": holding.device,
+            "dtype": holding.dtype,
+            "dequantized": holding.dequantized,
+            "reason": holding.reason,
+            "blas": holding.blas,
+            "compiled": resident.runner.statistics().is_compiled,
+        },
+        "draft": None if resident.draft is None else _draft(resident.draft),
+        "kv_bits": resident.kv_bits,
+        "batched": resident.batched,
+        "requests": resident.requests,
+        "forever": resident.expires_at is None,
+    }
+
+
+def _draft(draft: Draft) -> dict[str, Any]:
+    name = display_name(str(draft.reference))
+    return {"name": name, "model": name, "digest": draft.digest.hex}
+
+
+async def _stop(request: Request) -> HTTPResponse:
+    body = await read_request(request, ModelBody)
+    if not body.named:
+        raise InvalidRequest("model is required")
+    application = application_of(request)
+    with names_told(body.named):
+        was_loaded = await application.residency.unload(str(_resident(application, body.named)))
+    return json_answer({"model": body.echoed, "unloaded": was_loaded})
+
+
+def _resident(application: Application, name: str) -> Reference:
+    """By digest, as it may have been loaded by another name; by name where the store has it no more."""
+    try:
+        reference, digest = find_model(application.store, name)
+    except UnknownReference:
+        reference = parse_name(name)
+        if all(resident.name != reference.store_name for resident in application.residency.resident()):
+            raise
+        return reference
+    return replace(reference, digest=digest)

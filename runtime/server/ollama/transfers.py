@@ -1,0 +1,97 @@
+"""`POST /api/pull` and `POST /api/push`, with progress. How bytes move: `registry.exchange`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from sanic import Blueprint, Request
+from sanic.response import HTTPResponse
+
+from mlxbuild.registry.exchange.progress import Observe
+from mlxbuild.registry.exchange.pull import Pulled, pull
+from mlxbuild.registry.exchange.push import Pushed, push
+from mlxbuild.registry.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.store.leases import shared
+from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.application import Application, application_of
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.names import find_model, parse_name
+from mlxbuild.runtime.server.ollama.body import ModelBody
+from mlxbuild.runtime.server.ollama.failures import names_told
+from mlxbuild.runtime.server.ollama.progress import PULL, PUSH, TransferNews, Wording, tell_progress
+from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.work import Work
+
+
+class TransferBody(ModelBody):
+    """What both take; `username` and `password` are for `mlxbuild login`."""
+
+    insecure: bool = False
+    stream: bool = True
+
+
+class PushBody(TransferBody):
+    """What `push` takes; `force` is our own."""
+
+    force: bool = False
+    """Move a tag that holds a version, too, though it names other bytes at the registry."""
+
+
+def add_to(blueprint: Blueprint) -> None:
+    """Declare the routes."""
+    declare(blueprint, "POST", "/api/pull", _pull)
+    declare(blueprint, "POST", "/api/push", _push)
+
+
+async def _pull(request: Request) -> HTTPResponse | None:
+    body = await read_request(request, TransferBody)
+    with names_told(body.named):
+        if not body.named:
+            raise InvalidReference("the name is empty", hint="write host/name:tag")
+        reference = parse_name(body.named)
+    do = partial(_pull_artifact, application_of(request), reference, is_insecure=body.insecure)
+    return await _transfer(request, do, PULL, streams=body.stream)
+
+
+async def _push(request: Request) -> HTTPResponse | None:
+    body = await read_request(request, PushBody)
+    if not body.named:
+        raise InvalidRequest("model is required")
+    application = application_of(request)
+    with names_told(body.named):
+        find_model(application.store, body.named)
+    do = partial(_push_artifact, application, body.named, is_insecure=body.insecure, force=body.force)
+    return await _transfer(request, do, PUSH, streams=body.stream)
+
+
+async def _transfer(
+    request: Request, do: Callable[[Observe], object], wording: Wording, *, streams: bool
+) -> HTTPResponse | None:
+    news = TransferNews(wording)
+    work = Work(request.app.ctx.lanes, lambda: do(news.observe), news.told)
+    async with work, contextlib.aclosing(work.progress()) as progress:
+        return await tell_progress(request, progress, first=wording.first, last=wording.last, streams=streams)
+
+
+def _pull_artifact(application: Application, reference: Reference, observe: Observe, *, is_insecure: bool) -> Pulled:
+    with shared(application.home):
+        settings = _settings(application, reference, is_insecure=is_insecure)
+        return pull(application.store, reference, settings=settings, observe=observe)
+
+
+def _push_artifact(application: Application, name: str, observe: Observe, *, is_insecure: bool, force: bool) -> Pushed:
+    with shared(application.home):
+        reference, digest = find_model(application.store, name)
+        target = Reference(reference.repository, reference.tag or DEFAULT_TAG, None, reference.host)
+        settings = _settings(application, target, is_insecure=is_insecure)
+        return push(application.store, digest, target, settings=settings, observe=observe, force=force)
+
+
+def _settings(application: Application, reference: Reference, *, is_insecure: bool) -> Settings:
+    settings = Settings.load(application.home)
+    host = reference.host or (settings.default_registry or "").partition("/")[0]
+    return replace(settings, insecure=settings.insecure | {host}) if is_insecure and host else settings
