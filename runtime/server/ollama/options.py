@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlxbuild.runtime.engine.core.options import MOST_DRAFT_TOKENS
+from mlxbuild.runtime.engine.core.options import MOST_DRAFT_TOKENS, InvalidOption
 from mlxbuild.runtime.server.failures import NotSupported
 from mlxbuild.runtime.server.logger import log
 from mlxbuild.runtime.server.ollama.failures import OptionOfWrongType
@@ -41,6 +41,7 @@ def read_options(given: Mapping[str, Any]) -> NativeOptions:
 
     Raises:
         OptionOfWrongType: with the type that it should have.
+        InvalidOption: of the range that only Ollama's name tells.
         NotSupported: an option that would change the answer, and that there is nothing for here.
     """
     typed: dict[str, Any] = {}
@@ -73,8 +74,14 @@ def _translated(typed: Mapping[str, Any]) -> dict[str, Any]:
         options["seed"] = typed["seed"]
     if predicted := typed.get("num_predict"):
         options["max_tokens"] = predicted if predicted > 0 else NO_BOUND
-    if "draft_num_predict" in typed:
-        options["draft_tokens"] = min(max(0, typed["draft_num_predict"]), MOST_DRAFT_TOKENS)
+    if (drafted := typed.get("draft_num_predict")) is not None:
+        if not 0 <= drafted <= MOST_DRAFT_TOKENS:
+            raise InvalidOption(
+                f"draft_num_predict cannot be {drafted}",
+                where="options.draft_num_predict",
+                hint=f"between 0 and {MOST_DRAFT_TOKENS}",
+            )
+        options["draft_tokens"] = drafted
     options |= {name: typed[name] for name in _OURS if name in typed}
     if "stop" in typed:
         options["stops"] = tuple(text for text in typed["stop"] if text)

@@ -51,7 +51,7 @@ class SamplingBody(RequestBody):
     ignore_eos: bool | None = None
     """The answer goes on until `max_tokens`, a stop text or the end of the context."""
     stop_token_ids: list[Token] | None = None
-    num_draft_tokens: Annotated[int, Field(ge=0)] | None = None
+    num_draft_tokens: Annotated[int, Field(ge=0, le=MOST_DRAFT_TOKENS)] | None = None
     ttl: Annotated[float, Field(ge=0)] | None = None
     """LM Studio's name of `keep_alive`, in seconds."""
     keep_alive: float | str | None = None
@@ -75,7 +75,7 @@ class SamplingBody(RequestBody):
             min_tokens=self.min_tokens or None,
             ignore_eos=self.ignore_eos or None,
             stop_token_ids=tuple(self.stop_token_ids) if self.stop_token_ids else None,
-            draft_tokens=None if self.num_draft_tokens is None else min(self.num_draft_tokens, MOST_DRAFT_TOKENS),
+            draft_tokens=self.num_draft_tokens,
             **self._repetition(),
         )
 

@@ -70,6 +70,8 @@ def test_refusals(hello: httpx.Client, fields: dict[str, Any], status: int, mess
         ({"temperature": -1}, "temperature cannot be -1.0"),
         ({"top_p": 2}, "top_p cannot be 2.0"),
         ({"kv_bits": 7}, "kv_bits cannot be 7"),
+        ({"draft_num_predict": 17}, "draft_num_predict cannot be 17"),
+        ({"draft_num_predict": -1}, "draft_num_predict cannot be -1"),
         ({"seed": "x"}, 'option "seed" must be of type integer'),
     ],
 )

@@ -77,7 +77,7 @@ HONOURED: dict[str, list[tuple[Any, Callable[[ChatRequest], bool]]]] = {
     "stop_token_ids": [([7], option("stop_token_ids", (7,))), ([], option("stop_token_ids", None))],
     "n_predict": [(7, option("max_tokens", 7))],
     "max_tokens": [(-1, option("max_tokens", 2**31 - 1)), (7, option("max_tokens", 7))],
-    "num_draft_tokens": [(3, option("draft_tokens", 3)), (99, option("draft_tokens", 16))],
+    "num_draft_tokens": [(3, option("draft_tokens", 3)), (16, option("draft_tokens", 16))],
     "ttl": [(60, lambda asked: asked.options == {})],
     "guided_json": [(SCHEMA, form(AnswerFormat(SCHEMA))), (json.dumps(SCHEMA), form(AnswerFormat(SCHEMA)))],
     "guided_choice": [(["yes", "no"], form(YES_OR_NO))],
@@ -206,6 +206,7 @@ def test_other_routes_have_them_too() -> None:
         ({"continue_final_message": True}, "continue_final_message"),
         ({"continue_final_message": True, "add_generation_prompt": True}, "continue_final_message"),
         ({"repetition_penalty": -1}, "repetition_penalty"),
+        ({"num_draft_tokens": 17}, "num_draft_tokens"),
     ],
 )
 def test_what_cannot_be_kept_is_refused_with_its_place(fields: dict[str, Any], where: str) -> None:
