@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from mlxbuild.runtime.server.openapi.operation import Operation, Reply
 
-_LONG_NAME = re.compile(r"\bruntime__server__(\w+)")
+_LONG_NAME = re.compile(r"\bmlxbuild__runtime__server__(\w+)")
 _VERSION = "3.1.0"
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
