@@ -4,19 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, ValidationInfo, field_validator
+
+from mlxbuild.runtime.server.bodies import checked
 from mlxbuild.runtime.server.catalogue import ListedModel
+from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.request_body import RequestBody
 
 VERSION_HEADER = "anthropic-version"
 """What all of Anthropic's clients send, and no others."""
 
 
-def models_reply(listed: Sequence[tuple[str, ListedModel]], longest: int | None) -> dict[str, Any]:
-    """All of them on one page; `longest` is the server's own bound of contexts."""
-    data = [model_reply(name, described, longest) for name, described in listed]
+class ModelsPage(RequestBody):
+    """Which of them: those after one, or before one, or the first."""
+
+    after_id: str | None = None
+    before_id: str | None = None
+    limit: Annotated[int, Field(strict=False, ge=1, le=1000)] = 20
+
+    @field_validator("before_id")
+    @classmethod
+    def _is_alone(cls, before_id: str | None, info: ValidationInfo) -> str | None:
+        if before_id is not None and info.data.get("after_id") is not None:
+            raise ValueError("cannot be given with `after_id`")
+        return before_id
+
+
+def models_reply(
+    listed: Sequence[tuple[str, ListedModel]], longest: int | None, query: dict[str, Any]
+) -> dict[str, Any]:
+    """One page of all; `longest` is the server's own bound of contexts. `has_more` looks where the client goes.
+
+    Raises:
+        InvalidRequest: the query names no page.
+    """
+    page = checked(ModelsPage, query)
+    names = [name for name, _ in listed]
+    if page.before_id is None:
+        begin = 0 if page.after_id is None else _place(names, page.after_id, "after_id") + 1
+        end = begin + page.limit
+        has_more = end < len(names)
+    else:
+        end = _place(names, page.before_id, "before_id")
+        begin = max(0, end - page.limit)
+        has_more = begin > 0
+    data = [model_reply(name, described, longest) for name, described in listed[begin:end]]
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
-    return {"data": data, "has_more": False, **ends}
+    return {"data": data, "has_more": has_more, **ends}
+
+
+def _place(names: Sequence[str], name: str, where: str) -> int:
+    if name not in names:
+        raise InvalidRequest(f"`{where}`: there is no model `{name}`", where=where, hint="begin again without it")
+    return names.index(name)
 
 
 def model_reply(name: str, described: ListedModel, longest: int | None) -> dict[str, Any]:

@@ -21,12 +21,12 @@ _NOBODY = "library"
 
 
 async def models(request: Request) -> HTTPResponse:
-    """All models, those that came last first; in Anthropic's form for its clients, which ask by the same path."""
+    """All models, those that came last first; for Anthropic's clients, which ask by the same path, in pages."""
     application = application_of(request)
     listed = await asyncio.to_thread(list_models, application.store)
     longest = application.settings.context_length
     if VERSION_HEADER in request.headers:
-        return json(models_reply(listed, longest))
+        return json(models_reply(listed, longest, {name: request.args.get(name) for name in request.args}))
     data = [_model(name, Reference.parse(name), each, longest) for name, each in listed]
     return json({"object": "list", "data": data})
 

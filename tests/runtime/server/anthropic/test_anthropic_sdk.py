@@ -164,6 +164,29 @@ def test_the_stream_has_anthropics_events(hello_server: RunningServer) -> None:
     assert names[-2:] == ["message_delta", "message_stop"]
 
 
+def test_models_come_page_by_page(client: anthropic.Anthropic) -> None:
+    names = [model.id for model in client.models.list().data]
+    assert len(names) > 3
+    first = client.models.list(limit=2)
+    assert ([model.id for model in first.data], first.has_more) == (names[:2], True)
+    assert (first.first_id, first.last_id) == (names[0], names[1])
+    assert [model.id for model in client.models.list(limit=2)] == names
+    before = client.models.list(limit=2, before_id=names[3])
+    assert ([model.id for model in before.data], before.has_more) == (names[1:3], True)
+    assert [model.id for model in client.models.list(before_id=names[3]).data] == names[:3]
+    last = client.models.list(after_id=names[-1])
+    assert (last.data, last.has_more, last.first_id, last.last_id) == ([], False, None, None)
+    wrong: list[Any] = [
+        {"limit": 0},
+        {"limit": 1001},
+        {"after_id": "nobody"},
+        dict.fromkeys(("after_id", "before_id"), names[0]),
+    ]
+    for each in wrong:
+        with pytest.raises(anthropic.BadRequestError, match=r"`(limit|after_id|before_id)`"):
+            client.models.list(**each)
+
+
 def test_models(client: anthropic.Anthropic) -> None:
     assert "hello:latest" in {model.id for model in client.models.list()}
     one = client.models.retrieve(MODEL)
