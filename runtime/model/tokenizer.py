@@ -34,8 +34,10 @@ _OTHER_FORMS = (
 """What transformers makes tokenizers of."""
 _LONGEST_REASON = 200
 _LONGEST_TOKEN = 40
-_PORTION = 256 * 1024
-"""Characters that are counted at once of a text that may be far too long."""
+_PORTION = 4096
+"""Characters that are counted at once of a text that is likely too long: some expressions take the square of a text."""
+_LIKELY_TOO_LONG = 8
+"""Characters for each token that can be used. What people write has four or five."""
 _LONG_TEXT = 16 * 1024
 """In characters; from here on other threads run while a text is split."""
 _OTHER_TOKENIZER = "its expressions try too many ways to split: use another tokenizer, by `tokenizer:` in the recipe"
@@ -136,6 +138,8 @@ class Tokenizer:
 
         Portions are counted alone. A cut changes the tokens near it, which is why twice as many are asked for.
         """
+        if len(text) <= _LIKELY_TOO_LONG * most:
+            return None
         counted = 0
         for end in range(_PORTION, len(text), _PORTION):
             counted += len(self._encode(text[end - _PORTION : end], add_special_tokens=False))

@@ -13,7 +13,8 @@ MARKUP = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
 # Capitalized words and digits stand without the blank before them: a city or a temperature has the same
 # tokens in a sentence and inside JSON quotes, so that a tiny model can copy it.
-WORDS = r" ?\p{Ll}+|\p{Lu}\p{L}*| ?[\p{Lo}\p{Lm}\p{Lt}]+|\p{N}|\s*[\r\n]+| ?[^\s\p{L}\p{N}]+|\s"
+# An end of line is looked for from the first blank of a row alone: from each of them, it took the square of the row.
+WORDS = r" ?\p{Ll}+|\p{Lu}\p{L}*| ?[\p{Lo}\p{Lm}\p{Lt}]+|\p{N}|(?<!\s)\s*[\r\n]+| ?[^\s\p{L}\p{N}]+|\s"
 
 
 def train_tokenizer(texts: Iterable[str]) -> Tokenizer:

@@ -62,6 +62,13 @@ def test_a_text_on_which_the_library_gives_up_is_an_error_of_the_tree(tmp_path: 
         tokenizer.encode("üä" * 30 + "!")
 
 
+@pytest.mark.timeout(60)
+def test_of_a_text_that_is_far_too_long_little_is_split(tmp_path: Path) -> None:
+    """An expression that takes the square of a row of blanks; of all of them it would take hours."""
+    tokenizer = Tokenizer.read(write(tmp_path / "tokenizer.json", r"\s*[\r\n]+|\s|\S+"))
+    assert len(tokenizer.encode(" " * 2_000_000, most=100)) > 100
+
+
 ENDLESS = """\
 import sys
 from pathlib import Path
