@@ -14,18 +14,16 @@ from mlxbuild.cli.locate import find_anywhere
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.artifact.verification import verify
 from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import TrustError
 from mlxbuild.registry.home import Home
 from mlxbuild.registry.quantities import format_bytes, format_seconds
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.agreement import disagreements, is_built
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.events.journal import new_run_name
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.prepare import RECIPE_NAME
 from mlxbuild.toolchain.rebuild import rebuild
+from mlxbuild.toolchain.verification import verify_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,17 +31,14 @@ if TYPE_CHECKING:
     from mlxbuild.registry.trust.keys import PublicKey
     from mlxbuild.toolchain.against_source import SourceComparison
 
+_BUILT = "recipe and lock agree"
+_PACKED = "another tool packed it: there is no recipe and no lock to check"
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-class VerificationFailed(TrustError):
-    """An artifact is not what it says."""
-
-    code = "verification-failed"
-
-
 @app.command()
-def verify_artifact(
+def verify(
     name: Annotated[
         str, typer.Argument(help="Name or digest of an artifact, or the path of an OCI layout or archive of one.")
     ],
@@ -79,29 +74,31 @@ def verify_artifact(
         os.environ["HF_HUB_OFFLINE"] = "1"
     with open_store() as home_store, find_anywhere(home_store, name, offline=offline) as (store, digest):
         keys = _keys(home_store.home, key or ())
-        report = verify(store, digest, jobs=jobs)
-        problems = [f"{problem.where}: {problem.message}" for problem in report.problems]
-        for damaged in {problem.digest for problem in report.problems if problem.kind.value in ("digest", "size")}:
-            if damaged is not None:
-                store.quarantine(damaged)
-        built = False
-        if not problems:
-            artifact = Artifact.open(store, digest)
-            built = is_built(artifact)
-            problems += disagreements(artifact) if built else ()
+        verified = verify_artifact(store, digest, jobs=jobs)
+        problems = verified.problems
         proven = _check_trust(store, digest, keys) if keys and not problems else None
         seconds = time.perf_counter() - begun
         comparison = _compare(store, digest, file) if against_source and not problems else None
         rebuilt = str(_rebuild(store, digest, file, progress)) if again and not problems else None
     if as_json:
-        told = {"digest": str(digest), "ok": not problems, "problems": problems, "built": built, "rebuilt": rebuilt}
+        told = {
+            "digest": str(digest),
+            "ok": not problems,
+            "problems": list(problems),
+            "built": verified.is_built,
+            "rebuilt": rebuilt,
+        }
         compared = {} if comparison is None else {"against_source": _comparison_document(comparison)}
         say_json(told | ({"proven": proven} if key else {}) | compared)
     elif not problems:
         say(
-            f"{digest} holds: {report.checked_blobs} blobs, {format_bytes(report.checked_bytes)} "
+            f"{digest} holds: {verified.checked_blobs} blobs, {format_bytes(verified.checked_bytes)} "
             f"in {format_seconds(seconds)}; "
-            + ("recipe and lock agree" if built else "another tool packed it: there is no recipe and no lock to check")
+            + (
+                "recipe and lock agree"
+                if verified.is_built
+                else "another tool packed it: there is no recipe and no lock to check"
+            )
         )
         for kind, signer in (proven or {}).items():
             say(f"{kind} by {signer}")
@@ -109,13 +106,7 @@ def verify_artifact(
             say(_comparison_told(comparison))
         if rebuilt:
             say(f"{rebuilt} came out again from recipe and lock")
-    if problems:
-        listed = "".join(f"\n  {problem}" for problem in problems)
-        raise VerificationFailed(
-            f"{len(problems)} promises are broken{listed}",
-            where=name,
-            hint="damaged blobs were set aside: the next `mlxbuild create` makes them again",
-        )
+    verified.require(name)
 
 
 def _keys(home: Home, names: Sequence[str]) -> list[PublicKey]:

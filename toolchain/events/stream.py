@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from mlxbuild.toolchain.events.model import Event, Sink, Warned
+
+
+class Observer:
+    """A sink that hands events on to a function."""
+
+    def __init__(self, observe: Callable[[Event], None]) -> None:
+        self.handle = observe
+
+    def close(self) -> None:
+        """See `Sink.close`."""
 
 
 class EventStream:

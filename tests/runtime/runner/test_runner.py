@@ -82,7 +82,7 @@ def test_closing_an_answer_ends_the_work(loop: asyncio.Runner, runner: Runner) -
 def test_the_front_loads_nothing_that_computes() -> None:
     script = """
 import sys
-import mlxbuild.runtime.runner.client, runtime.residency.residency
+import mlxbuild.runtime.runner.client, mlxbuild.runtime.residency.residency
 print([name for name in ("mlx", "mlx.core", "mlx_lm", "transformers", "tokenizers", "numpy") if name in sys.modules])
 """
     assert fresh_python(script).strip() == "[]"

@@ -1,0 +1,64 @@
+"""Whether an artifact of the store is what it says: its blobs by their digests, and its recipe, lock and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.artifact.verification import verify
+from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.agreement import disagreements, is_built
+
+
+class VerificationFailed(TrustError):
+    """An artifact is not what it says."""
+
+    code = "verification-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found out about an artifact."""
+
+    digest: Digest
+    checked_blobs: int
+    checked_bytes: int
+    problems: tuple[str, ...]
+    """A sentence each, with its place."""
+    is_built: bool
+    """Whether it carries a recipe and a lock; what other tools packed does not. False where there are problems."""
+
+    def require(self, name: str) -> None:
+        """Do nothing if all holds; `name` is what people call the artifact.
+
+        Raises:
+            VerificationFailed: there are problems.
+        """
+        if self.problems:
+            listed = "".join(f"\n  {problem}" for problem in self.problems)
+            raise VerificationFailed(
+                f"{len(self.problems)} promises are broken{listed}",
+                where=name,
+                hint="damaged blobs were set aside: the next `mlxbuild create` makes them again",
+            )
+
+
+def verify_artifact(store: Store, digest: Digest, *, jobs: int | None = None) -> Verification:
+    """Check every blob, the config, and that recipe, lock and files agree. Damaged blobs are set aside.
+
+    Raises:
+        MlxbuildError: the recipe or the lock that it carries cannot be read.
+    """
+    report = verify(store, digest, jobs=jobs)
+    for damaged in {problem.digest for problem in report.problems if problem.kind.value in ("digest", "size")}:
+        if damaged is not None:
+            store.quarantine(damaged)
+    problems = tuple(f"{problem.where}: {problem.message}" for problem in report.problems)
+    built = False
+    if not problems:
+        artifact = Artifact.open(store, digest)
+        built = is_built(artifact)
+        problems = disagreements(artifact) if built else ()
+    return Verification(digest, report.checked_blobs, report.checked_bytes, problems, built)
