@@ -6,17 +6,9 @@ from typing import Literal
 
 from mlxbuild.runtime.server.request_body import RequestBody
 
-Effort = Literal["none", "minimal", "low", "medium", "high", "max", "xhigh", "ultra"]
-_LEVELS: dict[str, bool | str] = {
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "max": "max",
-    "xhigh": "max",
-    "ultra": "max",
-}
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"]
+_MEANT: dict[str, bool | str] = {"none": False, "minimal": "low", "xhigh": "max", "ultra": "max"}
+"""What those are that templates do not know; the others are levels of their own."""
 
 
 class Reasoning(RequestBody):
@@ -27,4 +19,4 @@ class Reasoning(RequestBody):
 
 def thinking(*efforts: Effort | None) -> bool | str | None:
     """Off, or a level, by the first that was given; None leaves it to the model."""
-    return next((_LEVELS[effort] for effort in efforts if effort is not None), None)
+    return next((_MEANT.get(effort, effort) for effort in efforts if effort is not None), None)

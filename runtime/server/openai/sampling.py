@@ -12,6 +12,7 @@ from mlxbuild.runtime.engine.core.options import MOST_DRAFT_TOKENS
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.ollama.failures import OptionOfWrongType
 from mlxbuild.runtime.server.ollama.options import NO_BOUND, NativeOptions, read_options
+from mlxbuild.runtime.server.openai.passed_over_fields import PassedOverFields
 from mlxbuild.runtime.server.openai.texts import Token
 from mlxbuild.runtime.server.request_body import RequestBody
 
@@ -29,7 +30,7 @@ MaxTokens = Annotated[int, Field(ge=-1), AfterValidator(_not_zero)]
 _SEEDS = 2**64
 
 
-class SamplingBody(RequestBody):
+class SamplingBody(PassedOverFields):
     """What chat completions, completions and responses have in common."""
 
     model: Annotated[str, Field(min_length=1)]

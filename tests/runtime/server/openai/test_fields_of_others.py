@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -18,6 +18,8 @@ from mlxbuild.runtime.server.ollama.chat import ChatBody as NativeChatBody
 from mlxbuild.runtime.server.openai.chat.body import ChatBody
 from mlxbuild.runtime.server.openai.chat.request import chat_requests
 from mlxbuild.runtime.server.openai.completions.body import CompletionBody, completion_requests
+from mlxbuild.runtime.server.openai.effort import Effort
+from mlxbuild.runtime.server.openai.passed_over_fields import PassedOverFields
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request
 from mlxbuild.runtime.server.request_fields import tell_unknown
 from tests.runtime.server.openai.asking import LOCK, MODEL
@@ -135,7 +137,7 @@ PLAIN = asked()
 def test_the_table_has_these_fields_and_no_others() -> None:
     assert {field for field, verdict in TABLE.items() if verdict == "honoured"} == HONOURED.keys()
     assert {field for field, verdict in TABLE.items() if verdict == "refused"} == REFUSED.keys()
-    assert len(PASSED_OVER) > 10
+    assert set(PASSED_OVER) == PassedOverFields.model_fields.keys()
 
 
 @pytest.mark.parametrize(
@@ -157,13 +159,33 @@ def test_what_is_refused_says_what_to_do(field: str) -> None:
         assert asked(**{field: each}) == PLAIN
 
 
-@pytest.mark.parametrize("field", [*PASSED_OVER, "no_such_field"])
-def test_what_is_passed_over_is_logged_once_for_each_client(field: str, caplog: pytest.LogCaptureFixture) -> None:
-    document = {"model": "m", "messages": [USER], field: "x"}
+@pytest.mark.parametrize("field", PASSED_OVER)
+def test_what_the_table_says_is_passed_over_is_passed_over_in_silence(
+    field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for value in ("x", 5, [{}]):
+        document = {"model": "m", "messages": [USER], field: value}
+        assert chat_requests(checked(ChatBody, document))[0] == PLAIN
+    for body in (ChatBody, CompletionBody, ResponseBody):
+        tell_unknown(body, {field: "x"}, route="/v1", client="quiet")
+    assert ignored(caplog) == []
+
+
+def test_what_stands_nowhere_is_logged_once_for_each_client(caplog: pytest.LogCaptureFixture) -> None:
+    document = {"model": "m", "messages": [USER], "no_such_field": "x"}
     assert chat_requests(checked(ChatBody, document))[0] == PLAIN
     for client in ("vllm/1", "vllm/1", "other/2"):
-        tell_unknown(ChatBody, document, route="/v1/chat/completions", client=f"{client} {field}")
-    assert [each["field"] for each in ignored(caplog)] == [field] * 2
+        tell_unknown(ChatBody, document, route="/v1/chat/completions", client=client)
+    assert [each["field"] for each in ignored(caplog)] == ["no_such_field"] * 2
+
+
+def test_the_docs_list_the_efforts_that_are_taken() -> None:
+    (listed,) = re.findall(r"`reasoning_effort` \(`reasoning.effort`\) is\s+([^;]+);", DOCS.read_text("utf-8"))
+    assert re.findall(r"`(\w+)`", listed) == list(get_args(Effort))
+    for effort in get_args(Effort):
+        thought = asked(reasoning_effort=effort).think
+        assert thought in (False, "low", "medium", "high", "max")
+        assert asked(reasoning={"effort": effort}).think == thought
 
 
 def test_known_fields_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
