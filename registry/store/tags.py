@@ -331,4 +331,9 @@ def _hint(reference: Reference, names: Mapping[str, Descriptor]) -> str:
     nearest = list(dict.fromkeys([*near, *siblings]))[:8]
     if nearest:
         return f"did you mean {' or '.join(f'`{name}`' for name in nearest)}?"
-    return f"the store has {', '.join(f'`{name}`' for name in sorted(names)[:8])}"
+    closest = sorted(names, key=lambda name: (reference.name not in name, -_likeness(reference.name, name), name))
+    return f"the store has {', '.join(f'`{name}`' for name in closest[:8])}"
+
+
+def _likeness(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, name, other.rpartition(":")[0]).ratio()

@@ -126,7 +126,7 @@ def test_a_damaged_index_is_an_error_not_an_empty_store(store: Store, content: s
     [
         ("helo", "did you mean `hello:int4-1.0`?"),
         ("helo:latest", "did you mean `hello:int4-1.0`?"),
-        ("zz", "the store has `hello:int4-1.0`, `o:latest`, `zebra:latest`"),
+        ("zz", "the store has `zebra:latest`, `hello:int4-1.0`, `o:latest`"),
     ],
 )
 def test_names_are_alike_by_themselves_and_not_by_the_tag_that_all_have(home: Home, asked: str, hint: str) -> None:
@@ -135,6 +135,19 @@ def test_names_are_alike_by_themselves_and_not_by_the_tag_that_all_have(home: Ho
     with pytest.raises(UnknownReference) as caught:
         store.tags.resolve(Reference.parse(asked))
     assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("asked", ["llama", "llama:q4", "tiny-of-ours"])
+def test_of_many_names_the_closest_are_told_first(home: Home, asked: str) -> None:
+    store = Store.open(home)
+    others = [f"{letter * 3}:latest" for letter in "bcdefghjkp"]
+    near = ["meta-llama-3.1-8b-instruct:int4", "ours-so-tiny:int4"]
+    store.tags.set(dict.fromkeys((*others, *near), A))
+    with pytest.raises(UnknownReference) as caught:
+        store.tags.resolve(Reference.parse(asked))
+    assert caught.value.hint is not None
+    first = near["tiny" in asked]
+    assert caught.value.hint.startswith((f"the store has `{first}`, `", f"did you mean `{first}`"))
 
 
 def test_many_writers_lose_no_name(home: Home) -> None:
