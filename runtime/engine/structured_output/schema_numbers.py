@@ -20,10 +20,12 @@ _EXACT = 2**53
 """Up to here every integer is a float."""
 _LEAST, _MOST = -(2**63) + 1024, 2**63 - 1
 """Bounds of integers that llguidance takes: the first is the least float whose opposite is an integer of 64 bits."""
-_MOST_MULTIPLE = 1_000_000
-"""As many remainders are told apart; compiling takes longer with each."""
+_MOST_MULTIPLE = 100_000
+"""As many remainders are told apart; compiling takes longer with each: 99,991 half a second, 999,979 twelve."""
 _SURE_DIGITS, _SURE_EXPONENT = 15, 22
 """A number of so many digits with such an exponent is read exactly whatever reads it."""
+_MOST_STEPS = 100
+"""From a bound to the next number that is read exactly: far from zero there may be none."""
 _ALTERNATIVES = frozenset({"$ref", "anyOf", "oneOf"})
 """Keywords whose schemas speak of the value that those beside them speak of."""
 _UPPER, _LOWER = {"maximum": 0, "exclusiveMaximum": -1}, {"minimum": 0, "exclusiveMinimum": 1}
@@ -51,16 +53,19 @@ def with_exact_numbers(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def check_multiples(schema: Mapping[str, Any]) -> None:
-    """Whether compiling `multipleOf` takes a bounded time: those of one value are taken together.
+    """Whether compiling `multipleOf` takes about a second: those of one value are taken together, all others add up.
 
     Raises:
         FormatNotSupported: it does not.
     """
     parts = list(all_parts(schema))
-    multiples = [_remainders(part["multipleOf"]) for part in parts if "multipleOf" in part]
+    multiples = {_remainders(part["multipleOf"]) for part in parts if "multipleOf" in part}
     may_meet = any("allOf" in part or (len(part) > 1 and not _ALTERNATIVES.isdisjoint(part)) for part in parts)
-    if max([*multiples, math.lcm(*multiples) if may_meet else 1]) > _MOST_MULTIPLE:
-        raise FormatNotSupported(f"`multipleOf` is above {_MOST_MULTIPLE:,}, or has too many digits")
+    if max(sum(multiples), math.lcm(*multiples) if may_meet else 1) > _MOST_MULTIPLE:
+        raise FormatNotSupported(
+            f"`multipleOf` is above {_MOST_MULTIPLE:,}, alone or with others, or has too many digits",
+            hint="ask for a smaller one, and multiply what is answered",
+        )
 
 
 def _remainders(multiple: int | float) -> int:
@@ -101,12 +106,20 @@ def _is_read_exactly(number: int | float) -> bool:
     _, digits, exponent = written.as_tuple()
     if len(digits) <= _SURE_DIGITS and abs(int(exponent)) <= _SURE_EXPONENT:
         return True
-    from llguidance import LLMatcher, LLTokenizer
+    from llguidance import LLMatcher
 
     grammar = LLMatcher.grammar_from_json_schema(json.dumps({"const": number}))
-    matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
+    matcher = LLMatcher(_bytes(), grammar, log_level=0)
     text = str(int(number)) if _is_whole(number) else format(written, "f")
     return not matcher.is_error() and matcher.consume_tokens(list(text.encode())) and matcher.is_accepting()
+
+
+@functools.cache
+def _bytes() -> Any:
+    """A vocabulary of bytes: making one takes longer than trying a number."""
+    from llguidance import LLTokenizer
+
+    return LLTokenizer("byte")
 
 
 def _is_whole(number: int | float) -> bool:
@@ -159,9 +172,18 @@ def _inside(bound: int | float, towards: float) -> int | float:
         raise FormatNotSupported(f"the bound {bound} is beyond all floats") from None
     if not math.isfinite(near):
         raise FormatNotSupported(f"the bound {bound} is no number in JSON")
-    while not (_is_inside(near, exact, towards) and _is_read_exactly(near)):
+    for _ in range(_MOST_STEPS):
+        if not math.isfinite(near) or (_is_inside(near, exact, towards) and _is_read_exactly(near)):
+            break
         after = math.nextafter(near, towards)
         near = int(after) if after.is_integer() else after
+    else:
+        near = math.inf
+    if not math.isfinite(near):
+        raise FormatNotSupported(
+            f"the bound {bound} cannot be held to: no number near it is read exactly",
+            hint="choose one that is closer to zero, or leave it out",
+        )
     return near
 
 
