@@ -9,8 +9,8 @@ from dataclasses import replace
 from benchmarks.finding import Finding
 from benchmarks.measurement import middle
 from benchmarks.workplace import fresh_folder
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import TraceStore

@@ -128,8 +128,8 @@ def _wall(cost: Cost) -> float:
 
 def _open(home: Home, name: str) -> Any:
     """A model without a prefix cache: no side may know a prompt from before."""
-    from mlxbuild.registry import home as places
-    from mlxbuild.registry.reference import Reference
+    from mlxbuild.registry.core import home as places
+    from mlxbuild.registry.core.reference import Reference
     from mlxbuild.registry.store.layout import Store
     from mlxbuild.runtime.engine.core.limits import Limits
     from mlxbuild.runtime.loaded_model import LoadedModel

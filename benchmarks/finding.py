@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.quantities import format_bytes
 
 Unit = Literal["s", "ms", "B", "B/s", "actions", "answers", "tokens/s"]
 

@@ -15,8 +15,8 @@ from benchmarks.finding import Finding
 from benchmarks.streams import at_once
 from benchmarks.workplace import Home, fresh_home
 from mlxbuild.registry.artifact.folder import model_folder
-from mlxbuild.registry.home import Home as StoreHome
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.home import Home as StoreHome
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.blas import prefer_openblas
 

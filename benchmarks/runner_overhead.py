@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from benchmarks.finding import Finding
 from benchmarks.workplace import fresh_home
 from mlxbuild.registry.artifact.folder import model_folder
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.runtime.protocol.requests import CompletionRequest

@@ -12,8 +12,8 @@ from benchmarks.finding import Finding
 from benchmarks.measurement import middle, side_by_side
 from benchmarks.workplace import fresh_home, locked_recipe
 from mlxbuild.registry.artifact.verification import verify
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 
 _LAYERS = 24

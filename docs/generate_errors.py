@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 import mlxbuild
-from mlxbuild.registry.errors import Kind, MlxbuildError
+from mlxbuild.registry.core.errors import Kind, MlxbuildError
 from mlxbuild.toolchain.spec.problems import Code
 
 PAGE = Path(__file__).with_name("errors.md")
@@ -84,7 +84,7 @@ def error_classes() -> set[type[MlxbuildError]]:
     return {
         error
         for error in _below(MlxbuildError)
-        if "code" in vars(error) and error.__module__ != "mlxbuild.registry.errors" and _is_declared(error)
+        if "code" in vars(error) and error.__module__ != "mlxbuild.registry.core.errors" and _is_declared(error)
     }
 
 

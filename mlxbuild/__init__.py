@@ -23,12 +23,12 @@ __all__ = [
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mlxbuild.api import create, load, open_store, pull, push, read_recipe, verify
-    from mlxbuild.registry.errors import MlxbuildError
+    from mlxbuild.registry.core.errors import MlxbuildError
     from mlxbuild.registry.store.layout import Store
     from mlxbuild.toolchain.spec.recipe import Recipe
 
 _ELSEWHERE = {
-    "MlxbuildError": "mlxbuild.registry.errors",
+    "MlxbuildError": "mlxbuild.registry.core.errors",
     "Recipe": "mlxbuild.toolchain.spec.recipe",
     "Store": "mlxbuild.registry.store.layout",
 }

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import DEFAULT_TAG, Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import DEFAULT_TAG, Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.leases import shared
 from mlxbuild.registry.trust.policy import admit
 
 if TYPE_CHECKING:
-    from mlxbuild.registry.exchange.pull import Pulled
-    from mlxbuild.registry.exchange.push import Pushed
+    from mlxbuild.registry.oci.exchange.pull import Pulled
+    from mlxbuild.registry.oci.exchange.push import Pushed
     from mlxbuild.runtime.loaded_model import LoadedModel
     from mlxbuild.toolchain.create import BuildOptions, Built
     from mlxbuild.toolchain.events.model import Event
@@ -124,8 +124,8 @@ def push(reference: str, target: str | None = None, *, store: Store | None = Non
         NoRegistry, RegistryFailure: there is no registry, or it does not take it.
         VersionTagMoves: a tag with a version would move.
     """
-    from mlxbuild.registry.exchange.push import push as send
-    from mlxbuild.registry.remote.settings import Settings
+    from mlxbuild.registry.oci.exchange.push import push as send
+    from mlxbuild.registry.oci.remote.settings import Settings
 
     store = store or open_store()
     source, goal = Reference.parse(reference), Reference.parse(target or reference)
@@ -147,8 +147,8 @@ def pull(reference: str, *, store: Store | None = None) -> Pulled:
         NoRegistry, RegistryFailure, TransferCorrupt: it cannot be had.
         Untrusted: the trust policy refuses it.
     """
-    from mlxbuild.registry.exchange.pull import pull as fetch
-    from mlxbuild.registry.remote.settings import Settings
+    from mlxbuild.registry.oci.exchange.pull import pull as fetch
+    from mlxbuild.registry.oci.remote.settings import Settings
 
     store = store or open_store()
     with shared(store.home):

@@ -12,8 +12,8 @@ from typing import Any, Unpack
 
 from mlxbuild.registry.artifact.folder import model_folder
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.soundness import Soundness
 from mlxbuild.runtime.engine.core.computing import Computing

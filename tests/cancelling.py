@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mlxbuild.registry import cancellation
+from mlxbuild.registry.core import cancellation
 
 
 def ends_when_cancelled(wait: Callable[[], object]) -> bool:

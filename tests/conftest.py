@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from tests import real_parts, real_tools
 from tests.hub_server import LocalHub

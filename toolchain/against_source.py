@@ -16,8 +16,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import TrustError, UserError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import TrustError, UserError
 from mlxbuild.toolchain.core.lock import LockedTensor
 from mlxbuild.toolchain.graph.compile import LockedVariant
 from mlxbuild.toolchain.rebuild import NotRebuildable, locked_variant

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.lock.file import decode
 from mlxbuild.toolchain.rebuild import LOCK_FILE, RECIPE_FILE
 from mlxbuild.toolchain.steps.tokenizer import TOKENIZER_FILES

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Literal
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.versions import VersionTagMoves, moves
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import Kind, MlxbuildError, StepError
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import Kind, MlxbuildError, StepError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.bases import admit_bases, record_bases
 from mlxbuild.toolchain.cache.history import History
@@ -175,8 +175,8 @@ def _remote_lane(options: BuildOptions, store: Store, stream: EventStream) -> Re
     """The way to the remote cache; what it needs is loaded only when there is one."""
     if options.cache_from is None and options.cache_to is None:
         return None
-    from mlxbuild.registry.remote.client import Remote
-    from mlxbuild.registry.remote.settings import Settings
+    from mlxbuild.registry.oci.remote.client import Remote
+    from mlxbuild.registry.oci.remote.settings import Settings
     from mlxbuild.toolchain.cache.remote import RemoteTraces
     from mlxbuild.toolchain.execute.remote_lane import RemoteLane
 

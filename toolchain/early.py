@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import Location, MlxbuildError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import Location, MlxbuildError
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.lock.settle import QuantizedBase, quantization_place, settle
 from mlxbuild.toolchain.sources.folder import folder_files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.toolchain.events.model import Failed
 from mlxbuild.toolchain.spec.errors import SpecError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import Lock, LockedSource
 from mlxbuild.toolchain.core.lock_errors import LockMissing, StaleLock

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import StepError, UserError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import StepError, UserError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.core.lock import LockedSource

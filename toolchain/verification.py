@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.verification import verify
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import TrustError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.agreement import disagreements, is_built
 

@@ -10,8 +10,8 @@ import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.home import Home
 
 if TYPE_CHECKING:
     from mlxbuild.runtime.runner.client import Runner

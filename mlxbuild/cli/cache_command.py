@@ -10,8 +10,8 @@ import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.reach import Reach
 from mlxbuild.toolchain.cache.retention import retention

@@ -9,7 +9,7 @@ import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 
 app = typer.Typer(
     help="Look at the server's settings, and keep its API keys.",

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Unpack
 
 from mlxbuild.cli.workspace import find, open_store, tell
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.quantities import format_seconds
-from mlxbuild.registry.reference import InvalidReference
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.quantities import format_seconds
+from mlxbuild.registry.core.reference import InvalidReference
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.registry.trust.policy import admit
 from mlxbuild.runtime.model.blas import prefer_openblas

@@ -10,12 +10,12 @@ import typer
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.exchange.copy import copy
-from mlxbuild.registry.exchange.transfers import DEFAULT_JOBS
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.quantities import format_bytes, format_seconds
-from mlxbuild.registry.reference import Reference
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.quantities import format_bytes, format_seconds
+from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.exchange.copy import copy
+from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS
+from mlxbuild.registry.oci.remote.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

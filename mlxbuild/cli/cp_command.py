@@ -8,8 +8,8 @@ from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.artifact.versions import moves
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.reference import Reference
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -11,7 +11,7 @@ from mlxbuild.cli.display import told_on
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import Frozen, Locked, Portable, Recipes, Root, Variants, lock_mode, locked_variants
 from mlxbuild.cli.workspace import open_store, require_writable, tell
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.core.steps import STEPS
 from mlxbuild.toolchain.create import BuildOptions, create
 from mlxbuild.toolchain.events.journal import Journal, new_run_name

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import typer
 
-from mlxbuild.registry.errors import MlxbuildError, UserError
+from mlxbuild.registry.core.errors import MlxbuildError, UserError
 from mlxbuild.toolchain.events.github import GithubAnnotations
 from mlxbuild.toolchain.events.model import Event, Failed, RunFinished, Sink, Warned
 from mlxbuild.toolchain.events.plain import PlainLines

@@ -15,10 +15,10 @@ import typer
 
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.version_command import installed
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.quantities import format_bytes
-from mlxbuild.registry.remote.settings import FILE_NAME
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.quantities import format_bytes
+from mlxbuild.registry.oci.remote.settings import FILE_NAME
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.blas import matrix_library, prefer_openblas

@@ -11,7 +11,7 @@ from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.artifact.manifest import json_object
 from mlxbuild.registry.artifact.referrers import Referrer
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.trust.evidence import Attestation, Evidence
 from mlxbuild.registry.trust.keys import locate, read_public

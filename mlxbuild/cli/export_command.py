@@ -9,7 +9,7 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store, tell
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.trust.policy import admit
 from mlxbuild.toolchain.interchange.export import export
 

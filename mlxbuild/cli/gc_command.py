@@ -8,10 +8,10 @@ import typer
 
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.quantities import format_bytes, format_seconds
-from mlxbuild.registry.sizes import FORMS, size_bytes
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.quantities import format_bytes, format_seconds
+from mlxbuild.registry.core.sizes import FORMS, size_bytes
 from mlxbuild.registry.store.gc import GRACE_SECONDS, collect
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.retention import retention

@@ -9,7 +9,7 @@ import typer
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import Recipes, Variants, locked_variants
 from mlxbuild.cli.workspace import open_store
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.graph.compile import compile_graph
 from mlxbuild.toolchain.graph.draw import to_dot, to_json, to_mermaid
 from mlxbuild.toolchain.prepare import LockMode

@@ -10,9 +10,9 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import open_store, require_writable, tell
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.quantities import format_bytes
-from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.quantities import format_bytes
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.toolchain.interchange.arrive import Imported, import_archive, import_layout

@@ -13,12 +13,12 @@ from mlxbuild.cli.workspace import find, open_store
 from mlxbuild.registry.artifact import manifest as manifests
 from mlxbuild.registry.artifact.manifest import Manifest
 from mlxbuild.registry.artifact.referrers import referrers
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.exchange.inspection import inspect
-from mlxbuild.registry.exchange.transfers import named_blobs
-from mlxbuild.registry.quantities import format_bytes
-from mlxbuild.registry.reference import Reference
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.quantities import format_bytes
+from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.exchange.inspection import inspect
+from mlxbuild.registry.oci.exchange.transfers import named_blobs
+from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.registry.trust.statement import PREDICATE_ANNOTATION

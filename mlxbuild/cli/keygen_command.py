@@ -9,7 +9,7 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.trust.errors import KeyUnusable
 from mlxbuild.registry.trust.keys import PASSWORD_VARIABLE, folder, generate, password_from_environment, write_pair
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlxbuild.cli.workspace import find, tell
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 
@@ -73,8 +73,8 @@ def _read(visited: Store, path: Path) -> Digest:
 
 
 def _fetch(visited: Store, home: Home, reference: Reference, *, evidence_alone: bool) -> Digest:
-    from mlxbuild.registry.exchange.pull import pull, pull_evidence
-    from mlxbuild.registry.remote.settings import Settings
+    from mlxbuild.registry.oci.exchange.pull import pull, pull_evidence
+    from mlxbuild.registry.oci.remote.settings import Settings
 
     settings = Settings.load(home)
     if evidence_alone:

@@ -10,7 +10,7 @@ import typer
 from mlxbuild.cli.output import say
 from mlxbuild.cli.recipes import Portable, RecipeArguments, load_recipe, recipe_paths
 from mlxbuild.cli.workspace import open_store, tell
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.toolchain.core.lock import Lock
 from mlxbuild.toolchain.core.lock_errors import LockMissing
 from mlxbuild.toolchain.lock.file import lock_path, read, readable, write

@@ -7,9 +7,9 @@ from typing import Any
 import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.quantities import format_seconds
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.quantities import format_seconds
 from mlxbuild.toolchain.events.journal import read_events, read_report, runs
 from mlxbuild.toolchain.events.plain import summary
 

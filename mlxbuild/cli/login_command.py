@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.remote import login as logins
-from mlxbuild.registry.remote.credentials import Credential
-from mlxbuild.registry.remote.errors import RealmNotAllowed
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.oci.remote import login as logins
+from mlxbuild.registry.oci.remote.credentials import Credential
+from mlxbuild.registry.oci.remote.errors import RealmNotAllowed
+from mlxbuild.registry.oci.remote.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

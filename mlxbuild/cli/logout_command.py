@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.remote import login as logins
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.oci.remote import login as logins
+from mlxbuild.registry.oci.remote.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.residency.need import PROCESS_BYTES, Need, held_bytes
 

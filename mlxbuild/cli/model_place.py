@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.prepare import RECIPE_NAME
 from mlxbuild.toolchain.sources.gguf.parts import Opener, OpenFile, local_file
 from mlxbuild.toolchain.sources.hub import Hub

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mlxbuild.registry.printable import printable
+from mlxbuild.registry.core.printable import printable
 
 
 def say(text: str = "") -> None:

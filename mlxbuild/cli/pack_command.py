@@ -11,10 +11,10 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.quantities import format_bytes
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.quantities import format_bytes
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.interchange.archive import Packed, pack
 

@@ -9,7 +9,7 @@ import typer
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.recipes import Frozen, Locked, Portable, Recipes, Variants, lock_mode, locked_variants
 from mlxbuild.cli.workspace import open_store
-from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import TraceStore
 from mlxbuild.toolchain.graph.compile import compile_graph

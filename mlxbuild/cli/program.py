@@ -17,8 +17,8 @@ from typer.exceptions import TyperException
 
 from mlxbuild.cli import ending
 from mlxbuild.cli.early_signals import INTERRUPTED, TERMINATED, told
-from mlxbuild.registry.errors import Kind, MlxbuildError, UserError
-from mlxbuild.registry.printable import printable
+from mlxbuild.registry.core.errors import Kind, MlxbuildError, UserError
+from mlxbuild.registry.core.printable import printable
 
 COMMANDS: dict[str, str] = {
     "init": "Write a first recipe from a model folder or a Hub repository.",

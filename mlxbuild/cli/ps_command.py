@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -10,11 +10,11 @@ import typer
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
 from mlxbuild.cli.workspace import open_store, require_writable, tell
-from mlxbuild.registry.exchange.pull import pull
-from mlxbuild.registry.exchange.transfers import DEFAULT_JOBS
-from mlxbuild.registry.quantities import format_bytes, format_seconds
-from mlxbuild.registry.reference import Reference
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.quantities import format_bytes, format_seconds
+from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.exchange.pull import pull
+from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS
+from mlxbuild.registry.oci.remote.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -13,13 +13,13 @@ from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.exchange.push import Pushed, push
-from mlxbuild.registry.exchange.transfers import DEFAULT_JOBS
-from mlxbuild.registry.quantities import format_bytes, format_seconds
-from mlxbuild.registry.reference import DEFAULT_TAG, Reference
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.quantities import format_bytes, format_seconds
+from mlxbuild.registry.core.reference import DEFAULT_TAG, Reference
+from mlxbuild.registry.oci.exchange.push import Pushed, push
+from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS
+from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

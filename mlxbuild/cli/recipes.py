@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.events.model import Notice, Warned
 from mlxbuild.toolchain.graph.compile import LockedVariant

@@ -28,7 +28,7 @@ from mlxbuild.cli.question import (
     refuse_images,
     thinking,
 )
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -9,10 +9,10 @@ import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.errors import InfrastructureError, MlxbuildError
-from mlxbuild.registry.exchange.catalogue import search
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.errors import InfrastructureError, MlxbuildError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.oci.exchange.catalogue import search
+from mlxbuild.registry.oci.remote.settings import Settings
 
 _TAGS_SHOWN = 8
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -36,7 +36,7 @@ def serve(
     import os
 
     from mlxbuild.configuration.resolve import configure
-    from mlxbuild.registry.home import Home
+    from mlxbuild.registry.core.home import Home
     from mlxbuild.registry.store.layout import Store
     from mlxbuild.runtime.server.listening import listen
     from mlxbuild.runtime.server.security.api_keys import KeyRing

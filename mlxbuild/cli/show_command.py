@@ -11,8 +11,8 @@ from mlxbuild.cli.memory import expected_need, memory_content, memory_told
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import find, open_store
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.runtime.model.batched import recall
 from mlxbuild.runtime.model.files import FACTS_FILE, TEMPLATE_FILE
 from mlxbuild.runtime.residency.need import Need

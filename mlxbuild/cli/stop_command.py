@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.output import say
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

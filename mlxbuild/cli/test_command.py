@@ -10,7 +10,7 @@ import typer
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.trust.policy import admit
 from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.toolchain.cache.history import History

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.exchange.progress import (
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.quantities import format_bytes
+from mlxbuild.registry.oci.exchange.progress import (
     BlobAdvanced,
     BlobEnded,
     Event,
@@ -25,7 +26,6 @@ from mlxbuild.registry.exchange.progress import (
     Warned,
     Way,
 )
-from mlxbuild.registry.quantities import format_bytes
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -14,9 +14,9 @@ from mlxbuild.cli.locate import find_anywhere
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.events.journal import new_run_name

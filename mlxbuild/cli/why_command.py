@@ -8,7 +8,7 @@ import typer
 
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import open_store
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.cache.history import History, NodeHistory
 from mlxbuild.toolchain.cache.traces import TraceStore
 from mlxbuild.toolchain.core.steps import STEPS

@@ -8,9 +8,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.errors import StoreReadOnly
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.leases import shared

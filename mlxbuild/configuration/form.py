@@ -17,11 +17,11 @@ from pydantic import (
     field_validator,
 )
 
-from mlxbuild.registry import durations, sizes
-from mlxbuild.registry.durations import setting_seconds
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.reference import Reference
-from mlxbuild.registry.sizes import size_bytes
+from mlxbuild.registry.core import durations, sizes
+from mlxbuild.registry.core.durations import setting_seconds
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.core.sizes import size_bytes
 from mlxbuild.runtime.residency.keep_alive import FIVE_MINUTES, InvalidKeepAlive, KeepAlive
 
 

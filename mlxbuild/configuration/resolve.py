@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from mlxbuild.configuration.environment import from_environment
 from mlxbuild.configuration.form import ServeForm, told_number
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.remote.errors import InvalidSettings
-from mlxbuild.registry.remote.setting_files import read_settings
-from mlxbuild.registry.remote.settings import FILE_NAME, SERVE_KEY, Settings
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.oci.remote.errors import InvalidSettings
+from mlxbuild.registry.oci.remote.setting_files import read_settings
+from mlxbuild.registry.oci.remote.settings import FILE_NAME, SERVE_KEY, Settings
 from mlxbuild.runtime.residency.drafts import Drafts
 from mlxbuild.runtime.residency.limits import Limits
 from mlxbuild.runtime.residency.setting_places import SettingPlaces

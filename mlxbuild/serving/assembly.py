@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.trust.policy import admit
 from mlxbuild.runtime.residency.drafts import Drafts

@@ -6,8 +6,8 @@ import io
 from collections import deque
 from collections.abc import Callable
 
-from mlxbuild.registry.errors import Kind
-from mlxbuild.registry.printable import printable
+from mlxbuild.registry.core.errors import Kind
+from mlxbuild.registry.core.printable import printable
 from mlxbuild.runtime.protocol.events import Failure
 from mlxbuild.toolchain.events.model import ArtifactBuilt, Event, Failed
 from mlxbuild.toolchain.events.plain import PlainLines

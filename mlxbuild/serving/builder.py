@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from mlxbuild.registry import cancellation
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.versions import moves
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core import cancellation
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
@@ -137,8 +137,8 @@ class ProcessBuilder:
         return {"from": str(reference)}, parent
 
     def _pulled(self, name: str, observe: Observe) -> Digest:
-        from mlxbuild.registry.exchange.pull import pull
-        from mlxbuild.registry.remote.settings import Settings
+        from mlxbuild.registry.oci.exchange.pull import pull
+        from mlxbuild.registry.oci.remote.settings import Settings
         from mlxbuild.registry.store.leases import shared
 
         observe(f"pulling {name}")

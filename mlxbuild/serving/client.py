@@ -15,11 +15,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from mlxbuild.configuration.address import is_listening, server_address
-from mlxbuild.registry.errors import InfrastructureError, Kind, MlxbuildError
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.remote import watch as watches
-from mlxbuild.registry.remote.connections import watch_connections
-from mlxbuild.registry.remote.watch import DUE_BYTES, Limits, Overrun, Watch, watching
+from mlxbuild.registry.core.errors import InfrastructureError, Kind, MlxbuildError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.oci.remote import watch as watches
+from mlxbuild.registry.oci.remote.connections import watch_connections
+from mlxbuild.registry.oci.remote.watch import DUE_BYTES, Limits, Overrun, Watch, watching
 from mlxbuild.runtime.engine.input.keywords import GenerateKeywords, TalkKeywords, chat_request, completion_request
 from mlxbuild.runtime.protocol.events import Chunk, Ending, Failure, ToolCall
 from mlxbuild.runtime.protocol.failures import as_error

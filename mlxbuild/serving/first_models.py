@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mlxbuild.configuration.resolve import Configuration
-from mlxbuild.registry.reference import InvalidReference
-from mlxbuild.registry.remote.errors import InvalidSettings
-from mlxbuild.registry.remote.settings import SERVE_KEY
+from mlxbuild.registry.core.reference import InvalidReference
+from mlxbuild.registry.oci.remote.errors import InvalidSettings
+from mlxbuild.registry.oci.remote.settings import SERVE_KEY
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.server.names import find_model

@@ -14,8 +14,8 @@ from sanic import Sanic
 
 from mlxbuild import gc_tuning
 from mlxbuild.configuration.resolve import Configuration
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.connections.descriptors import raise_descriptor_limit

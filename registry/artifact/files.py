@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mlxbuild.registry.artifact import media_types
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import TrustError
 
 LONGEST_COMPONENT_BYTES = 255
 LONGEST_PATH_BYTES = 1024

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlxbuild.registry import bounded_json
-from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
-from mlxbuild.registry.errors import Location, TrustError
+from mlxbuild.registry.core import bounded_json
+from mlxbuild.registry.core.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.core.errors import Location, TrustError
 from mlxbuild.registry.store.layout import MANIFEST_LIMIT_BYTES, Store
 
 __all__ = ["MANIFEST_LIMIT_BYTES", "InvalidManifest", "Layer", "Manifest", "json_object", "parse", "read"]

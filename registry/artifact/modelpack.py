@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.files import ArtifactFile, in_order, set_digest
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import TrustError, UserError
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import TrustError, UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import Descriptor
 

@@ -11,7 +11,7 @@ from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole, in_order
 from mlxbuild.registry.artifact.foreign import require_model
 from mlxbuild.registry.artifact.manifest import InvalidManifest, Layer, Manifest
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store.layout import Store
 
 _ROLES = {role.media_type: role for role in FileRole}

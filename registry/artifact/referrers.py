@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact import manifest as manifests
 from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.manifest import InvalidManifest, Manifest
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 from mlxbuild.registry.store.tags import Descriptor
 

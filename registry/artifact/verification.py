@@ -19,8 +19,8 @@ from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.files import ArtifactFile, UnsafePath, collisions, set_digest
 from mlxbuild.registry.artifact.manifest import InvalidManifest, Layer, Manifest
 from mlxbuild.registry.artifact.reader import artifact_file
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 
 _MOST_SCHEMA_PROBLEMS = 100

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from mlxbuild.registry.artifact import manifest as manifests
 from mlxbuild.registry.artifact.manifest import InvalidManifest
 from mlxbuild.registry.artifact.media_types import VERSION
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 
 

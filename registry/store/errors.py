@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import EnvironmentFailure, TrustError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import EnvironmentFailure, TrustError
 
 
 class StoreFailure(EnvironmentFailure):

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import TrustError
 from mlxbuild.registry.store import leases
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.layout import BlobMissing, Store

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import EnvironmentFailure
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import EnvironmentFailure
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.durable import disk_errors, publish, replace_file, sync_folder
 from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing, BlobTooLarge, StoreFailure
 from mlxbuild.registry.store.tags import TagTable

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlxbuild.registry import cancellation
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core import cancellation
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.errors import StoreReadOnly
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlxbuild.registry.digest import Digest, InvalidDigest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.durable import replace_file
 from mlxbuild.registry.store.errors import StoreFailure
 from mlxbuild.registry.store.leases import exclusive_file

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from mlxbuild.registry import bounded_json
-from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.core import bounded_json
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
 from mlxbuild.registry.store.layout import MANIFEST_LIMIT_BYTES, BlobCorrupt, BlobMissing, BlobTooLarge, Store
 from mlxbuild.registry.store.origins import Origins, bases_of
 from mlxbuild.registry.store.tags import REF_NAME

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store.durable import replace_file
 from mlxbuild.registry.store.errors import StoreFailure
 from mlxbuild.registry.store.layout import Store

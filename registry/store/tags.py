@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.digest import Digest, InvalidDigest
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Reference
 from mlxbuild.registry.store.durable import replace_file
 from mlxbuild.registry.store.errors import DiskFull, StoreFailure
 from mlxbuild.registry.store.leases import exclusive_file

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.durable import create_temporary, disk_errors, publish, write_all
 from mlxbuild.registry.store.errors import BlobCorrupt
 

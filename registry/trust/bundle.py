@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Final
 
-from mlxbuild.registry import canonical_json
+from mlxbuild.registry.core import canonical_json
 from mlxbuild.registry.trust.dsse import Envelope
 from mlxbuild.registry.trust.errors import InvalidBundle
 from mlxbuild.registry.trust.keys import PrivateKey, PublicKey

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlxbuild.registry.artifact.referrers import Referrer, attach, referrers
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 from mlxbuild.registry.trust.bundle import BUNDLE_TYPE, read_bundle, sign_statement
 from mlxbuild.registry.trust.errors import InvalidBundle, Untrusted

@@ -14,8 +14,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.trust.errors import KeyExists, KeyUnusable
 
 PASSWORD_VARIABLE = "MLXBUILD_KEY_PASSWORD"

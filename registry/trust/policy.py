@@ -17,9 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.origins import FILE_NAME as ORIGINS_NAME
 from mlxbuild.registry.store.origins import Origin, Origins, bases_of

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
 from mlxbuild.registry.trust.errors import InvalidBundle
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.model import encoders
 from mlxbuild.runtime.model.mlx_lm_package import package_folder, submodule, tables
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.digest import Digest, InvalidDigest
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.model.files import FACTS_FILE
 from mlxbuild.runtime.model.plausibility import MOST_TOKENS
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.errors import StepError
 from mlxbuild.runtime.model.architecture import is_body, is_encoder, model_classes
 from mlxbuild.runtime.model.mlx_lm_package import submodule, utils
 from mlxbuild.runtime.model.plausibility import ImplausibleConfiguration, require_plausible_folder

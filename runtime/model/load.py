@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.model.blas import matrix_library, prefer_openblas
 from mlxbuild.runtime.model.memory import OutOfMemory, available_bytes, is_lack_of_memory, require_bytes
 from mlxbuild.runtime.model.mlx_lm_package import utils

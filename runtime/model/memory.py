@@ -10,8 +10,8 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-from mlxbuild.registry.errors import EnvironmentFailure
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.errors import EnvironmentFailure
+from mlxbuild.registry.core.quantities import format_bytes
 
 _SIGNS = ("unable to allocate", "bad_alloc", "insufficient memory", "attempting to allocate", "out of memory")
 """In the messages of MLX's backends."""

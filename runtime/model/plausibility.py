@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 
 _SIZES = re.compile(r"(^|_)(sizes?|dims?)(_|$)")
 _COUNTS = re.compile(r"(^|_)(layers?|blocks|experts?|loops|iters|depths?|stages|embedders|inputs|groups?)(_|$)")

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlxbuild.registry.errors import Location, UserError
+from mlxbuild.registry.core.errors import Location, UserError
 from mlxbuild.runtime.model.files import TEMPLATE_FILE
 from mlxbuild.runtime.rendering import standing
 from mlxbuild.runtime.rendering.limits import Limits

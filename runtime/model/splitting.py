@@ -10,7 +10,7 @@ import math
 from threading import Thread
 from typing import Any
 
-from mlxbuild.registry.cancellation import POLL_SECONDS, checkpoint
+from mlxbuild.registry.core.cancellation import POLL_SECONDS, checkpoint
 
 SECONDS = 30.0
 """For any text, however short."""

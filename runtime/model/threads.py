@@ -7,7 +7,7 @@ import os
 import threading
 from contextlib import suppress
 
-from mlxbuild.registry.errors import EnvironmentFailure
+from mlxbuild.registry.core.errors import EnvironmentFailure
 
 
 class ForkedProcess(EnvironmentFailure):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.model.files import TOKENIZER_FILE
 from mlxbuild.runtime.model.plausibility import MOST_TOKENS
 from mlxbuild.runtime.model.splitting import TakesTooLong, encode_in_time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from mlxbuild.registry.errors import (
+from mlxbuild.registry.core.errors import (
     EnvironmentFailure,
     InfrastructureError,
     MlxbuildError,

@@ -16,7 +16,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from mlxbuild.registry.printable import printable
+from mlxbuild.registry.core.printable import printable
 from mlxbuild.runtime.rendering.limits import Limits
 
 LONGEST_BYTES = 256 * 1024 * 1024

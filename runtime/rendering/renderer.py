@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
-from mlxbuild.registry.errors import EnvironmentFailure
+from mlxbuild.registry.core.errors import EnvironmentFailure
 from mlxbuild.runtime.rendering.messages import receive, send
 
 _STANDSTILL_SECONDS = 60.0

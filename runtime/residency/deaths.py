@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.quantities import format_seconds
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.quantities import format_seconds
 from mlxbuild.runtime.residency.errors import ModelKeepsDying
 
 MOST = 3

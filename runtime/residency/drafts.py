@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.protocol.failures import as_error, as_failure

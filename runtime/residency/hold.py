@@ -8,7 +8,7 @@ import functools
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.leases import shared
 from mlxbuild.runtime.residency.checkpoint import Checkpoint, GivenUp
 

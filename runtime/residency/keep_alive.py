@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mlxbuild.registry.durations import duration_seconds, setting_seconds
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.durations import duration_seconds, setting_seconds
+from mlxbuild.registry.core.errors import UserError
 
 _LONGEST_SECONDS = 2**63 / 1e9
 """Go's longest duration: about 292 years. Anything longer is forever."""

@@ -9,8 +9,8 @@ from importlib.metadata import distributions
 from mlxbuild.registry.artifact.files import FileRole
 from mlxbuild.registry.artifact.modelpack import parameter_count
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.files import FACTS_FILE

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.trust.policy import Stamp
 from mlxbuild.runtime.protocol.loaded import Holding
 from mlxbuild.runtime.residency.drafts import Draft

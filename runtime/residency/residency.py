@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import TrustError
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import TrustError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.memory import OutOfMemory
 from mlxbuild.runtime.residency.deaths import Deaths

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.runtime.model.memory import available_bytes
 from mlxbuild.runtime.residency.drafts import Draft
 from mlxbuild.runtime.residency.errors import ModelTooLarge, NoRoom

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.protocol import codec as plain
 from mlxbuild.runtime.protocol.events import Embeddings, Event, Failure, Prompt, is_last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxbuild.registry.errors import EnvironmentFailure, InfrastructureError
+from mlxbuild.registry.core.errors import EnvironmentFailure, InfrastructureError
 
 
 class RunnerDied(EnvironmentFailure):

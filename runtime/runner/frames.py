@@ -8,7 +8,7 @@ import socket
 import struct
 from typing import Any
 
-from mlxbuild.registry.errors import StepError, UserError
+from mlxbuild.registry.core.errors import StepError, UserError
 from mlxbuild.runtime.protocol import codec as plain
 
 FRAME_LIMIT_BYTES = 128 * 1024 * 1024

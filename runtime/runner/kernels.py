@@ -18,7 +18,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.engine.core.step import WORTHWHILE_BYTES, Step, can_compile
 from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.runner.orphan import end_with_parent

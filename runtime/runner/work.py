@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.engine.core.limits import Limits
 from mlxbuild.runtime.engine.core.loop import EngineEnded, Ticket
 from mlxbuild.runtime.loaded_model import LoadedModel

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from sanic import Request
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.settings import ServerSettings

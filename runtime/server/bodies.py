@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from sanic import Request
 
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.runtime.server.content_coding import decoder
 from mlxbuild.runtime.server.failures import InvalidRequest, RequestTooLarge, RequestTooSlow
 from mlxbuild.runtime.server.settings import ServerSettings

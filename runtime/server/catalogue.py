@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.errors import BlobMissing
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.facts import ModelFacts

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from sanic.exceptions import MethodNotAllowed, NotFound, SanicException
 
-from mlxbuild.registry.errors import InfrastructureError, Kind, MlxbuildError, UserError
+from mlxbuild.registry.core.errors import InfrastructureError, Kind, MlxbuildError, UserError
 from mlxbuild.runtime.server.logger import log
 
 CLIENT_GONE = 499

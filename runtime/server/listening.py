@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from mlxbuild.registry.errors import EnvironmentFailure
+from mlxbuild.registry.core.errors import EnvironmentFailure
 
 BACKLOG = 2048
 

@@ -1,4 +1,4 @@
-"""Which artifact of the store a client means. How people write references: `registry.reference`.
+"""Which artifact of the store a client means. How people write references: `registry.core.reference`.
 
 Clients of Ollama leave out tags, and write names in any case. So: a name without a tag is its tag `latest`; where there
 is none, and all tags of the name are one artifact, it is that one. A name that is not found as it is written is looked
@@ -7,8 +7,8 @@ for in any case. `variant@version` is the tag `variant-version`, as everywhere.
 
 from __future__ import annotations
 
-from mlxbuild.registry.digest import Digest, InvalidDigest
-from mlxbuild.registry.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
+from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 

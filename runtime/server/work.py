@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from mlxbuild.registry import cancellation
+from mlxbuild.registry.core import cancellation
 from mlxbuild.runtime.residency.errors import ServerBusy
 from mlxbuild.runtime.residency.setting_places import SettingPlaces
 

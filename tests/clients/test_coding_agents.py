@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests import real_tools
 from tests.clients import node, offline
 from tests.clients.coding.model import write_recipe

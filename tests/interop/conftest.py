@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
 from tests.mlxbuild.conftest import CommandLine
 from tests.real_tools import find
 from tests.registries import RegistryProcess, docker_registry, go_containerregistry, zot

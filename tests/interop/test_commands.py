@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.interop.conftest import ASKED, CLOSABLE, EXAMPLE, REGISTRIES, Example
 from tests.mlxbuild.conftest import CommandLine, Outcome
 from tests.registries import PASSWORD, USER, RegistryProcess

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import mlxbuild as package
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.events.model import ArtifactBuilt, Event, Noted, RunFinished
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import docker_registry

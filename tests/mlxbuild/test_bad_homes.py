@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.cli.program import run
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from tests import disks
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.server.application import BuildOrder
 from mlxbuild.serving.builder import ProcessBuilder

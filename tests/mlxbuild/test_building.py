@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.toolchain.weights.safetensors import read_file_header
 from tests.mlxbuild.conftest import CommandLine
 

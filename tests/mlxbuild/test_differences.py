@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from tests.mlxbuild.conftest import CommandLine
 
 Edit = Callable[[str, str], None]

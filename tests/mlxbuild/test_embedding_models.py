@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import tokenizers
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.runtime.engine.input.preparation import OnlyEmbeds
 from mlxbuild.runtime.loaded_model import LoadedModel
 from tests.mlxbuild.conftest import CommandLine

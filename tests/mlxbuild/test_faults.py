@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
 from tests import disks
 from tests.mlxbuild.conftest import CommandLine
 from tests.processes import has_ended

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.hub_server import LocalHub
 from tests.mlxbuild.conftest import CommandLine, Outcome
 from tests.toolchain.sources.gguf.tiny_gguf import split_gguf, tiny_gguf

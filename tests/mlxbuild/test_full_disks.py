@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
 from tests.disks import fill, resize, small_disk
 from tests.mlxbuild.conftest import CommandLine, Outcome
 from tests.mlxbuild.serving.conftest import serving

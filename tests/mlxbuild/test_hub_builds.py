@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.hub_server import Fault, LocalHub
 from tests.mlxbuild.conftest import CommandLine, Outcome
 

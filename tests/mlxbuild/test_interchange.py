@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact import media_types
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import docker_registry

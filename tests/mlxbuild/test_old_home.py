@@ -11,7 +11,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.toolchain.core.steps import STEPS
 from tests.mlxbuild.conftest import CommandLine
 

@@ -9,7 +9,7 @@ import mlx.core as mx
 import pytest
 import yaml
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.mlxbuild.conftest import CommandLine
 from tests.ollama_registry import Layer, LocalOllamaRegistry, layer, write_local_models
 from tests.toolchain.sources.ollama.tiny_ollama import GO_TEMPLATE, gguf_layers, tensor_layers

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.files import set_digest
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.toolchain.weights.safetensors import read_file_header
 from tests.mlxbuild.conftest import CommandLine
 from tests.toolchain.steps.test_block_adapters import write_adapter
@@ -69,7 +69,7 @@ def test_an_artifact_of_another_recipe_contradicts_itself(mlxbuild: CommandLine)
 
 
 def _reference(text: str) -> Any:
-    from mlxbuild.registry.reference import Reference
+    from mlxbuild.registry.core.reference import Reference
 
     return Reference.parse(text)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
 from tests.hub_server import Fault, LocalHub
 from tests.mlxbuild.conftest import CommandLine, create_here
 from tests.registries import PASSWORD, USER, RegistryProcess, docker_registry
-from tests.registry.remote.fault_proxy import Fault as NetworkFault
-from tests.registry.remote.fault_proxy import FaultProxy
+from tests.registry.oci.remote.fault_proxy import Fault as NetworkFault
+from tests.registry.oci.remote.fault_proxy import FaultProxy
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from mlxbuild.registry.artifact.media_types import OCI_MANIFEST
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import RegistryProcess, docker_registry
 

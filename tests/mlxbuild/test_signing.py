@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.trust.errors import Untrusted
 from tests.mlxbuild.conftest import CommandLine
 from tests.registries import docker_registry

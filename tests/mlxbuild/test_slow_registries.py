@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.hub_server import Fault as HubFault
 from tests.hub_server import LocalHub
 from tests.loopback_server import silent_peer
 from tests.mlxbuild.conftest import CommandLine
-from tests.registry.remote.fault_proxy import Fault, FaultProxy
+from tests.registry.oci.remote.fault_proxy import Fault, FaultProxy
 
 QUICK = "connect_seconds: 0.4\nread_seconds: 0.4\nleast_bytes_per_second: 200000\n"
 

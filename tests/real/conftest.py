@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.mlxbuild.conftest import CommandLine
 from tests.mlxbuild.serving.conftest import ServeProcess, serving
 from tests.real import models

@@ -14,7 +14,7 @@ from mlx_lm.sample_utils import make_sampler
 
 from mlxbuild.registry.artifact.folder import model_folder
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.toolchain.against_source import compare_with_source, require_as_claimed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.mlxbuild.conftest import CommandLine
 from tests.ollama_registry import LocalOllamaRegistry, layer
 from tests.real.models import SMOLLM2_GGUF, require

@@ -12,7 +12,7 @@ from mlx_lm import load, stream_generate
 from mlx_lm.sample_utils import make_sampler
 
 from mlxbuild.registry.artifact.folder import model_folder
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.runtime.engine.core.batching import EVERYTHING
 from mlxbuild.runtime.loaded_model import LoadedModel
 from tests.mlxbuild.conftest import CommandLine

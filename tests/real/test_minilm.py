@@ -11,7 +11,7 @@ import ollama
 import openai
 import pytest
 
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.runtime.loaded_model import LoadedModel
 from tests.mlxbuild.conftest import CommandLine
 from tests.mlxbuild.serving.conftest import serving

@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.toolchain.weights.dtypes import SAFETENSORS_NAMES
 from tests.mlxbuild.conftest import CommandLine
 from tests.real import models

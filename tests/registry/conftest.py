@@ -12,7 +12,7 @@ import pytest
 
 from mlxbuild.registry.artifact import modelpack
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 
 FILES = {

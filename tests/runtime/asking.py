@@ -7,7 +7,7 @@ from typing import Any
 
 from mlxbuild.registry.artifact import modelpack
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store.layout import Store
 
 USER = {"role": "user", "content": "hello"}

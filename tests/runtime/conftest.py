@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import Descriptor
 from mlxbuild.runtime.loaded_model import LoadedModel

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.drafting import DraftUnusable

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.engine.core.options import InvalidOption
 from mlxbuild.runtime.engine.input.defaults import BrokenDefaults, Defaults
 from mlxbuild.runtime.loaded_model import LoadedModel

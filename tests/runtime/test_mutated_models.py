@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from mlxbuild.registry.artifact.folder import model_folder
 from mlxbuild.registry.artifact.verification import verify
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.protocol.requests import ChatRequest

@@ -16,9 +16,9 @@ from mlx_lm.utils import load_model
 from mlxbuild.registry.artifact.files import UnsafePath
 from mlxbuild.registry.artifact.folder import model_folder
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.residency.need import Need

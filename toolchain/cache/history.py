@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS node (

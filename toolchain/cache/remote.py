@@ -14,11 +14,11 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mlxbuild.registry import bounded_json, canonical_json
 from mlxbuild.registry.artifact import media_types
-from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
-from mlxbuild.registry.remote.client import Remote
-from mlxbuild.registry.remote.errors import ManifestUnknown, RemoteBlobUnknown, RepositoryUnknown
+from mlxbuild.registry.core import bounded_json, canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.oci.remote.client import Remote
+from mlxbuild.registry.oci.remote.errors import ManifestUnknown, RemoteBlobUnknown, RepositoryUnknown
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.traces import Trace, stamp_of
 from mlxbuild.toolchain.core.key import key_of, record_from_json, record_to_json

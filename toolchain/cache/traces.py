@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.layout import BlobMissing, Store
 from mlxbuild.toolchain.core.action import ActionRecord

@@ -11,8 +11,8 @@ from typing import Any
 
 from blake3 import blake3
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.toolchain.core.action import ActionRecord, Node, OutputsOf
 from mlxbuild.toolchain.core.installed import installed_version
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 
 
 class LockProblem(UserError):

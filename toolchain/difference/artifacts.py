@@ -11,7 +11,7 @@ from typing import Any
 
 from mlxbuild.registry.artifact.files import FileRole
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.toolchain.core.lock import Lock
 from mlxbuild.toolchain.core.lock_errors import DamagedLock
 from mlxbuild.toolchain.difference import tokenizers

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mlxbuild.registry.quantities import format_bytes
+from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.toolchain.difference.artifacts import ArtifactDifference, Side
 from mlxbuild.toolchain.difference.tensors import TensorDifference
 

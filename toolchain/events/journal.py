@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.toolchain.core.installed import installed_version
 from mlxbuild.toolchain.events.model import (
     ActionFinished,

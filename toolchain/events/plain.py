@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from mlxbuild.registry.printable import printable
-from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.registry.core.printable import printable
+from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 from mlxbuild.toolchain.events.model import (
     ActionFinished,
     ActionStarted,

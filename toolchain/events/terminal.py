@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
-from mlxbuild.registry.printable import printable
-from mlxbuild.registry.quantities import format_bytes, format_seconds
+from mlxbuild.registry.core.printable import printable
+from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 from mlxbuild.toolchain.events.model import (
     ActionFinished,
     ActionProgress,

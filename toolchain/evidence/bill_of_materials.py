@@ -10,10 +10,10 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.lock.file import decode
 from mlxbuild.toolchain.rebuild import LOCK_FILE

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlxbuild.registry.digest import Digest, InvalidDigest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.toolchain.cache.traces import Trace, TraceStore
 from mlxbuild.toolchain.events.journal import read_report, runs
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest, InvalidDigest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
 from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.evidence.known_run import KnownRun
 from mlxbuild.toolchain.lock.file import decode

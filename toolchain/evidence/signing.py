@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.referrers import Referrer, attach, referrers
-from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.core.errors import TrustError
 from mlxbuild.registry.trust.evidence import Evidence, sign, signature
 from mlxbuild.registry.trust.keys import PrivateKey, PublicKey
 from mlxbuild.registry.trust.statement import PROVENANCE, TEST_RESULT, Statement

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from mlxbuild.registry import cancellation
+from mlxbuild.registry.core import cancellation
 from mlxbuild.toolchain.execute.inline import report
 from mlxbuild.toolchain.execute.port import ActionEvent, Begun, Cancelled, Finished, Progressed
 from mlxbuild.toolchain.graph.graph import Fetch

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.toolchain.execute.perform import Workplace, perform
 from mlxbuild.toolchain.execute.port import ActionEvent, ActionRequest, Begun, Cancelled, FailedAction, Progressed
 

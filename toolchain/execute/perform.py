@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import EnvironmentFailure, MlxbuildError, StepError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import EnvironmentFailure, MlxbuildError, StepError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.leases import exclusive_file
 from mlxbuild.toolchain.cache.traces import Trace, TraceStore, stamp_of

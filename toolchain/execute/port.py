@@ -12,8 +12,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Literal, Protocol
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import Kind, MlxbuildError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import Kind, MlxbuildError
 from mlxbuild.toolchain.cache.traces import Trace
 from mlxbuild.toolchain.core.action import ActionRecord
 

@@ -6,9 +6,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from mlxbuild.registry import cancellation
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core import cancellation
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.toolchain.cache.remote import RemoteTraces
 from mlxbuild.toolchain.cache.traces import Trace
 from mlxbuild.toolchain.events.model import Warned

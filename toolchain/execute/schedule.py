@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import Trace, TraceStore

@@ -18,9 +18,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.toolchain.core.key import record_from_json, record_to_json

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.errors import StepError
 from mlxbuild.runtime.engine.core.perplexity import WINDOW_TOKENS, perplexity
 from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.architecture import embedding_rows, is_encoder

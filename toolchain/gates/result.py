@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.errors import StepError
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.files import ACCURACY_FILE, DEFAULTS_FILE, FACTS_FILE
 from mlxbuild.toolchain.core.action import Node, OutputsOf

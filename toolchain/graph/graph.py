@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.core.action import Node
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue

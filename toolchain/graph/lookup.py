@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
 from mlxbuild.toolchain.cache.traces import Trace, TraceStore, stamp_of
 from mlxbuild.toolchain.core.action import ActionRecord, Node

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.core.digest import Blob
 from mlxbuild.toolchain.cache.history import History, NodeHistory
 from mlxbuild.toolchain.cache.traces import TraceStore
 from mlxbuild.toolchain.core.action import Node

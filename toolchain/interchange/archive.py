@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact import manifest as manifests
 from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.manifest import Manifest
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.errors import BlobCorrupt
 from mlxbuild.registry.store.layout import LAYOUT_FILE, LAYOUT_VERSION, Store
 from mlxbuild.registry.store.tags import REF_NAME

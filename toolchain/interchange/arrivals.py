@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mlxbuild.registry.artifact.manifest import MANIFEST_LIMIT_BYTES, InvalidManifest, json_object
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import LAYOUT_FILE, LAYOUT_VERSION, Store
 from mlxbuild.toolchain.interchange import tar_stream
 from mlxbuild.toolchain.interchange.errors import BrokenArchive, NotImportable

@@ -18,9 +18,9 @@ from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.referrers import adopt
 from mlxbuild.registry.artifact.verification import verify
 from mlxbuild.registry.artifact.versions import moves
-from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.core.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.durable import disk_errors, publish
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
 from mlxbuild.registry.store.origins import Origin, Origins

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlxbuild.registry.artifact.manifest import Manifest
 from mlxbuild.registry.artifact.referrers import referrers
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.errors import StoreReadOnly
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.origins import Origin, Origins

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxbuild.registry.errors import TrustError, UserError
+from mlxbuild.registry.core.errors import TrustError, UserError
 
 
 class NotImportable(UserError):

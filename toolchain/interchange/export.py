@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.errors import BlobCorrupt
 from mlxbuild.registry.store.layout import Store

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.interchange.draft import Draft, spdx
 from mlxbuild.toolchain.interchange.go_template import recognise
 from mlxbuild.toolchain.sources.gguf.choice import choose

@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from mlxbuild.registry.errors import Location
+from mlxbuild.registry.core.errors import Location
 from mlxbuild.toolchain.interchange.draft import Draft, recipe_text
 from mlxbuild.toolchain.interchange.errors import BadKitfile
 from mlxbuild.toolchain.spec.initial import slug

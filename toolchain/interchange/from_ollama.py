@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.core.digest import Blob
 from mlxbuild.runtime.model.files import DEFAULTS_FILE, TEMPLATE_FILE
 from mlxbuild.toolchain.interchange.draft import Draft, recipe_text, spdx
 from mlxbuild.toolchain.interchange.go_template import recognise

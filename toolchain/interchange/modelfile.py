@@ -10,7 +10,7 @@ import codecs
 from dataclasses import dataclass
 from typing import NoReturn
 
-from mlxbuild.registry.errors import Location
+from mlxbuild.registry.core.errors import Location
 from mlxbuild.toolchain.interchange.errors import BadModelfile
 
 LIMIT_BYTES = 4 << 20

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.lock.identity import identity, locked_identity
 from mlxbuild.toolchain.spec.recipe_folder import leads_out

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlxbuild.registry.artifact.files import collisions, unsafe
-from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
-from mlxbuild.registry.errors import EnvironmentFailure, Location
+from mlxbuild.registry.core.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.core.errors import EnvironmentFailure, Location
 from mlxbuild.registry.store.durable import replace_file
 from mlxbuild.registry.store.errors import DiskFull, StoreFailure
 from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource, LockedTensor

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.toolchain.core.lock import Lock, LockedSource
 from mlxbuild.toolchain.core.lock_errors import StaleLock
 from mlxbuild.toolchain.lock.identity import identity, locked_identity

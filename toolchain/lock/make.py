@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import Lock, LockedSource
 from mlxbuild.toolchain.lock.identity import Identity, identity, locked_identity

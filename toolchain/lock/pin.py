@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry import cancellation
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core import cancellation
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.architecture import UnsupportedArchitecture, module_name
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.architecture import UnsupportedArchitecture, module_name
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.lock.pin_gguf import check_architecture, gguf_tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlxbuild.registry.errors import Location, UserError
+from mlxbuild.registry.core.errors import Location, UserError
 from mlxbuild.toolchain.core.lock import LockedSource, LockedTensor
 from mlxbuild.toolchain.spec.recipe import Recipe
 from mlxbuild.toolchain.spec.resolved import KEEP, Quantization, ResolvedSpec

@@ -19,8 +19,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.toolchain.sources.errors import FileIndexFailure, SourceChanging, SourceMissing
 
 _SCHEMA = """

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from mlxbuild.registry import cancellation
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.remote.settings import Settings
-from mlxbuild.registry.remote.watch import Limits, Watch, watching
+from mlxbuild.registry.core import cancellation
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.oci.remote.settings import Settings
+from mlxbuild.registry.oci.remote.watch import Limits, Watch, watching
 from mlxbuild.toolchain.sources.errors import HubTooSlow, HubUnreachable, Offline
 from mlxbuild.toolchain.sources.hub_connections import watch_client
 from mlxbuild.toolchain.sources.hub_errors import (

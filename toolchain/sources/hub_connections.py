@@ -15,8 +15,8 @@ from typing import Any
 
 from urllib3.util.wait import wait_for_read
 
-from mlxbuild.registry.remote import watch as watches
-from mlxbuild.registry.remote.sockets import EncryptedSocket, connect
+from mlxbuild.registry.oci.remote import watch as watches
+from mlxbuild.registry.oci.remote.sockets import EncryptedSocket, connect
 from mlxbuild.toolchain.sources.hub_errors import client_utilities
 
 _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -6,8 +6,8 @@ import errno
 import importlib
 from typing import Any
 
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.remote.watch import Overrun
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.oci.remote.watch import Overrun
 from mlxbuild.registry.store.errors import DiskFull
 from mlxbuild.toolchain.sources.errors import (
     AccessDenied,

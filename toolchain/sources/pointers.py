@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 
 _BEGINNING = b"version https://git-lfs"
 """Of every pointer: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlxbuild.registry.digest import Digest, InvalidDigest
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.toolchain.spec.ollama_name import OllamaName
 from mlxbuild.toolchain.spec.recipe_folder import absolute, gguf_source
 from mlxbuild.toolchain.spec.resolved import (
@@ -35,7 +35,7 @@ class BrokenSpec(UserError):
 
 
 def canonical(spec: ResolvedSpec) -> dict[str, Any]:
-    """The canonical form; encode it with `registry.canonical_json` for digests."""
+    """The canonical form; encode it with `registry.core.canonical_json` for digests."""
     return {
         "schema": SCHEMA,
         "name": spec.name,

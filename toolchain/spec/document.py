@@ -18,7 +18,7 @@ from yaml.error import MarkedYAMLError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
-from mlxbuild.registry.errors import Location
+from mlxbuild.registry.core.errors import Location
 from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet
 

@@ -17,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.durable import replace_file
 from mlxbuild.toolchain.spec.canonical import canonical, from_canonical
 from mlxbuild.toolchain.spec.recipe import Reads, Recipe

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from mlxbuild.registry.errors import Location
+from mlxbuild.registry.core.errors import Location
 from mlxbuild.toolchain.spec.document import Document
 from mlxbuild.toolchain.spec.problems import Code, Problem
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from mlxbuild.registry.errors import Location
+from mlxbuild.registry.core.errors import Location
 
 
 class Code(StrEnum):

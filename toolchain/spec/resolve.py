@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlxbuild.registry.errors import Location
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.errors import Location
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.toolchain.spec.ollama_name import OllamaName
 from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder, absolute, gguf_source
 from mlxbuild.toolchain.spec.resolved import (

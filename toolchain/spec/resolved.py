@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import Location
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import Location
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 SCHEMA = "mlxbuild/v1"

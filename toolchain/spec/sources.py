@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlxbuild.registry.canonical_json import encode
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.canonical_json import encode
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.spec.canonical import source_document
 from mlxbuild.toolchain.spec.recipe import Recipe
 from mlxbuild.toolchain.spec.resolved import Source

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import mlx.core as mx
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import StepError, TrustError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import StepError, TrustError
 from mlxbuild.toolchain.core.action import ActionRecord
 from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme

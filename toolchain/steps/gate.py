@@ -6,9 +6,9 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.threads import leave_streams_in_order

@@ -6,9 +6,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.model.threads import leave_streams_in_order
 from mlxbuild.toolchain.core.action import ActionRecord, input_digest
 from mlxbuild.toolchain.core.step import StepContext

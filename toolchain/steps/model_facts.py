@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.runtime.engine.output.bare_tool_calls import BARE_FORMS
 from mlxbuild.runtime.model.architecture import is_encoder
 from mlxbuild.runtime.model.facts import EmbeddingFacts, ModelFacts

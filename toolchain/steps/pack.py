@@ -14,12 +14,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
 from mlxbuild.registry.artifact.manifest import read
 from mlxbuild.registry.artifact.modelpack import ArtifactDescription, Capabilities, build
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.files import ACCURACY_FILE
 from mlxbuild.toolchain.core.action import ActionRecord, input_digest

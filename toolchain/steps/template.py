@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.model.files import TEMPLATE_FILE, TOKENIZER_FILE
 from mlxbuild.runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
 from mlxbuild.toolchain.core.action import ActionRecord, input_digest

@@ -6,8 +6,8 @@ import codecs
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import TrustError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.action import ActionRecord, input_digest
 from mlxbuild.toolchain.core.step import StepContext

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.core import canonical_json
 from mlxbuild.runtime.model.files import ACCURACY_FILE
 from mlxbuild.toolchain.weights.decoded import Accuracy
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.errors import StepError
 
 _PIECE_NUMBERS: Final = 1 << 17
 """Of a product at once, so that what is added up stays in the processor's cache."""

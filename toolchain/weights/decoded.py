@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.weights.reading import SourceTensor
 
 Accuracy = Literal["exact", "near", "rounded"]

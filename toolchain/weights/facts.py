@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlxbuild.registry import canonical_json
+from mlxbuild.registry.core import canonical_json
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme
 from mlxbuild.toolchain.weights.decoded import Accuracy
 from mlxbuild.toolchain.weights.writer import StoredTensor

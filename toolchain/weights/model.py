@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mlxbuild.registry.errors import MlxbuildError, StepError
+from mlxbuild.registry.core.errors import MlxbuildError, StepError
 
 _FLOAT_TAG: Final = "__float__"  # as transformers writes what JSON cannot say
 _FLOATS: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}

@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 
 import mlx.core as mx
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import StepError
 from mlxbuild.toolchain.weights.codes import NAN_CODES, broken_codes, holds
 from mlxbuild.toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, stored_tensors, worst
 from mlxbuild.toolchain.weights.dtypes import EXPONENT_BITS, MLX_DTYPES

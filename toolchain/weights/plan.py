@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
 from mlxbuild.toolchain.weights.blocks import Block, labels_of, partition

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme
 from mlxbuild.toolchain.weights.overrides import Override, matching_override, names_exactly
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import StepError
 
 SLICE_BYTES: Final = 1024 * 1024
 

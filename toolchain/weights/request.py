@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.core.action import ActionRecord, input_digest
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme
 from mlxbuild.toolchain.weights.decoded import ModelTensor, decoded_of_row, source_of_row, stored_tensors

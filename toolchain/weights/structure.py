@@ -17,7 +17,7 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.runtime.model.architecture import drop_idle_head, is_body
 from mlxbuild.runtime.model.plausibility import require_plausible
 from mlxbuild.toolchain.weights.blocks import HEAD, labels_of

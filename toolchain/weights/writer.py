@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlxbuild.registry import canonical_json
-from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.store.layout import BlobWriter, Store
 
 SHARD_LIMIT_BYTES: Final = 2**30

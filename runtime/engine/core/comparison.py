@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlxbuild.registry.errors import EnvironmentFailure, UserError
+from mlxbuild.registry.core.errors import EnvironmentFailure, UserError
 from mlxbuild.registry.store.durable import FREE_SOME_SPACE
 from mlxbuild.registry.store.errors import DiskFull
 from mlxbuild.runtime.engine.core.kv_cache import KVCache, can_merge, extracted, merged, read_padded, shared

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, NewType, TypeVar
 
-from mlxbuild.registry.errors import EnvironmentFailure, StepError
+from mlxbuild.registry.core.errors import EnvironmentFailure, StepError
 from mlxbuild.runtime.engine.core import shutdown as ending
 from mlxbuild.runtime.engine.core.batching import EVERYTHING, Batching
 from mlxbuild.runtime.engine.core.limits import Limits

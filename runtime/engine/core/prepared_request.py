@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.engine.core.constraint import Constraint
 from mlxbuild.runtime.engine.core.options import Options
 from mlxbuild.runtime.engine.output.answer_parser import AnswerSplitter

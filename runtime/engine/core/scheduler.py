@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlxbuild.registry.errors import EnvironmentFailure, UserError
+from mlxbuild.registry.core.errors import EnvironmentFailure, UserError
 from mlxbuild.runtime.engine.core.batch import Batch, Written
 from mlxbuild.runtime.engine.core.batching import EVERYTHING, Batching
 from mlxbuild.runtime.engine.core.kv_budget import KVBudget, expected_answer_tokens

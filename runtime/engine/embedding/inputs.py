@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.model.facts import EmbeddingFacts
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 

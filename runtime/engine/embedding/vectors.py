@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlxbuild.registry.errors import StepError, UserError
+from mlxbuild.registry.core.errors import StepError, UserError
 from mlxbuild.runtime.engine.core.kv_cache import KVCache, compute, fresh
 from mlxbuild.runtime.model.facts import EmbeddingFacts
 

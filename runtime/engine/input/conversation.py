@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.engine.input.defaults import Defaults
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.prompt import ChatTemplate, TemplateRefuses, check_conversation, with_arguments

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.engine.core.options import Options
 from mlxbuild.runtime.model.files import DEFAULTS_FILE
 from mlxbuild.runtime.protocol.requests import Message

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.engine.core.constraint import Constraint
 from mlxbuild.runtime.engine.core.options import InvalidOption, Options
 from mlxbuild.runtime.engine.core.prefix_cache import common_beginning

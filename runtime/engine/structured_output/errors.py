@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 
 TELLING_APART = "use `anyOf`, or have each object of the `oneOf` require a property with a `const` of its own"
 """How a `oneOf` becomes one that can be held."""

@@ -7,7 +7,7 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.engine.structured_output.errors import TELLING_APART, FormatNotSupported
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.tokenizer import Tokenizer

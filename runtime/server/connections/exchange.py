@@ -13,7 +13,7 @@ from sanic.headers import format_http1_response
 from sanic.helpers import has_message_body
 from sanic.http import Http, Stage
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.server.connections.head import RequestHead, read_head, told_request_line
 from mlxbuild.runtime.server.connections.lingering import LINGERING_SECONDS
 from mlxbuild.runtime.server.failures import HeaderTooLarge, MalformedRequest, RequestTooSlow

@@ -7,7 +7,7 @@ import time
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, json, raw
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.server.api import Api, declare
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.observability.metrics import CONTENT_TYPE, Metrics

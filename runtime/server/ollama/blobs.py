@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, empty
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.errors import BlobCorrupt
 from mlxbuild.registry.store.layout import Store

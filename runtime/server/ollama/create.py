@@ -13,8 +13,8 @@ from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
 from mlxbuild.registry.artifact.files import unsafe
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import Application, BuildOrder, application_of
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.reference import InvalidReference
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.reference import InvalidReference
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 

@@ -10,8 +10,8 @@ from sanic.response import HTTPResponse, empty
 
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.artifact.versions import moves
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import Application, application_of

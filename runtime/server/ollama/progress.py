@@ -10,8 +10,8 @@ from typing import Any
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from mlxbuild.registry import cancellation
-from mlxbuild.registry.exchange.progress import (
+from mlxbuild.registry.core import cancellation
+from mlxbuild.registry.oci.exchange.progress import (
     BlobAdvanced,
     BlobEnded,
     Event,

@@ -9,8 +9,8 @@ from typing import Any
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.residency.drafts import Draft

@@ -1,4 +1,4 @@
-"""`POST /api/pull` and `POST /api/push`, with progress. How bytes move: `registry.exchange`."""
+"""`POST /api/pull` and `POST /api/push`, with progress. How bytes move: `registry.oci.exchange`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from functools import partial
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from mlxbuild.registry.exchange.progress import Observe
-from mlxbuild.registry.exchange.pull import Pulled, pull
-from mlxbuild.registry.exchange.push import Pushed, push
-from mlxbuild.registry.reference import DEFAULT_TAG, InvalidReference, Reference
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.oci.exchange.progress import Observe
+from mlxbuild.registry.oci.exchange.pull import Pulled, pull
+from mlxbuild.registry.oci.exchange.push import Pushed, push
+from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.leases import shared
 from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import Application, application_of

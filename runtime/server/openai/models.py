@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.runtime.server.anthropic.models import VERSION_HEADER, model_reply, models_reply
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.catalogue import ListedModel, describe, list_models

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.errors import EnvironmentFailure, UserError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.errors import EnvironmentFailure, UserError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.durable import replace_file
 
 FILE_NAME = "api-keys.json"

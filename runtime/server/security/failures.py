@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxbuild.registry.errors import EnvironmentFailure, UserError
+from mlxbuild.registry.core.errors import EnvironmentFailure, UserError
 
 
 class Forbidden(UserError):

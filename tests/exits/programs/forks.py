@@ -4,7 +4,7 @@ import multiprocessing
 import sys
 
 import mlxbuild
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 
 model = mlxbuild.load(sys.argv[1])
 message = {"role": "user", "content": sys.argv[2]}

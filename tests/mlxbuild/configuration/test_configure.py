@@ -9,9 +9,9 @@ import pytest
 from mlxbuild.configuration.address import server_address, split_address
 from mlxbuild.configuration.form import ServeForm, told_number
 from mlxbuild.configuration.resolve import configure
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.remote.errors import InvalidSettings
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.oci.remote.errors import InvalidSettings
+from mlxbuild.registry.oci.remote.settings import Settings
 
 
 def write(home: Home, text: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import mlx.core as mx
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.mlxbuild.conftest import TEMPLATE, CommandLine
 from tests.toolchain.weights.tiny_models import random_parameters
 

@@ -16,7 +16,7 @@ import httpx
 import ollama
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 
 PROGRAM = Path(sys.executable).with_name("mlxbuild")

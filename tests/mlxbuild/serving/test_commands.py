@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from mlxbuild.cli.conversation import thinking_of
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.runtime.engine.input.preparation import OnlyEmbeds
 from mlxbuild.serving.client import ServedModel, Server
 from tests.mlxbuild.serving.conftest import PROGRAM, ServeProcess, serving

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.reference import Reference
 from tests.mlxbuild.serving.conftest import PROGRAM, ROOT, ServeProcess
 from tests.mlxbuild.serving.test_faults import soon
 from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf

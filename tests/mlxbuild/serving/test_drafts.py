@@ -15,7 +15,7 @@ import ollama
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.mlxbuild.serving.conftest import PROGRAM, ServeProcess, serving
 from tests.mlxbuild.serving.test_faults import soon
 from tests.mlxbuild.test_embedding_models import write_source

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from tests.mlxbuild.serving.conftest import serving
 
 DESCRIPTORS = 1024

@@ -10,15 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlxbuild.registry.exchange.push import push
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.exchange.push import push
+from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 from tests.mlxbuild.serving.conftest import PROGRAM, ServeProcess, serving
 from tests.mlxbuild.serving.test_faults import soon
 from tests.registries import RegistryProcess, docker_registry
-from tests.registry.remote.fault_proxy import Fault, FaultProxy
+from tests.registry.oci.remote.fault_proxy import Fault, FaultProxy
 
 LANES = 3
 

@@ -11,8 +11,8 @@ from threading import Event, Thread
 
 import pytest
 
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.serving import client
 from mlxbuild.serving.client import NoServer, Server
 from tests.loopback_server import LoopbackServer

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from sanic import Blueprint, Request
 
-from mlxbuild.registry.errors import Kind, MlxbuildError, TrustError
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.errors import Kind, MlxbuildError, TrustError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.protocol.failures import Unexpected

@@ -21,7 +21,7 @@ from mlxbuild.registry.artifact.files import (
     set_digest,
     unsafe,
 )
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 
 BLOB = Blob(Digest.of_bytes(b""), 0)
 

@@ -14,8 +14,8 @@ from mlxbuild.registry.artifact import modelpack
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
 from mlxbuild.registry.artifact.folder import model_folder
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing
 from mlxbuild.registry.store.layout import Store
 

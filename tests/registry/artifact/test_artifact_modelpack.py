@@ -13,8 +13,8 @@ from mlxbuild.registry.artifact.files import ArtifactFile, FileRole, UnsafePath
 from mlxbuild.registry.artifact.manifest import InvalidManifest
 from mlxbuild.registry.artifact.modelpack import ArtifactDescription, ReservedAnnotation, WrongSize
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.errors import BlobMissing
 from mlxbuild.registry.store.layout import Store
 

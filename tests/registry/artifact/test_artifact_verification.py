@@ -11,7 +11,7 @@ import pytest
 from mlxbuild.registry.artifact import media_types, verification
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.verification import ProblemKind, VerificationReport
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 
 Build = Callable[..., Blob]

@@ -14,10 +14,10 @@ from mlxbuild.registry.artifact import manifest as manifests
 from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.verification import check_description, verify
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.exchange.admission import admit_artifact
-from mlxbuild.registry.remote.manifests import RawManifest
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.oci.exchange.admission import admit_artifact
+from mlxbuild.registry.oci.remote.manifests import RawManifest
 from mlxbuild.registry.store.layout import Store
 from tests.mutations import FEW, mutated
 

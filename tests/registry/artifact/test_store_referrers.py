@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.manifest import InvalidManifest
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.artifact.referrers import adopt, attach, referrers
-from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.store.gc import collect
 from mlxbuild.registry.store.layout import BlobMissing, Store
 

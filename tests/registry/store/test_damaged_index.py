@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.errors import StoreFailure
 from mlxbuild.registry.store.gc import collect
 from mlxbuild.registry.store.layout import Store

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store import soundness
 from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing
 from mlxbuild.registry.store.layout import Store

@@ -12,9 +12,9 @@ import pytest
 
 from mlxbuild.registry.artifact import folder, modelpack, referrers, verification
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store import leases
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.errors import DiskFull, StoreFailure, StoreReadOnly

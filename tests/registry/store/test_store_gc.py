@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact import folder, media_types, modelpack, verification
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store import leases
 from mlxbuild.registry.store.gc import DamagedTag, SoftRoot, collect
 from mlxbuild.registry.store.layout import Store

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing, BlobTooLarge, StoreFailure
 from mlxbuild.registry.store.layout import Store
 

@@ -11,9 +11,9 @@ import pytest
 
 from mlxbuild.registry.artifact import modelpack, verification
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 
 Build = Callable[..., Blob]

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 
 from mlxbuild.registry.artifact import modelpack
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.errors import BlobCorrupt, DiskFull
 from mlxbuild.registry.store.gc import DamagedTag, collect
 from mlxbuild.registry.store.layout import Store

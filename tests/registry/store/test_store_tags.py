@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import InvalidReference, Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.errors import StoreFailure
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import REF_NAME, Descriptor, UnknownReference, _with

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.trust.bundle import read_bundle, sign_statement, verify_bundle
 from mlxbuild.registry.trust.dsse import Envelope, pre_authentication
 from mlxbuild.registry.trust.errors import InvalidBundle

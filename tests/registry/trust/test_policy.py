@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import TrustError
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import TrustError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.trust.errors import InvalidPolicy, KeyUnusable, Untrusted
 from mlxbuild.registry.trust.evidence import Evidence, sign, signature
@@ -222,10 +222,10 @@ def test_homes_without_a_policy_load_no_cryptography(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.exchange.pull import admit
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.oci.exchange.pull import admit
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 admit(Store.open(Home(Path({str(tmp_path)!r}))), Reference.parse("hello:1"), Digest.of_bytes(b""), tell=print)
 print({{"cryptography", "oras", "yaml"}} & sys.modules.keys())

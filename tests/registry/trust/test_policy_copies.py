@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.errors import StoreFailure
 from mlxbuild.registry.store.gc import collect
 from mlxbuild.registry.store.layout import Store

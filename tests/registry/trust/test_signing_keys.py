@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.trust.errors import KeyExists, KeyUnusable
 from mlxbuild.registry.trust.keys import (
     PrivateKey,

@@ -74,7 +74,7 @@ def test_what_waits_for_the_engine_fails_when_it_ends() -> None:
 FORKS = """
 import os, sys
 from pathlib import Path
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.loaded_model import LoadedModel
 
 def code(work):

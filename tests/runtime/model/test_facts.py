@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.runtime.model.facts import BrokenFacts, ModelFacts
 
 TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)

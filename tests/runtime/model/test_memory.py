@@ -15,7 +15,7 @@ from tests.runtime.tiny_folders import write_model
 BOUNDED = """
 import json, resource
 from pathlib import Path
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.model import memory
 from mlxbuild.runtime.model.load import load_weights
 import mlx.nn  # so that there is room for the code

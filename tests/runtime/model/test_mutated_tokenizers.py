@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.model.plausibility import MOST_TOKENS
 from mlxbuild.runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
 from tests.mutations import FEW, mutated

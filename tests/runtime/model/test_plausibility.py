@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.runtime.model.layout import require_usable
 from mlxbuild.runtime.model.load import load_weights
 from mlxbuild.runtime.model.plausibility import ImplausibleConfiguration, require_plausible
@@ -22,7 +22,7 @@ BLOWN_UP = """
 import json, random, resource, sys
 from pathlib import Path
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.model.load import load_weights
 from tests.sweep.architectures import tiny_config, write_weights
 

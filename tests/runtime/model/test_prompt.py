@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry.errors import Location, UserError
+from mlxbuild.registry.core.errors import Location, UserError
 from mlxbuild.runtime.model.prompt import (
     ChatTemplate,
     InvalidConversation,

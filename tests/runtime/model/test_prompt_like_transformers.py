@@ -12,7 +12,7 @@ import pytest
 import tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.model.prompt import ChatTemplate, named, template_names
 from mlxbuild.runtime.rendering.sandbox import ChatEnvironment
 

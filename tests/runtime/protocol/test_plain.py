@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import EnvironmentFailure, MlxbuildError, TrustError, UserError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import EnvironmentFailure, MlxbuildError, TrustError, UserError
 from mlxbuild.registry.store.errors import BlobCorrupt
 from mlxbuild.runtime.protocol import codec as plain
 from mlxbuild.runtime.protocol.events import Chunk, Embeddings, Ending, Failure, Progress, Prompt, TokenScore, ToolCall

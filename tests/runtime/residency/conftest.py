@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 
 

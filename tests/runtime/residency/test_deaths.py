@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.protocol.requests import CompletionRequest
 from mlxbuild.runtime.residency.deaths import MOST, REST_SECONDS, Deaths

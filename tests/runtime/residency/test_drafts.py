@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import TrustError
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import TrustError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.residency.drafts import Drafts
 from mlxbuild.runtime.residency.errors import DraftMissing, ModelTooLarge

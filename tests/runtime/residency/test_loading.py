@@ -9,8 +9,8 @@ import pytest
 
 from mlxbuild.registry.artifact.files import FileRole
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store import gc, leases
 from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing
 from mlxbuild.registry.store.layout import Store

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.trust.errors import InvalidPolicy, Untrusted
 from mlxbuild.registry.trust.evidence import sign, signature

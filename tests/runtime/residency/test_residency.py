@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.residency.errors import ModelTooLarge, NoRoom, ServerBusy

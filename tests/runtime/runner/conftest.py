@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.registry.artifact.folder import model_folder
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.runner.client import Runner
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.engine.core.options import InvalidOption
 from mlxbuild.runtime.model.prompt import TemplateTooCostly
 from mlxbuild.runtime.protocol.events import Chunk, Event

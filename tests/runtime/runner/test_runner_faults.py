@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.protocol.events import Chunk, Event
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
 from mlxbuild.runtime.runner import client, frames

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.app import create_app

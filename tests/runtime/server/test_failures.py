@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mlxbuild.registry.errors import MlxbuildError
-from mlxbuild.registry.remote.errors import ManifestUnknown, RegistryFailure, RepositoryUnknown
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.oci.remote.errors import ManifestUnknown, RegistryFailure, RepositoryUnknown
 from mlxbuild.registry.store.errors import DiskFull
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.registry.trust.errors import Untrusted

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.reference import InvalidReference
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.reference import InvalidReference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import Descriptor, UnknownReference
 from mlxbuild.runtime.server.names import display_name, find_model

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.residency.errors import ServerBusy
 from mlxbuild.runtime.residency.limits import Limits

@@ -13,7 +13,7 @@ import pytest
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, raw, text
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.server.api import Api, declare
 from mlxbuild.runtime.server.app import create_app

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry import cancellation
+from mlxbuild.registry.core import cancellation
 from mlxbuild.runtime.residency.errors import ServerBusy
 from mlxbuild.runtime.server.work import Abandoned, Lanes, Work, in_thread
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import Trace, TraceStore
 from mlxbuild.toolchain.core.action import ActionRecord

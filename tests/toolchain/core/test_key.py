@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.toolchain.core.action import ActionRecord, Node, OutputsOf
 from mlxbuild.toolchain.core.key import key_of, record_from_json, record_to_json, resolve
 

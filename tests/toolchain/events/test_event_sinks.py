@@ -8,7 +8,7 @@ from typing import TextIO
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.toolchain.events.github import GithubAnnotations
 from mlxbuild.toolchain.events.journal import Journal, new_run_name, read_events, read_report, runs
 from mlxbuild.toolchain.events.model import (

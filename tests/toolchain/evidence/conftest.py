@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
 from mlxbuild.registry.artifact.modelpack import ArtifactDescription, build
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.trust.keys import PrivateKey, generate
 from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import TrustError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import TrustError
 from mlxbuild.registry.trust.errors import Untrusted
 from mlxbuild.registry.trust.evidence import sign, signature
 from mlxbuild.registry.trust.keys import PrivateKey

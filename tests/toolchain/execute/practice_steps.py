@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import StepError
 from mlxbuild.toolchain.core.action import ActionRecord
 from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.core.steps import StepKind

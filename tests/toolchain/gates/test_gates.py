@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import tokenizers
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.core import canonical_json
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.engine.core.prepared_request import PromptUnusable
 from mlxbuild.runtime.loaded_model import LoadedModel

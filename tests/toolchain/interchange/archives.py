@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact import modelpack
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import Descriptor
 from mlxbuild.toolchain.interchange.archive import pack

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.registry.artifact import modelpack
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from tests.toolchain.interchange.archives import NAME, build
 

@@ -10,8 +10,8 @@ import pytest
 
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.verification import verify
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.trust.errors import Untrusted

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.registry.artifact.verification import verify
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.interchange.arrive import import_archive, import_layout
 from tests.toolchain.interchange.archives import NAME, never, packed, refer

@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
 
-from mlxbuild.registry import canonical_json
 from mlxbuild.registry.artifact.files import UnsafePath
 from mlxbuild.registry.artifact.manifest import InvalidManifest
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.verification import verify
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core import canonical_json
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.store.errors import BlobCorrupt
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.interchange.arrive import import_layout

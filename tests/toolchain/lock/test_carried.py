@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.lock.carried import carried

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxbuild.registry.artifact.files import collisions, unsafe
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.core.lock_errors import DamagedLock, LockMissing
 from mlxbuild.toolchain.lock import file as lock_file

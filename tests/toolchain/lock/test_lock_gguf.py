@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.core.lock_errors import StaleLock

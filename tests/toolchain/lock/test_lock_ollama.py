@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.home import Home
-from mlxbuild.registry.remote.errors import ManifestUnknown, RegistryFailure, RegistryUnreachable, TransferCorrupt
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.oci.remote.errors import ManifestUnknown, RegistryFailure, RegistryUnreachable, TransferCorrupt
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.lock.file import decode, encode

@@ -9,8 +9,8 @@ import pytest
 
 from mlxbuild.registry.artifact.files import ArtifactFile, FileRole, UnsafePath
 from mlxbuild.registry.artifact.modelpack import ArtifactDescription, build
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import Descriptor, UnknownReference
 from mlxbuild.toolchain.core.lock import Lock

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.lock.make import make_lock

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import Lock
 from mlxbuild.toolchain.core.lock_errors import StaleLock

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.toolchain.sources.errors import FileIndexFailure, SourceChanging, SourceMissing
 from mlxbuild.toolchain.sources.file_index import FileIndex
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from huggingface_hub import errors
 
-from mlxbuild.registry.errors import EnvironmentFailure, InfrastructureError, MlxbuildError, UserError
+from mlxbuild.registry.core.errors import EnvironmentFailure, InfrastructureError, MlxbuildError, UserError
 from mlxbuild.registry.store.errors import DiskFull
 from mlxbuild.toolchain.sources.errors import HubUnreachable, Offline, RepositoryMissing
 from mlxbuild.toolchain.sources.hub_errors import client_errors, http_library, translate

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mlxbuild.registry.remote.watch import Limits
+from mlxbuild.registry.oci.remote.watch import Limits
 from mlxbuild.toolchain.sources.errors import HubTooSlow
 from mlxbuild.toolchain.sources.hub import Hub
 from tests.cancelling import ends_when_cancelled

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.toolchain.sources.errors import (
     AccessDenied,
     GatedRepository,

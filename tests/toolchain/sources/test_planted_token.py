@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.lock.file import lock_path, write
 from mlxbuild.toolchain.lock.make import make_lock

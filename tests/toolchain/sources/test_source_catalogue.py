@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource
 from mlxbuild.toolchain.core.lock_errors import StaleLock
@@ -179,8 +179,8 @@ def test_an_artifact_file_is_a_blob_of_the_store(store: Store, tmp_path: Path) -
 _CHILD = """
 import sys
 from pathlib import Path
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.registry.canonical_json import encode
+from mlxbuild.registry.core.canonical_json import encode
 from mlxbuild.toolchain.spec.canonical import BrokenSpec, canonical, from_canonical
 from mlxbuild.toolchain.spec.load import load
 from mlxbuild.toolchain.spec.sources import sources_digest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.toolchain.spec import memory
 from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.load import load

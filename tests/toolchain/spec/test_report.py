@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 
-from mlxbuild.registry.errors import Location
+from mlxbuild.registry.core.errors import Location
 from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet
 from mlxbuild.toolchain.spec.report import render

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.runtime.model.prompt import template_names
 from mlxbuild.toolchain.spec.resolved import (
     ArtifactSource,

@@ -11,8 +11,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import StepError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.mlx_lm_package import submodule
 from mlxbuild.toolchain.weights.decoded import DecodedTensor

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.weights.safetensors import read_file_header
 from tests.toolchain.weights.block_builds import INT4, NONE, BlockBuild, variant

@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.mlx_lm_package import submodule
 from mlxbuild.toolchain.spec.resolved import Adapter as AdapterOfRecipe

@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.errors import StepError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.mlx_lm_package import submodule
 from mlxbuild.toolchain.weights.formats.decoders.nvfp4 import UnusableScale

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry.digest import Blob, Digest
-from mlxbuild.registry.errors import Location, MlxbuildError
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import Location, MlxbuildError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.prompt import (

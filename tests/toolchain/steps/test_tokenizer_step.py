@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.action import ActionRecord
 from mlxbuild.toolchain.core.step import StepContext

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.action import ActionRecord
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor

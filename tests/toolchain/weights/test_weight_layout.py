@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.spec.resolved import Adapter, FolderSource
 from mlxbuild.toolchain.weights.decoded import DecodedTensor
 from mlxbuild.toolchain.weights.formats.layout import Layout, layout_of

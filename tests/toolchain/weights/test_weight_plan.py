@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlxbuild.registry.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.spec.resolved import Adapter, FolderSource, Quantization, QuantizationScheme
 from mlxbuild.toolchain.weights.blocks import layer_index, order_of, partition

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.sources.gguf.cursor import Cursor
 from mlxbuild.toolchain.weights.formats.gguf_types import GGML_TYPES
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 
 LARGEST: Final = 2**31 - 1
 """No size of a model comes near this."""

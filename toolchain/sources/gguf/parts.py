@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.sources.errors import DuplicateTensor
 from mlxbuild.toolchain.sources.gguf.derive import derive
 from mlxbuild.toolchain.sources.gguf.derived import DerivedModel

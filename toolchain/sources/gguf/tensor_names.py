@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.sources.gguf.derived import Placement
 from mlxbuild.toolchain.sources.gguf.families.family import Family, GgufModel
 from mlxbuild.toolchain.sources.gguf.header import GgufHeader

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from mlxbuild.registry import canonical_json
+from mlxbuild.registry.core import canonical_json
 from mlxbuild.toolchain.sources.ollama.manifest import BrokenOllamaManifest
 from mlxbuild.toolchain.spec.written.chat import DefaultsForm
 

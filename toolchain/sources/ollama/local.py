@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 _MANIFEST_LIMIT_BYTES = 16 << 20

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mlxbuild.registry.artifact.files import collisions, unsafe
-from mlxbuild.registry.digest import Blob, Digest, InvalidDigest
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.sources.selection import SIDE_FILES, matches
 
 MODEL_FILE: Final = "model.gguf"

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from mlxbuild.registry import cancellation
-from mlxbuild.registry.digest import Blob
+from mlxbuild.registry.core import cancellation
+from mlxbuild.registry.core.digest import Blob
 from mlxbuild.runtime.model.files import DEFAULTS_FILE
 from mlxbuild.toolchain.sources.errors import DuplicateTensor, SourceIncomplete
 from mlxbuild.toolchain.sources.gguf.parts import GgufFiles, OpenFile, read_gguf_files

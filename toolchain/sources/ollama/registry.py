@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
-from mlxbuild.registry.digest import Blob
-from mlxbuild.registry.hosts import canonical_host
-from mlxbuild.registry.remote.client import Remote
-from mlxbuild.registry.remote.endpoint import Endpoint, address, scheme
-from mlxbuild.registry.remote.errors import ManifestUnknown, RegistryRefused, RepositoryUnknown
-from mlxbuild.registry.remote.settings import Settings
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.hosts import canonical_host
+from mlxbuild.registry.oci.remote.client import Remote
+from mlxbuild.registry.oci.remote.endpoint import Endpoint, address, scheme
+from mlxbuild.registry.oci.remote.errors import ManifestUnknown, RegistryRefused, RepositoryUnknown
+from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.sources.ollama.local import local_blob, local_manifest

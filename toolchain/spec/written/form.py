@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, Tag, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from mlxbuild.registry.errors import UserError
-from mlxbuild.registry.reference import Reference
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.toolchain.spec.ollama_name import OllamaName
 from mlxbuild.toolchain.spec.problems import Code
 from mlxbuild.toolchain.spec.recipe_folder import PathRefused, RecipeFolder

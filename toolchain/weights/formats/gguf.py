@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.errors import StepError
 from mlxbuild.toolchain.weights.decoded import DecodedTensor
 from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
 from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlxbuild.registry.digest import Digest
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.core.lock import LockedTensor
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
 from mlxbuild.toolchain.weights.decoded import DecodedTensor

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
 from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
 from mlxbuild.toolchain.weights.reading import SourceTensor

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.weights.peft.patterns import ModulePatterns, is_bounded
 
 MERGE_HINT: Final = "merge it with PEFT (`merge_and_unload`, then `save_pretrained`) and build from the merged model"

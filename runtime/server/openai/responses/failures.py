@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlxbuild.registry.errors import UserError
+from mlxbuild.registry.core.errors import UserError
 
 _HINT = "responses are kept for a while, in memory: send the whole conversation as input, with `store` set to false"
 

@@ -13,8 +13,8 @@ import os
 import secrets
 from pathlib import Path
 
-from mlxbuild.registry.errors import EnvironmentFailure
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.errors import EnvironmentFailure
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.durable import create_temporary, disk_errors
 from mlxbuild.registry.store.errors import StoreFailure
 from mlxbuild.runtime.server.logger import log

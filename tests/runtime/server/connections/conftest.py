@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.server.connections.head import read_head, told_request_line
 from mlxbuild.runtime.server.content_coding import decoder
 from mlxbuild.runtime.server.failures import InvalidRequest

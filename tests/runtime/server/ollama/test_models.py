@@ -12,7 +12,7 @@ import pytest
 
 from mlxbuild.registry.artifact.media_types import FILE_PATH
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.runtime.residency.need import PROCESS_BYTES
 from mlxbuild.runtime.server.application import Application
 from tests.runtime.server.ollama.asking import error

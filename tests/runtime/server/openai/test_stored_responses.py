@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from mlxbuild.registry.home import Home
+from mlxbuild.registry.core.home import Home
 from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.toolchain.sources.gguf.derive import derive
 from mlxbuild.toolchain.sources.gguf.tensor_names import factor_tensors
 from tests.toolchain.sources.gguf.written_headers import changed, header_of, with_bytes

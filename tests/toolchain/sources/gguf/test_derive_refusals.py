@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.toolchain.sources.gguf.header import GgufTensor, UnsupportedGguf
 from mlxbuild.toolchain.sources.gguf.metadata import GgufMetadata
 from mlxbuild.toolchain.sources.gguf.tensor_names import GgufTensors

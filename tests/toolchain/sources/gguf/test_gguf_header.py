@@ -16,7 +16,7 @@ import gguf
 import numpy
 import pytest
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.toolchain.sources.gguf.header import GgufHeader, UnsupportedGguf, read_gguf_file_header, read_gguf_header
 from mlxbuild.toolchain.sources.gguf.parts import OpenFile, read_gguf_files
 from mlxbuild.toolchain.sources.gguf.split import check_split, split_paths

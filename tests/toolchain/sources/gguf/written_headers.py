@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.registry.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.toolchain.sources.gguf.derive import derive
 from mlxbuild.toolchain.sources.gguf.header import GgufHeader, read_gguf_file_header
 from tests.toolchain.sources.gguf.written_models import CONFIGURATIONS, random_model, write_gguf

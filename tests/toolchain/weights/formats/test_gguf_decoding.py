@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlxbuild.registry.digest import Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.core.lock import LockedTensor
 from mlxbuild.toolchain.sources.gguf.header import read_gguf_file_header
 from mlxbuild.toolchain.spec.resolved import KEEP, Quantization

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 
-from mlxbuild.registry.errors import StepError
+from mlxbuild.registry.core.errors import StepError
 from mlxbuild.toolchain.weights.decoded import DecodedTensor
 from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
 from mlxbuild.toolchain.weights.formats.decoders.bits import unpacked

@@ -1,0 +1,118 @@
+"""What registries hold: repositories by a word, and what the tags of one name. Nothing is fetched but manifests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import InvalidManifest, Manifest
+from mlxbuild.registry.artifact.media_types import OCI_INDEX
+from mlxbuild.registry.core import cancellation
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import InvalidReference, Reference
+from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS
+from mlxbuild.registry.oci.remote.client import Remote
+from mlxbuild.registry.oci.remote.errors import ManifestTooLarge, ManifestUnknown, RepositoryUnknown, TransferCorrupt
+from mlxbuild.registry.oci.remote.settings import Settings
+
+_FOR_MACHINES = re.compile(r"(sha256|ac1)-[0-9a-f]{64}(\..+)?")
+"""Tags that list referrers, and those of a remote cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A repository of a registry with its tags; those that only programs read are left out."""
+
+    name: str
+    """`host/repository`."""
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """What a tag of a repository names. `manifest` is None where it is no manifest; `problem` says why."""
+
+    tag: str
+    digest: Digest | None
+    manifest: Manifest | None
+    problem: str | None = None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Manifest, config and files, each distinct blob once."""
+        if self.manifest is None:
+            return None
+        blobs = {self.manifest.blob, self.manifest.config.blob, *(layer.blob for layer in self.manifest.layers)}
+        return sum(blob.size_bytes for blob in blobs)
+
+
+def search(registry: str, word: str, *, settings: Settings, home: Home, limit: int) -> tuple[Found, ...]:
+    """Repositories of a registry whose path holds a word; `word:tag` asks for tags that hold the rest, too.
+
+    Args:
+        registry: `host[:port][/namespace]`; only repositories below the namespace are meant.
+
+    Raises:
+        InvalidReference: that is no registry.
+        RegistryFailure: the registry does not answer, or tells nobody what it holds.
+    """
+    anchor = _anchor(registry)
+    namespace = anchor.repository.rpartition("/")[0]
+    name, _, tag = word.lower().partition(":")
+    found = []
+    with closing(Remote.open(anchor, settings, home)) as remote:
+        for repository in remote.catalogue(f"{namespace}/" if namespace else ""):
+            if name in repository and (tags := _tags(Reference(repository, host=anchor.host), tag, settings, home)):
+                found.append(Found(f"{remote.host}/{repository}", tags))
+                if len(found) >= limit:
+                    break
+    return tuple(found)
+
+
+def list_tags(reference: Reference, *, settings: Settings, home: Home, jobs: int = DEFAULT_JOBS) -> tuple[Tagged, ...]:
+    """What each tag of a repository names, by tag.
+
+    Raises:
+        RepositoryUnknown, RegistryFailure: the registry has it not, or does not answer.
+    """
+    with closing(Remote.open(reference, settings, home)) as remote, cancellation.threads(jobs) as pool:
+        return tuple(pool.map(lambda tag: _look(remote, tag), sorted(_plain(remote.tags()))))
+
+
+def _tags(reference: Reference, wanted: str, settings: Settings, home: Home) -> tuple[str, ...]:
+    with closing(Remote.open(reference, settings, home)) as remote:
+        try:
+            return tuple(sorted(tag for tag in _plain(remote.tags()) if wanted in tag.lower()))
+        except RepositoryUnknown:  # catalogues go on naming repositories whose last tag was deleted
+            return ()
+
+
+def _plain(tags: Iterator[str]) -> Iterator[str]:
+    return (tag for tag in tags if _FOR_MACHINES.fullmatch(tag) is None)
+
+
+def _look(remote: Remote, tag: str) -> Tagged:
+    try:
+        raw = remote.get_manifest(tag)
+    except (ManifestUnknown, ManifestTooLarge, TransferCorrupt) as error:
+        return Tagged(tag, None, None, error.message)
+    if raw.media_type == OCI_INDEX:
+        return Tagged(tag, raw.digest, None, "an index of manifests")
+    try:
+        return Tagged(tag, raw.digest, manifests.parse(raw.data, raw.digest))
+    except InvalidManifest as error:
+        return Tagged(tag, raw.digest, None, error.message)
+
+
+def _anchor(registry: str) -> Reference:
+    """A repository of the registry to speak through; the catalogue belongs to none."""
+    reference = Reference.parse(f"{registry.rstrip('/')}/name")
+    if reference.host is None:
+        raise InvalidReference(
+            f"`{registry}` is not a registry", hint="write host[:port][/namespace]; a host has a dot"
+        )
+    return reference

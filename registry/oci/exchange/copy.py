@@ -1,0 +1,144 @@
+"""Brings an artifact from one registry to another without keeping it here: mounted where that can be, else streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.artifact.media_types import OCI_INDEX
+from mlxbuild.registry.core.digest import Blob, Digest, InvalidDigest
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.oci.exchange.admission import admit_manifest
+from mlxbuild.registry.oci.exchange.closure import follow
+from mlxbuild.registry.oci.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
+from mlxbuild.registry.oci.exchange.sources import Sources
+from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
+from mlxbuild.registry.oci.exchange.version_tags import VersionTags
+from mlxbuild.registry.oci.remote.client import Advance, RawManifest, Remote
+from mlxbuild.registry.oci.remote.referrers import attach, list_referrers
+from mlxbuild.registry.oci.remote.settings import Settings
+
+_MOST_ENTRIES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a copy did."""
+
+    name: str
+    """`host/repository` of the target."""
+    digest: Digest
+    tags: tuple[str, ...]
+    amount: Amount
+    referrers: tuple[Digest, ...]
+
+
+def copy(
+    source: Reference,
+    target: Reference,
+    *,
+    settings: Settings,
+    home: Home,
+    tags: Sequence[str] = (),
+    observe: Observe | None = None,
+    jobs: int = DEFAULT_JOBS,
+    force: bool = False,
+) -> Copied:
+    """Bring what a reference names, with its referrers, to another repository or registry; any kind of artifact, and
+    an index with all its entries. Manifests stay as they are, byte for byte.
+
+    Args:
+        target: Where to; without a tag it gets the source's.
+        tags: More tags for the same manifest.
+        force: Move tags that hold a version, too.
+
+    Raises:
+        InvalidManifest: it is neither manifest nor index of such.
+        InvalidReference: the target asks for another digest.
+        VersionTagMoves: a tag that holds a version names other bytes at the target.
+        TransferCorrupt, RegistryFailure: as `Remote`.
+    """
+    observed = one_at_a_time(observe)
+    with (
+        closing(Sources(source, settings, home, observed)) as sources,
+        closing(Remote.open(target, settings, home)) as remote,
+    ):
+        raw = sources.manifest(source)
+        if target.digest not in (None, raw.digest):
+            raise InvalidReference(f"`{target}` asks for another digest than {raw.digest}", hint="leave it out")
+        named = target.tag or source.tag or (DEFAULT_TAG if source.digest is None else None)
+        names = tuple(dict.fromkeys([*([named] if named else []), *tags]))
+        version_tags = VersionTags(remote, raw, force)
+        version_tags.require(*names)
+        courier = _Courier(sources, remote, observed, jobs)
+        amount = courier.carry(raw, f"copying {sources.origin.name} to {remote.name}")
+        for name in names:
+            version_tags.put(name)
+        if not names:
+            remote.put_manifest(raw.data, raw.media_type, raw.digest)
+        along = follow(raw.digest, courier.carry_referrers, courier.leave_out)
+        return Copied(remote.name, raw.digest, names, amount + courier.amount, along)
+
+
+class _Courier:
+    """One copy: from where, and where to."""
+
+    def __init__(self, sources: Sources, target: Remote, observe: Observe, jobs: int) -> None:
+        self._sources, self._target, self._observe, self._jobs = sources, target, observe, jobs
+        self.amount = Amount()
+        """Of the referrers."""
+
+    def carry(self, raw: RawManifest, title: str) -> Amount:
+        """Bring all that a manifest or index names; the manifest itself is put by the caller."""
+        if raw.media_type != OCI_INDEX:
+            return self._carry_blobs(admit_manifest(raw, f"{self._sources.origin.name}@{raw.digest}"), title)
+        amount = Amount()
+        for digest in _entries(raw):
+            entry = self._sources.manifest_of(digest)
+            if entry.media_type == OCI_INDEX:
+                raise manifests.InvalidManifest("an index lies in an index", where=str(digest))
+            amount += self.carry(entry, title)
+            self._target.put_manifest(entry.data, entry.media_type, entry.digest)
+        return amount
+
+    def carry_referrers(self, subject: Digest) -> tuple[Digest, ...]:
+        """Bring what refers to a manifest; returns all of it, with what was there already."""
+        found = list_referrers(self._sources.origin, subject, self.leave_out)
+        there = {each.raw.digest for each in list_referrers(self._target, subject)} if found else set()
+        missing = [each for each in found if each.raw.digest not in there]
+        for each in missing:
+            self.amount += self._carry_blobs(each.manifest, f"copying {evidence_name(each.manifest)}")
+        attach(self._target, subject, missing)
+        return tuple(each.raw.digest for each in found)
+
+    def leave_out(self, digest: Digest, reason: str) -> None:
+        """Tell that a referrer does not travel."""
+        self._observe(EvidenceLeftOut(digest, reason))
+
+    def _carry_blobs(self, manifest: Manifest, title: str) -> Amount:
+        return move_all(named_blobs(manifest), self._move, title=title, observe=self._observe, jobs=self._jobs)
+
+    def _move(self, blob: Blob, advance: Advance) -> tuple[Way, int]:
+        target, origin = self._target, self._sources.origin
+        if target.has_blob(blob.digest):
+            advance(blob.size_bytes)
+            return Way.PRESENT, 0
+        if origin.host == target.host and target.mount_blob(blob.digest, origin.repository):
+            advance(blob.size_bytes)
+            return Way.MOUNTED, 0
+        moved_bytes = self._sources.ask(lambda remote: target.copy_blob(blob, remote, advance))
+        return (Way.MOVED, moved_bytes) if moved_bytes else (Way.PRESENT, 0)
+
+
+def _entries(raw: RawManifest) -> list[Digest]:
+    listed = manifests.json_object(raw.data, str(raw.digest)).get("manifests")
+    if not isinstance(listed, list) or len(listed) > _MOST_ENTRIES:
+        raise manifests.InvalidManifest("it is no index of manifests", where=str(raw.digest))
+    try:
+        return [Digest.parse(str(entry["digest"])) for entry in listed]
+    except (InvalidDigest, LookupError, TypeError) as error:
+        raise manifests.InvalidManifest("an entry of the index has no digest", where=str(raw.digest)) from error

@@ -1,0 +1,50 @@
+"""Looks at an artifact of a registry: its manifest, its config and what refers to it. No file of it is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.exchange.admission import CONFIG_LIMIT_BYTES, admit_manifest
+from mlxbuild.registry.oci.exchange.progress import Observe, one_at_a_time
+from mlxbuild.registry.oci.exchange.sources import Sources
+from mlxbuild.registry.oci.remote.client import RawManifest
+from mlxbuild.registry.oci.remote.referrers import RemoteReferrer, list_referrers
+from mlxbuild.registry.oci.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """An artifact as a registry describes it."""
+
+    name: str
+    """`host/repository`."""
+    raw: RawManifest
+    manifest: Manifest
+    config: Mapping[str, Any]
+    referrers: tuple[RemoteReferrer, ...]
+
+
+def inspect(store: Store, reference: Reference, *, settings: Settings, observe: Observe | None = None) -> Inspection:
+    """Look at what a reference names. Only the config comes into the store, where nothing names it.
+
+    Raises:
+        InvalidManifest: it is no manifest with a JSON config of reasonable size.
+        TransferCorrupt, RegistryFailure: as `Remote`.
+    """
+    with closing(Sources(reference, settings, store.home, one_at_a_time(observe))) as sources:
+        raw = sources.manifest(reference)
+        where = f"{sources.origin.name}@{raw.digest}"
+        manifest = admit_manifest(raw, where)
+        config = manifest.config.blob
+        if config.size_bytes > CONFIG_LIMIT_BYTES:
+            raise manifests.InvalidManifest(f"its config has {config.size_bytes} bytes", where=where)
+        sources.download(config, store, lambda _count: None)
+        document = manifests.json_object(store.read(config.digest), f"{where} config")
+        return Inspection(sources.origin.name, raw, manifest, document, list_referrers(sources.origin, raw.digest))

@@ -1,0 +1,167 @@
+"""Sends an artifact of the store to a registry: blobs, then the manifest as it is, its tags, and what refers to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import Manifest
+from mlxbuild.registry.artifact.media_types import OCI_MANIFEST
+from mlxbuild.registry.artifact.referrers import referrers
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.hosts import canonical_host
+from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.oci.exchange.closure import follow
+from mlxbuild.registry.oci.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
+from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
+from mlxbuild.registry.oci.exchange.version_tags import VersionTags
+from mlxbuild.registry.oci.remote.client import Advance, RawManifest, Remote
+from mlxbuild.registry.oci.remote.referrers import RemoteReferrer, attach, list_referrers
+from mlxbuild.registry.oci.remote.settings import Settings
+from mlxbuild.registry.store.layout import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push did."""
+
+    name: str
+    """`host/repository`."""
+    digest: Digest
+    tags: tuple[str, ...]
+    amount: Amount
+    referrers: tuple[Digest, ...]
+    """All that went along, those that were there already included."""
+
+
+def push(
+    store: Store,
+    digest: Digest,
+    reference: Reference,
+    *,
+    settings: Settings,
+    tags: Sequence[str] = (),
+    observe: Observe | None = None,
+    jobs: int = DEFAULT_JOBS,
+    mount_from: Sequence[str] = (),
+    force: bool = False,
+) -> Pushed:
+    """Bring an artifact and its referrers to a registry.
+
+    A blob that the repository holds is not sent; one that another repository of the registry holds is mounted where
+    the registry does that: those in `mount_from`, and those that the store has a name of. Nothing is named before it
+    is there, so a push that ends early leaves no broken artifact.
+
+    A tag that holds a version keeps its bytes: it is looked at before anything is sent, and again right before it
+    would be set.
+
+    Args:
+        reference: The repository, and a tag if it has one; without a host it belongs to the default registry.
+        tags: More tags for the same manifest. Without any it is `latest`.
+        force: Move tags that hold a version, too.
+
+    Raises:
+        VersionTagMoves: a tag that holds a version names other bytes at the registry.
+        BlobMissing, BlobCorrupt, InvalidManifest: the store's artifact is not whole.
+        InvalidReference: the reference asks for another digest.
+        NoRegistry, RegistryFailure, TransferCorrupt: as `Remote`.
+    """
+    if reference.digest is not None and reference.digest != digest:
+        raise InvalidReference(f"`{reference}` asks for another digest than {digest}", hint="leave the digest out")
+    observed = one_at_a_time(observe)
+    names = tuple(dict.fromkeys([*([reference.tag] if reference.tag else []), *tags])) or (DEFAULT_TAG,)
+    manifest = manifests.read(store, digest)
+    data = store.read(digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES)
+    with closing(Remote.open(reference, settings, store.home)) as remote:
+        version_tags = VersionTags(remote, RawManifest(data, _media_type(data), digest), force)
+        version_tags.require(*names)
+        sender = _Sender(store, remote, mount_from, observed, jobs)
+        amount = sender.send(manifest, f"pushing {names[0]} to {remote.name}")
+        for name in names:
+            version_tags.put(name)
+        along = follow(digest, sender.send_referrers, sender.leave_out)
+        return Pushed(remote.name, digest, names, amount + sender.amount, along)
+
+
+class _Sender:
+    """One push: where to, and where blobs may be mounted from."""
+
+    def __init__(self, store: Store, remote: Remote, mount_from: Sequence[str], observe: Observe, jobs: int) -> None:
+        self._store, self._remote, self._observe, self._jobs = store, remote, observe, jobs
+        self._mount_from = tuple(mount_from)
+        self._known = _known_repositories(store, remote)
+        self.amount = Amount()
+        """Of the referrers."""
+
+    def send(self, manifest: Manifest, title: str) -> Amount:
+        """Bring the blobs of a manifest to the repository; none, if a file of the store is shorter or longer."""
+        items = named_blobs(manifest)
+        for item in items:
+            if self._store.has(item.blob.digest):  # the repository may hold what the store does not
+                self._store.check_size(item.blob)
+        return move_all(items, self._send, title=title, observe=self._observe, jobs=self._jobs)
+
+    def send_referrers(self, subject: Digest) -> tuple[Digest, ...]:
+        """Bring what refers to a manifest; returns all of it, with what was there already."""
+        local = referrers(self._store, subject)
+        if not local:
+            return ()
+        there = {each.raw.digest for each in list_referrers(self._remote, subject)}
+        along, missing = [], []
+        for referrer in local:
+            if referrer.digest not in there:
+                try:
+                    data = self._store.read(referrer.digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES)
+                    for layer in (referrer.manifest.config, *referrer.manifest.layers):
+                        self._store.check_size(layer.blob)
+                except MlxbuildError as error:  # the store lacks a part of it, or it is damaged
+                    self.leave_out(referrer.digest, error.message)
+                    continue
+                self.amount += self.send(referrer.manifest, f"pushing {evidence_name(referrer.manifest)}")
+                raw = RawManifest(data, OCI_MANIFEST, referrer.digest)
+                missing.append(RemoteReferrer(raw, referrer.manifest))
+            along.append(referrer.digest)
+        attach(self._remote, subject, missing)
+        return tuple(along)
+
+    def leave_out(self, digest: Digest, reason: str) -> None:
+        """Tell that a referrer does not travel."""
+        self._observe(EvidenceLeftOut(digest, reason))
+
+    def _send(self, blob: Blob, advance: Advance) -> tuple[Way, int]:
+        candidates = [*self._mount_from, *self._known.get(blob.digest, ())]
+        if candidates:
+            if self._remote.has_blob(blob.digest):
+                advance(blob.size_bytes)
+                return Way.PRESENT, 0
+            for repository in candidates:
+                if self._remote.mount_blob(blob.digest, repository):
+                    advance(blob.size_bytes)
+                    return Way.MOUNTED, 0
+        moved_bytes = self._remote.upload_blob(blob, self._store, advance)
+        return (Way.MOVED, moved_bytes) if moved_bytes else (Way.PRESENT, 0)
+
+
+def _known_repositories(store: Store, remote: Remote) -> Mapping[Digest, Sequence[str]]:
+    """Which other repositories of the registry hold which blobs, as far as names in the store tell."""
+    known: dict[Digest, list[str]] = {}
+    for name, descriptor in store.tags.items():
+        with suppress(MlxbuildError):  # a name of another tool, or a damaged artifact: nothing to mount
+            reference = Reference.parse(name)
+            if reference.host is None or canonical_host(reference.host) != remote.host:
+                continue
+            if reference.repository == remote.repository:
+                continue
+            for item in named_blobs(manifests.read(store, descriptor.digest)):
+                repositories = known.setdefault(item.blob.digest, [])
+                if reference.repository not in repositories:
+                    repositories.append(reference.repository)
+    return known
+
+
+def _media_type(data: bytes) -> str:
+    declared = manifests.json_object(data, "manifest").get("mediaType")
+    return declared if isinstance(declared, str) else OCI_MANIFEST

@@ -1,0 +1,127 @@
+"""Brings one blob from a registry into the store: verified while it streams, and resumed after any interruption."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.oci.remote.attempts import Attempts
+from mlxbuild.registry.oci.remote.errors import RegistryFailure, RegistryUnreachable, TransferCorrupt
+from mlxbuild.registry.oci.remote.partial import PIECE_BYTES, Partial
+from mlxbuild.registry.oci.remote.transport import Transport
+from mlxbuild.registry.store.layout import BlobCorrupt, Store
+from mlxbuild.registry.store.leases import exclusive_file
+from mlxbuild.registry.store.soundness import Soundness
+
+_CORRUPT_ATTEMPTS = 2
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+def fetch(transport: Transport, blob: Blob, store: Store, progress: Callable[[int], None] | None) -> int:
+    """See `Remote.download_blob`."""
+    cache, name = store.home.cache, blob.digest.hex
+    advance = progress or _nothing
+    lock = cache / "locks" / "blobs" / name
+    with exclusive_file(lock, checkpoint=lambda: advance(0)):
+        if _is_sound(store, blob, advance):
+            advance(blob.size_bytes)
+            lock.unlink(missing_ok=True)  # whoever waits for it finds the blob
+            return 0
+        with Partial(cache / "partial" / name, blob, progress) as partial:
+            _complete(transport, partial)
+            store.adopt(partial.path, blob)
+            lock.unlink(missing_ok=True)
+            return partial.received_bytes
+
+
+def _is_sound(store: Store, blob: Blob, advance: Callable[[int], None]) -> bool:
+    """Whether the store holds it as it should be; one that is damaged is set aside."""
+    if not store.has(blob.digest) or store.size(blob.digest) != blob.size_bytes:
+        return False
+    try:
+        Soundness(store).require([blob.digest], lambda: advance(0))
+    except BlobCorrupt:
+        store.quarantine(blob.digest)
+        return False
+    return True
+
+
+def read(transport: Transport, blob: Blob) -> bytes:
+    """See `Remote.read_blob`."""
+    answer = transport.request("GET", f"blobs/{blob.digest}", limit_bytes=blob.size_bytes)
+    if answer.truncated or Digest.of_bytes(answer.body) != blob.digest:
+        raise TransferCorrupt(f"the bytes that came for {blob.digest} have another digest", where=answer.where)
+    return answer.body
+
+
+def read_range(transport: Transport, blob: Blob, begin: int, size_bytes: int) -> bytes:
+    """See `Remote.read_range`."""
+    headers = {"Range": f"bytes={begin}-{begin + size_bytes - 1}"}
+    limit = begin + size_bytes  # a registry may send the whole
+    answer = transport.request("GET", f"blobs/{blob.digest}", headers=headers, allowed=(200, 206), limit_bytes=limit)
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "")) if answer.status == 206 else None
+    if answer.status == 206 and (match is None or int(match[1]) != begin):
+        raise RegistryFailure("another part came than was asked for", where=answer.where)
+    skip = begin if match is None else 0
+    part = answer.body[skip : skip + size_bytes]
+    if len(part) != size_bytes:
+        raise RegistryFailure(f"{len(part)} bytes came of the {size_bytes} that were asked for", where=answer.where)
+    return part
+
+
+def _complete(transport: Transport, partial: Partial) -> None:
+    """Fetch until all bytes are there and right."""
+    where = f"{transport.endpoint.name}@{partial.blob.digest}"
+    attempts = Attempts(transport.settings.attempts, partial.size_bytes)
+    corrupt = 0
+    in_parts = True
+    while True:
+        try:
+            if partial.missing_bytes:
+                in_parts = _attempt(transport, partial, in_parts=in_parts)
+            if not partial.missing_bytes:
+                partial.check()
+                return
+        except TransferCorrupt as error:
+            corrupt += not partial.inherited  # a bad beginning from an earlier run is nobody's fault today
+            partial.restart()
+            if corrupt >= _CORRUPT_ATTEMPTS:
+                partial.path.unlink(missing_ok=True)
+                error.where = where
+                error.hint = "the registry, or something between, gives other bytes than the manifest names"
+                raise
+        except RegistryFailure as error:
+            attempts.failed(error, partial.size_bytes)
+
+
+def _attempt(transport: Transport, partial: Partial, *, in_parts: bool) -> bool:
+    """One request. Returns whether it is of use to ask for parts again."""
+    start = partial.size_bytes if in_parts else 0
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    path = f"blobs/{partial.blob.digest}"
+    with transport.reading(path, headers=headers, allowed=(200, 206, 416)) as response:
+        if response.status_code != 200 and not start:
+            raise RegistryFailure("a part came that nobody asked for", where=f"{transport.endpoint.name}/{path}")
+        if response.status_code == 416 or (response.status_code == 206 and not _begins(response.headers, partial)):
+            return False
+        if response.status_code == 200:
+            length = response.headers.get("Content-Length", "")
+            if length.isdecimal() and int(length) != partial.blob.size_bytes:
+                raise TransferCorrupt(f"{partial.blob.digest} has {length} bytes, not {partial.blob.size_bytes}")
+            partial.restart()
+        while piece := response.raw.read1(PIECE_BYTES, decode_content=False):
+            partial.append(piece)
+    if partial.missing_bytes:
+        raise RegistryUnreachable("the answer ended early", where=f"{transport.endpoint.name}/{path}", passing=True)
+    return in_parts
+
+
+def _begins(headers: Mapping[str, str], partial: Partial) -> bool:
+    """Whether a part is the one that was asked for; a registry that says otherwise is asked for the whole."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+    return match is not None and int(match[1]) == partial.size_bytes and match[2] in ("*", str(partial.blob.size_bytes))
+
+
+def _nothing(_count: int) -> None:
+    return None

@@ -1,0 +1,175 @@
+"""Manifests on the wire: bytes as they are, with their digests. What they say is read elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
+from mlxbuild.registry.oci.remote.answer import Answer, resolved
+from mlxbuild.registry.oci.remote.attempts import Attempts
+from mlxbuild.registry.oci.remote.error_mapping import failure
+from mlxbuild.registry.oci.remote.errors import ManifestTooLarge, RegistryFailure, TransferCorrupt
+from mlxbuild.registry.oci.remote.transport import Transport
+from mlxbuild.registry.store.layout import MANIFEST_LIMIT_BYTES
+
+LIMIT_BYTES = MANIFEST_LIMIT_BYTES
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+ACCEPTED = (
+    OCI_MANIFEST,
+    OCI_INDEX,
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_MOST_PAGES = 20
+"""Of a list of referrers; of those that are listed not many are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteDescriptor:
+    """What a registry says of a manifest without sending it; `size_bytes` is None where it does not say."""
+
+    digest: Digest
+    media_type: str
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RawManifest:
+    """The bytes of a manifest or index, never written anew, and the sha256 that was computed from them."""
+
+    data: bytes
+    media_type: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What became of a manifest that was sent."""
+
+    digest: Digest
+    subject_accepted: bool
+
+
+def head(transport: Transport, name: str, actions: str = "pull") -> RemoteDescriptor | None:
+    """Ask for a manifest's descriptor; None if the repository has none of that name."""
+    answer = transport.request("HEAD", f"manifests/{name}", headers=_accept(), allowed=(200, 404), actions=actions)
+    if answer.status == 404:
+        return None
+    told = _told_digest(answer)
+    if told is None:  # the header is not required of registries
+        raw = get(transport, name)
+        return RemoteDescriptor(raw.digest, raw.media_type, len(raw.data))
+    size = answer.headers.get("Content-Length", "")
+    return RemoteDescriptor(told, _media_type(answer), int(size) if size.isdecimal() else None)
+
+
+def get(transport: Transport, name: str) -> RawManifest:
+    """Fetch a manifest's bytes.
+
+    Raises:
+        ManifestUnknown, RepositoryUnknown, ManifestTooLarge, TransferCorrupt.
+    """
+    answer = transport.request("GET", f"manifests/{name}", headers=_accept(), limit_bytes=LIMIT_BYTES)
+    if answer.truncated:
+        raise ManifestTooLarge(f"the manifest has more than {LIMIT_BYTES} bytes", where=answer.where)
+    digest = Digest.of_bytes(answer.body)
+    expected = Digest.parse(name) if name.startswith("sha256:") else _told_digest(answer)
+    if expected is not None and expected.algorithm == "sha256" and expected != digest:
+        raise TransferCorrupt(
+            f"the manifest should have the digest {expected} and has {digest}",
+            where=answer.where,
+            hint="something between here and the registry changes its answers",
+        )
+    return RawManifest(answer.body, _media_type(answer), digest)
+
+
+def put(transport: Transport, data: bytes, media_type: str, name: str) -> PutResult:
+    """Send a manifest's bytes.
+
+    A registry over plain files may find a digest broken that another writer is just writing: then they are sent again.
+
+    Raises:
+        RemoteBlobUnknown, TransferCorrupt.
+    """
+    digest = Digest.of_bytes(data)
+    attempts = Attempts(transport.settings.attempts)
+    while True:
+        try:
+            answer = transport.request(
+                "PUT",
+                f"manifests/{name}",
+                headers={"Content-Type": media_type},
+                body=data,
+                allowed=(200, 201),
+                actions="pull,push",
+            )
+            break
+        except RegistryFailure as error:
+            if error.registry_code != "DIGEST_INVALID":
+                raise
+            error.passing = True
+            attempts.failed(error)
+    told = _told_digest(answer)
+    if told is not None and told.algorithm == "sha256" and told != digest:
+        raise TransferCorrupt(f"the registry stored {told} in place of {digest}", where=answer.where)
+    return PutResult(digest, "OCI-Subject" in answer.headers)
+
+
+def delete(transport: Transport, digest: Digest) -> None:
+    """Delete a manifest by digest."""
+    transport.request("DELETE", f"manifests/{digest}", allowed=(200, 202, 404), actions="pull,push,delete")
+
+
+def referrers(transport: Transport, subject: Digest) -> Iterator[bytes] | None:
+    """The pages of the referrers list, each asked for when it is taken, `_MOST_PAGES` at most; None if there is no such
+    API, which is whatever does not begin with 200 and an index: some registries redirect to web pages instead."""
+    first = _page(transport, f"referrers/{subject}")
+    return None if first is None else _pages(transport, first)
+
+
+def _pages(transport: Transport, first: Answer) -> Iterator[bytes]:
+    page, seen = first, {first.url}
+    yield page.body
+    while (following := next_page(page)) is not None and following not in seen and len(seen) < _MOST_PAGES:
+        seen.add(following)
+        if (answer := _page(transport, following)) is None:
+            return
+        page = answer
+        yield page.body
+
+
+def _page(transport: Transport, address: str) -> Answer | None:
+    answer = transport.request(
+        "GET", address, headers={"Accept": OCI_INDEX}, limit_bytes=LIMIT_BYTES, allowed=None, redirects=False
+    )
+    refusal = failure(answer)
+    if answer.status != 200 and (refusal.passing or answer.status in (401, 403)):
+        raise refusal
+    if answer.status != 200 or _media_type(answer) != OCI_INDEX:
+        return None
+    if answer.truncated:
+        raise ManifestTooLarge(f"the list of referrers has more than {LIMIT_BYTES} bytes", where=answer.where)
+    return answer
+
+
+def next_page(answer: Answer) -> str | None:
+    """The address of the next page that a `Link` header names."""
+    link = answer.links.get("next")
+    return None if link is None else resolved(answer.url, link)
+
+
+def _accept() -> dict[str, str]:
+    return {"Accept": ", ".join(ACCEPTED)}
+
+
+def _media_type(answer: Answer) -> str:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _told_digest(answer: Answer) -> Digest | None:
+    try:
+        return Digest.parse(answer.headers.get("Docker-Content-Digest", ""))
+    except InvalidDigest:
+        return None

@@ -1,0 +1,120 @@
+"""Which token services may be sent the password for a registry. Asking them for tokens is the matter of `auth`.
+
+A registry names its token service itself (the realm of a Bearer challenge). Whoever can change that answer could have
+the password sent anywhere, so it goes to the registry's own host, to pairs that are publicly known, and to those that
+`registries.yaml` in the home allows:
+
+    realms:
+      registry.example.com: [auth.example.com]
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlxbuild.registry.core.reference import InvalidReference, Reference
+from mlxbuild.registry.oci.remote.errors import InvalidSettings
+from mlxbuild.registry.oci.remote.setting_files import read_settings, texts
+from mlxbuild.registry.store.durable import replace_file
+
+FILE_NAME = "registries.yaml"
+_KEY = "realms"
+_KNOWN = {
+    "docker.io": ("auth.docker.io",),
+    "registry.gitlab.com": ("gitlab.com",),
+    "registry.digitalocean.com": ("api.digitalocean.com",),
+    "registry.cn-hangzhou.aliyuncs.com": ("dockerauth.cn-hangzhou.aliyuncs.com",),
+    "docker.elastic.co": ("docker-auth.elastic.co",),
+}
+"""As their registries answer. GHCR, Quay, ECR, Artifact Registry and ACR have theirs on their own hosts."""
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Realms:
+    """The hosts (`host[:port]`) that may get the password for each registry, besides its own and the known ones."""
+
+    allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    file: Path | None = field(default=None, compare=False)
+    """Where they are kept."""
+
+    @classmethod
+    def load(cls, file: Path) -> Realms:
+        """What a `registries.yaml` allows; nothing where there is none.
+
+        Raises:
+            InvalidSettings: it is something else.
+        """
+        document = read_settings(file)
+        if unknown := document.keys() - {_KEY}:
+            raise InvalidSettings(f"there is no setting `{min(map(str, unknown))}`", where=str(file), hint=_FORM)
+        written = document.get(_KEY) or {}
+        if not isinstance(written, dict):
+            raise InvalidSettings(
+                "`realms` is not a map from registries to lists of hosts", where=str(file), hint=_FORM
+            )
+        allowed = {
+            _checked(host, file): tuple(_checked(realm, file) for realm in texts(hosts, f"realms of {host}", file))
+            for host, hosts in written.items()
+        }
+        return cls(allowed, file)
+
+    def allow(self, registry: str, address: str, realm: str) -> bool:
+        """Whether a realm's host may get the password for a registry: `registry` is what people write, `address` what
+        is connected to."""
+        return realm in (registry, address, *_KNOWN.get(registry, ()), *self.allowed.get(registry, ()))
+
+    def line(self, registry: str, realm: str) -> str:
+        """The line below `realms:` that allows one more."""
+        hosts = (*self.allowed.get(registry, ()), realm)
+        return f"{json.dumps(registry)}: [{', '.join(map(json.dumps, hosts))}]"
+
+    def extended(self, registry: str, realm: str) -> Realms:
+        """These and one more; nothing is written."""
+        return replace(self, allowed={**self.allowed, registry: (*self.allowed.get(registry, ()), realm)})
+
+    def keep(self, registry: str, realm: str) -> None:
+        """Write one more into their file; what people wrote there stays.
+
+        Raises:
+            InvalidSettings: the file has another form than most, so that its people have to do it.
+            DiskFull, StoreReadOnly, StoreFailure: the file is as it was.
+        """
+        assert self.file is not None
+        text = self.file.read_text(encoding="utf-8") if self.file.exists() else f"{_KEY}:\n"
+        block = _BLOCK.search(text)
+        if block is None or registry in self.allowed:
+            hint = f"add `{self.line(registry, realm)}` below `{_KEY}`"
+            raise InvalidSettings(
+                "nothing can be added to the file without losing its form", where=str(self.file), hint=hint
+            )
+        line = f"{block['indent'] or '  '}{self.line(registry, realm)}\n"
+        data = f"{text[: block.end('key')]}{line}{text[block.end('key') :]}".encode()
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self.file, data, temporary_folder=self.file.parent)
+
+
+_BLOCK = re.compile(rf"^(?P<key>{_KEY}:[ ]*\n)(?P<indent>[ ]+)?", re.MULTILINE)
+_FORM = 'it is made like this: `realms: {"registry.example.com": ["auth.example.com"]}`'
+
+
+def host_of(url: str) -> str | None:
+    """The host of an address, with its port where that is not the scheme's own. None where programs could read
+    different hosts in it."""
+    parts = urlsplit(url)
+    if parts.hostname is None or "@" in parts.netloc or "\\" in url or not url.isprintable():
+        return None
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return name if parts.port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f"{name}:{parts.port}"
+
+
+def _checked(host: object, file: Path) -> str:
+    try:
+        return str(Reference("name", host=str(host).lower()).host)
+    except InvalidReference as error:
+        raise InvalidSettings(f"`{host}` is no host: {error.message}", where=str(file), hint=_FORM) from error

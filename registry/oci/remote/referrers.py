@@ -1,0 +1,192 @@
+"""Manifests that refer to another one, at a registry: by its API, or by the tag that stands in where it has none.
+
+The list is never trusted: lists of other writers lack types, so every manifest is opened (OCI distribution-spec 1.1,
+"Listing referrers" and "Pushing manifests with subject").
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from mlxbuild.registry.artifact import manifest as manifests
+from mlxbuild.registry.artifact.manifest import InvalidManifest, Manifest
+from mlxbuild.registry.artifact.media_types import OCI_INDEX
+from mlxbuild.registry.core import cancellation, canonical_json
+from mlxbuild.registry.core.digest import Digest, InvalidDigest
+from mlxbuild.registry.oci.remote.client import RawManifest, Remote
+from mlxbuild.registry.oci.remote.errors import (
+    ManifestTooLarge,
+    ManifestUnknown,
+    RegistryFailure,
+    RepositoryUnknown,
+    TransferCorrupt,
+)
+from mlxbuild.registry.store.leases import exclusive_file
+
+MOST_REFERRERS = 256
+_ATTEMPTS = 6
+_PAUSE_SECONDS = (0.05, 0.25)
+
+
+class InvalidReferrersList(RegistryFailure):
+    """What should list the referrers of a manifest is no index."""
+
+    code = "invalid-referrers-list"
+
+
+LeaveOut = Callable[[Digest, str], None]
+"""Gets the digest of a listed manifest that is not taken, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteReferrer:
+    """One manifest of a registry that refers to another."""
+
+    raw: RawManifest
+    manifest: Manifest
+
+
+def list_referrers(remote: Remote, subject: Digest, leave_out: LeaveOut | None = None) -> tuple[RemoteReferrer, ...]:
+    """The manifests at a registry that refer to `subject`, each opened. At most `MOST_REFERRERS`.
+
+    Those that are gone, damaged, or refer to something else are left out; a list that is none leaves out all.
+
+    Raises:
+        RegistryFailure: the registry does not answer.
+    """
+    left_out = leave_out or _nothing
+    try:
+        listed = list(islice(_listed(remote, subject), MOST_REFERRERS + 1))
+    except (InvalidReferrersList, ManifestTooLarge) as error:
+        left_out(subject, f"all that is attached to it: {error.message}")
+        return ()
+    found = []
+    for number, digest in enumerate(listed):
+        if number >= MOST_REFERRERS:
+            left_out(digest, f"more than {MOST_REFERRERS} manifests refer to {subject}")
+            break
+        try:
+            raw = remote.get_manifest(digest)
+            manifest = manifests.parse(raw.data, raw.digest)
+        except (ManifestUnknown, ManifestTooLarge, TransferCorrupt, InvalidManifest) as error:
+            left_out(digest, error.message)
+            continue
+        if manifest.subject == subject:
+            found.append(RemoteReferrer(raw, manifest))
+        else:
+            left_out(digest, "it refers to something else")
+    return tuple(found)
+
+
+def attach(remote: Remote, subject: Digest, referrers: Sequence[RemoteReferrer]) -> None:
+    """Put manifests that refer to `subject`, whose blobs are there, and see that they are listed as its referrers.
+
+    A registry says that it lists one by a header, or, where that is missing, by its list. Where it keeps none, the tag
+    `sha256-<hex>` does: it is read, gets the entries, and is written; what others wrote there stays. Writers may
+    overtake each other, so the tag is read again, and written again if need be.
+
+    Raises:
+        InvalidManifest: a manifest refers to something else.
+        InvalidReferrersList: what should list them, be it the tag, is no index; it stays as it is.
+        RegistryFailure: one could not be put or listed.
+    """
+    unlisted = []
+    for referrer in referrers:
+        if referrer.manifest.subject != subject:
+            raise InvalidManifest(f"it does not refer to {subject}", where=str(referrer.raw.digest))
+        if not remote.put_manifest(referrer.raw.data, referrer.raw.media_type, referrer.raw.digest).subject_accepted:
+            unlisted.append(_entry(referrer))
+    if unlisted and (pages := remote.referrers(subject)) is not None:
+        listed = {str(digest) for page in pages for digest in _digests(_index(page, remote.name))}
+        unlisted = [entry for entry in unlisted if entry["digest"] not in listed]
+    if unlisted:
+        with exclusive_file(remote.home.cache / "locks" / "referrers" / subject.hex):
+            _list(remote, subject, unlisted)
+
+
+def fallback_tag(subject: Digest) -> str:
+    """The tag that lists referrers where a registry does not."""
+    return f"{subject.algorithm}-{subject.hex}"
+
+
+def _list(remote: Remote, subject: Digest, entries: Sequence[dict[str, Any]]) -> None:
+    tag = fallback_tag(subject)
+    for _ in range(_ATTEMPTS):
+        index = _read(remote, tag)
+        listed = {str(entry.get("digest")) for entry in index["manifests"]}
+        missing = [entry for entry in entries if entry["digest"] not in listed]
+        if not missing:
+            return
+        changed = {**index, "manifests": [*index["manifests"], *missing]}
+        remote.put_manifest(canonical_json.encode(changed), OCI_INDEX, tag)
+        # Long enough for a writer who read before us to have written.
+        cancellation.wait(random.uniform(*_PAUSE_SECONDS))
+    raise RegistryFailure(
+        "others keep overwriting the list of referrers", where=f"{remote.name}:{tag}", hint="push again"
+    )
+
+
+def _read(remote: Remote, tag: str) -> dict[str, Any]:
+    try:
+        raw = remote.get_manifest(tag)
+    except (ManifestUnknown, RepositoryUnknown):
+        return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+    return _index(raw.data, f"{remote.name}:{tag}")
+
+
+def _listed(remote: Remote, subject: Digest) -> Iterator[Digest]:
+    """Each once, page by page."""
+    pages = remote.referrers(subject)
+    documents: Iterable[dict[str, Any]]
+    if pages is None:
+        documents = [_read(remote, fallback_tag(subject))]
+    else:
+        documents = (_index(page, f"{remote.name} referrers of {subject}") for page in pages)
+    found: set[Digest] = set()
+    for document in documents:
+        for digest in _digests(document):
+            if digest.algorithm == "sha256" and digest not in found:
+                found.add(digest)
+                yield digest
+
+
+def _digests(index: dict[str, Any]) -> Iterator[Digest]:
+    for entry in index["manifests"]:
+        with suppress(InvalidDigest):
+            yield Digest.parse(str(entry.get("digest")))
+
+
+def _index(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        document = manifests.json_object(data, where)
+    except InvalidManifest:
+        document = {}
+    listed = document.get("manifests")
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise InvalidReferrersList(
+            "the list of referrers is no index", where=where, hint="another tool wrote it: look at it"
+        )
+    return document
+
+
+def _entry(referrer: RemoteReferrer) -> dict[str, Any]:
+    """The descriptor of a referrer: type and annotations are those of the manifest."""
+    raw, manifest = referrer.raw, referrer.manifest
+    entry: dict[str, Any] = {
+        "mediaType": raw.media_type,
+        "digest": str(raw.digest),
+        "size": len(raw.data),
+        "artifactType": manifest.artifact_type or manifest.config.media_type,
+    }
+    if manifest.annotations:
+        entry["annotations"] = dict(manifest.annotations)
+    return entry
+
+
+def _nothing(_digest: Digest, _reason: str) -> None:
+    return None

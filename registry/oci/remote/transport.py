@@ -1,0 +1,308 @@
+"""Requests to one registry: time limits, retries, redirects and tokens. What is asked lies in the files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from mlxbuild.registry.oci.remote.answer import Answer, place, resolved
+from mlxbuild.registry.oci.remote.attempts import Attempts
+from mlxbuild.registry.oci.remote.auth import Authorizer
+from mlxbuild.registry.oci.remote.connections import encryption, watch_connections
+from mlxbuild.registry.oci.remote.credentials import Credential, find
+from mlxbuild.registry.oci.remote.endpoint import Endpoint
+from mlxbuild.registry.oci.remote.error_mapping import NETWORK_ERRORS, failure, too_slow, unreachable
+from mlxbuild.registry.oci.remote.errors import RegistryFailure
+from mlxbuild.registry.oci.remote.settings import Settings
+from mlxbuild.registry.oci.remote.watch import Watch, watching
+
+BODY_LIMIT_BYTES = 4 * 1024 * 1024
+_BLOCK_BYTES = 256 * 1024
+_MOST_REDIRECTS = 5
+_MOST_CONNECTIONS = 32
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_USER_AGENT = "mlxbuild"
+
+
+class Readable(Protocol):
+    """A body of known length that is sent as it is read."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def read(self, size: int = -1) -> bytes: ...
+
+
+Body = bytes | Callable[[], Readable]
+"""Small bytes, or a function that opens the body from its start, once for every time that it is sent."""
+
+
+class Transport:
+    """Authorised requests to the registry of one endpoint. Safe for many threads at once."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, credential: Credential | None = None) -> None:
+        """`credential` is used in place of the stored ones."""
+        self.endpoint = endpoint
+        self.settings = settings
+        self._verify: bool | str = str(endpoint.ca) if endpoint.ca is not None else True
+        self._session = _Session()
+        for prefix in ("https://", "http://"):
+            self._session.mount(prefix, _Adapter(pool_maxsize=_MOST_CONNECTIONS))
+        self._authorizer = Authorizer(
+            endpoint,
+            (lambda: credential) if credential is not None else (lambda: find(endpoint)),
+            lambda method, url, headers, data: self._patiently(
+                method, url, lambda: self._answer(self._follow(method, url, headers, data, None), BODY_LIMIT_BYTES)
+            ),
+            settings.realms,
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        allowed: Collection[int] | None = (200,),
+        actions: str = "pull",
+        other_scopes: tuple[str, ...] = (),
+        limit_bytes: int = BODY_LIMIT_BYTES,
+        redirects: bool = True,
+        retry: bool = True,
+        unsettled_bytes: int = 0,
+    ) -> Answer:
+        """Ask for a path below the repository, or a whole address, and read the answer.
+
+        Args:
+            allowed: the statuses to return; others are raised as errors. None returns every one.
+            actions: what the token has to permit, as `pull,push`; `other_scopes` what else.
+            retry: whether the same request may be sent again after it failed.
+            unsettled_bytes: what the registry has to take in before it answers.
+
+        Raises:
+            RegistryFailure and its leaves.
+        """
+        url = self._address(path)
+
+        def once() -> Answer:
+            response = self._authorised(
+                method, url, headers or {}, body, actions, other_scopes, redirects, unsettled_bytes
+            )
+            return self._answer(response, limit_bytes)
+
+        answer = self._patiently(method, url, once) if retry else self._guarded(method, url, once)
+        if allowed is not None and answer.status not in allowed:
+            raise failure(answer)
+        return answer
+
+    @contextmanager
+    def reading(
+        self, path: str, *, headers: Mapping[str, str] | None = None, allowed: Collection[int] = (200,)
+    ) -> Iterator[requests.Response]:
+        """A GET whose body the caller reads; one attempt, its errors while reading included.
+
+        Raises:
+            RegistryFailure and its leaves, also for what goes wrong inside the `with` statement.
+        """
+        url = self._address(path)
+        with self._failures("GET", url):
+            response = self._authorised("GET", url, headers or {}, None, "pull", (), True)
+            try:
+                if response.status_code not in allowed:
+                    raise failure(self._answer(response, BODY_LIMIT_BYTES))
+                yield response
+            finally:
+                response.close()
+
+    def ping(self) -> None:
+        """Ask for `/v2/`, which every registry answers."""
+        self.request("GET", f"{self.endpoint.origin}/v2/", actions="")
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._session.close()
+
+    def _address(self, path: str) -> str:
+        return path if path.startswith(("https://", "http://")) else self.endpoint.url(path)
+
+    def _patiently(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
+        attempts = Attempts(self.settings.attempts)
+        while True:
+            try:
+                answer = self._guarded(method, url, once)
+                if answer.status not in _PASSING:
+                    return answer
+                raise failure(answer)
+            except RegistryFailure as error:
+                attempts.failed(error)
+
+    def _guarded(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
+        with self._failures(method, url):
+            return once()
+
+    @contextmanager
+    def _failures(self, method: str, url: str) -> Iterator[None]:
+        try:
+            yield
+        except NETWORK_ERRORS as error:
+            raise unreachable(error, place(method, url), self.endpoint.host) from error
+
+    def _authorised(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+        actions: str,
+        other_scopes: tuple[str, ...],
+        redirects: bool,
+        unsettled_bytes: int = 0,
+    ) -> requests.Response:
+        def follow(authorization: str | None) -> requests.Response:
+            return self._follow(
+                method, url, headers, body, authorization, redirects=redirects, unsettled_bytes=unsettled_bytes
+            )
+
+        if not self._is_ours(url):
+            return follow(None)
+        scopes = (f"repository:{self.endpoint.repository}:{actions}", *other_scopes) if actions else other_scopes
+        authorization = self._authorizer.header(scopes)
+        response = follow(authorization)
+        if response.status_code != 401 or not self._is_ours(response.url):
+            return response
+        challenge = response.headers.get("WWW-Authenticate", "")
+        try:
+            renewed = self._authorizer.renew(challenge, scopes, authorization)
+        except BaseException:
+            response.close()
+            raise
+        if renewed is None:
+            return response
+        _pass_over(response)
+        return follow(renewed)
+
+    def _follow(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+        authorization: str | None,
+        *,
+        redirects: bool = True,
+        unsettled_bytes: int = 0,
+    ) -> requests.Response:
+        """Send, and follow redirects of reads by hand: credentials and secrets in headers stay with their host."""
+        home = _origin(url)
+        for _ in range(_MOST_REDIRECTS + 1):
+            sent = dict(headers)
+            if authorization is not None and _origin(url) == home:
+                sent["Authorization"] = authorization
+            elif _origin(url) != home:
+                sent.pop("Authorization", None)
+            complain = partial(too_slow, where=place(method, url))
+            with watching(Watch(self.settings.limits, complain, unsettled_bytes=unsettled_bytes)):
+                response = self._session.request(
+                    method,
+                    url,
+                    headers=sent,
+                    data=body() if callable(body) else body,
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=(self.settings.connect_seconds, self.settings.read_seconds),  # through a SOCKS proxy
+                    verify=self._verify,
+                )
+            location = response.headers.get("Location")
+            if response.status_code not in _MOVED or method not in ("GET", "HEAD") or not location or not redirects:
+                return response
+            _pass_over(response)
+            target = resolved(url, location)
+            if not _is_safe(url, target):
+                raise RegistryFailure(
+                    f"the registry redirects to {place('', target).strip()}, which is not encrypted",
+                    where=place(method, url),
+                )
+            url = target
+        raise RegistryFailure("the registry redirects without end", where=place(method, url))
+
+    def _answer(self, response: requests.Response, limit_bytes: int) -> Answer:
+        with response:
+            body = bytearray()
+            while len(body) <= limit_bytes:
+                piece = response.raw.read(_BLOCK_BYTES, decode_content=True)
+                if not piece:
+                    break
+                body += piece
+            truncated = len(body) > limit_bytes
+            links = {relation: link["url"] for relation, link in response.links.items() if "url" in link}
+            method = response.request.method or ""
+            return Answer(
+                method,
+                response.url,
+                response.status_code,
+                response.headers,
+                links,
+                bytes(body[:limit_bytes]),
+                truncated,
+            )
+
+    def _is_ours(self, url: str) -> bool:
+        return _origin(url) == _origin(self.endpoint.origin)
+
+
+class _Session(requests.Session):
+    """As oras-py's, whose import would take as long as ten requests: without cookies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # With a cookie, some registries think that they talk to a browser.
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.auth = _unchanged  # else requests would send what ~/.netrc says over our tokens
+        self.headers.update({"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"})
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: redirects are followed above; requests would prepare them in any case, and fail on bad addresses."""
+        return None
+
+
+class _Adapter(HTTPAdapter):
+    """Connections are watched, and bodies go out in pieces that fill them."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, blocksize=_BLOCK_BYTES, ssl_context=encryption(), **options)
+        watch_connections(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        if proxy in self.proxy_manager or proxy.lower().startswith("socks"):
+            return super().proxy_manager_for(proxy, **options)
+        manager = super().proxy_manager_for(proxy, ssl_context=encryption(), **options)
+        watch_connections(manager)
+        return manager
+
+
+def _pass_over(response: requests.Response) -> None:
+    """Read what little an answer says, so that its connection serves the next request."""
+    with response:
+        response.raw.read(_BLOCK_BYTES)
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _is_safe(url: str, target: str) -> bool:
+    """Never from an encrypted connection to an open one."""
+    return urlsplit(target).scheme == "https" or (urlsplit(target).scheme == urlsplit(url).scheme == "http")
