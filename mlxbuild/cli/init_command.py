@@ -11,13 +11,13 @@ import typer
 
 from mlxbuild.cli.model_place import ModelPlace, NotAModel, folder_place, hub_place
 from mlxbuild.cli.output import say
+from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.toolchain.interchange.from_gguf import recipe_from_gguf
 from mlxbuild.toolchain.sources.gguf.choice import choose, models_among
 from mlxbuild.toolchain.sources.gguf.parts import read_gguf_files
 from mlxbuild.toolchain.sources.gguf.split import split_paths
 from mlxbuild.toolchain.sources.selection import ADAPTER_HINT
 from mlxbuild.toolchain.spec.initial import initial_recipe, slug
-from mlxbuild.toolchain.spec.suggest import did_you_mean
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

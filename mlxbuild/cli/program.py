@@ -19,6 +19,7 @@ from mlxbuild.cli import ending
 from mlxbuild.cli.early_signals import INTERRUPTED, TERMINATED, told
 from mlxbuild.registry.core.errors import Kind, MlxbuildError, UserError
 from mlxbuild.registry.core.printable import printable
+from mlxbuild.registry.core.suggestions import did_you_mean
 
 COMMANDS: dict[str, str] = {
     "init": "Write a first recipe from a model folder or a Hub repository.",
@@ -94,13 +95,8 @@ class LazyGroup(TyperGroup):
             return name, command, args[1:]
         if name.startswith("-"):
             return super().resolve_command(ctx, args)
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, COMMANDS, n=1)
-        raise UnknownCommand(
-            f"there is no command `{name}`",
-            hint=f"did you mean `{near[0]}`?" if near else "see `mlxbuild --help`",
-        )
+        hint = did_you_mean(name, COMMANDS) or "see `mlxbuild --help`"
+        raise UnknownCommand(f"there is no command `{name}`", hint=hint)
 
 
 app = typer.Typer(

@@ -9,11 +9,11 @@ import typer
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.suggestions import did_you_mean, listed
 from mlxbuild.toolchain.cache.history import History, NodeHistory
 from mlxbuild.toolchain.cache.traces import TraceStore
 from mlxbuild.toolchain.core.steps import STEPS
 from mlxbuild.toolchain.graph.explain import Change, differences
-from mlxbuild.toolchain.spec.suggest import did_you_mean, listed
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from mlxbuild.configuration.environment import from_environment
 from mlxbuild.configuration.form import ServeForm, told_number
 from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.registry.oci.remote.errors import InvalidSettings
 from mlxbuild.registry.oci.remote.setting_files import read_settings
 from mlxbuild.registry.oci.remote.settings import FILE_NAME, SERVE_KEY, Settings
@@ -134,11 +134,9 @@ def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, 
 
 
 def _unknown(key: str, where: str) -> InvalidSettings:
-    near = get_close_matches(key, ServeForm.model_fields, n=1)
     known = f"the settings are {', '.join(ServeForm.model_fields)}"
-    return InvalidSettings(
-        f"there is no setting `{SERVE_KEY}.{key}`", where=where, hint=f"did you mean `{near[0]}`?" if near else known
-    )
+    hint = did_you_mean(key, ServeForm.model_fields) or known
+    return InvalidSettings(f"there is no setting `{SERVE_KEY}.{key}`", where=where, hint=hint)
 
 
 def _lines(file: Path) -> dict[str, int]:

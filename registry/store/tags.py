@@ -14,6 +14,7 @@ from mlxbuild.registry.core.digest import Digest, InvalidDigest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Reference
+from mlxbuild.registry.core.suggestions import nearest
 from mlxbuild.registry.store.durable import replace_file
 from mlxbuild.registry.store.errors import DiskFull, StoreFailure
 from mlxbuild.registry.store.leases import exclusive_file
@@ -24,6 +25,10 @@ INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
 
 Entry = dict[str, Any]
+
+
+_ALIKE = 0.5
+"""How like a name must be (`difflib`) to be the one that was meant."""
 
 
 class UnknownReference(UserError):
@@ -324,13 +329,13 @@ def _hint(reference: Reference, names: Mapping[str, Descriptor]) -> str:
     siblings = [name for name in sorted(names) if name.rpartition(":")[0] == reference.name]
     if reference.tag in (None, DEFAULT_TAG):  # which nobody means: names alone are alike or not
         repositories = {name.rpartition(":")[0] for name in names}
-        alike = difflib.get_close_matches(reference.name, repositories, n=3, cutoff=0.5)
+        alike = nearest(reference.name, repositories, close_enough=_ALIKE)
         near = [name for each in alike for name in sorted(names) if name.rpartition(":")[0] == each]
     else:
-        near = difflib.get_close_matches(reference.store_name, names, n=3, cutoff=0.5)
-    nearest = list(dict.fromkeys([*near, *siblings]))[:8]
-    if nearest:
-        return f"did you mean {' or '.join(f'`{name}`' for name in nearest)}?"
+        near = nearest(reference.store_name, names, close_enough=_ALIKE)
+    meant = list(dict.fromkeys([*near, *siblings]))[:8]
+    if meant:
+        return f"did you mean {' or '.join(f'`{name}`' for name in meant)}?"
     closest = sorted(names, key=lambda name: (reference.name not in name, -_likeness(reference.name, name), name))
     return f"the store has {', '.join(f'`{name}`' for name in closest[:8])}"
 

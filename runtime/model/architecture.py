@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.suggestions import nearest
 from mlxbuild.runtime.model import encoders
 from mlxbuild.runtime.model.mlx_lm_package import package_folder, submodule, tables
 
@@ -100,7 +100,7 @@ def module_name(config: Mapping[str, Any]) -> str:
 
 
 def _unsupported(model_type: str) -> UnsupportedArchitecture:
-    near = difflib.get_close_matches(model_type, sorted(_modules() | set(_renamings()[0]) | set(encoders.FILES)), n=3)
+    near = nearest(model_type, sorted(_modules() | set(_renamings()[0]) | set(encoders.FILES)))
     hint = f"did you mean {', '.join(near)}?" if near else "a newer mlx-lm may know it"
     return UnsupportedArchitecture(f"mlx-lm does not support model_type `{model_type}`", hint=hint)
 

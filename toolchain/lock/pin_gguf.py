@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.architecture import UnsupportedArchitecture, module_name
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
@@ -25,7 +26,6 @@ from mlxbuild.toolchain.sources.gguf.split import split_paths
 from mlxbuild.toolchain.sources.hub import Hub, HubFile
 from mlxbuild.toolchain.sources.pointers import refuse_pointer
 from mlxbuild.toolchain.spec.resolved import FolderSource, HubSource
-from mlxbuild.toolchain.spec.suggest import did_you_mean
 
 
 def pin_gguf_folder(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mlxbuild.registry.core.suggestions import did_you_mean, listed
 from mlxbuild.toolchain.spec.cycles import Built
 from mlxbuild.toolchain.spec.positions import Path, Positions
 from mlxbuild.toolchain.spec.problems import Code, Problem
 from mlxbuild.toolchain.spec.resolved import ResolvedSpec
-from mlxbuild.toolchain.spec.suggest import did_you_mean, listed
 from mlxbuild.toolchain.spec.variants import Matrix, Point
 from mlxbuild.toolchain.spec.written.recipe import ModelSpec
 

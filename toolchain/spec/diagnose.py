@@ -9,10 +9,10 @@ from typing import Any
 from pydantic_core import ErrorDetails
 from yaml.nodes import ScalarNode
 
+from mlxbuild.registry.core.suggestions import closest, did_you_mean, either, listed
 from mlxbuild.toolchain.spec.fields import keys_at, words_at
 from mlxbuild.toolchain.spec.positions import Path, Positions
 from mlxbuild.toolchain.spec.problems import Code, Problem
-from mlxbuild.toolchain.spec.suggest import closest, did_you_mean, either, listed
 from mlxbuild.toolchain.spec.written.form import PATTERN_NOTES, TAG_MARK
 
 _EXPECTED = {

@@ -14,10 +14,10 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from mlxbuild.registry.core.suggestions import closest
 from mlxbuild.toolchain.spec.problems import Code
 from mlxbuild.toolchain.spec.recipe import Reads
 from mlxbuild.toolchain.spec.resolved import FolderSource
-from mlxbuild.toolchain.spec.suggest import closest
 
 LARGEST_TEXT_BYTES = 4 * 1024 * 1024
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from mlxbuild.registry.core.suggestions import did_you_mean, listed
 from mlxbuild.toolchain.spec.document import Document
 from mlxbuild.toolchain.spec.fields import keys_of
 from mlxbuild.toolchain.spec.positions import Path, Place, Positions
 from mlxbuild.toolchain.spec.problems import Code, Problem
-from mlxbuild.toolchain.spec.suggest import did_you_mean, listed
 from mlxbuild.toolchain.spec.written.recipe import ModelSpec, VariantsForm
 
 MOST_VARIANTS = 256

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from mlxbuild.registry.artifact.modelpack import ArtifactDescription, Capabiliti
 from mlxbuild.registry.core import canonical_json
 from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.suggestions import nearest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.files import ACCURACY_FILE
 from mlxbuild.toolchain.core.action import ActionRecord, input_digest
@@ -147,7 +147,7 @@ def _refuse_idle_overrides(record: ActionRecord, blocks: Mapping[str, BlockFacts
     modules = _modules(blocks)
     for glob, _ in record.parameters["quantization"]["overrides"]:
         if not any(fnmatchcase(module, glob) for module in modules):
-            near = get_close_matches(glob, modules, n=1, cutoff=0.4)
+            near = nearest(glob, modules, most=1, close_enough=0.4)
             raise IdleOverride(
                 f"the override `{glob}` matches no module",
                 hint=f"modules are named like `{near[0] if near else min(modules)}`",

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+from mlxbuild.registry.core.suggestions import closest
 from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
-from mlxbuild.toolchain.spec.suggest import closest
 from mlxbuild.toolchain.weights.blocks import EMBEDDINGS, HEAD, layer_index
 
 Override = tuple[str, QuantizationScheme | None]

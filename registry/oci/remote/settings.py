@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
 from mlxbuild.registry.core.durations import setting_seconds
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import InvalidReference, Reference
+from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.registry.oci.remote import realms
 from mlxbuild.registry.oci.remote.errors import InvalidSettings
 from mlxbuild.registry.oci.remote.realms import Realms
@@ -76,11 +76,10 @@ class Settings:
         document = read_settings(file)
         for key in document:
             if key not in (*_KEYS, SERVE_KEY):
-                near = get_close_matches(str(key), _KEYS, n=1)
                 raise InvalidSettings(
                     f"there is no setting `{key}`",
                     where=str(file),
-                    hint=f"did you mean `{near[0]}`?" if near else f"the settings are {', '.join(_KEYS)}",
+                    hint=did_you_mean(str(key), _KEYS) or f"the settings are {', '.join(_KEYS)}",
                 )
         environment = os.environ
         default = environment.get("MLXBUILD_DEFAULT_REGISTRY") or _text(document, "default_registry", file)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.suggestions import did_you_mean
 
 MOST_DRAFT_TOKENS = 16
 
@@ -101,8 +101,7 @@ class Options:
         given = {name: value for name, value in options.items() if value is not None}
         for name in given:
             if name not in _NAMES:
-                near = difflib.get_close_matches(name, _NAMES, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(_NAMES)}"
+                hint = did_you_mean(name, _NAMES) or f"there are: {', '.join(_NAMES)}"
                 raise InvalidOption(f"there is no option `{name}`", hint=hint)
         try:
             if "stops" in given:

@@ -10,10 +10,10 @@ from pydantic_core import PydanticCustomError
 
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.core.suggestions import closest, did_you_mean, listed
 from mlxbuild.toolchain.spec.ollama_name import OllamaName
 from mlxbuild.toolchain.spec.problems import Code
 from mlxbuild.toolchain.spec.recipe_folder import PathRefused, RecipeFolder
-from mlxbuild.toolchain.spec.suggest import closest, did_you_mean, listed
 
 TAG_MARK = "\0"
 """Begins the name of every union arm, so that arms can be told from keys in pydantic's locations."""

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Discriminator, Field, model_validator
 
+from mlxbuild.registry.core.suggestions import either
 from mlxbuild.toolchain.spec.problems import Code
-from mlxbuild.toolchain.spec.suggest import either
 from mlxbuild.toolchain.spec.written.form import TAG_MARK, Form, arm, mistake, pattern
 
 Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]

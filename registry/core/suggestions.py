@@ -1,4 +1,4 @@
-"""Did you mean: the closest known word."""
+"""Did you mean: the known words that are closest to one that is not known."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ def closest(word: str, known: Iterable[str]) -> str | None:
         if ratio > best_ratio or (best is None and ratio == best_ratio):
             best, best_ratio = candidate, ratio
     return best
+
+
+def nearest(word: str, known: Iterable[str], *, most: int = 3, close_enough: float = CLOSE_ENOUGH) -> list[str]:
+    """The known words that are like `word`, the closest first."""
+    from difflib import get_close_matches
+
+    return get_close_matches(word, list(known), n=most, cutoff=close_enough)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
