@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
 
 Entry = dict[str, Any]
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|(?!sha256:)[a-z0-9]+([+._-][a-z0-9]+)*:[\w=-]+")
+"""One of ours, or of another tool's algorithm."""
+_BEGINNING = '{"schemaVersion": 2, "manifests": []}'
+"""A table of a store without names."""
 
 
 _ALIKE = 0.5
@@ -63,13 +69,13 @@ class TagTable:
         self._origins = Origins(home)
 
     def create(self) -> None:
-        """Write an empty table unless there is one.
+        """Write an empty table unless there is one, or was: where blobs lie, their names are lost, not none.
 
         Raises:
             DiskFull, StoreReadOnly, StoreFailure: it cannot be written.
         """
         with exclusive_file(self._lock):
-            if not self._path.exists():
+            if not self._path.exists() and not self._has_blobs():
                 self._write(_empty())
 
     def resolve(self, reference: Reference) -> Digest:
@@ -222,6 +228,8 @@ class TagTable:
         except FileNotFoundError:
             if not self._store.is_dir():
                 raise StoreFailure.gone(self._store) from None
+            if self._has_blobs():
+                raise self._damaged("there is no such file, and there are blobs") from None
             return _empty()
         except OSError as error:
             raise self._damaged(error.strerror or str(error)) from error
@@ -232,8 +240,9 @@ class TagTable:
         if not all(isinstance(entry, dict) for entry in index["manifests"]):
             raise self._damaged("its list of manifests holds something else")
         for entry in index["manifests"]:
-            if _name(entry) is not None and not isinstance(entry.get("digest"), str):  # its blobs would be nobody's
-                raise self._damaged(f"the entry of `{_name(entry)}` has no digest")
+            if not _DIGEST.fullmatch(str(entry.get("digest"))):  # its blobs would be nobody's
+                whose = "an entry" if _name(entry) is None else f"the entry of `{_name(entry)}`"
+                raise self._damaged(f"{whose} has no digest")
             size = entry.get("size", 0)
             if not isinstance(size, int) or isinstance(size, bool) or size < 0:
                 raise self._damaged(f"an entry has the size {size!r:.40}")
@@ -243,8 +252,12 @@ class TagTable:
         return StoreFailure(
             f"the tags cannot be read: {reason}",
             where=str(self._path),
-            hint="move the file away; building or pulling again restores the tags, from blobs that stay until `gc`",
+            hint=f"bring it back from a backup, or write `{_BEGINNING}` into it: then building or pulling again "
+            "restores the tags, from blobs that stay until `gc`",
         )
+
+    def _has_blobs(self) -> bool:
+        return any((self._store / "blobs").glob("*/*"))
 
     def _write(self, index: dict[str, Any]) -> None:
         data = json.dumps(index, indent=2, ensure_ascii=False).encode() + b"\n"

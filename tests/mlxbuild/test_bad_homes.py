@@ -46,6 +46,10 @@ def _unreadable_index(home: Home) -> None:
     (home.store / "index.json").write_text("{")
 
 
+def _lost_index(home: Home) -> None:
+    (home.store / "index.json").unlink()
+
+
 def _index_of_folder(home: Home) -> None:
     (home.store / "index.json").unlink()
     (home.store / "index.json").mkdir()
@@ -74,12 +78,18 @@ BROKEN: dict[Callable[[Home], None], str] = {
     _link_to_nowhere: "",
     _blobs_of_file: "store/blobs",
     _unreadable_index: "store/index.json",
+    _lost_index: "store/index.json",
     _index_of_folder: "store/index.json",
     _store_of_file: "store",
     _cache_of_file: "cache",
 }
 KEYS = {"add-key", "keys", "remove-key"}
-WORKS = {_unreadable_index: KEYS | {"serve"}, _index_of_folder: KEYS | {"serve"}, _cache_of_file: {"serve"}}
+WORKS = {
+    _unreadable_index: KEYS | {"serve"},
+    _lost_index: KEYS | {"serve"},
+    _index_of_folder: KEYS | {"serve"},
+    _cache_of_file: {"serve"},
+}
 """A server begins with those: it answers health, and tells everybody who asks for a model. Keys are no names."""
 
 

@@ -89,7 +89,7 @@ def test_what_is_damaged_or_another_tools_is_passed_over(store: Store, artifact:
     bad = attach(store, artifact.digest, b"gone", KIND, {})
     store.remove(bad.digest)
     index = json.loads((store.home.store / "index.json").read_bytes())
-    index["manifests"] += [{"mediaType": "m", "digest": "sha512:" + "0" * 128, "size": 3}, {"mediaType": "m"}]
+    index["manifests"] += [{"mediaType": "m", "digest": "sha512:" + "0" * 128, "size": 3}]
     (store.home.store / "index.json").write_text(json.dumps(index))
     assert [each.digest for each in referrers(store, artifact.digest)] == [note.digest]
 

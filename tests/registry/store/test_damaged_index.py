@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,41 @@ def test_a_name_without_a_digest_is_told_for_its_blobs_would_be_nobodys(store: S
     with pytest.raises(StoreFailure, match="the entry of `a:1` has no digest") as caught:
         store.tags.items()
     assert "until `gc`" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("entry", [{}, {"digest": "sha256:abc"}, {**ENTRY, "digest": None}, {"digest": "abc"}])
+def test_an_entry_that_is_no_descriptor_is_told_for_its_blobs_would_be_nobodys(store: Store, entry: Any) -> None:
+    (store.home.store / "index.json").write_text(json.dumps({"manifests": [entry]}))
+    blob = store.put(b"a blob that is worth much")
+    with pytest.raises(StoreFailure, match="has no digest"):
+        collect(store, grace_seconds=0)
+    assert store.has(blob.digest)
+
+
+@pytest.mark.parametrize("lost", [("index.json",), ("index.json", "oci-layout")])
+def test_names_that_are_lost_are_not_taken_for_none(store: Store, lost: tuple[str, ...]) -> None:
+    blob = store.put(b"a blob that is worth much")
+    for name in lost:
+        (store.home.store / name).unlink()
+    again = Store.open(store.home)
+    for work in (again.tags.items, again.tags.unnamed, lambda: collect(again, grace_seconds=0)):
+        with pytest.raises(StoreFailure, match="there is no such file, and there are blobs") as caught:
+            work()
+    assert again.has(blob.digest)
+    (mended,) = re.findall("`({.*})`", caught.value.hint or "")
+    (store.home.store / "index.json").write_text(mended)
+    assert again.tags.items() == []
+
+
+def test_an_algorithm_of_another_tool_is_left_alone(store: Store) -> None:
+    entries = [{**ENTRY, "digest": "sha512:" + "0" * 128}]
+    (store.home.store / "index.json").write_text(json.dumps({"manifests": entries}))
+    assert store.tags.entries() == entries
+
+
+def test_a_store_without_blobs_needs_no_index(store: Store) -> None:
+    (store.home.store / "index.json").unlink()
+    assert store.tags.items() == []
 
 
 def test_a_size_that_is_none_is_told(store: Store) -> None:
