@@ -1,1 +1,1 @@
-"""Floor 3: recipe to lock to graph to cached steps to artifact. No HTTP serving here."""
+"""The toolchain builds artifacts from recipes: it locks them and runs a graph of cached steps. It serves no HTTP."""

@@ -1,6 +1,6 @@
-"""The proof that an artifact's weights are what its GGUF file means: every tensor read in both, number by number.
+"""Compares every tensor of an artifact with the GGUF file that it was built from, number by number.
 
-The file is read by the `gguf` package here, which shares no code with what built the artifact.
+The file is read by the independent `gguf` package, which shares no code with what built the artifact.
 """
 
 from __future__ import annotations
@@ -40,59 +40,59 @@ class NotComparable(UserError):
 
 
 class OtherThanItsSource(TrustError):
-    """Weights that an artifact calls exact are not what its source means."""
+    """Weights that an artifact calls exact differ from those of its source."""
 
     code = "other-than-source"
 
 
 @dataclass(frozen=True, slots=True)
 class TensorComparison:
-    """One tensor of the source and what the artifact has of it."""
+    """The comparison of one source tensor with its counterpart in the artifact."""
 
     name: str
-    """In the artifact."""
+    """Name of the tensor in the artifact."""
     type: str
-    """In the file."""
+    """Tensor type in the GGUF file."""
     claimed: Accuracy
     largest_difference: float
-    """Of any number to the one that the file means, in float32."""
+    """The largest absolute difference between two corresponding numbers, as float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceComparison:
-    """All tensors of one artifact."""
+    """The comparisons of all tensors of one artifact."""
 
     file: str
     tensors: tuple[TensorComparison, ...]
 
     def counts(self) -> Mapping[Accuracy, int]:
-        """How many are claimed to be exact, near and rounded."""
+        """The number of tensors claimed to be exact, near and rounded."""
         return {kind: sum(tensor.claimed == kind for tensor in self.tensors) for kind in KINDS}
 
     def largest(self, kind: Accuracy) -> float:
-        """The largest difference among those of one kind."""
+        """The largest difference among the tensors of one accuracy."""
         return max((tensor.largest_difference for tensor in self.tensors if tensor.claimed == kind), default=0.0)
 
     @property
     def false_claims(self) -> tuple[TensorComparison, ...]:
-        """Tensors that are called exact and are not."""
+        """Tensors that are called exact but differ."""
         return tuple(tensor for tensor in self.tensors if tensor.claimed == "exact" and tensor.largest_difference != 0)
 
 
 def compare_with_source(
     artifact: Artifact, recipe: Path, checkpoint: Callable[[], None] = lambda: None
 ) -> SourceComparison:
-    """Compare every tensor of a GGUF file with what an artifact has of it.
+    """Compare every tensor of a GGUF file with its counterpart in an artifact.
 
     Args:
         artifact: The artifact.
-        recipe: Where its recipe lies on this machine: the file is found relative to it, or at the Hub.
-        checkpoint: Called between tensors; may raise.
+        recipe: Path of the recipe on this machine. The GGUF file is found relative to it, or on the Hub.
+        checkpoint: Called between tensors; may raise to stop.
 
     Raises:
-        NotComparable: the base is no GGUF file, adapters were fused, or the architecture computes tensors of it.
+        NotComparable: the base is not a GGUF file, adapters were fused, or the architecture computes new tensors.
         NotRebuildable: the artifact carries no recipe or no lock.
-        StaleLock, SourceCorrupt: the file is not the one that it was built from.
+        StaleLock, SourceCorrupt: the file is not the one that the artifact was built from.
     """
     try:
         variant = locked_variant(artifact, recipe)
@@ -114,10 +114,10 @@ def compare_with_source(
 
 
 def require_as_claimed(comparison: SourceComparison) -> None:
-    """Do nothing if all that is called exact is so.
+    """Check that every tensor that is called exact is exact.
 
     Raises:
-        OtherThanItsSource: with the worst of those that are not.
+        OtherThanItsSource: at least one is not; the message names the worst.
     """
     wrong = sorted(comparison.false_claims, key=lambda tensor: -tensor.largest_difference)
     if wrong:
@@ -156,7 +156,7 @@ def _compare(artifact: Artifact, variant: LockedVariant, checkpoint: Callable[[]
 
 
 def _names(variant: LockedVariant) -> Mapping[str, str]:
-    """The file's tensor to the artifact's, for those that the architecture passes on as they are."""
+    """Tensor names in the GGUF file to those in the artifact, for tensors that the architecture passes through."""
     base = variant.base
     plan = plan_weights(variant.spec, base, (), lambda file: variant.catalogue.fetch(base, file).read_bytes())
     assert plan.configuration is not None
@@ -178,7 +178,7 @@ def _largest_difference(tensor: LockedTensor, file: SourceFile, stored: _Stored,
     height = rows // heads
     step = max(1, _SLICE_NUMBERS // columns)
     largest = 0.0
-    # Whole heads at once where rows were interleaved, so that each comes back to its place.
+    # Where rows of heads were interleaved, read whole heads at once, so that the rows can be put back in order.
     step = step if tensor.permuted_heads is None else max(height, step - step % height)
     for begin in range(0, rows, step):
         end = min(begin + step, rows)
@@ -202,7 +202,7 @@ def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 class _Stored:
-    """The artifact's tensors as numbers: plain ones as they are, quantized ones as MLX means them in float32."""
+    """Reads the artifact's tensors as numbers; quantized tensors are dequantized to float32 as MLX does."""
 
     def __init__(self, artifact: Artifact) -> None:
         self._tensors: dict[str, tuple[HeaderTensor, Path]] = {}
@@ -214,7 +214,7 @@ class _Stored:
         self._files: dict[Path, SourceFile] = {}
 
     def rows(self, name: str, begin: int, end: int) -> Any:
-        """Rows of a tensor as float32."""
+        """Rows `begin` to `end` of a tensor as float32."""
         module = name.removesuffix(".weight")
         weight = self._rows(name, begin, end)
         if f"{module}.scales" not in self._tensors:
@@ -229,7 +229,7 @@ class _Stored:
         return np.array(mx.dequantize(weight, scales.astype(mx.float32), biases, **scheme))
 
     def close(self) -> None:
-        """Give the files back."""
+        """Close the files."""
         for file in self._files.values():
             file.close()
 

@@ -1,4 +1,4 @@
-"""Whether the recipe, the lock and the files of an artifact agree with each other. Blobs are checked below."""
+"""Checks whether the recipe, the lock and the files of an artifact agree with each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CARRIED = ((RECIPE_FILE, media_types.SPEC_DIGEST), (LOCK_FILE, media_types.LOCK
 
 
 def is_built(artifact: Artifact) -> bool:
-    """Whether an artifact says that it was built from a recipe; those that other tools packed do not."""
+    """Whether an artifact says that it was built from a recipe, as those packed by other tools do not."""
     return any(artifact.file(path) is not None or name in artifact.annotations for path, name in _CARRIED)
 
 
@@ -23,7 +23,7 @@ def disagreements(artifact: Artifact) -> tuple[str, ...]:
     """Every way in which a built artifact contradicts itself, one sentence each.
 
     Raises:
-        MlxbuildError: the recipe or the lock that it carries cannot be read.
+        MlxbuildError: the artifact's recipe or lock cannot be read.
     """
     return tuple(_find(artifact))
 

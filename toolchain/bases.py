@@ -1,4 +1,4 @@
-"""What a build makes of other artifacts, towards the trust policy: they are held to it, and remembered as bases."""
+"""Checks the artifacts that a build is based on against the trust policy, and records them as bases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlxbuild.toolchain.graph.compile import LockedVariant
 
 
 def admit_bases(variants: Sequence[LockedVariant], store: Store, tell: Callable[[str], None]) -> None:
-    """Hold what variants are built from to the policy: a build would give it another name and digest.
+    """Check the artifacts that variants are built from against the trust policy, since a build gives them a new digest.
 
     Raises:
         Untrusted: the policy refuses one of them.
@@ -24,10 +24,10 @@ def admit_bases(variants: Sequence[LockedVariant], store: Store, tell: Callable[
 
 
 def record_bases(built: Mapping[Digest, LockedVariant], store: Store) -> None:
-    """Note what was built from which artifacts, for a policy that comes or changes later.
+    """Record which artifacts were built from which, for trust policies that are added or changed later.
 
     Raises:
-        DiskFull, StoreReadOnly, StoreFailure: nothing was noted.
+        DiskFull, StoreReadOnly, StoreFailure: nothing was recorded.
     """
     found = {digest: Origin(bases=tuple(bases)) for digest, variant in built.items() if (bases := _bases(variant))}
     if found:

@@ -1,4 +1,4 @@
-"""What a person should know of a variant before it is built, though it can be built. Errors are raised elsewhere."""
+"""Warnings about variants that can be built but probably should not be built as they are."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mlxbuild.toolchain.lock.settle import is_packed
 from mlxbuild.toolchain.weights.formats.gguf_layout import second_rounding
 
 _WHOLE_SCALES = ("weight_scale_2", "weight_global_scale")
-"""Last names of NVFP4's scale of a whole tensor."""
+"""Names of the per-tensor scale of NVFP4 weights."""
 
 
 def cautions(variants: Iterable[LockedVariant]) -> Iterator[Warned]:
-    """Warnings for some variants, in their order."""
+    """The warnings for some variants, in the order of the variants."""
     for variant in variants:
         spec = variant.spec
         for message in (_second_rounding(variant), _folded_scales(variant)):
@@ -38,7 +38,7 @@ def _second_rounding(variant: LockedVariant) -> str | None:
 
 
 def _quantized(variant: LockedVariant) -> str | None:
-    """What a variant quantizes that its base has quantized already."""
+    """A sentence about what a variant would quantize a second time, or None."""
     chosen, base = variant.spec.quantization, variant.base
     quantizes = chosen.scheme is not None or any(scheme is not None for _, scheme in chosen.overrides)
     is_quantized = is_packed(base) or any(tensor.dtype == "F8_E4M3" for tensor in base.tensors)

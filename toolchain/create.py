@@ -1,6 +1,6 @@
-"""The whole line: locked variants become a graph, the graph is run, gates judge, and tags move.
+"""Runs a whole build: compiles locked variants to a graph, runs it, evaluates gates and moves tags.
 
-A variant whose gates fail stays in the store under its digest; its tags stay where they were.
+A variant whose gates fail stays in the store under its digest, and its tags do not move.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class CacheExpectationBroken(StepError):
-    """Something ran though everything was expected to be cached."""
+    """An action ran although everything was expected to be cached."""
 
     code = "not-cached"
     kind = Kind.USER
@@ -51,42 +51,42 @@ class CacheExpectationBroken(StepError):
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How to build; nothing here can change what comes out."""
+    """How to build; no option changes the resulting artifact."""
 
     jobs: int | None = None
     executor: Literal["inline", "process"] = "inline"
     keep_going: bool = False
     refresh: frozenset[str] = frozenset()
-    """Step kinds that run though a trace exists."""
+    """Step kinds that run even if a trace exists."""
     expect_cached: bool = False
     shuffle: int | None = None
-    """A seed by which ready actions are shuffled, to prove that order does not matter."""
+    """Seed for shuffling the order of ready actions, to prove that the order does not matter."""
     gates: bool = True
-    """Without gates nothing is tested, and no tag moves."""
+    """Without gates, nothing is tested and no tag moves."""
     force: bool = False
-    """Under CI, move tags that hold a version, too."""
+    """Under CI, also move tags that name a version."""
     cache_from: str | None = None
-    """A repository that is asked for results before an action runs."""
+    """Repository of the remote cache that is queried before an action runs."""
     cache_to: str | None = None
-    """A repository that gets new results."""
+    """Repository of the remote cache that new results are pushed to."""
     salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What became of one variant."""
+    """The result for one variant."""
 
     label: str
     digest: Digest | None
-    """None where the build failed before there was a manifest."""
+    """None if the build failed before the manifest was written."""
     tags: tuple[str, ...]
     verdicts: tuple[GateResult, ...] = ()
-    """Of the gates that ran."""
+    """Results of the gates that ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What became of a build."""
+    """The result of a build."""
 
     artifacts: tuple[Built, ...]
     errors: tuple[MlxbuildError, ...]
@@ -94,7 +94,7 @@ class BuildReport:
 
     @property
     def exit_code(self) -> int:
-        """0, or that of the first error."""
+        """0, or the exit code of the first error."""
         return self.errors[0].exit_code if self.errors else 0
 
 
@@ -110,8 +110,8 @@ def create(
     """Build variants and move the tags of those that pass their gates.
 
     Raises:
-        Untrusted: the trust policy refuses an artifact that is built from.
-        MlxbuildError: the graph cannot be made. Failures of single actions are in the report instead.
+        Untrusted: the trust policy refuses an artifact that a variant is built from.
+        MlxbuildError: the graph cannot be compiled. Failures of single actions are in the report instead.
     """
     options = options or BuildOptions()
     admit_bases(variants, store, lambda told: stream.emit(Warned(told.removeprefix("warning: "))))
@@ -137,7 +137,7 @@ def create(
     if any(goal.gates for goal in goals):
         from mlxbuild.runtime.model.blas import prefer_openblas
 
-        prefer_openblas()  # before anything loads MLX
+        prefer_openblas()  # must happen before MLX is loaded
     try:
         result = scheduler.run()
     except KeyboardInterrupt:
@@ -162,7 +162,7 @@ def create(
 
 
 def make_executor(options: BuildOptions, store: Store) -> Executor:
-    """The executor that the options name."""
+    """The executor that the options select."""
     workplace = Workplace.of(store, options.refresh)
     if options.executor == "process":
         from mlxbuild.toolchain.execute.process import ProcessExecutor
@@ -172,7 +172,7 @@ def make_executor(options: BuildOptions, store: Store) -> Executor:
 
 
 def _remote_lane(options: BuildOptions, store: Store, stream: EventStream) -> RemoteLane | None:
-    """The way to the remote cache; what it needs is loaded only when there is one."""
+    """The connection to the remote cache, or None; its dependencies are loaded only if there is one."""
     if options.cache_from is None and options.cache_to is None:
         return None
     from mlxbuild.registry.oci.remote.client import Remote
@@ -191,14 +191,14 @@ def _remote_lane(options: BuildOptions, store: Store, stream: EventStream) -> Re
 
 
 def _distinct(errors: Sequence[MlxbuildError]) -> list[tuple[MlxbuildError, int]]:
-    """Each error once, with how many actions met it: a source that is bad is bad for every block."""
+    """Each distinct error with the number of actions that raised it: a bad source fails every block that reads it."""
     counts: Counter[tuple[str, str]] = Counter((error.code, error.message) for error in errors)
     first = {(error.code, error.message): error for error in reversed(errors)}
     return [(first[key], count) for key, count in counts.items()]
 
 
 def tags_of(spec: ResolvedSpec, *, is_default: bool) -> tuple[str, ...]:
-    """The names that a build gives: `name:variant-version`, `name:variant`, and short ones for the first variant."""
+    """The tags that a build moves: `name:variant-version`, `name:variant`, and short ones for the first variant."""
     tags = (f"{spec.name}:{spec.variant}-{spec.version}", f"{spec.name}:{spec.variant}")
     return (*tags, f"{spec.name}:{spec.version}", f"{spec.name}:latest") if is_default else tags
 
@@ -210,7 +210,7 @@ def _warnings(
     result: RunResult,
     store: Store,
 ) -> dict[str, list[str]]:
-    """What is to be minded of what was built, or was there, to the labels of those artifacts."""
+    """Warnings about what was built or found in the cache, by artifact label."""
     warned: dict[str, list[str]] = {}
     for variant, goal, built in zip(variants, goals, artifacts, strict=True):
         if built.digest is None:
@@ -235,9 +235,9 @@ def _order(seed: int | None) -> Callable[[list[str]], list[str]]:
 def _conclude(
     goals: Sequence[Goal], result: RunResult, store: Store, stream: EventStream, options: BuildOptions
 ) -> tuple[tuple[Built, ...], list[VersionTagMoves]]:
-    """Judge every variant and move, in one go, the tags of those that pass.
+    """Evaluate the gates of every variant and move the tags of all that pass at once.
 
-    Under CI none moves of a variant whose version would: that is returned as an error.
+    Under CI, a variant whose version tag would move to another artifact moves no tag; it is returned as an error.
     """
     built, refusals = [], []
     keeps_versions = bool(os.environ.get("CI")) and not options.force
@@ -270,13 +270,13 @@ def _conclude(
 
 
 def _moved(tags: dict[str, Blob], store: Store) -> dict[str, Blob]:
-    """Without the tags that already point there: a build with nothing to do writes nothing."""
+    """The tags that do not point to their target yet: a build with nothing to do writes nothing."""
     present = {name: descriptor.digest for name, descriptor in store.tags.items()}
     return {tag: manifest for tag, manifest in tags.items() if present.get(tag) != manifest.digest}
 
 
 def _verdict(label: str, result: RunResult, store: Store, stream: EventStream) -> GateResult | None:
-    """What a gate said; None where it could not run, which is an error of its own."""
+    """The result of a gate; None if it could not run, which is reported as an error of its own."""
     outputs = result.outputs.get(label)
     if outputs is None:
         return None
@@ -286,7 +286,7 @@ def _verdict(label: str, result: RunResult, store: Store, stream: EventStream) -
 
 
 def _gate_errors(artifacts: Iterable[Built]) -> list[MlxbuildError]:
-    """One error per variant whose gates ran and said no."""
+    """One error per variant with failed gates."""
     return [
         GateFailed(
             artifact.verdicts,

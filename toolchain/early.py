@@ -1,4 +1,4 @@
-"""What a recipe's own folders tell before anything is locked: `lint` says it, and hashes nothing for it."""
+"""Finds mistakes in a recipe from its local folders alone, before anything is locked or hashed; `lint` reports them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNHASHED = Digest("sha256", "0" * 64)
 
 
 def early_problems(recipe: Recipe) -> tuple[Problem, ...]:
-    """What variants ask of quantization that their base cannot have, or has no tensors for; `lock` says all else."""
+    """Quantization settings that do not fit a variant's base or its tensors; `lock` finds all other mistakes."""
     problems = []
     for spec in recipe.variants():
         if not isinstance(spec.base, FolderSource) or spec.base.gguf is not None:
@@ -40,7 +40,7 @@ def early_problems(recipe: Recipe) -> tuple[Problem, ...]:
 
 
 def _sketch(base: FolderSource) -> LockedSource:
-    """The source with its tensor table, and without the digests that a lock would have."""
+    """The source with its tensor table, but without the digests that a lock would hold."""
     files, tensors = [], []
     for path in folder_files(base.path, role="base"):
         place = base.path / path

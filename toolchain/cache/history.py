@@ -1,4 +1,4 @@
-"""Which key each node had last, and the different one before it: what `why` compares.
+"""Records the current and the previous key of each node, which `why` compares.
 
 The index is `cache/index.sqlite` in WAL mode. Losing it loses explanations, never results: it can be
 rebuilt from the run reports.
@@ -31,7 +31,7 @@ _MANY = 500
 
 @dataclass(frozen=True, slots=True)
 class NodeHistory:
-    """What is known of a node from earlier runs."""
+    """What earlier runs recorded about a node."""
 
     key: Digest
     previous: Digest | None
@@ -40,13 +40,13 @@ class NodeHistory:
 
 
 class History:
-    """The keys that nodes had in earlier runs."""
+    """The keys that nodes had in earlier runs, kept in an SQLite index."""
 
     def __init__(self, home: Home) -> None:
         self._path = home.cache / "index.sqlite"
 
     def of(self, labels: Iterable[str]) -> Mapping[str, NodeHistory]:
-        """What is known of some nodes; unknown ones are left out."""
+        """The histories of some nodes; nodes without one are left out."""
         wanted = set(labels)
         query = "SELECT label, key, previous, seconds FROM node"
         if len(wanted) > _MANY:
@@ -60,20 +60,20 @@ class History:
         }
 
     def labels(self, prefix: str) -> tuple[str, ...]:
-        """All known node labels that start with a text, sorted."""
+        """All known node labels with a prefix, sorted."""
         query = "SELECT label FROM node WHERE substr(label, 1, ?) = ? ORDER BY label"
         return tuple(label for (label,) in self._read(query, len(prefix), prefix))
 
     def recipe_of(self, digest: Digest) -> Path | None:
-        """Where the recipe of an artifact that was built here lies, or None."""
+        """Path of the recipe of an artifact that was built here, or None."""
         rows = self._read("SELECT path FROM recipe WHERE digest = ?", str(digest))
         return Path(rows[0][0]) if rows else None
 
     def record(self, keys: Mapping[str, tuple[Digest, float]]) -> bool:
-        """Note the keys (and seconds) that nodes had in a run; a changed key moves the old one to `previous`.
+        """Record the key and duration in seconds of each node of a run; a changed key moves the old one to `previous`.
 
         Returns:
-            Whether it could be kept: a build never fails for its history.
+            Whether it could be written; a build never fails because of its history.
         """
         return self._write(
             "INSERT INTO node (label, key, previous, seconds) VALUES (?, ?, NULL, ?) "
@@ -85,14 +85,14 @@ class History:
         )
 
     def remember_recipes(self, recipes: Mapping[Digest, Path]) -> bool:
-        """Note where the recipes of built artifacts lie on this machine; returns whether it could be kept."""
+        """Record where the recipes of built artifacts lie on this machine; returns whether it could be written."""
         return self._write(
             "INSERT OR REPLACE INTO recipe (digest, path) VALUES (?, ?)",
             [(str(digest), str(path)) for digest, path in recipes.items()],
         )
 
     def _read(self, query: str, *parameters: object) -> list[Any]:
-        """The rows of a query; none where the index is missing, damaged or cannot be opened."""
+        """The rows of a query; empty if the index is missing, damaged or cannot be opened."""
         if not self._path.exists():
             return []
         try:

@@ -1,10 +1,10 @@
-"""Traces on a registry, so that one machine's work is every machine's: one tag per action, nothing shared to race for.
+"""Stores traces in a registry as a remote cache: one tag per action, so concurrent writers never race.
 
-The manifest under the tag `ac1-<key>` has the action's record as its config and the outputs as layers; a record of
-usual size and small outputs also lie in the manifest itself (OCI image-spec 1.1, descriptor, `data`), which saves a
-request for each of them. A registry is believed about which outputs a key has, as any shared cache is; their bytes are
-checked by digest, and a record that does not have the key it is stored under is ignored. Records hold no credentials,
-paths or hosts, so neither does this.
+The manifest tagged `ac1-<key>` has the action's record as its config and the outputs as layers. A record of usual
+size and small outputs are also embedded in the manifest (OCI image-spec 1.1, descriptor, `data`), which saves a request
+for each of them. As with any shared cache, the registry is trusted about which outputs a key has; their bytes are
+checked by digest, and a record whose key differs from its tag is ignored. Records hold no credentials, paths or
+hosts, so neither does the cache.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ RECORD = "application/vnd.mlxbuild.action.record.v1+json"
 OUTPUT = "application/vnd.mlxbuild.action.output.v1"
 _RECORD_LIMIT_BYTES = 16 * 1024 * 1024
 _EMBEDDED_LIMIT_BYTES = 64 * 1024
-_EMBEDDED_OUTPUTS_LIMIT_BYTES = 256 * 1024  # of all together: registries have to take manifests of 4 MB
+_EMBEDDED_OUTPUTS_LIMIT_BYTES = 256 * 1024  # the sum of all embedded outputs; registries must accept manifests of 4 MB
 _SECONDS = "dev.mlxbuild.action.seconds"
 
 
 class RemoteTraces:
-    """The traces in one repository. Safe for many threads."""
+    """The traces in one repository. Thread-safe."""
 
     def __init__(self, remote: Remote, store: Store) -> None:
         self._remote = remote
         self._store = store
 
     def fetch(self, key: Digest) -> Trace | None:
-        """The trace of a key with all of its outputs brought into the store, or None if the repository lacks any.
+        """The trace of a key with all outputs pulled into the store, or None if the repository lacks any of them.
 
         Raises:
             RegistryFailure, TransferCorrupt: the registry cannot be used.
-            DiskFull, StoreReadOnly: the outputs cannot be kept.
+            DiskFull, StoreReadOnly: the outputs cannot be stored.
         """
         try:
             manifest = bounded_json.decode(self._remote.get_manifest(_tag(key)).data)
@@ -66,11 +66,11 @@ class RemoteTraces:
         except (ManifestUnknown, RepositoryUnknown, RemoteBlobUnknown):
             return None
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InvalidDigest):
-            return None  # not one of ours
+            return None  # not a record of mlxbuild
         return Trace(key, record, outputs, seconds, stamps)
 
     def publish(self, trace: Trace) -> None:
-        """Store a trace and its outputs; one that is there already stays, since the first result of a key holds.
+        """Push a trace and its outputs. An existing trace stays, since the first result of a key wins.
 
         Raises:
             RegistryFailure, TransferCorrupt: the registry cannot be used.
@@ -97,7 +97,7 @@ class RemoteTraces:
         self._remote.put_manifest(canonical_json.encode(manifest), media_types.OCI_MANIFEST, _tag(trace.key))
 
     def _small(self, outputs: Iterable[Blob]) -> Iterator[tuple[Blob, bytes]]:
-        """The smallest of some outputs, as many as the manifest can hold."""
+        """The smallest of some outputs, as many as fit into the manifest."""
         left_bytes = _EMBEDDED_OUTPUTS_LIMIT_BYTES
         for blob in sorted(set(outputs), key=lambda blob: (blob.size_bytes, blob.digest)):
             left_bytes -= blob.size_bytes
@@ -107,7 +107,7 @@ class RemoteTraces:
 
 
 def _embedded(descriptor: Mapping[str, Any]) -> bytes:
-    """What lies in a descriptor itself; nothing where that is not what it names."""
+    """The content embedded in a descriptor; empty if it does not match the descriptor's digest."""
     content = b64decode(descriptor.get("data", ""))
     return content if Blob(Digest.of_bytes(content), len(content)) == _blob(descriptor) else b""
 
@@ -117,7 +117,7 @@ def _tag(key: Digest) -> str:
 
 
 def _descriptor(media_type: str, blob: Blob, content: bytes | None) -> dict[str, Any]:
-    """How a manifest names a blob; `content` goes into the manifest itself."""
+    """The descriptor of a blob in a manifest; `content`, if given, is embedded."""
     plain = {"mediaType": media_type, "digest": str(blob.digest), "size": blob.size_bytes}
     return plain if content is None else plain | {"data": b64encode(content).decode()}
 

@@ -1,7 +1,7 @@
-"""What of the cache a garbage collection should spare: which results are cheap to keep and dear to lose.
+"""Decides what of the cache a garbage collection keeps: results that are cheap to keep and expensive to recompute.
 
-Small results (facts of blocks, templates, gate results) are kept as long as they were of use lately, so that a build
-of what still has a name stays fully cached. Large results without a name are kept newest first, within a budget.
+Small results (facts of blocks, templates, gate results) are kept while they were used recently, so that a build of
+whatever is still tagged stays fully cached. Large untagged results are kept newest first, within a budget.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ KEPT_DAYS = 90
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What to spare."""
+    """What a garbage collection keeps, and which traces it may remove."""
 
     roots: tuple[Digest, ...]
     soft_roots: tuple[SoftRoot, ...]
     forgotten: tuple[Digest, ...]
-    """Keys of traces that were of no use for so long that they may go."""
+    """Keys of traces that have not been used for so long that they may be removed."""
 
 
 def retention(traces: Iterable[tuple[Trace, float]], now: float | None = None) -> Retention:
-    """Judge traces by what they hold and when they were last of use (seconds since the epoch).
+    """Decide by size and time of last use (seconds since the epoch) which results to keep.
 
-    A pack's outputs are no roots: a manifest would keep all of its layers, and those with a name are kept by it.
+    The outputs of `pack` are not roots: a manifest would keep all of its layers alive, and tagged ones are kept anyway.
     """
     oldest = (time.time() if now is None else now) - KEPT_DAYS * 86400
     roots: list[Digest] = []

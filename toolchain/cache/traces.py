@@ -1,9 +1,9 @@
-"""Traces: key to outputs, each kept with the key's pre-image. When to run and what to evict is decided elsewhere.
+"""The trace store: maps keys to outputs and keeps the pre-image of each key.
 
-A trace is a small file `cache/traces/<2 hex>/<key>.json`. It is only a claim: outputs that are gone from the store
-make it a miss, and a file that cannot be read is no trace. Writing is atomic, not durable: a trace lost in a power
-cut costs one action. It names its key and its own digest, so that one under another key, or one that was changed, is no
-trace either; those that earlier versions wrote without are held to their record, whose digest the key is.
+A trace is a small file `cache/traces/<2 hex>/<key>.json`. It is only a claim: if its outputs are gone from the store,
+it is a cache miss, and an unreadable file counts as no trace. Writes are atomic but not durable: losing a trace to a
+power cut costs one action. A trace holds its key and its own digest, so a renamed or modified one is ignored. Traces of
+earlier versions lack both and are checked against their record, whose digest is the key.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from mlxbuild.toolchain.core.key import key_of, record_from_json, record_to_json
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What an action gave when it ran."""
+    """The recorded result of an action."""
 
     key: Digest
     record: ActionRecord
     outputs: Mapping[str, Blob]
     seconds: float
-    """How long the step took, for estimates."""
+    """How long the step took; used for estimates."""
     stamps: Mapping[str, int] = field(default_factory=dict)
-    """Output name to the blob file's modification time in nanoseconds: a changed one asks for a fresh look."""
+    """Output name to the blob file's modification time in nanoseconds; after a change the blob is verified again."""
 
 
 class TraceStore:
-    """The traces of one home."""
+    """The traces in one home folder."""
 
     def __init__(self, home: Home) -> None:
         self._root = home.cache / "traces"
 
     def find(self, key: Digest) -> Trace | None:
-        """The trace of a key, or None. Whether its outputs still exist is for the caller to ask."""
+        """The trace of a key, or None. The caller checks whether its outputs still exist."""
         try:
             with open(self._location(key), "rb", buffering=0) as file:  # noqa: PTH123  # builds look for hundreds
                 return _parse(key, file.readall())
@@ -53,10 +53,10 @@ class TraceStore:
             return None
 
     def put(self, trace: Trace) -> Mapping[str, Blob] | None:
-        """Keep a trace; the first result of a key stays.
+        """Store a trace; if the key has one already, the first stays.
 
         Returns:
-            The outputs kept earlier where they differ from these (the step is not deterministic), else None.
+            The earlier outputs if they differ from these (the step is not deterministic), else None.
         """
         earlier = self.find(trace.key)
         if earlier is not None and dict(earlier.outputs) != dict(trace.outputs):
@@ -66,18 +66,18 @@ class TraceStore:
         return None
 
     def replace(self, trace: Trace) -> None:
-        """Keep a trace in place of any other of its key."""
+        """Store a trace, replacing any other trace of its key."""
         self._write(self._path(trace.key), trace)
 
     def touch(self, key: Digest) -> None:
-        """Note that a trace was of use just now."""
+        """Record that a trace was used just now."""
         try:
             os.utime(self._location(key))
         except OSError:
             return
 
     def all(self) -> Iterator[tuple[Trace, float]]:
-        """Every trace with the time it was last of use, in seconds since the epoch."""
+        """Every trace with the time of its last use, in seconds since the epoch."""
         for path in sorted(self._root.glob("??/*.json")):
             try:
                 key = Digest("blake3", path.name.split(".", 1)[0])
@@ -86,7 +86,7 @@ class TraceStore:
                 continue
 
     def remove(self, key: Digest) -> None:
-        """Forget a trace."""
+        """Remove a trace."""
         self._path(key).unlink(missing_ok=True)
 
     def _location(self, key: Digest) -> str:
@@ -108,7 +108,7 @@ class TraceStore:
 
 
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InvalidDigest)
-"""What reading a trace that is none raises."""
+"""The exceptions that parsing a damaged trace raises."""
 
 
 def _content(trace: Trace) -> bytes:
@@ -154,7 +154,7 @@ def _result_digest(trace: Trace) -> Digest:
 
 
 def stamp_of(store: Store, blob: Blob) -> int | None:
-    """When a blob's file was last written, in nanoseconds; None where it is missing or has another size."""
+    """A blob file's modification time in nanoseconds; None if it is missing or has another size."""
     try:
         status = store.status(blob.digest)
     except BlobMissing:

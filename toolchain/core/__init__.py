@@ -1,1 +1,1 @@
-"""What all rooms of the toolchain speak of: actions and their keys, steps, locks. Who makes and uses them is above."""
+"""The core data types of the toolchain: actions and their keys, steps, and locks."""

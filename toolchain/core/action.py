@@ -1,4 +1,4 @@
-"""Actions: one step with its parameters and inputs fixed. Keys and plans are computed elsewhere from these."""
+"""Actions: a step with fixed parameters and inputs. Keys and plans are computed from them elsewhere."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from mlxbuild.registry.core.digest import Blob, Digest
 
 @dataclass(frozen=True, slots=True)
 class OutputsOf:
-    """All outputs of another node, known once that node has run or hit."""
+    """All outputs of another node, known once that node has run or was a cache hit."""
 
     node: str
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A place in the graph, before its inputs are all known by content."""
+    """An action in the graph whose inputs need not be known by content yet."""
 
     label: str
-    """Unique and for people: `hello:int4@1.0/quantize/003`. Never in the key."""
+    """Unique and human-readable: `hello:int4@1.0/quantize/003`. It is never part of the key."""
     step: str
     parameters: Mapping[str, Any]
     """Plain JSON data, fully resolved. Never names, paths, mirrors, credentials, limits or times."""
     inputs: Mapping[str, Digest | OutputsOf]
     after: tuple[str, ...] = ()
-    """Nodes that must be done first though their outputs are known beforehand (fetches)."""
+    """Labels of nodes that must finish first although their outputs are known in advance (fetches)."""
     expected: Mapping[str, Blob] | None = None
-    """The outputs, where they are fixed before running (fetch)."""
+    """The outputs, if they are known before the node runs (fetch)."""
     literals: tuple[bytes, ...] = ()
-    """Contents that inputs name by digest and that nobody else makes; put in the store before the node runs."""
+    """Contents that inputs name by digest and no node produces; stored before the node runs."""
     work_bytes: int = 0
-    """How much source data the node reads: for estimates and progress only."""
+    """How much source data the node reads; used for estimates and progress only."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -47,10 +47,10 @@ class ActionRecord:
 
     step: str
     implementation: int
-    """Bumped by hand when a step's output bytes may change."""
+    """The step's implementation version, bumped by hand when its output bytes may change."""
     parameters: Mapping[str, Any]
     inputs: Mapping[str, Any]
-    """Input name to digest text, or to {output name: digest text}."""
+    """Input name to a digest, or to a map of output names to digests."""
     tools: Mapping[str, str] = field(default_factory=dict)
     platform: Mapping[str, str] = field(default_factory=dict)
     salt: str = ""

@@ -1,4 +1,4 @@
-"""Which version of a distribution is installed, without the cost of opening its metadata."""
+"""Finds the installed version of a distribution without parsing its metadata."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SEPARATORS = re.compile(r"[-_.]+")
 
 @cache
 def installed_version(distribution: str) -> str:
-    """The version of an installed distribution, as its `name-version.dist-info` folder has it.
+    """The version of an installed distribution, taken from the name of its `name-version.dist-info` folder.
 
-    PyPA, "Recording installed projects": installers write name and version there in their normal forms.
+    PyPA, "Recording installed projects": installers write name and version there in normalized form.
 
     Raises:
         PackageNotFoundError: it is not installed.
@@ -25,7 +25,7 @@ def installed_version(distribution: str) -> str:
     found = _versions().get(_normal(distribution))
     if found is not None:
         return found
-    from importlib.metadata import version  # as long to import as everything else that a cached build looks up
+    from importlib.metadata import version  # importing it takes as long as all other imports of a cached build
 
     return version(distribution)
 

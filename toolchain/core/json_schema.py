@@ -1,6 +1,6 @@
-"""Whether a JSON document is of a schema, by jsonschema, in bounded time: schemas come with artifacts of anybody.
+"""Validates JSON documents against JSON Schemas in bounded time, since schemas come with artifacts from anybody.
 
-Its own matching of patterns, its fetching of schemas from the network and its comparing without end are left out.
+The jsonschema library does the work, but without its regular expressions, remote references and unbounded comparisons.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from referencing.exceptions import Unresolvable
 from mlxbuild.toolchain.core.patterns import PatternRefused, check, found
 
 _MOST_STEPS = 200_000
-"""Keywords that are looked at, and values that are compared; that many take a second or two."""
+"""Limit on visited keywords and compared values; reaching it takes a second or two."""
 _STEPS_OF_A_REFERENCE = 20
 _VALUES = frozenset({"const", "enum", "default", "examples"})
-"""Keywords whose values are no schemas."""
+"""Keywords whose values are data and not schemas."""
 
 Keyword = Callable[[Any, Any, Any, Any], Iterator[jsonschema.ValidationError]]
 
 
 class _TooLong(Exception):
-    """The schema asks for more than is looked at."""
+    """Validation exceeded its step limit."""
 
 
 def refusal(schema: Mapping[str, Any]) -> tuple[tuple[str, ...], str] | None:
-    """The first pattern of a schema that cannot be used, by its path, and why; None where all can."""
+    """The path of the first pattern of a schema that cannot be used, and why; None if all can be used."""
     for path, pattern in _patterns(schema, ()):
         try:
             check(pattern)
@@ -41,7 +41,7 @@ def refusal(schema: Mapping[str, Any]) -> tuple[tuple[str, ...], str] | None:
 
 
 def complaint(document: Any, schema: Mapping[str, Any]) -> str | None:
-    """What is wrong with a document, or with the schema itself; None where there is nothing."""
+    """A sentence about what is wrong with a document or with the schema itself; None if it is valid."""
     if {"unevaluatedProperties", "patternProperties"} <= set(_keys(schema)):  # jsonschema matches patterns for both
         return (
             "the schema of the gate has `unevaluatedProperties` and `patternProperties`, which are not checked together"
@@ -63,7 +63,7 @@ def complaint(document: Any, schema: Mapping[str, Any]) -> str | None:
 
 
 def _bounded(base: Any) -> Any:
-    """A validator with a budget of its own."""
+    """A validator with its own step limit."""
     left = _MOST_STEPS
 
     def spend(steps: int) -> None:
@@ -83,7 +83,7 @@ def _bounded(base: Any) -> Any:
         return look
 
     def unique(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
-        spend(len(instance) ** 2 // 100 if isinstance(instance, list) else 0)  # each is compared with each
+        spend(len(instance) ** 2 // 100 if isinstance(instance, list) else 0)  # every item is compared with every other
         yield from keywords["uniqueItems"](validator, value, instance, schema) or ()
 
     def additional(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
@@ -102,7 +102,7 @@ def _bounded(base: Any) -> Any:
         "uniqueItems": unique,
     }
     own = {name: changed.get(name, keyword) for name, keyword in keywords.items()}
-    extended: Any = extend  # which has no types
+    extended: Any = extend  # `extend` has no type hints
     return extended(base, {name: counted(name, keyword) for name, keyword in own.items()})
 
 

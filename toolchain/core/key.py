@@ -1,7 +1,7 @@
-"""The one function that computes keys, for plan, run, why and remote alike.
+"""Computes the keys of actions; plan, run, `why` and the remote cache all use this one function.
 
-A key is blake3 over a domain tag and the canonical JSON of an action's record, so two records have one key exactly
-when they are equal. Nothing that is not in the record can change it.
+A key is the blake3 hash of a domain tag and the canonical JSON of an action's record, so two records have the same key
+exactly if they are equal. Nothing outside the record affects it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Errors of locks that cannot be used as they are."""
+"""The errors raised when a lock cannot be used."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from mlxbuild.registry.core.errors import UserError
 
 
 class LockProblem(UserError):
-    """A lock cannot be used as it is."""
+    """A lock cannot be used."""
 
     code = "lock"
     exit_code = 7
 
 
 class StaleLock(LockProblem):
-    """The lock does not say what the recipe and its local sources say."""
+    """The lock no longer agrees with the recipe or its local sources."""
 
     code = "lock-stale"
 
@@ -25,6 +25,6 @@ class LockMissing(LockProblem):
 
 
 class DamagedLock(LockProblem):
-    """The lock is not as it was generated: a merge, an edit, or a truncated write."""
+    """The lock is not as it was generated, because of a merge, an edit or a truncated write."""
 
     code = "lock-damaged"

@@ -1,7 +1,7 @@
-"""Regular expressions that recipes bring along, matched by RE2: in time linear to the text, whatever they are.
+"""Regular expressions from recipes, matched by RE2 in time linear in the text.
 
-Python's own `re` tries one way after the other, for `(a+)+$` without end. Recipes travel with artifacts, so their
-expressions may be anybody's. The syntax is RE2's (https://github.com/google/re2/wiki/Syntax).
+Python's own `re` backtracks, and for `(a+)+$` practically never ends. Recipes travel with artifacts, so anybody may
+have written their expressions. The syntax is RE2's (https://github.com/google/re2/wiki/Syntax).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _BEYOND = (
     (re.compile(r"\\[1-9]|\(\?P="), "it refers back to what a group has matched (`{}`)"),
     (re.compile(r"[*+?}]\+|\(\?>"), "it never gives back what it has matched (`{}`)"),
 )
-"""What RE2 cannot do, where it has refused an expression: it names the place, not the idea."""
+"""Constructs that RE2 does not support, each with an explanation: RE2's own message only names the place."""
 
 
 class PatternRefused(ValueError):
-    """It is no regular expression, or one that takes more than linear time; the message says which and why."""
+    """A text is not a regular expression, or not one that RE2 can match; the message says which and why."""
 
 
 def found(pattern: str, text: str) -> bool:
@@ -32,7 +32,7 @@ def found(pattern: str, text: str) -> bool:
 
 
 def check(pattern: str) -> None:
-    """Whether an expression can be used.
+    """Check that an expression can be used.
 
     Raises:
         PatternRefused: it cannot.
@@ -45,7 +45,7 @@ def _compiled(pattern: str) -> Any:
     import re2
 
     options = re2.Options()
-    options.log_errors = False  # on stderr
+    options.log_errors = False  # it would log to stderr
     try:
         return re2.compile(_encodable(pattern), options)
     except re2.error as error:
@@ -61,5 +61,5 @@ def _told(pattern: str, error: Exception) -> str:
 
 
 def _encodable(text: str) -> str:
-    """With `?` for halves of surrogate pairs, which are in no UTF-8."""
+    """The text with `?` for lone surrogates, which UTF-8 cannot encode."""
     return text.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""The port that every step kind implements. What a step may see is here; scheduling and caching are not."""
+"""The interface that every step kind implements, and what a step has access to."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from mlxbuild.toolchain.core.action import ActionRecord
 
 
 class SourceFiles(Protocol):
-    """Finds the bytes of a source file by content, wherever they lie on this machine."""
+    """Finds source files by digest, wherever they lie on this machine."""
 
     def locate(self, digest: Digest) -> Path:
-        """A readable path whose content has that digest.
+        """A readable path of a file with that digest.
 
         Raises:
-            SourceMissing: nothing on this machine is known to hold it.
+            SourceMissing: no file on this machine is known to have it.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """All that a step gets besides its record."""
+    """Everything a step gets besides its record."""
 
     store: Store
     sources: SourceFiles
     progress: Callable[[int], None]
-    """Called with the number of source bytes just dealt with."""
+    """Called with the number of source bytes just processed."""
     checkpoint: Callable[[], None]
     """Raises `Cancelled` when the build is being stopped; call it between tensors."""
 
 
 class Step(Protocol):
-    """One kind of work. Pure: outputs depend on the record alone."""
+    """One kind of work. It is pure: outputs depend on the record alone."""
 
     kind: str
     implementation: int
     tools: tuple[str, ...]
-    """Distributions whose version may change the bytes, such as `mlx`."""
+    """Distributions whose version may change the output bytes, such as `mlx`."""
 
     def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
-        """Do the work and return output name to stored blob.
+        """Do the work and return the stored blobs by output name.
 
         Raises:
-            MlxbuildError: what failed, with the place.
+            MlxbuildError: the step failed.
         """

@@ -1,4 +1,4 @@
-"""Every step kind with what its key needs, without importing the step: plans and cached builds load no MLX."""
+"""Declares every step kind and what its key depends on, without importing the steps: cached builds never load MLX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal, cast
 from mlxbuild.toolchain.core.step import Step
 
 Lane = Literal["work", "model"]
-"""work: as many at once as there are jobs · model: one at a time, since a whole model is in memory."""
+"""work: up to `jobs` at a time · model: one at a time, since it holds a whole model in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +20,23 @@ class StepKind:
 
     kind: str
     implementation: int
-    """Bump when output bytes may change; golden keys in the tests ask for it."""
+    """Bump it when output bytes may change; tests with golden keys enforce the decision."""
     tools: tuple[str, ...]
-    """Distributions whose version may change the bytes."""
+    """Distributions whose version may change the output bytes."""
     entry: str
-    """`module:class` of the implementation."""
+    """The implementing class as `module:class`."""
     lane: Lane = "work"
     platform_sensitive: bool = False
-    """Whether the machine's architecture may change the result."""
+    """Whether the result may depend on the machine's architecture."""
 
     def load(self) -> Step:
-        """Import and make the step."""
+        """Import and instantiate the step."""
         module, name = self.entry.split(":")
         return cast(Step, getattr(importlib.import_module(module), name)())
 
     @property
     def platform(self) -> Mapping[str, str]:
-        """What of the machine enters the key."""
+        """The properties of the machine that enter the key."""
         return {"machine": platform.machine()} if self.platform_sensitive else {}
 
 
@@ -44,7 +44,7 @@ def _table(*kinds: StepKind) -> Mapping[str, StepKind]:
     return {kind.kind: kind for kind in kinds}
 
 
-# In the order in which they follow each other: what `why` tells begins with the cause.
+# In execution order, so that `why` names causes before their consequences.
 STEPS: Mapping[str, StepKind] = _table(
     StepKind("convert", 1, ("mlx", "mlx-lm"), "mlxbuild.toolchain.steps.convert:ConvertStep"),
     StepKind("quantize", 1, ("mlx", "mlx-lm"), "mlxbuild.toolchain.steps.quantize:QuantizeStep"),

@@ -1,1 +1,1 @@
-"""What differs between two artifacts: documents, texts, tokenizer and tensors. Nothing is changed here."""
+"""Compares two artifacts: documents, texts, tokenizers and tensors."""

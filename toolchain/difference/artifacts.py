@@ -1,4 +1,4 @@
-"""What differs between two artifacts of a store, part by part. How it is told is the report's matter."""
+"""Compares two artifacts of a store part by part; the report formats the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TEXT_LIMIT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two."""
+    """One of the two compared artifacts."""
 
     digest: Digest
     size_bytes: int
@@ -44,14 +44,14 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class FileDifference:
-    """A file whose bytes differ, or that only one of the two has."""
+    """A file whose bytes differ, or that only one of the artifacts has."""
 
     path: str
     before: Blob | None
     after: Blob | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """The difference as plain JSON data."""
         sides = {"before": self.before, "after": self.after}
         return {
             "path": self.path,
@@ -65,38 +65,39 @@ class FileDifference:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactDifference:
-    """Everything that differs; all parts are empty where the artifacts agree."""
+    """Everything that differs; all parts are empty if the artifacts are equal."""
 
     before: Side
     after: Side
     documents: Mapping[str, tuple[Change, ...]]
-    """Of recipe, lock, defaults, facts, config (the model's own), description (the manifest's), evidence."""
+    """The differences by document: recipe, lock, defaults, facts, config (of the model), description (of the manifest),
+    evidence."""
     template: tuple[str, ...]
     """The lines of a unified diff."""
     tokenizer: TokenizerDifference | None
     tensors: Mapping[str, tuple[TensorDifference, ...]]
-    """By block."""
+    """The tensors that differ, by block."""
     same_weights: tuple[Blob, ...]
-    """Weight files that both hold; they were not opened."""
+    """Weight files that both artifacts hold and that were therefore not read."""
     files: tuple[FileDifference, ...]
 
     @property
     def equal(self) -> bool:
-        """Whether the two are one artifact."""
+        """Whether the two are the same artifact."""
         return self.before.digest == self.after.digest
 
 
 def difference(before: Artifact, after: Artifact, *, values: bool = True) -> ArtifactDifference:
-    """Compare two artifacts. What both hold by the same digest is never read.
+    """Compare two artifacts. Blobs that both share are not read.
 
     Args:
-        before: The one.
-        after: The other.
-        values: Compute how far tensors lie apart; without, it is only told that they differ.
+        before: The first artifact.
+        after: The second artifact.
+        values: Compute the largest difference of values; otherwise only report which tensors differ.
 
     Raises:
         BlobMissing, BlobCorrupt, BlobTooLarge: a file of an artifact cannot be read.
-        UnsafeWeights: weights are not what their header says.
+        UnsafeWeights: a weights file does not match its header.
     """
     documents = {part: _documents(before, after, path) for part, path in DOCUMENTS.items()}
     documents["lock"] = tuple(changes(_lock(before), _lock(after)))
@@ -145,7 +146,7 @@ def _json(artifact: Artifact, path: str) -> Any:
     data = artifact.read(path)
     try:
         return json.loads(data)
-    except (ValueError, RecursionError):  # of others: its bytes are still something
+    except (ValueError, RecursionError):  # a referrer of another tool: its digest is still compared
         return str(Digest.of_bytes(data))
 
 
@@ -155,7 +156,7 @@ def _description(artifact: Artifact) -> dict[str, Any]:
 
 
 def _evidence(artifact: Artifact) -> dict[str, int]:
-    """How many referrers of which kind speak of the artifact, in this store."""
+    """The number of referrers of the artifact in this store, by type."""
     kinds = [
         referrer.annotations.get("dev.sigstore.bundle.predicateType") or referrer.artifact_type or "unknown"
         for referrer in referrers_of(artifact.store, artifact.digest)
@@ -164,7 +165,7 @@ def _evidence(artifact: Artifact) -> dict[str, int]:
 
 
 def _lock(artifact: Artifact) -> Any:
-    """The lock by source and file; its tensor tables follow from the files."""
+    """The lock by source and file, without the tensor tables, which follow from the files."""
     if artifact.file(LOCK) is None:
         return None
     data = artifact.read(LOCK)

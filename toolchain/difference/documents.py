@@ -1,4 +1,4 @@
-"""Differences of JSON documents and of texts. Which documents an artifact has is known elsewhere."""
+"""Differences between JSON documents and between texts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Change:
     """One value that differs."""
 
     path: str
-    """Dotted; positions of lists in brackets; empty for the whole document."""
+    """Dotted path with list indices in brackets; empty for the whole document."""
     before: Any
-    """`MISSING` if there was none."""
+    """The old value, or `MISSING` if there was none."""
     after: Any
-    """`MISSING` if there is none any more."""
+    """The new value, or `MISSING` if it was removed."""
 
     def to_json(self) -> dict[str, Any]:
-        """Without the side that is missing."""
+        """The change as plain JSON data, without a side that is missing."""
         sides = {"before": self.before, "after": self.after}
         return {"path": self.path, **{side: value for side, value in sides.items() if value is not MISSING}}
 
@@ -37,7 +37,7 @@ class Change:
 
 
 def changes(before: Any, after: Any, path: str = "") -> Iterator[Change]:
-    """Where two JSON values differ, as deep as both are maps, or lists of one length."""
+    """Every difference between two JSON values, descending into maps and into lists of equal length."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in sorted(before.keys() | after.keys()):
             inner = f"{path}.{key}" if path else str(key)
@@ -50,7 +50,7 @@ def changes(before: Any, after: Any, path: str = "") -> Iterator[Change]:
 
 
 def unified(before: str, after: str, name: str) -> tuple[str, ...]:
-    """The lines of a unified diff, without line ends."""
+    """The lines of a unified diff, without newlines."""
     return tuple(difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm=""))
 
 

@@ -1,4 +1,4 @@
-"""Tensors as a model sees them, and where in their files they lie. Nothing is read here."""
+"""Logical tensors, which combine a quantized weight with its scales and biases, and their places in files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlxbuild.toolchain.weights.safetensors import HeaderTensor
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """How a module's weight is quantized (`mx.quantize`)."""
+    """The quantization scheme of a module's weight (`mx.quantize`)."""
 
     mode: str
     bits: int
@@ -22,7 +22,7 @@ class Scheme:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A tensor in its file."""
+    """The place of a stored tensor in its file."""
 
     path: Path
     tensor: HeaderTensor
@@ -30,12 +30,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class LogicalTensor:
-    """A tensor as the model sees it: a quantized weight is one, with its scales and biases."""
+    """A tensor as the model sees it: a quantized weight together with its scales and biases is one tensor."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-    """Of its numbers: of the scales of a quantized one."""
+    """The dtype of its numbers; for a quantized tensor, the dtype of its scales."""
     scheme: Scheme | None
     weight: Place
     scales: Place | None = None
@@ -43,10 +43,10 @@ class LogicalTensor:
 
     @property
     def precision(self) -> str:
-        """For people: `BF16`, or `affine 4 bits by 64 (BF16)`."""
+        """The precision for display: `BF16`, or `affine 4 bits by 64 (BF16)`."""
         return self.dtype if self.scheme is None else f"{self.scheme} ({self.dtype})"
 
     @property
     def parts(self) -> tuple[Place, ...]:
-        """Every stored tensor of it."""
+        """All stored tensors that make it up."""
         return tuple(part for part in (self.weight, self.scales, self.biases) if part is not None)

@@ -1,4 +1,4 @@
-"""Tells what differs between two artifacts, for people and for programs. Nothing is compared here."""
+"""Formats the difference between two artifacts as text or JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WORDS = {
 
 
 def to_json(found: ArtifactDifference) -> dict[str, Any]:
-    """Everything, as plain JSON."""
+    """The whole difference as plain JSON data."""
     return {
         "equal": found.equal,
         "before": _side(found.before),
@@ -52,7 +52,7 @@ def _side(side: Side) -> dict[str, Any]:
 
 
 def lines(found: ArtifactDifference, *, every_tensor: bool = False) -> Iterator[str]:
-    """For people; of each block its summary, or `every_tensor`."""
+    """The difference as text lines: a summary of each block, or `every_tensor`."""
     if found.equal:
         yield f"both are {found.before.digest}"
         return

@@ -1,4 +1,4 @@
-"""Differences of tensors: form, precision, and the largest difference of values, a few megabytes at a time.
+"""Differences between tensors: shape, precision, and the largest difference of values, read a few megabytes at a time.
 
 Files that both artifacts hold by the same digest are never opened.
 """
@@ -16,7 +16,7 @@ from mlxbuild.toolchain.difference.logical import LogicalTensor, Place, Scheme
 from mlxbuild.toolchain.weights.safetensors import read_file_header
 
 SLICE_BYTES = 4 << 20
-"""How much of a tensor, as float32, is held at once."""
+"""The size in bytes of the part of a tensor that is held as float32 at once."""
 
 Kind = Literal["added", "removed", "shape", "precision", "values"]
 
@@ -30,10 +30,10 @@ class TensorDifference:
     before: LogicalTensor | None
     after: LogicalTensor | None
     largest: float | None = None
-    """The largest absolute difference of two values; NaN where only one is not a number, None if not comparable."""
+    """The largest absolute difference of two values; NaN if only one of them is NaN, None if not comparable."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; a difference that is not finite is a text."""
+        """The difference as plain JSON data; a number that is not finite becomes a string."""
         document: dict[str, Any] = {"name": self.name, "kind": self.kind}
         for side, tensor in (("before", self.before), ("after", self.after)):
             if tensor is not None:
@@ -50,11 +50,11 @@ class TensorDifference:
 
 
 def tensors_of(files: Mapping[str, Path], quantization: Mapping[str, Any] | None) -> dict[str, LogicalTensor]:
-    """The tensors of some safetensors files, quantized weights put together with their scales and biases.
+    """The logical tensors of some safetensors files, each quantized weight combined with its scales and biases.
 
     Args:
-        files: Name to file.
-        quantization: Of config.json, in mlx-lm's form: a scheme, and by module path those that differ.
+        files: File name to path.
+        quantization: The entry of config.json in mlx-lm's form: a default scheme, and exceptions by module path.
 
     Raises:
         UnsafeWeights: a header does not describe its file.
@@ -92,9 +92,9 @@ def compare(
     """Every tensor that differs, by name.
 
     Args:
-        before: Of the one artifact.
-        after: Of the other.
-        values: Compute the largest difference; without, tensors whose bytes differ are only named.
+        before: Tensors of the first artifact.
+        after: Tensors of the second artifact.
+        values: Compute the largest difference; otherwise only report that the bytes differ.
 
     Raises:
         OSError: a file cannot be read.
@@ -132,7 +132,7 @@ def _same_part(one: Place, other: Place) -> bool:
 
 
 def largest_difference(one: LogicalTensor, other: LogicalTensor) -> float | None:
-    """The largest absolute difference of two tensors of one shape, slice by slice; None if MLX cannot read a form."""
+    """The largest absolute difference of two tensors of equal shape, slice by slice; None if MLX cannot read one."""
     from mlxbuild.toolchain.difference.values import Reader  # imports MLX
 
     rows = math.prod(one.shape[:-1]) if one.shape else 1

@@ -1,4 +1,4 @@
-"""Differences of tokenizer.json: what is in the vocabulary, not where in the file. The library is not needed."""
+"""Compares two tokenizer.json files by their content, without loading the tokenizers library."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class TokenizerDifference:
     added: tuple[str, ...]
     removed: tuple[str, ...]
     renumbered: tuple[str, ...]
-    """Tokens that have another id."""
+    """Tokens whose id has changed."""
     merges: bool
     """Whether the merge rules differ."""
     settings: tuple[Change, ...]
-    """Normalizer, pre-tokenizer, decoder, ...: everything else."""
+    """Changes of everything else: normalizer, pre-tokenizer, decoder, ..."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """The difference as plain JSON data."""
         return {
             "added": list(self.added),
             "removed": list(self.removed),
@@ -36,7 +36,7 @@ class TokenizerDifference:
         }
 
     def lines(self) -> list[str]:
-        """For people."""
+        """The difference as text lines."""
         told = [
             f"{what}: {len(tokens)} tokens ({', '.join(json.dumps(it, ensure_ascii=False) for it in tokens[:_SHOWN])}"
             f"{', ...' if len(tokens) > _SHOWN else ''})"
@@ -47,7 +47,7 @@ class TokenizerDifference:
 
 
 def compare(before: bytes, after: bytes) -> TokenizerDifference | None:
-    """What differs between two `tokenizer.json` files; None if one of them is none."""
+    """The difference between two `tokenizer.json` files; None if one of them is not a valid one."""
     try:
         one, other = json.loads(before), json.loads(after)
         ours, theirs = _vocabulary(one), _vocabulary(other)
@@ -68,7 +68,7 @@ def compare(before: bytes, after: bytes) -> TokenizerDifference | None:
 
 
 def _vocabulary(document: Mapping[str, Any]) -> dict[str, int]:
-    """Token to id, with the added ones; Unigram models list tokens in order."""
+    """Token to id, including added tokens; Unigram models list their tokens in the order of their ids."""
     vocabulary = document.get("model", {}).get("vocab", {})
     if isinstance(vocabulary, list):
         vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary)}

@@ -1,4 +1,4 @@
-"""Reads rows of stored tensors as numbers, dequantizing them, on the CPU device. Whole tensors are never held."""
+"""Reads rows of stored tensors as numbers on the CPU device, dequantizing them, without loading whole tensors."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Reader:
 
     @property
     def readable(self) -> bool:
-        """Whether its elements are numbers that MLX computes with."""
+        """Whether its elements are numbers that MLX can compute with."""
         tensor = self._tensor
         return tensor.scheme is not None or tensor.dtype not in _NO_NUMBERS
 
     def difference(self, other: Reader, begin: int, rows: int) -> float:
-        """The largest absolute difference of some rows; NaN where just one side is no number."""
+        """The largest absolute difference in some rows; NaN if only one side is NaN."""
         with cpu_device():
             one, two = self._rows(begin, rows), other._rows(begin, rows)
             same = (one == two) | (mx.isnan(one) & mx.isnan(two))
@@ -60,7 +60,7 @@ class Reader:
         return weight.astype(mx.float64 if wide else mx.float32).reshape(rows, self._columns)
 
     def _part(self, place: Place, begin: int, rows: int) -> mx.array:
-        """Rows of a stored tensor, as its own dtype."""
+        """Rows of a stored tensor, in its own dtype."""
         shape, dtype = place.tensor.shape, place.tensor.dtype
         columns = shape[-1] if shape else 1
         row_bytes = columns * DTYPE_SIZES[dtype]

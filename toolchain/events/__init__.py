@@ -1,1 +1,1 @@
-"""One stream of build events and the consumers that show or keep it."""
+"""The stream of build events, and the sinks that display or record it."""

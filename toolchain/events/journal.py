@@ -1,4 +1,4 @@
-"""The run log: `logs/runs/<id>/events.jsonl` and `report.json`. What `log` prints is read back from here."""
+"""Writes and reads the run log: `logs/runs/<id>/events.jsonl` and `report.json`."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from mlxbuild.toolchain.events.records import ENVELOPE, line_of, record_of
 
 _KEPT_RUNS = 200
 _ESCAPED = "backslashreplace"
-"""Halves of surrogate pairs as `\\ud800`, which is how JSON writes them."""
+"""Lone surrogates become `\\ud800`, as in JSON."""
 
 
 def new_run_name() -> str:
-    """A name for a run that sorts by time."""
+    """A unique name for a run that sorts by time."""
     now = time.time_ns()
     second = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // 10**9))
     return f"{second}.{now // 10**6 % 1000:03d}-{os.urandom(2).hex()}"
 
 
 class Journal:
-    """A sink that writes a run down as it happens and sums it up at the end."""
+    """A sink that records a run as it happens and writes a report at the end."""
 
     def __init__(self, home: Home, run: str) -> None:
         self.folder = home.logs / "runs" / run
@@ -59,7 +59,7 @@ class Journal:
         }
 
     def handle(self, event: Event) -> None:
-        """Write the event; progress is for people who watch, so it is not kept."""
+        """Write the event, unless it is about progress, which is not recorded."""
         if isinstance(event, ActionProgress):
             return
         if self._file is None:
@@ -87,7 +87,7 @@ class Journal:
                 self._report |= plain
 
     def close(self) -> None:
-        """Write the report, and let the oldest runs go."""
+        """Write the report, and remove the oldest runs."""
         if self._file is None:
             return
         self._file.close()
@@ -98,7 +98,7 @@ class Journal:
 
 
 def _builder() -> dict[str, str]:
-    """What a provenance tells of program and machine; nothing that names the machine or its user."""
+    """Program versions and machine type for the provenance; nothing identifies the machine or its user."""
     system = os.uname()
     python = ".".join(str(part) for part in sys.version_info[:3])
     program = installed_version("mlxbuild")
@@ -106,13 +106,13 @@ def _builder() -> dict[str, str]:
 
 
 def runs(home: Home) -> tuple[Path, ...]:
-    """The folders of all kept runs, newest first."""
+    """The folders of all recorded runs, newest first."""
     folder = home.logs / "runs"
     return tuple(sorted(folder.iterdir(), reverse=True)) if folder.is_dir() else ()
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
-    """The report of a run, or None where it was cut short."""
+    """The report of a run, or None if the run was interrupted."""
     try:
         report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -121,7 +121,7 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run as written; a torn last line is left out."""
+    """The recorded events of a run; a truncated last line is left out."""
     with (folder / "events.jsonl").open(encoding="utf-8") as file:
         for line in file:
             try:

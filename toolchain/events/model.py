@@ -1,4 +1,4 @@
-"""What happens in a build, as data. Who shows or keeps it lives beside it."""
+"""The events of a build as data; sinks display or record them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Outcome = Literal["hit", "ran", "failed", "skipped", "present", "shared"]
-"""hit: outputs were there · ran · failed · skipped: something it needs failed · present: a source file already on
-this machine · shared: another node of this run had the same key."""
+"""hit: a trace with its outputs was there · ran · failed · skipped: a dependency failed · present: a source file is
+already on this machine · shared: another node of this run had the same key."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A command that builds has begun."""
+    """A command that builds has started."""
 
     run: str
     command: tuple[str, ...]
@@ -22,7 +22,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class ActionStarted:
-    """An action that must run has begun."""
+    """An action has started to run."""
 
     label: str
     reason: str
@@ -31,7 +31,7 @@ class ActionStarted:
 
 @dataclass(frozen=True, slots=True)
 class ActionProgress:
-    """Some more source bytes of a running action are done."""
+    """A running action has processed more source bytes."""
 
     label: str
     done_bytes: int
@@ -39,7 +39,7 @@ class ActionProgress:
 
 @dataclass(frozen=True, slots=True)
 class ActionFinished:
-    """An action has its outcome."""
+    """An action has ended with an outcome."""
 
     label: str
     outcome: Outcome
@@ -60,7 +60,7 @@ class GateReported:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactBuilt:
-    """An artifact is in the store; `tags` are the names that now point to it."""
+    """An artifact is in the store; `tags` now point to it."""
 
     label: str
     digest: str
@@ -70,14 +70,14 @@ class ArtifactBuilt:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something that is done before a build begins, such as locking."""
+    """Something was done before the build started, such as locking."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something that a person should know, though the run goes on."""
+    """A warning: the run continues."""
 
     message: str
     where: str | None = None
@@ -85,7 +85,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An error of the run or of one action: what, where, what to do."""
+    """An error of the run or of one action: what happened, where, and a hint."""
 
     code: str
     kind: str
@@ -96,7 +96,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The command is over, though it may have ended before anything was built."""
+    """The command has ended, possibly before anything was built."""
 
     seconds: float
     outcomes: dict[str, int]
@@ -117,14 +117,14 @@ Event = (
 )
 
 Notice = Noted | Warned
-"""What may be told before a build begins."""
+"""Events that can be emitted before a build starts."""
 
 
 class Sink(Protocol):
-    """A consumer of events. Called from one thread, in order."""
+    """A consumer of events. It is called from one thread, in order."""
 
     def handle(self, event: Event) -> None:
-        """Take one event."""
+        """Process one event."""
 
     def close(self) -> None:
-        """No more events come."""
+        """Called after the last event."""

@@ -1,4 +1,4 @@
-"""A sink that writes one line per transition: for logs, pipes and CI. The live display is another sink."""
+"""A sink that writes one line per event, for logs, pipes and CI."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlxbuild.toolchain.events.model import (
 
 
 class PlainLines:
-    """Lines without colour or cursor movement."""
+    """Writes lines without colour or cursor movement."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -29,7 +29,7 @@ class PlainLines:
         self._done = 0
 
     def handle(self, event: Event) -> None:
-        """Write what a person following along would want to know."""
+        """Write a line for each event that a reader of a log wants to see."""
         match event:
             case RunStarted(artifacts=artifacts, actions=actions):
                 self._actions = actions
@@ -64,7 +64,7 @@ class PlainLines:
             self.line(f"skip  {event.label}  ({event.reason})")
 
     def line(self, text: str) -> None:
-        """Write one line; control characters in it as escapes."""
+        """Write one line, with control characters escaped."""
         self._out.write(f"{printable(text)}\n")
         self._out.flush()
 
@@ -73,7 +73,7 @@ class PlainLines:
         self.line(f"warning: {message}" + (f" ({where})" if where else ""))
 
     def failure(self, event: Failed) -> None:
-        """Write an error: what, where, what to do."""
+        """Write an error: what happened, where, and the hint."""
         self.line(f"error[{event.code}]: {event.message}")
         if event.where:
             self.line(f"  --> {event.where}")
@@ -86,7 +86,7 @@ class PlainLines:
 
 
 def summary(seconds: float, outcomes: dict[str, int]) -> str:
-    """The last line of a run: how long, and what became of the actions."""
+    """The last line of a run: its duration, and the number of actions by outcome."""
     names = (
         ("hit", "cached"),
         ("shared", "shared between variants"),

@@ -1,4 +1,4 @@
-"""Events read back from their JSON lines, in a process that follows a build in another one."""
+"""Parses events from JSON lines, for a process that follows a build in another process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 def event_of(line: str) -> Event | None:
-    """The event that a line holds.
+    """The event in a line of JSON.
 
-    None for what is none, and for records of kinds or versions that came after this program. Fields that it does not
-    know are left out.
+    None if the line is not an event, or one of a kind or version that this program does not know. Unknown fields are
+    ignored.
     """
     try:
         whole = json.dumps(json.loads(line), ensure_ascii=False)
-        record = json.loads(whole.encode("utf-8", "replace"))  # halves of surrogate pairs are no text
+        record = json.loads(whole.encode("utf-8", "replace"))  # lone surrogates cannot be encoded
         if not isinstance(record, dict) or record.get("version") != VERSION:
             return None
         if (name := str(record.get("event"))) not in _KINDS:

@@ -1,4 +1,4 @@
-"""Events as JSON records: one a line in the log of a run, and on stderr with `create --progress json`.
+"""Events as JSON records, one per line, in the log of a run and on stderr with `create --progress json`.
 
 Their JSON Schema is made in `toolchain.events.schema`. Records are read back in `toolchain.events.reading`.
 """
@@ -15,9 +15,9 @@ from mlxbuild.toolchain.events.model import ActionFinished, ActionProgress, Even
 
 VERSION = 1
 ENVELOPE = ("version", "at", "event")
-"""What a record has beside the fields of its event."""
+"""Fields of a record besides those of its event."""
 _PROGRESS_SECONDS = 0.5
-"""Between two records of how far one action is."""
+"""Minimum interval between two progress records of an action."""
 
 Record = dict[str, Any]
 
@@ -26,7 +26,7 @@ _encode_ascii = json.JSONEncoder().encode
 
 
 def record_of(event: Event, at: float) -> Record:
-    """An event as JSON; `at` is in seconds since the command began. Fields without a value are left out."""
+    """An event as JSON; `at` is in seconds since the command started. Fields that are None are left out."""
     given = {field.name: value for field in fields(event) if (value := getattr(event, field.name)) is not None}
     return {"version": VERSION, "at": round(at, 4), "event": type(event).__name__, **given}
 
@@ -46,7 +46,7 @@ class JsonLines:
         self._told: dict[str, float] = {}
 
     def handle(self, event: Event) -> None:
-        """Write the event; how far an action is, now and then."""
+        """Write the event; progress of an action is written only now and then."""
         now = time.monotonic()
         match event:
             case ActionProgress(label, done_bytes):

@@ -15,7 +15,7 @@ PATH = Path(__file__).parent / f"events.v{VERSION}.schema.json"
 
 
 def generate() -> dict[str, Any]:
-    """The schema (JSON Schema draft 2020-12). Later versions of this one may add fields and kinds."""
+    """The JSON Schema (draft 2020-12) of an event record. Later versions may add fields and kinds."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:mlxbuild:events:v{VERSION}",
@@ -42,13 +42,13 @@ def _record(kind: type[Any]) -> dict[str, Any]:
 
 
 def _present(form: dict[str, Any]) -> dict[str, Any]:
-    """A field that has a value: those without one are left out of records."""
+    """The schema of a field without its null alternative, since fields that are None are left out of records."""
     kept = [each for each in form.get("anyOf", [form]) if each.get("type") != "null"]
     return {name: value for name, value in kept[0].items() if name not in ("title", "default")}
 
 
 def text() -> str:
-    """The schema as it is committed, and as `mlxbuild schema --events` prints it."""
+    """The schema as committed, and as `mlxbuild schema --events` prints it."""
     return json.dumps(generate(), indent=2, ensure_ascii=False) + "\n"
 
 

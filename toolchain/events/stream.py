@@ -1,4 +1,4 @@
-"""One stream in, several sinks out. A sink that fails is dropped with a warning: no build fails for its log."""
+"""Distributes events to several sinks. A sink that fails is dropped with a warning, so no build fails for its log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlxbuild.toolchain.events.model import Event, Sink, Warned
 
 
 class Observer:
-    """A sink that hands events on to a function."""
+    """A sink that calls a function with each event."""
 
     def __init__(self, observe: Callable[[Event], None]) -> None:
         self.handle = observe
@@ -20,14 +20,14 @@ class Observer:
 
 
 class EventStream:
-    """Hands each event to every sink in turn; safe to call from several threads."""
+    """Sends each event to every sink in turn. Thread-safe."""
 
     def __init__(self, sinks: Sequence[Sink] = ()) -> None:
         self._sinks = list(sinks)
         self._lock = threading.Lock()
 
     def emit(self, event: Event) -> None:
-        """Hand one event on."""
+        """Send an event to all sinks."""
         with self._lock:
             for sink in tuple(self._sinks):
                 try:
@@ -38,7 +38,7 @@ class EventStream:
                         other.handle(Warned(f"{type(sink).__name__} stopped: {error}"))
 
     def close(self) -> None:
-        """End the stream."""
+        """Close all sinks."""
         with self._lock:
             for sink in self._sinks:
                 with suppress(OSError, ValueError):

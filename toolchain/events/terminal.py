@@ -1,4 +1,4 @@
-"""A sink that shows a build live on a terminal: an overall line, and one for each running action."""
+"""A sink that shows a build live on a terminal: a line for the whole run, and one for each running action."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _FRAME_SECONDS = 0.1
 
 
 class LiveDisplay:
-    """Progress by bytes, with speed and time left; finished artifacts, gates and errors stay on the screen.
+    """Shows progress in bytes with speed and time left; finished artifacts, gates and errors stay on the screen.
 
-    A thread of its own redraws while nothing happens. One lock keeps it from drawing over a line that is being
-    printed, which rich's own refreshing does.
+    A thread of its own redraws between events. One lock keeps it from drawing over a line that is being printed, which
+    rich's own refresh does not prevent.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -129,7 +129,7 @@ class LiveDisplay:
         self._console.print(printable(text), soft_wrap=True)
 
     def close(self) -> None:
-        """Take the display down."""
+        """Remove the display."""
         self._closed.set()
         if self._painter.is_alive():
             self._painter.join()
@@ -137,12 +137,12 @@ class LiveDisplay:
 
 
 class _Measures(ProgressColumn):
-    """Bytes, speed and time left where bytes are read; else how long it has taken so far."""
+    """A column with bytes, speed and time left of actions that read bytes, and the elapsed time of all others."""
 
     max_refresh = None
 
     def render(self, task: Task) -> Text:
-        """The cell of one line."""
+        """The cell for one task."""
         if task.total is None:
             return Text(format_seconds(task.elapsed or 0.0), style="dim")
         told = f"{format_bytes(task.completed)} of {format_bytes(task.total)}"
