@@ -1,1 +1,1 @@
-"""Floor 1: digests, references, the store, artifacts. No MLX and no HTTP serving here."""
+"""The lowest layer: digests, references, the store, artifacts and registries. It uses neither MLX nor a server."""

@@ -1,1 +1,1 @@
-"""Artifacts: a ModelPack manifest over plain files, built, read, verified and laid out as a folder."""
+"""Builds, reads and verifies artifacts (a ModelPack manifest over plain files), and lays them out as folders."""

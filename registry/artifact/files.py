@@ -1,4 +1,4 @@
-"""The files of an artifact: role, safe path, blob, and the identity of a set of them. Manifests live beside it."""
+"""The files of an artifact: their roles, safe paths and blobs, and the digest of a set of files."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mlxbuild.registry.core.errors import TrustError
 LONGEST_COMPONENT_BYTES = 255
 LONGEST_PATH_BYTES = 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Unicode's categories Cc and Cs."""
+"""Characters of the Unicode categories Cc (control) and Cs (surrogate)."""
 
 
 class UnsafePath(TrustError):
-    """A path of an artifact would leave its folder, or two of them would meet in one file."""
+    """A path of an artifact would leave its folder, or two paths would be the same file."""
 
     code = "unsafe-path"
 
 
 class FileRole(StrEnum):
-    """What a file is for; it decides the layer's media type and its place in the manifest."""
+    """The role of a file, which decides the layer's media type and its position in the manifest."""
 
     WEIGHT = "weight"
     CONFIG = "config"
@@ -33,7 +33,7 @@ class FileRole(StrEnum):
 
     @property
     def media_type(self) -> str:
-        """The raw ModelPack layer type."""
+        """The media type of a raw ModelPack layer of this role."""
         return _MEDIA_TYPES[self]
 
 
@@ -47,14 +47,14 @@ _ORDER = {role: position for position, role in enumerate(FileRole)}
 
 @dataclass(frozen=True, slots=True)
 class ArtifactFile:
-    """One file.
+    """One file of an artifact.
 
     Raises:
-        UnsafePath: the path could not be a file below any folder on every system.
+        UnsafePath: the path is not a valid relative path on every system.
     """
 
     path: str
-    """Relative, with `/`."""
+    """The relative path, with `/` as separator."""
     role: FileRole
     blob: Blob
 
@@ -64,7 +64,7 @@ class ArtifactFile:
 
 
 def unsafe(path: str) -> str | None:
-    """Why a path is refused, or None."""
+    """The reason why a path is refused, or None."""
     if not path:
         return "is empty"
     if path.startswith("/"):
@@ -82,7 +82,7 @@ def unsafe(path: str) -> str | None:
 
 
 def collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of paths that are one file, or a file and its folder, where case or Unicode form does not count."""
+    """Pairs of paths that collide if case and Unicode form are ignored: the same file, or a file and its folder."""
     seen: dict[str, str] = {}
     found = []
     for path in sorted(paths):
@@ -106,7 +106,7 @@ def _folded(path: str) -> str:
 
 
 def in_order(files: Iterable[ArtifactFile]) -> tuple[ArtifactFile, ...]:
-    """The manifest's order: weights, configuration, documents, each by path.
+    """Sort files in the manifest's order: weights, configuration, documents, each by path.
 
     Raises:
         UnsafePath: two paths collide.
@@ -118,9 +118,9 @@ def in_order(files: Iterable[ArtifactFile]) -> tuple[ArtifactFile, ...]:
 
 
 def set_digest(files: Sequence[ArtifactFile]) -> Digest:
-    """The identity of the files however they are packed: sha256 over lines `<sha256>  <path>` by path.
+    """The digest of a set of files, independent of packaging: sha256 over lines `<sha256>  <path>` sorted by path.
 
-    The lines are joined by a newline, none at the end (Cog's weights specification, section 2.4).
+    The lines are joined by newlines, with none at the end (Cog's weights specification, section 2.4).
     """
     lines = [f"{file.blob.digest.hex}  {file.path}" for file in sorted(files, key=lambda file: file.path)]
     return Digest.of_bytes("\n".join(lines).encode())

@@ -1,4 +1,4 @@
-"""Lays an artifact out as a folder of links into the store, which MLX and other tools open. Nothing is copied."""
+"""Lays an artifact out as a folder of links into the store, for MLX and other tools. Nothing is copied."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mlxbuild.registry.store.layout import Store
 
 
 def model_folder(store: Store, digest: Digest) -> Path:
-    """The folder of an artifact's files as relative links, made when missing and mended when it is not right.
+    """The folder of an artifact's files as relative links, created if missing and repaired if wrong.
 
-    It appears whole or not at all; an existing folder that is right is only looked at.
+    It is created atomically; an existing folder that is right is not written to.
 
     Raises:
         BlobMissing: a blob of the artifact is not in the store.
-        BlobCorrupt: a blob is not of its size. Contents are not hashed.
+        BlobCorrupt: a blob has the wrong size. Contents are not hashed.
         InvalidManifest, UnsafePath: the artifact cannot be opened.
         DiskFull, StoreReadOnly, StoreFailure: the folder cannot be made.
     """
@@ -39,7 +39,7 @@ def model_folder(store: Store, digest: Digest) -> Path:
 
 
 def _target(store: Store, file: ArtifactFile, folder: Path) -> str:
-    """Relative, so that the whole home can be moved."""
+    """The target of a file's link, relative so that the whole home can be moved."""
     if (found := store.size(file.blob.digest)) != file.blob.size_bytes:
         message = f"{file.path} has {found} bytes, not {file.blob.size_bytes}"
         raise BlobCorrupt(file.blob.digest, message, where=str(store.path(file.blob.digest)))
@@ -51,7 +51,7 @@ def _is_right(folder: Path, links: Mapping[str, str]) -> bool:
 
 
 def _files(folder: Path) -> set[str]:
-    """Paths of everything in a folder that is not itself a folder."""
+    """The paths of everything in a folder except folders."""
     return {
         (Path(parent) / name).relative_to(folder).as_posix()
         for parent, folders, names in os.walk(folder)
@@ -76,7 +76,7 @@ def _make(folder: Path, links: Mapping[str, str], temporary_folder: Path) -> Non
         try:
             draft.rename(folder)
         except OSError:
-            # Another process was first: its folder is as good, or is mended.
+            # Another process was first; its folder is used, and repaired if needed.
             if not folder.is_dir():
                 raise
             if not _is_right(folder, links):
@@ -86,9 +86,9 @@ def _make(folder: Path, links: Mapping[str, str], temporary_folder: Path) -> Non
 
 
 def _mend(folder: Path, links: Mapping[str, str], temporary_folder: Path) -> None:
-    """Link by link, so that a process that has the folder open keeps finding every right file.
+    """Repair a folder link by link, so that a process that is using it keeps finding every correct file.
 
-    Files that do not belong there go too: loaders take every `model*.safetensors` that they find.
+    Files that do not belong there are removed: loaders take every `model*.safetensors` that they find.
     """
     for path in _files(folder) - set(links):
         (folder / path).unlink(missing_ok=True)

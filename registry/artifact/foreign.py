@@ -1,4 +1,4 @@
-"""Says what a manifest is that is no model's, by its media types. What models are made of: `media_types`."""
+"""Recognizes manifests that are not models, by their media types."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _DOCKER_MODEL = "application/vnd.docker.ai.model.config."
 
 
 def require_model(manifest: Manifest, where: str) -> None:
-    """Refuse what says of itself that it is something else than a ModelPack artifact.
+    """Refuse a manifest whose media types say that it is not a ModelPack artifact.
 
     Raises:
-        InvalidManifest: with what it is, and the media type that says so.
+        InvalidManifest: it is something else; the message names it and its media type.
     """
     config = manifest.config.media_type
     if config == media_types.MODEL_CONFIG:

@@ -1,4 +1,4 @@
-"""Reads manifests as data that may come from anybody. What an artifact is made of is built on top of it."""
+"""Parses OCI image manifests as untrusted data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_TOLD = 100
 
 
 class InvalidManifest(TrustError):
-    """A blob is not the manifest or config that it should be."""
+    """A blob is not a valid manifest or config."""
 
     code = "invalid-manifest"
 
@@ -38,7 +38,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """An OCI image manifest, checked for its shape alone."""
+    """An OCI image manifest, of which only the structure was checked."""
 
     blob: Blob
     artifact_type: str | None
@@ -49,20 +49,20 @@ class Manifest:
 
 
 def read(store: Store, digest: Digest) -> Manifest:
-    """The manifest of that digest.
+    """Read the manifest of a digest from the store.
 
     Raises:
         BlobMissing, BlobCorrupt, BlobTooLarge: it cannot be read.
-        InvalidManifest: it is something else.
+        InvalidManifest: it is not a manifest.
     """
     return parse(store.read(digest, limit_bytes=MANIFEST_LIMIT_BYTES), digest)
 
 
 def parse(data: bytes, digest: Digest) -> Manifest:
-    """The manifest that some bytes of that digest are.
+    """Parse the bytes of a manifest, which have that digest.
 
     Raises:
-        InvalidManifest: they are something else.
+        InvalidManifest: they are not a manifest.
     """
     where = str(digest)
     document = json_object(data, where)
@@ -87,7 +87,7 @@ def json_object(data: bytes, where: str) -> dict[str, Any]:
     """Decode a JSON object.
 
     Raises:
-        InvalidManifest: the bytes are something else.
+        InvalidManifest: the bytes are not a JSON object.
     """
     try:
         document = bounded_json.decode(data)

@@ -1,4 +1,4 @@
-"""Names that CNCF ModelPack, OCI and this project write into manifests. Nothing is read or written here."""
+"""The media types and annotation keys of CNCF ModelPack, OCI and this project."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODEL_LAYERS: Final = frozenset(
     for content in ("weight", "weight.config", "doc", "code", "dataset")
     for form in ("raw", "tar", "tar+gzip", "tar+zstd")
 )
-"""All twenty layer types of the specification; readers fail on any other."""
+"""All twenty layer types of the specification; readers reject any other."""
 
 FILE_PATH: Final = "org.cncf.model.filepath"
 TITLE: Final = "org.opencontainers.image.title"

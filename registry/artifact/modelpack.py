@@ -1,4 +1,4 @@
-"""Writes an artifact's config and manifest: CNCF ModelPack, canonical, free of clock, host and paths of the machine."""
+"""Writes an artifact's CNCF ModelPack config and manifest, which depend on no clock, host or local path."""
 
 from __future__ import annotations
 
@@ -19,68 +19,68 @@ _SCALES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
 class ReservedAnnotation(UserError):
-    """A recipe sets an annotation that is computed."""
+    """A recipe sets an annotation that mlxbuild computes."""
 
     code = "reserved-annotation"
 
 
 class WrongSize(TrustError):
-    """A file is declared with another size than its blob has."""
+    """A file's declared size is not that of its blob."""
 
     code = "wrong-size"
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a model can do, in ModelPack's words; text in and out."""
+    """The capabilities of a model in ModelPack's terms; input and output are text."""
 
     reasoning: bool = False
     tool_usage: bool = False
     languages: tuple[str, ...] = ()
-    """Two lowercase letters each (ISO 639-1)."""
+    """ISO 639-1 codes of two lowercase letters."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactDescription:
-    """What an artifact says about itself. Everything here is a function of recipe and lock."""
+    """The metadata of an artifact, all of which is a function of recipe and lock."""
 
     name: str
     version: str
     title: str
-    """For people, such as `hello:int4@1.0`."""
+    """The title for display, such as `hello:int4@1.0`."""
     spec_digest: Digest
     lock_digest: Digest
     description: str = ""
     family: str | None = None
-    """`model_type` of the model's config."""
+    """The `model_type` of the model's config."""
     architecture: str | None = None
-    """Such as `transformer`, or the class in the model's config."""
+    """The architecture, such as `transformer`, or the class in the model's config."""
     parameters: int | None = None
-    """Count of the source model's parameters."""
+    """The number of parameters of the source model."""
     precision: str | None = None
-    """The dtype of the unquantized tensors: ModelPack has no name for 4 bits."""
+    """The dtype of the unquantized tensors, because ModelPack has no name for 4 bits."""
     quantization: str | None = None
-    """Such as `mlx-affine-4bit-g64`."""
+    """The quantization, such as `mlx-affine-4bit-g64`."""
     quantization_parameters: Mapping[str, Any] | None = None
-    """Written as canonical JSON into `dev.mlxbuild.quantization`."""
+    """The parameters written as canonical JSON into the annotation `dev.mlxbuild.quantization`."""
     licenses: tuple[str, ...] = ()
     """SPDX expressions."""
     source: str | None = None
-    """URL of the base model."""
+    """The URL of the base model."""
     revision: str | None = None
-    """Commit of the base model."""
+    """The commit of the base model."""
     base_name: str | None = None
-    """Such as `hf.co/org/name@<commit>`."""
+    """The name of the base model, such as `hf.co/org/name@<commit>`."""
     capabilities: Capabilities | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
-    """The recipe's own."""
+    """The annotations that the recipe sets."""
 
 
 def build(store: Store, description: ArtifactDescription, files: Iterable[ArtifactFile]) -> Blob:
     """Put config and manifest into the store and return the manifest's blob.
 
     Raises:
-        UserError: no file is given, or an annotation is reserved.
+        UserError: there are no files, or an annotation is reserved.
         UnsafePath: two paths collide.
         BlobMissing: a file's blob is not in the store.
         WrongSize: a file's blob has another size.
@@ -99,12 +99,12 @@ def build(store: Store, description: ArtifactDescription, files: Iterable[Artifa
 
 
 def tag_descriptor(manifest: Blob) -> Descriptor:
-    """How index.json describes an artifact's manifest."""
+    """The descriptor of an artifact's manifest in index.json."""
     return Descriptor(manifest.digest, manifest.size_bytes, media_types.OCI_MANIFEST, media_types.MODEL_MANIFEST)
 
 
 def config_document(description: ArtifactDescription, files: tuple[ArtifactFile, ...]) -> dict[str, Any]:
-    """The ModelPack config; its schema is closed, so nothing of our own goes here."""
+    """The ModelPack config; its schema allows no additional fields."""
     capabilities = description.capabilities
     return {
         "descriptor": _present(
@@ -132,7 +132,7 @@ def config_document(description: ArtifactDescription, files: tuple[ArtifactFile,
 def manifest_document(
     description: ArtifactDescription, files: tuple[ArtifactFile, ...], config: Blob
 ) -> dict[str, Any]:
-    """The OCI manifest: one raw layer per file, with both annotations that readers look for."""
+    """The OCI manifest: one raw layer per file, with both annotations that other tools read."""
     computed = _present(
         **{
             media_types.TITLE: description.title,
@@ -170,14 +170,14 @@ def manifest_document(
 
 
 def parameter_size(count: int) -> str:
-    """A count in ModelPack's form, one digit behind the point: 8030261248 is `8.0B`."""
+    """Format a parameter count as ModelPack does, with one decimal: 8030261248 is `8.0B`."""
     sizes = (((count * 10 + scale // 2) // scale, letter) for scale, letter in _SCALES)
     tenths, letter = next((size for size in sizes if size[0] >= 10), ((count + 50) // 100, "K"))
     return f"{tenths // 10}.{tenths % 10}{letter}"
 
 
 def parameter_count(size: str) -> int | None:
-    """About the count that `parameter_size` wrote so; None of what other tools wrote in other forms."""
+    """The approximate count behind a text of `parameter_size`; None for formats of other tools."""
     scales = {letter: scale for scale, letter in _SCALES} | {"K": 1000}
     match = re.fullmatch(rf"(\d+(?:\.\d+)?)([{''.join(scales)}])", size.strip().upper())
     return None if match is None else round(float(match[1]) * scales[match[2]])
@@ -200,5 +200,5 @@ def _quantization(description: ArtifactDescription) -> str | None:
 
 
 def _present(**values: Any) -> dict[str, Any]:
-    """Without what is absent: None, empty texts and lists."""
+    """The given values without None and empty values."""
     return {key: value for key, value in values.items() if value is not None and value != "" and value != []}

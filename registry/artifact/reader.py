@@ -1,4 +1,4 @@
-"""Opens an artifact of the store: its files, config and annotations. Hashing them all is verification's matter."""
+"""Opens an artifact of the store: its files, config and annotations. `verification` hashes the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROLES = {role.media_type: role for role in FileRole}
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One artifact, its manifest and config verified by digest, its files known by name, role and blob."""
+    """One artifact: its manifest and config, both verified by digest, and its files by path, role and blob."""
 
     store: Store
     manifest: Manifest
@@ -28,42 +28,42 @@ class Artifact:
 
     @classmethod
     def open(cls, store: Store, digest: Digest) -> Artifact:
-        """The artifact of that manifest digest. The blobs of its files are not looked at.
+        """Open the artifact of a manifest digest. The blobs of its files are not read.
 
         Raises:
             BlobMissing, BlobCorrupt, BlobTooLarge: manifest or config cannot be read.
-            InvalidManifest: it is no ModelPack artifact of raw layers.
-            UnsafePath: a file would lie outside of the folder, or two would be one.
+            InvalidManifest: it is not a ModelPack artifact of raw layers.
+            UnsafePath: a file would be outside the folder, or two files would be the same.
         """
         manifest = manifests.read(store, digest)
         require_model(manifest, str(digest))
         files = tuple(artifact_file(layer) for layer in manifest.layers)
-        in_order(files)  # for its check: the manifest's own order stays
+        in_order(files)  # only for its check of paths; the manifest's order is kept
         config_digest = manifest.config.blob.digest
         config = manifests.json_object(store.read(config_digest), str(config_digest))
-        for part in ("descriptor", "config"):  # the rest of the schema is verification's matter
+        for part in ("descriptor", "config"):  # `verification` checks the rest of the schema
             if not isinstance(config.get(part), dict):
                 raise InvalidManifest(f"its config has no object `{part}`", where=str(config_digest))
         return cls(store, manifest, files, config)
 
     @property
     def digest(self) -> Digest:
-        """Of the manifest."""
+        """The digest of the manifest."""
         return self.manifest.blob.digest
 
     @property
     def annotations(self) -> Mapping[str, str]:
-        """Of the manifest."""
+        """The annotations of the manifest."""
         return self.manifest.annotations
 
     @property
     def size_bytes(self) -> int:
-        """Manifest, config and files, each distinct blob once."""
+        """The total size of manifest, config and files, counting each distinct blob once."""
         blobs = {self.manifest.blob, self.manifest.config.blob, *(file.blob for file in self.files)}
         return sum(blob.size_bytes for blob in blobs)
 
     def file(self, path: str) -> ArtifactFile | None:
-        """The file of that path, if the artifact has it."""
+        """The file at a path, if the artifact has it."""
         return next((file for file in self.files if file.path == path), None)
 
     def read(self, path: str) -> bytes:
@@ -82,7 +82,7 @@ class Artifact:
         """The JSON object that a small file holds.
 
         Raises:
-            InvalidManifest: the artifact has no such file, or it is something else.
+            InvalidManifest: the artifact has no such file, or it is not a JSON object.
             BlobMissing, BlobCorrupt, BlobTooLarge: its blob cannot be read.
         """
         return manifests.json_object(self.read(path), path)
@@ -91,7 +91,7 @@ class Artifact:
         """The text of a small file.
 
         Raises:
-            InvalidManifest: the artifact has no such file, or it is no UTF-8.
+            InvalidManifest: the artifact has no such file, or it is not UTF-8.
             BlobMissing, BlobCorrupt, BlobTooLarge: its blob cannot be read.
         """
         try:
@@ -104,7 +104,7 @@ def artifact_file(layer: Layer) -> ArtifactFile:
     """The file that a layer holds.
 
     Raises:
-        InvalidManifest: the layer is no raw file with a path.
+        InvalidManifest: the layer is not a raw file with a path.
         UnsafePath: the path is refused.
     """
     role = _ROLES.get(layer.media_type)
@@ -117,4 +117,4 @@ def artifact_file(layer: Layer) -> ArtifactFile:
     path = layer.annotations.get(media_types.FILE_PATH) or layer.annotations.get(media_types.TITLE)
     if path is None:
         raise InvalidManifest(f"a layer has no {media_types.FILE_PATH}", where=str(layer.blob.digest))
-    return ArtifactFile(path.removeprefix("./"), role, layer.blob)  # as some tools write it; the rest must be plain
+    return ArtifactFile(path.removeprefix("./"), role, layer.blob)  # some tools write `./` before it

@@ -1,7 +1,7 @@
-"""Manifests that belong to another one by their `subject`, as they lie in the store. What they say is known elsewhere.
+"""Referrers in the store: manifests that belong to another one by their `subject`.
 
-A referrer is listed in index.json without a name (OCI image-spec 1.1), so other tools find it and garbage collection
-keeps it exactly as long as its subject.
+A referrer is listed in index.json without a name (OCI image-spec 1.1), so that other tools find it and garbage
+collection keeps it exactly as long as its subject.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ _EMPTY = b"{}"
 
 @dataclass(frozen=True, slots=True)
 class Referrer:
-    """One manifest whose subject is another one."""
+    """A manifest whose subject is another manifest."""
 
     manifest: Manifest
 
     @property
     def digest(self) -> Digest:
-        """Of the manifest."""
+        """The digest of the manifest."""
         return self.manifest.blob.digest
 
     @property
     def artifact_type(self) -> str:
-        """What it is; the type of its config where it does not say (OCI image-spec, artifactType)."""
+        """The artifact type; the config's media type if it is not set (OCI image-spec, artifactType)."""
         return self.manifest.artifact_type or self.manifest.config.media_type
 
     @property
     def content(self) -> Blob | None:
-        """The blob of its only layer, if it has just one."""
+        """The blob of its layer, if it has exactly one."""
         return self.manifest.layers[0].blob if len(self.manifest.layers) == 1 else None
 
 
 def referrers(store: Store, subject: Digest) -> tuple[Referrer, ...]:
-    """Everything in the store that refers to a manifest, in the order it came. What is damaged is left out.
+    """The referrers of a manifest in the store, in the order of index.json. Damaged ones are left out.
 
     Raises:
         StoreFailure: index.json cannot be read.
@@ -64,11 +64,13 @@ def referrers(store: Store, subject: Digest) -> tuple[Referrer, ...]:
 def attach(
     store: Store, subject: Digest, content: bytes, artifact_type: str, annotations: Mapping[str, str]
 ) -> Referrer:
-    """Put a content into the store as a referrer of a manifest: one layer, the empty config, the type on both.
+    """Store some content as a referrer of a manifest, with one layer and the empty config.
+
+    Manifest and layer both have the given type.
 
     Raises:
         BlobMissing, BlobCorrupt, BlobTooLarge, InvalidManifest: the subject cannot be read.
-        DiskFull, StoreReadOnly, StoreFailure: nothing refers to the subject that did not before.
+        DiskFull, StoreReadOnly, StoreFailure: no referrer was added.
     """
     layer, config = store.put(content), store.put(_EMPTY)
     data = canonical_json.encode(
@@ -86,10 +88,10 @@ def attach(
 
 
 def adopt(store: Store, data: bytes) -> Referrer:
-    """List a manifest, byte for byte, as a referrer; what it names is in the store already.
+    """Store a manifest unchanged and list it as a referrer; its blobs are in the store already.
 
     Raises:
-        InvalidManifest: it is no manifest with a subject.
+        InvalidManifest: it is not a manifest with a subject.
         DiskFull, StoreReadOnly, StoreFailure: it was not listed.
     """
     blob = store.put(data)

@@ -1,4 +1,4 @@
-"""Checks all that a manifest promises, and lists every problem. Signatures and rebuilds are judged elsewhere."""
+"""Verifies an artifact against its manifest and config, and reports every problem."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SCHEMA = Path(__file__).with_name("modelpack-config.schema.json")
 
 
 class ProblemKind(StrEnum):
-    """What is wrong."""
+    """The kind of a problem."""
 
     MISSING = "missing"
     SIZE = "size"
@@ -43,14 +43,14 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One broken promise."""
+    """One problem of an artifact."""
 
     kind: ProblemKind
     where: str
     """`manifest`, `config`, or the path of a file."""
     message: str
     digest: Digest | None = None
-    """The blob that is bad, if one is; it can be quarantined and made again."""
+    """The damaged blob, if there is one; it can be quarantined and made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +64,20 @@ class VerificationReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every promise holds."""
+        """Whether there are no problems."""
         return not self.problems
 
 
 def verify(
     store: Store, digest: Digest, *, jobs: int | None = None, progress: Callable[[int], None] | None = None
 ) -> VerificationReport:
-    """Check one artifact: each blob's size and sha256, config schema, diffIds, paths, layer types, set digest.
+    """Verify one artifact: each blob's size and sha256, config schema, diffIds, paths, layer types, set digest.
 
-    `jobs` threads hash at once, by default one per core, the biggest blobs first. `progress` gets the number of
+    `jobs` threads hash at once, by default one per core, the largest blobs first. `progress` gets the number of
     bytes just hashed, from one thread at a time.
 
     Raises:
-        StoreFailure: the disk cannot be read; what is missing or damaged is in the report instead.
+        StoreFailure: the disk cannot be read. Missing and damaged blobs are in the report instead.
     """
     try:
         manifest = manifests.read(store, digest)
@@ -94,7 +94,7 @@ def verify(
 
 
 def check_description(store: Store, manifest: Manifest) -> tuple[Problem, ...]:
-    """What can be checked before the files are there: config schema, diffIds, paths, layer types, set digest."""
+    """The checks that do not need the files: config schema, diffIds, paths, layer types, set digest."""
     return (*_check_layers(manifest), *_check_config(store, manifest))
 
 
@@ -104,7 +104,7 @@ def _problem(error: MlxbuildError, where: str, digest: Digest) -> Problem:
 
 
 def _uses(manifest: Manifest) -> list[tuple[Blob, str]]:
-    """Every blob below the manifest with the place that names it."""
+    """Every blob of the manifest with the place that refers to it."""
     named = [(layer.blob, _where(layer, number)) for number, layer in enumerate(manifest.layers, 1)]
     return [(manifest.config.blob, "config"), *named]
 
@@ -129,7 +129,7 @@ def _check_blobs(
             return ProblemKind.DIGEST, error.message
         return None
 
-    # Each blob is hashed once however many layers name it; the longest first, so that the threads end together.
+    # Each blob is hashed once, however many layers refer to it; the largest first, so that the threads end together.
     distinct = sorted({blob for blob, _ in uses}, key=lambda blob: (-blob.size_bytes, blob.digest))
     with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="verify") as pool:
         outcomes = dict(zip(distinct, pool.map(check, distinct), strict=True))
@@ -198,6 +198,6 @@ def _schema_problems(document: dict[str, Any]) -> Iterator[Problem]:
 
 @cache
 def _validator() -> Any:
-    from jsonschema import Draft202012Validator  # costs more to import than small artifacts to verify
+    from jsonschema import Draft202012Validator  # importing it takes longer than verifying a small artifact
 
     return Draft202012Validator(json.loads(_SCHEMA.read_bytes()))

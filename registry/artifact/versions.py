@@ -1,4 +1,4 @@
-"""Tags that hold a version of their artifact promise its bytes; others, such as `x:int4`, move freely."""
+"""Protects tags that contain their artifact's version from moving; others, such as `x:int4`, move freely."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarg
 
 
 class VersionTagMoves(UserError):
-    """A tag with a version names other bytes already, and was not to be moved."""
+    """A tag that contains a version already names another artifact, and moving it was not requested."""
 
     code = "version-tag-moves"
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A tag with a version that goes from one artifact to another."""
+    """The move of a tag that contains a version from one artifact to another."""
 
     name: str
     before: Digest
@@ -34,7 +34,7 @@ class Move:
         )
 
     def refused(self, hint: str) -> VersionTagMoves:
-        """The error for a tag that is not to be moved."""
+        """The error for a tag that must not move."""
         return VersionTagMoves(
             f"`{self.name}` is {self.before} already, and would become {self.after}",
             where=self.name,
@@ -43,15 +43,15 @@ class Move:
 
 
 def promises(tag: str, *versions: str | None) -> bool:
-    """Whether a tag holds one of some versions: it is `version`, or `variant-version`."""
+    """Whether a tag contains one of some versions: it is `version` or `variant-version`."""
     return any(version and (tag == version or tag.endswith(f"-{version}")) for version in versions)
 
 
 def version_of(data: bytes) -> str | None:
-    """The version that a manifest tells of itself (OCI image-spec, `org.opencontainers.image.version`).
+    """The version in a manifest's annotations (OCI image-spec, `org.opencontainers.image.version`).
 
     Raises:
-        InvalidManifest: the bytes are no JSON object.
+        InvalidManifest: the bytes are not a JSON object.
     """
     annotations = manifests.json_object(data, "manifest").get("annotations")
     version = annotations.get(VERSION) if isinstance(annotations, dict) else None
@@ -59,7 +59,7 @@ def version_of(data: bytes) -> str | None:
 
 
 def moves(store: Store, names: Mapping[str, Digest]) -> tuple[Move, ...]:
-    """The tags with a version that would move in the store, if these names were set.
+    """The tags containing a version that would move in the store if these names were set.
 
     Raises:
         StoreFailure: the tags cannot be read.

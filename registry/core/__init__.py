@@ -1,1 +1,1 @@
-"""What all of mlxbuild speaks of: digests, references, errors, JSON, sizes. Nothing here reads a store or a network."""
+"""Types that all of mlxbuild uses: digests, references, errors, JSON and sizes. Nothing here uses a store."""

@@ -1,4 +1,4 @@
-"""Reads JSON that may come from anybody: what would take much more memory than it has bytes is not read."""
+"""Decodes untrusted JSON, and refuses documents that would take far more memory than they have bytes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 from typing import Any
 
 MOST_VALUES = 100_000
-"""Objects and lists together. An empty object of two bytes takes sixty of memory; a manifest of 4 MiB that names files
-has about thirty thousand."""
+"""The limit on objects and lists together. An empty object is two bytes of JSON and takes sixty bytes of memory; a
+manifest of 4 MiB that lists files has about thirty thousand."""
 
 
 def decode(data: bytes) -> Any:
-    """The value that some bytes of JSON stand for.
+    """Decode a JSON document.
 
     Raises:
-        ValueError: they are no JSON, too deeply nested, or hold more than `MOST_VALUES` objects and lists.
+        ValueError: the bytes are not JSON, are nested too deeply, or hold more than `MOST_VALUES` objects and lists.
     """
     if data.count(b"{") + data.count(b"[") > MOST_VALUES:
         raise ValueError(f"it holds more than {MOST_VALUES} objects and lists")

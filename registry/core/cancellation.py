@@ -1,7 +1,7 @@
-"""Cancellation of work that waits: whoever began it says when it is to end, and every wait below asks.
+"""Cooperative cancellation: the caller sets a check, and everything that waits calls it.
 
-A thread cannot be cancelled from outside, so each has a check, and all that waits for a network, a lock or a pause
-calls `checkpoint`. New threads do not inherit it: begin them by `threads`, or with `begin_thread`.
+A thread cannot be cancelled from outside, so each thread has a check, and code that waits for a network, a lock or a
+pause calls `checkpoint`. New threads do not inherit the check: start them with `threads`, or call `begin_thread`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 POLL_SECONDS = 0.1
-"""How long anything waits at most before it asks again."""
+"""The longest wait before the check is called again."""
 
 Check = Callable[[], None]
-"""Returns while the work is wanted, and raises where it is to end."""
+"""A function that returns while the work should go on, and raises to cancel it."""
 
 _current: ContextVar[Check | None] = ContextVar("cancellation", default=None)
 
 
 class Cancelled(Exception):
-    """The work is of no use any more."""
+    """The work was cancelled."""
 
 
 def checkpoint() -> None:
-    """Go on, or raise what the check of this thread raises."""
+    """Call this thread's check, which raises if the work is cancelled."""
     check = _current.get()
     if check is not None:
         check()
@@ -35,7 +35,7 @@ def checkpoint() -> None:
 
 @contextmanager
 def cancelled_by(check: Check) -> Iterator[None]:
-    """Have `check`, besides the one that holds already, end what this thread does in the `with` statement."""
+    """Let `check`, in addition to the current check, cancel what this thread does in the `with` statement."""
     token = _current.set(_both(_current.get(), check))
     try:
         yield
@@ -44,7 +44,7 @@ def cancelled_by(check: Check) -> Iterator[None]:
 
 
 def wait(seconds: float) -> None:
-    """Sleep; raises as `checkpoint` while it does."""
+    """Sleep, calling `checkpoint` meanwhile."""
     if _current.get() is None:
         time.sleep(seconds)
         return
@@ -57,7 +57,7 @@ def wait(seconds: float) -> None:
 
 @contextmanager
 def threads(count: int, name: str = "") -> Iterator[ThreadPoolExecutor]:
-    """Threads of this one's work. An error or an interruption in the `with` statement also ends what they wait for."""
+    """A pool of threads that share this thread's check. An error or interrupt in the `with` statement cancels them."""
     stopped = threading.Event()
     pool = ThreadPoolExecutor(count, name, initializer=begin_thread, initargs=(stopped, _current.get()))
     try:
@@ -70,7 +70,7 @@ def threads(count: int, name: str = "") -> Iterator[ThreadPoolExecutor]:
 
 
 def begin_thread(stopped: threading.Event, check: Check | None = None) -> None:
-    """Have an event, and another thread's check, end whatever the calling thread does from now on."""
+    """Let an event, and another thread's check, cancel whatever the calling thread does from now on."""
 
     def unless_stopped() -> None:
         if stopped.is_set():
@@ -80,7 +80,7 @@ def begin_thread(stopped: threading.Event, check: Check | None = None) -> None:
 
 
 def current() -> Check | None:
-    """The check of this thread, for another one to begin with."""
+    """The check of this thread, to pass to `begin_thread` in another thread."""
     return _current.get()
 
 

@@ -1,4 +1,4 @@
-"""The one byte form of JSON that digests and keys are taken over. No schema lives here."""
+"""The canonical JSON encoding from which digests and action keys are computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Content digests as a type. Hashing of whole files with progress lives with those who stream them."""
+"""Content digests and blobs as types. Files are hashed where they are streamed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Digest:
 
     @property
     def short(self) -> str:
-        """The first 12 hex digits, for people."""
+        """The first 12 hex digits, for display."""
         return self.hex[:12]
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Digest:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Blob:
-    """A stored content: its digest and its size in bytes."""
+    """A blob: its digest and its size in bytes."""
 
     digest: Digest
     size_bytes: int

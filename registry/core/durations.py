@@ -6,7 +6,7 @@ import math
 import re
 
 FORMS = "`5m`, `1h30m`, `500ms`"
-"""With units, for errors to name."""
+"""Examples with units, for error messages."""
 _UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _DURATION = re.compile(rf"[-+]?(?:0|(?:{_PART.pattern})+)")
@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
 def duration_seconds(text: str) -> float | None:
-    """A duration as Go writes them, with a unit unless it is `0`; None of what is none."""
+    """The seconds of a duration in Go's syntax, with a unit unless it is `0`; None if the text is not a duration."""
     if not _DURATION.fullmatch(text):
         return None
     seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(text))
@@ -22,7 +22,7 @@ def duration_seconds(text: str) -> float | None:
 
 
 def setting_seconds(value: object) -> float | None:
-    """A duration of a setting, where a plain number is one of seconds; None of what is none."""
+    """The seconds of a duration in a setting, where a plain number means seconds; None if it is not a duration."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return None if math.isnan(value) else float(value)

@@ -1,13 +1,13 @@
-"""The root of the one error tree; every room adds its own leaves below these kinds.
+"""The root of the error tree; every package adds its own leaves below these kinds.
 
     MlxbuildError
     ├── UserError            exit 2   the recipe, a name or an option is wrong
-    ├── StepError            exit 3   a step failed on sound input; the same again if run again
-    ├── InfrastructureError  exit 5   network, registry or Hub; may pass if tried again
-    ├── EnvironmentFailure   exit 6   this machine: disk, memory, permissions
-    └── TrustError           exit 10  content is not what its digest or signature says
+    ├── StepError            exit 3   a step failed on valid input, and will fail again if run again
+    ├── InfrastructureError  exit 5   network, registry or Hub; a retry may succeed
+    ├── EnvironmentFailure   exit 6   this machine failed: disk, memory, permissions
+    └── TrustError           exit 10  content does not match its digest or signature
 
-A leaf may set another exit code (a stale lock is a user's matter with exit 7).
+A leaf may set another exit code (a stale lock is a user error with exit code 7).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlxbuild.registry.core.printable import printable
 
 
 class Kind(StrEnum):
-    """Who can mend an error."""
+    """The part that has to change to fix an error."""
 
     USER = "user"
     STEP = "step"
@@ -67,7 +67,7 @@ class MlxbuildError(Exception):
         return (_rebuild, (type(self), dict(self.__dict__)))
 
     def diagnostics(self) -> str:
-        """The whole story for a terminal without colour: what, where, what to do. Control characters are escaped."""
+        """Message, place and hint as plain text for a terminal. Control characters are escaped."""
         lines = [f"error[{self.code}]: {self.message}"]
         if self.where is not None:
             lines.append(f"  --> {self.where}")
@@ -108,7 +108,7 @@ class InfrastructureError(MlxbuildError):
 
 
 class EnvironmentFailure(MlxbuildError):
-    """This machine cannot do it: disk, memory, permissions."""
+    """Something on this machine failed: disk, memory, permissions."""
 
     code = "environment"
     kind = Kind.ENVIRONMENT
@@ -116,7 +116,7 @@ class EnvironmentFailure(MlxbuildError):
 
 
 class TrustError(MlxbuildError):
-    """Content is not what its digest or signature says."""
+    """Content does not match its digest or signature."""
 
     code = "trust"
     kind = Kind.TRUST

@@ -1,4 +1,4 @@
-"""Where everything lies below MLXBUILD_HOME. Paths only; the rooms that own a folder create and fill it."""
+"""The paths below MLXBUILD_HOME. The packages that own a folder create and fill it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Home:
 
     @property
     def cache(self) -> Path:
-        """Traces, index, temporary files: all of it can be deleted."""
+        """Traces, index and temporary files, all of which can be deleted."""
         return self.root / "cache"
 
     @property

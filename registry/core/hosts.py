@@ -1,4 +1,4 @@
-"""Hosts of registries: which spellings mean the same one."""
+"""Registry hosts, and which spellings of them are equivalent."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PORT = re.compile(r":(?P<port>[0-9]{1,5})\Z")
 
 
 def canonical_host(host: str) -> str:
-    """One name for the many of Docker's registry."""
+    """The host, with every name of Docker's registry replaced by `docker.io`."""
     return DOCKER if host in _DOCKER_HOSTS else host
 
 
 def comparable_host(host: str) -> str:
-    """One spelling of a `host[:port]`, for comparing: lowercase, without a default port, an address at its shortest."""
+    """A normalized `host[:port]` for comparison: lowercase, without a default port, IPv6 addresses in short form."""
     host, port = host.lower(), ""
     if found := _PORT.search(host):
         number = int(found["port"])
@@ -30,7 +30,7 @@ def comparable_host(host: str) -> str:
 
 
 def spellings(host: str) -> frozenset[str]:
-    """The spellings of a host that patterns may have in mind: as it came, and all that are usual."""
+    """The spellings of a host that a pattern may use: the given one and the usual ones."""
     compared = comparable_host(host)
     names = _DOCKER_HOSTS if compared == DOCKER else {compared}
     with_port = () if _PORT.search(compared) else (f"{name}:443" for name in names)

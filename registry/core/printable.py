@@ -1,4 +1,4 @@
-"""Text from elsewhere, written so that it cannot steer the terminal that it is printed on."""
+"""Escapes untrusted text so that it cannot control the terminal that it is printed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes, speeds and durations as people read them."""
+"""Formats sizes and durations for display."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _STEPS = (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000))
 
 
 def format_bytes(size_bytes: float) -> str:
-    """Decimal units with three significant digits at most: `6.19 MB`, `812 B`."""
+    """Format a size in decimal units with at most three significant digits: `6.19 MB`, `812 B`."""
     for unit, step in _STEPS:
         if size_bytes >= step * 0.9995:
             return f"{size_bytes / step:.3g} {unit}" if size_bytes < 999.5 * step else f"{size_bytes / step:.0f} {unit}"
@@ -14,7 +14,7 @@ def format_bytes(size_bytes: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """`0.31 s`, `42 s`, `2 min 05 s`, `1 h 02 min`."""
+    """Format a duration, such as `0.31 s`, `42 s`, `2 min 05 s` or `1 h 02 min`."""
     if seconds < 10:
         return f"{seconds:.2f} s"
     whole = round(seconds)

@@ -1,4 +1,4 @@
-"""Names of artifacts, as people write them. What a name points to is the store's and the registries' matter."""
+"""Parses and compares references, the names of artifacts. The store and the registries resolve them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FORM = "[host[:port]/][namespace/]name[:variant@version | :tag][@sha256:...]"
 
 
 class InvalidReference(UserError):
-    """A text does not name an artifact."""
+    """A text is not a reference to an artifact."""
 
     code = "invalid-reference"
 
@@ -36,7 +36,7 @@ class Reference:
     Only valid references can be made: `Reference.parse(str(reference)) == reference` always holds.
 
     Raises:
-        InvalidReference: a part breaks its grammar.
+        InvalidReference: a part does not match its grammar.
     """
 
     repository: str
@@ -78,25 +78,25 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """The repository, behind its host if it has one."""
+        """The repository, prefixed with its host if it has one."""
         return self.repository if self.host is None else f"{self.host}/{self.repository}"
 
     @property
     def store_name(self) -> str:
-        """`name:tag`, the key in the store's index.json; without a tag it is `latest`."""
+        """`name:tag`, the key in the store's index.json; the tag defaults to `latest`."""
         return f"{self.name}:{self.tag or DEFAULT_TAG}"
 
     def matches(self, pattern: str) -> bool:
-        """Whether a pattern means this name, with or without its tag: `*` stands for anything, `/` too.
+        """Whether a pattern matches this name, with or without its tag: `*` matches anything, including `/`.
 
-        `variant@version` in a pattern is the tag `variant-version`, as in a name. All spellings of a host mean the
-        same: capitals, a default port and the names of Docker's registry make no difference.
+        `variant@version` in a pattern is the tag `variant-version`, as in a name. All spellings of a host are
+        equivalent: capitals, a default port and the names of Docker's registry make no difference.
         """
         meant, tag = _lowered(pattern), self.tag or DEFAULT_TAG
         return any(fnmatchcase(name, meant) or fnmatchcase(f"{name}:{tag}", meant) for name in self._spellings())
 
     def _spellings(self) -> frozenset[str]:
-        """The names that mean the same repository."""
+        """All names of the same repository."""
         if self.host is None:
             return frozenset({self.repository})
         repositories = {self.repository}
@@ -116,12 +116,12 @@ class Reference:
 
 
 def _lowered(pattern: str) -> str:
-    """A pattern in the spelling of names: all but a tag in lowercase, and a host without wildcards as hosts compare."""
+    """Normalize a pattern: everything but a tag in lowercase, and a host without wildcards as in `comparable_host`."""
     folder, slash, last = pattern.replace("@", "-").rpartition("/")
     name, colon, tag = last.partition(":")
     host, slash, repository = f"{folder}{slash}{name}".lower().partition("/")
     if slash and _HOST.fullmatch(host):
-        host = comparable_host(host).replace("[", "[[]")  # around an address, no choice of characters
+        host = comparable_host(host).replace("[", "[[]")  # the brackets of an IPv6 address are no character class
     return f"{host}{slash}{repository}{colon}{tag}"
 
 

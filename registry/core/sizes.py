@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 FORMS = "`10 GB`, `1.5GiB`"
-"""With units, for errors to name."""
+"""Examples with units, for error messages."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", re.IGNORECASE)
 _SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 def size_bytes(value: object) -> int | None:
-    """Bytes of a size, where a plain number is one of bytes; None of what is none."""
+    """The bytes of a size, where a plain number means bytes; None if the value is not a size."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float):

@@ -1,1 +1,1 @@
-"""Registries of the OCI distribution specification: the client (`remote`), and moving whole artifacts (`exchange`)."""
+"""OCI registries: a client of the distribution specification (`remote`), and push, pull and copy (`exchange`)."""

@@ -1,4 +1,4 @@
-"""Changes to the disk that survive a crash, and failures of the disk by name. No content is known here."""
+"""Writes files so that they survive a crash, and turns `OSError`s into errors of the store."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _named(error: OSError, path: Path | str) -> StoreFailure:
 
 
 def create_temporary(folder: Path, *, mode: int) -> tuple[int, Path]:
-    """A new file in `folder` (made if missing): its descriptor, open for writing, and its path."""
+    """Create a file in `folder` (made if missing) and return its descriptor, open for writing, and its path."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     path = folder / f"{os.getpid()}-{os.urandom(8).hex()}"
     try:
@@ -69,13 +69,13 @@ def create_temporary(folder: Path, *, mode: int) -> tuple[int, Path]:
 
 
 def write_all(descriptor: int, view: memoryview) -> None:
-    """Write every byte of a flat view of bytes."""
+    """Write every byte of a one-dimensional view of bytes."""
     while view.nbytes:
         view = view[os.write(descriptor, view) :]
 
 
 def publish(temporary: Path, final: Path, *, durable: bool) -> None:
-    """Give a finished file its name; with `durable`, the name survives a power cut too."""
+    """Move a finished file to its final name; with `durable`, the name survives a power cut too."""
     try:
         os.replace(temporary, final)  # noqa: PTH105  # paths stay as they are: this runs once per blob
     except FileNotFoundError:
@@ -95,12 +95,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(final: Path, data: bytes, *, temporary_folder: Path, mode: int = 0o644, durable: bool = True) -> None:
-    """Set the whole content of a small file: a reader sees the old or the new one, also after a crash.
+    """Replace a small file atomically: a reader sees the old or the new content, even after a crash.
 
-    Without `durable`, a power cut may lose or empty the file: only for what can be made again.
+    Without `durable`, a power cut may lose or empty the file: use it only for content that can be made again.
 
     Raises:
-        DiskFull, StoreReadOnly, StoreFailure: the file is as it was.
+        DiskFull, StoreReadOnly, StoreFailure: the file is unchanged.
     """
     with disk_errors(final):
         descriptor, temporary = create_temporary(temporary_folder, mode=mode)

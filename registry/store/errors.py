@@ -1,4 +1,4 @@
-"""What can go wrong in the store."""
+"""The errors of the store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class StoreFailure(EnvironmentFailure):
 
     @classmethod
     def gone(cls, folder: Path) -> StoreFailure:
-        """A folder of the store was moved or deleted while it is in use."""
+        """The error for a folder of the store that was moved or deleted while it was in use."""
         return StoreFailure(
             "the store is not where it was",
             where=str(folder),
@@ -24,7 +24,7 @@ class StoreFailure(EnvironmentFailure):
 
 
 class DiskFull(StoreFailure):
-    """No room is left: the disk, a quota or a file size limit."""
+    """No space is left: the disk, a quota or a file size limit."""
 
     code = "disk-full"
 
@@ -36,7 +36,7 @@ class StoreReadOnly(StoreFailure):
 
 
 class BlobMissing(EnvironmentFailure):
-    """The store does not hold a blob that something names."""
+    """The store does not hold a blob that was referred to."""
 
     code = "blob-missing"
 
@@ -46,7 +46,7 @@ class BlobMissing(EnvironmentFailure):
 
 
 class BlobCorrupt(TrustError):
-    """A blob's bytes are not what its digest or its size says."""
+    """A blob's bytes do not match its digest or its size."""
 
     code = "blob-corrupt"
 
@@ -57,6 +57,6 @@ class BlobCorrupt(TrustError):
 
 
 class BlobTooLarge(TrustError):
-    """A blob that should be small metadata is not."""
+    """A blob that should be small metadata is too large."""
 
     code = "blob-too-large"

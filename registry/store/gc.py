@@ -1,4 +1,4 @@
-"""Garbage collection: decides what is still needed and deletes the rest. Who calls it, and when, is theirs."""
+"""Garbage collection of the store: deletes the blobs that nothing refers to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlxbuild.registry.store.tags import INDEX_MEDIA_TYPE
 
 GRACE_SECONDS = 3600.0
 UNTOUCHED_SECONDS = 7 * 24 * 3600.0
-"""How long damaged blobs are kept as evidence, and interrupted fetches to be continued."""
+"""How long quarantined blobs, and partial downloads that can be resumed, are kept."""
 _MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", INDEX_MEDIA_TYPE)
 
 
@@ -33,7 +33,7 @@ class DamagedTag(TrustError):
 
 @dataclass(frozen=True, slots=True)
 class SoftRoot:
-    """A blob worth keeping while there is room: what the cache may reuse."""
+    """A blob that the cache may reuse, and that is kept while there is space."""
 
     digest: Digest
     last_used: float
@@ -47,17 +47,17 @@ class Collection:
     removed: tuple[Blob, ...]
     kept: tuple[Blob, ...]
     removed_folders: tuple[Path, ...]
-    """Model folders of manifests that are gone, and leftovers of killed processes."""
+    """Model folders whose manifests are gone, and temporary files of killed processes."""
     dry_run: bool
 
     @property
     def freed_bytes(self) -> int:
-        """Size of the removed blobs."""
+        """The size of the removed blobs."""
         return sum(blob.size_bytes for blob in self.removed)
 
     @property
     def kept_bytes(self) -> int:
-        """Size of the blobs that stay."""
+        """The size of the kept blobs."""
         return sum(blob.size_bytes for blob in self.kept)
 
 
@@ -73,13 +73,13 @@ def collect(
 ) -> Collection:
     """Delete the blobs that nothing needs, while no other command runs.
 
-    Kept are: what tags and `roots` reach; manifests whose `subject` is kept, with all they reach; those whose subject
-    something kept was built from, though it is gone; blobs younger than `grace_seconds`; and soft roots, the most
-    recently used first, as long as the whole store stays within `budget_bytes` (None: all of them). A crash in the
-    middle leaves a valid store. It works on a full disk.
+    It keeps: everything reachable from tags and `roots`; referrers of kept manifests, with everything they reach;
+    referrers of deleted manifests that something kept was built from; blobs younger than `grace_seconds`; and soft
+    roots, the most recently used first, as long as the whole store stays within `budget_bytes` (None: all of them). A
+    crash in the middle leaves a valid store. It works on a full disk.
 
     Raises:
-        DamagedTag: a tagged manifest cannot be read, so nobody knows what it needs; nothing was deleted.
+        DamagedTag: a tagged manifest cannot be read, so what it refers to is unknown; nothing was deleted.
         StoreReadOnly, StoreFailure: something cannot be deleted.
     """
     lease = leases.shared if dry_run else leases.exclusive
@@ -90,7 +90,7 @@ def collect(
         kept = reach.needed([*roots, *_young(store, blobs, grace_seconds)])
         _keep_soft(soft_roots, reach, kept, budget_bytes)
         removed = [blob for digest, blob in blobs.items() if digest not in kept]
-        # Manifests first: after a crash, none is left that lacks a layer it could have kept.
+        # Manifests first: a crash in the middle must not leave a manifest without its layers.
         removed.sort(key=lambda blob: (blob.digest not in reach.manifests, blob.digest))
         folders = [*_orphans(store, {blob.digest for blob in removed}, blobs), *_leftovers(store, grace_seconds)]
         if not dry_run:
@@ -130,12 +130,12 @@ def _keep_soft(soft_roots: Iterable[SoftRoot], reach: Reach, kept: set[Digest], 
         more = reach.below([root.digest]) - kept
         used_bytes += reach.size_bytes(more)
         if budget_bytes is not None and used_bytes > budget_bytes:
-            break  # strictly by last use: an older blob never outlives a newer one
+            break  # strictly by last use: no blob is kept in place of one used later
         kept |= more
 
 
 def _orphans(store: Store, removed: set[Digest], blobs: dict[Digest, Blob]) -> Iterator[Path]:
-    """Model folders whose manifest is not in the store, or will not be."""
+    """Model folders whose manifest is not in the store, or is about to be removed."""
     for folder in _listed(store.home.models):
         digest = Digest("sha256", folder.name)
         if digest in removed or digest not in blobs:
@@ -143,7 +143,7 @@ def _orphans(store: Store, removed: set[Digest], blobs: dict[Digest, Blob]) -> I
 
 
 def _leftovers(store: Store, grace_seconds: float) -> Iterator[Path]:
-    """Temporary files of killed processes, lock files that nobody uses, and what nobody came back to for long."""
+    """Temporary files of killed processes, unused lock files, and old quarantined blobs and partial downloads."""
     ages = {"tmp": grace_seconds, "work": grace_seconds, "quarantine": UNTOUCHED_SECONDS, "partial": UNTOUCHED_SECONDS}
     for name, seconds in ages.items():
         yield from _older(store.home.cache / name, seconds)

@@ -1,4 +1,4 @@
-"""The store: an OCI image layout of blobs by sha256. Tags, collection and artifacts live beside it."""
+"""The store: an OCI image layout of blobs named by sha256. Tags and garbage collection live beside it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 READ_LIMIT_BYTES = 64 * 1024 * 1024
 MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
-"""Of manifests and their configs (OCI distribution-spec 1.1, "Pushing Manifests")."""
+"""The size limit of manifests and their configs (OCI distribution-spec 1.1, "Pushing Manifests")."""
 LAYOUT_FILE = "oci-layout"
 LAYOUT_VERSION = "1.0.0"
 
@@ -42,7 +42,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 class Store:
-    """Blobs by sha256, read-only once written, and tags. Safe for many threads and processes at once.
+    """Blobs named by sha256, read-only once written, and tags. Safe for many threads and processes at once.
 
     Instances hold paths only: they may be pickled and shared.
     """
@@ -91,7 +91,7 @@ class Store:
         return store
 
     def _require_folder(self) -> None:
-        """Blobs may all be gone; but where something else lies in their place, every name would seem to be without."""
+        """Refuse a `blobs` that is not a folder, as every blob would seem to be missing; no `blobs` at all is fine."""
         with disk_errors(self._blobs), suppress(FileNotFoundError):
             if not stat.S_ISDIR(self._blobs.stat().st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -100,25 +100,25 @@ class Store:
         with disk_errors(self.home.store):
             self._blobs.mkdir(parents=True, exist_ok=True)
         self.tags.create()
-        # Last, so that a store with its marker is whole.
+        # The marker is written last, so that a store with a marker is complete.
         content = json.dumps({"imageLayoutVersion": LAYOUT_VERSION}, separators=(",", ":")).encode()
         replace_file(marker, content, temporary_folder=self._temporary)
 
     def require_blobs(self) -> None:
-        """Make sure, in a store that is in use, that its folder of blobs is there still.
+        """Check that the blobs folder of a store in use still exists.
 
         Raises:
-            StoreFailure: it is not.
+            StoreFailure: it does not.
         """
         if not self._blobs.is_dir():
             raise StoreFailure.gone(self._blobs)
 
     def has(self, digest: Digest) -> bool:
-        """Whether a blob of that name lies in the store; its bytes are not looked at."""
+        """Whether the store holds a blob of that digest; its bytes are not checked."""
         return os.path.exists(self._location(digest))  # noqa: PTH110  # a quarter of the cost of Path.exists
 
     def size(self, digest: Digest) -> int:
-        """Size in bytes.
+        """The size of a blob in bytes.
 
         Raises:
             BlobMissing: the store does not hold it.
@@ -126,7 +126,7 @@ class Store:
         return self.status(digest).st_size
 
     def status(self, digest: Digest) -> os.stat_result:
-        """What the filesystem knows of the blob's file.
+        """The `stat` result of the blob's file.
 
         Raises:
             BlobMissing: the store does not hold it.
@@ -139,7 +139,7 @@ class Store:
             raise _missing_or(error, digest) from error.__cause__
 
     def check_size(self, blob: Blob) -> None:
-        """Make sure that a blob's file is as long as it should be; its bytes are not looked at.
+        """Check that a blob's file has the right size; its bytes are not checked.
 
         Raises:
             BlobMissing: the store does not hold it.
@@ -149,7 +149,7 @@ class Store:
             raise _corrupt(blob.digest, self._location(blob.digest))
 
     def path(self, digest: Digest) -> Path:
-        """Where the blob lies, read-only.
+        """The path of the blob's read-only file.
 
         Raises:
             BlobMissing: the store does not hold it.
@@ -181,13 +181,13 @@ class Store:
         return data
 
     def put(self, data: bytes, *, durable: bool = True) -> Blob:
-        """Store some bytes. Those that are there already are not written again, unless they are damaged.
+        """Store some bytes as a blob. A blob that exists is not written again, unless it is damaged.
 
-        Without `durable` a power cut may lose or empty the blob (a killed process never does): only for content
-        that is checked when read and can be made again. Nothing that a tag reaches may be put so.
+        Without `durable`, a power cut may lose or empty the blob (a killed process never does): use it only for
+        content that is checked when read and can be made again, never for anything that a tag reaches.
 
         Raises:
-            DiskFull, StoreReadOnly, StoreFailure: the store is as it was.
+            DiskFull, StoreReadOnly, StoreFailure: the store is unchanged.
         """
         blob = Blob(Digest.of_bytes(data), len(data))
         if self._holds(blob, data):
@@ -197,10 +197,10 @@ class Store:
             return writer.commit()
 
     def put_all(self, *contents: bytes) -> tuple[Blob, ...]:
-        """Store several small contents as `put` does, with one sync for the names of all.
+        """Store several small blobs as `put` does, with one sync of the folder for all of them.
 
         Raises:
-            DiskFull, StoreReadOnly, StoreFailure: those before the one that could not be written are there.
+            DiskFull, StoreReadOnly, StoreFailure: the blobs before the one that could not be written are stored.
         """
         blobs = tuple(Blob(Digest.of_bytes(data), len(data)) for data in contents)
         missing = {blob: data for blob, data in zip(blobs, contents, strict=True) if not self._holds(blob, data)}
@@ -223,22 +223,22 @@ class Store:
             return file.readall() == data
 
     def writer(self, *, durable: bool = True) -> BlobWriter:
-        """Begin a blob of unknown digest; use it in a `with` statement."""
+        """A writer for a blob of unknown digest; use it in a `with` statement."""
         return BlobWriter(self._temporary, self._location, durable=durable)
 
     def adopt(self, path: Path, blob: Blob) -> None:
-        """Take over a file of the same filesystem whose size and digest were checked and that was synced to the disk.
+        """Move a file on the same filesystem into the store; its size and digest were checked and it was synced.
 
         Raises:
-            StoreReadOnly, StoreFailure: the file is where it was.
+            StoreReadOnly, StoreFailure: the file was not moved.
         """
         final = Path(self._location(blob.digest))
         with disk_errors(final):
             publish(path, final, durable=True)
-            final.chmod(0o444)  # only now: a file that stays behind can be written to
+            final.chmod(0o444)  # only now: a file that could not be moved stays writable
 
     def verify(self, digest: Digest, progress: Callable[[int], None] | None = None) -> None:
-        """Hash a whole blob; `progress` gets the number of bytes of each piece. Releases the interpreter lock.
+        """Hash a whole blob; `progress` gets the number of bytes of each piece. Releases the GIL.
 
         Raises:
             BlobMissing: the store does not hold it.
@@ -259,7 +259,7 @@ class Store:
             raise _corrupt(digest, location)
 
     def quarantine(self, digest: Digest) -> Path:
-        """Move a bad blob out of the store and return where it lies now, so that its producer can run again.
+        """Move a damaged blob out of the store, so that it can be made again, and return its new path.
 
         Raises:
             BlobMissing: the store does not hold it.
@@ -275,7 +275,7 @@ class Store:
         return target
 
     def blobs(self) -> Iterator[Blob]:
-        """Every blob by name and size, in no order. Other files in the folder are passed over."""
+        """Every blob with its size, in no particular order. Other files in the folder are ignored."""
         with disk_errors(self._blobs), suppress(FileNotFoundError), os.scandir(self._blobs) as entries:
             for entry in entries:
                 if _HEX.fullmatch(entry.name) is not None:
@@ -283,7 +283,7 @@ class Store:
                         yield Blob(Digest("sha256", entry.name), entry.stat().st_size)
 
     def remove(self, digest: Digest) -> None:
-        """Delete a blob, whatever names it; nothing happens if it is not there.
+        """Delete a blob, even if something refers to it; does nothing if it does not exist.
 
         Raises:
             StoreReadOnly, StoreFailure: it cannot be deleted.

@@ -1,7 +1,7 @@
-"""Advisory file locks. They only save work and order updates; correctness comes from atomic renames.
+"""Advisory file locks, which only avoid duplicate work and order updates; correctness comes from atomic renames.
 
-The kernel frees them when their process ends in any way, so none is ever stale. `filelock` is not used: it has no
-shared lock without a database, and takes longer to import than a cached build may.
+The kernel releases them when their process ends in any way, so no lock is ever stale. `filelock` is not used: it has
+no shared lock without a database, and importing it takes longer than a fully cached build.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _POLL_SECONDS = 0.05
 _UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 Waiting = Callable[[str], None]
-"""Called once, with a message for people, when a lease is not free at once."""
+"""A function called once, with a message to display, when a lease is not free at once."""
 
 
 @contextmanager
 def shared(home: Home, waiting: Waiting | None = None, checkpoint: Callable[[], None] | None = None) -> Iterator[None]:
-    """The lease that every command holds: blobs that it sees stay until it ends.
+    """Hold the lease of an ordinary command: no blob is collected until it ends.
 
-    A home that cannot be written to gives no lease, and needs none. `checkpoint` is called while waiting, and may
+    No lease is taken, or needed, on a home that cannot be written to. `checkpoint` is called while waiting, and may
     raise to give up.
     """
     try:
@@ -43,7 +43,7 @@ def shared(home: Home, waiting: Waiting | None = None, checkpoint: Callable[[], 
 
 @contextmanager
 def exclusive(home: Home, waiting: Waiting | None = None) -> Iterator[None]:
-    """The lease of garbage collection: no other command runs. Never ask for it while holding the shared one.
+    """Hold the lease of garbage collection: no other command runs. Never take it while holding the shared one.
 
     Raises:
         StoreReadOnly: the home cannot be written to.
@@ -56,7 +56,7 @@ def exclusive(home: Home, waiting: Waiting | None = None) -> Iterator[None]:
 def exclusive_file(
     path: Path, waiting: Waiting | None = None, checkpoint: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """Hold one lock file alone among threads and processes; the file and its folder are made if missing.
+    """Hold a lock file exclusively among threads and processes; the file and its folder are made if missing.
 
     `checkpoint` is called while waiting, and may raise to give up.
 
@@ -99,7 +99,7 @@ def _held(
                 cancellation.wait(_POLL_SECONDS)
         yield
     finally:
-        os.close(descriptor)  # frees the lock
+        os.close(descriptor)  # releases the lock
 
 
 def _try(descriptor: int, mode: int) -> bool:
@@ -110,5 +110,5 @@ def _try(descriptor: int, mode: int) -> bool:
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-        # Some network filesystems have no locks: work may be done twice, and stays right.
+        # Some network filesystems have no locks: work may then be done twice, with the same result.
     return True

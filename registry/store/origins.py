@@ -1,7 +1,7 @@
-"""Where the manifests of a store come from: names that they had, here or elsewhere, and what they were built from.
+"""Records where the manifests of a store come from: their former names, and the artifacts they were built from.
 
-Names that they have now are the tags' matter. Nothing is judged here: the trust policy asks, so that a copy under
-another name, or a model that was built from it, is held to what the first name is held to.
+Current names are in the tag table. The trust policy uses these origins, so that a copy under another name, or a model
+built from an artifact, is held to the rules of the original name.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ FILE_NAME = "origins.json"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where one manifest comes from."""
+    """The origin of one manifest."""
 
     names: tuple[str, ...] = ()
-    """References by which it was known: in this store until they were removed or moved, or where it was fetched."""
+    """Former references: names in this store until they were removed or moved, and the names it was fetched by."""
     bases: tuple[Digest, ...] = ()
-    """The artifacts that it was made from on this machine."""
+    """The artifacts that it was built from on this machine."""
 
     def joined(self, other: Origin) -> Origin:
-        """Both; what was known first stays first."""
+        """This origin merged with another; the entries of this one come first."""
         return Origin(
             tuple(dict.fromkeys((*self.names, *other.names))), tuple(dict.fromkeys((*self.bases, *other.bases)))
         )
 
 
 class Origins:
-    """The origins that a home keeps, in one file beside the store. Homes of earlier versions have none."""
+    """The origins of a home, in one file beside the store. Homes of earlier versions have no such file."""
 
     def __init__(self, home: Home) -> None:
         self._path = home.root / FILE_NAME
@@ -45,7 +45,7 @@ class Origins:
         self._temporary = home.cache / "tmp"
 
     def read(self) -> dict[Digest, Origin]:
-        """All of them.
+        """All origins by manifest digest.
 
         Raises:
             StoreFailure: the file cannot be read.
@@ -63,10 +63,10 @@ class Origins:
             ) from error
 
     def record(self, found: Mapping[Digest, Origin]) -> None:
-        """Note where manifests come from, beside what is noted already.
+        """Add the origins of manifests to what is recorded already.
 
         Raises:
-            DiskFull, StoreReadOnly, StoreFailure: nothing was noted.
+            DiskFull, StoreReadOnly, StoreFailure: nothing was recorded.
         """
 
         def joined(known: Mapping[Digest, Origin]) -> dict[Digest, Origin]:
@@ -80,10 +80,10 @@ class Origins:
                 self._write(joined(self.read()))
 
     def retain(self, digests: Collection[Digest]) -> None:
-        """Forget all manifests but these, and those that they were made from.
+        """Forget all manifests except these and those that they were built from.
 
         Raises:
-            DiskFull, StoreReadOnly, StoreFailure: all are there still.
+            DiskFull, StoreReadOnly, StoreFailure: nothing was forgotten.
         """
         known = self.read()
         kept = {*digests, *bases_of(known, digests)}
@@ -93,7 +93,7 @@ class Origins:
 
     @property
     def size_bytes(self) -> int:
-        """Of the file; 0 where there is none."""
+        """The size of the file; 0 if it does not exist."""
         try:
             return self._path.stat().st_size
         except FileNotFoundError:
@@ -109,7 +109,7 @@ class Origins:
 
 
 def bases_of(origins: Mapping[Digest, Origin], digests: Iterable[Digest]) -> set[Digest]:
-    """What some manifests were made from, and what that was made from, to the end."""
+    """The manifests that some manifests were built from, directly or indirectly."""
     found: set[Digest] = set()
     queue = list(digests)
     while queue:

@@ -1,4 +1,4 @@
-"""What of a store is needed, and why: what names and manifests reach. Collecting the rest is `gc`'s."""
+"""Finds the blobs of a store that are reachable from names and manifests. `gc` deletes the rest."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from mlxbuild.registry.store.tags import REF_NAME
 
 
 class Reach:
-    """What names and manifests reach in a store, as it is now."""
+    """The reachability graph of a store at one moment."""
 
     def __init__(self, store: Store) -> None:
-        """Every small blob that looks like a manifest is opened, for its subject."""
+        """Read every small blob that looks like a manifest, to learn its subject."""
         self._store = store
         self.blobs = {blob.digest: blob for blob in store.blobs()}
-        """All that there are."""
+        """All blobs of the store."""
         self.manifests: dict[Digest, dict[str, Any]] = {}
         for digest, blob in self.blobs.items():
             if blob.size_bytes <= MANIFEST_LIMIT_BYTES and (document := _manifest(store, digest)) is not None:
                 self.manifests[digest] = document
 
     def needed(self, roots: Iterable[Digest] = ()) -> set[Digest]:
-        """What names and roots reach, with all that refers to it.
+        """The blobs reachable from names and roots, with all their referrers.
 
-        So is what refers to the bases of that, though they are gone: what was signed of a base is asked for whenever a
-        model that was built from it is used. Entries without a name hold nothing if they have a subject.
+        Referrers of their bases are included even if the bases are gone: the signature of a base is required whenever
+        a model built from it is used. Unnamed entries that have a subject are not roots.
 
         Raises:
-            StoreFailure: index.json, or what is known of bases, cannot be read.
+            StoreFailure: index.json or the origins cannot be read.
         """
         kept = self._with_referrers([*self._named(), *roots])
         bases = bases_of(Origins(self._store.home).read(), kept) - kept
@@ -60,7 +60,7 @@ class Reach:
         return [digest for digest, document in self.manifests.items() if _digest(document.get("subject")) in subjects]
 
     def below(self, roots: Iterable[Digest]) -> set[Digest]:
-        """The blobs of some digests, and all that they name."""
+        """The blobs of some digests, and all blobs that they refer to."""
         found: set[Digest] = set()
         queue = [*roots]
         while queue:
@@ -71,12 +71,12 @@ class Reach:
         return found
 
     def size_bytes(self, digests: Iterable[Digest]) -> int:
-        """Of blobs that are in the store."""
+        """The total size of some blobs of the store."""
         return sum(self.blobs[digest].size_bytes for digest in digests)
 
 
 def _manifest(store: Store, digest: Digest) -> dict[str, Any] | None:
-    """The document of an image manifest or index, as far as it can be read."""
+    """The document of an image manifest or index; None if the blob is not one or cannot be read."""
     try:
         with store.path(digest).open("rb") as file:
             if file.read(1) != b"{":

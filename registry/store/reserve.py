@@ -1,4 +1,4 @@
-"""Room that is kept on the disk, so that what removes has some when the disk is full. What that is: elsewhere."""
+"""Reserves disk space, so that tags can be removed even when the disk is full."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LEAST_BYTES = 64 * 1024  # the largest blocks of common file systems
 
 
 class Reserve:
-    """A file of no meaning, which is deleted to make room. It holds random bytes, for some file systems compress."""
+    """A filler file that is deleted to free space. It holds random bytes, because some filesystems compress."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def keep(self, size_bytes: int) -> None:
-        """Have at least that much in reserve, as far as the disk has it; a disk that refuses is no error."""
+        """Grow the reserve to at least that size, as far as the disk allows; a failure is ignored."""
         wanted = max(size_bytes, _LEAST_BYTES)
         with suppress(OSError):
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -29,7 +29,7 @@ class Reserve:
                 os.close(descriptor)
 
     def release(self) -> bool:
-        """Give the room back to the disk; returns whether there was any."""
+        """Delete the reserve; returns whether there was one."""
         try:
             self._path.unlink()
         except OSError:

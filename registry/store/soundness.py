@@ -1,8 +1,8 @@
-"""That blobs are what their digests say, before they are used; one that has not changed since is not read again.
+"""Verifies blobs before they are used; a file that has not changed since it was verified is not read again.
 
-What was found is kept in `cache/sound.json`: for each blob the inode, size and times of the file that was read. Whoever
-can write there can write the blobs, too. What a disk changes by itself, below its file system, is found by
-`mlxbuild verify`, which reads everything.
+The results are kept in `cache/sound.json`: for each blob the inode, size and times of the file that was read. Whoever
+can write there can write the blobs too. Corruption below the filesystem is found by `mlxbuild verify`, which reads
+everything.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ from mlxbuild.registry.store.errors import StoreFailure
 from mlxbuild.registry.store.layout import Store
 
 _SETTLED_NS = 2_000_000_000
-"""Times of files are coarse: one that was just written could be written again within the same tick."""
+"""File times are coarse: a file that was just written could change again without a new time."""
 _MOST_BLOBS = 10_000
 
 _Stamp = list[int]
 
 
 class Soundness:
-    """Which blobs of a store were found sound. For any thread and process."""
+    """The blobs of a store that were verified. Safe for many threads and processes."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._path = store.home.cache / "sound.json"
 
     def require(self, digests: Iterable[Digest], checkpoint: Callable[[], None] = lambda: None) -> None:
-        """Hash what was not hashed since it last changed; `checkpoint` is called often, and may raise to give up.
+        """Hash the blobs whose files changed since they were last hashed.
+
+        `checkpoint` is called often, and may raise to give up.
 
         Raises:
-            BlobMissing, BlobCorrupt: one is not there, or not what it was.
+            BlobMissing, BlobCorrupt: a blob is missing or damaged.
         """
         known, found = self._known(), {}
         try:
@@ -62,11 +64,11 @@ class Soundness:
         return {}
 
     def _remember(self, found: dict[str, _Stamp]) -> None:
-        """What two processes find at once, one of them may have to find again."""
+        """Save results; of two processes that save at once, one may lose its results and hash again."""
         merged = {**self._known(), **found}
         kept = {name: stamp for name, stamp in merged.items() if self._store.has(Digest("sha256", name))}
         newest = dict(list(kept.items())[-_MOST_BLOBS:])
-        with suppress(StoreFailure):  # a disk that is full or read-only
+        with suppress(StoreFailure):  # the disk may be full or read-only
             replace_file(
                 self._path, json.dumps(newest).encode(), temporary_folder=self._store.home.cache / "tmp", durable=False
             )

@@ -1,4 +1,4 @@
-"""Names for manifests, kept in the layout's index.json. Blobs are not looked into here."""
+"""The tags of the store: names for manifests, kept in the layout's index.json."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ REF_NAME = "org.opencontainers.image.ref.name"
 Entry = dict[str, Any]
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|(?!sha256:)[a-z0-9]+([+._-][a-z0-9]+)*:[\w=-]+")
-"""One of ours, or of another tool's algorithm."""
+"""A sha256 digest, or one with an algorithm of another tool."""
 _BEGINNING = '{"schemaVersion": 2, "manifests": []}'
-"""A table of a store without names."""
+"""The index.json of a store without names."""
 
 
 _ALIKE = 0.5
-"""How like a name must be (`difflib`) to be the one that was meant."""
+"""The least similarity (`difflib`) of a name that is suggested."""
 
 
 class UnknownReference(UserError):
-    """No tag of that name, or no blob of that digest."""
+    """The store has no tag of that name, or no blob of that digest."""
 
     code = "unknown-reference"
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What index.json says of a tagged manifest (OCI image-spec, descriptor)."""
+    """The descriptor of a tagged manifest in index.json (OCI image-spec, descriptor)."""
 
     digest: Digest
     size_bytes: int
@@ -56,8 +56,8 @@ class Descriptor:
 class TagTable:
     """The tags of one store. Every change is one atomic replacement of index.json.
 
-    Entries, annotations and keys that others wrote there are kept as they are. A name that a manifest loses is noted
-    among its origins first. To take names away works on a full disk, too, by the room that is kept in reserve.
+    Entries, annotations and keys that other tools wrote are kept as they are. A name that a manifest loses is first
+    recorded in its origins. Removing names works on a full disk too, thanks to the reserve.
     """
 
     def __init__(self, home: Home) -> None:
@@ -79,10 +79,10 @@ class TagTable:
                 self._write(_empty())
 
     def resolve(self, reference: Reference) -> Digest:
-        """The digest that a reference names; a digest in it decides alone, and has to be in the store.
+        """The digest of a reference. If the reference has a digest, its tag is ignored, and the store has to hold it.
 
         Raises:
-            UnknownReference: with the nearest names that exist.
+            UnknownReference: there is no such name or digest; the hint lists similar names.
             StoreFailure: index.json cannot be read.
         """
         if reference.digest is not None:
@@ -98,7 +98,7 @@ class TagTable:
         return found.digest
 
     def set(self, names: Mapping[str, Descriptor]) -> None:
-        """Point many store names at once; those that exist move.
+        """Set several store names at once; existing ones move.
 
         Raises:
             InvalidReference: a name is not `repository:tag`.
@@ -110,7 +110,7 @@ class TagTable:
         self._update(lambda entries: _with(entries, names))
 
     def remove(self, store_name: str) -> None:
-        """Take a name away; what it named stays until garbage collection.
+        """Remove a name; its manifest stays until garbage collection.
 
         Raises:
             UnknownReference: there is no such name.
@@ -127,7 +127,7 @@ class TagTable:
         self._update(without, removes=True)
 
     def items(self) -> list[tuple[str, Descriptor]]:
-        """Every tag, by name.
+        """Every tag, sorted by name.
 
         Raises:
             StoreFailure: index.json cannot be read, or the store is gone.
@@ -139,7 +139,7 @@ class TagTable:
         return self._items((found.st_ino, found.st_size, found.st_mtime_ns))
 
     def names_of(self, digest: Digest) -> list[Reference]:
-        """Every name of a manifest, but for those of other tools that are no references.
+        """Every name of a manifest, except names by other tools that are not references.
 
         Raises:
             StoreFailure: index.json cannot be read.
@@ -152,9 +152,9 @@ class TagTable:
         return names
 
     def add_unnamed(self, descriptors: Iterable[Descriptor]) -> None:
-        """List manifests without giving them a name: signatures and the like, which belong to another manifest.
+        """List manifests without a name, such as signatures, which belong to another manifest.
 
-        Those that are listed without a name already stay as they are.
+        Those already listed without a name stay as they are.
 
         Raises:
             DiskFull, StoreReadOnly, StoreFailure: nothing was listed.
@@ -176,12 +176,12 @@ class TagTable:
         return [descriptor for name, descriptor in _described(self._read()["manifests"]) if name is None]
 
     def entries(self) -> list[Entry]:
-        """Every entry of index.json as it stands, those of others and those without a name included."""
+        """Every entry of index.json unchanged, including unnamed entries and those of other tools."""
         entries: list[Entry] = self._read()["manifests"]
         return entries
 
     def forget(self, digests: Iterable[Digest]) -> None:
-        """Drop every entry, named or not, of some manifests that garbage collection is about to delete."""
+        """Drop every entry, named or not, of manifests that garbage collection is about to delete."""
         gone = {str(digest) for digest in digests}
 
         def without(entries: list[Entry]) -> list[Entry]:
@@ -190,12 +190,12 @@ class TagTable:
         self._update(without, removes=True, notes=False)
 
     def keep_reserve(self) -> None:
-        """Have room in reserve for the next removal, where the disk has room again."""
+        """Reserve space for the next removal, if the disk has space again."""
         with suppress(OSError):
             self._reserve.keep(2 * (self._path.stat().st_size + self._origins.size_bytes))
 
     def _items(self, stamp: tuple[int, int, int] | None) -> list[tuple[str, Descriptor]]:
-        """Servers ask for every request: a file that is the same one still is not read again."""
+        """The tags, read again only if the file has changed, because a server asks on every request."""
         known = _known.get(self._path)
         if known is None or stamp is None or known[0] != stamp:
             items = sorted(_tagged(self._read()["manifests"]), key=lambda item: item[0])
@@ -240,7 +240,7 @@ class TagTable:
         if not all(isinstance(entry, dict) for entry in index["manifests"]):
             raise self._damaged("its list of manifests holds something else")
         for entry in index["manifests"]:
-            if not _DIGEST.fullmatch(str(entry.get("digest"))):  # its blobs would be nobody's
+            if not _DIGEST.fullmatch(str(entry.get("digest"))):  # its blobs would be collected
                 whose = "an entry" if _name(entry) is None else f"the entry of `{_name(entry)}`"
                 raise self._damaged(f"{whose} has no digest")
             size = entry.get("size", 0)
@@ -266,7 +266,7 @@ class TagTable:
 
 
 _known: dict[Path, tuple[tuple[int, int, int] | None, list[tuple[str, Descriptor]]]] = {}
-"""By the table's path: what it held as which file. A change makes another file of it, or another time."""
+"""The tags last read by path, with inode, size and time of the file; every change gives it a new inode or time."""
 
 
 def _empty() -> dict[str, Any]:
@@ -287,7 +287,7 @@ def _tagged(entries: Iterable[Entry]) -> Iterable[tuple[str, Descriptor]]:
 
 
 def _lost(before: list[Entry], after: list[Entry]) -> dict[Digest, Origin]:
-    """The names that manifests have before and not after."""
+    """The names that manifests lose by a change, as origins."""
     stays = {(name, descriptor.digest) for name, descriptor in _tagged(after)}
     lost: dict[Digest, Origin] = {}
     for name, descriptor in _tagged(before):
@@ -301,7 +301,7 @@ def _described(entries: Iterable[Entry]) -> Iterable[tuple[str | None, Descripto
         try:
             digest = Digest.parse(str(entry.get("digest")))
         except InvalidDigest:
-            continue  # another tool's algorithm: not ours to read
+            continue  # an algorithm of another tool
         yield (
             _name(entry),
             Descriptor(digest, entry.get("size", 0), str(entry.get("mediaType")), _text(entry.get("artifactType"))),
@@ -309,7 +309,7 @@ def _described(entries: Iterable[Entry]) -> Iterable[tuple[str | None, Descripto
 
 
 def _with(entries: list[Entry], names: Mapping[str, Descriptor]) -> list[Entry]:
-    """Entries with some names set: in their old place where they were, else at the end by name."""
+    """Entries with some names set: existing names keep their place, new ones are added at the end, sorted."""
     missing = dict(sorted(names.items()))
     result = []
     for entry in entries:
@@ -340,7 +340,7 @@ def _hint(reference: Reference, names: Mapping[str, Descriptor]) -> str:
     if not names:
         return "the store has no tags yet: build with `mlxbuild create`"
     siblings = [name for name in sorted(names) if name.rpartition(":")[0] == reference.name]
-    if reference.tag in (None, DEFAULT_TAG):  # which nobody means: names alone are alike or not
+    if reference.tag in (None, DEFAULT_TAG):  # the default tag tells nothing: compare repositories only
         repositories = {name.rpartition(":")[0] for name in names}
         alike = nearest(reference.name, repositories, close_enough=_ALIKE)
         near = [name for each in alike for name in sorted(names) if name.rpartition(":")[0] == each]

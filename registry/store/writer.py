@@ -1,4 +1,4 @@
-"""Writes one blob while hashing it. Where blobs lie and how they are read is the layout's matter."""
+"""Writes one blob while hashing it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PIECE_BYTES = 1024 * 1024  # hashed, then written, while it is still in the pro
 
 
 def holds(location: str, size_bytes: int) -> bool:
-    """Whether a regular file of that size lies there; another size is a damaged blob."""
+    """Whether a regular file of that size exists at a location; another size means a damaged blob."""
     try:
         found = os.stat(location, follow_symlinks=False)  # noqa: PTH116  # runs once per blob: twice as fast
     except FileNotFoundError:
@@ -33,10 +33,10 @@ def _digest_of(location: str) -> str:
 
 
 class BlobWriter:
-    """One blob on its way into a store. Use it from one thread at a time, in a `with` statement.
+    """Writes one blob into a store. Use it from one thread at a time, in a `with` statement.
 
-    Leaving the statement without `commit` removes what was written. Without `syncs_name`, whoever made the writer
-    syncs the folder that the blob's name is in.
+    Leaving the statement without `commit` removes what was written. Without `syncs_name`, the caller has to sync the
+    blob's folder.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class BlobWriter:
 
     @property
     def size_bytes(self) -> int:
-        """How much was written so far."""
+        """The number of bytes written so far."""
         return self._size_bytes
 
     def commit(self, expected: Digest | None = None) -> Blob:
-        """Finish the blob and give it its name; if the store holds it already, sound, the new copy is dropped.
+        """Finish the blob and move it into place; if the store holds it already, undamaged, the new copy is dropped.
 
         Raises:
             BlobCorrupt: the bytes do not have the `expected` digest.
-            DiskFull, StoreFailure: the store is as it was.
+            DiskFull, StoreFailure: the store is unchanged.
         """
         blob = Blob(Digest("sha256", self._hasher.hexdigest()), self._size_bytes)
         if expected is not None and expected != blob.digest:
@@ -114,5 +114,5 @@ class BlobWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # the error on its way says more
+        with suppress(OSError):  # the error being raised matters more
             self._discard()

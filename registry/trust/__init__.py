@@ -1,1 +1,1 @@
-"""Keys, signatures, evidence that belongs to an artifact, and the policy that asks for it."""
+"""Keys, signatures, the evidence attached to an artifact, and the trust policy that requires it."""

@@ -1,6 +1,6 @@
 """Sigstore bundles v0.3 of key-signed statements, in the form that `cosign verify --key` takes.
 
-Certificates and transparency logs of bundles that others made are neither needed nor looked at.
+Certificates and transparency log entries in bundles of other tools are ignored.
 Source: sigstore/protobuf-specs, sigstore_bundle.proto.
 """
 
@@ -22,7 +22,7 @@ _BUNDLE_FAMILY = "application/vnd.dev.sigstore.bundle"
 
 
 def sign_statement(key: PrivateKey, statement: Statement) -> bytes:
-    """A bundle with the statement, signed."""
+    """Sign a statement and return its bundle."""
     hint = base64.b64encode(bytes.fromhex(key.public.fingerprint.hex)).decode()
     return canonical_json.encode(
         {
@@ -34,10 +34,10 @@ def sign_statement(key: PrivateKey, statement: Statement) -> bytes:
 
 
 def read_bundle(data: bytes) -> Envelope:
-    """The envelope of a bundle, nothing of it verified.
+    """The envelope of a bundle, not verified.
 
     Raises:
-        InvalidBundle: the bytes are no bundle of an in-toto statement.
+        InvalidBundle: the bytes are not a bundle of an in-toto statement.
     """
     try:
         document = json.loads(data)
@@ -55,10 +55,10 @@ def read_bundle(data: bytes) -> Envelope:
 
 
 def verify_bundle(data: bytes, keys: Iterable[PublicKey]) -> Statement | None:
-    """The statement of a bundle, or None where none of the keys made a signature of it.
+    """The statement of a bundle, or None if none of the keys signed it.
 
     Raises:
-        InvalidBundle: the bytes are no bundle of an in-toto statement.
+        InvalidBundle: the bytes are not a bundle of an in-toto statement.
     """
     envelope = read_bundle(data)
     return Statement.decode(envelope.payload) if envelope.signer(keys) is not None else None

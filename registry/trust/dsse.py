@@ -1,4 +1,4 @@
-"""DSSE envelopes: a payload with its type, and signatures over both. What a payload means is known beside this.
+"""DSSE envelopes: a payload with its type, and signatures over both.
 
 Source: secure-systems-lab/dsse, protocol.md and envelope.md.
 """
@@ -16,7 +16,7 @@ from mlxbuild.registry.trust.keys import PrivateKey, PublicKey
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A signed payload; only after `signer` names a key may the payload be believed."""
+    """A signed payload; trust the payload only after `signer` has returned a key."""
 
     payload_type: str
     payload: bytes
@@ -28,7 +28,7 @@ class Envelope:
         return cls(payload_type, payload, (key.sign(pre_authentication(payload_type, payload)),))
 
     def signer(self, keys: Iterable[PublicKey]) -> PublicKey | None:
-        """The first of some keys that one of the signatures was made with."""
+        """The first of some keys that made one of the signatures; None if none did."""
         signed = pre_authentication(self.payload_type, self.payload)
         matching = (key for key in keys for signature in self.signatures if key.verifies(signature, signed))
         return next(matching, None)
@@ -43,10 +43,10 @@ class Envelope:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Envelope:
-        """Read what `to_json` gives; standard and URL-safe base64 are both allowed.
+        """Parse the JSON form; both standard and URL-safe base64 are allowed.
 
         Raises:
-            InvalidBundle: it is something else.
+            InvalidBundle: the document is not an envelope.
         """
         try:
             return cls(
@@ -59,7 +59,7 @@ class Envelope:
 
 
 def pre_authentication(payload_type: str, payload: bytes) -> bytes:
-    """The bytes that are signed (PAE): lengths first, so that type and payload cannot be shifted."""
+    """The bytes that are signed (pre-authentication encoding, PAE); length prefixes keep type and payload apart."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 

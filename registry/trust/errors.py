@@ -1,4 +1,4 @@
-"""What can go wrong with keys, signatures and evidence."""
+"""The errors of keys, signatures and evidence."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from mlxbuild.registry.core.errors import TrustError, UserError
 
 
 class KeyUnusable(UserError):
-    """A file is not the key that was asked for, or its password is another."""
+    """A file is not a usable key, or its password is missing or wrong."""
 
     code = "key-unusable"
 
 
 class KeyExists(UserError):
-    """A key of that name is there already; keys are never written over."""
+    """A key of that name exists already; keys are never overwritten."""
 
     code = "key-exists"
 
 
 class InvalidBundle(TrustError):
-    """Bytes are no Sigstore bundle of a signed in-toto statement."""
+    """The bytes are not a Sigstore bundle of a signed in-toto statement."""
 
     code = "invalid-bundle"
 
 
 class Untrusted(TrustError):
-    """An artifact lacks the signature that was asked for, or its evidence contradicts it."""
+    """An artifact lacks a required signature, or its evidence contradicts it."""
 
     code = "untrusted"
 
 
 class InvalidPolicy(UserError):
-    """The policy file cannot be read; nothing is trusted by a policy that nobody understands."""
+    """The policy file cannot be read, so no artifact is trusted."""
 
     code = "invalid-policy"

@@ -1,6 +1,6 @@
-"""What the store holds to say of an artifact: signed statements and plain documents, each with who signed it.
+"""Gathers the evidence attached to an artifact in the store: signed statements with their signers, and documents.
 
-Whether a predicate is true of the artifact is judged by those who know what it means.
+Only signatures and subjects are checked here, not the contents of predicates.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Attestation:
 
     referrer: Referrer
     statement: Statement | None
-    """What it says; None where it cannot be read."""
+    """The signed statement; None if it cannot be read."""
     signer: PublicKey | None
     """The known key that signed it."""
     problem: str | None
-    """Why it proves nothing for the artifact: nobody known signed it, it names another one, or it is damaged."""
+    """Why it proves nothing about the artifact: no known key signed it, it has another subject, or it is damaged."""
 
     @property
     def predicate_type(self) -> str:
-        """What kind of statement it is, as far as it can be read."""
+        """The predicate type of the statement, as far as it can be read."""
         return "" if self.statement is None else self.statement.predicate_type
 
     @property
@@ -48,16 +48,16 @@ class Attestation:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that the store holds to say of one artifact."""
+    """All evidence in the store about one artifact."""
 
     subject: Digest
     attestations: tuple[Attestation, ...]
     documents: tuple[Referrer, ...]
-    """Referrers that are no bundles: nobody signed them by themselves."""
+    """Referrers that are not bundles, and so carry no signature of their own."""
 
     @classmethod
     def gather(cls, store: Store, subject: Digest, keys: Sequence[PublicKey]) -> Evidence:
-        """Look through everything that refers to an artifact; without network.
+        """Read all referrers of an artifact in the store.
 
         Raises:
             StoreFailure: the store cannot be read.
@@ -79,7 +79,7 @@ class Evidence:
         """Refuse an artifact that no known key signed.
 
         Raises:
-            Untrusted: with every reason that was found.
+            Untrusted: no known key signed it; the message lists every reason found.
         """
         if self.proven(SIGNATURE):
             return
@@ -95,7 +95,7 @@ _HINT = "use another key or artifact; its maker signs with `mlxbuild sign`"
 
 
 def sign(store: Store, key: PrivateKey, statement: Statement) -> Referrer:
-    """Sign a statement of one artifact and attach it; a statement that the key signed before is not signed again.
+    """Sign a statement about one artifact and attach it; a statement that the key has signed is not signed again.
 
     Raises:
         DiskFull, StoreReadOnly, StoreFailure: nothing was attached.
@@ -113,7 +113,7 @@ def sign(store: Store, key: PrivateKey, statement: Statement) -> Referrer:
 
 
 def signature(subject: Digest) -> Statement:
-    """The statement of a plain signature."""
+    """The statement of a plain signature, with an empty predicate."""
     return Statement((subject,), SIGNATURE, {})
 
 

@@ -1,4 +1,4 @@
-"""Signing keys: ECDSA over P-256 with SHA-256, as PEM files that OpenSSL and cosign read. What they sign lives beside.
+"""Signing keys: ECDSA over P-256 with SHA-256, in PEM files that OpenSSL and cosign can read.
 
 Private keys are PKCS#8, encrypted where there is a password; public keys are SubjectPublicKeyInfo.
 """
@@ -29,12 +29,12 @@ _PUT_PUBLIC = "put the public key of whoever signs there, a PEM file as `mlxbuil
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """What signatures are checked with."""
+    """A public key, which verifies signatures."""
 
     key: ec.EllipticCurvePublicKey
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
-        """Whether a signature (ASN.1 DER) of the data was made with the private half."""
+        """Whether a signature (ASN.1 DER) of the data was made with the private key of the pair."""
         try:
             self.key.verify(signature, data, _ALGORITHM)
         except InvalidSignature:
@@ -43,33 +43,33 @@ class PublicKey:
 
     @property
     def fingerprint(self) -> Digest:
-        """The sha256 of the key's DER form: its name for people, and the hint in bundles."""
+        """The sha256 of the key's DER form, shown to users and used as the hint in bundles."""
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         return Digest.of_bytes(self.key.public_bytes(serialization.Encoding.DER, form))
 
     def to_pem(self) -> bytes:
-        """The form of the file `.pub`."""
+        """The content of the `.pub` file."""
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         return self.key.public_bytes(serialization.Encoding.PEM, form)
 
 
 @dataclass(frozen=True, slots=True)
 class PrivateKey:
-    """What signatures are made with."""
+    """A private key, which makes signatures."""
 
     key: ec.EllipticCurvePrivateKey
 
     def sign(self, data: bytes) -> bytes:
-        """A signature in ASN.1 DER; another one every time."""
+        """A signature in ASN.1 DER, which differs every time."""
         return self.key.sign(data, _ALGORITHM)
 
     @property
     def public(self) -> PublicKey:
-        """The half that others need."""
+        """The public key of the pair."""
         return PublicKey(self.key.public_key())
 
     def to_pem(self, password: bytes | None = None) -> bytes:
-        """The form of the file `.key`, encrypted if there is a password."""
+        """The content of the `.key` file, encrypted if there is a password."""
         encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
         return self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
@@ -80,7 +80,7 @@ def generate() -> PrivateKey:
 
 
 def password_from_environment() -> bytes | None:
-    """The password of private keys, if there is one."""
+    """The password of private keys from the environment, if it is set."""
     return os.environ.get(PASSWORD_VARIABLE, "").encode() or None
 
 
@@ -88,7 +88,7 @@ def write_pair(key: PrivateKey, private: Path, password: bytes | None) -> Path:
     """Write a pair to `<name>.key`, which only its owner may read, and `<name>.pub`, whose path is returned.
 
     Raises:
-        KeyExists: one of the files is there already; neither was changed.
+        KeyExists: one of the files exists already; neither was changed.
     """
     public = private.with_suffix(".pub")
     for path in (private, public):
@@ -104,7 +104,7 @@ def read_private(path: Path, password: bytes | None) -> PrivateKey:
     """The private key in a PEM file.
 
     Raises:
-        KeyUnusable: it is none, or the password is missing or wrong.
+        KeyUnusable: it is not a private key, or the password is missing or wrong.
     """
     data = _read(path)
     if b"SIGSTORE PRIVATE KEY" in data or b"COSIGN PRIVATE KEY" in data:
@@ -126,10 +126,10 @@ def read_private(path: Path, password: bytes | None) -> PrivateKey:
 
 
 def read_public(path: Path) -> PublicKey:
-    """The public key in a PEM file, of our own or of `cosign generate-key-pair`.
+    """The public key in a PEM file, made by mlxbuild or by `cosign generate-key-pair`.
 
     Raises:
-        KeyUnusable: it is none.
+        KeyUnusable: it is not a public key.
     """
     return parse_public(_read(path, _PUT_PUBLIC), str(path))
 
@@ -138,7 +138,7 @@ def parse_public(pem: bytes, where: str) -> PublicKey:
     """The public key of a PEM text.
 
     Raises:
-        KeyUnusable: it is none.
+        KeyUnusable: it is not a public key.
     """
     if b"PRIVATE KEY" in pem:
         _unusable("it is a private key", where, "name the file that ends with .pub")
@@ -152,7 +152,7 @@ def parse_public(pem: bytes, where: str) -> PublicKey:
 
 
 def locate(home: Home, name: str, suffix: str) -> Path:
-    """The file that is meant by a path, or by the name of a key in the home's `keys` folder.
+    """The file of a key, given by its path or by its name in the home's `keys` folder.
 
     Raises:
         KeyUnusable: there is no such file.
@@ -165,7 +165,7 @@ def locate(home: Home, name: str, suffix: str) -> Path:
 
 
 def folder(home: Home) -> Path:
-    """Where a home's keys lie."""
+    """The folder of a home's keys."""
     return home.root / "keys"
 
 

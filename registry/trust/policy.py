@@ -1,4 +1,4 @@
-"""The trust policy: which artifacts have to be signed, and by whom. Signatures themselves are checked beside this.
+"""The trust policy: which artifacts have to be signed, and by which keys.
 
 `policy.yaml` in the home is a list of rules. The first rule whose pattern matches a name decides:
 
@@ -39,7 +39,7 @@ Stamp = tuple[int, ...]
 
 
 class Mode(StrEnum):
-    """What an artifact without a valid signature comes to."""
+    """What happens to an artifact without a valid signature."""
 
     OFF = "off"
     WARN = "warn"
@@ -48,14 +48,14 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What holds for the names that match a pattern."""
+    """The mode and keys for names that match a pattern."""
 
     pattern: str
     mode: Mode
     keys: tuple[PublicKey, ...]
 
     def matches(self, reference: Reference) -> bool:
-        """Whether a name, with or without its tag, is meant."""
+        """Whether the pattern matches a name, with or without its tag."""
         return reference.matches(self.pattern)
 
 
@@ -67,17 +67,17 @@ class Policy:
     where: str
 
     def rule(self, reference: Reference) -> Rule | None:
-        """The rule that decides over a name."""
+        """The first rule that matches a name, if any."""
         return next((rule for rule in self.rules if rule.matches(reference)), None)
 
 
 def read_policy(home: Home) -> Policy:
-    """The policy of a home; one without rules where there is no file.
+    """The policy of a home; it has no rules if there is no file.
 
-    A file without rules is refused: it may have been emptied by a full disk, a failed download or a slip.
+    A file without rules is refused: it may have been emptied by a full disk, a failed download or a mistake.
 
     Raises:
-        InvalidPolicy: the file cannot be read, is not what it should be, or holds no rule.
+        InvalidPolicy: the file cannot be read, is not a policy, or holds no rule.
         KeyUnusable: a key that a rule names cannot be read.
     """
     path = home.root / POLICY_NAME
@@ -104,9 +104,9 @@ def read_policy(home: Home) -> Policy:
 
 
 def policy_stamp(home: Home) -> Stamp:
-    """What is another after each change of the policy file, and of what it judges by: names, signatures and origins.
+    """A value that changes with the policy file and with the names, signatures and origins that it is applied to.
 
-    Empty where there is no policy. Keys beside it do not count.
+    It is empty if there is no policy. Changes of the key files are not noticed.
     """
     policy = _file_stamp(home.root / POLICY_NAME)
     return policy and (*policy, *_file_stamp(home.store / "index.json"), *_file_stamp(home.root / ORIGINS_NAME))
@@ -128,17 +128,17 @@ def admit(
     tell: Callable[[str], None],
     arrived: Store | None = None,
 ) -> None:
-    """Let an artifact be used under a name, or not: for every command that runs one or moves a tag to one.
+    """Apply the policy to an artifact that is about to be run, or to be tagged with a name.
 
-    `digest` is the artifact, whose referrers lie in the store; `tell` gets the reason under `warn`. Where an artifact
-    waits beside the store until it is let in, its referrers lie in `arrived`.
+    `digest` is the artifact, whose referrers are in the store; `tell` gets the reason in mode `warn`. For an artifact
+    that is not in the store yet, its referrers are in `arrived`.
 
-    The name that was asked for is one of many: every name that the artifact has in the store, or had there or where it
-    was fetched, is held to its rule, and so is everything that it was built from here. The strictest verdict counts, so
-    another name or a build of one's own is no way around a rule.
+    The rules for all names of the artifact apply: the one asked for, its present and former names in the store, and
+    those it was fetched by; so do the rules for everything it was built from here. The strictest verdict counts, so a
+    rule cannot be avoided by another name or by a build.
 
     Raises:
-        Untrusted: the rule for one of the names is `enforce`, and no signature by one of its keys holds.
+        Untrusted: a rule that applies is `enforce`, and there is no valid signature by one of its keys.
         InvalidPolicy, KeyUnusable: the policy cannot be read.
         StoreFailure: names or origins cannot be read.
     """
@@ -154,12 +154,12 @@ def admit(
 
 @dataclass(frozen=True, slots=True)
 class _Judgement:
-    """One rule that holds for an artifact, and what makes it hold."""
+    """A rule that applies to an artifact, and the reason why."""
 
     rule: Rule
     artifact: Digest
     reason: str
-    """Empty where that is the name that was asked for."""
+    """Why the rule applies; empty if it matches the name that was asked for."""
 
     def hold(self, stores: Sequence[Store], asked: str, where: str, tell: Callable[[str], None]) -> None:
         from mlxbuild.registry.trust.evidence import Evidence  # not loaded by homes without a policy either
@@ -175,7 +175,7 @@ class _Judgement:
 
 
 def _judgements(policy: Policy, store: Store, reference: Reference, digest: Digest) -> list[_Judgement]:
-    """Each rule once for the artifact, and once for each of those that it was built from."""
+    """The rules that apply: each once for the artifact, and once for each artifact that it was built from."""
     origins = Origins(store.home).read()
     judgements: list[_Judgement] = []
     for artifact in (digest, *sorted(bases_of(origins, [digest]) - {digest})):
@@ -193,7 +193,7 @@ def _judgements(policy: Policy, store: Store, reference: Reference, digest: Dige
 
 def _former_names(origin: Origin) -> Iterator[Reference]:
     for name in origin.names:
-        with suppress(InvalidReference):  # of another tool
+        with suppress(InvalidReference):  # a name written by another tool
             yield Reference.parse(name)
 
 

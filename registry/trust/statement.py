@@ -1,4 +1,4 @@
-"""in-toto statements: which content, and what is said of it. Signing and meaning of predicates live elsewhere.
+"""in-toto statements: subjects, given by digest, and a predicate about them.
 
 Source: in-toto/attestation, spec/v1/statement.md.
 """
@@ -22,14 +22,14 @@ SIGNATURE: Final = "https://sigstore.dev/cosign/sign/v1"
 PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 TEST_RESULT: Final = "https://in-toto.io/attestation/test-result/v0.1"
 KINDS: Final = {SIGNATURE: "signature", PROVENANCE: "provenance", TEST_RESULT: "gates"}
-"""Predicate types that have a short name for people."""
+"""Short names of predicate types, for display."""
 PREDICATE_ANNOTATION: Final = "dev.sigstore.bundle.predicateType"
-"""Where the manifest of a bundle tells the predicate type of what is in it."""
+"""The manifest annotation that holds the predicate type of a bundle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Something said of contents that are named by digest."""
+    """An in-toto statement: a predicate about subjects that are identified by digest."""
 
     subjects: tuple[Digest, ...]
     predicate_type: str
@@ -49,10 +49,10 @@ class Statement:
 
     @classmethod
     def decode(cls, data: bytes) -> Statement:
-        """Read a statement; subjects whose only digests are not sha256 are left out.
+        """Parse a statement; subjects without a sha256 digest are left out.
 
         Raises:
-            InvalidBundle: the bytes are something else.
+            InvalidBundle: the bytes are not a statement.
         """
         try:
             document = json.loads(data)
@@ -65,7 +65,7 @@ class Statement:
                 raise InvalidBundle("the statement has no type that can be told")
             if not isinstance(predicate, dict | None):
                 raise InvalidBundle("the predicate is no JSON object")
-            canonical_json.encode(predicate)  # half characters and NaN, which no other JSON reader takes, end here
+            canonical_json.encode(predicate)  # fails on lone surrogates and NaN, which other JSON parsers reject
             return cls(subjects, kind, predicate or {})
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError, InvalidDigest) as error:
             raise InvalidBundle(f"what is signed is no in-toto statement ({error!r})") from None
