@@ -32,7 +32,10 @@ def show(
 ) -> None:
     """Print the settings that `mlxbuild serve` would have now: config.yaml, and the environment over it."""
     from mlxbuild.configuration.resolve import configure
+    from mlxbuild.configuration.unknown_variables import unknown_variables
 
+    for sentence in unknown_variables(os.environ):
+        tell(f"warning: {sentence}")
     configuration = configure(Home.from_environment(), os.environ)
     values: dict[str, Any] = configuration.form.model_dump(mode="json")
     if as_json:

@@ -36,12 +36,15 @@ def serve(
     import os
 
     from mlxbuild.configuration.resolve import configure
+    from mlxbuild.configuration.unknown_variables import unknown_variables
     from mlxbuild.registry.core.home import Home
     from mlxbuild.registry.store.layout import Store
     from mlxbuild.runtime.server.listening import listen
     from mlxbuild.runtime.server.security.api_keys import KeyRing
     from mlxbuild.serving.first_models import require_first_models
 
+    for sentence in unknown_variables(os.environ):
+        tell(f"warning: {sentence}")
     home = Home.from_environment()
     asked = {None: None, True: "always", False: "never"}[api_key]
     configuration = configure(home, os.environ, {"host": host, "port": port, "api_keys": asked, "log": log})

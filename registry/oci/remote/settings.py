@@ -27,6 +27,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "attempts": (1, 100),
     "chunk_bytes": (1, 1e12),
 }
+VARIABLES = (
+    "MLXBUILD_DEFAULT_REGISTRY",
+    "MLXBUILD_INSECURE_REGISTRIES",
+    "MLXBUILD_REGISTRY_CA",
+    *(variable(setting) for setting in _RANGES),
+)
+"""Those of the environment that come before the file."""
 _WHOLE = ("attempts", "chunk_bytes")
 _KEYS = ("default_registry", "mirrors", "insecure", "ca", *_RANGES)
 _CONNECT_SECONDS = 20.0
