@@ -1,1 +1,1 @@
-"""What is asked of a loaded model and what it says, as plain data. How that is computed, sent or shown: elsewhere."""
+"""Requests to a loaded model and its events, as plain data. Computing, sending and showing them happens elsewhere."""

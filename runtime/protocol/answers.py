@@ -1,4 +1,4 @@
-"""A whole answer, put together from its chunks, for whoever sends it in one piece or has to know it at the end."""
+"""Assembles an answer from its chunks, for responses that are not streamed and for the end of those that are."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore, ToolCall
 
 @dataclass(frozen=True, slots=True)
 class ScoredToken:
-    """A token of the answer's text, with the most likely ones in its place."""
+    """A token of the answer's text and its log-probability, with the most likely alternatives."""
 
     score: TokenScore
     alternatives: tuple[TokenScore, ...] = ()
 
 
 class TextScores:
-    """Finds the scores that belong to the text of an answer, and leaves out those of thinking, calls and markers.
+    """Finds the scores of the tokens in an answer's text; leaves out those of thinking, tool calls and markers.
 
-    A token's text may come later than the token: it was a part of a character, or perhaps of a stop text.
+    A token's text may come later than the token: it may be part of a character or of a stop sequence.
     """
 
     def __init__(self) -> None:
         self._waiting: list[ScoredToken] = []
 
     def add(self, chunk: Chunk) -> tuple[ScoredToken, ...]:
-        """The scores of exactly the tokens whose text is complete with this chunk."""
+        """Take the next chunk; returns the scores of the tokens whose text is complete with it."""
         if chunk.score is not None:
             self._waiting.append(ScoredToken(chunk.score, chunk.alternatives))
         if chunk.thinking or chunk.tool_call is not None:
@@ -44,13 +44,13 @@ class TextScores:
 
 @dataclass(slots=True)
 class Answer:
-    """What has come of an answer so far."""
+    """An answer as received so far."""
 
     tool_calls: list[ToolCall] = field(default_factory=list)
     scores: list[ScoredToken] = field(default_factory=list)
-    """Of the text's tokens, where log-probabilities were asked for."""
+    """Scores of the tokens in the text; empty unless log-probabilities were requested."""
     thinking_tokens: int = 0
-    """All tokens up to the last one that brought thinking."""
+    """The number of tokens up to and including the last one that carried thinking."""
     ending: Ending | None = None
     _texts: list[str] = field(default_factory=list)
     _thoughts: list[str] = field(default_factory=list)
@@ -59,16 +59,16 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """All text."""
+        """The text so far."""
         return "".join(self._texts)
 
     @property
     def thinking(self) -> str:
-        """All thinking."""
+        """The thinking so far."""
         return "".join(self._thoughts)
 
     def add(self, chunk: Chunk) -> tuple[ScoredToken, ...]:
-        """Append a chunk; gives the scores of the tokens whose text it completes."""
+        """Append a chunk; returns the scores of the tokens whose text it completes."""
         self._texts.append(chunk.text)
         self._thoughts.append(chunk.thinking)
         if chunk.tool_call is not None:

@@ -1,7 +1,7 @@
-"""The protocol's dataclasses as JSON, and back. How JSON gets to another process is not decided here.
+"""Encodes the protocol's dataclasses as JSON and decodes them; `runtime.runner.frames` sends the JSON.
 
-A dataclass is `[its name, the fields that are not at their default]`. What callers bring along as it is (messages,
-tools, schemas, options) stays as it is: nothing of theirs is ever taken for a dataclass.
+A dataclass is encoded as `[its name, the fields that are not at their default]`. Data from callers (messages, tools,
+schemas, options) is passed through unchanged and never decoded as a dataclass.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Reader = Callable[[Any], Any]
 
 
 def to_json(value: Any) -> bytes:
-    """Compact ASCII JSON of anything that is made of JSON's types, bytes, mappings and the protocol's dataclasses.
+    """Encode JSON types, bytes, mappings and the protocol's dataclasses as compact ASCII JSON.
 
     Raises:
-        TypeError: something else is in it.
-        ValueError, RecursionError: it is in itself, or too deep.
+        TypeError: the value contains any other type.
+        ValueError, RecursionError: the value contains itself, or nests too deeply.
     """
     return _ENCODER.encode(value).encode()
 
 
 def read(value: Any) -> Any:
-    """The dataclass that a part of parsed JSON stands for.
+    """Decode a dataclass from parsed JSON.
 
     Raises:
-        ValueError, TypeError, KeyError: it stands for none.
+        ValueError, TypeError, KeyError: the value does not encode a dataclass of the protocol.
     """
     name, given = value
     readers = _READERS[name]
@@ -62,7 +62,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_zero(part: Any) -> bool:
-    """Whether it may be -0.0, which equals 0.0 and is another number."""
+    """Whether a float is 0.0 or -0.0: the two compare equal, but -0.0 has to be sent."""
     return isinstance(part, float) and part == 0
 
 
@@ -77,7 +77,7 @@ def _defaults(each: type[Any]) -> list[tuple[str, Any]]:
 
 
 def _readers(each: type[Any]) -> Mapping[str, Reader]:
-    """Of the fields that are not in JSON what they are in Python."""
+    """Readers for the fields whose JSON type differs from their Python type."""
     readers = {name: _reader(hint) for name, hint in get_type_hints(each).items()}
     return {name: reader for name, reader in readers.items() if reader is not None}
 
@@ -92,7 +92,7 @@ def _reader(hint: Any) -> Reader | None:
         inner = _reader(arguments[0])
         return tuple if inner is None else lambda parts: tuple(map(inner, parts))
     if origin in (Union, UnionType):
-        # Only lists have to become something: dataclasses and tuples are lists in JSON, and nothing else here is.
+        # Dataclasses and tuples are lists in JSON, and no other type of a field is, so only lists are decoded.
         choices = [reader for reader in map(_reader, arguments) if reader is not None]
         if choices:
             return lambda part: choices[0](part) if isinstance(part, list) else part

@@ -1,7 +1,7 @@
-"""What a loaded model says to a request, in the order in which it happens. Questions live in `requests`.
+"""The events with which a loaded model answers a request, in order; the requests are in `requests`.
 
-An answer is any number of `Progress` and `Chunk`, then one `Ending`. Embeddings and prompts are one event. A `Failure`
-ends whatever it comes in.
+An answer is any number of `Progress` and `Chunk` events; the last chunk carries an `Ending`. Embeddings and prompts are
+one event each. A `Failure` ends any answer.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ FinishReason = Literal["stop", "length", "tool_calls"]
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call of a function."""
+    """One tool call: the function's name and arguments."""
 
     name: str
     arguments: Mapping[str, Any]
 
     def as_message_part(self) -> dict[str, Any]:
-        """As an entry of a message's `tool_calls`."""
+        """The call as an entry of a message's `tool_calls`."""
         return {"type": "function", "function": {"name": self.name, "arguments": dict(self.arguments)}}
 
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """A token with its log-probability before filters and temperature."""
+    """A token with its log-probability before sampling filters and temperature."""
 
     token: int
     text: str
-    """U+FFFD where the bytes are no whole character."""
+    """The token's text, with U+FFFD where its bytes are not a whole character."""
     data: bytes
     logprob: float
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much of the prompt has gone through the model."""
+    """How many of the prompt's tokens have been prefilled."""
 
     done_tokens: int
     total_tokens: int
@@ -46,39 +46,39 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of an answer: text, thinking or a call, as it comes."""
+    """A streamed part of an answer: text, thinking or a tool call."""
 
     text: str = ""
     thinking: str = ""
     tool_call: ToolCall | None = None
     token: int | None = None
-    """Each token of the model is on one chunk, which may have no text yet."""
+    """The sampled token; every token is on exactly one chunk, which may have no text yet."""
     score: TokenScore | None = None
-    """Of that token, where log-probabilities were asked for."""
+    """The token's log-probability, where it was requested."""
     alternatives: tuple[TokenScore, ...] = ()
-    """The most likely tokens in its place, best first, as many as were asked for."""
+    """The most likely tokens at this position, best first, as many as were requested."""
     ending: Ending | None = None
-    """On the last chunk only."""
+    """Set on the last chunk only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why an answer ended, and what it took."""
+    """The finish reason of an answer, with its token counts and timings."""
 
     reason: FinishReason
     prompt_tokens: int
     reused_tokens: int
-    """How many of them were in the prefix cache."""
+    """How many of the prompt's tokens were in the prefix cache."""
     answer_tokens: int
-    """The stop token included."""
+    """The number of generated tokens, including the stop token."""
     prompt_seconds: float
-    """Until the first token."""
+    """Time until the first token."""
     answer_seconds: float
-    """From the first token on."""
+    """Time from the first token on."""
     stop: str | None = None
-    """The stop text that ended it, where it was one that the caller or the artifact names."""
+    """The stop sequence that ended the answer, where the caller or the artifact named one."""
     tokens: tuple[int, ...] | None = None
-    """Prompt and answer, where they were asked for."""
+    """The tokens of prompt and answer, where they were requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model would have been given."""
+    """The prompt that a request would give the model."""
 
     text: str
     tokens: int
@@ -99,7 +99,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error of the one tree, on its way to another process."""
+    """An `MlxbuildError` as plain data, to be sent to another process."""
 
     code: str
     kind: str
@@ -112,5 +112,5 @@ Event = Progress | Chunk | Embeddings | Prompt | Failure
 
 
 def is_last(event: Event) -> bool:
-    """Whether nothing comes after it."""
+    """Whether an event is the last one of its answer."""
     return not isinstance(event, Progress) and not (isinstance(event, Chunk) and event.ending is None)

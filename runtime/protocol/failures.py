@@ -1,4 +1,4 @@
-"""Errors on their way to another process, and back."""
+"""Converts errors to plain data for another process, and back."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _KINDS: tuple[type[MlxbuildError], ...] = (UserError, StepError, InfrastructureE
 
 
 class Unexpected(StepError):
-    """Something went wrong that nobody had thought of; the log has the traceback."""
+    """An error that mlxbuild does not know; the log has the traceback."""
 
     code = "unexpected"
 
 
 def as_failure(error: BaseException) -> Failure:
-    """An error as plain data; one that is not of the tree as `Unexpected`."""
+    """An error as plain data; an error that is not an `MlxbuildError` becomes `Unexpected`."""
     if not isinstance(error, MlxbuildError):
         error = Unexpected(f"{type(error).__name__}: {error}", hint="please report it, with the log")
     where = None if error.where is None else str(error.where)
@@ -33,9 +33,9 @@ def as_failure(error: BaseException) -> Failure:
 
 
 def as_error(failure: Failure) -> MlxbuildError:
-    """The error that a failure was, of its own class where this process has that, else of its kind."""
+    """The error of a failure, of its own class where this process has imported it, else of its kind."""
     leaf = _leaf(failure.code, failure.kind)
-    error = leaf.__new__(leaf)  # leaves may be made of other things than these
+    error = leaf.__new__(leaf)  # a class may take other arguments than these
     MlxbuildError.__init__(error, failure.message, where=failure.where, hint=failure.hint)
     return error
 

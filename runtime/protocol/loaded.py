@@ -1,4 +1,4 @@
-"""What is told of a model once it is in memory, and while it works. Answers to requests live in `events`."""
+"""What a worker process reports of its model: once when it is loaded, and every second while it runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class Holding:
     device: str
     """`cpu` or `gpu`."""
     dtype: str
-    """Of the weights that are not quantized."""
+    """The dtype of the weights that are not quantized."""
     dequantized: bool
-    """Whether quantized weights were expanded."""
+    """Whether quantized weights were dequantized when they were loaded."""
     size_bytes: int
     reason: str
-    """Why this form, for people."""
+    """Why this form was chosen, as text for people."""
     blas: str | None = None
-    """What multiplies matrices on a CPU; None on other devices, which bring their own."""
+    """The BLAS library that multiplies matrices on a CPU; None on other devices, which bring their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,58 +27,58 @@ class Loaded:
     """A model that is ready to answer."""
 
     facts: str
-    """Those of `runtime.model.facts`, as JSON."""
+    """The `runtime.model.facts.ModelFacts`, as JSON."""
     holding: Holding
     context_length: int
-    """In tokens."""
+    """The context length in tokens."""
     capabilities: tuple[str, ...]
-    """In Ollama's words; see `ModelFacts.capabilities`."""
+    """The model's capabilities by Ollama's names; see `ModelFacts.capabilities`."""
     draft: Holding | None = None
-    """Of the model that drafts for it, where there is one."""
+    """The weights of the draft model, where there is one."""
     kv_bits: int | None = None
-    """In how many bits keys and values are kept where a request says nothing; None as they are."""
+    """The bits per number of the KV cache for requests that do not set them; None means it is not quantized."""
     batched: str = "prompts and answers"
-    """What of several requests is computed together; else only `answers`, or `nothing`."""
+    """What is batched across requests: `prompts and answers`, only `answers`, or `nothing`."""
 
     @property
     def size_bytes(self) -> int:
-        """Of all weights."""
+        """The size of all weights, those of a draft model included."""
         return self.holding.size_bytes + (0 if self.draft is None else self.draft.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """A sign of life, with what has been done so far. Counts are since the start."""
+    """A heartbeat with statistics. Counters start when the process starts."""
 
     working_seconds: float = 0.0
-    """How long the engine has been at one piece of work: a load, or an iteration. 0 when it waits for some."""
+    """How long the current load or iteration has taken; 0 while the engine is idle."""
     effort: int = 0
-    """Grows with the memory and the processor time that the process takes: one that is not stuck shows effort."""
+    """Grows with the processor time and the peak memory of the process, so it stops growing if the process is stuck."""
     standstill_seconds: float = 0.0
-    """How long nothing was read, written or computed, though a request waits, or a piece of work lasts, as long."""
+    """How long the engine has made no progress, though a request or an iteration has been pending for as long."""
     requests_running: int = 0
     requests_waiting: int = 0
     prompt_tokens: int = 0
     reused_tokens: int = 0
     answer_tokens: int = 0
     drafted_tokens: int = 0
-    """That a draft proposed."""
+    """Tokens that the draft model proposed."""
     accepted_tokens: int = 0
-    """Those of them that the model took."""
+    """Drafted tokens that the model accepted."""
     memory_bytes: int = 0
-    """What MLX holds: weights, caches and what is being computed."""
+    """MLX's active memory: weights, caches and intermediate results."""
     cache_bytes: int = 0
-    """What the KV caches of running requests take, by prediction."""
+    """The predicted size of the KV caches of running requests."""
     prefix_bytes: int = 0
-    """What the prefix cache holds."""
+    """The size of the prefix cache."""
     prefix_hits: int = 0
     prefix_misses: int = 0
     iterations: int = 0
     tick_seconds: float = 0.0
-    """The last iteration of the engine."""
+    """How long the engine's last iteration took."""
     postponed: int = 0
-    """How often an answer had to wait in its middle, for memory."""
+    """How often a running request was preempted for lack of memory."""
     failures: int = 0
-    """Ticks that failed, with all requests that were running."""
+    """Iterations that failed, and with them all requests that were running."""
     is_compiled: bool = False
-    """Whether answers that are computed alone take compiled steps."""
+    """Whether decode steps of a single request are compiled."""

@@ -1,4 +1,4 @@
-"""What can be asked of a loaded model, whichever API the question came through. Answers live in `events`."""
+"""The requests that a loaded model answers, independent of any HTTP API; the answers are in `events`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Message = Mapping[str, Any]
-"""`role` and `content`, and what templates know besides: `tool_calls`, `reasoning_content`, `name`, ..."""
+"""A message: `role`, `content` and other keys that templates read: `tool_calls`, `reasoning_content`, `name`, ..."""
 
 
 PromptEnding = Literal["opened", "continued", "closed"]
-"""How a conversation ends in the prompt: an answer is opened, the last message goes on, or neither."""
+"""How the prompt ends: with the start of a new answer, with the last message left open, or with neither."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerFormat:
-    """A form that the answer must have, after any thinking. It is kept to, or the request is refused."""
+    """The response format of the answer, after any thinking. It is enforced, or the request is refused."""
 
     schema: Mapping[str, Any] | None = None
     """A JSON Schema; None for any JSON object."""
     grammar: str | None = None
-    """In place of a schema: a Lark grammar of the whole text, `start` first."""
+    """In place of a schema: a Lark grammar of the whole text, whose first rule is `start`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class ToolChoice:
     mode: str = "auto"
     """`auto`, `none`, or `required`: at least one call."""
     name: str | None = None
-    """The one tool that has to be called; goes with `required`."""
+    """The one tool that has to be called; used with `required`."""
     allows_several: bool = True
     """Whether one answer may have more than one call."""
 
@@ -45,38 +45,38 @@ class ChatRequest:
     """Function schemas in OpenAI's form."""
     tool_choice: ToolChoice = field(default_factory=ToolChoice)
     text_grammars: Mapping[str, str] = field(default_factory=dict)
-    """From the names of tools that take one text to the Lark grammars that those texts keep to, `start` first."""
+    """Lark grammars by the name of the tool whose one text argument they constrain; their first rule is `start`."""
     think: bool | str | None = None
-    """On, off, or an effort (`low`, `medium`, `high`, `max`); None is the model's own way."""
+    """Thinking on, off, or an effort (`low`, `medium`, `high`, `max`); None leaves it to the model's template."""
     system: str | None = None
-    """In place of the artifact's system prompt; None keeps it."""
+    """A system prompt that replaces the artifact's; None keeps that."""
     template: str | None = None
-    """A Jinja template in place of the artifact's."""
+    """A Jinja template that replaces the artifact's."""
     template_variables: Mapping[str, Any] = field(default_factory=dict)
-    """Variables of the template besides; they win over what `think` sets."""
+    """Further template variables; they take precedence over what `think` sets."""
     prompt_ending: PromptEnding | None = None
-    """None continues a last message of the assistant, and opens an answer after any other."""
+    """None continues the last message if it is the assistant's, and opens a new answer otherwise."""
     preceding_tokens: tuple[int, ...] = ()
-    """Tokens of an earlier exchange that go before the prompt; the artifact's own messages are left out then."""
+    """Tokens of earlier turns that are put before the prompt; the artifact's own messages are then left out."""
     format: AnswerFormat | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Those of `runtime.engine.core.options.Options` that were given; the artifact's defaults hold for the rest."""
+    """The given fields of `runtime.engine.core.options.Options`; the artifact's defaults apply to the rest."""
     context_tokens: int | None = None
     """A smaller context than the model's."""
     truncates: bool = True
     """Leave out the oldest messages when the conversation is longer than the context, instead of refusing it."""
     wants_tokens: bool = False
-    """Whether the ending carries all tokens, for a later request's `preceding_tokens`."""
+    """Whether the `Ending` carries all tokens, for a later request's `preceding_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """Continue a raw text, without a template; nothing is split out of the answer."""
+    """Continue a raw prompt without a chat template; thinking and tool calls are not parsed out of the answer."""
 
     prompt: str | tuple[int, ...]
     """A text, or token ids."""
     suffix: str | None = None
-    """The text after the gap that is to be filled, for models that were trained to."""
+    """The text after the gap, for models that were trained to fill in the middle."""
     format: AnswerFormat | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     context_tokens: int | None = None
@@ -86,21 +86,21 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    """Turn texts into vectors."""
+    """Compute the embeddings of texts."""
 
     inputs: tuple[str | tuple[int, ...], ...]
     """Texts, or token ids."""
     dimensions: int | None = None
-    """Keep the first numbers of each vector only, normalised again."""
+    """Cut each vector to its first `dimensions` numbers, and normalize it again."""
     truncates: bool = True
     """Cut texts that are longer than the context, instead of refusing them."""
     normalizes: bool = True
-    """Whether vectors are given length 1; some models do that themselves, whatever is asked."""
+    """Whether vectors are normalized to length 1; some models always do that themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """Only tell the prompt that a request would give the model; nothing is computed."""
+    """Return the prompt that a request would give the model, without running the model."""
 
     of: ChatRequest | CompletionRequest
 

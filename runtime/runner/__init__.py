@@ -1,1 +1,1 @@
-"""One process per loaded model: how it begins, is spoken to, watched and ended. Which are kept: the scheduler."""
+"""Starts, talks to, watches and ends the worker processes, one per loaded model; `runtime.residency` decides which."""

@@ -1,4 +1,4 @@
-"""Begins a runner: `python -m mlxbuild.runtime.runner <descriptor of its socket> <process id of its parent>`."""
+"""Starts a runner: `python -m mlxbuild.runtime.runner <descriptor of its socket> <process id of its parent>`."""
 
 from __future__ import annotations
 

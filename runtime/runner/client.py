@@ -1,4 +1,4 @@
-"""One loaded model, seen from the front. It lives in a process of its own, which nothing but this talks to."""
+"""The server's side of a runner: a loaded model in a worker process of its own, which only this class talks to."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from mlxbuild.runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStal
 from mlxbuild.runtime.runner.spawn import Spawned, spawn
 
 UNREAD_EVENTS = 8192
-"""How many events an answer may be ahead of its reader before it is given up."""
+"""How many events an answer may be ahead of its reader before the answer is cancelled."""
 _LAST_LINES = 200
 _TELLING = re.compile(r"Fatal Python error|terminat|what\(\)|\w+Error: ")
-"""In lines that say why a process ended, between stacks and the like."""
+"""Matches the lines of output that say why a process ended, among stack traces and the like."""
 _CHECK_SECONDS = 1.0
 _LINE_BYTES = 4096
 _DYING_SECONDS = 0.5
-"""In which a process has ended whose last words were cut by its death."""
+"""Time in which a process ends if its last frame was cut because it died."""
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -41,20 +41,20 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a runner is waited for."""
+    """The timeouts of a runner."""
 
     silent_seconds: float = 15.0
-    """Time without any sign of life, after which it is ended."""
+    """Time without a heartbeat after which the runner is killed."""
     stall_seconds: float = 300.0
-    """Time in which a load or an iteration neither ends nor takes processor time or memory, after which it is ended."""
+    """Time after which the runner is killed if a load or an iteration takes neither processor time nor memory."""
     standstill_seconds: float = 1800.0
-    """Time in which none of its requests gets on, whatever effort it makes, after which it is ended."""
+    """Time without progress of any request after which the runner is killed, however busy it is."""
     stop_seconds: float = 5.0
-    """Time to end by itself."""
+    """Time that the runner has to end by itself before it is killed."""
 
 
 class Runner:
-    """A process with a model; made by `start`."""
+    """A worker process with a loaded model; created by `start`."""
 
     loaded: Loaded
     facts: ModelFacts
@@ -72,7 +72,7 @@ class Runner:
         self._stopping = False
         self._end: Failure | None = None
         self.has_answered = False
-        """Whether anything that was asked was computed to its end."""
+        """Whether the model has completed at least one answer or embedding."""
         self._on_end: list[Callable[[], None]] = []
         self._vitals = Vitals()
         self._watching = asyncio.create_task(self._watch())
@@ -90,18 +90,18 @@ class Runner:
         kv_bits: int | None = None,
         patience: Patience | None = None,
     ) -> Runner:
-        """Begin a process, and have it load the model of an artifact's folder, with the one that drafts for it.
+        """Start a process and have it load the model in an artifact's folder, and its draft model if there is one.
 
-        Everything of the folders has been read when this returns: they may go then. Temporary files go below `scratch`.
-        Weights and caches keep within `memory_bytes` (default: what the machine has left). At most `rows` requests are
-        computed at once (default: the engine's); others wait in the process. Where requests say nothing, keys and
-        values are kept in `kv_bits`, if the model's can be.
+        The folders have been read completely when this returns, and may be removed then. Temporary files go below
+        `scratch`. Weights and caches stay within `memory_bytes` (default: the machine's available memory). At most
+        `rows` requests are batched (default: the engine's); further ones wait in the process. The KV cache of requests
+        that do not set `kv_bits` is quantized to it, if the model supports that.
 
         Raises:
-            RunnerDied, RunnerStalled: the process did not live to the end of it.
+            RunnerDied, RunnerStalled: the process ended, or was killed, before the model was loaded.
             OutOfMemory: there is not enough memory.
-            DraftUnusable: the draft has other tokens, or only embeds.
-            MlxbuildError: the model cannot be loaded; of the class that the loading raised.
+            DraftUnusable: the draft has a different vocabulary, or is an embedding model.
+            MlxbuildError: the model cannot be loaded; it has the class of the error in the process.
         """
         runner = cls(await spawn(scratch), patience or Patience())
         try:
@@ -117,41 +117,41 @@ class Runner:
 
     @property
     def alive(self) -> bool:
-        """Whether requests can be answered."""
+        """Whether the process can answer requests."""
         return self._end is None and not self._stopping and not self._writer.is_closing()
 
     @property
     def death(self) -> MlxbuildError | None:
-        """Why the process ended by itself; None while it lives, and when it was meant to end."""
+        """Why the process ended by itself; None while it runs, and if it was stopped."""
         return None if self._end is None or self._stopping else as_error(self._end)
 
     @property
     def process_id(self) -> int:
-        """Of the operating system."""
+        """The operating system's id of the process."""
         return self._spawned.process.pid
 
     def statistics(self) -> Vitals:
-        """What has been done so far, at most a second old."""
+        """The statistics of the last heartbeat, at most a second old."""
         return self._vitals
 
     def limit(self, cache_bytes: int, prefix_bytes: int) -> None:
-        """Have keys and values of running answers, and those kept for prompts to come, take no more than that."""
+        """Bound the memory of the KV caches of running requests, and of the prefix cache."""
         self._send("limit", cache_bytes, prefix_bytes)
 
     def on_end(self, tell: Callable[[], None]) -> None:
-        """Have `tell` called once, when the process has ended."""
+        """Call `tell` once, when the process has ended."""
         if self._end is not None:
             tell()
         else:
             self._on_end.append(tell)
 
     async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncGenerator[Event, None]:
-        """What the model says. Closing the iterator cancels the work.
+        """Stream the events of an answer. Closing the iterator cancels the request.
 
         Raises:
             RunnerDied, RunnerStalled: the process ended before the answer did.
-            ReaderTooSlow: the iterator was not asked for so long that the answer was given up.
-            MlxbuildError: the request is refused, or failed; of the class that the model raised.
+            ReaderTooSlow: the events were read so slowly that the answer was cancelled.
+            MlxbuildError: the request was refused or failed; it has the class of the error in the process.
         """
         async with self._asked(request) as hear:
             while True:
@@ -161,15 +161,15 @@ class Runner:
                     return
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
-        """Vectors of texts; raises as `answer` does."""
+        """Compute embeddings; raises as `answer` does."""
         return await self._one(request, Embeddings)
 
     async def prompt(self, request: PromptRequest) -> Prompt:
-        """What a request would give the model; raises as `answer` does."""
+        """The prompt that a request would give the model; raises as `answer` does."""
         return await self._one(request, Prompt)
 
     async def stop(self) -> None:
-        """End the process; requests that it still answers fail."""
+        """Stop the process; requests that are still running fail."""
         self._stopping = True
         self._send("stop")
         with suppress(TimeoutError):
@@ -177,10 +177,10 @@ class Runner:
         await self.kill()
 
     async def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process at once."""
         self._stopping = True
         self._spawned.kill()
-        await asyncio.shield(self._living)  # it has to be done, whoever waits for it
+        await asyncio.shield(self._living)  # cleaning up has to finish even if the caller is cancelled
 
     async def _one(self, request: Request, kind: type[Answer]) -> Answer:
         async with self._asked(request) as hear:
@@ -191,7 +191,7 @@ class Runner:
 
     @asynccontextmanager
     async def _asked(self, request: Request) -> AsyncIterator[Callable[[], Awaitable[Event]]]:
-        """Ask, and hear one event after the other; failures are raised. What is left before its end is cancelled."""
+        """Send a request; gives a function that awaits its next event or raises its failure. Leaving early cancels."""
         if self._end is not None:
             raise as_error(self._end)
         number = next(self._numbers)
@@ -209,7 +209,7 @@ class Runner:
             return event
 
         try:
-            with suppress(ConnectionError):  # its end is heard of as that of all others
+            with suppress(ConnectionError):  # `_live` notices the end of the process and tells all requests
                 await self._writer.drain()
             yield hear
         finally:
@@ -222,7 +222,7 @@ class Runner:
             self._writer.write(frames.encode(list(message)))
 
     async def _live(self) -> None:
-        """From the first sign of life to the end of the process, and what has to be done then."""
+        """Read what the process sends until it ends, then clean up and fail the requests that are left."""
         reading = asyncio.create_task(self._keep_lines())
         broken: str | None = None
         try:
@@ -230,17 +230,17 @@ class Runner:
                 self._heard = True
                 self._take(message)
         except OSError:
-            pass  # as at the end of what it says
+            pass  # the same as the end of the stream
         except (frames.MalformedFrame, ValueError, TypeError, KeyError) as error:
             broken = str(error)
         self._writer.close()
         if await self._spawned.ends_within(_DYING_SECONDS if broken else self._patience.stop_seconds):
-            broken = None  # nothing was wrong but that it ended
+            broken = None  # the process ended, which explains whatever was cut
         elif broken is None and not self._stopping:
             broken = "it closed its connection"
         self._spawned.kill()
         code = await self._spawned.process.wait()
-        await asyncio.wait((reading,), timeout=1)  # others may hold its output open
+        await asyncio.wait((reading,), timeout=1)  # its child processes may hold its output open
         reading.cancel()
         self._watching.cancel()
         self._end = self._ending(code, broken)
@@ -269,7 +269,7 @@ class Runner:
     def _deliver(self, number: int, event: Event) -> None:
         answers = self._answers.get(number)
         if answers is None:
-            return  # it was cancelled, and the runner had not heard of that yet
+            return  # the request was cancelled, and the runner had not received that yet
         if answers.qsize() < UNREAD_EVENTS:
             answers.put_nowait(event)
         elif answers.qsize() == UNREAD_EVENTS:
@@ -278,7 +278,7 @@ class Runner:
             self._send("cancel", number)
 
     async def _keep_lines(self) -> None:
-        """Whatever the process and its libraries print: for the log, and the last of it for the error."""
+        """Log what the process and its libraries print, and keep the last lines for an error message."""
         rest = b""
         while part := await self._spawned.output.read(_LINE_BYTES):
             *lines, rest = (rest + part).split(b"\n")
@@ -289,7 +289,7 @@ class Runner:
             rest = b"" if len(rest) > _LINE_BYTES else rest
 
     async def _watch(self) -> None:
-        """Ends a process that shows no life. Counts checks, as a front that was itself stopped must not blame it."""
+        """Kill a process that hangs. Counts checks instead of time, in case the server itself was suspended."""
         unheard = 0
         effort, without_effort = -1, 0.0
         while True:

@@ -1,4 +1,4 @@
-"""What a runner inherits of the server's environment: what computing needs, and nothing that is secret."""
+"""The environment variables that a runner inherits from the server: those it needs to compute, and no secrets."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ _KEPT_PREFIXES = ("MLX_", "METAL_")
 
 
 def least_environment(whole: Mapping[str, str], private_folder: Path) -> dict[str, str]:
-    """Of `whole`, the variables that a runner may know.
+    """The variables of `whole` that a runner inherits, with a private `$TMPDIR` and `$HOME` and the Hub switched off.
 
-    MLX compiles kernels into `$TMPDIR` and loads them by predictable names, so that is a folder of this user alone.
-    Nothing is ever looked up on the Hub.
+    MLX compiles kernels into `$TMPDIR` and loads them by predictable names, so no other user may write to that folder.
     """
     kept = {name: value for name, value in whole.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
     private = str(private_folder)

@@ -1,4 +1,4 @@
-"""What can go wrong with a runner as a whole. Errors of single requests come from the model that it holds."""
+"""Errors of a runner as a whole; errors of single requests come from its model."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from mlxbuild.registry.core.errors import EnvironmentFailure, InfrastructureErro
 
 
 class RunnerDied(EnvironmentFailure):
-    """The process that held the model ended, with the request unanswered."""
+    """The process that held the model ended before it had answered the request."""
 
     code = "runner-died"
 
 
 class RunnerStalled(EnvironmentFailure):
-    """The process that held the model showed no life, or did not get on any more, and was ended."""
+    """The process that held the model hung or made no more progress, and was killed."""
 
     code = "runner-stalled"
 
 
 class ReaderTooSlow(InfrastructureError):
-    """An answer was not read for so long that it was given up."""
+    """An answer was read so slowly that it was cancelled."""
 
     code = "reader-too-slow"

@@ -1,4 +1,4 @@
-"""Frames over a socket: four bytes of length (big-endian), then that much JSON. What they say: `client`, `process`."""
+"""Frames on the runner's socket: a length of four bytes (big-endian), then a JSON message of that length."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from mlxbuild.registry.core.errors import StepError, UserError
 from mlxbuild.runtime.protocol import codec as plain
 
 FRAME_LIMIT_BYTES = 128 * 1024 * 1024
-"""Above what any API takes as a body."""
+"""The largest frame; larger than the largest request body of any API."""
 _LENGTH = struct.Struct(">I")
 
 
 class MalformedFrame(StepError):
-    """What came over a runner's socket is no frame; one of both ends is broken."""
+    """The data on a runner's socket is not a valid frame: the server or the runner has a bug."""
 
     code = "malformed-frame"
 
 
 class RequestTooLarge(UserError):
-    """A request is larger than what a runner takes."""
+    """A request is larger than what a runner accepts."""
 
     code = "request-too-large"
 
 
 def encode(message: list[Any]) -> bytes:
-    """A message as a frame.
+    """Encode a message as a frame.
 
     Raises:
-        RequestTooLarge: it is above the limit.
-        TypeError, ValueError, RecursionError: it cannot be JSON.
+        RequestTooLarge: the message is above the limit.
+        TypeError, ValueError, RecursionError: the message cannot be encoded as JSON.
     """
     body = plain.to_json(message)
     if len(body) > FRAME_LIMIT_BYTES:
@@ -45,10 +45,10 @@ def encode(message: list[Any]) -> bytes:
 
 
 def decode(body: bytes) -> list[Any]:
-    """The message in a frame.
+    """Decode the message in a frame's body.
 
     Raises:
-        MalformedFrame: there is none.
+        MalformedFrame: the body is not a message.
     """
     try:
         message = json.loads(body)
@@ -60,10 +60,10 @@ def decode(body: bytes) -> list[Any]:
 
 
 async def receive(reader: asyncio.StreamReader) -> list[Any] | None:
-    """The next message; None after the last.
+    """Read the next message; None at the end of the stream.
 
     Raises:
-        MalformedFrame: it is none, or was cut.
+        MalformedFrame: the frame is invalid, or was cut.
     """
     try:
         (size_bytes,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
@@ -75,7 +75,7 @@ async def receive(reader: asyncio.StreamReader) -> list[Any] | None:
 
 
 def receive_blocking(connection: socket.socket) -> list[Any] | None:
-    """As `receive`, for a thread that may wait."""
+    """Read the next message as `receive` does, blocking the calling thread."""
     length = _exactly(connection, _LENGTH.size)
     if not length:
         return None
@@ -87,10 +87,10 @@ def receive_blocking(connection: socket.socket) -> list[Any] | None:
 
 
 def _exactly(connection: socket.socket, size_bytes: int) -> bytes:
-    """That many bytes; none when the other end closed before the first.
+    """Read exactly `size_bytes` bytes; empty if the other end closed before the first.
 
     Raises:
-        MalformedFrame: it closed in between.
+        MalformedFrame: the other end closed after the first.
     """
     parts = bytearray()
     while len(parts) < size_bytes:

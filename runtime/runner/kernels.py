@@ -1,7 +1,8 @@
-"""Has a model's steps compiled aside, so that no answer waits for g++. What is compiled: `runtime.engine.core.step`.
+"""Compiles the kernels of a model's decode step in another process, so that no answer waits for g++.
 
-MLX compiles each kernel when it is first needed, and everything that computes waits for it. So another process takes a
-step of the same model first. Its kernels are kept for all runners of such models, which find them by their names.
+MLX compiles each kernel when it is first needed, and all computation waits for it. So another process first runs one
+decode step (`runtime.engine.core.step`) of the same model. Its kernels are kept for all runners of models with the same
+code and shapes, which find them by name.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _POLITENESS = 19
 
 
 def compile_steps(model: LoadedModel) -> None:
-    """Have a model take compiled steps as soon as their kernels are there; returns at once.
+    """Switch a model to compiled decode steps as soon as their kernels are ready; returns at once.
 
-    Where there is no compiler, or nothing to gain, its steps stay as they are.
+    Without a compiler, or where there is nothing to gain, its steps stay uncompiled.
     """
     holding = model.weights.holding
     is_worthwhile = holding.device == "cpu" and holding.size_bytes <= WORTHWHILE_BYTES
@@ -47,19 +48,19 @@ def _prepare(model: LoadedModel) -> None:
         _link(kept, scratch)
         model.engine.compile_steps()
     except (OSError, subprocess.SubprocessError):
-        traceback.print_exc()  # steps stay as they are
+        traceback.print_exc()  # steps stay uncompiled
     except MlxbuildError:
         return  # the engine ended meanwhile
 
 
 def _name(folder: Path) -> str:
-    """The same for models of the same code, form and sizes, and thus of the same kernels."""
+    """A name shared by models with the same code, dtypes and shapes, which have the same kernels."""
     told = f"{version('mlx')} {version('mlx-lm')} ".encode() + (folder / "config.json").read_bytes()
     return hashlib.sha256(told).hexdigest()[:16]
 
 
 def _compile(folder: Path, aside: Path, kept: Path) -> None:
-    """Have kernels compiled in a folder of their own, which appears under its name when it is whole."""
+    """Compile kernels into a folder of their own, and rename it to `kept` when it is complete."""
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(mode=0o700)
     command = (sys.executable, "-I", "-m", "mlxbuild.runtime.runner.kernels", str(folder), str(os.getpid()))
@@ -74,7 +75,7 @@ def _compile(folder: Path, aside: Path, kept: Path) -> None:
 
 
 def _link(kept: Path, scratch: Path) -> None:
-    """Let kernels be found where this process looks for them."""
+    """Link the kernels into the folder where this process looks for them."""
     for file in kept.rglob("*.so"):
         place = scratch / file.relative_to(kept)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""That no runner outlives the server that began it, whatever ends that."""
+"""Makes sure that no runner outlives the server that started it, however the server ends."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(parent: int) -> None:
-    """Have the system kill this process when its parent ends, on Linux; `parent` is its process id.
+    """On Linux, have the kernel kill this process when its parent ends; `parent` is the parent's process id.
 
-    Elsewhere the closed socket is the only sign; it does not reach a process that is stopped, or that holds Python's
-    lock for good.
+    On other systems the closed socket ends the process; one that is suspended or never releases the GIL misses that.
     """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before that call
+    if os.getppid() != parent:  # the parent ended before that call
         os._exit(1)

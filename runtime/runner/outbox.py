@@ -1,4 +1,4 @@
-"""What a runner says, on its way out: whatever has gathered goes as one frame. The thread that says it never waits."""
+"""Queues a runner's messages and writes them in a thread of its own, so that no sender waits for the socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlxbuild.runtime.runner import frames
 
 
 class Outbox:
-    """The writing end of a runner's socket, with the thread that writes."""
+    """The writing end of a runner's socket and its thread; events that have queued up are sent as one frame."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -23,19 +23,19 @@ class Outbox:
         self._thread.start()
 
     def tell(self, events: list[tuple[int, Event]]) -> None:
-        """Events of requests, by the requests' numbers."""
+        """Queue events of requests, each with the number of its request."""
         with self._gathered:
             self._events += events
             self._gathered.notify()
 
     def say(self, *message: Any) -> None:
-        """Anything else."""
+        """Queue any other message."""
         with self._gathered:
             self._messages.append(list(message))
             self._gathered.notify()
 
     def close(self) -> None:
-        """Write what there is, then no more."""
+        """Write what is queued, then stop."""
         with self._gathered:
             self._closed = True
             self._gathered.notify()
@@ -50,10 +50,10 @@ class Outbox:
                 events, self._events = self._events, []
                 messages, self._messages = self._messages, []
             try:
-                # Messages first: a model is ready before it answers.
+                # Messages first: `ready` has to come before the first event.
                 for message in messages:
                     self._connection.sendall(frames.encode(message))
                 if events:
                     self._connection.sendall(frames.encode(["events", events]))
             except OSError:
-                return  # nobody listens any more: the reading thread ends the process
+                return  # the server is gone; the reading thread ends the process

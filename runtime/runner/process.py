@@ -1,7 +1,7 @@
-"""A runner from inside: reads requests, has the model answer them, says what it answers. The front's side: `client`.
+"""The main loop of a runner: reads requests from its socket and passes them to `work`; the server's side is `client`.
 
-Three threads beside the one that computes: this one reads, one writes (`outbox`), one shows that there is life. When
-the socket closes the process ends at once, whatever it does.
+Three threads run beside the engine's: this one reads, one writes (`outbox`), and one sends heartbeats. When the socket
+closes, the process ends at once, whatever it is doing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from mlxbuild.runtime.runner.work import Work
 
 BEAT_SECONDS = 1.0
 ENDED_AT_WORK = 3
-"""The exit code where files may be half written; see `scratch`."""
+"""The exit code if temporary files may be half written; see `scratch`."""
 
 
 def serve(connection: socket.socket) -> None:
-    """Load the model that the first message names, then answer until the socket closes or `stop` comes."""
+    """Load the model that the first message names, then answer requests until the socket closes or `stop` arrives."""
     tell_when_asked()
     prefer_openblas()  # before anything loads MLX
     outbox = Outbox(connection)

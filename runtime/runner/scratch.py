@@ -1,8 +1,8 @@
-"""Private folders for runners' temporary files, which go from one to the next.
+"""Private folders for the temporary files of runners, which are reused by later runners.
 
-MLX compiles kernels for a Linux CPU with g++ into `$TMPDIR`, which takes about a second, and loads those that it finds
-there by their names. So a folder is for one runner at a time, as two would overwrite each other's, and is emptied
-unless its last runner ended in good order: it may have been ended while it wrote.
+MLX compiles kernels for a Linux CPU with g++ into `$TMPDIR`, which takes about a second, and loads by name those that
+it finds there. So only one runner at a time uses a folder, as two would overwrite each other's files, and the folder is
+emptied unless its last runner ended cleanly, as that may have been killed while it wrote.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """One folder, locked for as long as this process lives or until it is given back."""
+    """A folder that is locked until it is given back or this process ends."""
 
     folder: Path
     _lock: int
 
     @classmethod
     def take(cls, root: Path) -> Scratch:
-        """The first folder below `root` that nobody has.
+        """Lock the first free folder below `root`.
 
         Raises:
-            OSError: none can be made there.
+            OSError: no folder can be created there.
         """
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for number in itertools.count():
@@ -46,7 +46,7 @@ class Scratch:
         raise AssertionError("numbers do not end")
 
     def give_back(self, *, in_order: bool) -> None:
-        """Let another have it; what lies in it stays if it is whole."""
+        """Release the folder; its files are kept for the next runner if this one ended in order."""
         if in_order:
             os.pwrite(self._lock, b"+", 0)
         os.close(self._lock)

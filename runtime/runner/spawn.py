@@ -1,4 +1,4 @@
-"""Begins and ends the process of a runner. What is said to it: `client`; what it does with that: `process`."""
+"""Starts and kills the process of a runner; `client` talks to it, and `process` is what it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KERNELS_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A process that waits for its first message."""
+    """A runner's process, with the streams of its socket and its temporary folder."""
 
     process: asyncio.subprocess.Process
     reader: asyncio.StreamReader
@@ -29,33 +29,33 @@ class Spawned:
 
     @property
     def output(self) -> asyncio.StreamReader:
-        """Whatever it and its libraries print."""
+        """The output of the process and its libraries."""
         assert self.process.stdout is not None
         return self.process.stdout
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it is still there."""
+        """Send the process a signal, if it still runs."""
         with suppress(ProcessLookupError):
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End it at once, with the compilers that it may have started."""
+        """Kill the process and any compilers that it has started."""
         if self.process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
     async def ends_within(self, seconds: float) -> bool:
-        """Wait for its end; whether it came in time."""
+        """Wait for the process to end; returns whether it did in time."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.process.wait(), seconds)
         return self.process.returncode is not None
 
 
 async def spawn(scratch_root: Path) -> Spawned:
-    """A fresh interpreter of our own code, with the least environment; never a fork, which MLX does not survive.
+    """Start a runner in a fresh interpreter with a minimal environment; MLX does not survive a fork.
 
     Raises:
-        OSError: there is no process to be had.
+        OSError: the process cannot be started.
     """
     scratch = Scratch.take(scratch_root)
     ours, theirs = socket.socketpair()
@@ -67,11 +67,11 @@ async def spawn(scratch_root: Path) -> Spawned:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=least_environment(os.environ, scratch.folder) | _without_compiling(scratch.folder),
-            start_new_session=True,  # an interrupt at the terminal is for the server, which ends its runners
+            start_new_session=True,  # Ctrl-C at the terminal should reach only the server, which stops its runners
         )
         reader, writer = await asyncio.open_unix_connection(sock=ours)
     except BaseException:
-        ours.close()  # which ends a process that was begun
+        ours.close()  # which ends the process if it was started
         scratch.give_back(in_order=False)
         raise
     finally:
@@ -80,6 +80,6 @@ async def spawn(scratch_root: Path) -> Spawned:
 
 
 def _without_compiling(folder: Path) -> dict[str, str]:
-    """MLX cannot keep the kernels that it compiles for a CPU of Linux on a full disk; without, it computes the same."""
+    """Switch off MLX's compiling of CPU kernels on Linux if the disk has no space for them; results stay the same."""
     fits = sys.platform != "linux" or shutil.disk_usage(folder).free >= _KERNELS_BYTES
     return {} if fits else {"MLX_DISABLE_COMPILE": "1"}

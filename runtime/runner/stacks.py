@@ -1,4 +1,4 @@
-"""That a runner tells where its threads are: when it crashes, and when it is asked because it does not get on."""
+"""Prints the stacks of a runner's threads when it crashes, or when a signal asks for them because it hangs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import faulthandler
 import signal
 
 SIGNAL = signal.SIGUSR1
-"""What asks it. It answers even where it holds Python's lock."""
+"""The signal that asks for the stacks; it works even while a thread holds the GIL."""
 
 
 def tell_when_asked() -> None:
-    """Have this process print its stacks on stderr."""
+    """Have this process print its stacks to stderr on a crash or on `SIGNAL`."""
     faulthandler.enable()
     faulthandler.register(SIGNAL)

@@ -1,7 +1,7 @@
-"""The computing side of a runner: has the model loaded, requests prepared, and the engine answer them, all at once.
+"""The computing side of a runner: loads the model, prepares requests and submits them to the engine.
 
-Preparing (templates, tokens, grammars) and embedding happen in threads of their own, so that neither the engine nor the
-reading of what else is asked waits for them.
+Preparing (chat template, tokenizing, grammar) and embedding run in threads of their own, so that neither the engine nor
+the reading of further requests waits for them.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from mlxbuild.runtime.runner.outbox import Outbox
 
 @dataclass(slots=True)
 class _Asked:
-    """A request that is not over."""
+    """A request that has not ended."""
 
     since: float = field(default_factory=time.monotonic)
     ticket: Ticket | None = None
-    """None before the engine has it."""
+    """None until the request is submitted to the engine."""
 
 
 class Work:
-    """One model at work. All methods may be called from any thread, and none waits."""
+    """A model and its running requests. All methods may be called from any thread, and none blocks."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Work:
         rows: int | None = None,
         kv_bits: int | None = None,
     ) -> None:
-        """Begin to load; the outbox is told how it went. `draft` is the folder of a model that drafts."""
+        """Start loading; the outcome is sent to the outbox. `draft` is the folder of a draft model."""
         self._folder = folder
         self._outbox = outbox
         self._draft = draft
@@ -63,38 +63,38 @@ class Work:
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._asked: dict[int, _Asked] = {}
-        """By their numbers, the oldest first."""
+        """Requests by their numbers, the oldest first."""
         self._preparing = ThreadPoolExecutor(2, "preparing")
         self._embedding = ThreadPoolExecutor(2, "embedding")
         self._preparing.submit(self._load)
 
     def ask(self, number: int, request: Request) -> None:
-        """Have a request answered; what is said goes to the outbox under its number."""
+        """Answer a request; its events go to the outbox with its number."""
         with self._lock:
             self._asked[number] = _Asked()
         threads = self._embedding if isinstance(request, EmbeddingRequest) else self._preparing
         threads.submit(self._answer, number, request)
 
     def cancel(self, number: int) -> None:
-        """Leave a request; nothing more is said of it."""
+        """Cancel a request; it sends no more events."""
         with self._lock:
             asked = self._asked.pop(number, None)
         if asked is not None and asked.ticket is not None and self._model is not None:
             self._model.engine.cancel(asked.ticket)
 
     def limit(self, cache_bytes: int, prefix_bytes: int) -> None:
-        """Let caches take no more than that."""
+        """Bound the memory of the KV caches and of the prefix cache."""
         if self._model is not None:
             with suppress(EngineEnded):
                 self._model.engine.limit(cache_bytes, prefix_bytes)
 
     @property
     def is_over(self) -> bool:
-        """Whether the engine has ended, and nothing can be answered any more."""
+        """Whether the engine has ended, so that no request can be answered."""
         return self._model is not None and self._model.engine.ended is not None
 
     def vitals(self) -> Vitals:
-        """A sign of life."""
+        """A heartbeat with the current statistics."""
         model = self._model
         if model is None:
             return Vitals(working_seconds=time.monotonic() - self._began, effort=_effort())
@@ -140,7 +140,7 @@ class Work:
                 kv_bits=self._kv_bits,
                 is_watched=True,
             )
-            # Everything that is read of the folders is read now: afterwards they may go.
+            # Everything in the folders is read now, as they may be removed afterwards.
             _ = model.template, model.engine
             facts = model.facts
             loaded = Loaded(
@@ -152,11 +152,11 @@ class Work:
                 kv_bits=model.kv_bits,
                 batched=model.engine.batching.told,
             )
-        except BaseException as error:  # noqa: BLE001  # whatever it is, the front has to know
+        except BaseException as error:  # noqa: BLE001  # the server has to know of any error
             self._outbox.say("failed", _failure(error))
             return
         gc.collect()
-        gc.freeze()  # what was loaded stays: to look through it for garbage would stop all answers for a moment
+        gc.freeze()  # the model stays loaded; scanning it for garbage would pause all answers
         self._model = model
         self._outbox.say("ready", loaded)
         self._outbox.say("beat", self.vitals())
@@ -170,17 +170,17 @@ class Work:
         try:
             self._begin(number, request)
         except CancelledError:
-            pass  # and so nobody is told
+            pass  # nobody waits for the answer
         except BaseException as error:  # noqa: BLE001  # the request fails, the runner goes on
             self._tell(number, [_failure(error)])
 
     def _begin(self, number: int, request: Request) -> None:
         model = self._model
-        assert model is not None  # nobody asks before it is ready
+        assert model is not None  # the server sends no request before the model is ready
         match request:
             case ChatRequest() | CompletionRequest():
                 prepared = model.prepare(request)
-                with self._lock:  # which `_tell` waits for
+                with self._lock:  # so that `_tell` waits until the ticket is set
                     if (asked := self._asked.get(number)) is not None:
                         asked.ticket = model.engine.submit(prepared, partial(self._tell, number))
             case EmbeddingRequest():
@@ -211,6 +211,6 @@ def _failure(error: BaseException) -> Failure:
 
 
 def _effort() -> int:
-    """See `Vitals.effort`: whole seconds of processor time, so that beating alone is none; and memory."""
+    """See `Vitals.effort`: peak memory plus whole seconds of processor time, so that heartbeats alone do not count."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return int(usage.ru_utime + usage.ru_stime) + usage.ru_maxrss
