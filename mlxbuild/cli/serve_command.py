@@ -48,13 +48,15 @@ def serve(
     home = Home.from_environment()
     asked = {None: None, True: "always", False: "never"}[api_key]
     configuration = configure(home, os.environ, {"host": host, "port": port, "api_keys": asked, "log": log})
-    if configuration.asks_for_key and not KeyRing(home).keys():
+    # What cannot be used, a home or a name, is told before anybody is told to come.
+    store = Store.open(home)
+    keys = KeyRing(home).keys()  # a file that is broken is told also where none is asked for: somebody made keys
+    if configuration.asks_for_key and not keys:
         raise NoApiKeys(
             f"a server on {configuration.form.host} asks for API keys, and there are none",
             hint="make one with `mlxbuild config add-key NAME`, or let everybody in with --no-api-key",
         )
-    # What cannot be used, a home or a name, is told before anybody is told to come.
-    require_first_models(Store.open(home), configuration)
+    require_first_models(store, configuration)
     listening = listen(configuration.form.host, configuration.form.port)
     address, bound, *_ = listening.getsockname()
     tell(f"listening on http://{f'[{address}]' if ':' in address else address}:{bound}")

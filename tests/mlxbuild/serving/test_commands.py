@@ -197,10 +197,11 @@ def test_other_addresses_need_keys(command: Command, built_home: Home) -> None:
     file = built_home.root / "api-keys.json"
     file.write_text("[{}]")
     try:
-        broken = command("serve", "--host", "0.0.0.0", "--port", "0")
-        assert broken.returncode == 6
-        assert "error[broken-key-file]: the server's API keys cannot be read: an entry of it is no key" in broken.stderr
-        assert f"--> {file}" in broken.stderr
+        for address in ("0.0.0.0", "127.0.0.1"):
+            broken = command("serve", "--host", address, "--port", "0")
+            assert broken.returncode == 6
+            assert "error[broken-key-file]: the server's API keys cannot be read: an entry" in broken.stderr
+            assert f"--> {file}" in broken.stderr
     finally:
         file.unlink()
     with serving(built_home, "--host", "0.0.0.0", "--no-api-key") as server:
