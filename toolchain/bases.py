@@ -13,7 +13,7 @@ from mlxbuild.toolchain.graph.compile import LockedVariant
 
 
 def admit_bases(variants: Sequence[LockedVariant], store: Store, tell: Callable[[str], None]) -> None:
-    """Check the artifacts that variants are built from against the trust policy, since a build gives them a new digest.
+    """Check the artifacts that variants are built from against the trust policy: a build gives content a new digest.
 
     Raises:
         Untrusted: the policy refuses one of them.

@@ -1,4 +1,4 @@
-"""Errors as events: every mistake of a recipe is one, at its own place."""
+"""Converts errors to events; every mistake in a recipe becomes an event with its own location."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlxbuild.toolchain.spec.errors import SpecError
 
 
 def failure(error: MlxbuildError, count: int = 1) -> Failed:
-    """An error as one event; `count` tells how many actions met it."""
+    """An error as one event; `count` is the number of actions that raised it."""
     where = None if error.where is None else str(error.where)
     if where is not None and count > 1:
         where = f"{where} and {count - 1} more"
@@ -18,7 +18,7 @@ def failure(error: MlxbuildError, count: int = 1) -> Failed:
 
 
 def failures(error: MlxbuildError) -> Iterator[Failed]:
-    """An error as events: one, or as many as a recipe has mistakes."""
+    """An error as events: one for each mistake in a recipe, else a single one."""
     if not isinstance(error, SpecError):
         yield failure(error)
         return

@@ -1,1 +1,1 @@
-"""What is said of a build and signed: provenance, bill of materials, gate results."""
+"""Creates and checks the signed evidence of a build: provenance, bill of materials and gate results."""

@@ -1,6 +1,6 @@
-"""A CycloneDX 1.6 bill of materials of a model: the artifact, its files and the sources it was made of.
+"""A CycloneDX 1.6 bill of materials of an artifact, with its files and the sources it was built from.
 
-It is a function of the artifact alone, so the same artifact always has the same bill; times are the provenance's.
+It depends on the artifact alone, so the same artifact always has the same one; times are in the provenance.
 Source: cyclonedx.org, bom-1.6.schema.json.
 """
 
@@ -23,10 +23,10 @@ _ARTIFACT = "artifact"
 
 
 def bill_of_materials(artifact: Artifact) -> bytes:
-    """The document as canonical JSON.
+    """The bill of materials as canonical JSON.
 
     Raises:
-        DamagedLock, BlobMissing, BlobCorrupt: the lock that the artifact carries cannot be read.
+        DamagedLock, BlobMissing, BlobCorrupt: the artifact's lock cannot be read.
     """
     lock = artifact.file(LOCK_FILE)
     sources = () if lock is None else decode(artifact.read(LOCK_FILE), LOCK_FILE).sources
@@ -89,7 +89,7 @@ def _properties(artifact: Artifact) -> Iterator[dict[str, str]]:
 
 
 def _source(source: LockedSource) -> dict[str, Any]:
-    """A source with its files; folders have no version, because nothing but their files pins them."""
+    """A component for a source and its files; a folder has no version, because only its files pin it."""
     on_hub = source.kind == "hub"
     return _present(
         {

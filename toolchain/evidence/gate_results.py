@@ -1,6 +1,6 @@
-"""The results of an artifact's gates as an in-toto test result, which is signed like any other statement.
+"""The gate results of an artifact as an in-toto test result, which is signed like any other statement.
 
-Source: in-toto/attestation, spec/predicates/test-result.md; `results` is this project's addition to it.
+Source: in-toto/attestation, spec/predicates/test-result.md; `results` is an extension by mlxbuild.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from mlxbuild.toolchain.rebuild import RECIPE_FILE
 
 
 def gate_results(artifact: Artifact, run: KnownRun | None) -> dict[str, Any] | None:
-    """The predicate of what the gates came to when the artifact was built; None where that is not known.
+    """The predicate with the gate results from when the artifact was built; None if they are not known.
 
     Raises:
-        BlobCorrupt: a result is damaged.
+        BlobCorrupt: a gate result is damaged.
     """
     recipe = artifact.file(RECIPE_FILE)
     results = sorted(_results(artifact, run), key=lambda result: result.name)

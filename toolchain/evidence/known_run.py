@@ -1,4 +1,4 @@
-"""The run that built an artifact, as far as this home still knows it: when, where, and by which actions."""
+"""Finds the run that built an artifact, if this home still has its report: time, machine and actions."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """One run, and the actions behind one of its artifacts."""
+    """A run, and the actions behind one of its artifacts."""
 
     name: str
     started: str
-    """RFC 3339, in UTC."""
+    """Start time as RFC 3339, in UTC."""
     finished: str
     built_by: Mapping[str, str]
-    """mlxbuild and Python by version, system and machine."""
+    """Versions of mlxbuild and Python, operating system and machine architecture."""
     traces: tuple[Trace, ...]
-    """Of the artifact's actions, those that are not forgotten."""
+    """Traces of the artifact's actions that are still stored."""
 
 
 def find_run(home: Home, artifact: Digest) -> KnownRun | None:
-    """The newest run that packed an artifact; the oldest that found it ready where none is known to have.
+    """The newest run that packed an artifact, else the oldest in which it was a cache hit.
 
-    A run whose report is gone, or was cut short, is not known.
+    A run without a report, because it was removed or the run was interrupted, is ignored.
     """
     mentions = [report for folder in runs(home) if (report := read_report(folder)) and _label(report, artifact)]
     if not mentions:
@@ -43,7 +43,7 @@ def find_run(home: Home, artifact: Digest) -> KnownRun | None:
 
 
 def _label(report: Mapping[str, Any], artifact: Digest) -> str | None:
-    """`name:variant` of an artifact in a run: what the labels of its actions begin with."""
+    """The artifact's `name:variant` in a run, the prefix of its action labels; None if it is not there."""
     built = (each for each in report.get("artifacts", ()) if each.get("digest") == str(artifact))
     return next((str(each["label"]).partition("@")[0] for each in built), None)
 

@@ -1,6 +1,6 @@
-"""SLSA v1 provenance: from what, by what and when an artifact was built; and whether one agrees with its artifact.
+"""SLSA v1 provenance: builds the predicate for an artifact, and checks whether one agrees with its artifact.
 
-What each field holds is written down in docs/provenance.md, which the build type names.
+docs/provenance.md, to which the build type points, defines each field.
 Source: slsa.dev/spec/v1.0/provenance.
 """
 
@@ -24,17 +24,17 @@ from mlxbuild.toolchain.weights.accuracy import accuracy_content
 BUILD_TYPE: Final = "https://mlxbuild.dev/build/v1"
 BUILDER: Final = "https://mlxbuild.dev/builder/command-line"
 BILL_OF_MATERIALS: Final = "bill of materials"
-"""Name of the byproduct by which a signed provenance vouches for the unsigned document."""
+"""Name of the byproduct through which a signed provenance covers the unsigned bill of materials."""
 
 
 def provenance(artifact: Artifact, run: KnownRun | None, bill_of_materials: Digest) -> dict[str, Any]:
-    """The predicate of an artifact.
+    """The provenance predicate of an artifact.
 
-    Everything but times, machine and tools follows from the recipe and lock that the artifact carries; those three
-    are told only where the run that built it is known.
+    Everything but times, machine and tools follows from the artifact's recipe and lock; those are included only if
+    the run that built it is known.
 
     Raises:
-        NotRebuildable: the artifact carries no recipe or no lock.
+        NotRebuildable: the artifact has no recipe or no lock.
         DamagedLock, BlobMissing, BlobCorrupt: they cannot be read.
     """
     details: dict[str, Any] = {
@@ -64,13 +64,13 @@ _MACHINE = ("system", "machine")
 
 
 def contradictions(predicate: Mapping[str, Any], artifact: Artifact) -> tuple[str, ...]:
-    """Every way in which a signed provenance is not that of an artifact, one sentence each.
+    """Every way in which a signed provenance contradicts its artifact, one sentence each.
 
-    A bill of materials that it names has to lie in the store. Only provenance of this project's build type can be
-    judged: of any other nothing is found.
+    A bill of materials that it names has to be in the store. Only provenance of mlxbuild's build type can be checked;
+    for any other, the result is empty.
 
     Raises:
-        NotRebuildable: the artifact carries no recipe or no lock.
+        NotRebuildable: the artifact has no recipe or no lock.
         DamagedLock, BlobMissing, BlobCorrupt: they cannot be read.
     """
     return tuple(_contradict(predicate, artifact))
@@ -100,12 +100,12 @@ def _contradict(predicate: Mapping[str, Any], artifact: Artifact) -> Iterator[st
 
 
 def is_ours(predicate: Mapping[str, Any]) -> bool:
-    """Whether a provenance is of this project's build type."""
+    """Whether a provenance is of mlxbuild's build type."""
     return _mapping(predicate, "buildDefinition").get("buildType") == BUILD_TYPE
 
 
 def bill_of_materials_of(predicate: Mapping[str, Any]) -> Digest | None:
-    """The digest of the bill of materials that a provenance vouches for."""
+    """The digest of the bill of materials that a provenance covers."""
     byproducts = _mapping(predicate, "runDetails").get("byproducts")
     for each in byproducts if isinstance(byproducts, list) else ():
         if isinstance(each, dict) and each.get("name") == BILL_OF_MATERIALS:
@@ -120,13 +120,13 @@ def _recipe(artifact: Artifact) -> dict[str, Any]:
 
 
 def _accuracy(artifact: Artifact) -> dict[str, Any]:
-    """How close each tensor is to a source that was quantized already."""
+    """The accuracy of each tensor relative to a source that was already quantized."""
     content = accuracy_content(artifact)
     return {} if content is None else {"accuracy": content}
 
 
 def _work(run: KnownRun | None) -> dict[str, Any]:
-    """Which kinds of steps ran, by which versions of which tools, and on what kind of machine."""
+    """The kinds of steps that ran, the versions of their tools, and the kind of machine."""
     if run is None:
         return {}
     steps = {
@@ -145,7 +145,7 @@ def _work(run: KnownRun | None) -> dict[str, Any]:
 
 
 def _inputs(artifact: Artifact) -> list[dict[str, Any]]:
-    """Every source and each of its files, by digest, in the order of the lock."""
+    """Every source and each of its files by digest, in the order of the lock."""
     _carried(artifact, LOCK_FILE)
     lock = decode(artifact.read(LOCK_FILE), LOCK_FILE)
     return [resource for source in lock.sources for resource in _resources(source)]
@@ -161,7 +161,7 @@ def _resources(source: LockedSource) -> Iterator[dict[str, Any]]:
         uri = f"oci://{name}"
         yield {"name": source.role, "uri": uri, "digest": _sha256(Digest.parse(source.pinned))}
     for file in source.files:
-        if file.derived:  # follows from the others
+        if file.derived:  # it follows from the other files
             continue
         yield {"name": f"{source.role}/{file.path}", "digest": _sha256(file.blob.digest)}
 

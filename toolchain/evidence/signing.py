@@ -1,4 +1,4 @@
-"""Signs an artifact with all that can be said of it, and checks what others said. Keys and bundles are known below."""
+"""Signs an artifact and its evidence, and verifies evidence that others have signed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mlxbuild.toolchain.rebuild import LOCK_FILE, RECIPE_FILE, NotRebuildable
 
 
 class EvidenceContradicts(TrustError):
-    """Signed evidence tells something else of an artifact than the artifact itself."""
+    """Signed evidence contradicts the artifact that it is attached to."""
 
     code = "evidence-contradicts"
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What was attached to an artifact."""
+    """The evidence that was attached to an artifact."""
 
     signature: Referrer
     bill_of_materials: Referrer | None = None
@@ -38,11 +38,11 @@ def sign_artifact(artifact: Artifact, key: PrivateKey) -> Signed:
     """Sign an artifact, its provenance and the results of its gates, and attach its bill of materials.
 
     An artifact without recipe and lock, which mlxbuild did not build, gets a signature alone. Nothing is signed twice,
-    and a provenance that tells of the run is not followed by one that cannot, because the run is forgotten.
+    and a provenance with details of the run is never replaced by one without, because the run has been forgotten.
 
     Raises:
         DamagedLock, BlobMissing, BlobCorrupt: the artifact cannot be read.
-        DiskFull, StoreReadOnly, StoreFailure: what is attached already stays.
+        DiskFull, StoreReadOnly, StoreFailure: evidence could not be stored; what was attached before remains.
     """
     store, subject = artifact.store, artifact.digest
     if artifact.file(RECIPE_FILE) is None or artifact.file(LOCK_FILE) is None:
@@ -54,16 +54,16 @@ def sign_artifact(artifact: Artifact, key: PrivateKey) -> Signed:
     made = made or sign(store, key, Statement((subject,), PROVENANCE, provenance(artifact, run, content)))
     results = gate_results(artifact, run)
     tested = None if results is None else sign(store, key, Statement((subject,), TEST_RESULT, results))
-    # Last: an artifact that counts as signed has the rest already.
+    # The signature comes last: an artifact that counts as signed has all other evidence already.
     return Signed(sign(store, key, signature(subject)), bill, made, tested)
 
 
 def check_evidence(artifact: Artifact, keys: Sequence[PublicKey]) -> Evidence:
-    """Check offline that some key signed an artifact, and that what they signed agrees with it.
+    """Check offline that one of some keys signed an artifact, and that the signed evidence agrees with it.
 
     Raises:
-        Untrusted: none of the keys signed it.
-        EvidenceContradicts: a provenance is of another recipe, lock or input; or its bill of materials is not there.
+        Untrusted: none of the keys has signed it.
+        EvidenceContradicts: a provenance is of another recipe, lock or input, or its bill of materials is missing.
         BlobMissing, BlobCorrupt: the artifact cannot be read.
     """
     evidence = Evidence.gather(artifact.store, artifact.digest, keys)
@@ -81,7 +81,7 @@ def check_evidence(artifact: Artifact, keys: Sequence[PublicKey]) -> Evidence:
 
 
 def _told_before(artifact: Artifact, key: PublicKey) -> Referrer | None:
-    """The newest provenance that a key signed for an artifact and that agrees with it."""
+    """The newest provenance that a key signed for an artifact and that agrees with it, or None."""
     sound = [each for each in Evidence.gather(artifact.store, artifact.digest, [key]).attestations if not each.problem]
     for each in reversed(sound):
         predicate = {} if each.statement is None else each.statement.predicate

@@ -1,1 +1,1 @@
-"""The executor port and what implements it: inline threads and child processes."""
+"""Schedules and executes actions, in threads or worker processes."""

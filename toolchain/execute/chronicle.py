@@ -1,4 +1,4 @@
-"""What is told of every action of a run and remembered of it: why it runs, when it began, what became of it."""
+"""Emits the events of a run's actions, and records their outcomes for `why` and `plan`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DONE: frozenset[Outcome] = frozenset({"hit", "ran", "shared"})
 
 
 class Chronicle:
-    """The events of one run, and what `why` and `plan` will know of it. Used by the scheduler's thread alone."""
+    """The events of one run, and the history that `why` and `plan` read. Used by the scheduler's thread alone."""
 
     def __init__(self, graph: Graph, lookup: Lookup, traces: TraceStore, history: History, stream: EventStream) -> None:
         self._graph = graph
@@ -30,32 +30,32 @@ class Chronicle:
         self._seconds: dict[str, float] = {}
 
     def explain(self, misses: Sequence[Resolved]) -> None:
-        """Find out why actions have to run."""
+        """Determine why actions have to run."""
         past = self._history.of([resolved.node.label for resolved in misses]) if misses else {}
         for resolved in misses:
             label = resolved.node.label
             self._reasons[label] = reason_to_run(resolved, self._lookup, self._traces, past.get(label))
 
     def because(self, label: str, reason: str) -> None:
-        """Give the reason for what becomes of an action."""
+        """Set the reason for an action's outcome."""
         self._reasons[label] = reason
 
     def begun(self, label: str) -> None:
-        """An action runs now."""
+        """Record that an action has started to run."""
         self._begun[label] = time.perf_counter()
         self._stream.emit(ActionStarted(label, self._reasons.get(label, ""), self._graph.nodes[label].work_bytes))
 
     def progressed(self, label: str, done_bytes: int) -> None:
-        """An action came this far."""
+        """Record that an action has processed more bytes."""
         self._stream.emit(ActionProgress(label, done_bytes))
 
     def seconds_since_begun(self, label: str) -> float:
-        """How long an action has been running; 0 for one that never did."""
+        """How long an action has been running in seconds; 0 if it has not run."""
         now = time.perf_counter()
         return now - self._begun.get(label, now)
 
     def finished(self, label: str, outcome: Outcome, seconds: float, resolved: Resolved | None) -> None:
-        """Something has become of an action."""
+        """Record the outcome of an action."""
         self._seconds[label] = seconds
         self._stream.emit(
             ActionFinished(
@@ -69,7 +69,7 @@ class Chronicle:
         )
 
     def remember(self, resolved: Mapping[str, Resolved], outcomes: Mapping[str, Outcome]) -> None:
-        """Note what was done, for the next runs."""
+        """Store the keys and outcomes for later runs."""
         kept = self._history.record(
             {
                 label: (each.key, self._seconds.get(label, 0.0))

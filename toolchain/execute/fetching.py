@@ -1,4 +1,4 @@
-"""The lane in which source files are fetched and checked. Only what runs here touches the network."""
+"""The thread pool in which source files are fetched and verified; nothing else uses the network for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AT_ONCE = 4
 
 
 class FetchLane:
-    """A few threads that bring source files to this machine and check them against the lock."""
+    """A few threads that fetch source files and verify them against the lock."""
 
     def __init__(self, events: SimpleQueue[ActionEvent]) -> None:
         self._events = events
@@ -48,7 +48,7 @@ class FetchLane:
             raise Cancelled("stopped")
 
     def close(self, *, cancel: bool) -> None:
-        """Stop; with `cancel`, downloads break off where they are, also while they wait."""
+        """Stop; `cancel` aborts downloads, even while they wait."""
         if cancel:
             self._stop.set()
         if self._pool is not None:

@@ -1,4 +1,4 @@
-"""The executor that runs actions on threads of this process: MLX and hashing let go of the GIL."""
+"""The executor that runs actions in threads of this process; MLX and hashing release the GIL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlxbuild.toolchain.execute.port import ActionEvent, ActionRequest, Begun, C
 
 
 class InlineExecutor:
-    """Threads: `jobs` for ordinary work, one for steps that hold a whole model."""
+    """Runs `jobs` threads for ordinary steps, and one thread for steps that hold a whole model."""
 
     name = "inline"
 
@@ -27,7 +27,7 @@ class InlineExecutor:
         self._events: SimpleQueue[ActionEvent] = SimpleQueue()
 
     def start(self, events: SimpleQueue[ActionEvent]) -> None:
-        """See `Executor.start`. Threads begin with the first request of their lane."""
+        """See `Executor.start`. Threads start with the first request of their lane."""
         self._events = events
 
     def submit(self, request: ActionRequest) -> None:
@@ -55,7 +55,7 @@ class InlineExecutor:
             raise Cancelled("stopped")
 
     def close(self, *, cancel: bool) -> None:
-        """See `Executor.close`. What runs stops at its next checkpoint."""
+        """See `Executor.close`. Running actions stop at their next checkpoint."""
         if cancel:
             self._stop.set()
         for lane in self._lanes.values():
@@ -63,7 +63,7 @@ class InlineExecutor:
 
 
 def report(events: SimpleQueue[ActionEvent], label: str, work: Callable[[], ActionEvent]) -> None:
-    """Do some work and put its outcome on the queue, whatever it is: a waiting scheduler must hear of it."""
+    """Do some work and put its outcome, whatever it is, on the queue that the scheduler waits for."""
     try:
         events.put(work())
     except MlxbuildError as error:

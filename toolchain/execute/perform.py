@@ -1,4 +1,4 @@
-"""Running one action where it stands: lock, look again, run the step, keep the trace. All executors end here."""
+"""Runs one action on this machine: takes its lock, checks the cache again, runs the step and stores the trace."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mlxbuild.toolchain.sources.errors import SourceMissing
 
 
 class UnexpectedFailure(StepError):
-    """A step broke in a way that nobody foresaw: a bug, or an input that nothing checks yet."""
+    """A step failed in an unexpected way: a bug, or an input that nothing checks yet."""
 
     code = "step-broke"
 
 
 @dataclass(frozen=True, slots=True)
 class LocatedFiles:
-    """Source files at the places that a request names, else in the store."""
+    """Source files at the paths that a request gives, else in the store."""
 
     files: Mapping[Digest, Path]
     store: Store
@@ -44,17 +44,17 @@ class LocatedFiles:
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """What actions run with on this machine."""
+    """The store and the steps that actions run with on this machine."""
 
     store: Store
     traces: TraceStore
     steps: Mapping[str, StepKind]
     refresh: frozenset[str] = frozenset()
-    """Step kinds that run though a trace exists."""
+    """Step kinds that run even if a trace exists."""
 
     @classmethod
     def of(cls, store: Store, refresh: frozenset[str] = frozenset()) -> Workplace:
-        """The workplace of a store, with the ordinary steps."""
+        """The workplace of a store, with the regular steps."""
         return cls(store, TraceStore(store.home), STEPS, refresh)
 
 
@@ -65,10 +65,10 @@ def perform(
     progress: Callable[[int], None],
     checkpoint: Callable[[], None],
 ) -> Finished:
-    """Run an action unless another process has just done so, and keep its trace.
+    """Run an action unless another process has just done so, and store its trace.
 
     Raises:
-        MlxbuildError: the step failed; anything unforeseen comes as `UnexpectedFailure`.
+        MlxbuildError: the step failed; any other exception becomes an `UnexpectedFailure`.
     """
     store, traces = workplace.store, workplace.traces
     with _single_flight(store, request.key, checkpoint):
@@ -108,7 +108,7 @@ def _run(step: Step, request: ActionRequest, context: StepContext) -> Mapping[st
 
 @contextlib.contextmanager
 def _single_flight(store: Store, key: Digest, checkpoint: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a key. It only saves double work: where locks do not lock, renames keep results right."""
+    """Hold the lock of a key. It only prevents duplicate work: if it fails, atomic renames keep results correct."""
     path = store.home.cache / "locks" / f"{key.hex}.lock"
     with exclusive_file(path, checkpoint=checkpoint):
         yield

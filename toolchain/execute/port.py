@@ -1,6 +1,6 @@
-"""The executor port: what crosses to whoever does the work, and what comes back. No scheduling here.
+"""The executor interface: the requests that go to an executor, and the events that come back.
 
-A request is small plain data: the record, and where the source files that it names lie. Results are digests; the
+A request is small plain data: the record, and the paths of the source files that it names. Results are digests; the
 bytes are in the store. Every executor passes the same contract test.
 """
 
@@ -19,7 +19,7 @@ from mlxbuild.toolchain.core.action import ActionRecord
 
 
 class Cancelled(MlxbuildError):
-    """The build is being stopped."""
+    """The build is being cancelled."""
 
     code = "interrupted"
     kind = Kind.USER
@@ -27,7 +27,7 @@ class Cancelled(MlxbuildError):
 
 
 class WorkerLost(MlxbuildError):
-    """The process that ran an action died."""
+    """The worker process that ran an action died."""
 
     code = "worker-lost"
     kind = Kind.ENVIRONMENT
@@ -42,20 +42,20 @@ class ActionRequest:
     key: Digest
     record: ActionRecord
     files: Mapping[Digest, Path]
-    """Where the source files lie that the record names; everything else is in the store."""
+    """Paths of the source files that the record names; all other inputs are in the store."""
     lane: Literal["work", "model"] = "work"
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """An action has left the queue."""
+    """An action has left the queue and started to run."""
 
     label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """Some more source bytes are done."""
+    """An action has processed more source bytes."""
 
     label: str
     done_bytes: int
@@ -63,20 +63,20 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An action has its outputs, in the store and in its trace."""
+    """An action has finished; its outputs are in the store and in its trace."""
 
     label: str
     outputs: Mapping[str, Blob]
     seconds: float
     was_hit: bool
-    """Another process had finished it meanwhile."""
+    """Another process had finished the action in the meantime."""
     diverged_from: Mapping[str, Blob] | None = None
-    """Earlier outputs of the same key, where they differ."""
+    """The earlier outputs of the same key, if they differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAction:
-    """An action came to nothing."""
+    """An action has failed."""
 
     label: str
     error: MlxbuildError
@@ -84,7 +84,7 @@ class FailedAction:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A remote cache was asked; `trace` is what it has, its outputs being in the store by now."""
+    """A remote cache has answered; `trace` is the trace it has, with outputs already in the store, or None."""
 
     label: str
     trace: Trace | None
@@ -94,17 +94,17 @@ ActionEvent = Begun | Progressed | Finished | FailedAction | Answered
 
 
 class Executor(Protocol):
-    """Runs requests somewhere and reports on a queue."""
+    """Runs requests and reports their events on a queue."""
 
     name: str
     capacity: int
-    """How many requests are worth having at once."""
+    """The number of requests that it can make use of at once."""
 
     def start(self, events: SimpleQueue[ActionEvent]) -> None:
-        """Be ready; every event goes to this queue from now on."""
+        """Start; all events go to this queue from now on."""
 
     def submit(self, request: ActionRequest) -> None:
-        """Take a request; returns at once. Its last event is `Finished` or `FailedAction`."""
+        """Accept a request and return at once. Its last event is `Finished` or `FailedAction`."""
 
     def close(self, *, cancel: bool) -> None:
-        """Stop. With `cancel`, what runs is broken off, and no child process is left behind."""
+        """Stop. `cancel` aborts running actions; no child process is left behind."""

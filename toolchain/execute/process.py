@@ -1,4 +1,4 @@
-"""The executor of child processes: memory returns when a child ends, and a crash is one action's own."""
+"""The executor that runs actions in worker processes, so that memory is freed and a crash fails only one action."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GRACE_SECONDS = 10
 
 
 class _Child:
-    """One child process and the request it works on."""
+    """A worker process and the request it works on."""
 
     def __init__(self, command: list[str]) -> None:
         self.process = subprocess.Popen(
@@ -45,12 +45,12 @@ class _Child:
 
 
 class ProcessExecutor:
-    """`jobs` child processes, each doing one action at a time; a child that dies is replaced."""
+    """Runs `jobs` worker processes, each with one action at a time; a process that dies is replaced."""
 
     name = "process"
 
     def __init__(self, workplace: Workplace, jobs: int | None = None, steps: str = STEPS_ENTRY) -> None:
-        """`steps` names the step table for the children, as `module:name`."""
+        """`steps` names the step table for the worker processes, as `module:name`."""
         self._command = [
             sys.executable,
             "-m",
@@ -68,7 +68,7 @@ class ProcessExecutor:
         self._closing = False
 
     def start(self, events: SimpleQueue[ActionEvent]) -> None:
-        """See `Executor.start`. Children begin with the first requests."""
+        """See `Executor.start`. Worker processes start with the first requests."""
         self._events = events
 
     def submit(self, request: ActionRequest) -> None:
@@ -78,7 +78,7 @@ class ProcessExecutor:
             self._dispatch()
 
     def _dispatch(self) -> None:
-        """Give waiting requests to idle children; a request that holds a whole model never runs beside another."""
+        """Give waiting requests to idle worker processes; two requests that hold a whole model never run at once."""
         while self._waiting and not self._closing:
             request = self._next_runnable()
             if request is None:
@@ -95,7 +95,7 @@ class ProcessExecutor:
             try:
                 child.send(request)
             except BrokenPipeError:
-                continue  # its listener sees the end and reports the loss
+                continue  # its listener thread sees the end of the process and reports it
 
     def _next_runnable(self) -> ActionRequest | None:
         busy = any(child.current is not None and child.current.lane == "model" for child in self._children)
@@ -133,7 +133,7 @@ class ProcessExecutor:
         )
 
     def close(self, *, cancel: bool) -> None:
-        """See `Executor.close`. Children get a signal, then ten seconds, then no choice."""
+        """See `Executor.close`. Worker processes get SIGTERM, and SIGKILL after ten seconds."""
         with self._lock:
             self._closing = True
             self._waiting.clear()

@@ -1,4 +1,4 @@
-"""The lane in which a remote cache is asked and fed. What goes wrong here is a warning: no build fails for it."""
+"""The thread pool that reads from and writes to remote caches; failures are warnings, so no build fails for them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mlxbuild.toolchain.events.model import Warned
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.execute.port import ActionEvent, Answered
 
-_AT_ONCE = 8  # most of an answer is waiting
+_AT_ONCE = 8  # threads mostly wait for the network
 
 
 class RemoteLane:
-    """A few threads between a build and the repositories that it reads traces from and writes traces to."""
+    """A few threads that look traces up in a remote cache and push new ones."""
 
     def __init__(self, reads: RemoteTraces | None, writes: RemoteTraces | None, stream: EventStream) -> None:
         self._reads = reads
@@ -34,7 +34,7 @@ class RemoteLane:
         )
 
     def start(self, events: SimpleQueue[ActionEvent]) -> None:
-        """Every event goes to this queue from now on."""
+        """Start; all events go to this queue from now on."""
         self._events = events
 
     @property
@@ -43,7 +43,7 @@ class RemoteLane:
         return self._reads is not None
 
     def ask(self, label: str, key: Digest) -> None:
-        """Look an action up; the event `Answered` follows."""
+        """Look up an action; the event `Answered` follows."""
         self._pool.submit(self._ask, label, key)
 
     def _ask(self, label: str, key: Digest) -> None:
@@ -55,7 +55,7 @@ class RemoteLane:
         self._events.put(Answered(label, trace))
 
     def tell(self, trace: Trace) -> None:
-        """Store a new trace, in the background."""
+        """Push a new trace in the background."""
         if self._writes is not None:
             self._pool.submit(self._tell, self._writes, trace)
 
@@ -66,7 +66,7 @@ class RemoteLane:
             self._warn(error)
 
     def _warn(self, error: Exception) -> None:
-        """Tell of a trouble once, however many actions meet it."""
+        """Emit a warning once, however many actions hit the same error."""
         if isinstance(error, cancellation.Cancelled):
             return
         message = error.message if isinstance(error, MlxbuildError) else f"{type(error).__name__}: {error}"
@@ -77,11 +77,11 @@ class RemoteLane:
             self._stream.emit(Warned(f"the remote cache cannot be used: {message}"))
 
     def close(self, *, cancel: bool) -> None:
-        """Wait for what is on its way; with `cancel`, break it off, and drop what has not begun."""
+        """Wait for requests in progress; `cancel` aborts them and drops queued ones."""
         if cancel:
             self._stop.set()
         try:
             self._pool.shutdown(wait=True, cancel_futures=cancel)
-        except BaseException:  # an interruption
+        except BaseException:  # also KeyboardInterrupt
             self._stop.set()
             raise

@@ -1,8 +1,8 @@
-"""The scheduler: one thread owns the graph, looks actions up, and feeds an executor with what must run.
+"""The scheduler: one thread owns the graph, looks actions up in the cache, and gives an executor those that must run.
 
-Early cutoff comes by itself: an action's key holds the contents of its inputs, so what comes out the same leads to
-hits. Source files are fetched only when something that must run reads them. A result that turns out to be damaged
-sends its producer back to work, once, in the same run.
+Early cutoff needs no extra code: an action's key holds the digests of its inputs, so an action that reproduces the same
+outputs leads to cache hits. Source files are fetched only if an action that must run reads them. If an output turns out
+to be damaged, the action that produced it runs again, once per run.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RunResult:
-    """What became of every node."""
+    """The outcome of every node."""
 
     outputs: dict[str, Mapping[str, Blob]] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     errors: dict[str, MlxbuildError] = field(default_factory=dict)
 
     def count(self) -> dict[str, int]:
-        """Outcome to how many nodes had it."""
+        """The number of nodes by outcome."""
         return dict(Counter(self.outcomes.values()))
 
 
 class Scheduler:
-    """Runs one graph once."""
+    """Runs one graph, once."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Scheduler:
         steps: Mapping[str, StepKind] = STEPS,
         order: Callable[[list[str]], list[str]] = lambda labels: labels,
     ) -> None:
-        """`order` may shuffle what is ready at one time, to prove that the order does not matter."""
+        """`order` may shuffle actions that are ready at the same time, to prove that their order does not matter."""
         self._graph = graph
         self._lookup = lookup
         self._traces = traces
@@ -85,7 +85,7 @@ class Scheduler:
         self._steps = steps
         self._order = order
         self.result = RunResult()
-        """What is known so far; complete when `run` returns."""
+        """The result so far; complete when `run` returns."""
         self._queue: SimpleQueue[ActionEvent] = SimpleQueue()
         self._fetching = FetchLane(self._queue)
         self._waiting = Waiting(graph)
@@ -99,10 +99,10 @@ class Scheduler:
         self._stopping = False
 
     def run(self) -> RunResult:
-        """Bring every node to an outcome.
+        """Run until every node has an outcome.
 
         Raises:
-            KeyboardInterrupt: after the executor has been stopped; finished actions stay cached.
+            KeyboardInterrupt: raised after the executor has stopped; finished actions stay cached.
         """
         self._executor.start(self._queue)
         if self._remote is not None:
@@ -132,10 +132,10 @@ class Scheduler:
                 self.result.outputs[node.label] = node.expected
         self._look_up(self._waiting.resolvable())
 
-    # -- from known inputs to a hit or a request
+    # -- from known inputs to a cache hit or a request
 
     def _look_up(self, labels: list[str]) -> None:
-        """Resolve nodes whose inputs are all known, and everything that their hits make known in turn."""
+        """Look up nodes whose inputs are all known, and all nodes that their cache hits make known in turn."""
         pending = self._order(labels)
         while pending:
             missed: list[str] = []
@@ -155,7 +155,7 @@ class Scheduler:
             pending = self._order(known)
 
     def _miss(self, labels: list[str]) -> None:
-        """Have actions without a trace here looked up elsewhere, else run."""
+        """Look up actions in the remote cache if there is one, else run them."""
         if self._remote is not None and self._remote.can_answer and not self._stopping:
             for label in labels:
                 self._busy.add(label)
@@ -166,7 +166,7 @@ class Scheduler:
             self._demand(label)
 
     def _demand(self, label: str) -> None:
-        """Have the action run, once the source files that it reads are here."""
+        """Run an action as soon as the source files that it reads are here."""
         if self._stopping:
             self._skip(label, "stopped after a failure")
             return
@@ -241,7 +241,7 @@ class Scheduler:
                 self._fail(label, error)
 
     def _hear(self, label: str, trace: Trace | None) -> None:
-        """A remote cache has answered."""
+        """Handle the answer of a remote cache."""
         if trace is None:
             self._chronicle.explain([self._resolved[label]])
             self._demand(label)
@@ -268,7 +268,7 @@ class Scheduler:
         self._look_up(known)
 
     def _settle(self, label: str, outcome: Outcome, outputs: Mapping[str, Blob], seconds: float) -> list[str]:
-        """Note an outcome with outputs; returns the nodes whose inputs are now all known."""
+        """Record an outcome and its outputs; returns the nodes whose inputs are now all known."""
         self.result.outputs[label] = outputs
         self._finish(label, outcome, seconds)
         return self._waiting.know(label)
@@ -290,7 +290,7 @@ class Scheduler:
                 self._skip(other, "stopped after a failure")
 
     def _heal(self, label: str, error: BlobMissing | BlobCorrupt) -> bool:
-        """A result of this run is damaged: run what made it again, then the action that stumbled over it."""
+        """Rerun the action that produced a damaged result of this run, then the action that failed on it."""
         producers = [
             other
             for other, outputs in self.result.outputs.items()

@@ -1,4 +1,4 @@
-"""Who waits for whom in a run: for inputs that are not known yet, and for source files that are not here yet."""
+"""Tracks what the nodes of a run wait for: inputs that are not known yet, and source files that are not fetched yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlxbuild.toolchain.graph.graph import Graph
 
 
 class Waiting:
-    """The bookkeeping of one run. Nodes with fixed outputs (fetches) are never waited for as inputs."""
+    """The pending dependencies of one run. Nodes with known outputs (fetches) are never waited for as inputs."""
 
     def __init__(self, graph: Graph) -> None:
         self._consumers: dict[str, list[str]] = defaultdict(list)
@@ -24,7 +24,7 @@ class Waiting:
                     self._consumers[label].append(node.label)
 
     def resolvable(self) -> list[str]:
-        """Nodes whose inputs are all known from the beginning."""
+        """Nodes whose inputs are all known from the start."""
         return [label for label, missing in self._missing_inputs.items() if missing == 0]
 
     def unresolvable(self) -> list[str]:
@@ -32,11 +32,11 @@ class Waiting:
         return [label for label, missing in self._missing_inputs.items() if missing > 0]
 
     def consumers(self, label: str) -> tuple[str, ...]:
-        """The nodes that need a node's outputs."""
+        """The nodes that use a node's outputs as inputs."""
         return tuple(self._consumers[label])
 
     def know(self, label: str) -> list[str]:
-        """A node's outputs are known; returns the nodes whose inputs are thereby all known."""
+        """Mark a node's outputs as known; returns the nodes whose inputs are now all known."""
         ready = []
         for consumer in self._consumers[label]:
             self._missing_inputs[consumer] -= 1
@@ -45,12 +45,12 @@ class Waiting:
         return ready
 
     def doubt(self, producer: str, consumer: str) -> None:
-        """A producer's outputs are not known after all, and one consumer must wait for them again."""
+        """Mark a producer's outputs as unknown again; one consumer must wait for them."""
         self._missing_inputs[consumer] += 1
         self._consumers[producer] = [consumer]
 
     def wait_for_files(self, label: str, fetches: Iterable[str]) -> None:
-        """A node waits for source files."""
+        """Make a node wait for source files."""
         self._missing_files[label] = set(fetches)
         for fetch in fetches:
             self._readers[fetch].append(label)
@@ -60,7 +60,7 @@ class Waiting:
         return tuple(self._missing_files)
 
     def have_file(self, fetch: str) -> list[str]:
-        """A source file is here; returns the nodes that now have all of theirs."""
+        """Mark a source file as fetched; returns the nodes that now have all of their files."""
         ready = []
         for label in self._readers.pop(fetch, []):
             missing = self._missing_files.get(label)
@@ -72,7 +72,7 @@ class Waiting:
         return ready
 
     def give_up(self, label: str) -> list[str]:
-        """A node or a fetch has failed; returns everything that waited for it directly."""
+        """Mark a node or a fetch as failed; returns everything that waited for it directly."""
         self._missing_files.pop(label, None)
         readers = self._readers.pop(label, [])
         for reader in readers:

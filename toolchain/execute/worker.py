@@ -1,6 +1,6 @@
-"""The child process of the process executor: requests come in on stdin, events go out on stdout, one JSON a line.
+"""The worker process of the process executor: reads requests from stdin and writes events to stdout, one JSON per line.
 
-It ends when its stdin does, so a parent that was killed leaves nobody behind.
+It exits when its stdin closes, so no process is left behind when the parent is killed.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def main() -> None:
     home, steps, refresh = Home(Path(sys.argv[1])), sys.argv[2], frozenset(sys.argv[3:])
     module, name = steps.split(":")
     workplace = replace(Workplace.of(Store.open(home), refresh), steps=getattr(importlib.import_module(module), name))
-    prefer_openblas()  # before anything loads MLX
+    prefer_openblas()  # must happen before MLX is loaded
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)  # whatever a library prints must not mix with events
+    os.dup2(2, 1)  # output that a library prints must not mix with events
     events: SimpleQueue[ActionEvent] = SimpleQueue()
     executor = InlineExecutor(workplace, jobs=1)
     executor.start(events)
@@ -82,7 +82,7 @@ def request_from_json(data: Mapping[str, Any]) -> ActionRequest:
 
 
 def event_to_json(event: ActionEvent) -> dict[str, Any]:
-    """An event as plain JSON data; errors travel pickled, since only our own child writes them."""
+    """An event as plain JSON data; errors are pickled, which is safe because only our own child process writes them."""
     match event:
         case Begun(label):
             return {"event": "begun", "label": label}

@@ -1,4 +1,4 @@
-"""The gate `complete`: what the model answers."""
+"""The gate `complete`, which checks a completion of the model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _SHOWN_CHARACTERS = 600
 
 
 def judge(model: LoadedModel, given: Mapping[str, Any], checkpoint: Callable[[], None]) -> Verdict:
-    """The answer to `prompt` or `messages` must be as `expect` says. Tool calls count as answer, one JSON a line.
+    """Check that the completion of `prompt` or `messages` is as `expect` says. Tool calls count, one JSON per line.
 
-    Greedy unless `temperature` is set, and then with a fixed seed. `checkpoint` is called at each part and may raise.
+    Decoding is greedy unless `temperature` is set, which uses a fixed seed. `checkpoint` is called for each chunk and
+    may raise.
     """
     options: Any = {"max_tokens": given["max_tokens"], "temperature": given["temperature"], "seed": _SEED}
     if "prompt" in given:

@@ -1,4 +1,4 @@
-"""The gate `contents`: which files an artifact has."""
+"""The gate `contents`, which checks the files of an artifact."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mlxbuild.toolchain.gates.verdict import Verdict
 
 
 def judge(artifact: Artifact, given: Mapping[str, Any]) -> Verdict:
-    """`require`: globs that must each match a file · `forbid`: globs that must match none · `strict`: every file must
-    be required. A `*` crosses folders.
+    """Check file names. `require`: globs that must each match a file · `forbid`: globs that must match none · `strict`:
+    every file must match `require`. A `*` matches across `/`.
     """
     paths = [file.path for file in artifact.files]
     required, forbidden = given.get("require", ()), given.get("forbid", ())

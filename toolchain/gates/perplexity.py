@@ -1,4 +1,4 @@
-"""The gate `perplexity`: how well the model predicts a text, by itself or beside its base. Measuring: the runtime."""
+"""The gate `perplexity`, which checks how well the model predicts a text, absolutely or relative to its base."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlxbuild.toolchain.gates.verdict import Verdict
 
 
 class BaseNotMeasured(StepError):
-    """A gate compares with the base model, whose perplexity is not known."""
+    """A gate compares with the base model, but its perplexity is not known."""
 
     code = "base-not-measured"
 
@@ -28,10 +28,10 @@ def judge(
     base_perplexity: Callable[[str], float] | None,
     checkpoint: Callable[[], None],
 ) -> Verdict:
-    """`text` must have a perplexity of at most `max`, and at most `max_increase_vs_base` (a fraction) above the base's.
+    """Check the perplexity of `text`: at most `max`, and at most the fraction `max_increase_vs_base` above the base's.
 
     Raises:
-        BaseNotMeasured: the base's is needed, and there is no way to it.
+        BaseNotMeasured: the perplexity of the base is needed, but `base_perplexity` is None.
     """
     value = _rounded(model.perplexity(given["text"], checkpoint=checkpoint))
     if not math.isfinite(value):
@@ -56,19 +56,19 @@ def judge(
 
 
 def _rounded(value: float) -> float:
-    """To six digits: the last ones differ from one matrix library to another."""
+    """Round to six significant digits, because the last ones differ between matrix libraries."""
     return float(f"{value:.6g}")
 
 
 def measure_perplexity(
     folder: Path, text: str, *, window: int = WINDOW_TOKENS, checkpoint: Callable[[], None] = lambda: None
 ) -> float:
-    """The perplexity of a text for a model folder that is no artifact: the base of a comparison. Six digits, finite.
+    """The perplexity of a text for a model folder that is not an artifact, used for the base. Six digits, finite.
 
     Raises:
-        UnsupportedArchitecture, WeightsUnreadable, TokenizerUnreadable: it cannot be loaded.
-        PromptUnusable: the text has fewer than two tokens, or some that the model does not know.
-        BaseNotMeasured: its figures are no numbers, or it writes nothing.
+        UnsupportedArchitecture, WeightsUnreadable, TokenizerUnreadable: the model cannot be loaded.
+        PromptUnusable: the text has fewer than two tokens, or tokens that the model does not know.
+        BaseNotMeasured: the model computes NaN or infinity, or does not generate text.
     """
     tokenizer = Tokenizer.open(folder)
     tokens = tokenizer.encode(text, add_special_tokens=True)

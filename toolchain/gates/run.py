@@ -1,4 +1,4 @@
-"""Runs one gate on one artifact, whatever its kind."""
+"""Runs one gate of any kind on one artifact."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OF_THE_ARTIFACT = (
     PromptUnusable,
     ToolsNotTaken,
 )
-"""Errors that are a result: the same artifact and gate end in them again."""
+"""Errors that make a gate fail rather than the build, because they depend on the artifact and gate alone."""
 
 
 def run_gate(
@@ -37,15 +37,15 @@ def run_gate(
     base_perplexity: Callable[[str], float] | None = None,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> GateResult:
-    """Judge an artifact by a gate of its recipe.
+    """Run a gate of an artifact's recipe on it.
 
-    `load` gives the artifact's model, the same one to every gate; gates that read files only do not ask for it.
-    `base_perplexity` gives what the unquantized base makes of a text. `checkpoint` is called while the model
+    `load` returns the artifact's model, the same one for every gate; gates that only read files do not call it.
+    `base_perplexity` returns the perplexity of a text for the unquantized base. `checkpoint` is called while the model
     computes, and may raise.
 
     Raises:
-        BaseNotMeasured: the gate compares with the base, and `base_perplexity` is not given.
-        WeightsUnreadable, BlobMissing, ...: the artifact or this machine cannot be tested; that is no result.
+        BaseNotMeasured: the gate compares with the base, and `base_perplexity` is None.
+        WeightsUnreadable, BlobMissing, ...: the gate cannot run because of the artifact's files or this machine.
     """
     given = gate.parameters
     try:

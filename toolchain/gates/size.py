@@ -1,4 +1,4 @@
-"""The gate `size`: how many bytes the files of an artifact have together."""
+"""The gate `size`, which checks the total size of an artifact's files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlxbuild.toolchain.gates.verdict import Verdict
 
 
 def judge(artifact: Artifact, given: Mapping[str, Any]) -> Verdict:
-    """`max_bytes`: the largest sum. A blob that two files share counts once."""
+    """Check that the total size is at most `max_bytes`. A blob shared by two files counts once."""
     size = sum(blob.size_bytes for blob in {file.blob for file in artifact.files})
     most = given["max_bytes"]
     relation = "at most" if size <= most else "more than"

@@ -1,4 +1,4 @@
-"""The gate `template`: the exact prompt that a conversation becomes."""
+"""The gate `template`, which checks the exact prompt that a conversation is rendered to."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.toolchain.gates.verdict import Verdict
 
 _CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
-"""The date that templates see which write one: a gate must not fail because a day has passed."""
+"""The date that templates see: a gate must not fail because a day has passed."""
 
 
 def judge(model: LoadedModel, given: Mapping[str, Any]) -> Verdict:
-    """`messages` and `tools` must become `golden`, with the artifact's system prompt and preceding messages.
+    """Check that `messages` and `tools` render to `golden`, with the artifact's system prompt and preceding messages.
 
-    One newline at the end of `golden` more than the prompt has is an editor's habit, and no difference.
+    One extra newline at the end of `golden` is ignored, because editors add it.
     """
     rendered = model.at(lambda: _CLOCK).prompt(given["messages"], tools=given.get("tools"))
     golden = given["golden"]
@@ -27,7 +27,7 @@ def judge(model: LoadedModel, given: Mapping[str, Any]) -> Verdict:
 
 
 def _difference(golden: str, rendered: str) -> str:
-    """A unified diff; a last line without newline is marked, as diff does."""
+    """A unified diff; a last line without a newline is marked, as diff does."""
     lines = difflib.unified_diff(_lines(golden), _lines(rendered), "golden", "prompt", lineterm="")
     return "\n".join(line.replace("\n", "\n\\ ") for line in lines)
 

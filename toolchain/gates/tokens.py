@@ -1,4 +1,4 @@
-"""The gate `tokens`: the token ids of a text, without special tokens around it."""
+"""The gate `tokens`, which checks the token ids of a text, without special tokens around it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlxbuild.toolchain.gates.verdict import Verdict
 
 
 def judge(model: LoadedModel, given: Mapping[str, Any]) -> Verdict:
-    """`text` must become exactly `ids`."""
+    """Check that the token ids of `text` are exactly `ids`."""
     ids, wanted = model.tokenize(given["text"], raw=False), list(given["ids"])
     if ids == wanted:
         return Verdict(True, f"{len(ids)} tokens", {"ids": ids})

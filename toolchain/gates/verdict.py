@@ -1,4 +1,4 @@
-"""What a kind of gate says of an artifact, before the gate's name is put to it."""
+"""The verdict of a gate's implementation, from which the gate's result is made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether it holds, what was seen, and the figures."""
+    """Whether the gate passed, a message, and measured values."""
 
     passed: bool
     message: str

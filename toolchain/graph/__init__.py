@@ -1,1 +1,1 @@
-"""The build graph: actions, their keys, the plan, and why something runs again."""
+"""The build graph: actions, their keys, the plan, and why something has to run again."""

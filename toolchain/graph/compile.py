@@ -1,7 +1,7 @@
-"""From a locked recipe to its graph: one node per action, all of it known before a weight byte moves.
+"""Compiles a locked recipe to its graph: one node per action, all known before any weights are downloaded.
 
-Which tensors form a block, and what a block's action needs, is decided by the weights room; the order of work and
-what goes into the artifact is decided here.
+The package `weights` decides which tensors form a block, and what a block's action needs; this file decides the order
+of the actions and the contents of the artifact.
 """
 
 from __future__ import annotations
@@ -35,45 +35,45 @@ from mlxbuild.toolchain.weights.plan import UnusableSource, WeightPlan, plan_wei
 
 @dataclass(frozen=True, slots=True)
 class LockedVariant:
-    """A variant with the pinned sources that it reads."""
+    """A variant with the pinned sources that it uses."""
 
     spec: ResolvedSpec
     base: LockedSource
     tokenizer: LockedSource
-    """The base, unless the recipe names another."""
+    """The source of the tokenizer; the base, unless the recipe names another."""
     adapters: tuple[LockedSource, ...]
     catalogue: SourceCatalogue
     is_default: bool = True
-    """Whether it is the recipe's first variant, which gets the short names."""
+    """Whether it is the recipe's first variant, which also gets the short tags."""
     is_carried: bool = False
-    """Whether spec and sources are those of an artifact, which is to have them again as they are."""
+    """Whether spec and sources come from an artifact, and must be stored again unchanged when it is rebuilt."""
 
     @property
     def sources(self) -> tuple[LockedSource, ...]:
-        """All of them, each once."""
+        """All sources of the variant, each once."""
         return tuple(dict.fromkeys((self.base, self.tokenizer, *self.adapters)))
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a variant comes to: the node that packs it and the nodes that test it."""
+    """The final nodes of a variant: the node that packs it and the nodes that run its gates."""
 
     spec: ResolvedSpec
     template: str
-    """The node that tries the chat template."""
+    """Label of the node that tests the chat template."""
     pack: str
     gates: tuple[str, ...]
     is_default: bool
 
 
 def compile_graph(variants: Iterable[LockedVariant], *, gates: bool = True) -> tuple[Graph, tuple[Goal, ...]]:
-    """The graph of several variants, of one recipe or of many; what they share is one node or has one key.
+    """The graph of several variants, of one recipe or of many; work that they share is one node or has the same key.
 
-    Without `gates` the graph ends with the artifacts.
+    Without `gates` the graph ends with the packed artifacts.
 
     Raises:
         UnusableSource: a source has no config.json or no tokenizer.
-        BrokenGraph: two recipes give artifacts of one name.
+        BrokenGraph: two recipes would build artifacts with the same name.
     """
     nodes: list[Node] = []
     fetches: dict[str, Fetch] = {}
@@ -92,7 +92,7 @@ def _fetch_node(label: str, fetch: Fetch) -> Node:
 
 
 def _defaults(variant: LockedVariant) -> Mapping[str, Any]:
-    """What the artifact sets for requests that do not: the recipe's, else what an artifact that it builds on had."""
+    """Default request parameters of the artifact: those of the recipe, else those of the artifact it is built on."""
     spec, base = variant.spec, variant.base
     inherited: dict[str, Any] = {}
     file = base.file(DEFAULTS_FILE)
@@ -107,7 +107,7 @@ def _defaults(variant: LockedVariant) -> Mapping[str, Any]:
 
 
 def _inherited_pooling(variant: LockedVariant) -> str | None:
-    """How an artifact embeds that the variant builds on: its recipe may have set that against the model's files."""
+    """The pooling of the artifact that a variant is built on, whose recipe may have overridden the model's files."""
     file = variant.base.file(FACTS_FILE)
     if variant.base.kind != "artifact" or file is None:
         return None
@@ -116,7 +116,7 @@ def _inherited_pooling(variant: LockedVariant) -> str | None:
 
 
 def _inherited_accuracy(variant: LockedVariant) -> Mapping[str, Any]:
-    """How close the weights are that an artifact holds, where they are kept as it holds them."""
+    """The accuracies recorded in the artifact that a variant is built on, if its weights are kept unchanged."""
     file = variant.base.file(ACCURACY_FILE)
     if variant.base.kind != "artifact" or file is None or not variant.spec.quantization.keeps:
         return {}
@@ -135,7 +135,7 @@ class _Configuration:
 
 
 class _Compiler:
-    """The nodes of one variant."""
+    """Compiles the nodes of one variant."""
 
     def __init__(self, variant: LockedVariant, fetches: dict[str, Fetch], gates: tuple[Gate, ...]) -> None:
         self._variant = variant
@@ -172,7 +172,7 @@ class _Compiler:
         if known is not None and known.file != file:
             label = f"{label}@{file.blob.digest.short}"
         elif known is not None and source.kind == "folder" and known.catalogue.folder != self._variant.catalogue.folder:
-            label = f"{label}@{self._spec.name}"  # another folder that is called the same from another recipe
+            label = f"{label}@{self._spec.name}"  # a folder with the same name in another recipe
         self._fetches.setdefault(label, Fetch(self._variant.catalogue, source, file))
         return label
 
@@ -206,13 +206,13 @@ class _Compiler:
         return plan_weights(self._spec, base, self._variant.adapters, self._read)
 
     def _read(self, file: LockedFile) -> bytes:
-        """A small file of the base or of an adapter."""
+        """The content of a small file of the base or of an adapter."""
         source = next(source for source in (self._variant.base, *self._variant.adapters) if file in source.files)
         return self._variant.catalogue.fetch(source, file).read_bytes()
 
     @cached_property
     def _configuration(self) -> _Configuration:
-        """The config.json that all steps see: the base's own, or what the plan of its weights puts in its place."""
+        """The config.json that all steps get: the base's own, or the one that the weight plan replaces it with."""
         planned = self._plan.configuration
         if planned is not None:
             return _Configuration(Digest.of_bytes(planned), (), (planned,))
@@ -222,7 +222,7 @@ class _Compiler:
     def _small_files(
         self, sources: Iterable[LockedSource], names: Iterable[str]
     ) -> tuple[dict[str, Digest | OutputsOf], tuple[str, ...]]:
-        """Inputs and fetches for those of some files that a source has; the first source that has one gives it."""
+        """The inputs and fetches for some file names; each is taken from the first source that has it."""
         inputs: dict[str, Digest | OutputsOf] = {}
         after = []
         for name in names:

@@ -1,4 +1,4 @@
-"""Pictures of a graph. Blocks of one variant can be folded into one box, since there are many and they are alike."""
+"""Draws a graph in several formats. The many similar blocks of one variant can be folded into one box."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"(.*/(?:convert|quantize))/[^/]+")
 
 
 def to_networkx(graph: Graph, *, fold: bool = False) -> networkx.DiGraph[str]:
-    """The graph for analysis: an edge runs from what is needed to what needs it; `step` and `count` are attributes."""
+    """The graph for analysis: edges run from a node to its consumers; nodes have the attributes `step` and `count`."""
     import networkx
 
     picture: networkx.DiGraph[str] = networkx.DiGraph()
@@ -29,7 +29,7 @@ def to_networkx(graph: Graph, *, fold: bool = False) -> networkx.DiGraph[str]:
 
 
 def to_mermaid(graph: Graph, *, fold: bool) -> str:
-    """A Mermaid flowchart, which GitHub and many editors draw."""
+    """A Mermaid flowchart, which GitHub and many editors render."""
     picture = to_networkx(graph, fold=fold)
     numbers = {name: f"n{number}" for number, name in enumerate(picture.nodes)}
     lines = ["flowchart LR"]
@@ -39,7 +39,7 @@ def to_mermaid(graph: Graph, *, fold: bool) -> str:
 
 
 def to_dot(graph: Graph, *, fold: bool) -> str:
-    """Graphviz DOT."""
+    """The graph in Graphviz DOT."""
     picture = to_networkx(graph, fold=fold)
     lines = ["digraph build {", "  rankdir=LR;", "  node [shape=box];"]
     lines += [f'  "{name}" [label="{_title(name, facts)}"];' for name, facts in picture.nodes.items()]
@@ -48,7 +48,7 @@ def to_dot(graph: Graph, *, fold: bool) -> str:
 
 
 def to_json(graph: Graph) -> dict[str, Any]:
-    """Nodes and edges as plain JSON data, nothing folded."""
+    """Nodes and edges as plain JSON data, with nothing folded."""
     return {
         "nodes": [{"label": node.label, "step": node.step, "bytes": node.work_bytes} for node in graph.nodes.values()],
         "edges": [

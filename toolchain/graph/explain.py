@@ -1,4 +1,4 @@
-"""Why something runs again: the difference of two pre-images, as sentences. Nothing here guesses."""
+"""Explains why an action runs again, by comparing the records of its old and new keys."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Change:
     """One difference between two records."""
 
     path: str
-    """Dotted, such as `parameters.quantization.bits`."""
+    """Dotted path such as `parameters.quantization.bits`."""
     old: str | None
-    """None where the entry is new."""
+    """None if the entry is new."""
     new: str | None
-    """None where the entry is gone."""
+    """None if the entry was removed."""
 
     def __str__(self) -> str:
         if self.old is None:
@@ -33,9 +33,9 @@ class Change:
 
 
 def differences(old: ActionRecord, new: ActionRecord) -> tuple[Change, ...]:
-    """Every leaf in which two records differ, causes first. Equal records give none.
+    """Every leaf in which two records differ, causes first. Equal records have none.
 
-    What was written comes before contents that were read, and those before the outputs of other actions.
+    Parameters come before the contents of files, and those before the outputs of other actions.
     """
     before, after = record_to_json(old), record_to_json(new)
     read = {**before.pop("inputs"), **after.pop("inputs")}
@@ -51,7 +51,7 @@ def differences(old: ActionRecord, new: ActionRecord) -> tuple[Change, ...]:
 
 
 def summarise(changes: Sequence[Change], limit: int = 2) -> str:
-    """A line for a plan: the first changes, and how many more there are."""
+    """One line for a plan: the first changes, and how many more there are."""
     shown = "; ".join(str(change) for change in changes[:limit])
     more = len(changes) - limit
     return f"{shown}; and {more} more" if more > 0 else shown
@@ -70,7 +70,7 @@ def _walk(path: str, old: Any, new: Any) -> Iterator[Change]:
 
 
 def _walk_rows(path: str, old: list[Any], new: list[Any]) -> Iterator[Change]:
-    """Lists of named rows (tensor tables) are compared by name, other lists by position."""
+    """Compare lists of named rows (tensor tables) by name, and other lists by index."""
     before, after = _by_name(old), _by_name(new)
     if before is not None and after is not None and _in_one_order(before, after):
         yield from _walk(path, before, after)
@@ -87,7 +87,7 @@ def _walk_rows(path: str, old: list[Any], new: list[Any]) -> Iterator[Change]:
 
 
 def _by_name(rows: list[Any]) -> dict[str, Any] | None:
-    """What follows the name of each row; None if they have no names, or one twice."""
+    """Row name to the rest of the row; None if the rows are unnamed or a name is repeated."""
     named: dict[str, Any] = {}
     rest: Any
     for row in rows:
@@ -108,7 +108,7 @@ def _in_one_order(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _is_stored(row: Sequence[Any]) -> bool:
-    """Whether a row is a tensor of a source file, as `toolchain.weights.decoded.source_row` has it."""
+    """Whether a row is a tensor of a source file, in the form of `toolchain.weights.decoded.source_row`."""
     kinds = (str, str, list, str, int, int)
     return len(row) == len(kinds) and all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True))
 

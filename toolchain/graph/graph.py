@@ -1,4 +1,4 @@
-"""A whole build graph: nodes by label, the fetches behind them, and an order in which they can be done."""
+"""The build graph: nodes by label in topological order, and the fetches that they depend on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 
 
 class BrokenGraph(UserError):
-    """Two nodes share a label though they differ, a node needs one that is not there, or there is a cycle."""
+    """Two different nodes have the same label, a dependency is missing, or there is a cycle."""
 
     code = "graph"
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """A source file that a node reads: where it comes from, and the catalogue that gets it."""
+    """A source file that a node reads: its source, and the catalogue that fetches it."""
 
     catalogue: SourceCatalogue
     source: LockedSource
@@ -29,22 +29,22 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes in an order in which every node comes after those it needs."""
+    """Nodes in topological order: each comes after its dependencies."""
 
     nodes: Mapping[str, Node]
     fetches: Mapping[str, Fetch]
-    """Label of a fetch node to what it fetches."""
+    """Label of a fetch node to the file that it fetches."""
 
     def fetch_nodes_of(self, node: Node) -> tuple[str, ...]:
-        """The fetches that must be done before the node runs."""
+        """Labels of the fetches that must finish before the node runs."""
         return tuple(label for label in node.after if label in self.fetches)
 
 
 def assemble(nodes: Iterable[Node], fetches: Mapping[str, Fetch]) -> Graph:
-    """Put nodes into order. Equal nodes of one label are one node.
+    """Sort nodes topologically. Equal nodes with the same label become one.
 
     Raises:
-        BrokenGraph: labels clash, a needed node is missing, or nodes need each other in a circle.
+        BrokenGraph: labels clash, a dependency is missing, or there is a cycle.
     """
     by_label: dict[str, Node] = {}
     for node in nodes:

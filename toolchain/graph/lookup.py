@@ -1,4 +1,4 @@
-"""From a node to its key and its trace: the code that plan and run share, so that they cannot disagree."""
+"""Finds the key and the trace of a node; plan and run share this code, so that they cannot disagree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlxbuild.toolchain.core.steps import STEPS, StepKind
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A node whose inputs are all known by content."""
+    """A node whose inputs are all known by digest."""
 
     node: Node
     record: ActionRecord
@@ -23,7 +23,7 @@ class Resolved:
 
 
 class Lookup:
-    """Resolves nodes and finds their traces."""
+    """Resolves nodes to records and looks up their traces."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Lookup:
         refresh: Collection[str] = (),
         salt: str = "",
     ) -> None:
-        """`refresh` names step kinds whose traces are not believed; `salt` disowns all traces of another salt."""
+        """`refresh` names step kinds whose traces are ignored; another `salt` in the keys invalidates all traces."""
         self._store = store
         self._traces = traces
         self._steps = steps
@@ -42,7 +42,7 @@ class Lookup:
         self._salt = salt
 
     def resolve(self, node: Node, outputs: Mapping[str, Mapping[str, Blob]]) -> Resolved:
-        """Fix the inputs of a node; `outputs` holds every node that it needs."""
+        """Resolve the inputs of a node to digests; `outputs` must hold all nodes that it depends on."""
         kind = self._steps[node.step]
         record = resolve(
             node,
@@ -55,7 +55,7 @@ class Lookup:
         return Resolved(node, record, key_of(record))
 
     def find(self, resolved: Resolved) -> Trace | None:
-        """A trace whose outputs are all in the store and untouched since, else None."""
+        """The trace of an action if its outputs are all in the store and unmodified, else None."""
         if self.refreshes(resolved):
             return None
         trace = self._traces.find(resolved.key)
@@ -64,11 +64,11 @@ class Lookup:
         return trace
 
     def refreshes(self, resolved: Resolved) -> bool:
-        """Whether the action is to run again, whatever is known of it."""
+        """Whether the action must run even if it has a trace."""
         return resolved.record.step in self._refresh
 
     def was_evicted(self, resolved: Resolved) -> bool:
-        """Whether the action ran before and only its outputs are gone or damaged."""
+        """Whether the action has a trace, but its outputs are missing or damaged."""
         return self._traces.find(resolved.key) is not None
 
     def _is_intact(self, trace: Trace, name: str) -> bool:

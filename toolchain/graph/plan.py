@@ -1,4 +1,4 @@
-"""The plan: what would happen to every action, and why. It runs nothing and moves no weights."""
+"""The plan: what would happen to every action, and why, without running anything or fetching weights."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mlxbuild.toolchain.graph.lookup import Lookup, Resolved
 
 
 class Status(StrEnum):
-    """What would happen to an action."""
+    """What a build would do with an action."""
 
     HIT = "hit"
     RUN = "run"
     UNKNOWN = "unknown"
-    """Its inputs come from an action that must run first; if those come out the same, this is a hit."""
+    """Its inputs come from an action that must run first; if those come out unchanged, this action is a cache hit."""
     FETCH = "fetch"
     PRESENT = "present"
     UNNEEDED = "unneeded"
-    """A source file that nothing which runs would read."""
+    """A source file that no action that must run reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +39,37 @@ class PlannedAction:
     key: str | None
     work_bytes: int
     seconds: float
-    """Expected, from the last time; 0 where nothing is known."""
+    """Expected duration, from the last run; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a build would do, in an order in which it could."""
+    """The actions of a build in an order in which they could run."""
 
     actions: tuple[PlannedAction, ...]
 
     def count(self, status: Status) -> int:
-        """How many actions have a status."""
+        """The number of actions with a status."""
         return sum(action.status is status for action in self.actions)
 
     @property
     def fetch_bytes(self) -> int:
-        """Bytes that would come over the network or be read anew."""
+        """Bytes that would be downloaded or read again."""
         return sum(action.work_bytes for action in self.actions if action.status is Status.FETCH)
 
     @property
     def seconds(self) -> float:
-        """Expected work of what runs, in seconds of one worker, as far as it is known."""
+        """The known expected durations of all actions that must run, summed up, in seconds."""
         return sum(action.seconds for action in self.actions if action.status in (Status.RUN, Status.UNKNOWN))
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether there is nothing to do."""
         return not any(action.status in (Status.RUN, Status.UNKNOWN) for action in self.actions)
 
 
 def make_plan(graph: Graph, lookup: Lookup, traces: TraceStore, history: History) -> Plan:
-    """Look every action of a graph up."""
+    """Look up every action of a graph."""
     outputs: dict[str, Mapping[str, Blob]] = {}
     lines: dict[str, PlannedAction] = {}
     missing: dict[str, Resolved] = {}
@@ -102,7 +102,7 @@ def make_plan(graph: Graph, lookup: Lookup, traces: TraceStore, history: History
 
 
 def reason_to_run(resolved: Resolved, lookup: Lookup, traces: TraceStore, past: NodeHistory | None) -> str:
-    """Why an action without a usable trace must run: asked for, never built, evicted, or which inputs changed."""
+    """Why an action without a usable trace must run: refresh requested, never built, evicted, or changed inputs."""
     if lookup.refreshes(resolved):
         return "asked for by --refresh"
     if lookup.was_evicted(resolved):

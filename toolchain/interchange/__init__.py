@@ -1,1 +1,1 @@
-"""Artifacts to and from what other tools know: archives, layouts, plain folders, and recipes in other languages."""
+"""Imports and exports: OCI archives, image layouts, plain folders, and recipes from other tools' files."""

@@ -1,4 +1,4 @@
-"""Writes an artifact as an OCI archive: the tar of an image layout, the same bytes everywhere. Reading lives beside."""
+"""Writes an artifact as an OCI archive, a tar of an image layout with the same bytes on every machine."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mlxbuild.toolchain.interchange.closure import blobs_of, referrers_of
 
 INDEX_FILE = "index.json"
 BLOB_FOLDER = "blobs/sha256"
-_BUFFER_BYTES = 16 * 1024  # of what tarfile copies at once: a larger one is moved about with every piece
+_BUFFER_BYTES = 16 * 1024  # tarfile copies in pieces of this size; larger ones cost more memory copies
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What an archive holds."""
+    """The contents of a written archive."""
 
     digest: Digest
     referrers: tuple[Digest, ...]
@@ -33,20 +33,20 @@ class Packed:
 
 
 def pack(store: Store, digest: Digest, name: str | None, output: BinaryIO, *, with_referrers: bool = True) -> Packed:
-    """Write one artifact, with all that refers to it, as a tar of an OCI image layout (image-spec 1.1, image-layout).
+    """Write an artifact and its referrers as a tar of an OCI image layout (image-spec 1.1, image-layout).
 
-    Entries are sorted, without times, owners or modes of this machine. Every blob is hashed while it is written.
+    Entries are sorted and carry no times, owners or modes of this machine. Every blob is hashed while it is written.
 
     Args:
-        store: Where the artifact lies.
-        digest: Of its manifest.
-        name: What the archive calls it, such as `hello:int4-1.0`; None leaves it unnamed.
-        output: Written from front to end; it need not be seekable.
-        with_referrers: Take signatures, provenance and the like along.
+        store: The store that holds the artifact.
+        digest: Digest of its manifest.
+        name: Name of the artifact in the archive, such as `hello:int4-1.0`; None for no name.
+        output: Written sequentially; it need not be seekable.
+        with_referrers: Include signatures, provenance and other referrers.
 
     Raises:
-        BlobMissing, BlobCorrupt: the artifact is not whole; what was written is of no use.
-        InvalidManifest: the digest is no manifest.
+        BlobMissing, BlobCorrupt: the artifact is incomplete; the output is unusable.
+        InvalidManifest: the digest is not that of a manifest.
         OSError: the output cannot be written.
     """
     artifact = manifests.read(store, digest)
@@ -81,7 +81,7 @@ def _descriptor(manifest: Manifest, name: str | None) -> dict[str, Any]:
 
 
 def _entry(path: str, size_bytes: int, kind: bytes) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(path)  # of itself: no time, no owner
+    entry = tarfile.TarInfo(path)  # by default without time and owner
     entry.size, entry.type, entry.mode = size_bytes, kind, 0o755 if kind == tarfile.DIRTYPE else 0o644
     return entry
 
@@ -102,7 +102,7 @@ def _add_blob(tar: tarfile.TarFile, store: Store, blob: Blob) -> None:
 
 
 class _Hashing:
-    """Hashes what is read through it."""
+    """Hashes the data that is read through it."""
 
     def __init__(self, file: Any) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Where artifacts arrive: archives and image layouts, their blobs brought into a staging store and nowhere else."""
+"""Reads archives and image layouts, and copies their blobs into a staging store."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
 Entry = dict[str, Any]
 Bring = Callable[[Blob], None]
-"""Brings one blob into the staging store, verified; raises `BrokenArchive` or a store's error."""
+"""Copies one blob into the staging store and verifies it; raises `BrokenArchive` or a store's error."""
 
 
 def from_archive(stream: BinaryIO, staging: Store, where: str) -> tuple[list[Entry], Bring]:
-    """Read a whole archive into the staging store. Returns the entries of its index, and how to get at their blobs.
+    """Read a whole archive into the staging store. Returns its index entries, and a function that brings their blobs.
 
     Raises:
-        UnsafePath, BrokenArchive: it is damaged, or made to mislead.
-        BlobCorrupt: a blob is not what its name says.
-        DiskFull, StoreFailure: the disk cannot take it.
+        UnsafePath, BrokenArchive: it is damaged or malicious.
+        BlobCorrupt: a blob does not match its digest.
+        DiskFull, StoreFailure: a blob cannot be stored.
     """
     small: dict[str, bytes] = {}
     for path, size_bytes, pieces in tar_stream.files(stream, where):
@@ -53,7 +53,7 @@ def from_archive(stream: BinaryIO, staging: Store, where: str) -> tuple[list[Ent
 
 
 def from_layout(folder: Path, staging: Store) -> tuple[list[Entry], Bring]:
-    """Open a layout. Blobs are copied into the staging store when they are asked for.
+    """Open an image layout. Blobs are copied into the staging store on request.
 
     Raises:
         BrokenArchive: its index cannot be read.

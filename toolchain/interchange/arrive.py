@@ -1,4 +1,4 @@
-"""Takes artifacts from a staging store into the real one, if all of them hold. How they came is not known here."""
+"""Moves imported artifacts from a staging store into the real one if all of them are valid."""
 
 from __future__ import annotations
 
@@ -42,53 +42,53 @@ _MOST_PROBLEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """One artifact that is in the store now."""
+    """An artifact that was imported into the store."""
 
     name: str
-    """As in the store: `repository:tag`."""
+    """Name in the store: `repository:tag`."""
     digest: Digest
     size_bytes: int
     referrers: int
     has_facts: bool
-    """Whether it carries what mlxbuild finds out when it builds: stop tokens, think tags, defaults."""
+    """Whether it has the facts that mlxbuild finds at build time: stop tokens, think tags, defaults."""
     has_safetensors: bool
     replaced: Digest | None
-    """What had the name before, if that was something else and nobody was warned of it."""
+    """Digest of another artifact that had the name before, if no warning about it was given."""
 
 
 def import_archive(
     store: Store, stream: BinaryIO, where: str, *, name: str | None = None, tell: Tell
 ) -> tuple[Imported, ...]:
-    """Take every artifact of an OCI archive into the store, with its referrers.
+    """Import every artifact of an OCI archive into the store, with its referrers.
 
-    The archive is read once, front to back, into a staging store. All is verified there; only then do blobs move
-    over and names follow. Else nothing stays.
+    The archive is read once, sequentially, into a staging store. Everything is verified there; only then are the blobs
+    moved and the names set. After an error, nothing is kept.
 
     Args:
-        store: Where to.
+        store: The store to import into.
         stream: The archive, which need not be seekable.
-        where: Its name, for errors.
-        name: What to call the artifact, if there is one only; by default what the archive says.
-        tell: Gets what the trust policy warns of, and tags with a version that move.
+        where: Name of the archive, for errors.
+        name: Name for the artifact, if there is only one; by default the name in the archive.
+        tell: Called with warnings of the trust policy, and about version tags that move.
 
     Raises:
         NotImportable: it holds no artifact, or several and `name` is given.
-        ImportRefused, BrokenArchive, UnsafePath, BlobCorrupt, InvalidManifest: it is not what it says.
-        Untrusted: the trust policy asks for a signature that it does not have.
-        DiskFull, StoreReadOnly, StoreFailure: the store cannot take it.
+        ImportRefused, BrokenArchive, UnsafePath, BlobCorrupt, InvalidManifest: it is invalid.
+        Untrusted: the trust policy requires a signature that it does not have.
+        DiskFull, StoreReadOnly, StoreFailure: it cannot be stored.
     """
     return _import(store, lambda staging: arrivals.from_archive(stream, staging, where), where, name, tell)
 
 
 def import_layout(store: Store, folder: Path, *, name: str | None = None, tell: Tell) -> tuple[Imported, ...]:
-    """Take every artifact of an OCI image layout into the store; as `import_archive`."""
+    """Import every artifact of an OCI image layout into the store; like `import_archive`."""
     return _import(store, lambda staging: arrivals.from_layout(folder, staging), str(folder), name, tell)
 
 
 def _import(
     store: Store, begin: Callable[[Store], tuple[list[Entry], Bring]], where: str, name: str | None, tell: Tell
 ) -> tuple[Imported, ...]:
-    temporary = store.home.cache / "tmp"  # where garbage collection finds what a killed process left
+    temporary = store.home.cache / "tmp"  # garbage collection removes what a killed process leaves there
     with disk_errors(temporary):
         temporary.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix="import-", dir=temporary))
@@ -125,7 +125,7 @@ def _import(
 def _arrived(
     staging: Store, entries: list[Entry], bring: Bring, where: str
 ) -> tuple[list[tuple[str | None, Manifest]], list[Manifest]]:
-    """Artifacts with the names that the index gives them, and referrers, all verified in the staging store."""
+    """Artifacts with their names in the index, and referrers, all verified in the staging store."""
     artifacts: list[tuple[str | None, Manifest]] = []
     referrers: list[Manifest] = []
     checked: set[Digest] = set()
@@ -150,7 +150,7 @@ def _arrived(
 def _listed(
     staging: Store, entry: Mapping[str, Any], bring: Bring, where: str, budget: Iterator[int], depth: int = 0
 ) -> Iterator[tuple[str | None, Blob]]:
-    """The manifests that an entry leads to: itself by its name, or those of an index. Each entry takes of `budget`."""
+    """The manifests that an entry leads to: itself with its name, or those of a nested index. Each uses up `budget`."""
     if next(budget, None) is None:
         raise BrokenArchive(f"its indexes have more than {_MOST_MANIFESTS} entries", where=where)
     blob = _blob(entry, where)
@@ -177,7 +177,7 @@ def _blob(entry: Mapping[str, Any], where: str) -> Blob:
 
 
 def _check(staging: Store, manifest: Manifest, bring: Bring, where: str) -> None:
-    """All bytes were hashed when they came. What a referrer says is the trust room's matter."""
+    """Check a manifest. Its blobs were hashed when they were copied; the trust package checks what referrers claim."""
     if manifest.subject is None:
         require_model(manifest, where)
     for blob in blobs_of(manifest):
@@ -197,7 +197,7 @@ def _check(staging: Store, manifest: Manifest, bring: Bring, where: str) -> None
 
 
 def _named(called: list[tuple[str, Manifest]], name: str | None, where: str) -> dict[str, Manifest]:
-    """Name in the store to artifact: what the archive calls it, if nobody says otherwise."""
+    """Name in the store to artifact: `name` if given, else the name in the archive."""
     if name is not None:
         distinct = {manifest.blob.digest: manifest for _, manifest in called}
         if len(distinct) > 1:
@@ -211,7 +211,7 @@ def _named(called: list[tuple[str, Manifest]], name: str | None, where: str) -> 
 
 
 def _name_of(artifact: Artifact, label: str | None, where: str) -> str:
-    """What the archive calls it; a bare tag, or nothing, is completed from what the artifact calls itself."""
+    """The name of an artifact in the archive; a missing part is taken from the artifact's own annotations."""
     title = _reference(artifact.annotations.get(media_types.TITLE))
     for text in (label, f"{title.repository}:{label}" if title is not None and label is not None else None):
         if text is not None and (":" in text or "/" in text) and (found := _reference(text)) is not None:
@@ -230,7 +230,7 @@ def _reference(text: str | None) -> Reference | None:
 
 
 def _move(staging: Store, store: Store, manifest: Manifest) -> None:
-    """Move the blobs over, the manifest last; those that are there already, and sound, stay."""
+    """Move the blobs, the manifest last; blobs that the store already has intact stay."""
     for blob in blobs_of(manifest):
         final = store.home.store / "blobs" / blob.digest.algorithm / blob.digest.hex
         if staging.has(blob.digest) and not _is_sound(store, blob):

@@ -1,4 +1,4 @@
-"""What travels together: the blobs of an artifact, and the referrers that speak of it. Nothing is moved here."""
+"""Lists the blobs of an artifact and its referrers, which are copied together."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mlxbuild.registry.store.layout import Store
 
 
 def blobs_of(manifest: Manifest) -> tuple[Blob, ...]:
-    """Files and config, each once, and last the manifest itself: nothing is ever named before it is there."""
+    """Files and config, each once, and the manifest last, so that it never refers to blobs that are not there yet."""
     return (*dict.fromkeys(layer.blob for layer in (*manifest.layers, manifest.config)), manifest.blob)
 
 
 def referrers_of(store: Store, digest: Digest) -> tuple[Manifest, ...]:
-    """Signatures, provenance and the like of a manifest, and what speaks of those, sorted by digest.
+    """Signatures, provenance and other referrers of a manifest, and their own referrers, sorted by digest.
 
-    Those that cannot be read speak of nothing.
+    Unreadable referrers have no referrers of their own.
     """
     found: dict[Digest, Manifest] = {}
     subjects = [digest]

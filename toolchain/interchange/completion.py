@@ -1,4 +1,4 @@
-"""Makes an artifact of others runnable: finds out its facts, and puts them beside its own files. It stays as it is."""
+"""Makes artifacts of other tools runnable: adds the facts about a model to its files, in a new artifact."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CONFIG_FILE = "config.json"
 
 
 def completed(store: Store, digest: Digest) -> Digest:
-    """An artifact that runs: this one if mlxbuild built it, else one of the same files with the facts added.
+    """A runnable artifact: this one if mlxbuild built it, else a new one with the same files and the facts added.
 
-    The facts (stop tokens, think tags, chat template, ...) are found as a build finds them. What is made has no name:
-    garbage collection takes it, and the next call makes it again.
+    The facts (stop tokens, think tags, chat template, ...) are found as in a build. It has no tag: garbage
+    collection removes it, and the next call creates it again.
 
     Raises:
         NotRunnable: it has no config.json or no safetensors.
         TemplateBroken, TemplateEscapes, TemplateRefuses, TokenizerUnreadable, UnreadableConfiguration: its files
             cannot be used.
-        BlobMissing, BlobCorrupt, InvalidManifest: it is not whole.
-        StoreReadOnly, DiskFull, StoreFailure: the facts cannot be kept.
+        BlobMissing, BlobCorrupt, InvalidManifest: it is incomplete.
+        StoreReadOnly, DiskFull, StoreFailure: the facts cannot be stored.
     """
     artifact = Artifact.open(store, digest)
     if artifact.file(FACTS_FILE) is not None:
@@ -43,7 +43,7 @@ def completed(store: Store, digest: Digest) -> Digest:
     if "chat_template" in outputs and artifact.file(TEMPLATE_FILE) is None:
         added[TEMPLATE_FILE] = outputs["chat_template"]
     made = _with_files(artifact, added).digest
-    with suppress(StoreReadOnly):  # whoever could ask for it by its digest made it on this machine
+    with suppress(StoreReadOnly):  # anyone who knows this digest has made it on this machine
         Origins(store.home).record({made: Origin(bases=(digest,))})
     return made
 
@@ -60,7 +60,7 @@ def _require_files(artifact: Artifact) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Blobs:
-    """The files of an artifact, as steps look for them."""
+    """The files of an artifact by digest, for steps."""
 
     store: Store
 
@@ -69,7 +69,7 @@ class _Blobs:
 
 
 def _found_out(artifact: Artifact) -> dict[str, Blob]:
-    """What the step `template` makes of the artifact's own files."""
+    """The outputs of the step `template` for the artifact's own files."""
     from mlxbuild.toolchain.core.action import ActionRecord
     from mlxbuild.toolchain.core.step import StepContext
     from mlxbuild.toolchain.steps.template import TEMPLATE_FILES, TemplateStep

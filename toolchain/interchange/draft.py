@@ -1,4 +1,4 @@
-"""A recipe made from another tool's file: its text, and a clear word on everything that could not come along."""
+"""A draft of a recipe from another tool's file, with notes on everything that could not be converted."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _UNPRINTABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U
 
 @dataclass(slots=True)
 class Draft:
-    """What was found so far, in the words of a recipe."""
+    """The parts of the recipe found so far."""
 
     origin: str
-    """Such as `an Ollama Modelfile`."""
+    """What it was converted from, such as `an Ollama Modelfile`."""
     name: str = "my-model"
     version: str = "1.0"
     description: str | None = None
@@ -30,23 +30,23 @@ class Draft:
     base: dict[str, Any] | None = None
     quantization: str | None = None
     template: str | None = None
-    """The name of a named template."""
+    """The name of one of mlxbuild's chat templates."""
     system_prompt: str | None = None
     messages: list[dict[str, str]] = field(default_factory=list)
     adapters: list[dict[str, Any]] = field(default_factory=list)
     defaults: dict[str, Any] = field(default_factory=dict)
     kept: list[tuple[str, str]] = field(default_factory=list)
-    """(heading, text) of what is kept as a comment."""
+    """(heading, text) of parts that become comments in the recipe."""
     notes: list[str] = field(default_factory=list)
-    """What could not be carried, or needs a look; one sentence each."""
+    """What could not be converted or needs attention; one sentence each."""
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Add a note, unless it is there already."""
         if text not in self.notes:
             self.notes.append(text)
 
     def set_default(self, key: str, value: Any, where: str) -> None:
-        """A sampling default, unless it is out of range."""
+        """Set a sampling default, or add a note if it is out of range."""
         try:
             DefaultsForm.model_validate({key: value})
         except ValidationError:
@@ -55,7 +55,7 @@ class Draft:
             self.defaults[key] = value
 
     def set_license(self, text: str, where: str) -> None:
-        """An SPDX expression, or a text from which a common one is recognised."""
+        """Set the license to an SPDX expression, or to that of a common license that the text begins like."""
         if (expression := spdx(text)) is not None:
             self.license = expression
         if expression != text.strip():
@@ -76,7 +76,7 @@ _HEADINGS = {
 
 
 def spdx(text: str) -> str | None:
-    """The text if it is an SPDX expression, else the one of a license that begins like it."""
+    """The text if it is an SPDX expression, else the expression of a license that begins like it, or None."""
     short = text.strip()
     try:
         TypeAdapter(License).validate_python(short)
@@ -87,7 +87,7 @@ def spdx(text: str) -> str | None:
 
 
 def recipe_text(draft: Draft) -> str:
-    """The recipe. It lints if it has a base; without one, a comment says what to write."""
+    """The text of the recipe. It passes `lint` if it has a base; without one, a comment says what to write."""
     return "\n".join(_lines(draft)) + "\n"
 
 
@@ -127,11 +127,11 @@ def _comment(text: str, start: str) -> Iterator[str]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks."""
+    """Writes multi-line strings as literal blocks."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    escaped = _UNPRINTABLE.search(text) or "\x85" in text  # YAML breaks lines where others do not
+    escaped = _UNPRINTABLE.search(text) or "\x85" in text  # YAML treats it as a line break, other tools do not
     style = '"' if escaped else "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

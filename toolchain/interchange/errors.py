@@ -1,4 +1,4 @@
-"""What can go wrong when something comes from, or goes to, other tools."""
+"""The errors of imports and exports."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from mlxbuild.registry.core.errors import TrustError, UserError
 
 
 class NotImportable(UserError):
-    """A path is nothing that can be imported."""
+    """A path does not lead to anything that can be imported."""
 
     code = "not-importable"
 
 
 class BrokenArchive(TrustError):
-    """An archive or layout is damaged, or made to mislead."""
+    """An archive or layout is damaged or malicious."""
 
     code = "broken-archive"
 
 
 class ImportRefused(TrustError):
-    """An artifact is not what its manifest says; nothing of it was kept."""
+    """An artifact does not match its manifest; nothing of it was kept."""
 
     code = "import-refused"
 
@@ -30,18 +30,18 @@ class NotRunnable(UserError):
 
 
 class FolderNotEmpty(UserError):
-    """A model would be written among other files."""
+    """A model would be written into a folder that holds other files."""
 
     code = "folder-not-empty"
 
 
 class BadModelfile(UserError):
-    """A Modelfile breaks its grammar."""
+    """A Modelfile is not valid."""
 
     code = "bad-modelfile"
 
 
 class BadKitfile(UserError):
-    """A Kitfile is not what KitOps reads."""
+    """A Kitfile is not valid."""
 
     code = "bad-kitfile"

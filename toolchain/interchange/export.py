@@ -1,4 +1,4 @@
-"""Writes an artifact as a plain model folder for mlx_lm, transformers and people. Folders of links live elsewhere."""
+"""Exports an artifact as a plain model folder for mlx_lm, transformers and people."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ _PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written."""
+    """The result of an export."""
 
     folder: Path
     files: int
     size_bytes: int
     linked: int
-    """How many of the files share their bytes with the store."""
+    """Number of files that are hard links to the store."""
 
 
 def export(store: Store, digest: Digest, folder: Path, *, force: bool = False, copies: bool = False) -> Exported:
-    """Write the files of an artifact into a folder, every byte verified. It appears whole or, when new, not at all.
+    """Write the files of an artifact into a folder, every byte verified. A new folder appears complete or not at all.
 
-    Weights are hard links to read-only blobs where the filesystem allows, and copies elsewhere; all other files
+    Weights are hard links to read-only blobs if the file system supports that, and copies otherwise; all other files
     are copies that may be edited.
 
     Args:
-        store: Where the artifact lies.
-        digest: Of its manifest.
-        folder: Made if missing.
-        force: Write into a folder with content too: files of the same path are replaced and other weights removed,
-            for loaders take all that they find.
-        copies: Link nothing.
+        store: The store that holds the artifact.
+        digest: Digest of its manifest.
+        folder: The target folder; created if missing.
+        force: Write into a folder that is not empty: files with the same path are replaced and other weights removed,
+            because loaders load all weights that they find.
+        copies: Do not create hard links.
 
     Raises:
         FolderNotEmpty: the folder has content, or is a file.
-        BlobMissing, BlobCorrupt, InvalidManifest, UnsafePath: the artifact is not whole.
+        BlobMissing, BlobCorrupt, InvalidManifest, UnsafePath: the artifact is incomplete or invalid.
         DiskFull, StoreReadOnly, StoreFailure: the folder cannot be written.
     """
     artifact = Artifact.open(store, digest)
@@ -60,7 +60,7 @@ def export(store: Store, digest: Digest, folder: Path, *, force: bool = False, c
             draft.mkdir(parents=True)
             with ThreadPoolExecutor(thread_name_prefix="export") as pool:
                 linked = sum(pool.map(lambda file: _place(store, file, draft / file.path, copies), artifact.files))
-            if target.is_dir():  # kept even if empty: somebody may stand in it
+            if target.is_dir():  # keep the folder even if empty: it may be somebody's working directory
                 _merge(draft, target, artifact)
             else:
                 draft.rename(target)
@@ -82,7 +82,7 @@ def _check_target(target: Path, *, force: bool) -> None:
 
 
 def _place(store: Store, file: ArtifactFile, path: Path, copies: bool) -> bool:
-    """Whether the file became a link."""
+    """Write one file; returns whether it is a hard link."""
     path.parent.mkdir(parents=True, exist_ok=True)
     blob = store.path(file.blob.digest)
     if file.role is FileRole.WEIGHT and not copies and _linked(path, blob):
@@ -95,7 +95,7 @@ def _place(store: Store, file: ArtifactFile, path: Path, copies: bool) -> bool:
 def _linked(path: Path, blob: Path) -> bool:
     try:
         path.hardlink_to(blob)
-    except OSError:  # another filesystem, or one without hard links
+    except OSError:  # another file system, or one without hard links
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Turns the fields of Ollama's `create` into a recipe. Where the weights lie: the caller's matter."""
+"""Converts the fields of Ollama's `create` request into a recipe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _QUANTIZATIONS = {
     **{"q4": "int4", "q4_k": "int4", "q4_k_m": "int4", "q4_k_s": "int4", "q4_0": "int4", "q4_1": "int4"},
     **{"q8": "int8", "q8_0": "int8", "f16": "fp16", "fp16": "fp16", "fp4": "nvfp4", "fp8": "mxfp8"},
 }
-"""What `quantize` may say to the name in a recipe."""
+"""Values of `quantize` to the quantization names of recipes."""
 _DRAFT = "what drafts for a model is a setting of the server, `drafts`"
 _OTHERS = {
     "renderer": "prompts are rendered by the artifact's own chat template",
@@ -38,35 +38,35 @@ _OTHERS = {
 
 
 class NotCreatable(UserError):
-    """The fields of a `create` ask for something that no recipe can say."""
+    """A `create` request asks for something that no recipe can express."""
 
     code = "not-creatable"
 
 
 @dataclass(frozen=True, slots=True)
 class DraftedRecipe:
-    """A recipe, and what belongs beside it."""
+    """A recipe, and the files that belong beside it."""
 
     text: str
     files: Mapping[str, str]
-    """Texts by relative path."""
+    """Relative path to content of text files."""
     notes: tuple[str, ...]
-    """What could not be carried, one sentence each."""
+    """What could not be converted, one sentence each."""
 
 
 def recipe_from_fields(
     name: str, base: Mapping[str, Any], fields: Mapping[str, Any], *, parent: Mapping[str, Any], has_adapter: bool
 ) -> DraftedRecipe:
-    """The recipe of a model that is to be called like that.
+    """The recipe of a model with that name.
 
     Args:
-        base: As a recipe names it.
-        fields: `system`, `template`, `parameters`, `messages`, `license`, `quantize`, ...: of sound types.
-        parent: The defaults of the artifact that it comes from; what the fields do not say is taken over.
-        has_adapter: Whether an adapter lies beside the recipe.
+        base: The base, as a recipe names it.
+        fields: `system`, `template`, `parameters`, `messages`, `license`, `quantize`, ..., with validated types.
+        parent: The defaults of the artifact that it is based on, which apply unless the fields override them.
+        has_adapter: Whether there is an adapter beside the recipe.
 
     Raises:
-        NotCreatable: a template or a quantization that there is no equal for.
+        NotCreatable: there is no equivalent for the template or the quantization.
     """
     draft = Draft("the fields of a request")
     draft.defaults = dict(parent.get("parameters") or {})
@@ -94,11 +94,11 @@ def recipe_from_fields(
 
 
 def base_of_files(paths: Collection[str]) -> dict[str, str]:
-    """What a recipe writes as base of files in `FILES_FOLDER`: their folder, or the GGUF file among them.
+    """The recipe's `base` for files in `FILES_FOLDER`: their folder, or the GGUF file among them.
 
     Raises:
         SeveralFiles: there are several models.
-        NotCreatable: there are only GGUF files that hold something else.
+        NotCreatable: the only GGUF files are not models.
     """
     if any(path.endswith(".safetensors") for path in paths) or not any(path.endswith(".gguf") for path in paths):
         return {"path": FILES_FOLDER}
@@ -109,7 +109,7 @@ def base_of_files(paths: Collection[str]) -> dict[str, str]:
 
 
 def named_as_adapter(files: Mapping[str, File]) -> Mapping[str, File]:
-    """An adapter's files under names that a recipe knows: as `model.safetensors` `ollama create` sends a folder's."""
+    """Rename an adapter's files as a recipe expects: `ollama create` sends a folder's as `model.safetensors`."""
     weights = [path for path in files if path.endswith(".safetensors")]
     if len(weights) != 1 or weights[0] in (ADAPTER_WEIGHTS, PEFT_WEIGHTS):
         return files
@@ -121,7 +121,7 @@ def _set_parameter(draft: Draft, key: str, value: Any) -> None:
         draft.defaults["stops"] = [value] if isinstance(value, str) else list(value)
     elif key not in PARAMETERS:
         draft.note(f"the parameter {key} is left out: a recipe has no such parameter")
-    elif not (key == "num_predict" and isinstance(value, int) and value < 0):  # without a limit, as here
+    elif not (key == "num_predict" and isinstance(value, int) and value < 0):  # unlimited, as by default
         ours, form = PARAMETERS[key]
         is_whole = isinstance(value, int | float) and not isinstance(value, bool) and value == form(value)
         draft.set_default(ours, form(value) if is_whole else value, f"the parameter {key}")
@@ -148,7 +148,7 @@ def _quantization(wanted: str | None) -> str | None:
 
 
 def _template(text: str | None) -> dict[str, str] | None:
-    """A Jinja template as it is; one in Go's language if it is that of a common family."""
+    """A Jinja template as it is, or a named template for a Go template of a common family; None if there is none."""
     if not text:
         return None
     found = recognise(text)

@@ -1,4 +1,4 @@
-"""The first recipe of a GGUF model, by what its header says. Which file it is, and reading it: the caller's matter."""
+"""Drafts a first recipe for a GGUF model from the metadata in its header."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LONGEST_DESCRIPTION = 200
 
 
 def recipe_from_gguf(base: FolderSource | HubSource, files: GgufFiles, *, name: str | None = None) -> str:
-    """A recipe that builds the model as its file has it.
+    """A recipe that builds the model with the quantization of its file.
 
     Args:
-        base: Names the file.
-        files: What was read of it; all of it is untrusted, and what does not fit a recipe is left out.
-        name: What the recipe is called; by default as the file is, without its precision.
+        base: The source of the file.
+        files: The headers that were read; they are untrusted, and what is not valid in a recipe is left out.
+        name: Name of the recipe; by default the file name without its quantization.
     """
     documents = files.model.documents
     metadata = files.parts[0].header.metadata
@@ -45,12 +45,12 @@ def recipe_from_gguf(base: FolderSource | HubSource, files: GgufFiles, *, name: 
 
 
 def name_of(path: str) -> str:
-    """A recipe's name from that of a GGUF file: `Qwen3-0.6B-Q4_K_M.gguf` is `qwen3-0.6b`."""
+    """A recipe name from the path of a GGUF file: `Qwen3-0.6B-Q4_K_M.gguf` becomes `qwen3-0.6b`."""
     return slug(_PRECISION.sub("", _ENDING.sub("", PurePosixPath(path).name)))
 
 
 def _weights(files: GgufFiles, repository: str | None) -> GgufWeights:
-    """What the matrices are of; vectors are float32 in every file."""
+    """The types of the matrices; vectors are float32 in every file."""
     tensors = [tensor for part in files.parts for tensor in part.header.tensors if len(tensor.shape) > 1]
     types = Counter(tensor.type for tensor in tensors)
     rounded = sorted(kind for kind in types if kind not in FORMS and kind not in PLAIN)
@@ -58,7 +58,7 @@ def _weights(files: GgufFiles, repository: str | None) -> GgufWeights:
 
 
 def _repository(metadata: Any) -> str | None:
-    """The repository on the Hub that the file was made of, as newer files tell."""
+    """The repository on the Hub that the file was converted from, which newer files record."""
     for key in ("general.source.huggingface.repository", "general.source.repo_url", "general.base_model.0.repo_url"):
         value = metadata.get(key)
         match = _REPOSITORY.fullmatch(value) if isinstance(value, str) else None
@@ -68,6 +68,6 @@ def _repository(metadata: Any) -> str | None:
 
 
 def _line(value: Any) -> str | None:
-    """A short text of one line, or none."""
+    """A short string of one line, or None."""
     text = value.strip() if isinstance(value, str) else ""
     return text if text.isprintable() and 0 < len(text) <= _LONGEST_DESCRIPTION else None

@@ -1,6 +1,6 @@
-"""Turns a KitOps Kitfile into a recipe: what fits is written, what cannot be carried is said. Reads no weights.
+"""Converts a KitOps Kitfile into a recipe, and reports what cannot be converted.
 
-Form: https://github.com/kitops-ml/kitops, docs/src/docs/kitfile.
+Format: https://github.com/kitops-ml/kitops, docs/src/docs/kitfile.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _PARAMETERS: Final = {
     "seed": "seed",
     "context_length": "context",
 }
-"""Names that people give in `model.parameters`, which is free, to keys of `defaults`."""
+"""Common names in `model.parameters`, which has no schema, to keys of `defaults`."""
 
 
 def recipe_from_kitfile(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
-    """The text of a recipe that is to lie beside the Kitfile, and what could not be carried.
+    """The text of a recipe to be written beside the Kitfile, and what could not be converted.
 
     Raises:
-        BadKitfile: it is no Kitfile.
+        BadKitfile: it is not a valid Kitfile.
     """
     document = _read(data, str(path))
     package, model = _map(document, "package", path), _map(document, "model", path)

@@ -1,4 +1,4 @@
-"""Turns an Ollama Modelfile into a recipe: what fits is written, what cannot be carried is said. Reads no weights."""
+"""Converts an Ollama Modelfile into a recipe, and reports what cannot be converted."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ HUB_NAME: Final = re.compile(r"(?:https://)?(?:hf\.co|huggingface\.co)/([\w.-]+/
 def recipe_from_modelfile(
     data: bytes, path: Path, *, in_store: Callable[[str], bool] = lambda _: False
 ) -> tuple[str, tuple[str, ...]]:
-    """The text of a recipe that is to lie beside the Modelfile, and what could not be carried.
+    """The text of a recipe to be written beside the Modelfile, and what could not be converted.
 
     Args:
-        data: The Modelfile's bytes.
-        path: Where it lies: FROM and ADAPTER are relative to it.
-        in_store: Whether a name is that of an artifact in the store.
+        data: Content of the Modelfile.
+        path: Path of the Modelfile: FROM and ADAPTER are relative to it.
+        in_store: Whether an artifact of that name is in the store.
 
     Raises:
-        BadModelfile: it breaks its grammar.
+        BadModelfile: it is not a valid Modelfile.
     """
     directives = modelfile.read(data, str(path))
     draft = Draft("an Ollama Modelfile", name=slug(path.absolute().parent.name))
@@ -82,7 +82,7 @@ def _from(draft: Draft, directive: Directive, path: Path, in_store: Callable[[st
         draft.note(f"{where}: there is no such file; write where the weights come from as base.")
     elif in_store(value):
         draft.base = {"from": value}
-        draft.name = slug("my-" + slug(value.partition(":")[0]))  # another name: nothing is built from itself
+        draft.name = slug("my-" + slug(value.partition(":")[0]))  # an artifact cannot be built from itself
     else:
         _from_ollama(draft, value, where)
 
@@ -100,7 +100,7 @@ def _from_folder(draft: Draft, folder: Path, path: Path, where: str) -> None:
 
 
 def _from_file(draft: Draft, file: Path, path: Path, where: str) -> None:
-    """A GGUF file, told by its content; of several the model, not what sees for it."""
+    """Use the file that FROM names if it is a GGUF file with a language model, judged by its content."""
     with file.open("rb") as stream:
         is_gguf = stream.read(len(MAGIC)) == MAGIC
     if not is_gguf:
@@ -133,7 +133,7 @@ def _from_hub(draft: Draft, repository: str, precision: str | None, where: str) 
 
 
 def _from_ollama(draft: Draft, value: str, where: str) -> None:
-    """A name of Ollama's registry, which is asked when the recipe is locked."""
+    """Use a model of Ollama's registry, which is contacted when the recipe is locked."""
     try:
         name = OllamaName.parse(value)
     except InvalidOllamaName as error:
@@ -193,7 +193,7 @@ def _parameter(draft: Draft, directive: Directive) -> None:
         draft.note(f"{where}: the value is no {'whole number' if form is int else 'number'}.")
         return
     if key == "num_predict" and value < 0:
-        return  # without a limit, as here
+        return  # unlimited, as by default
     draft.set_default(ours, value, where)
 
 

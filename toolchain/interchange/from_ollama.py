@@ -1,4 +1,4 @@
-"""Turns a model of Ollama's registry into a recipe that builds on it, and says what cannot be carried."""
+"""Creates a recipe based on a model of Ollama's registry, and reports what cannot be converted."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 
 def recipe_from_ollama(name: OllamaName, registry: OllamaRegistry) -> tuple[str, tuple[str, ...]]:
-    """The text of a recipe, and what could not be carried.
+    """The text of a recipe, and what could not be converted.
 
-    What the model sets for its answers stays in the base, where the recipe may override it; a comment shows it.
+    The model's own sampling defaults apply unless the recipe overrides them; a comment lists them.
 
     Raises:
-        ManifestUnknown, RepositoryUnknown, RegistryFailure: the registry does not give it.
+        ManifestUnknown, RepositoryUnknown, RegistryFailure: the registry does not return it.
         MlxbuildError: as `read_model`.
     """
     manifest = registry.manifest(name)
@@ -50,12 +50,12 @@ def _license(draft: Draft, name: OllamaName, registry: OllamaRegistry, files: Ma
 
 
 def _has_template(files: Mapping[str, Blob]) -> bool:
-    """Whether a model in tensors may have one in a file of its own."""
+    """Whether a model in safetensors may have a chat template in a file of its own."""
     return MODEL_FILE not in files and any(path in files for path in (TEMPLATE_FILE, "tokenizer_config.json"))
 
 
 def _template(draft: Draft, name: OllamaName, registry: OllamaRegistry, manifest: OllamaManifest) -> None:
-    """A named template where the one in Go's language is one; the model has none of its own."""
+    """Use a named template if the model's Go template is a known one, since the model has no Jinja template."""
     layer = manifest.layer("template", "prompt")
     text = "" if layer is None else registry.read(name, layer.blob).decode(errors="replace")
     draft.template = recognise(text).named

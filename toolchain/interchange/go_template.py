@@ -1,4 +1,4 @@
-"""Which named chat template an Ollama TEMPLATE stands for. Go templates are not Jinja, and are never translated."""
+"""Recognises the named chat template that an Ollama TEMPLATE corresponds to; Go templates are never translated."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ _FAMILIES: Final = {
     "gemma": (("<start_of_turn>", "<end_of_turn>"), ("user", "model", "<bos>")),
     "mistral": (("[INST]", "[/INST]"), ("<s>", "</s>")),
 }
-"""Name of the template to the marks that it must have, and the words that it may have."""
+"""Template name to the markers that it must contain, and the other words that it may contain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """What a Go template is."""
+    """The result of recognising a Go template."""
 
     named: str | None
-    """The named template, if the text says nothing that this one does not say."""
+    """The named template, if the Go template has no text beyond it."""
     resembles: str | None
-    """The named template whose marks it has, with words of its own."""
+    """The named template whose markers it has, if it has other text, too."""
     beyond: tuple[str, ...]
-    """What it renders that is lost: tools, thinking, ..."""
+    """Features of the template that would be lost: tools, thinking, ..."""
 
 
 def recognise(template: str) -> Recognition:
-    """Compare the fixed words of a template with those of the common ones."""
+    """Compare the literal text of a Go template with that of the known templates."""
     actions = " ".join(_ACTION.findall(template))
     beyond = tuple(what for variable, what in _BEYOND.items() if re.search(rf"{re.escape(variable)}\b", actions))
     words = _ACTION.sub(" ", template)
     for name, (marks, others) in _FAMILIES.items():
-        # A role may stand in an action: {{ if eq .Role "user" }}; marks must stand in the text.
+        # A role may appear in an action: {{ if eq .Role "user" }}; markers must appear in the text.
         if all(mark in words for mark in marks):
             rest = words
             for word in (*marks, *others):

@@ -1,4 +1,4 @@
-"""Reads an Ollama Modelfile into directives. What they mean for a recipe is decided elsewhere.
+"""Parses an Ollama Modelfile into directives.
 
 Grammar: https://github.com/ollama/ollama/blob/main/docs/modelfile.mdx and its parser: a directive, a value that is the
 rest of the line, or quoted, or in triple quotes over several lines; comments only at the start of a line.
@@ -34,15 +34,15 @@ _ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """One directive."""
+    """One directive of a Modelfile."""
 
     name: str
-    """Uppercase."""
+    """Name in upper case."""
     argument: str
-    """The key of a PARAMETER, the role of a MESSAGE; else empty."""
+    """The key of a PARAMETER or the role of a MESSAGE; else empty."""
     value: str
     line: int
-    """Counted from one."""
+    """Line number, from one."""
 
 
 def read(data: bytes, where: str) -> tuple[Directive, ...]:
@@ -50,10 +50,10 @@ def read(data: bytes, where: str) -> tuple[Directive, ...]:
 
     Args:
         data: UTF-8, or UTF-16 with a byte order mark.
-        where: Its name, for errors.
+        where: Name of the file, for errors.
 
     Raises:
-        BadModelfile: with the line.
+        BadModelfile: it is not valid; the message names the line.
     """
     if len(data) > LIMIT_BYTES:
         raise BadModelfile(f"it has more than {LIMIT_BYTES} bytes", where=where)
@@ -94,7 +94,7 @@ def _word(text: str) -> tuple[str, str]:
 
 
 def _value(rest: str, lines: list[str], number: int, where: str, first: int) -> tuple[str, int]:
-    """The value, and the number of the line after it."""
+    """The value, and the index of the line after it."""
     rest = rest.strip()
     for quote in ('"""', '"'):
         if not rest.startswith(quote):

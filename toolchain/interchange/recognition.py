@@ -1,4 +1,4 @@
-"""Tells what a path is that somebody wants to import, by its content where names do not say. Nothing is imported."""
+"""Recognises the format of a path that is to be imported, by its content where the name is not enough."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KIT = re.compile(rb"^manifestVersion\s*:", re.MULTILINE)
 
 
 class Form(StrEnum):
-    """What can be imported."""
+    """A format that can be imported."""
 
     ARCHIVE = "archive"
     LAYOUT = "layout"
@@ -29,17 +29,17 @@ class Form(StrEnum):
 
 
 def recognise(path: Path) -> tuple[Form, Path]:
-    """The form, and the file or folder that has it: a folder may hold a Modelfile or Kitfile.
+    """The format, and its file or folder: in a folder, a Modelfile or Kitfile may be found.
 
     Raises:
-        NotImportable: it is nothing of all that, or not there.
+        NotImportable: it has none of these formats, or does not exist.
     """
     if path.is_dir():
         return _folder(path)
     if not path.exists():
         raise NotImportable(f"there is no `{path}`", hint="name a file or a folder; `mlxbuild pull` fetches by name")
     if not path.is_file():
-        return Form.ARCHIVE, path  # a pipe
+        return Form.ARCHIVE, path  # a named pipe
     with path.open("rb") as file:
         beginning = file.read(_BEGINNING_BYTES).removeprefix(codecs.BOM_UTF8)
     if beginning[257:262] == b"ustar" or beginning.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):

@@ -1,4 +1,4 @@
-"""Reads the files of a tar that may come from anybody, front to back, in bounded memory. What they are is not known."""
+"""Reads the files of an untrusted tar sequentially and in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _AGAIN = "write the archive again, or copy it again"
 
 
 def files(stream: BinaryIO, where: str) -> Iterator[tuple[str, int, Iterator[bytes]]]:
-    """Path, size and content, in pieces, of every regular file, in the archive's order.
+    """Path, size and content chunks of every regular file, in the archive's order.
 
-    Take each content before the next file is asked for. Folders are passed over.
+    Consume each content before asking for the next file. Directories are skipped.
 
     Args:
         stream: Need not be seekable.
-        where: Its name, for errors.
+        where: Name of the archive, for errors.
 
     Raises:
-        UnsafePath: a path is absolute, climbs, or comes twice (also by case alone); or an entry is a link or device.
-        BrokenArchive: it is no tar, compressed, or ends too early.
+        UnsafePath: a path is absolute, leaves the archive, or is repeated (in any case), or is a link or a device.
+        BrokenArchive: it is not a tar, compressed, or truncated.
     """
     source = _Forward(stream, where)
     seen: list[str] = []
     try:
         with tarfile.open(fileobj=source, mode="r:") as tar:  # type: ignore[call-overload]
             while (member := tar.next()) is not None:
-                tar.members.clear()  # or it would remember them all
+                tar.members.clear()  # otherwise tarfile remembers all of them
                 path = _checked(member, where)
                 if member.isdir() or path is None:
                     continue
@@ -70,7 +70,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> Itera
 
 
 class _Forward:
-    """A stream as tarfile wants it: it tells its place and seeks forward. No header can make it read much at once."""
+    """A stream with the interface that tarfile needs: it seeks forward only, and bounds what a header makes it read."""
 
     def __init__(self, stream: BinaryIO, where: str) -> None:
         self._stream = stream
@@ -97,7 +97,7 @@ class _Forward:
                 raise tarfile.ReadError("it ends too early")
 
     def _fill(self, size_bytes: int) -> bytes:
-        """A pipe gives less at once than is asked for."""
+        """Read until `size_bytes` are there, because a pipe may return less."""
         pieces, left = [], size_bytes
         while left and (piece := self._stream.read(left)):
             pieces.append(piece)
