@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from sanic.exceptions import MethodNotAllowed, NotFound, SanicException
 
-from mlxbuild.registry.core.errors import InfrastructureError, Kind, MlxbuildError, UserError
+from mlxbuild.registry.core.errors import InfrastructureError, Kind, MlxbuildError, TrustError, UserError
 from mlxbuild.runtime.server.logger import log
 
 CLIENT_GONE = 499
@@ -105,6 +105,14 @@ class NotSupported(UserError):
     code = "not-supported"
 
 
+class UpstreamUnsound(Exception):
+    """What another server sent for a request does not hold what it promises; `error` tells what."""
+
+    def __init__(self, error: TrustError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 _STATUS_OF_CODE = {
     "no-such-route": 404,
     "no-such-method": 405,
@@ -174,6 +182,8 @@ def failure_of(error: BaseException, places: Mapping[str, str] = NOWHERE) -> Htt
 
     `places` are fields of the request, by the codes of errors that are theirs but do not say so.
     """
+    if isinstance(error, UpstreamUnsound):
+        return replace(failure_of(error.error, places), status=502)
     if isinstance(error, MlxbuildError):
         status = _STATUS_OF_CODE.get(error.code) or _STATUS_OF_KIND[Kind(error.kind)]
         where = None if error.where is None else str(error.where)

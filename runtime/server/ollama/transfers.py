@@ -10,15 +10,18 @@ from functools import partial
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
+from mlxbuild.registry.core.errors import TrustError
 from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Reference
 from mlxbuild.registry.oci.exchange.progress import Observe
 from mlxbuild.registry.oci.exchange.pull import Pulled, pull
 from mlxbuild.registry.oci.exchange.push import Pushed, push
 from mlxbuild.registry.oci.remote.settings import Settings
+from mlxbuild.registry.store.errors import BlobCorrupt, BlobTooLarge
 from mlxbuild.registry.store.leases import shared
+from mlxbuild.registry.trust.errors import Untrusted
 from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import Application, application_of
-from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.failures import InvalidRequest, UpstreamUnsound
 from mlxbuild.runtime.server.names import find_model, parse_name
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import names_told
@@ -80,7 +83,12 @@ async def _transfer(
 def _pull_artifact(application: Application, reference: Reference, observe: Observe, *, is_insecure: bool) -> Pulled:
     with shared(application.home):
         settings = _settings(application, reference, is_insecure=is_insecure)
-        return pull(application.store, reference, settings=settings, observe=observe)
+        try:
+            return pull(application.store, reference, settings=settings, observe=observe)
+        except (BlobCorrupt, BlobTooLarge, Untrusted):  # of our store, or of our policy
+            raise
+        except TrustError as error:
+            raise UpstreamUnsound(error) from None
 
 
 def _push_artifact(application: Application, name: str, observe: Observe, *, is_insecure: bool, force: bool) -> Pushed:

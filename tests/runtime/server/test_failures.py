@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mlxbuild.registry.artifact.manifest import InvalidManifest
 from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.oci.remote.errors import ManifestUnknown, RegistryFailure, RepositoryUnknown
 from mlxbuild.registry.store.errors import DiskFull
@@ -35,6 +36,7 @@ from mlxbuild.runtime.server.security.failures import Forbidden, NoApiKey, RateL
         (OutOfMemory, 500),
         (ModelTooLarge, 500),
         (DiskFull, 500),
+        (InvalidManifest, 500),
         (OptionOfWrongType, 400),
         (FormatOfWrongKind, 400),
         (RegistryFailure, 502),

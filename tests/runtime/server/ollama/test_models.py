@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.runtime.residency.need import PROCESS_BYTES
 from mlxbuild.runtime.server.application import Application
+from tests.loopback_server import LoopbackServer
 from tests.runtime.server.ollama.asking import error
 
 
@@ -186,6 +189,28 @@ def test_transfers_that_are_refused(
 ) -> None:
     told_status, told = error(hello.post(path, json=fields))
     assert (told_status, message in told) == (status, True), told
+
+
+class _Registry(BaseHTTPRequestHandler):
+    """Has a manifest that is none under each name."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/vnd.oci.image.manifest.v1+json")
+        self.end_headers()
+        self.wfile.write(b'{"schemaVersion": 2}')
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
+        pass
+
+
+def test_what_a_registry_sends_that_is_unsound_is_the_fault_of_its_server(hello: httpx.Client) -> None:
+    with LoopbackServer(("127.0.0.1", 0), _Registry) as registry:
+        threading.Thread(target=registry.serve_forever, daemon=True).start()
+        body = {"model": f"127.0.0.1:{registry.server_port}/acme/x:1", "stream": False}
+        told = hello.post("/api/pull", json=body)
+        registry.shutdown()
+    assert (told.status_code, told.json()["code"], told.json()["kind"]) == (502, "invalid-manifest", "trust")
 
 
 def test_a_transfer_fails_in_its_stream(hello: httpx.Client) -> None:
