@@ -1,4 +1,4 @@
-"""Sequences that take the next step together: one forward pass gives each a token. Prompts are read by `prefill`."""
+"""The decode batch: sequences that take each step together, in one forward pass. Prompts are computed in `prefill`."""
 
 from __future__ import annotations
 
@@ -18,154 +18,159 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A token that a row got."""
+class SampledToken:
+    """A token that was sampled for a sequence."""
 
-    row: SequenceState
+    sequence: SequenceState
     token: int
     scores: Scores | None
 
 
 class Batch:
-    """Rows with their KV caches. While tokens of one step are read, the next step is under way.
+    """Sequences with their KV cache. While the tokens of one step are read, the next step is already being computed.
 
-    A single row keeps its caches as they are; several rows share caches in which the shorter ones are padded.
+    A single sequence keeps its KV cache as it is; several sequences share one in which the shorter ones are padded.
     """
 
     def __init__(self, step: Step) -> None:
         self._step = step
-        self.rows: list[SequenceState] = []
-        self._layers: KVCache = []
+        self.sequences: list[SequenceState] = []
+        self._cache: KVCache = []
         self._is_merged = False
         self._inputs: mx.array | None = None
-        """The tokens that go through the model next (shape [B]): of each row the last one."""
+        """The last token of each sequence, which is the input of the next step (shape [B])."""
         self._scores: LazyLogProbabilities | None = None
-        """Of those tokens; rows that have joined since have none, and stand at the end."""
+        """Log-probabilities of those tokens. Sequences that have joined since then have none; they are last in the
+        batch.
+        """
 
     def join(
-        self, rows: Sequence[SequenceState], layers: KVCache, *, is_merged: bool, expected_tokens: int = 0
+        self, sequences: Sequence[SequenceState], cache: KVCache, *, is_merged: bool, expected_tokens: int = 0
     ) -> None:
-        """Take rows in whose KV caches all of the prompt is but its last token. The caches are the batch's then.
+        """Add sequences whose KV cache holds the whole prompt but its last token. The batch takes ownership of the
+        cache.
 
-        Caches of several rows make room for `expected_tokens` at once: each growth is a stall for all of them.
+        The KV cache of several sequences is enlarged for `expected_tokens` at once, as each growth stalls all of them.
         """
         import mlx.core as mx
 
-        last = mx.array([row.tokens[-1] for row in rows], dtype=mx.uint32)
-        if self.rows:
-            mine = self._layers if self._is_merged else merged([self._layers])
-            theirs = layers if is_merged else merged([layers])
+        last = mx.array([sequence.tokens[-1] for sequence in sequences], dtype=mx.uint32)
+        if self.sequences:
+            mine = self._cache if self._is_merged else merged([self._cache])
+            theirs = cache if is_merged else merged([cache])
             for one, other in zip(mine, theirs, strict=True):
                 one.extend(other)
-            layers, is_merged = mine, True
+            cache, is_merged = mine, True
             last = mx.concatenate([cast("mx.array", self._inputs), last])
         if is_merged:
-            grow_by(layers, expected_tokens)
-        self._layers, self._is_merged, self._inputs = layers, is_merged, last
-        self.rows += rows
+            grow_by(cache, expected_tokens)
+        self._cache, self._is_merged, self._inputs = cache, is_merged, last
+        self.sequences += sequences
 
     def wait(self) -> None:
-        """Wait until the step that is under way is computed."""
+        """Wait until the step in progress is computed."""
         import mlx.core as mx
 
         if self._inputs is not None:
             mx.eval(self._inputs)
 
-    def step(self) -> list[Written]:
-        """Begin the step after the next and read the next: a token for each row that has not just joined."""
+    def step(self) -> list[SampledToken]:
+        """Start the next step and return the tokens of the current one, except for sequences that have just joined."""
 
         inputs, scores = cast("mx.array", self._inputs), self._scores
-        reading = [place for place, row in enumerate(self.rows) if not row.is_known]
-        if all(row.ends_with_next for row in self.rows):
+        reading = [place for place, sequence in enumerate(self.sequences) if not sequence.is_known]
+        if all(sequence.ends_with_next for sequence in self.sequences):
             values = cast("list[int]", inputs.tolist())
         else:
-            values = self._begin(inputs)
+            values = self._start_step(inputs)
         read = {} if scores is None else scores.read()
-        written = []
+        sampled = []
         for place in reading:
-            row = self.rows[place]
-            row.tokens.append(values[place])
-            written.append(Written(row, values[place], read.get(place)))
-        return written
+            sequence = self.sequences[place]
+            sequence.tokens.append(values[place])
+            sampled.append(SampledToken(sequence, values[place], read.get(place)))
+        return sampled
 
-    def _begin(self, inputs: mx.array) -> list[int]:
-        """Put the next step under way; returns what `inputs` are."""
+    def _start_step(self, inputs: mx.array) -> list[int]:
+        """Start the next step asynchronously; returns the values of `inputs`."""
         import mlx.core as mx
 
-        logits = self._step(inputs, self._layers)
+        logits = self._step(inputs, self._cache)
         values: list[int] | None = None
-        if any(row.prepared.constraint for row in self.rows):
+        if any(sequence.prepared.constraint for sequence in self.sequences):
             mx.async_eval(logits)  # type: ignore[no-untyped-call]
             values = cast("list[int]", inputs.tolist())
-        logits = self._changed(logits, values)
-        chosen = sample(logits, [row.sampler for row in self.rows])
-        for place, row in enumerate(self.rows):
-            row.cached_tokens += 1
-            if row.penalties is not None:
-                row.penalties.take(chosen[place : place + 1])
-        self._inputs, self._scores = chosen, LazyLogProbabilities.of(self.rows, logits, chosen)
+        logits = self._process_logits(logits, values)
+        chosen = sample(logits, [sequence.sampler for sequence in self.sequences])
+        for place, sequence in enumerate(self.sequences):
+            sequence.cached_tokens += 1
+            if sequence.penalties is not None:
+                sequence.penalties.take(chosen[place : place + 1])
+        self._inputs, self._scores = chosen, LazyLogProbabilities.of(self.sequences, logits, chosen)
         mx.async_eval(chosen, *(() if self._scores is None else self._scores.arrays))  # type: ignore[no-untyped-call]
         return cast("list[int]", inputs.tolist()) if values is None else values
 
-    def _changed(self, logits: mx.array, inputs: list[int] | None) -> mx.array:
-        """Logits with those rows changed that have penalties or a constraint."""
+    def _process_logits(self, logits: mx.array, inputs: list[int] | None) -> mx.array:
+        """Apply penalties and constraints to the logits of the sequences that have them."""
         import mlx.core as mx
 
-        places, parts = [], []
-        for place, row in enumerate(self.rows):
-            constraint = row.prepared.constraint
-            if row.penalties is None and constraint is None:
+        places, changed_rows = [], []
+        for place, sequence in enumerate(self.sequences):
+            constraint = sequence.prepared.constraint
+            if sequence.penalties is None and constraint is None:
                 continue
-            part = logits[place : place + 1]
-            if row.penalties is not None:
-                part = row.penalties.applied(part)
+            row_logits = logits[place : place + 1]
+            if sequence.penalties is not None:
+                row_logits = sequence.penalties.applied(row_logits)
             if constraint is not None and inputs is not None:
-                part = _constrained(row, part, inputs[place])
+                row_logits = _constrained(sequence, row_logits, inputs[place])
             places.append(place)
-            parts.append(part)
+            changed_rows.append(row_logits)
         if not places:
             return logits
-        if len(places) == len(self.rows):
-            return mx.concatenate(parts)
-        logits[mx.array(places)] = mx.concatenate(parts).astype(logits.dtype)
+        if len(places) == len(self.sequences):
+            return mx.concatenate(changed_rows)
+        logits[mx.array(places)] = mx.concatenate(changed_rows).astype(logits.dtype)
         return logits
 
     def leave(
         self, leaving: Sequence[SequenceState], *, keeping: Sequence[SequenceState] = ()
     ) -> list[tuple[SequenceState, KVCache]]:
-        """Let rows go; returns the KV caches of those in `keeping` of which something has gone through the model."""
+        """Remove sequences; returns the KV caches of those in `keeping` that have any cached tokens."""
         import mlx.core as mx
 
-        gone = {id(row) for row in leaving}
+        gone = {id(sequence) for sequence in leaving}
         kept = []
-        for row in keeping:
-            if not row.cached_tokens:
-                continue  # mlx-lm cannot take a row out of KV caches that are empty
-            kept.append((row, extracted(self._layers, self.rows.index(row)) if self._is_merged else self._layers))
-        places = [place for place, row in enumerate(self.rows) if id(row) not in gone]
-        self.rows = [self.rows[place] for place in places]
+        for sequence in keeping:
+            if not sequence.cached_tokens:
+                continue  # mlx-lm cannot extract a sequence from an empty KV cache
+            kept.append(
+                (sequence, extracted(self._cache, self.sequences.index(sequence)) if self._is_merged else self._cache)
+            )
+        places = [place for place, sequence in enumerate(self.sequences) if id(sequence) not in gone]
+        self.sequences = [self.sequences[place] for place in places]
         if not places:
-            self._layers, self._is_merged, self._inputs, self._scores = [], False, None, None
+            self._cache, self._is_merged, self._inputs, self._scores = [], False, None, None
             return kept
         chosen = mx.array(places)
         self._inputs = cast("mx.array", self._inputs)[chosen]
-        self._scores = None if self._scores is None else self._scores.of_rows(places)
-        if len(places) == 1 and self.rows[0].cached_tokens:
-            self._layers, self._is_merged = extracted(self._layers, places[0]), False
+        self._scores = None if self._scores is None else self._scores.filtered(places)
+        if len(places) == 1 and self.sequences[0].cached_tokens:
+            self._cache, self._is_merged = extracted(self._cache, places[0]), False
         else:
-            self._layers = filtered(self._layers, places)
+            self._cache = filtered(self._cache, places)
         return kept
 
 
-def _constrained(row: SequenceState, logits: mx.array, last: int) -> mx.array:
-    """What the row's constraint leaves after its last token. If the constraint fails, it is the row's failure alone."""
-    constraint = row.prepared.constraint
-    if constraint is None or row.failure is not None:
+def _constrained(sequence: SequenceState, logits: mx.array, last: int) -> mx.array:
+    """Mask the logits by the sequence's constraint. If the constraint fails, only this sequence fails."""
+    constraint = sequence.prepared.constraint
+    if constraint is None or sequence.failure is not None:
         return logits
     try:
-        if not row.is_known and last not in row.prepared.stop_tokens:
+        if not sequence.is_known and last not in sequence.prepared.stop_tokens:
             constraint.advance(last)
         return constraint.mask(logits)
-    except Exception as error:  # noqa: BLE001 - whatever it is, other rows go on
-        row.failure = error
+    except Exception as error:  # noqa: BLE001 - whatever it is, other sequences go on
+        sequence.failure = error
         return logits

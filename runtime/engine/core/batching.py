@@ -1,8 +1,8 @@
-"""Which sequences may be computed together: those that get the answer that they get alone, found by trial.
+"""Decides by a trial which sequences may be computed together: those whose answers stay the same as alone.
 
-mlx-lm's models are code of many hands. Some let recurrent state run over the padding of shorter prompts, some count
-positions over it, some see a prompt in parts otherwise than as a whole. That is not mended here: it is found, and such
-requests are computed one at a time.
+mlx-lm's models come from many authors. Some let recurrent state run over the padding of shorter prompts, some count
+positions over it, and some compute another result for a prompt in chunks than for a whole one. This module does not
+correct that: it detects it, and the requests are then computed one at a time.
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ _SEEDS = (1, 2)
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How requests to one model are computed."""
+    """What may be computed together for one model."""
 
     joins: bool = True
-    """Whether answers take steps together. Else one request is computed at a time."""
+    """Whether sequences may be decoded in one batch. If not, one request is computed at a time."""
     joins_empty: bool = True
-    """Whether a prompt of one token does, too, of which nothing is read before. Else each is answered by itself."""
+    """Whether a prompt of a single token, whose KV cache is still empty, may join a batch. If not, it is computed
+    alone.
+    """
     reads_together: bool = True
-    """Whether short prompts are read together, the shorter ones padded."""
+    """Whether short prompts may be prefilled in one batch, with the shorter ones padded."""
     reads_in_parts: bool = True
-    """Whether a prompt may be read in parts of any size, and begun with what is kept of another."""
+    """Whether chunked prefill is allowed, with chunks of any size, and may start from a cached prefix."""
 
     @classmethod
     def of(cls, model: Any) -> Batching:
-        """Of a model of mlx-lm whose arrays are evaluated; takes about as long as a token for a few of its layers.
+        """Test a model of mlx-lm whose arrays are evaluated; takes about as long as one token through a few of its
+        layers.
 
-        What differs for some tokens is looked at with others: with rounded numbers, the choice between two experts may
-        hang in the balance.
+        A check that fails is repeated with other tokens: rounding may tip the choice between two experts.
 
         Raises:
-            NeedsMetal, NotComputable: it cannot be computed at all.
+            NeedsMetal, NotComputable: the model cannot be computed at all.
             OutOfMemory: there is not enough memory.
         """
         trial = Trial(model)
@@ -63,13 +65,11 @@ class Batching:
 
     @property
     def told(self) -> str:
-        """What of several requests is computed together, for people and programs: `prompts and answers`, `answers`, or
-        `nothing`.
-        """
+        """What is computed together, for people and programs: `prompts and answers`, `answers`, or `nothing`."""
         if not self.joins:
             return "nothing"
         return "prompts and answers" if self.reads_together else "answers"
 
 
 EVERYTHING = Batching()
-"""Nothing has to be computed by itself."""
+"""No restriction: everything may be computed together."""

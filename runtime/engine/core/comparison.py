@@ -1,6 +1,6 @@
-"""Compares prompts that are computed together, in every way that the engine has, with what each gives alone.
+"""Compares what two prompts give when computed together, in each way that the engine uses, with what each gives alone.
 
-What follows from it for requests: `batching`.
+The conclusions for requests are drawn in `batching`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     import mlx.core as mx
 
 _TOKENS = (10, 3)
-"""Of the two prompts: a short one is padded much, and may be shorter than what a layer looks back."""
+"""Lengths of the two prompts. The short one gets much padding, and may be shorter than the window of a layer."""
 _BEGUN = (4, 1)
-"""Tokens of each that are read by themselves before the rest is read together."""
+"""How many tokens of each prompt are prefilled alone before the rest is prefilled together."""
 _ONE_BEGUN = (4, 0)
-"""Of the other nothing is known: its KV caches are empty, and filled up beside those of the first."""
+"""The same with an empty KV cache for the second prompt, which is merged with the filled one of the first."""
 _TOLERANCES = {"tokens": (0.01, 0.1), "states": (0.01, 0.25), "logits": (0.01, 0.04)}
-"""Of the norm of what is compared: what other orders of sums may change, in 32 and in 16 bits."""
+"""Tolerated errors relative to the norm, in 32 and in 16 bits: another order of summation may cause them."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,26 +50,26 @@ class NotComputable(UserError):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a row came to."""
+    """The result for one prompt."""
 
-    layers: KVCache
+    cache: KVCache
     logits: mx.array | None
-    """After its last token; None where passes are cut short."""
+    """Logits after the last token; None where the forward pass is cut short."""
 
 
 _Compared = Iterator[tuple[_Outcome, _Outcome]]
-"""What rows came to together, each with what it came to alone."""
+"""Results of prompts that were computed together, each with the result of the same prompt alone."""
 
 
 class Comparison:
-    """Of two prompts of random tokens. For one thread."""
+    """Compares two prompts of random tokens. Not thread-safe."""
 
     def __init__(self, trial: Trial, seed: int) -> None:
-        """Computes each of them alone.
+        """Compute each prompt alone.
 
         Raises:
-            NeedsMetal, NotComputable, OutOfMemory: that fails.
-            CutTooEarly: passes of this model cannot be cut short.
+            NeedsMetal, NotComputable, OutOfMemory: the model cannot be computed.
+            CutTooEarly: forward passes of this model cannot be cut short.
         """
         import mlx.core as mx
 
@@ -82,7 +82,7 @@ class Comparison:
             self._expected = []
             for prompt, read in zip(self._prompts, self._read, strict=True):
                 self._expected += self._last([prompt], shared(read))
-            mx.eval([[layer.state for layer in each.layers] for each in self._expected])
+            mx.eval([[layer.state for layer in each.cache] for each in self._expected])
             mx.eval([each.logits for each in self._expected if each.logits is not None])
         except CutTooEarly:
             raise
@@ -90,56 +90,56 @@ class Comparison:
             raise self._failure(error) from error
 
     def joins(self) -> bool:
-        """Whether prompts that were read alone can take steps together."""
+        """Whether prompts that were prefilled alone can be decoded in one batch."""
         return can_merge(self._trial.fresh()) and self._agrees("in steps together", self._joined)
 
     def joins_empty(self) -> bool:
-        """Whether a prompt of one token, with empty KV caches, can take its first step beside others.
+        """Whether a prompt of one token, with an empty KV cache, can join a batch.
 
-        mlx-lm fills empty recurrent state up with zeros, which not every architecture begins with.
+        mlx-lm fills empty recurrent state with zeros, which is not the initial state of every architecture.
         """
         return can_merge(self._trial.fresh()) and self._agrees("in a first token beside others", self._joined_empty)
 
     def reads_together(self) -> bool:
-        """Whether prompts can be read together, from their beginnings or from what is known of each."""
+        """Whether prompts can be prefilled together, from the start or from a cached prefix of each."""
         return can_merge(self._trial.fresh()) and self._agrees("in prompts read together", self._together)
 
     def reads_in_parts(self) -> bool:
-        """Whether a prompt gives the same in parts as at once."""
+        """Whether chunked prefill gives the same result as a single pass."""
         return self._agrees("in parts of a prompt", self._in_parts)
 
     def _alone(self, tokens: Sequence[int], *, begun: int = 0) -> KVCache:
-        """All but the last of the tokens in KV caches."""
-        layers = self._trial.fresh()
+        """Prefill all tokens but the last; returns the KV cache."""
+        cache = self._trial.fresh()
         for part in (tokens[:begun], tokens[begun:-1]):
             if part:
-                self._trial.read([part], layers)
-        return layers
+                self._trial.read([part], cache)
+        return cache
 
-    def _last(self, prompts: Sequence[Sequence[int]], layers: KVCache, *, is_merged: bool = False) -> list[_Outcome]:
-        """Of each prompt, after its last token."""
-        logits = self._trial.read([prompt[-1:] for prompt in prompts], layers)
+    def _last(self, prompts: Sequence[Sequence[int]], cache: KVCache, *, is_merged: bool = False) -> list[_Outcome]:
+        """The results of the prompts after their last tokens."""
+        logits = self._trial.read([prompt[-1:] for prompt in prompts], cache)
         return [
-            _Outcome(extracted(layers, row) if is_merged else layers, None if logits is None else logits[row])
+            _Outcome(extracted(cache, row) if is_merged else cache, None if logits is None else logits[row])
             for row in range(len(prompts))
         ]
 
     def _joined(self) -> _Compared:
-        layers = _extended(*(merged([shared(read)]) for read in self._read))
-        yield from zip(self._last(self._prompts, layers, is_merged=True), self._expected, strict=True)
+        cache = _extended(*(merged([shared(read)]) for read in self._read))
+        yield from zip(self._last(self._prompts, cache, is_merged=True), self._expected, strict=True)
 
     def _joined_empty(self) -> _Compared:
         prompts = [self._prompts[0], self._prompts[1][:1]]
         expected = [self._expected[0], *self._last(prompts[1:], self._trial.fresh())]
-        layers = _extended(merged([shared(self._read[0])]), merged([self._trial.fresh()]))
-        yield from zip(self._last(prompts, layers, is_merged=True), expected, strict=True)
+        cache = _extended(merged([shared(self._read[0])]), merged([self._trial.fresh()]))
+        yield from zip(self._last(prompts, cache, is_merged=True), expected, strict=True)
 
     def _together(self) -> _Compared:
         for begun in ((0, 0), _BEGUN, _ONE_BEGUN):
             cut = list(zip(self._prompts, begun, strict=True))
-            layers = merged([self._alone([*prompt[:count], 0]) for prompt, count in cut])
-            read_padded(self._trial.read, [prompt[count:-1] for prompt, count in cut], layers)
-            yield from zip(self._last(self._prompts, layers, is_merged=True), self._expected, strict=True)
+            cache = merged([self._alone([*prompt[:count], 0]) for prompt, count in cut])
+            read_padded(self._trial.read, [prompt[count:-1] for prompt, count in cut], cache)
+            yield from zip(self._last(self._prompts, cache, is_merged=True), self._expected, strict=True)
 
     def _in_parts(self) -> _Compared:
         prompt = self._prompts[0]
@@ -161,8 +161,8 @@ class Comparison:
         return worst <= 1.0
 
     def _errors(self, mine: _Outcome, expected: _Outcome) -> Iterator[mx.array]:
-        """Of all that two outcomes hold, as parts of what is tolerated."""
-        for one, other in zip(self._trial.held(mine.layers), self._trial.held(expected.layers), strict=True):
+        """Errors of all arrays of two results, as multiples of the tolerance."""
+        for one, other in zip(self._trial.held(mine.cache), self._trial.held(expected.cache), strict=True):
             yield _error(one, other)
         if mine.logits is not None and expected.logits is not None:
             yield _error(_centred(mine.logits), _centred(expected.logits))
@@ -171,7 +171,7 @@ class Comparison:
         told = str(error) or type(error).__name__
         if is_lack_of_memory(error):
             return OutOfMemory(f"there is not enough memory to compute: {told}")
-        if os.strerror(errno.ENOSPC) in told:  # MLX compiles kernels for a CPU into files, by the system's compiler
+        if os.strerror(errno.ENOSPC) in told:  # MLX compiles CPU kernels into files with the system's compiler
             return DiskFull("the disk is full: MLX cannot compile what it computes with", hint=FREE_SOME_SPACE)
         if NO_METAL in told:
             return NeedsMetal(
@@ -184,14 +184,14 @@ class Comparison:
         )
 
 
-def _extended(layers: KVCache, others: KVCache) -> KVCache:
-    for one, other in zip(layers, others, strict=True):
+def _extended(cache: KVCache, others: KVCache) -> KVCache:
+    for one, other in zip(cache, others, strict=True):
         one.extend(other)
-    return layers
+    return cache
 
 
 def _centred(logits: mx.array) -> mx.array:
-    """Without what all of them have in common, which changes no choice; some models rule tokens out by infinities."""
+    """Logits minus their mean, which affects no choice. Infinite ones, which rule tokens out, count as 0."""
     import mlx.core as mx
 
     finite = mx.where(mx.isfinite(logits), logits, 0)
@@ -199,7 +199,7 @@ def _centred(logits: mx.array) -> mx.array:
 
 
 def _error(one: mx.array, other: mx.array) -> mx.array:
-    """How far apart they are, as a part of what is tolerated; of keys and values, at the worst token."""
+    """Distance of two arrays as a multiple of the tolerance; for keys and values, that of the worst token."""
     import mlx.core as mx
 
     if one.shape != other.shape:

@@ -1,4 +1,4 @@
-"""The weights and the engine of a model folder, and of its draft model: each made when it is first asked for."""
+"""The weights and the engine of a model folder and of its draft model, each created when it is first needed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from mlxbuild.runtime.engine.core.batching import EVERYTHING, Batching
 from mlxbuild.runtime.engine.core.engine import Engine
 from mlxbuild.runtime.engine.core.limits import Limits
-from mlxbuild.runtime.engine.core.loading import apart
+from mlxbuild.runtime.engine.core.loading import on_own_thread
 from mlxbuild.runtime.model.architecture import is_body, is_encoder
 from mlxbuild.runtime.model.load import Weights, load_weights, weights_bytes
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 
 class Computing:
-    """What computes for one model. For any number of threads."""
+    """The weights and the engine of one model. Thread-safe."""
 
     def __init__(
         self, folder: Path, limits: Limits, memory_bytes: int | None = None, draft: Computing | None = None
@@ -30,11 +30,11 @@ class Computing:
         self._weights: Weights | None = None
         self._engine: Engine | None = None
         self.on_batching: Callable[[Batching], None] | None = None
-        """Is told how requests are computed together, when that is known."""
+        """Called with the result as soon as it is known which requests can be computed together."""
 
     @property
     def weights(self) -> Weights:
-        """The model in memory; room is left for its draft, which is loaded with the engine.
+        """The loaded weights. Memory is left for the draft model, which is loaded with the engine.
 
         Raises:
             UnsupportedArchitecture, WeightsUnreadable, OutOfMemory: as `load_weights`.
@@ -43,7 +43,7 @@ class Computing:
         return self._within(_less(self._memory_bytes, 0 if self._draft is None else weights_bytes(self._draft._folder)))
 
     def engine(self, tokenizer: Tokenizer) -> Engine:
-        """What computes all answers.
+        """The engine that computes all answers.
 
         Raises:
             UnsupportedArchitecture, WeightsUnreadable, OutOfMemory: as `load_weights`.
@@ -65,14 +65,14 @@ class Computing:
                     draft=draft,
                     batching=None if writes else EVERYTHING,
                 )
-                batching = engine.batching  # what cannot be computed is told of now
+                batching = engine.batching  # raises now if the model cannot be computed
                 if writes and self.on_batching is not None:
                     self.on_batching(batching)
                 self._engine = engine
             return self._engine
 
     def close(self) -> None:
-        """End what is on its way, and let go of everything but the draft."""
+        """Fail the requests in progress, and release everything but the draft model."""
         with self._lock:
             if self._engine is not None:
                 self._engine.close()
@@ -81,7 +81,7 @@ class Computing:
     def _within(self, memory_bytes: int | None) -> Weights:
         with self._lock:
             if self._weights is None:
-                self._weights = apart(
+                self._weights = on_own_thread(
                     lambda checkpoint: load_weights(self._folder, memory_bytes=memory_bytes, checkpoint=checkpoint)
                 )
             return self._weights

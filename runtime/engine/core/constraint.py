@@ -1,4 +1,4 @@
-"""The port for structured output: what a batch asks of whoever decides which tokens may come next."""
+"""The interface of structured output: how a batch asks which tokens may come next."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
 
 
 class Constraint(Protocol):
-    """Decides for one answer which tokens may come next. Used once, and on the engine's thread alone.
+    """Decides which tokens may come next in one answer. Used once, and only on the engine's thread.
 
-    For each token: `mask`, then the token is chosen, then `advance` with it. A batch with such a row waits for its
-    tokens to be read before it chooses the next ones; rows without a constraint keep their logits.
+    The calls for each token are `mask`, sampling, then `advance`. A batch with a constrained sequence waits for the
+    values of its tokens before it samples the next ones; the logits of other sequences are not changed.
     """
 
     def mask(self, logits: mx.array) -> mx.array:
-        """Logits of the next token (shape [1, V]) with minus infinity where it must not be; or as they are.
+        """Logits of the next token (shape [1, V]), with minus infinity for the tokens that are not allowed.
 
-        At least one token must be left; where the form is complete, a stop token.
+        At least one token is left; a stop token, where the answer is complete.
         """
 
     def advance(self, token: int) -> None:
-        """The next token is this one. Stop tokens are not told."""
+        """Accept the next token. It is not called for stop tokens."""

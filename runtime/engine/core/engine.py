@@ -1,4 +1,4 @@
-"""A model that answers many requests at once, for callers on any thread. What its own thread does: `loop`."""
+"""The engine: answers many requests at once with one model, for callers on any thread. Its own thread is in `loop`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Result = TypeVar("Result")
 
 
 class Engine:
-    """Answers requests with one model. All methods may be called from any thread, and none of them waits for MLX
-    but `batching`.
+    """Answers requests with one model. Thread-safe; only `batching` waits for MLX.
 
-    An iteration that fails ends every request on its way with a `Failure`; the engine goes on with new caches. A second
-    such iteration in a row ends the engine. It also ends when nobody has it any more, and before its process does.
+    If an iteration fails, all requests in progress end with a `Failure`, and the engine goes on with new KV caches. A
+    second failed iteration in a row ends the engine. It also ends when nobody refers to it any more, and before its
+    process ends.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Engine:
         draft: Any = None,
         batching: Batching | None = None,
     ) -> None:
-        """Start the thread for a model of mlx-lm whose arrays are evaluated. The limits are resolved ones.
+        """Start the thread for a model of mlx-lm whose arrays are evaluated, with resolved limits.
 
-        `draft` is a smaller model with the same tokens: it makes an answer faster that is the only one. What may be
-        `batching` is found out before anything else, where it is not given.
+        `draft` is a smaller model with the same tokens, for speculative decoding of an answer that is computed alone.
+        `batching` is found by a trial before anything else, where it is not given.
 
         Raises:
             ForkedProcess: MLX has computed in another process, from which this one was forked.
@@ -52,31 +52,31 @@ class Engine:
         self._lock = threading.Lock()
         self._loop.start()
         self._close = weakref.finalize(self, _close, self._loop)
-        self._close.atexit = False  # `ending` sees to that
+        self._close.atexit = False  # `shutdown` does that
 
     def submit(self, prepared: Prepared, deliver: Deliver) -> Ticket:
-        """Answer a request. `deliver` gets its events, of each iteration together, on the engine's thread.
+        """Queue a request. `deliver` is called on the engine's thread with all events of an iteration together.
 
-        The last event is a chunk with an ending, or a `Failure`. A `deliver` that raises cancels its request.
+        The last event is a chunk with an ending, or a `Failure`. If `deliver` raises, the request is cancelled.
 
         Raises:
             EngineEnded: the engine takes no more requests.
         """
-        row = SequenceState(prepared, deliver, self._tokenizer)
+        sequence = SequenceState(prepared, deliver, self._tokenizer)
         with self._lock:
             self._last_ticket += 1
             ticket = Ticket(self._last_ticket)
-        self._loop.ask(lambda: self._loop.add(ticket, row))
+        self._loop.ask(lambda: self._loop.add(ticket, sequence))
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
-        """Compute no further for a request. Nothing is delivered after the iteration that is on its way."""
+        """Cancel a request. Nothing is delivered after the current iteration."""
         loop = self._loop
         if loop.ended is None:
             loop.commands.put(lambda: loop.drop(ticket))
 
     def run(self, work: Callable[[], Result]) -> Future[Result]:
-        """Have something computed on the engine's thread, between two iterations; it fails if the engine ends before.
+        """Run a function on the engine's thread between two iterations; the future fails if the engine ends first.
 
         Raises:
             EngineEnded: the engine takes no more requests.
@@ -91,16 +91,16 @@ class Engine:
                 except BaseException as error:  # noqa: BLE001 - it belongs to who asked
                     future.set_exception(error)
                 else:
-                    self._loop.get_on()
+                    self._loop.note_progress()
                     future.set_result(result)
 
         self._loop.ask(command)
         return future
 
     def compile_steps(self) -> Future[None]:
-        """Have answers that are computed alone take compiled steps from now on.
+        """Use compiled decode steps from now on for sequences that are computed alone.
 
-        The first one takes seconds where MLX does not find kernels that were compiled before.
+        The first step takes seconds where MLX does not find kernels that were compiled before.
 
         Raises:
             EngineEnded: the engine takes no more requests.
@@ -108,7 +108,7 @@ class Engine:
         return self.run(self._loop.step.compile)
 
     def limit(self, cache_bytes: int, prefix_bytes: int) -> None:
-        """Let KV caches of running answers, and the prefix cache, take less from now on, or as much as at first.
+        """Set new bounds for the KV caches of running sequences and for the prefix cache, up to the initial ones.
 
         Raises:
             EngineEnded: the engine takes no more requests.
@@ -118,7 +118,7 @@ class Engine:
 
     @property
     def batching(self) -> Batching:
-        """How requests are computed together; waits for it to be found out.
+        """What may be computed together; waits until the trial is over.
 
         Raises:
             NeedsMetal, NotComputable, OutOfMemory: the model cannot be computed; the engine has ended.
@@ -126,24 +126,24 @@ class Engine:
         return self._loop.batching.result()
 
     def statistics(self) -> Statistics:
-        """What the engine has done and is doing."""
+        """Counters and the current state."""
         return self._loop.statistics()
 
     def checkpoint(self) -> None:
-        """For long work on the engine's thread, to be called now and then.
+        """To be called regularly by long work on the engine's thread.
 
         Raises:
-            EngineEnded: the work is to be left, as the engine ends.
+            EngineEnded: the engine ends, and the work has to stop.
         """
         self._loop.checkpoint()
 
     @property
     def ended(self) -> EngineEnded | None:
-        """Why the engine takes no more requests; None while it does."""
+        """The reason why the engine takes no more requests; None while it does."""
         return self._loop.ended
 
     def close(self) -> None:
-        """Fail what is on its way, and end the thread. May be called again."""
+        """Fail the requests in progress and end the thread. May be called again."""
         self._close()
 
 

@@ -1,4 +1,4 @@
-"""A forward pass that goes through the model a few layers at a time. Whose tokens these are: `prefill`."""
+"""A forward pass that is computed a few layers at a time. Which tokens go through it is decided in `prefill`."""
 
 from __future__ import annotations
 
@@ -14,47 +14,48 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ForwardPass:
-    """What was laid out of a model's pass over some tokens, and how far it is computed.
+    """A forward pass over some tokens whose graph is built, and how far it has been computed.
 
-    MLX computes what is asked for, and the cache of a layer needs nothing of the layers behind it.
+    MLX computes only what is asked for, and the KV cache of a layer does not depend on later layers.
     """
 
-    layers: KVCache
+    cache: KVCache
     tokens: int
-    """Padding included."""
-    makes_room: bool = False
-    """Whether KV caches are made for all of a long prompt now: one at a time, then."""
+    """How many tokens go through the layers, padding included."""
+    allocates: bool = False
+    """Whether the KV caches are allocated for a whole long prompt in this pass, which is then done one layer at a time.
+    """
     passed: int = 0
-    """How many KV caches the tokens have come to."""
+    """How many layers have their KV cache computed."""
     under_way: mx.array | None = None
-    """Computed when the last part is; None where it was waited for."""
+    """An array that is evaluated together with the last layers; None if they were waited for."""
 
     @property
     def is_over(self) -> bool:
-        """Whether the tokens are in all KV caches."""
-        return self.passed == len(self.layers)
+        """Whether the KV caches of all layers are computed."""
+        return self.passed == len(self.cache)
 
     def advance(self, most: Callable[[int], int] | None, checkpoint: Callable[[], None]) -> int:
-        """Go through so many layers more as `most` says of that many tokens, or through all; returns how many.
+        """Compute as many more layers as `most` allows for this number of tokens, or all of them; returns how many.
 
-        All of them are waited for, with a `checkpoint` before each (see `compute`).
-        What comes to the cache of a layer has gone through the layers before it: so the first cache costs nothing but
-        its making, and nothing goes through the last layer.
+        If all are computed, they are waited for, with a call of `checkpoint` before each (see `compute`). The KV cache
+        of a layer needs the layers before it only: the first one costs little more than its allocation, and nothing has
+        to go through the last layer.
         """
         import mlx.core as mx
 
         first = self.passed
         if most is None:
-            self.passed = len(self.layers)
+            self.passed = len(self.cache)
         else:
-            count = 1 if self.makes_room else most(self.tokens)
-            begin = first if self.makes_room else max(first, 1)
-            self.passed = min(begin + count, len(self.layers))
-        layers = self.layers[first : self.passed]
+            count = 1 if self.allocates else most(self.tokens)
+            begin = first if self.allocates else max(first, 1)
+            self.passed = min(begin + count, len(self.cache))
+        layers = self.cache[first : self.passed]
         if most is None:
             self.under_way = None
             compute(layers, checkpoint)
-        else:  # the next step is laid out meanwhile
-            self.under_way = mx.zeros(1)  # ready with what else is computed by one call, and holds no cache
+        else:  # the graph of the next step is built meanwhile
+            self.under_way = mx.zeros(1)  # evaluated with the rest by one call, and keeps no KV cache alive
             mx.async_eval([layer.state for layer in layers], self.under_way)  # type: ignore[no-untyped-call]
         return max(self.passed - max(first, 1), 1)

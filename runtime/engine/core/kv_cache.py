@@ -1,7 +1,7 @@
-"""mlx-lm's KV caches, a list with one for each layer: alone, copied, and merged into a batch. Who keeps them: others.
+"""Operations on mlx-lm's KV caches, lists with one entry for each layer: create, copy, merge, extract, rewind.
 
-A KV cache of one row is changed in place, and MLX writes into a copy as long as another array has the same memory.
-So `shared` copies cost nothing until one of them grows.
+The KV cache of one sequence is updated in place, and MLX copies the memory only if another array shares it. So `shared`
+copies cost nothing until one of them grows.
 """
 
 from __future__ import annotations
@@ -13,77 +13,77 @@ from typing import Any
 from mlxbuild.runtime.model.mlx_lm_package import submodule
 
 KVCache = list[Any]
-"""Of one row, or merged, of all rows of a batch."""
+"""The KV cache of one sequence, or the merged one of all sequences of a batch: one entry for each layer."""
 
 _USUAL_STEP_TOKENS = 256
-"""As mlx-lm's caches grow by themselves."""
+"""By how many tokens mlx-lm's caches grow on their own."""
 
 
 def fresh(model: Any) -> KVCache:
-    """Empty ones."""
-    layers: KVCache = submodule("models.cache").make_prompt_cache(model)
-    return layers
+    """An empty KV cache for one sequence."""
+    cache: KVCache = submodule("models.cache").make_prompt_cache(model)
+    return cache
 
 
-def compute(layers: KVCache, checkpoint: Callable[[], None]) -> None:
-    """Wait for what layers are to hold. `checkpoint` is called before each, which is not begun if it raises.
+def compute(cache: KVCache, checkpoint: Callable[[], None]) -> None:
+    """Evaluate the KV cache. `checkpoint` is called before each layer, which is not computed if it raises.
 
-    The cache of a layer needs nothing of the layers behind it, and MLX computes few operations ahead.
+    The KV cache of a layer does not depend on later layers, and MLX computes only few operations ahead.
     """
     import mlx.core as mx
 
-    for layer in layers:
+    for layer in cache:
         checkpoint()
         mx.async_eval(layer.state)  # type: ignore[no-untyped-call]
-    mx.eval([layer.state for layer in layers])
+    mx.eval([layer.state for layer in cache])
 
 
-def grow_by(layers: KVCache, tokens: int) -> None:
-    """Have layers make room for so many tokens when they grow next; each growth copies all that is there."""
-    for part in _growing(layers):
-        part.step = max(_USUAL_STEP_TOKENS, -(-tokens // _USUAL_STEP_TOKENS) * _USUAL_STEP_TOKENS)
+def grow_by(cache: KVCache, tokens: int) -> None:
+    """Let the KV cache grow by so many tokens at the next growth, as each growth copies all of it."""
+    for leaf in _growing(cache):
+        leaf.step = max(_USUAL_STEP_TOKENS, -(-tokens // _USUAL_STEP_TOKENS) * _USUAL_STEP_TOKENS)
 
 
-def take_apart(layer: Any) -> None:
-    """Have a KV cache lie in memory of its own, if it grows: else the next token copies all of it for all layers."""
-    for part in _growing([layer]):
-        if part.keys is not None:
-            position = _position(part)
-            give_room(part, (position // _USUAL_STEP_TOKENS + 1) * _USUAL_STEP_TOKENS, position)
+def unshare(layer: Any) -> None:
+    """Copy a growing KV cache into its own memory; otherwise the next token would copy those of all layers at once."""
+    for leaf in _growing([layer]):
+        if leaf.keys is not None:
+            position = _position(leaf)
+            resize(leaf, (position // _USUAL_STEP_TOKENS + 1) * _USUAL_STEP_TOKENS, position)
 
 
-def grow_in_turn(layers: KVCache) -> None:
-    """Make room in one of the layers whose room is about to end: that all of them grow in one step would be a stall."""
-    growing = [part for part in _growing(layers) if part.keys is not None]
-    for place, part in enumerate(growing):
-        position = _position(part)
-        room = part.keys.shape[2]
-        if room - position == len(growing) - place:
-            give_room(part, room + part.step, position)
+def grow_in_turn(cache: KVCache) -> None:
+    """Enlarge one of the layers whose capacity is nearly used up: growth of all of them at once would be a stall."""
+    growing = [leaf for leaf in _growing(cache) if leaf.keys is not None]
+    for place, leaf in enumerate(growing):
+        position = _position(leaf)
+        capacity = leaf.keys.shape[2]
+        if capacity - position == len(growing) - place:
+            resize(leaf, capacity + leaf.step, position)
 
 
-def _position(part: Any) -> int:
-    position: int = part.offset if type(part).__name__ == "KVCache" else part._idx
+def _position(leaf: Any) -> int:
+    position: int = leaf.offset if type(leaf).__name__ == "KVCache" else leaf._idx
     return position
 
 
-def give_room(part: Any, room_tokens: int, position: int) -> None:
-    """Have a KV cache hold what it has before a position, and zeros from there on."""
+def resize(leaf: Any, capacity_tokens: int, position: int) -> None:
+    """Set the capacity of a KV cache: it keeps the tokens before `position`, followed by zeros."""
     import mlx.core as mx
 
     for name in ("keys", "values"):
-        held = getattr(part, name)[..., :position, :]
-        setattr(part, name, mx.pad(held, [(0, 0), (0, 0), (0, room_tokens - position), (0, 0)]))
-    mx.eval(part.keys, part.values)
+        held = getattr(leaf, name)[..., :position, :]
+        setattr(leaf, name, mx.pad(held, [(0, 0), (0, 0), (0, capacity_tokens - position), (0, 0)]))
+    mx.eval(leaf.keys, leaf.values)
 
 
-def _growing(layers: KVCache) -> Iterator[Any]:
-    return (part for part in parts(layers) if type(part).__name__ in ("KVCache", "BatchKVCache"))
+def _growing(cache: KVCache) -> Iterator[Any]:
+    return (leaf for leaf in leaves(cache) if type(leaf).__name__ in ("KVCache", "BatchKVCache"))
 
 
-def shared(layers: KVCache) -> KVCache:
-    """Copies that share all memory with the originals, and that no change of the originals changes."""
-    return [_copied(layer) for layer in layers]
+def shared(cache: KVCache) -> KVCache:
+    """A copy that shares its memory with the original, and that changes of the original do not affect."""
+    return [_copied(layer) for layer in cache]
 
 
 def _copied(layer: Any) -> Any:
@@ -94,7 +94,7 @@ def _copied(layer: Any) -> Any:
 
 
 def _apart(value: Any) -> Any:
-    """Arrays of their own over the same memory: setting items of an array is seen by all who have that very object."""
+    """New array objects over the same memory: assigning to items of an array affects all who hold that object."""
     import mlx.core as mx
 
     if isinstance(value, mx.array):
@@ -102,27 +102,27 @@ def _apart(value: Any) -> Any:
     return type(value)(map(_apart, value)) if type(value) in (list, tuple) else value
 
 
-def parts(layers: KVCache) -> Iterator[Any]:
-    """The KV caches without those that only group others."""
-    for layer in layers:
-        yield from parts(list(layer.caches)) if hasattr(layer, "caches") else [layer]
+def leaves(cache: KVCache) -> Iterator[Any]:
+    """All single caches, without those that only group others."""
+    for layer in cache:
+        yield from leaves(list(layer.caches)) if hasattr(layer, "caches") else [layer]
 
 
-def can_merge(layers: KVCache) -> bool:
-    """Whether several rows can be computed together."""
-    return all(hasattr(part, "merge") for part in parts(layers))
+def can_merge(cache: KVCache) -> bool:
+    """Whether caches of this kind can be merged into a batch."""
+    return all(hasattr(leaf, "merge") for leaf in leaves(cache))
 
 
 def merged(rows: Sequence[KVCache]) -> KVCache:
-    """The caches of several rows as those of a batch."""
+    """The KV caches of several sequences merged into that of a batch."""
     return [caches[0].merge(list(caches)) for caches in zip(*rows, strict=True)]
 
 
-def read_padded(read: Callable[[list[list[int]], KVCache], Any], rows: Sequence[Sequence[int]], layers: KVCache) -> int:
-    """Have tokens of several rows read into their merged KV caches, the shorter ones padded on the right.
+def read_padded(read: Callable[[list[list[int]], KVCache], Any], rows: Sequence[Sequence[int]], cache: KVCache) -> int:
+    """Run tokens of several sequences through `read` with their merged KV cache, the shorter ones padded on the right.
 
-    Each row has a token at least, or none has any: mlx-lm's sliding windows fail where one token is read beside none.
-    Returns how many tokens were read, padding included. Nothing is evaluated.
+    Either all of them have tokens or none has: mlx-lm's sliding windows fail otherwise. Returns the number of tokens,
+    padding included. Nothing is evaluated.
     """
     lengths = [len(row) for row in rows]
     longest = max(lengths)
@@ -130,67 +130,67 @@ def read_padded(read: Callable[[list[list[int]], KVCache], Any], rows: Sequence[
     if not longest:
         return 0
     if any(padding):
-        for layer in layers:
+        for layer in cache:
             layer.prepare(lengths=lengths, right_padding=padding)
-    read([[*row, *[0] * missing] for row, missing in zip(rows, padding, strict=True)], layers)
+    read([[*row, *[0] * missing] for row, missing in zip(rows, padding, strict=True)], cache)
     if any(padding):
-        for layer in layers:
+        for layer in cache:
             layer.finalize()
     return longest * len(rows)
 
 
-def extracted(layers: KVCache, row: int) -> KVCache:
-    """The caches of one row, taken out of those of a batch."""
+def extracted(cache: KVCache, row: int) -> KVCache:
+    """The KV cache of one sequence, extracted from that of a batch."""
     import mlx.core as mx
 
-    single = [layer.extract(row) for layer in layers]
+    single = [layer.extract(row) for layer in cache]
     mx.eval([layer.state for layer in single])
     return single
 
 
-def filtered(layers: KVCache, rows: Sequence[int]) -> KVCache:
-    """The caches of a batch without the other rows; the given ones are used up."""
-    for layer in layers:
+def filtered(cache: KVCache, rows: Sequence[int]) -> KVCache:
+    """The KV cache of a batch reduced to some rows. It is changed in place."""
+    for layer in cache:
         layer.filter(list(rows))
-    return layers
+    return cache
 
 
-def quantized(layers: KVCache, bits: int, group_size: int) -> KVCache:
-    """With keys and values in so many bits; such caches cannot be merged.
+def quantized(cache: KVCache, bits: int, group_size: int) -> KVCache:
+    """The KV cache with keys and values quantized to that many bits; it cannot be merged.
 
     Raises:
-        NotImplementedError: mlx-lm has no such form of them.
+        NotImplementedError: mlx-lm cannot quantize caches of this kind.
     """
-    if not all(type(layer).__name__ in ("KVCache", "QuantizedKVCache") for layer in layers):
+    if not all(type(layer).__name__ in ("KVCache", "QuantizedKVCache") for layer in cache):
         raise NotImplementedError
     return [
         layer.to_quantized(group_size=group_size, bits=bits) if hasattr(layer, "to_quantized") else layer
-        for layer in layers
+        for layer in cache
     ]
 
 
-def can_rewind(layers: KVCache) -> bool:
-    """Whether tokens can be taken back. Recurrent state cannot, nor a sliding window that has slid."""
-    return all(type(part).__name__ in _REWINDABLE and part.is_trimmable() for part in parts(layers))
+def can_rewind(cache: KVCache) -> bool:
+    """Whether the last tokens can be removed: not from recurrent state, nor from a sliding window that has moved."""
+    return all(type(leaf).__name__ in _REWINDABLE and leaf.is_trimmable() for leaf in leaves(cache))
 
 
 _REWINDABLE = ("KVCache", "QuantizedKVCache", "RotatingKVCache")
-"""Others say that they can be trimmed, and trim less than asked."""
+"""Kinds that can be trimmed. Others claim to be trimmable, but trim fewer tokens than asked."""
 
 
-def always_rewinds(layers: KVCache) -> bool:
-    """Whether tokens can be taken back however many there are."""
-    return all(type(part).__name__ in ("KVCache", "QuantizedKVCache") for part in parts(layers))
+def always_rewinds(cache: KVCache) -> bool:
+    """Whether any number of tokens can be removed."""
+    return all(type(leaf).__name__ in ("KVCache", "QuantizedKVCache") for leaf in leaves(cache))
 
 
-def rewind(layers: KVCache, tokens: int) -> None:
-    """Take the last tokens back."""
-    for part in parts(layers):
-        part.trim(tokens)
-        if type(part).__name__ == "KVCache" and part.keys is not None:  # so that what is taken back is not copied
-            part.keys, part.values = part.keys_and_values()
+def rewind(cache: KVCache, tokens: int) -> None:
+    """Remove the last tokens."""
+    for leaf in leaves(cache):
+        leaf.trim(tokens)
+        if type(leaf).__name__ == "KVCache" and leaf.keys is not None:  # so that the removed tokens are not copied
+            leaf.keys, leaf.values = leaf.keys_and_values()
 
 
-def nbytes(layers: KVCache) -> int:
-    """Memory that they hold."""
-    return sum(layer.nbytes for layer in layers)
+def nbytes(cache: KVCache) -> int:
+    """Memory of the KV cache in bytes."""
+    return sum(layer.nbytes for layer in cache)

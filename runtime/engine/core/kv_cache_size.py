@@ -1,6 +1,6 @@
 """How much memory a model's KV cache takes for a number of tokens, and of which kinds its layers are.
 
-Who may take how much is decided elsewhere.
+Budgets are decided elsewhere.
 """
 
 from __future__ import annotations
@@ -9,55 +9,55 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlxbuild.runtime.engine.core.kv_cache import can_merge, fresh, parts
+from mlxbuild.runtime.engine.core.kv_cache import can_merge, fresh, leaves
 
 _STEP_TOKENS = 256
-"""KV caches grow by as many."""
+"""KV caches grow by this number of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class KVCacheSize:
-    """Of one row."""
+    """KV cache size of one sequence."""
 
     growing: tuple[tuple[int, int | None], ...]
-    """Bytes for each token, and the number of tokens from which on there are no more; None without such a number."""
+    """Bytes for each token, with the number of tokens at which the cache stops growing, or None."""
     constant_bytes: int
-    """Recurrent state, whatever the length."""
+    """Recurrent state, which does not depend on the length."""
     merges: bool
-    """Whether several rows can be computed together."""
+    """Whether the caches of several sequences can be merged into a batch."""
     group_size: int | None
-    """In which groups keys and values can be quantized; None where they cannot."""
+    """Group size for quantized keys and values; None where they cannot be quantized."""
     number_bytes: int
-    """What one number of keys and values takes."""
+    """Size of one number of the keys and values."""
     weights_bytes: int
-    """What the model itself takes; each step reads all of it."""
+    """Size of the model's weights, all of which are read in each step."""
     depth: int
-    """How many KV caches there are."""
+    """Number of layers with a KV cache."""
 
     @classmethod
     def of(cls, model: Any) -> KVCacheSize:
-        """Measured on a model of mlx-lm; nothing is computed for that, only laid out."""
+        """Measure the cache of a model of mlx-lm. The graph of a pass is built, but not evaluated."""
         import mlx.core as mx
 
-        layers = fresh(model)
-        merges = can_merge(layers)
-        model(mx.array([[0]]), cache=layers)
+        cache = fresh(model)
+        merges = can_merge(cache)
+        model(mx.array([[0]]), cache=cache)
         growing: dict[int | None, int] = {}
         constant_bytes = 0
         group_size: int | None = 64
         number_bytes = 1
-        for part in parts(layers):
-            keys = getattr(part, "keys", None)
-            if type(part).__name__ != "KVCache":
+        for leaf in leaves(cache):
+            keys = getattr(leaf, "keys", None)
+            if type(leaf).__name__ != "KVCache":
                 group_size = None
             elif group_size is not None and keys is not None:
-                sizes = (keys.shape[-1], part.values.shape[-1])
+                sizes = (keys.shape[-1], leaf.values.shape[-1])
                 group_size = next((size for size in (64, 32) if not any(each % size for each in sizes)), None)
             if keys is None:
-                constant_bytes += part.nbytes
+                constant_bytes += leaf.nbytes
             else:
-                bound = getattr(part, "max_size", getattr(part, "chunk_size", None))
-                growing[bound] = growing.get(bound, 0) + part.nbytes // keys.shape[2]
+                bound = getattr(leaf, "max_size", getattr(leaf, "chunk_size", None))
+                growing[bound] = growing.get(bound, 0) + leaf.nbytes // keys.shape[2]
                 number_bytes = keys.dtype.size
         return cls(
             tuple((size, bound) for bound, size in growing.items()),
@@ -66,11 +66,11 @@ class KVCacheSize:
             group_size,
             number_bytes,
             _weights_bytes(model),
-            len(layers),
+            len(cache),
         )
 
     def in_bits(self, bits: int) -> KVCacheSize:
-        """With keys and values in so many bits: each group of numbers has a scale and a bias beside them."""
+        """The size with quantized keys and values: each group of numbers has a scale and a bias as well."""
         if self.group_size is None:
             return self
         bits_each = 8 * self.number_bytes
@@ -79,14 +79,14 @@ class KVCacheSize:
         return replace(self, growing=growing)
 
     def bytes_for(self, tokens: int) -> int:
-        """Memory for as many tokens."""
+        """Memory for that many tokens."""
         whole = -(-tokens // _STEP_TOKENS) * _STEP_TOKENS
         return self.constant_bytes + sum(
             size * (whole if bound is None else min(whole, bound)) for size, bound in self.growing
         )
 
     def tokens_in(self, size_bytes: int) -> int | None:
-        """How many tokens fit into that much memory; None where any number does."""
+        """How many tokens fit into that much memory; None if any number does."""
         if self.bytes_for(1 << 40) <= size_bytes:
             return None
         low, high = 0, 1 << 40

@@ -1,4 +1,4 @@
-"""What an engine may take of the machine. Found out when the model is in memory, unless it is set."""
+"""Resource limits of an engine. Those that are not set are derived from the machine when the model is in memory."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _SPARE_BYTES, _SPARE_BYTES_OF_GPU = 256 << 20, 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """None takes what suits the machine."""
+    """Limits of one engine. None derives the value from the machine."""
 
     rows: int = 32
-    """How many answers are computed at once, at most; others wait."""
+    """How many sequences are computed at once, at most; other requests wait."""
     part_tokens: int | None = None
-    """How much of a prompt is read at once while no answer is running."""
+    """How many tokens of a prompt are prefilled at once while no answer is being decoded."""
     cache_bytes: int | None = None
-    """What keys and values of running answers may take together: by default half of the memory that is left."""
+    """Memory for the KV caches of running sequences: by default half of what is left."""
     prefix_bytes: int | None = None
-    """What the prefix cache may take: by default an eighth of the memory that is left, up to 8 GiB. 0 keeps nothing."""
+    """Memory for the prefix cache: by default an eighth of what is left, up to 8 GiB. 0 turns it off."""
     spare_bytes: int | None = None
-    """What MLX may keep of memory that it has done with, to use it again: by default 256 MiB on a CPU, else 1 GiB."""
+    """Freed memory that MLX may keep for reuse: by default 256 MiB on a CPU, 1 GiB on a GPU."""
 
     def resolved(self, most_bytes: int | None = None) -> Limits:
-        """With a number for each None. Call it when the weights are in memory.
+        """The limits with a number for each None. To be called when the weights are in memory.
 
-        `most_bytes` is what may be taken beside them, where that is less than the machine has left.
+        `most_bytes` is what may be taken beside the weights, if that is less than what the machine has left.
         """
         import mlx.core as mx
 
@@ -39,7 +39,7 @@ class Limits:
             left = min(left, most_bytes)
         return replace(
             self,
-            # A processor has no use for larger parts, and is free between them.
+            # A CPU gains nothing from larger chunks, and is free between them.
             part_tokens=(512 if on_cpu else 2048) if self.part_tokens is None else self.part_tokens,
             cache_bytes=left // 2 if self.cache_bytes is None else self.cache_bytes,
             prefix_bytes=min(left // 8, _MOST_PREFIX_BYTES) if self.prefix_bytes is None else self.prefix_bytes,
@@ -48,7 +48,7 @@ class Limits:
 
 
 def _device_bytes() -> int:
-    """What a GPU has left: of its own memory, or on Apple silicon of what it may take of the machine's."""
+    """Memory that is left on a GPU; on Apple silicon, of the share of the machine's memory that it may use."""
     import mlx.core as mx
 
     told = mx.device_info()

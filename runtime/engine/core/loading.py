@@ -1,4 +1,4 @@
-"""A load on a thread of its own, which its process waits for before it ends. What a load does: `runtime.model.load`."""
+"""Loads a model on its own thread, which the process joins before it ends. The load itself: `runtime.model.load`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-from mlxbuild.runtime.engine.core import shutdown as ending
+from mlxbuild.runtime.engine.core import shutdown
 from mlxbuild.runtime.engine.core.loop import EngineEnded
 from mlxbuild.runtime.model.threads import end_streams
 
 Result = TypeVar("Result")
 
 
-def apart(load: Callable[[Callable[[], None]], Result]) -> Result:
-    """What `load` returns, and raises. It is given a checkpoint, which has it left when it is to be.
+def on_own_thread(load: Callable[[Callable[[], None]], Result]) -> Result:
+    """Run `load` on its own thread, and return or raise what it does. It gets a checkpoint that raises to stop it.
 
-    Threads of callers may outlive Python (daemons do), and the process would abort with MLX's streams in them.
+    Threads of callers, such as daemons, may outlive Python, and MLX's streams in them would abort the process.
 
     Raises:
         EngineEnded: the process ends.
@@ -33,7 +33,7 @@ def apart(load: Callable[[Callable[[], None]], Result]) -> Result:
 
 
 class Loading(Generic[Result]):
-    """A load that is left between two modules when its process ends. A fork waits until it is over."""
+    """A load that stops between two modules when the process ends. A fork waits until it is finished."""
 
     def __init__(self, load: Callable[[Callable[[], None]], Result]) -> None:
         self._load = load
@@ -42,8 +42,8 @@ class Loading(Generic[Result]):
         self.result: Future[Any] = Future()
 
     def work(self) -> None:
-        """On the load's own thread."""
-        ending.remember(self)
+        """Run the load; called on its own thread."""
+        shutdown.register(self)
         result, failure = None, None
         try:
             self._checkpoint()
@@ -62,19 +62,19 @@ class Loading(Generic[Result]):
             raise EngineEnded(self._reason)
 
     def end(self, reason: str) -> None:
-        """Have it left at the next checkpoint."""
+        """Stop the load at its next checkpoint."""
         self._reason = self._reason or reason
 
     def wait(self) -> None:
-        """Until nothing is computed any more."""
+        """Wait until nothing is computed any more."""
         self._is_over.wait()
 
-    def hold_still(self) -> None:
-        """Until it is over."""
+    def pause(self) -> None:
+        """Wait until the load is finished."""
         self.wait()
 
-    def go_on(self) -> None:
-        """It is over."""
+    def resume(self) -> None:
+        """Nothing to do: the load is finished."""
 
-    def forsake(self, reason: str) -> None:
-        """It was over."""
+    def abandon(self, reason: str) -> None:
+        """Nothing to do: the load was finished before the fork."""

@@ -1,4 +1,4 @@
-"""Log-probabilities of a step's tokens, for sequences that asked for them, before the tokens are read."""
+"""Log-probabilities of a step's tokens, for sequences that asked for them. They are computed before tokens are read."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 
 class LazyLogProbabilities:
-    """They are computed with the step, and read with its tokens."""
+    """Log-probabilities that are computed with the step and read with its tokens."""
 
     def __init__(self, places: dict[int, int], wanted: list[int], chosen: mx.array, best: tuple[mx.array, ...]) -> None:
         self._places = places
-        """Row of the batch to row of the arrays."""
+        """Maps the index of a sequence in the batch to its row in the arrays."""
         self._wanted = wanted
         self._chosen = chosen
         self._best = best
 
     @staticmethod
-    def of(rows: Sequence[SequenceState], logits: mx.array, chosen: mx.array) -> LazyLogProbabilities | None:
-        """Of the chosen tokens; None where no row asked."""
+    def of(sequences: Sequence[SequenceState], logits: mx.array, chosen: mx.array) -> LazyLogProbabilities | None:
+        """Log-probabilities of the sampled tokens; None where no sequence asked for them."""
         import mlx.core as mx
 
-        asking = [place for place, row in enumerate(rows) if row.prepared.options.logprobs]
+        asking = [place for place, sequence in enumerate(sequences) if sequence.prepared.options.logprobs]
         if not asking:
             return None
-        if len(asking) < len(rows):
+        if len(asking) < len(sequences):
             logits, chosen = logits[mx.array(asking)], chosen[mx.array(asking)]
         logprobs = (logits - mx.logsumexp(logits, axis=-1, keepdims=True)).astype(mx.float32)
-        wanted = [rows[place].prepared.options.top_logprobs for place in asking]
+        wanted = [sequences[place].prepared.options.top_logprobs for place in asking]
         best: tuple[mx.array, ...] = ()
         if count := min(max(wanted), logprobs.shape[-1]):
             order = mx.argpartition(-logprobs, kth=count - 1, axis=-1)[:, :count]
@@ -46,22 +46,22 @@ class LazyLogProbabilities:
 
     @property
     def arrays(self) -> tuple[mx.array, ...]:
-        """What is to be evaluated with the step."""
+        """The arrays to evaluate together with the step."""
         return (self._chosen, *self._best)
 
     def read(self) -> dict[int, Scores]:
-        """By row of the batch."""
+        """The scores, by index of the sequence in the batch."""
         logprobs = cast("list[float]", self._chosen.tolist())
         ids, values = ([], []) if not self._best else [cast("list[list[Any]]", array.tolist()) for array in self._best]
         found = {}
         for place, number in self._places.items():
             count = self._wanted[number]
             best = zip(ids[number][:count], values[number][:count], strict=True) if count else ()
-            # what a grammar rules out has no probability at all, and JSON no number for that
+            # tokens that a grammar excludes have probability zero, whose logarithm JSON cannot express
             found[place] = Scores(logprobs[number], tuple(each for each in best if math.isfinite(each[1])))
         return found
 
-    def of_rows(self, places: Sequence[int]) -> LazyLogProbabilities:
-        """After rows left; `places` are those that stay."""
+    def filtered(self, places: Sequence[int]) -> LazyLogProbabilities:
+        """The log-probabilities of the remaining sequences; `places` are their old indices."""
         stay = {new: self._places[old] for new, old in enumerate(places) if old in self._places}
         return LazyLogProbabilities(stay, self._wanted, self._chosen, self._best)

@@ -1,4 +1,4 @@
-"""What a request does to logits before sampling: penalties, logit bias, and stop tokens that it forbids."""
+"""Logits processors of a request: penalties, logit bias, and stop tokens that must not be sampled."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ Tokens = TypeVar("Tokens", "list[int]", "mx.array")
 
 
 class Penalties:
-    """Of one answer. Tokens are taken in before anybody has read them, so that a batch need not wait for its rows."""
+    """The logits processors of one answer. They accept tokens that are not evaluated yet, so that a batch need not
+    wait.
+    """
 
     def __init__(self, prepared: Prepared, tokens: Sequence[int], *, answer_tokens: int = 0) -> None:
-        """`tokens` are those so far, of which the last `answer_tokens` belong to the answer."""
+        """`tokens` are those of prompt and answer so far; the last `answer_tokens` of them belong to the answer."""
         import mlx.core as mx
 
         options = prepared.options
@@ -39,14 +41,14 @@ class Penalties:
 
     @staticmethod
     def of(prepared: Prepared, tokens: Sequence[int], *, answer_tokens: int = 0) -> Penalties | None:
-        """None where the request leaves logits as they are."""
+        """The processors of a request; None if it leaves the logits unchanged."""
         penalties = Penalties(prepared, tokens, answer_tokens=answer_tokens)
         counts = penalties._repeats or penalties._counts_recent or penalties._counts_answer
         forbids = penalties._never.size or penalties._too_early.size
         return penalties if counts or forbids or prepared.options.logit_bias else None
 
     def applied(self, logits: mx.array) -> mx.array:
-        """Other logits for the next token; both have shape [1, V]."""
+        """The processed logits of the next token (shape [1, V])."""
 
         options = self._options
         if options.logit_bias:
@@ -64,7 +66,7 @@ class Penalties:
         return logits
 
     def take(self, token: mx.array) -> None:
-        """A token was chosen; shape [1]."""
+        """Record a sampled token (shape [1])."""
         import mlx.core as mx
 
         self._answer_tokens += 1
@@ -75,17 +77,17 @@ class Penalties:
 
 
 def _without(logits: mx.array, tokens: mx.array) -> mx.array:
-    """With tokens that cannot be drawn."""
+    """The logits without some tokens, which then cannot be sampled."""
     return logits.at[:, tokens].add(-math.inf)
 
 
 def _last(tokens: Tokens, count: int) -> Tokens:
-    """The last ones; all of them where the count is negative."""
+    """The last tokens; all of them if the count is negative."""
     return tokens if count < 0 else tokens[-count:]
 
 
 def _discouraged(logits: mx.array, tokens: mx.array, penalty: float) -> mx.array:
-    """Divide positive and multiply negative logits of tokens that were there (arXiv:1909.05858)."""
+    """Repetition penalty: divide positive and multiply negative logits of earlier tokens (arXiv:1909.05858)."""
     import mlx.core as mx
 
     chosen = mx.take_along_axis(logits, tokens, axis=-1)
@@ -94,7 +96,7 @@ def _discouraged(logits: mx.array, tokens: mx.array, penalty: float) -> mx.array
 
 
 def _counted(logits: mx.array, tokens: mx.array, options: Options) -> mx.array:
-    """Take from the logits of tokens that were there, for each time and for being there at all."""
+    """Frequency and presence penalty: subtract for each occurrence of a token, and once if it occurs at all."""
     import mlx.core as mx
 
     if options.frequency_penalty:

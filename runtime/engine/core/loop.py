@@ -1,6 +1,6 @@
-"""The engine's thread: it owns all of MLX, and answers many requests by continuous batching, a step an iteration.
+"""The engine's thread: it alone uses MLX, and answers many requests by continuous batching, one step an iteration.
 
-How others have it answer: `engine`.
+Other threads use it through `engine`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, NewType, TypeVar
 
 from mlxbuild.registry.core.errors import EnvironmentFailure, StepError
-from mlxbuild.runtime.engine.core import shutdown as ending
+from mlxbuild.runtime.engine.core import shutdown
 from mlxbuild.runtime.engine.core.batching import EVERYTHING, Batching
 from mlxbuild.runtime.engine.core.limits import Limits
 from mlxbuild.runtime.engine.core.scheduler import Scheduler
@@ -26,14 +26,14 @@ from mlxbuild.runtime.model.threads import end_streams, leave_streams_in_order, 
 from mlxbuild.runtime.protocol.failures import as_failure
 
 _SHORT_SECONDS = 1.0
-"""Who asks again within that time finds memory where it was."""
+"""MLX keeps freed memory for a request that comes within this time."""
 
 Ticket = NewType("Ticket", int)
 Result = TypeVar("Result")
 
 
 class EngineFailed(StepError):
-    """A step of the computation failed, and all answers that were on their way with it."""
+    """A step of the computation failed, and all requests in progress failed with it."""
 
     code = "engine-failed"
 
@@ -45,7 +45,7 @@ class EngineEnded(EnvironmentFailure):
 
 
 class Loop:
-    """What runs on the engine's thread, with the way to it. Ends by `end`, and with its process."""
+    """The engine's thread and its command queue. It ends by `end`, or with its process."""
 
     def __init__(self, model: Any, limits: Limits, draft: Any, batching: Batching | None) -> None:
         self.step = Step(model)
@@ -55,8 +55,8 @@ class Loop:
         self._model, self._draft = model, draft
         self._most = self._limits = limits
         self._scheduler = self._new_scheduler()
-        self._rows: dict[Ticket, SequenceState] = {}
-        self._lock = threading.RLock()  # an engine may be collected while its thread is asked for something
+        self._sequences: dict[Ticket, SequenceState] = {}
+        self._lock = threading.RLock()  # an engine may be garbage-collected while its thread is being used
         self._failures = 0
         self._failed_before = False
         self._working_since: float | None = None
@@ -64,56 +64,56 @@ class Loop:
         self.commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self.work, name="engine", daemon=True)
         self._has_begun = threading.Event()
-        self._is_over = threading.Event()  # a join that a signal interrupts says so of a thread that computes
-        self._rest: Callable[[], None] | None = None
-        self._goes_on = threading.Event()
+        self._is_over = threading.Event()  # a join that a signal interrupts reports a running thread as ended
+        self._pause: Callable[[], None] | None = None
+        self._resumed = threading.Event()
 
     def start(self) -> None:
-        """Begin to compute; where the process ends, the engine has ended."""
+        """Start the thread. The engine will have ended before the process does."""
         self.thread.start()
         self._has_begun.wait()
 
     def ask(self, command: Callable[[], None]) -> None:
-        """Have something done between two iterations, for certain."""
+        """Queue a command to run between two iterations; it is certain to run."""
         with self._lock:
             if self.ended is not None:
                 raise EngineEnded(self.ended.message)
             self.commands.put(command)
 
     def end(self, reason: str) -> None:
-        """Take no more commands; those that were taken are answered. What is computed is left between two layers."""
+        """Take no more commands; those already queued still run. The current computation stops between two layers."""
         with self._lock:
             self.ended = self.ended or EngineEnded(reason)
-            self.commands.put(lambda: None)  # so that nobody waits for a command
+            self.commands.put(lambda: None)  # wakes the thread if it waits for a command
 
     def wait(self) -> None:
-        """Until nothing is computed any more."""
+        """Wait until nothing is computed any more."""
         if threading.current_thread() is not self.thread:
             self._is_over.wait()
             if self.thread.is_alive():
                 self.thread.join()
 
     def checkpoint(self) -> None:
-        """Raises `EngineEnded` when what is being computed is to be left; rests while the process is forked."""
+        """Raise `EngineEnded` if the current computation has to stop; block while the process is being forked."""
         if self.ended is not None:
             raise EngineEnded(self.ended.message)
-        if self._rest is not None:
-            self._rest()
+        if self._pause is not None:
+            self._pause()
 
-    def hold_still(self) -> None:
-        """Compute nothing, not even what is laid out ahead, until `go_on`."""
+    def pause(self) -> None:
+        """Compute nothing, not even steps that are already queued in MLX, until `resume`."""
         if threading.current_thread() is self.thread:
             settle()
             return
         is_still = threading.Event()
-        goes_on = self._goes_on = threading.Event()
+        goes_on = self._resumed = threading.Event()
 
         def rest() -> None:
             settle()
             is_still.set()
             goes_on.wait()
 
-        self._rest = rest  # between two layers
+        self._pause = rest  # between two layers
         try:
             self.ask(rest)
         except EngineEnded:
@@ -121,28 +121,28 @@ class Loop:
         else:
             is_still.wait()
 
-    def go_on(self) -> None:
-        """Compute again."""
-        self._rest = None
-        self._goes_on.set()
+    def resume(self) -> None:
+        """Continue computing."""
+        self._pause = None
+        self._resumed.set()
 
-    def forsake(self, reason: str) -> None:
-        """In a copy of the process, which has no such thread, and where others may have held the lock."""
+    def abandon(self, reason: str) -> None:
+        """Fail all requests in a forked child, which has no engine thread, and where the lock may be held."""
         self._lock = threading.RLock()
         self._is_over = threading.Event()
         self._is_over.set()
         self.commands = queue.SimpleQueue()
-        self._rest = None
+        self._pause = None
         self.end(reason)
         if not self.batching.done():
             self.batching.set_exception(EngineEnded(reason))
         self._fail_all(EngineEnded(reason))
 
-    def get_on(self) -> None:
+    def note_progress(self) -> None:
         self._scheduler.counts.got_on_at = time.monotonic()
 
     def limit(self, cache_bytes: int, prefix_bytes: int) -> None:
-        """Take no more memory than that for caches, and never more than at the beginning."""
+        """Set new bounds for the caches, never above the initial ones."""
         self._limits = replace(
             self._most,
             cache_bytes=_least(self._most.cache_bytes, cache_bytes),
@@ -150,20 +150,20 @@ class Loop:
         )
         self._scheduler.limit(self._limits)
 
-    def add(self, ticket: Ticket, row: SequenceState) -> None:
-        self._rows[ticket] = row
-        self._scheduler.add(row)
+    def add(self, ticket: Ticket, sequence: SequenceState) -> None:
+        self._sequences[ticket] = sequence
+        self._scheduler.add(sequence)
 
     def drop(self, ticket: Ticket) -> None:
-        row = self._rows.pop(ticket, None)
-        if row is not None:
-            self._scheduler.drop(row)
+        sequence = self._sequences.pop(ticket, None)
+        if sequence is not None:
+            self._scheduler.drop(sequence)
 
     def statistics(self) -> Statistics:
         return self._scheduler.statistics(failures=self._failures, working_since=self._working_since)
 
     def work(self) -> None:
-        ending.remember(self)  # on this thread: no signal comes between
+        shutdown.register(self)  # on this thread, as signals are handled on the main thread
         self._has_begun.set()
         try:
             ended = self.ended or self._compute()
@@ -172,7 +172,7 @@ class Loop:
             self._fail_all(ended)
             if not self.batching.done():
                 self.batching.set_exception(ended)
-            self._scheduler = self._new_scheduler()  # lets go of all caches
+            self._scheduler = self._new_scheduler()  # releases all KV caches
         finally:
             end_streams()
             self._is_over.set()
@@ -184,10 +184,10 @@ class Loop:
 
             mx.set_cache_limit(self._limits.spare_bytes)
         if not self.batching.done():
-            self._examine()
+            self._find_batching()
         while self.ended is None:
             self._take_commands()
-            if self.ended is None and self._rows:
+            if self.ended is None and self._sequences:
                 self._iteration()
         return self.ended
 
@@ -196,8 +196,8 @@ class Loop:
         batching = self.batching.result() if is_known else EVERYTHING
         return Scheduler(self._model, self.step, self._limits, self._draft, batching, checkpoint=self.checkpoint)
 
-    def _examine(self) -> None:
-        """Find out what may be computed at once; the engine ends where nothing can be computed."""
+    def _find_batching(self) -> None:
+        """Run the trial for `batching`; the engine ends if the model cannot be computed."""
         self._working_since = time.monotonic()
         try:
             self.batching.set_result(Batching.of(self._model))
@@ -208,13 +208,13 @@ class Loop:
             self._scheduler = self._new_scheduler()
 
     def _take_commands(self) -> None:
-        """Do what was asked meanwhile; wait for it when there is nothing else to do."""
-        if not self._rows and self.commands.empty():
+        """Run the queued commands; wait for one if there is no request."""
+        if not self._sequences and self.commands.empty():
             self._working_since = None
             try:
                 command = self.commands.get(timeout=_SHORT_SECONDS)
             except queue.Empty:
-                self._scheduler.rest()
+                self._scheduler.release_memory()
                 command = self.commands.get()
             self._working_since = time.monotonic()
             self._do(command)
@@ -224,7 +224,7 @@ class Loop:
     def _do(self, command: Callable[[], None]) -> None:
         try:
             command()
-        except Exception as error:  # noqa: BLE001 - leaving a row computes, too
+        except Exception as error:  # noqa: BLE001 - leaving a sequence computes, too
             self._recover(error)
 
     def _iteration(self) -> None:
@@ -233,12 +233,12 @@ class Loop:
             done = self._scheduler.iterate()
             self._failed_before = False
         except EngineEnded:
-            return  # everybody is told when the work is over
+            return  # all requests fail when the loop ends
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine must not be lost silently
             self._recover(error)
             return
-        for row in done:
-            self._rows = {ticket: each for ticket, each in self._rows.items() if each is not row}
+        for sequence in done:
+            self._sequences = {ticket: each for ticket, each in self._sequences.items() if each is not sequence}
 
     def _recover(self, error: Exception) -> None:
         self._failures += 1
@@ -252,9 +252,9 @@ class Loop:
         self._failed_before = True
 
     def _fail_all(self, error: Exception) -> None:
-        rows, self._rows = self._rows, {}
-        for row in rows.values():
-            row.tell([as_failure(error)])
+        sequences, self._sequences = self._sequences, {}
+        for sequence in sequences.values():
+            sequence.tell([as_failure(error)])
 
 
 def _least(most_bytes: int | None, size_bytes: int) -> int:

@@ -1,4 +1,4 @@
-"""What a caller may set for one answer, such as sampling, with its checks. Defaults: `input.defaults`."""
+"""What a caller may set for one answer, such as sampling options, with validation. Defaults are in `input.defaults`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class InvalidOption(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Sampling and bounds of one answer. The defaults take the most likely token always.
+    """Sampling options and limits of one answer. The defaults are greedy sampling.
 
-    Filters work in mlx-lm's order: top_p, min_p, top_k, each on the probabilities before temperature.
+    Filters are applied in mlx-lm's order: top_p, min_p, top_k, each on the probabilities before temperature.
 
     Raises:
         InvalidOption: a value is out of its range.
@@ -36,38 +36,38 @@ class Options:
     min_p: float = 0.0
     repeat_penalty: float = 1.0
     repeat_last_n: int = 64
-    """How many tokens back, prompt included, that penalty looks; -1 for all, 0 for none."""
+    """To how many of the last tokens, prompt included, the penalty applies; -1 for all, 0 for none."""
     presence_penalty: float = 0.0
-    """Taken from the logits of tokens that the answer has already."""
+    """Subtracted once from the logits of each token that the answer already has."""
     frequency_penalty: float = 0.0
-    """The same, once for each time that the answer has the token."""
+    """Subtracted from the logits of a token for each of its occurrences in the answer."""
     counts_recent: bool = False
-    """Whether those two look at the last `repeat_last_n` tokens, prompt included, instead of the whole answer."""
+    """Whether these two penalties count the last `repeat_last_n` tokens, prompt included, instead of the whole answer.
+    """
     logit_bias: Mapping[int, float] = field(default_factory=dict)
-    """Added to the logits of tokens, by id."""
+    """Added to the logits of tokens, by token id."""
     seed: int | None = None
-    """None takes a new one each time."""
+    """None takes a new one for each answer."""
     max_tokens: int | None = None
-    """None goes on until the context is full."""
+    """None allows as many as the context has room for."""
     min_tokens: int = 0
-    """Before an answer has that many, nothing but `max_tokens` and the context ends it."""
+    """Until an answer has that many tokens, only `max_tokens` and the context length end it."""
     ignore_eos: bool = False
-    """Whether the model's own stop tokens are never drawn."""
+    """Whether the model's own stop tokens are never sampled."""
     stop_token_ids: tuple[int, ...] = ()
-    """Tokens that end an answer besides the model's own."""
+    """Tokens that end an answer in addition to the model's own."""
     stops: tuple[str, ...] = ()
     logprobs: bool = False
-    """Whether chunks carry the log-probability of their token."""
+    """Whether chunks have the log-probability of their token."""
     top_logprobs: int = 0
-    """How many of the most likely tokens chunks carry beside it."""
+    """How many of the most likely tokens chunks have in addition."""
     kv_bits: int | None = None
-    """Keep keys and values in that many bits: longer contexts in the same memory, but such answers are not batched.
+    """Quantize keys and values to that many bits: longer contexts in the same memory, but such answers are not batched.
 
-    0 keeps them as they are; None does too, unless the model was loaded with another default.
+    0 does not quantize; None does not either, unless the model was loaded with another default.
     """
     draft_tokens: int = 4
-    """How many tokens a draft model proposes at once, where there is one and the answer is computed alone; 0 for none.
-    """
+    """How many tokens a draft model proposes at once, if there is one and the answer is computed alone; 0 for none."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -93,7 +93,7 @@ class Options:
                 raise InvalidOption(f"{name} cannot be {_written(getattr(self, name))}", hint=_RANGES[name])
 
     def changed(self, options: Mapping[str, Any]) -> Options:
-        """With other values; None leaves a value as it is.
+        """The options with some values replaced; None leaves a value as it is.
 
         Raises:
             InvalidOption: an unknown name, a wrong type, or a value out of its range.
@@ -108,7 +108,7 @@ class Options:
                 given["stops"] = (given["stops"],) if isinstance(given["stops"], str) else tuple(given["stops"])
             if "stop_token_ids" in given:
                 given["stop_token_ids"] = tuple(given["stop_token_ids"])
-            if "logit_bias" in given:  # tokens are texts in JSON
+            if "logit_bias" in given:  # keys are strings in JSON
                 given["logit_bias"] = {int(token): float(bias) for token, bias in given["logit_bias"].items()}
             return replace(self, **given)
         except (TypeError, ValueError, AttributeError) as error:
@@ -116,7 +116,7 @@ class Options:
 
 
 def _written(value: Any) -> str:
-    """A value as recipes and requests write it."""
+    """A value as it is written in recipes and requests."""
     return json.dumps(dict(value) if isinstance(value, Mapping) else value, ensure_ascii=False, default=str)
 
 

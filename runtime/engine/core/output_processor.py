@@ -13,16 +13,16 @@ from mlxbuild.runtime.protocol.events import Chunk, Ending, FinishReason, TokenS
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The log-probability of a token, and the most likely ones in its place, best first, by id."""
+    """The log-probability of a token, and the most likely tokens at its position with theirs, by id, best first."""
 
     logprob: float
     best: tuple[tuple[int, float], ...] = ()
 
 
 class AnswerWriter:
-    """Writes one answer. A stop token has no text; a stop text is cut off, with what the model wrote after it.
+    """Turns the tokens of one answer into chunks. Stop tokens have no text; text from a stop sequence on is cut off.
 
-    Stop texts are looked for in the text of the answer alone: thinking and calls may have them.
+    Stop sequences apply to the text of the answer only: reasoning and tool calls may contain them.
     """
 
     def __init__(self, tokenizer: Tokenizer, prepared: Prepared) -> None:
@@ -34,11 +34,11 @@ class AnswerWriter:
         self._stop: str | None = None
         self._begun = self._first = time.perf_counter()
         self.reason: FinishReason | None = None
-        """Why the answer is over; None while it goes on."""
+        """The finish reason; None while the answer goes on."""
         self.limit = prepared.limit
-        """How many tokens the answer may have."""
+        """How many tokens the answer may have; None without a limit."""
         self.reused_tokens = 0
-        """How many tokens of the prompt the prefix cache had."""
+        """How many tokens of the prompt were in the prefix cache."""
 
     @property
     def answer_tokens(self) -> int:
@@ -46,12 +46,12 @@ class AnswerWriter:
         return len(self._answer)
 
     def begin(self, reused_tokens: int) -> None:
-        """The prompt goes through the model from now on, without as many tokens as the prefix cache had."""
+        """Start measuring: prefill begins now, without the tokens that were in the prefix cache."""
         self._begun = time.perf_counter()
         self.reused_tokens = reused_tokens
 
     def add(self, token: int, scores: Scores | None = None) -> list[Chunk]:
-        """What a token brings; with the last one, the ending."""
+        """The chunks that a token completes; with the last token, the ending too."""
         if not self._answer:
             self._first = time.perf_counter()
         self._answer.append(token)
@@ -102,14 +102,14 @@ class AnswerWriter:
         return [Chunk(text=text)] if text else []
 
     def _told(self, chunks: list[Chunk]) -> list[Chunk]:
-        """The chunks up to a stop text, and without what may be the beginning of one."""
+        """The chunks up to a stop sequence, without text that may be the beginning of one."""
         told: list[Chunk] = []
         for chunk in chunks:
             if self._stop is not None:
                 break
             if chunk.text:
                 text, self._stop = self._search.feed(chunk.text)
-            else:  # no stop text goes on behind it
+            else:  # a stop sequence does not continue across it
                 text = self._search.finish()
                 told += [Chunk(text=text), chunk] if text else [chunk]
                 continue

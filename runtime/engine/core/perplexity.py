@@ -1,4 +1,4 @@
-"""How surprised a model is by a text. Judging the figure is done elsewhere."""
+"""Computes the perplexity of a text. Judging the figure is done elsewhere."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def perplexity(
 ) -> float:
     """e to the mean negative log-likelihood of the tokens, in nats.
 
-    They are cut into windows of that many tokens, each read without what came before it; every token but the first
-    counts once. Infinite or not a number when the model's figures are. `checkpoint` is called before each window, and
-    may raise. `rows` is how many tokens the model's embedding has.
+    The tokens are cut into windows of `window` tokens, each computed without the text before it; every token but the
+    first counts once. The result is infinite or NaN if the model's figures are. `checkpoint` is called before each
+    window, and may raise. `rows` is the number of tokens in the model's embedding.
 
     Raises:
         PromptUnusable: there are fewer than two tokens, or some that the model does not know.
@@ -33,7 +33,7 @@ def perplexity(
 
     if len(tokens) < 2:
         raise PromptUnusable("a perplexity needs a text of at least two tokens")
-    if (most := max(tokens)) >= rows:  # MLX reads beyond the end of an embedding without a word
+    if (most := max(tokens)) >= rows:  # MLX reads beyond the end of an embedding without an error
         raise PromptUnusable(
             f"the text has the token {most:,}, and the model's tokens are 0 to {rows - 1:,}",
             hint="does the tokenizer belong to the model?",

@@ -1,4 +1,4 @@
-"""The prefix cache: KV caches of earlier sequences, so that a prompt that begins alike computes only what is new."""
+"""The prefix cache: KV caches of earlier sequences, so that prompts with a common prefix compute only what is new."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from mlxbuild.runtime.engine.core.kv_cache import KVCache, can_rewind, fresh, nbytes, rewind, shared
 
 _MOST_ENTRIES = 256
-"""All of them are looked at for each prompt."""
+"""Bounded, as each lookup compares all entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixFigures:
-    """What a prefix cache holds and did."""
+    """Size and counters of a prefix cache."""
 
     entries: int
     size_bytes: int
@@ -27,17 +27,17 @@ class PrefixFigures:
 @dataclass(frozen=True, slots=True)
 class _Entry:
     tokens: tuple[int, ...]
-    """Those that went through the model, exactly."""
-    layers: KVCache
+    """Exactly the tokens that the KV cache holds."""
+    cache: KVCache
     size_bytes: int
 
 
 class PrefixCache:
-    """Entries of one model within a budget; the one that was unused longest goes first. For one thread.
+    """KV caches of one model by their tokens, within a memory budget; the least recently used is evicted first.
 
-    Models with recurrent state cannot be rewound, so of them an entry serves only prompts that begin with all of it:
-    it is a checkpoint. Of others it serves every prompt that shares a beginning with it, and a longer entry takes
-    the place of those that it begins with.
+    Not thread-safe. The KV cache of a model with recurrent state cannot be rewound, so such an entry is a checkpoint:
+    it serves only prompts that begin with all of its tokens. Other entries serve every prompt that shares a prefix with
+    them, and a longer entry replaces those that are a prefix of it.
     """
 
     def __init__(self, model: Any, budget_bytes: int) -> None:
@@ -53,14 +53,14 @@ class PrefixCache:
         return self._budget_bytes > 0
 
     def figures(self) -> PrefixFigures:
-        """As they stand."""
+        """Current size and counters."""
         return PrefixFigures(len(self._entries), self._size_bytes, self._hits, self._misses, self._evicted)
 
     def take(self, prompt: Sequence[int], kind: str = "", *, model: Any = None) -> tuple[KVCache, int]:
-        """KV caches for a prompt, and how many of its tokens are in them: at least one is left to compute.
+        """A KV cache for a prompt, and how many of its tokens it holds; at least one token is left to compute.
 
-        They are the caller's to change. Nothing is copied before that. `kind` keeps caches of another form apart, and
-        `model` makes such when there are none.
+        The caller may change it; memory is copied only then. `kind` separates caches of different forms, and `model`
+        creates an empty one on a miss.
         """
         wanted = tuple(prompt[:-1])
         found: tuple[str, tuple[int, ...]] | None = None
@@ -69,7 +69,7 @@ class PrefixCache:
             if key[0] != kind:
                 continue
             common = common_beginning(entry.tokens, wanted)
-            if common > longest and (common == len(entry.tokens) or can_rewind(entry.layers)):
+            if common > longest and (common == len(entry.tokens) or can_rewind(entry.cache)):
                 found, longest = key, common
         if found is None:
             self._misses += 1
@@ -77,52 +77,52 @@ class PrefixCache:
         self._hits += 1
         self._entries.move_to_end(found)
         entry = self._entries[found]
-        layers = shared(entry.layers)
+        cache = shared(entry.cache)
         if surplus := len(entry.tokens) - longest:
-            rewind(layers, surplus)
-        return layers, longest
+            rewind(cache, surplus)
+        return cache, longest
 
     def knows(self, prompt: Sequence[int], kind: str = "") -> int:
-        """How many tokens of a prompt `take` would find. Counts as no use."""
+        """How many tokens of a prompt `take` would find. Does not count as a use."""
         wanted = tuple(prompt[:-1])
         usable = [
             common
             for (its_kind, tokens), entry in self._entries.items()
             if its_kind == kind
             and (common := common_beginning(tokens, wanted))
-            and (common == len(tokens) or can_rewind(entry.layers))
+            and (common == len(tokens) or can_rewind(entry.cache))
         ]
         return max(usable, default=0)
 
-    def keep(self, tokens: Sequence[int], layers: KVCache, kind: str = "") -> bool:
-        """Remember KV caches by exactly the tokens that went through them. They must not be changed afterwards.
+    def keep(self, tokens: Sequence[int], cache: KVCache, kind: str = "") -> bool:
+        """Add a KV cache that holds exactly these tokens. It must not be changed afterwards.
 
-        An entry that is greater than the whole budget is not kept; returns whether it is.
+        An entry larger than the whole budget is not kept; returns whether it is.
         """
         if not tokens:
             return False
         key = (kind, tuple(tokens))
-        size = nbytes(layers)
+        size = nbytes(cache)
         if size > self._budget_bytes:
             return False
         if key in self._entries:
             self._entries.move_to_end(key)
             return True
-        if can_rewind(layers):
+        if can_rewind(cache):
             for other in [other for other in self._entries if other[0] == kind and _begins(key[1], other[1])]:
                 self._remove(other)
-        self._entries[key] = _Entry(key[1], layers, size)
+        self._entries[key] = _Entry(key[1], cache, size)
         self._size_bytes += size
         self._evict()
         return True
 
     def limit(self, budget_bytes: int) -> None:
-        """Keep to another budget from now on."""
+        """Set a new budget, and evict what exceeds it."""
         self._budget_bytes = budget_bytes
         self._evict()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         self._entries.clear()
         self._size_bytes = 0
 
@@ -136,11 +136,11 @@ class PrefixCache:
 
 
 def common_beginning(first: tuple[int, ...], second: tuple[int, ...]) -> int:
-    """How many tokens two rows have in common from their beginning."""
+    """Length of the common prefix of two token sequences."""
     longest = min(len(first), len(second))
     if first[:longest] == second[:longest]:
         return longest
-    low, high = 0, longest - 1  # comparing slices by halves is many times faster than token by token
+    low, high = 0, longest - 1  # bisecting over slices is many times faster than comparing token by token
     while low < high:
         middle = (low + high + 1) // 2
         if first[low:middle] == second[low:middle]:

@@ -1,4 +1,4 @@
-"""A request as the engine takes it: tokens, options, and how to read its answer. Made by `input.preparation`."""
+"""A prepared request, the engine's input: tokens, options, and how to parse its answer. Made by `input.preparation`."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class ContextExceeded(PromptUnusable):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One request. Good for one answer."""
+    """One request, to be used for one answer."""
 
     tokens: tuple[int, ...]
-    """At least one."""
+    """The tokens of the prompt, at least one."""
     options: Options = field(default_factory=Options)
     stop_tokens: frozenset[int] = frozenset()
-    """Any of them ends the answer."""
+    """Tokens that end the answer."""
     ignored_tokens: frozenset[int] = frozenset()
-    """Stop tokens that the answer is never to have."""
+    """Stop tokens that are never sampled."""
     limit: int | None = None
-    """Answer tokens at most, as options and context allow; None where nothing bounds them."""
+    """Maximal number of answer tokens, by options and context length; None without a limit."""
     splitter: AnswerSplitter | None = None
-    """None leaves the text whole."""
+    """None passes the text on as it is."""
     constraint: Constraint | None = None
     boundaries: tuple[int, ...] = ()
-    """Numbers of prompt tokens after which another request may go on differently; ascending."""
+    """Numbers of prompt tokens after which other requests may continue differently; ascending."""
     wants_tokens: bool = False

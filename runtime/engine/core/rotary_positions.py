@@ -1,7 +1,7 @@
-"""Rotary positions (https://arxiv.org/abs/2104.09864) of one token, computed once for all layers of a compiled pass.
+"""Computes the rotary angles (https://arxiv.org/abs/2104.09864) of a token once for all layers of a compiled pass.
 
-By itself each layer computes the angles for its queries, and again for its keys, which is a sixth of all operations of
-a small model. Who compiles: `step`.
+By default each layer computes them for its queries and again for its keys, which is a sixth of all operations of a
+small model. Passes are compiled in `step`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def share_rotations(model: Any) -> None:
-    """Have layers of a model of mlx-lm that rotate alike share the angles of a token whose position is an array.
+    """Let layers of a model of mlx-lm with the same rotation share the angles of a token whose position is an array.
 
-    What the model computes stays the same, and rotations of other kinds than MLX's own layer stay as they are.
+    The model computes the same as before; rotations other than MLX's own layer are left as they are.
     """
     from mlx.nn.layers.positional_encoding import RoPE
 
@@ -29,7 +29,7 @@ def share_rotations(model: Any) -> None:
 
 
 class _Rotation:
-    """In the place of a layer that rotates."""
+    """Replaces a rotary layer."""
 
     def __init__(self, layer: Any, angles: _Angles) -> None:
         self._layer, self._angles = layer, angles
@@ -42,7 +42,7 @@ class _Rotation:
 
 
 class _Angles:
-    """Those of the last position that was asked for."""
+    """The angles of the last position that was asked for."""
 
     def __init__(self, dims: int, base: float, scale: float) -> None:
         import mlx.core as mx
@@ -55,7 +55,7 @@ class _Angles:
         self._cosines = self._sines = self._frequencies
 
     def rotated(self, x: mx.array, position: mx.array) -> mx.array:
-        """`x` (shape [..., 1, D]) at a position (no dimensions); what lies behind the rotated elements stays."""
+        """Rotate `x` (shape [..., 1, D]) by a scalar position; elements after the rotated ones are unchanged."""
         import mlx.core as mx
 
         if position is not self._position:

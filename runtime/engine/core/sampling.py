@@ -1,4 +1,6 @@
-"""From logits to the next token of every sequence of a batch. Before that: `logits_processors`, `constraint`."""
+"""Samples the next token of every sequence of a batch. Logits are processed before by `logits_processors`,
+`constraint`.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,12 @@ if TYPE_CHECKING:
 
 
 _LEAST_TEMPERATURE = 1e-5
-"""Below it there is only one token to draw, and logits would leave the range of their numbers."""
+"""Below it, only one token has any probability, and logits would exceed the range of floats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which tokens may be drawn, and how sharply. Rows of one filter are drawn together."""
+    """Temperature and filters. Rows with the same filter are sampled together."""
 
     temperature: float
     top_p: float
@@ -29,30 +31,30 @@ class Filter:
     min_p: float
 
 
-class RowSampler:
-    """Chooses the tokens of one answer. Two of one seed choose alike, whatever else is in their batch."""
+class Sampler:
+    """Samples the tokens of one answer. The same seed gives the same tokens, whatever else is in the batch."""
 
     def __init__(self, options: Options) -> None:
         greedy = options.temperature < _LEAST_TEMPERATURE
         self.filter = None if greedy else Filter(options.temperature, options.top_p, options.top_k, options.min_p)
-        """None takes the most likely token always."""
+        """None for greedy sampling."""
         self._seed = (secrets.randbits(64) if options.seed is None else options.seed).to_bytes(8, "big")
         self._drawn = 0
 
     def go_to(self, place: int) -> None:
-        """The next token is the one at that place of the answer."""
+        """Continue at that position of the answer."""
         self._drawn = place
 
     def next_key(self) -> tuple[int, int]:
-        """Randomness for one more token: it depends on the seed and on the token's place in the answer alone."""
+        """The random key for the next token; it depends only on the seed and the token's position in the answer."""
         place = self._drawn.to_bytes(8, "big")
         self._drawn += 1
         digest = hashlib.blake2b(self._seed + place, digest_size=8).digest()
         return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:], "big")
 
 
-def sample(logits: mx.array, samplers: Sequence[RowSampler]) -> mx.array:
-    """One token for each row of `logits` (shape [B, V]); shape [B]. Nothing is evaluated here."""
+def sample(logits: mx.array, samplers: Sequence[Sampler]) -> mx.array:
+    """Sample one token for each row of `logits` (shape [B, V]); returns shape [B]. Nothing is evaluated."""
     import mlx.core as mx
 
     groups: dict[Filter | None, list[int]] = {}
@@ -60,12 +62,12 @@ def sample(logits: mx.array, samplers: Sequence[RowSampler]) -> mx.array:
         groups.setdefault(sampler.filter, []).append(row)
     chosen: list[mx.array] = []
     for kind, rows in groups.items():
-        part = logits if len(groups) == 1 else logits[mx.array(rows)]
+        group_logits = logits if len(groups) == 1 else logits[mx.array(rows)]
         if kind is None:
-            chosen.append(mx.argmax(part, axis=-1))
+            chosen.append(mx.argmax(group_logits, axis=-1))
         else:
             keys = mx.array([samplers[row].next_key() for row in rows], dtype=mx.uint32)
-            chosen.append(_drawn(part, kind, keys))
+            chosen.append(_drawn(group_logits, kind, keys))
     if len(chosen) == 1:
         return chosen[0]
     places = sorted(range(len(samplers)), key=[row for rows in groups.values() for row in rows].__getitem__)
@@ -73,7 +75,7 @@ def sample(logits: mx.array, samplers: Sequence[RowSampler]) -> mx.array:
 
 
 def _drawn(logits: mx.array, kind: Filter, keys: mx.array) -> mx.array:
-    """By the largest of logit and noise (Gumbel's trick): the noise of a row comes from its own key alone."""
+    """Sample by the Gumbel-max trick; the noise of a row depends on its own key only."""
     import mlx.core as mx
 
     size = logits.shape[-1]
@@ -82,9 +84,9 @@ def _drawn(logits: mx.array, kind: Filter, keys: mx.array) -> mx.array:
 
 
 def _filtered(logits: mx.array, kind: Filter) -> mx.array:
-    """Without the tokens that must not be drawn. Each filter judges the probabilities before temperature.
+    """Logits without the filtered tokens. Filters apply to the probabilities before temperature.
 
-    Those that one filter leaves are the most likely ones always, so together they are one threshold.
+    Each filter keeps the most likely tokens, so together they amount to one threshold.
     """
     import mlx.core as mx
 

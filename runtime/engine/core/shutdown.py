@@ -1,4 +1,4 @@
-"""The shutdown of engines with their process, and what a fork finds of them. How one engine ends: `loop`."""
+"""Ends engines before their process does, and handles forks. How a single engine ends: `loop`."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from mlxbuild.runtime.engine.core.signals import PutOff
+from mlxbuild.runtime.engine.core.signals import DeferredSignals
 
 
-class Living(Protocol):
-    """What computes on a thread of its own."""
+class Computation(Protocol):
+    """A computation on its own thread."""
 
     def end(self, reason: str) -> None:
-        """Begin nothing more; returns at once."""
+        """Start nothing more; returns at once."""
 
     def wait(self) -> None:
-        """Return when nothing is computed any more."""
+        """Wait until nothing is computed any more."""
 
-    def hold_still(self) -> None:
-        """Compute nothing from now on until `go_on`; returns when that is so."""
+    def pause(self) -> None:
+        """Stop computing until `resume`; returns when nothing is computed."""
 
-    def go_on(self) -> None:
-        """The end of `hold_still`."""
+    def resume(self) -> None:
+        """Continue after `pause`."""
 
-    def forsake(self, reason: str) -> None:
-        """Fail everything that is on its way: the thread is in another process."""
+    def abandon(self, reason: str) -> None:
+        """Fail everything in progress in a forked child: the thread belongs to the parent."""
 
 
-def remember(living: Living) -> None:
-    """Have it end before its process ends, which may be now, and hold still while that is forked.
+def register(computation: Computation) -> None:
+    """Have a computation end before its process, which may be now, and pause during forks.
 
-    To be called on its own thread before it computes: that waits while the process is being forked.
+    To be called on its own thread before it computes anything: this blocks while the process is being forked.
     """
     with _lock:
-        _all.add(living)
+        _all.add(computation)
         if _ends:
-            living.end(_REASON)
+            computation.end(_REASON)
 
 
 def _end_all() -> None:
-    """Before Python lets go of its modules, and the loader of the libraries that are being computed with.
+    """End all computations before Python unloads its modules, and the loader the libraries in use.
 
-    It takes a step at most, or a layer of a prompt. Who does not want to wait for that interrupts it: then the system
-    ends the process at once, and no library is unloaded.
+    It takes at most one step, or one layer of a prefill. An interrupt ends the process at once, without unloading the
+    libraries.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         _let_end_at_once(signal.SIGINT)
-    _surely(_begin_no_more)
-    living = list(_all)
-    for each in living:
-        _surely(partial(each.end, _REASON))
-    for each in living:
-        _surely(each.wait)
+    _despite_signals(_refuse_new)
+    computation = list(_all)
+    for each in computation:
+        _despite_signals(partial(each.end, _REASON))
+    for each in computation:
+        _despite_signals(each.wait)
 
 
-def _surely(act: Callable[[], None]) -> None:
-    """Whatever a signal has raised meanwhile. Who has sent one may send another, which ends the process at once."""
+def _despite_signals(act: Callable[[], None]) -> None:
+    """Complete an action even if signals raise in it; a second signal ends the process at once."""
     while True:
         try:
             act()
@@ -71,7 +71,7 @@ def _surely(act: Callable[[], None]) -> None:
             return
 
 
-def _begin_no_more() -> None:
+def _refuse_new() -> None:
     global _ends
     with _lock:
         _ends = True
@@ -84,42 +84,42 @@ def _let_end_at_once(*numbers: signal.Signals) -> None:
                 signal.signal(number, signal.SIG_DFL)
 
 
-def _hold_still() -> None:
-    """OpenBLAS ends its threads before a fork, and would wait for ever for those that compute.
+def _pause() -> None:
+    """Pause all computations before a fork, as OpenBLAS would wait for ever for threads that compute.
 
-    Python forgets what is raised here, and forks: so signals wait until then.
+    Python ignores exceptions here and forks anyway, so signals are deferred.
     """
     _lock.acquire()
-    _signals.put_off()
-    _still.extend(_all)
-    for each in _still:
-        each.hold_still()
+    _signals.defer()
+    _paused.extend(_all)
+    for each in _paused:
+        each.pause()
 
 
-def _go_on() -> None:
-    for each in _still:
-        each.go_on()
-    _still.clear()
+def _resume() -> None:
+    for each in _paused:
+        each.resume()
+    _paused.clear()
     _lock.release()
-    _signals.catch_up()
+    _signals.deliver()
 
 
-def _forsake() -> None:
+def _abandon() -> None:
     global _lock
     _lock = threading.RLock()
-    for each in _still:
-        each.forsake("the process was forked from the one that has the model")
-    _still.clear()
+    for each in _paused:
+        each.abandon("the process was forked from the one that has the model")
+    _paused.clear()
     _all.clear()
-    _signals.forget()
+    _signals.discard()
 
 
-_all: weakref.WeakSet[Living] = weakref.WeakSet()
-_still: list[Living] = []
-_signals = PutOff()
+_all: weakref.WeakSet[Computation] = weakref.WeakSet()
+_paused: list[Computation] = []
+_signals = DeferredSignals()
 _lock = threading.RLock()
 _ends = False
 _REASON = "the process ends"
 atexit.register(_end_all)
-atexit.register(_end_all)  # again, as a signal may come where the first one begins
-os.register_at_fork(before=_hold_still, after_in_parent=_go_on, after_in_child=_forsake)
+atexit.register(_end_all)  # twice, as a signal may interrupt the start of the first call
+os.register_at_fork(before=_pause, after_in_parent=_resume, after_in_child=_abandon)

@@ -1,4 +1,4 @@
-"""Signals that come where nothing may be raised: put off, and sent once more. How processes end by them: `ending`."""
+"""Defers signals while nothing may be raised, and sends them again later. How they end processes: `shutdown`."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import threading
 import time
 from typing import Any
 
-_PUT_OFF = (signal.SIGINT, signal.SIGTERM)
+_DEFERRED = (signal.SIGINT, signal.SIGTERM)
 _SOON_SECONDS = 0.01
-"""In which a fork has returned to who asked for it."""
+"""Time within which a fork has returned to its caller."""
 
 
-class PutOff:
-    """Those for which the program has functions of its own: only these can raise anything, in the main thread alone."""
+class DeferredSignals:
+    """Defers the signals that have Python handlers: only these can raise, and only in the main thread."""
 
     def __init__(self) -> None:
-        self._usual: dict[signal.Signals, Any] = {}
-        self._came: list[int] = []
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._received: list[int] = []
 
-    def put_off(self) -> None:
-        """From now on nothing is raised."""
+    def defer(self) -> None:
+        """Record signals from now on instead of handling them."""
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in _PUT_OFF:
-            if callable(usual := signal.getsignal(number)):
-                self._usual[number] = usual
-                signal.signal(number, lambda number, _frame: self._came.append(number))
+        for number in _DEFERRED:
+            if callable(handler := signal.getsignal(number)):
+                self._handlers[number] = handler
+                signal.signal(number, lambda number, _frame: self._received.append(number))
 
-    def catch_up(self) -> None:
-        """The program gets what has come meanwhile, soon."""
-        for number, usual in self._usual.items():
-            signal.signal(number, usual)
-        came, self._came = self._came, []
-        self._usual.clear()
-        if came:
-            threading.Thread(target=_send_again, args=(came,), daemon=True).start()
+    def deliver(self) -> None:
+        """Restore the handlers, and soon send the recorded signals again."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        received, self._received = self._received, []
+        self._handlers.clear()
+        if received:
+            threading.Thread(target=_send_again, args=(received,), daemon=True).start()
 
-    def forget(self) -> None:
-        """In a new process, which the signals were not sent to."""
-        self._came.clear()
-        self.catch_up()
+    def discard(self) -> None:
+        """Restore the handlers in a forked child, which must not get the parent's signals."""
+        self._received.clear()
+        self.deliver()
 
 
 def _send_again(numbers: list[int]) -> None:

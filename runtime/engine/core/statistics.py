@@ -1,4 +1,4 @@
-"""What an engine has done and is doing, as plain figures."""
+"""Counters and the current state of an engine, as plain figures."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from mlxbuild.runtime.engine.core.prefix_cache import PrefixFigures
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counts are since the engine's start."""
+    """Counters are since the engine's start."""
 
     running: int = 0
-    """Requests whose prompts are being read or whose answers are being written."""
+    """Sequences in prefill or decoding."""
     waiting: int = 0
-    """Requests that are still to begin."""
+    """Requests that have not started."""
     prompt_tokens: int = 0
     reused_tokens: int = 0
-    """How many of them were in the prefix cache."""
+    """Prompt tokens that were in the prefix cache."""
     answer_tokens: int = 0
     drafted_tokens: int = 0
-    """Tokens that a draft proposed."""
+    """Tokens that a draft model proposed."""
     accepted_tokens: int = 0
-    """Those of them that the model took."""
+    """Proposed tokens that were accepted."""
     iterations: int = 0
     tick_seconds: float = 0.0
-    """What the last iteration took."""
+    """Duration of the last iteration."""
     working_since: float | None = None
-    """When the piece of work began that the engine is at, by `time.monotonic()`; None while it waits for some."""
+    """When the current work started, by `time.monotonic()`; None while the engine is idle."""
     got_on_at: float = 0.0
-    """When something was last read, written or computed for any request, or one ended, by `time.monotonic()`."""
+    """When the last progress was made for any request, by `time.monotonic()`."""
     postponed: int = 0
-    """How often an answer had to wait in its middle, for memory."""
+    """How many times a sequence was preempted for lack of memory."""
     failures: int = 0
-    """Ticks that failed."""
+    """Iterations that failed."""
     cache_bytes: int = 0
-    """What the KV caches of running requests take, by prediction."""
+    """Predicted memory of the KV caches of running sequences."""
     is_compiled: bool = False
-    """Whether answers that are computed alone take compiled steps."""
+    """Whether decode steps of a single sequence are compiled."""
     prefixes: PrefixFigures = field(default_factory=lambda: PrefixFigures(0, 0, 0, 0, 0))

@@ -1,4 +1,4 @@
-"""The events of one request to iterate over, with or without an event loop. Leaving them cancels the request."""
+"""The events of one request as an iterator, synchronous or asynchronous. Closing it cancels the request."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mlxbuild.runtime.protocol.failures import as_error
 
 
 class Stream(Iterator[Event]):
-    """Events for a thread that may wait. A failure is raised as the error that it is."""
+    """Events for synchronous code; `next` blocks. A failure is raised as its error."""
 
     def __init__(self, engine: Engine, prepared: Prepared) -> None:
-        """The work begins at once.
+        """Submit the request.
 
         Raises:
             EngineEnded: the engine takes no more requests.
@@ -40,7 +40,7 @@ class Stream(Iterator[Event]):
         return event
 
     def close(self) -> None:
-        """Compute no further."""
+        """Cancel the request."""
         if not self._is_over:
             self._is_over = True
             self._engine.cancel(self._ticket)
@@ -51,10 +51,10 @@ class Stream(Iterator[Event]):
 
 
 class AsyncStream(AsyncIterator[Event]):
-    """Events for a coroutine. A failure is raised as the error that it is."""
+    """Events for a coroutine. A failure is raised as its error."""
 
     def __init__(self, engine: Engine, prepared: Prepared) -> None:
-        """The work begins at once. Make it on the event loop that reads it.
+        """Submit the request. To be created on the event loop that reads the events.
 
         Raises:
             EngineEnded: the engine takes no more requests.
@@ -83,7 +83,7 @@ class AsyncStream(AsyncIterator[Event]):
         return event
 
     async def aclose(self) -> None:
-        """Compute no further."""
+        """Cancel the request."""
         if not self._is_over:
             self._is_over = True
             self._engine.cancel(self._ticket)
@@ -94,5 +94,5 @@ class AsyncStream(AsyncIterator[Event]):
 
 
 def _put(loop: asyncio.AbstractEventLoop, told: asyncio.Queue[Sequence[Event]], events: Sequence[Event]) -> None:
-    """Fails when the loop is closed, which cancels the request."""
+    """Deliver events to the event loop. Fails if the loop is closed, which cancels the request."""
     loop.call_soon_threadsafe(told.put_nowait, events)

@@ -1,6 +1,6 @@
-"""Passes of a few tokens through a model, laid out and cut short, to see what they leave in its KV caches.
+"""Forward passes of a few tokens through the first layers of a model, to inspect the KV caches they produce.
 
-What is concluded from them: `batching`.
+The conclusions are drawn in `batching`.
 """
 
 from __future__ import annotations
@@ -9,29 +9,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from mlxbuild.runtime.engine.core.kv_cache import KVCache, fresh, parts
+from mlxbuild.runtime.engine.core.kv_cache import KVCache, fresh, leaves
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
 _COMPARABLE = ("KVCache", "RotatingKVCache", "ArraysCache")
-"""KV caches of which it is known what two of them must have in common."""
+"""Kinds of KV caches that can be compared."""
 _LOOKED_AT = {"index_topk": 2, "index_topk_blocks": 1, "index_block_size": 2}
-"""How mlx-lm's models name how many tokens, or blocks of them, an index finds."""
+"""Attributes of mlx-lm's models that say how many tokens, or blocks of them, sparse attention selects; with low values.
+"""
 _FEWEST_ROWS = 64
-"""An embedding with fewer is not one of tokens."""
+"""An embedding with fewer rows is not one of tokens."""
 
 
 class Trial:
-    """Of one model of mlx-lm. Only as many layers are computed as show all kinds of them at work."""
+    """Trial passes of one model of mlx-lm. They end one layer after each kind of layer has occurred."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        layers = fresh(model)
-        self._count = len(layers)
+        cache = fresh(model)
+        self._count = len(cache)
         self.model_type = str(getattr(model, "model_type", None) or "this model")
-        self.depth = _depth(model, layers)
-        """How many KV caches are filled, and compared."""
+        self.depth = _depth(model, cache)
+        """How many layers are computed and compared."""
 
     @property
     def is_whole(self) -> bool:
@@ -40,7 +41,7 @@ class Trial:
 
     @contextmanager
     def narrowed(self) -> Iterator[None]:
-        """While inside, layers that look only at what an index finds look at less than the few tokens of a trial."""
+        """Inside this context, sparse attention selects fewer tokens than a trial has."""
         changed = []
         for module in self._model.modules():
             for name, most in _LOOKED_AT.items():
@@ -54,20 +55,20 @@ class Trial:
                 setattr(module, name, value)
 
     def fresh(self) -> KVCache:
-        """Empty KV caches, as many as are filled."""
+        """Empty KV caches for the layers that are computed."""
         return fresh(self._model)[: self.depth]
 
-    def read(self, rows: Sequence[Sequence[int]], layers: KVCache) -> mx.array | None:
-        """Lay out the reading of tokens into KV caches; the logits after the last ones, if passes are whole."""
+    def read(self, rows: Sequence[Sequence[int]], cache: KVCache) -> mx.array | None:
+        """Build a pass of tokens into the KV caches; returns the logits after the last tokens, if passes are whole."""
         import mlx.core as mx
 
         tokens = mx.array([list(row) for row in rows])
         if self.is_whole:
-            logits: mx.array = self._model(tokens, cache=layers)
+            logits: mx.array = self._model(tokens, cache=cache)
             return logits[:, -1, :]
         with suppress(_Enough):
-            self._model(tokens, cache=[*layers, *[_End()] * (self._count - self.depth)])
-        if any(all(part.empty() for part in parts([layer])) for layer in layers):
+            self._model(tokens, cache=[*cache, *[_End()] * (self._count - self.depth)])
+        if any(all(leaf.empty() for leaf in leaves([layer])) for layer in cache):
             raise CutTooEarly
         return None
 
@@ -76,39 +77,40 @@ class Trial:
         self.depth = self._count
 
     @staticmethod
-    def held(layers: KVCache) -> Iterator[mx.array]:
-        """What KV caches of a row hold: keys and values by tokens (shape [1, H, L, D]), states (shape [1, N])."""
-        for part in parts(layers):
-            match type(part).__name__:
-                case "KVCache" | "RotatingKVCache" if part.keys is None:
-                    pass  # some layers do without
+    def held(cache: KVCache) -> Iterator[mx.array]:
+        """Contents of the KV cache of one sequence: keys and values (shape [1, H, L, D]) or states (shape [1, N])."""
+        for leaf in leaves(cache):
+            match type(leaf).__name__:
+                case "KVCache" | "RotatingKVCache" if leaf.keys is None:
+                    pass  # some layers have no keys
                 case "KVCache":
-                    yield from part.keys_and_values()
+                    yield from leaf.keys_and_values()
                 case "RotatingKVCache":
-                    # How much it holds beyond the window differs with how it was filled.
-                    for array in (part.keys, part.values):
-                        yield part._temporal_order(array)[..., -part.size() :, :]
+                    # How much it holds beyond the window depends on how it was filled.
+                    for array in (leaf.keys, leaf.values):
+                        yield leaf._temporal_order(array)[..., -leaf.size() :, :]
                 case "ArraysCache":
-                    yield from (array.reshape(1, -1) for array in part.cache if array is not None)
+                    yield from (array.reshape(1, -1) for array in leaf.cache if array is not None)
 
     def windows_agree(self) -> bool:
-        """Whether the model's masks hide what its rotating caches forget; else parts of a prompt see less than a whole.
+        """Whether the model's masks hide what its rotating caches drop; if not, chunks attend to less than a whole
+        prompt.
 
-        Prompts longer than a window would show it, too, but windows are long.
+        Prompts longer than a window would show this as well, but windows are long.
         """
         import mlx.core as mx
 
-        layers = fresh(self._model)
+        cache = fresh(self._model)
         agree = [True]
-        for part in parts(layers):
-            if type(part).__name__ == "RotatingKVCache":
-                part.make_mask = _watched(part, agree)
+        for leaf in leaves(cache):
+            if type(leaf).__name__ == "RotatingKVCache":
+                leaf.make_mask = _watched(leaf, agree)
         with suppress(_Enough):
-            self._model(mx.array([[0, 0]]), cache=layers)
+            self._model(mx.array([[0, 0]]), cache=cache)
         return all(agree)
 
     def vocabulary(self) -> int:
-        """So many tokens the model has at least."""
+        """A lower bound of the number of tokens."""
         from mlx.nn.layers.embedding import Embedding
         from mlx.nn.layers.quantized import QuantizedEmbedding
 
@@ -117,26 +119,26 @@ class Trial:
         return min((count for count in rows if count >= _FEWEST_ROWS), default=_FEWEST_ROWS)
 
 
-def _watched(part: Any, agree: list[bool]) -> Callable[..., Any]:
-    make_mask = part.make_mask
+def _watched(leaf: Any, agree: list[bool]) -> Callable[..., Any]:
+    make_mask = leaf.make_mask
 
     def watched(*arguments: Any, window_size: int | None = None, **others: Any) -> Any:
-        agree.append(window_size is None or window_size <= part.max_size)
+        agree.append(window_size is None or window_size <= leaf.max_size)
         return make_mask(*arguments, window_size=window_size, **others)
 
     return watched
 
 
 class CutTooEarly(Exception):
-    """A model asked for a KV cache out of turn."""
+    """A model used a KV cache out of order."""
 
 
 class _Enough(Exception):
-    """A pass came to a layer that is not asked for."""
+    """The pass has reached a layer that is not needed."""
 
 
 class _End:
-    """In place of the KV cache at which a pass ends."""
+    """Stands for the KV cache at which a pass ends."""
 
     def __getattr__(self, name: str) -> Any:
         raise _Enough
@@ -145,23 +147,23 @@ class _End:
         raise _Enough
 
 
-def _depth(model: Any, layers: KVCache) -> int:
-    """How many KV caches are filled before all kinds of layers have been computed.
+def _depth(model: Any, cache: KVCache) -> int:
+    """How many layers have to be computed until all kinds have occurred.
 
-    What a layer computes is seen in the cache of the next one; what comes behind all of the caches only in the logits.
+    The output of a layer shows in the KV cache of the next one, and that of the last layer only in the logits.
     """
     modules = getattr(model, "layers", ())
-    known = all(type(part).__name__ in _COMPARABLE for part in parts(layers))
-    if not known or len(modules) != len(layers):
-        return len(layers)
-    kinds = [_kind(module, layer) for module, layer in zip(modules, layers, strict=True)]
+    known = all(type(leaf).__name__ in _COMPARABLE for leaf in leaves(cache))
+    if not known or len(modules) != len(cache):
+        return len(cache)
+    kinds = [_kind(module, layer) for module, layer in zip(modules, cache, strict=True)]
     last = max(kinds.index(kind) for kind in set(kinds))
-    return min(last + 2, len(layers))
+    return min(last + 2, len(cache))
 
 
 def _kind(module: Any, layer: Any) -> frozenset[tuple[str, ...]]:
-    """What tells layers apart that compute in different ways: classes, and switches."""
-    found = {("cache", *(type(part).__name__ for part in parts([layer])))}
+    """What distinguishes layers that compute differently: classes and flags."""
+    found = {("cache", *(type(leaf).__name__ for leaf in leaves([layer])))}
     for path, each in module.named_modules():
         found.add((path, type(each).__name__))
         for name, value in vars(each).items():

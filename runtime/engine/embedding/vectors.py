@@ -56,12 +56,12 @@ class Embedding:
         self._normalizes = normalizes or facts.normalizes
         self._dimensions = dimensions
         self._longest = max(map(len, rows))
-        self._part_tokens = self._longest if facts.is_encoder else max(1, tokens_at_once // len(rows))
+        self._chunk_tokens = self._longest if facts.is_encoder else max(1, tokens_at_once // len(rows))
         self._checkpoint = checkpoint
         self._model = model
         self._body = None if facts.is_encoder else _body(model)
-        self._layers: KVCache | None = None
-        self._read = 0
+        self._cache: KVCache | None = None
+        self._read_tokens = 0
         self._pooled: mx.array | None = None
         """Sums of states, or the states themselves, as far as they have been read; shape [B, H]."""
 
@@ -74,7 +74,7 @@ class Embedding:
         """
         import mlx.core as mx
 
-        begin, end = self._read, min(self._read + self._part_tokens, self._longest)
+        begin, end = self._read_tokens, min(self._read_tokens + self._chunk_tokens, self._longest)
         lengths = mx.array([len(row) for row in self._rows])
         places = mx.arange(begin, end)[None]
         hidden = self._states([row[begin:end] for row in self._rows], end - begin)
@@ -84,13 +84,13 @@ class Embedding:
             counted = places == (mx.zeros_like(lengths) if self._facts.pooling == "cls" else lengths - 1)[:, None]
         part = mx.where(counted[..., None], hidden.astype(mx.float32), 0).sum(axis=1)
         self._pooled = part if self._pooled is None else self._pooled + part
-        compute(self._layers or [], self._checkpoint)
+        compute(self._cache or [], self._checkpoint)
         mx.eval(self._pooled)
-        self._read = end
+        self._read_tokens = end
         if end < self._longest:
             return None
         pooled = self._pooled / lengths[:, None] if self._facts.pooling == "mean" else self._pooled
-        self._layers = self._pooled = None
+        self._cache = self._pooled = None
         return self._vectors(pooled)
 
     def _states(self, rows: list[Sequence[int]], width: int) -> mx.array:
@@ -102,8 +102,8 @@ class Embedding:
             real = mx.arange(width)[None] < mx.array([len(row) for row in rows])[:, None]
             states: mx.array = self._model(tokens, real)
         else:  # padding comes last, and a decoder never looks ahead; some architectures cannot do without caches
-            self._layers = self._layers or fresh(self._model)
-            states = self._body(tokens, cache=self._layers)
+            self._cache = self._cache or fresh(self._model)
+            states = self._body(tokens, cache=self._cache)
         return states
 
     def _vectors(self, pooled: mx.array) -> list[Vector]:

@@ -1,4 +1,4 @@
-"""Prompts are read in parts, also in parts of layers, and leave the same KV caches whatever the parts were."""
+"""Prompts are read in chunks, also in chunks of layers, and leave the same KV caches whatever the chunks were."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from tests.runtime.engine.questions import TOKENIZER, prepared, words
 from tests.runtime.engine.random_models import KINDS, random_model
 
 
-def part(tokens: int, size: int | None = None) -> PrefillChunk:
+def chunk_of(tokens: int, size: int | None = None) -> PrefillChunk:
     """So many tokens, through as many layers as make that size; through all where there is none."""
     return PrefillChunk(tokens, None if size is None else lambda count: max(size // count, 1))
 
 
-def row_of(tokens: list[int]) -> SequenceState:
+def sequence_of(tokens: list[int]) -> SequenceState:
     return SequenceState(prepared(tokens), lambda _: None, TOKENIZER)
 
 
-def next_logits(model: Any, ready: Ready, row: SequenceState) -> mx.array:
-    logits: mx.array = model(mx.array([[row.tokens[-1]]]), cache=ready.layers)[0, -1]
+def next_logits(model: Any, ready: Ready, sequence: SequenceState) -> mx.array:
+    logits: mx.array = model(mx.array([[sequence.tokens[-1]]]), cache=ready.cache)[0, -1]
     return logits
 
 
-def whole_logits(model: Any, row: SequenceState) -> mx.array:
-    logits: mx.array = model(mx.array([row.tokens]), cache=fresh(model))[0, -1]
+def whole_logits(model: Any, sequence: SequenceState) -> mx.array:
+    logits: mx.array = model(mx.array([sequence.tokens]), cache=fresh(model))[0, -1]
     return logits
 
 
@@ -43,11 +43,11 @@ def whole_logits(model: Any, row: SequenceState) -> mx.array:
 def test_a_prompt_read_in_slices_is_read_like_a_whole_one(
     kind: str, tokens: int, size: int | None, prefix_bytes: int
 ) -> None:
-    chunk = part(tokens, size)
+    chunk = chunk_of(tokens, size)
     model = random_model(kind)
-    row = row_of(words(3, 70))
+    sequence = sequence_of(words(3, 70))
     prefill = Prefill(model, PrefixCache(model, prefix_bytes))
-    prefill.add(row)
+    prefill.add(sequence)
     depth, sizes, ready = len(fresh(model)), [], None
     while ready is None:
         read = prefill.advance(chunk)
@@ -56,24 +56,24 @@ def test_a_prompt_read_in_slices_is_read_like_a_whole_one(
         sizes.append(read.tokens * read.layers)
         ready = read.ready
     assert sum(sizes) == 69 * max(depth - 1, 1), "a token went through a layer twice, or never"
-    assert mx.allclose(next_logits(model, ready, row), whole_logits(model, row), atol=2e-3)
+    assert mx.allclose(next_logits(model, ready, sequence), whole_logits(model, sequence), atol=2e-3)
 
 
-PORTIONS = st.builds(part, st.integers(1, 300), st.none() | st.integers(1, 150))
+CHUNKS = st.builds(chunk_of, st.integers(1, 300), st.none() | st.integers(1, 150))
 
 
 def require_right(model: Any, ready: Ready) -> None:
-    """Each row goes on as if its prompt had been read at once and alone."""
-    last = mx.array([[row.tokens[-1]] for row in ready.rows])
-    logits = model(last, cache=ready.layers)[:, -1]
-    for row, mine in zip(ready.rows, logits, strict=True):
-        assert mx.allclose(mine, whole_logits(model, row), atol=2e-3)
-        assert row.cached_tokens == len(row.tokens) - 1
+    """Each sequence goes on as if its prompt had been read at once and alone."""
+    last = mx.array([[sequence.tokens[-1]] for sequence in ready.sequences])
+    logits = model(last, cache=ready.cache)[:, -1]
+    for sequence, mine in zip(ready.sequences, logits, strict=True):
+        assert mx.allclose(mine, whole_logits(model, sequence), atol=2e-3)
+        assert sequence.cached_tokens == len(sequence.tokens) - 1
 
 
 @settings(max_examples=20, deadline=None)
 @given(
-    st.lists(PORTIONS, min_size=1, max_size=40),
+    st.lists(CHUNKS, min_size=1, max_size=40),
     st.lists(st.integers(2, 120), min_size=1, max_size=4),
     st.lists(st.integers(0, 30), max_size=3),
 )
@@ -83,23 +83,23 @@ def test_parts_of_any_size_leave_nothing_out(
     model = random_model("qwen3")
     prefixes = PrefixCache(model, 1 << 26)
     prefill = Prefill(model, prefixes)
-    rows = [row_of(words(seed, length)) for seed, length in enumerate(lengths)]
-    for row in rows:
-        prefill.add(row)
+    sequences = [sequence_of(words(seed, length)) for seed, length in enumerate(lengths)]
+    for sequence in sequences:
+        prefill.add(sequence)
     for turn in range(100_000):
-        if turn in leave_at and prefill.rows:
-            leaving = prefill.rows[turn % len(prefill.rows)]
+        if turn in leave_at and prefill.sequences:
+            leaving = prefill.sequences[turn % len(prefill.sequences)]
             prefill.drop([leaving])
-            layers, reused = prefixes.take(leaving.tokens, leaving.kind)
-            logits = model(mx.array([leaving.tokens[reused:]]), cache=layers)[0, -1]
+            cache, reused = prefixes.take(leaving.tokens, leaving.kind)
+            logits = model(mx.array([leaving.tokens[reused:]]), cache=cache)[0, -1]
             assert mx.allclose(logits, whole_logits(model, leaving), atol=2e-3)
-        if not prefill.rows:
+        if not prefill.sequences:
             break
         read = prefill.advance(chunks[turn % len(chunks)])
         assert read.tokens or read.ready, "nothing was read"
         if read.ready is not None:
             require_right(model, read.ready)
-    assert not prefill.rows
+    assert not prefill.sequences
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,18 +107,18 @@ def test_short_prompts_are_read_together_a_few_layers_at_a_time(kind: str) -> No
     model = random_model(kind)
     depth = len(fresh(model))
     prefill = Prefill(model, PrefixCache(model, 0))
-    rows = [row_of(words(seed, length)) for seed, length in enumerate([12, 30, 30, 7])]
-    for row in rows:
-        prefill.add(row)
-    parts, ready = [], []
-    while prefill.rows:
-        parts.append(prefill.advance(part(120, 1)))
-        ready += [parts[-1].ready] if parts[-1].ready else []
+    sequences = [sequence_of(words(seed, length)) for seed, length in enumerate([12, 30, 30, 7])]
+    for sequence in sequences:
+        prefill.add(sequence)
+    chunks, ready = [], []
+    while prefill.sequences:
+        chunks.append(prefill.advance(chunk_of(120, 1)))
+        ready += [chunks[-1].ready] if chunks[-1].ready else []
     for each in ready:
         require_right(model, each)
     if can_merge(fresh(model)):
-        assert [each.rows for each in ready] == [rows]
-        assert [each.tokens for each in parts] == [29 * 4] * max(depth - 1, 1)
+        assert [each.sequences for each in ready] == [sequences]
+        assert [each.tokens for each in chunks] == [29 * 4] * max(depth - 1, 1)
 
 
 @pytest.mark.parametrize("kind", ["gemma3_text", "gpt_oss", "lfm2"])
@@ -127,10 +127,10 @@ def test_prompts_of_which_nothing_is_left_to_read_are_read_with_no_others(kind: 
     model = random_model(kind)
     prefill = Prefill(model, PrefixCache(model, 0))
     for seed, length in enumerate(lengths):
-        prefill.add(row_of(words(seed, length)))
+        prefill.add(sequence_of(words(seed, length)))
     ready = []
-    while prefill.rows:
-        read = prefill.advance(part(64))
+    while prefill.sequences:
+        read = prefill.advance(chunk_of(64))
         ready += [read.ready] if read.ready else []
     assert len(ready) == len({length > 1 for length in lengths}), "those of a kind are ready at once"
     for each in ready:
@@ -139,64 +139,64 @@ def test_prompts_of_which_nothing_is_left_to_read_are_read_with_no_others(kind: 
 
 def test_a_long_prompt_begins_with_one_layer_cache_after_another() -> None:
     model = random_model("deep")
-    row = row_of(words(3, 600))
+    sequence = sequence_of(words(3, 600))
     prefill = Prefill(model, PrefixCache(model, 0))
-    prefill.add(row)
+    prefill.add(sequence)
     depth, ready = len(fresh(model)), None
     for done in range(depth):
-        assert row.cached_tokens == 0, f"the first tokens had passed after {done} parts"
-        assert prefill.advance(part(100, 1000)).tokens == 100
-    assert row.cached_tokens == 100
+        assert sequence.cached_tokens == 0, f"the first tokens had passed after {done} chunks"
+        assert prefill.advance(chunk_of(100, 1000)).tokens == 100
+    assert sequence.cached_tokens == 100
     while ready is None:
-        ready = prefill.advance(part(100, 1000)).ready
-    assert mx.allclose(next_logits(model, ready, row), whole_logits(model, row), atol=2e-3)
+        ready = prefill.advance(chunk_of(100, 1000)).ready
+    assert mx.allclose(next_logits(model, ready, sequence), whole_logits(model, sequence), atol=2e-3)
 
 
 def test_what_is_kept_of_a_prompt_is_not_copied_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlxbuild.runtime.engine.core.prefill._COPIED_AT_ONCE_BYTES", 0)
     model = random_model("deep")
     prefill = Prefill(model, PrefixCache(model, 1 << 26))
-    row = row_of(words(3, 40))
-    prefill.add(row)
+    sequence = sequence_of(words(3, 40))
+    prefill.add(sequence)
     apart: list[int] = []
     ready = None
     while ready is None:
-        read = prefill.advance(part(64, 1))
+        read = prefill.advance(chunk_of(64, 1))
         ready = read.ready
         apart.append(read.tokens)
     depth = len(fresh(model))
     assert apart == [39] * (depth - 1) + [0] * depth
-    assert all(layer.keys.shape[2] > layer.offset for layer in ready.layers), "no room for the next token"
-    assert mx.allclose(next_logits(model, ready, row), whole_logits(model, row), atol=2e-3)
+    assert all(layer.keys.shape[2] > layer.offset for layer in ready.cache), "no room for the next token"
+    assert mx.allclose(next_logits(model, ready, sequence), whole_logits(model, sequence), atol=2e-3)
 
 
 def test_a_prompt_left_between_two_layers_is_kept_as_far_as_it_began() -> None:
     model = random_model("deep")
     prefixes = PrefixCache(model, 1 << 26)
     prefill = Prefill(model, prefixes)
-    row = row_of(words(3, 70))
-    prefill.add(row)
+    sequence = sequence_of(words(3, 70))
+    prefill.add(sequence)
     depth = len(fresh(model))
     for _ in range(depth):  # so that the second part has come to its first layers
-        assert prefill.advance(part(16, 1)).tokens == 16
-    assert row.cached_tokens == 16
-    prefill.drop([row])
-    layers, reused = prefixes.take(row.tokens)
+        assert prefill.advance(chunk_of(16, 1)).tokens == 16
+    assert sequence.cached_tokens == 16
+    prefill.drop([sequence])
+    cache, reused = prefixes.take(sequence.tokens)
     assert reused == 32
-    logits = model(mx.array([row.tokens[32:]]), cache=layers)[0, -1]
-    assert mx.allclose(logits, whole_logits(model, row), atol=2e-3)
+    logits = model(mx.array([sequence.tokens[32:]]), cache=cache)[0, -1]
+    assert mx.allclose(logits, whole_logits(model, sequence), atol=2e-3)
 
 
 def test_what_many_prompts_begin_with_is_read_once() -> None:
     model = random_model("qwen3")
     prefill = Prefill(model, PrefixCache(model, 1 << 26))
     beginning = words(1, 30)
-    rows = [row_of(beginning + words(seed, 12)) for seed in range(2, 6)]
-    for row in rows:
-        prefill.add(row)
-    read = [prefill.advance(part(512)), prefill.advance(part(512))]
+    sequences = [sequence_of(beginning + words(seed, 12)) for seed in range(2, 6)]
+    for sequence in sequences:
+        prefill.add(sequence)
+    read = [prefill.advance(chunk_of(512)), prefill.advance(chunk_of(512))]
     assert [each.tokens for each in read] == [41, 3 * 11]
-    assert not prefill.rows
+    assert not prefill.sequences
     for each in read:
         assert each.ready is not None
         require_right(model, each.ready)
@@ -206,6 +206,6 @@ def test_what_two_prompts_begin_with_is_read_with_both() -> None:
     model = random_model("qwen3")
     prefill = Prefill(model, PrefixCache(model, 1 << 26))
     for seed in (2, 3):
-        prefill.add(row_of(words(1, 10) + words(seed, 12)))
-    assert prefill.advance(part(512)).tokens == 2 * 21
-    assert not prefill.rows
+        prefill.add(sequence_of(words(1, 10) + words(seed, 12)))
+    assert prefill.advance(chunk_of(512)).tokens == 2 * 21
+    assert not prefill.sequences

@@ -61,7 +61,7 @@ def read(
             seconds = layers * layer_seconds(tokens)
             parts.append(Read(tokens, layers, seconds, chunk.is_measured))
             if chunk.is_measured:
-                prefill_budget.read(tokens, layers, seconds)
+                prefill_budget.prefilled(tokens, layers, seconds)
         prefill_budget.stepped(step)
     return parts
 
@@ -106,7 +106,7 @@ def test_parts_become_smaller_when_the_prompt_gets_longer(slower: int) -> None:
 
 def test_what_was_read_alone_tells_how_much_may_be_read_beside_answers() -> None:
     prefill_budget = PrefillBudget(most=512)
-    prefill_budget.read(46, 29, 46 * 29 * 1e-4)
+    prefill_budget.prefilled(46, 29, 46 * 29 * 1e-4)
     prefill_budget.stepped(0.05)
     chunk = prefill_budget.chunk(1, 1)
     assert chunk is not None
@@ -139,7 +139,7 @@ def test_a_slow_step_is_left_alone_and_is_not_taken_for_the_usual() -> None:
 def test_one_part_that_took_long_changes_little() -> None:
     prefill_budget = paced(0.05)
     before = read(prefill_budget, 60, 0.05, lambda tokens: tokens * 1e-4)[-1]
-    prefill_budget.read(before.tokens, 1, 10.0)
+    prefill_budget.prefilled(before.tokens, 1, 10.0)
     after = prefill_budget.chunk(1, 1)
     assert after is not None
     assert 2 * after.tokens * layers_of(after) >= before.size

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlxbuild.runtime.engine.core.logits_processors import Penalties
 from mlxbuild.runtime.engine.core.options import Options
 from mlxbuild.runtime.engine.core.prepared_request import Prepared
-from mlxbuild.runtime.engine.core.sampling import RowSampler, sample
+from mlxbuild.runtime.engine.core.sampling import Sampler, sample
 
 LOGITS = mx.log(mx.array([[0.4, 0.3, 0.2, 0.06, 0.04]]))
 
@@ -21,7 +21,7 @@ def penalties_of(options: Options, tokens: list[int], *, answer_tokens: int = 0)
     return Penalties.of(Prepared((1,), options), tokens, answer_tokens=answer_tokens)
 
 
-def draw(logits: mx.array, *samplers: RowSampler) -> list[int]:
+def draw(logits: mx.array, *samplers: Sampler) -> list[int]:
     return sample(logits, samplers).tolist()  # type: ignore[return-value]
 
 
@@ -39,12 +39,12 @@ def draw(logits: mx.array, *samplers: RowSampler) -> list[int]:
     ],
 )
 def test_filters_leave_the_likely_tokens(options: dict[str, Any], possible: set[int]) -> None:
-    sampler = RowSampler(Options(temperature=2.0, seed=1, **options))
+    sampler = Sampler(Options(temperature=2.0, seed=1, **options))
     assert {draw(LOGITS, sampler)[0] for _ in range(300)} == possible
 
 
 def test_tokens_come_as_often_as_they_should() -> None:
-    samplers = [RowSampler(Options(temperature=1.0, seed=seed)) for seed in range(4000)]
+    samplers = [Sampler(Options(temperature=1.0, seed=seed)) for seed in range(4000)]
     drawn = draw(mx.broadcast_to(LOGITS, (len(samplers), 5)), *samplers)
     shares = [drawn.count(token) / len(drawn) for token in range(5)]
     assert shares == pytest.approx([0.4, 0.3, 0.2, 0.06, 0.04], abs=0.03)
@@ -66,15 +66,15 @@ KINDS: list[dict[str, Any]] = [
 def test_a_row_draws_alike_whatever_is_beside_it(rows: list[tuple[dict[str, Any], int]], noise: int) -> None:
     logits = mx.random.normal((len(rows), 64), key=mx.random.key(noise))
     options = [Options(**kind, seed=seed) for kind, seed in rows]
-    together = [RowSampler(each) for each in options]
-    alone = [RowSampler(each) for each in options]
+    together = [Sampler(each) for each in options]
+    alone = [Sampler(each) for each in options]
     for _ in range(3):
         expected = [draw(logits[row : row + 1], sampler)[0] for row, sampler in enumerate(alone)]
         assert draw(logits, *together) == expected
 
 
 def test_a_seed_continues_at_any_place() -> None:
-    whole, part = (RowSampler(Options(temperature=1.0, seed=3)) for _ in range(2))
+    whole, part = (Sampler(Options(temperature=1.0, seed=3)) for _ in range(2))
     drawn = [draw(LOGITS, whole)[0] for _ in range(20)]
     part.go_to(12)
     assert [draw(LOGITS, part)[0] for _ in range(8)] == drawn[12:]

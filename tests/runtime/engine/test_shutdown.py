@@ -111,7 +111,7 @@ os.register_at_fork(after_in_parent=lambda: forked.extend(done))  # before a sig
 atexit.register(lambda: print(*sorted(done), refused(), flush=True))  # after engines and loads have ended
 
 from pathlib import Path
-from mlxbuild.runtime.engine.core.loading import apart
+from mlxbuild.runtime.engine.core.loading import on_own_thread
 from mlxbuild.runtime.engine.core.loop import EngineEnded
 from mlxbuild.runtime.loaded_model import LoadedModel
 
@@ -131,7 +131,7 @@ def load(checkpoint):
 
 def refused():
     try:
-        apart(lambda _: print("loaded"))
+        on_own_thread(lambda _: print("loaded"))
     except EngineEnded as error:
         return error.message
 
@@ -151,7 +151,7 @@ engine.run(compute)
 AT_CLOSE = """
 def swallowing():
     try:
-        apart(load)
+        on_own_thread(load)
     except EngineEnded:
         pass
 
