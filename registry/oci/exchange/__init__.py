@@ -1,1 +1,1 @@
-"""Whole artifacts on their way between the store and registries. How one blob or manifest moves lies in `remote`."""
+"""Pushes, pulls and copies whole artifacts between the store and registries, by means of `remote`."""

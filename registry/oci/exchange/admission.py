@@ -1,4 +1,4 @@
-"""Judges a manifest that came from anywhere before anything that it names is fetched. Nothing is fetched here."""
+"""Validates an untrusted manifest before anything that it refers to is fetched."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _MOST_TOLD = 10
 
 
 class BrokenPromises(TrustError):
-    """An artifact is not what its own manifest and config say."""
+    """An artifact does not match its own manifest and config."""
 
     code = "broken-promises"
 
 
 def admit_artifact(raw: RawManifest, where: str) -> Manifest:
-    """The manifest of a model that can be pulled.
+    """Parse a manifest and check that it is a model that can be pulled.
 
     Raises:
-        InvalidManifest: it is something else, names a blob with two sizes, or a layer that cannot be read.
-        UnsafePath: a file would lie outside of the folder, or two would be one.
+        InvalidManifest: it is not a model, gives a blob two sizes, or has a layer that cannot be read.
+        UnsafePath: a file would be outside the folder, or two files would be the same.
     """
     manifest = admit_manifest(raw, where)
     require_model(manifest, where)
@@ -41,13 +41,13 @@ def admit_artifact(raw: RawManifest, where: str) -> Manifest:
 
 
 def admit_manifest(raw: RawManifest, where: str) -> Manifest:
-    """A manifest whose descriptors agree with each other.
+    """Parse a manifest and check that its descriptors agree with each other.
 
     Raises:
-        InvalidManifest: it is something else, or names a blob with two sizes.
+        InvalidManifest: it is not a manifest, or gives a blob two sizes.
     """
     manifest = manifests.parse(raw.data, raw.digest)
-    if raw.media_type in media_types.INDEXES:  # whoever reads it so would see another content
+    if raw.media_type in media_types.INDEXES:  # a client that reads it as an index would see other content
         raise InvalidManifest(f"it is sent as {raw.media_type}, and is no index", where=where)
     sizes: dict[Digest, Blob] = {raw.digest: Blob(raw.digest, len(raw.data))}
     for layer in (manifest.config, *manifest.layers):
@@ -62,7 +62,7 @@ def require_none(problems: tuple[Problem, ...], where: str) -> None:
     """Refuse an artifact with problems.
 
     Raises:
-        BrokenPromises: with the first of them.
+        BrokenPromises: there are problems; the message has the first of them.
     """
     if problems:
         told = [f"{problem.where}: {problem.message}" for problem in problems[:_MOST_TOLD]]

@@ -1,4 +1,4 @@
-"""What registries hold: repositories by a word, and what the tags of one name. Nothing is fetched but manifests."""
+"""Searches the repositories of registries, and lists the tags of one. Only manifests are fetched."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from mlxbuild.registry.oci.remote.errors import ManifestTooLarge, ManifestUnknow
 from mlxbuild.registry.oci.remote.settings import Settings
 
 _FOR_MACHINES = re.compile(r"(sha256|ac1)-[0-9a-f]{64}(\..+)?")
-"""Tags that list referrers, and those of a remote cache."""
+"""Tags for programs: fallback tags of referrers, and those of a remote cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A repository of a registry with its tags; those that only programs read are left out."""
+    """A repository of a registry with its tags, except those for programs."""
 
     name: str
-    """`host/repository`."""
+    """The repository as `host/repository`."""
     tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """What a tag of a repository names. `manifest` is None where it is no manifest; `problem` says why."""
+    """A tag of a repository and its manifest. `manifest` is None if it cannot be used; `problem` says why."""
 
     tag: str
     digest: Digest | None
@@ -43,7 +43,7 @@ class Tagged:
 
     @property
     def size_bytes(self) -> int | None:
-        """Manifest, config and files, each distinct blob once."""
+        """The total size of manifest, config and files, counting each distinct blob once."""
         if self.manifest is None:
             return None
         blobs = {self.manifest.blob, self.manifest.config.blob, *(layer.blob for layer in self.manifest.layers)}
@@ -51,14 +51,14 @@ class Tagged:
 
 
 def search(registry: str, word: str, *, settings: Settings, home: Home, limit: int) -> tuple[Found, ...]:
-    """Repositories of a registry whose path holds a word; `word:tag` asks for tags that hold the rest, too.
+    """The repositories of a registry whose path contains a word; with `word:tag`, tags have to contain the rest, too.
 
     Args:
-        registry: `host[:port][/namespace]`; only repositories below the namespace are meant.
+        registry: `host[:port][/namespace]`; only repositories below the namespace are searched.
 
     Raises:
-        InvalidReference: that is no registry.
-        RegistryFailure: the registry does not answer, or tells nobody what it holds.
+        InvalidReference: that is not a registry.
+        RegistryFailure: the registry does not answer, or does not list its repositories.
     """
     anchor = _anchor(registry)
     namespace = anchor.repository.rpartition("/")[0]
@@ -74,10 +74,10 @@ def search(registry: str, word: str, *, settings: Settings, home: Home, limit: i
 
 
 def list_tags(reference: Reference, *, settings: Settings, home: Home, jobs: int = DEFAULT_JOBS) -> tuple[Tagged, ...]:
-    """What each tag of a repository names, by tag.
+    """The tags of a repository with their manifests, sorted by tag.
 
     Raises:
-        RepositoryUnknown, RegistryFailure: the registry has it not, or does not answer.
+        RepositoryUnknown, RegistryFailure: there is no such repository, or the registry does not answer.
     """
     with closing(Remote.open(reference, settings, home)) as remote, cancellation.threads(jobs) as pool:
         return tuple(pool.map(lambda tag: _look(remote, tag), sorted(_plain(remote.tags()))))
@@ -87,7 +87,7 @@ def _tags(reference: Reference, wanted: str, settings: Settings, home: Home) -> 
     with closing(Remote.open(reference, settings, home)) as remote:
         try:
             return tuple(sorted(tag for tag in _plain(remote.tags()) if wanted in tag.lower()))
-        except RepositoryUnknown:  # catalogues go on naming repositories whose last tag was deleted
+        except RepositoryUnknown:  # catalogues still list repositories whose last tag was deleted
             return ()
 
 
@@ -109,7 +109,7 @@ def _look(remote: Remote, tag: str) -> Tagged:
 
 
 def _anchor(registry: str) -> Reference:
-    """A repository of the registry to speak through; the catalogue belongs to none."""
+    """Any repository of the registry, as requests need one although the catalogue belongs to none."""
     reference = Reference.parse(f"{registry.rstrip('/')}/name")
     if reference.host is None:
         raise InvalidReference(

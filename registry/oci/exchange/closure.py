@@ -1,4 +1,4 @@
-"""What refers to a manifest, what refers to that, and so on to the end. How lists are got is not known here."""
+"""Collects the referrers of a manifest, their referrers, and so on, whatever the source of the lists is."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mlxbuild.registry.oci.remote.referrers import MOST_REFERRERS, LeaveOut
 
 
 def follow(subject: Digest, bring: Callable[[Digest], Iterable[Digest]], leave_out: LeaveOut) -> tuple[Digest, ...]:
-    """Everything that speaks of a manifest, directly or through others: a signature, and the signature of that one.
+    """The direct and indirect referrers of a manifest, such as a signature and the signature of that.
 
     Args:
         subject: The manifest.
-        bring: Brings what refers to one manifest to its place, and tells what that was.
-        leave_out: Told when more than `MOST_REFERRERS` were brought, and the rest is not looked for.
+        bring: Transfers the referrers of one manifest and returns their digests.
+        leave_out: Called when there are more than `MOST_REFERRERS`, and the rest is left out.
     """
     found: dict[Digest, None] = {}
     waiting = deque([subject])

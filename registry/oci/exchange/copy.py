@@ -1,4 +1,4 @@
-"""Brings an artifact from one registry to another without keeping it here: mounted where that can be, else streamed."""
+"""Copies an artifact between registries without storing it here: blobs are mounted if possible, else streamed."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _MOST_ENTRIES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a copy did."""
+    """The result of a copy."""
 
     name: str
-    """`host/repository` of the target."""
+    """The target as `host/repository`."""
     digest: Digest
     tags: tuple[str, ...]
     amount: Amount
@@ -48,19 +48,20 @@ def copy(
     jobs: int = DEFAULT_JOBS,
     force: bool = False,
 ) -> Copied:
-    """Bring what a reference names, with its referrers, to another repository or registry; any kind of artifact, and
-    an index with all its entries. Manifests stay as they are, byte for byte.
+    """Copy an artifact of any kind, or an index with all its entries, and the referrers to another repository.
+
+    Manifests are copied byte for byte.
 
     Args:
-        target: Where to; without a tag it gets the source's.
+        target: The target; its tag defaults to that of the source.
         tags: More tags for the same manifest.
-        force: Move tags that hold a version, too.
+        force: Move even tags that contain a version.
 
     Raises:
-        InvalidManifest: it is neither manifest nor index of such.
-        InvalidReference: the target asks for another digest.
-        VersionTagMoves: a tag that holds a version names other bytes at the target.
-        TransferCorrupt, RegistryFailure: as `Remote`.
+        InvalidManifest: the source is neither a manifest nor an index of manifests.
+        InvalidReference: the target has another digest.
+        VersionTagMoves: a tag that contains a version names another manifest at the target.
+        TransferCorrupt, RegistryFailure: see `Remote`.
     """
     observed = one_at_a_time(observe)
     with (
@@ -85,15 +86,15 @@ def copy(
 
 
 class _Courier:
-    """One copy: from where, and where to."""
+    """One copy from a source to a target."""
 
     def __init__(self, sources: Sources, target: Remote, observe: Observe, jobs: int) -> None:
         self._sources, self._target, self._observe, self._jobs = sources, target, observe, jobs
         self.amount = Amount()
-        """Of the referrers."""
+        """The amount transferred for referrers."""
 
     def carry(self, raw: RawManifest, title: str) -> Amount:
-        """Bring all that a manifest or index names; the manifest itself is put by the caller."""
+        """Copy everything that a manifest or index refers to; the caller puts the manifest itself."""
         if raw.media_type != OCI_INDEX:
             return self._carry_blobs(admit_manifest(raw, f"{self._sources.origin.name}@{raw.digest}"), title)
         amount = Amount()
@@ -106,7 +107,7 @@ class _Courier:
         return amount
 
     def carry_referrers(self, subject: Digest) -> tuple[Digest, ...]:
-        """Bring what refers to a manifest; returns all of it, with what was there already."""
+        """Copy the referrers of a manifest; returns all of them, including those that existed already."""
         found = list_referrers(self._sources.origin, subject, self.leave_out)
         there = {each.raw.digest for each in list_referrers(self._target, subject)} if found else set()
         missing = [each for each in found if each.raw.digest not in there]
@@ -116,7 +117,7 @@ class _Courier:
         return tuple(each.raw.digest for each in found)
 
     def leave_out(self, digest: Digest, reason: str) -> None:
-        """Tell that a referrer does not travel."""
+        """Report that a referrer is left out."""
         self._observe(EvidenceLeftOut(digest, reason))
 
     def _carry_blobs(self, manifest: Manifest, title: str) -> Amount:

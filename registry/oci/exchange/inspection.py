@@ -1,4 +1,4 @@
-"""Looks at an artifact of a registry: its manifest, its config and what refers to it. No file of it is fetched."""
+"""Inspects an artifact at a registry (manifest, config and referrers) without fetching its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlxbuild.registry.store.layout import Store
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """An artifact as a registry describes it."""
+    """The description of an artifact at a registry."""
 
     name: str
     """`host/repository`."""
@@ -32,11 +32,11 @@ class Inspection:
 
 
 def inspect(store: Store, reference: Reference, *, settings: Settings, observe: Observe | None = None) -> Inspection:
-    """Look at what a reference names. Only the config comes into the store, where nothing names it.
+    """Inspect the artifact of a reference. Only the config is put into the store, without a name.
 
     Raises:
-        InvalidManifest: it is no manifest with a JSON config of reasonable size.
-        TransferCorrupt, RegistryFailure: as `Remote`.
+        InvalidManifest: it is not a manifest with a JSON config of reasonable size.
+        TransferCorrupt, RegistryFailure: see `Remote`.
     """
     with closing(Sources(reference, settings, store.home, one_at_a_time(observe))) as sources:
         raw = sources.manifest(reference)

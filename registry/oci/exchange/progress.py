@@ -1,4 +1,4 @@
-"""What an exchange tells while it goes on: a handful of events, one at a time. Showing them is the caller's matter."""
+"""The progress events of a push, pull or copy, which the caller may display."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlxbuild.registry.core.digest import Blob, Digest
 
 
 class Way(StrEnum):
-    """How a blob came to its place."""
+    """How a blob got to its target."""
 
     MOVED = "moved"
     PRESENT = "present"
@@ -20,7 +20,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NamedBlob:
-    """A blob with the name by which people know it: the path of a file, or `config`."""
+    """A blob with a name for display: the path of a file, or `config`."""
 
     blob: Blob
     name: str
@@ -28,7 +28,7 @@ class NamedBlob:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeBegan:
-    """An artifact's blobs are about to move. `title` says what goes where."""
+    """An artifact's blobs are about to be transferred. `title` says what goes where."""
 
     title: str
     blobs: int
@@ -37,7 +37,7 @@ class ExchangeBegan:
 
 @dataclass(frozen=True, slots=True)
 class BlobAdvanced:
-    """So many more bytes of a blob are in their place; fewer, if the number is negative."""
+    """More bytes of a blob have arrived; a negative number means that some were discarded."""
 
     item: NamedBlob
     count: int
@@ -45,7 +45,7 @@ class BlobAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class BlobEnded:
-    """A blob is in its place; `moved_bytes` went over the network for it now."""
+    """A blob has arrived; `moved_bytes` were transferred for it now."""
 
     item: NamedBlob
     way: Way
@@ -54,14 +54,14 @@ class BlobEnded:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeEnded:
-    """All blobs of the artifact that began last are in their place."""
+    """All blobs of the artifact that began last have arrived."""
 
     title: str
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceLeftOut:
-    """A referrer does not travel."""
+    """A referrer was left out."""
 
     digest: Digest
     reason: str
@@ -69,7 +69,7 @@ class EvidenceLeftOut:
 
 @dataclass(frozen=True, slots=True)
 class MirrorLeftOut:
-    """A mirror is not asked again."""
+    """A mirror failed and is not asked again."""
 
     name: str
     reason: str
@@ -77,7 +77,7 @@ class MirrorLeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something that a person should know, and that stops nothing."""
+    """A warning for the user."""
 
     message: str
 
@@ -87,7 +87,7 @@ Observe = Callable[[Event], None]
 
 
 def one_at_a_time(observe: Observe | None) -> Observe:
-    """The same observer, never called by two threads at once."""
+    """Wrap an observer so that two threads never call it at once."""
     if observe is None:
         return _ignore
     lock, told = Lock(), observe

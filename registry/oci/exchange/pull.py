@@ -1,4 +1,4 @@
-"""Brings an artifact of a registry into the store: judged first, verified as it comes, and named last."""
+"""Pulls an artifact into the store: validated first, verified while it streams, and tagged last."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ EVIDENCE_LIMIT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull did."""
+    """The result of a pull."""
 
     name: str
-    """As in the store; `host/repository@digest` where only a digest was asked for."""
+    """The name in the store; `host/repository@digest` if only a digest was asked for."""
     digest: Digest
     amount: Amount
     referrers: tuple[Digest, ...]
@@ -47,17 +47,17 @@ def pull(
     observe: Observe | None = None,
     jobs: int = DEFAULT_JOBS,
 ) -> Pulled:
-    """Bring an artifact and its referrers into the store, and name it there as it was asked for.
+    """Pull an artifact and its referrers into the store, and tag it there with the name that was asked for.
 
-    The order is that of trust: the manifest is judged before anything is fetched, the config and the trust policy
-    before weights are, and each blob while it streams. The name moves when everything holds.
+    The manifest is validated before anything is fetched, the config and the trust policy are checked before the
+    weights are fetched, and each blob is verified while it streams. The tag is set when all checks have passed.
 
     Raises:
-        InvalidManifest, UnsafePath, ManifestTooLarge, BrokenPromises: it is no sound artifact.
+        InvalidManifest, UnsafePath, ManifestTooLarge, BrokenPromises: it is not a valid artifact.
         Untrusted: the policy refuses it.
-        TransferCorrupt: other bytes came than the manifest names.
-        NoRegistry, RegistryFailure: as `Remote`.
-        DiskFull, StoreReadOnly, StoreFailure: the store cannot take it; what was fetched is kept for the next pull.
+        TransferCorrupt: the bytes do not match the digests in the manifest.
+        NoRegistry, RegistryFailure: see `Remote`.
+        DiskFull, StoreReadOnly, StoreFailure: the store cannot be written; what was fetched is kept for the next pull.
     """
     observed = one_at_a_time(observe)
     with closing(Sources(reference, settings, store.home, observed)) as sources:
@@ -81,11 +81,11 @@ def pull(
 
 
 def pull_evidence(store: Store, reference: Reference, *, settings: Settings, observe: Observe | None = None) -> Digest:
-    """Bring the manifest that a reference names, and what refers to it, but none of its files; nothing is named.
+    """Pull the manifest of a reference and its referrers, but none of its files; no tag is set.
 
     Raises:
-        InvalidManifest, ManifestTooLarge: it is no manifest.
-        NoRegistry, RegistryFailure, TransferCorrupt: as `Remote`.
+        InvalidManifest, ManifestTooLarge: it is not a manifest.
+        NoRegistry, RegistryFailure, TransferCorrupt: see `Remote`.
     """
     observed = one_at_a_time(observe)
     with closing(Sources(reference, settings, store.home, observed)) as sources:
@@ -97,26 +97,26 @@ def pull_evidence(store: Store, reference: Reference, *, settings: Settings, obs
 
 
 class _Receiver:
-    """Brings blobs into the store."""
+    """Downloads blobs into the store."""
 
     def __init__(self, store: Store, sources: Sources, observe: Observe) -> None:
         self._store, self._sources, self._observe = store, sources, observe
         self.amount = Amount()
-        """Of the blobs that were received one by one."""
+        """The amount of the blobs that were received one by one."""
 
     def receive(self, blob: Blob) -> None:
-        """Bring one small blob."""
+        """Download one small blob."""
         moved_bytes = self._sources.download(blob, self._store, _silently)
         self.amount += Amount(moved_bytes=moved_bytes) if moved_bytes else Amount(present_bytes=blob.size_bytes)
 
     def move(self, blob: Blob, advance: Advance) -> tuple[Way, int]:
-        """Bring one of many."""
+        """Download one of several blobs, reporting progress."""
         moved_bytes = self._sources.download(blob, self._store, advance)
         return (Way.MOVED, moved_bytes) if moved_bytes else (Way.PRESENT, 0)
 
     def receive_referrers(self, subject: Digest) -> tuple[Digest, ...]:
-        """Bring what refers to a manifest, as far as it is whole and of a size for evidence. Lists come from the
-        registry alone: a mirror could leave out what speaks against an artifact."""
+        """Download the referrers of a manifest that are complete and small enough for evidence. Lists are taken from
+        the registry only, because a mirror could omit evidence against an artifact."""
         received = []
         for referrer in list_referrers(self._sources.origin, subject, self.leave_out):
             if (reason := self._bring(referrer)) is None:
@@ -126,7 +126,7 @@ class _Receiver:
         return tuple(received)
 
     def leave_out(self, digest: Digest, reason: str) -> None:
-        """Tell that a referrer does not travel."""
+        """Report that a referrer is left out."""
         self._observe(EvidenceLeftOut(digest, reason))
 
     def _bring(self, referrer: RemoteReferrer) -> str | None:
@@ -145,7 +145,7 @@ class _Receiver:
 
 
 def _names(reference: Reference, sources: Sources) -> tuple[Reference, ...]:
-    """What the policy may know the artifact by: its full name, and the name that it gets in the store."""
+    """The names that the policy is applied to: the full name, and the name in the store."""
     origin = sources.origin
     full = Reference(origin.repository, reference.tag, reference.digest, origin.host)
     return tuple(dict.fromkeys((full, reference)))

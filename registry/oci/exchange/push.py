@@ -1,4 +1,4 @@
-"""Sends an artifact of the store to a registry: blobs, then the manifest as it is, its tags, and what refers to it."""
+"""Pushes an artifact of the store to a registry: blobs, then the unchanged manifest, its tags and its referrers."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from mlxbuild.registry.store.layout import Store
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did."""
+    """The result of a push."""
 
     name: str
-    """`host/repository`."""
+    """The repository as `host/repository`."""
     digest: Digest
     tags: tuple[str, ...]
     amount: Amount
     referrers: tuple[Digest, ...]
-    """All that went along, those that were there already included."""
+    """All referrers, including those that the registry held already."""
 
 
 def push(
@@ -49,25 +49,25 @@ def push(
     mount_from: Sequence[str] = (),
     force: bool = False,
 ) -> Pushed:
-    """Bring an artifact and its referrers to a registry.
+    """Push an artifact and its referrers to a registry.
 
-    A blob that the repository holds is not sent; one that another repository of the registry holds is mounted where
-    the registry does that: those in `mount_from`, and those that the store has a name of. Nothing is named before it
-    is there, so a push that ends early leaves no broken artifact.
+    A blob that the repository holds is not sent. A blob in another repository of the registry is mounted if the
+    registry supports it; the candidates are those in `mount_from` and those that the store has a name of. Manifests and
+    tags are set last, so a push that ends early leaves no incomplete artifact.
 
-    A tag that holds a version keeps its bytes: it is looked at before anything is sent, and again right before it
-    would be set.
+    A tag that contains a version does not move: it is checked before anything is sent, and again right before it is
+    set.
 
     Args:
-        reference: The repository, and a tag if it has one; without a host it belongs to the default registry.
-        tags: More tags for the same manifest. Without any it is `latest`.
-        force: Move tags that hold a version, too.
+        reference: The repository, with an optional tag; without a host it belongs to the default registry.
+        tags: More tags for the same manifest. If there is no tag at all, it is `latest`.
+        force: Move even tags that contain a version.
 
     Raises:
-        VersionTagMoves: a tag that holds a version names other bytes at the registry.
-        BlobMissing, BlobCorrupt, InvalidManifest: the store's artifact is not whole.
-        InvalidReference: the reference asks for another digest.
-        NoRegistry, RegistryFailure, TransferCorrupt: as `Remote`.
+        VersionTagMoves: a tag that contains a version names another manifest at the registry.
+        BlobMissing, BlobCorrupt, InvalidManifest: the artifact in the store is incomplete or damaged.
+        InvalidReference: the reference has another digest.
+        NoRegistry, RegistryFailure, TransferCorrupt: see `Remote`.
     """
     if reference.digest is not None and reference.digest != digest:
         raise InvalidReference(f"`{reference}` asks for another digest than {digest}", hint="leave the digest out")
@@ -87,17 +87,17 @@ def push(
 
 
 class _Sender:
-    """One push: where to, and where blobs may be mounted from."""
+    """One push: its target, and the repositories that blobs may be mounted from."""
 
     def __init__(self, store: Store, remote: Remote, mount_from: Sequence[str], observe: Observe, jobs: int) -> None:
         self._store, self._remote, self._observe, self._jobs = store, remote, observe, jobs
         self._mount_from = tuple(mount_from)
         self._known = _known_repositories(store, remote)
         self.amount = Amount()
-        """Of the referrers."""
+        """The amount sent for referrers."""
 
     def send(self, manifest: Manifest, title: str) -> Amount:
-        """Bring the blobs of a manifest to the repository; none, if a file of the store is shorter or longer."""
+        """Send the blobs of a manifest to the repository; none of them if a file in the store has the wrong size."""
         items = named_blobs(manifest)
         for item in items:
             if self._store.has(item.blob.digest):  # the repository may hold what the store does not
@@ -105,7 +105,7 @@ class _Sender:
         return move_all(items, self._send, title=title, observe=self._observe, jobs=self._jobs)
 
     def send_referrers(self, subject: Digest) -> tuple[Digest, ...]:
-        """Bring what refers to a manifest; returns all of it, with what was there already."""
+        """Send the referrers of a manifest; returns all of them, including those that existed already."""
         local = referrers(self._store, subject)
         if not local:
             return ()
@@ -117,7 +117,7 @@ class _Sender:
                     data = self._store.read(referrer.digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES)
                     for layer in (referrer.manifest.config, *referrer.manifest.layers):
                         self._store.check_size(layer.blob)
-                except MlxbuildError as error:  # the store lacks a part of it, or it is damaged
+                except MlxbuildError as error:  # a part of it is missing from the store or damaged
                     self.leave_out(referrer.digest, error.message)
                     continue
                 self.amount += self.send(referrer.manifest, f"pushing {evidence_name(referrer.manifest)}")
@@ -128,7 +128,7 @@ class _Sender:
         return tuple(along)
 
     def leave_out(self, digest: Digest, reason: str) -> None:
-        """Tell that a referrer does not travel."""
+        """Report that a referrer is left out."""
         self._observe(EvidenceLeftOut(digest, reason))
 
     def _send(self, blob: Blob, advance: Advance) -> tuple[Way, int]:
@@ -146,7 +146,7 @@ class _Sender:
 
 
 def _known_repositories(store: Store, remote: Remote) -> Mapping[Digest, Sequence[str]]:
-    """Which other repositories of the registry hold which blobs, as far as names in the store tell."""
+    """The other repositories of the registry that hold each blob, as far as names in the store show."""
     known: dict[Digest, list[str]] = {}
     for name, descriptor in store.tags.items():
         with suppress(MlxbuildError):  # a name of another tool, or a damaged artifact: nothing to mount

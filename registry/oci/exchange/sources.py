@@ -1,4 +1,4 @@
-"""Where an artifact is read: the mirrors of its registry, then the registry. The digest judges what mirrors give."""
+"""Reads an artifact from the mirrors of its registry, then from the registry; mirrors are verified by digest."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _Result = TypeVar("_Result")
 class Sources:
     """The registries that may hold the content of one reference. Safe for many threads at once.
 
-    A mirror that lacks something is passed over for that; one that fails otherwise is not asked again. What the
-    registry itself, the last of them, raises is raised.
+    A mirror that lacks something is skipped for that; one that fails otherwise is not asked again. Errors of the
+    registry itself, which comes last, are raised.
     """
 
     def __init__(self, reference: Reference, settings: Settings, home: Home, observe: Observe) -> None:
@@ -30,7 +30,7 @@ class Sources:
         self._observe = observe
 
     def manifest(self, reference: Reference) -> RawManifest:
-        """The manifest that a reference names. What a tag stands for is told by the registry alone.
+        """The manifest of a reference. Only the registry itself resolves tags.
 
         Raises:
             ManifestUnknown, RepositoryUnknown, ManifestTooLarge, TransferCorrupt, RegistryFailure.
@@ -42,19 +42,19 @@ class Sources:
             return self.origin.get_manifest(tag)
         found = self.origin.head_manifest(tag)
         if found is None or found.digest.algorithm != "sha256":
-            return self.origin.get_manifest(tag)  # which says what is wrong
+            return self.origin.get_manifest(tag)  # raises the error that says what is wrong
         return self.manifest_of(found.digest)
 
     def manifest_of(self, digest: Digest) -> RawManifest:
-        """The manifest of a digest; as `manifest`."""
+        """The manifest of a digest; raises the errors of `manifest`."""
         return self.ask(lambda remote: remote.get_manifest(digest))
 
     def download(self, blob: Blob, store: Store, advance: Advance) -> int:
-        """Bring a blob into the store; as `Remote.download_blob`."""
+        """Download a blob into the store; see `Remote.download_blob`."""
         return self.ask(lambda remote: remote.download_blob(blob, store, advance))
 
     def ask(self, question: Callable[[Remote], _Result]) -> _Result:
-        """The first answer that holds."""
+        """The answer of the first registry that has one."""
         for mirror in self._mirrors:
             try:
                 return question(mirror)

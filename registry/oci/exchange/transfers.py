@@ -1,4 +1,4 @@
-"""Blobs that move several at once: the biggest first, and all given up when one fails. What moving is, is not known."""
+"""Transfers several blobs at once, the largest first, and cancels all of them when one fails."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from mlxbuild.registry.trust.statement import KINDS, PREDICATE_ANNOTATION
 DEFAULT_JOBS = 4
 
 Move = Callable[[Blob, Advance], tuple[Way, int]]
-"""Brings a blob to its place; returns how, and how many bytes moved for it."""
+"""A function that transfers a blob; returns how, and how many bytes were transferred."""
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What an exchange came to, in bytes of blobs."""
+    """The amount of a transfer in bytes of blobs."""
 
     moved_bytes: int = 0
     present_bytes: int = 0
@@ -47,7 +47,7 @@ class Amount:
 
 
 def named_blobs(manifest: Manifest) -> tuple[NamedBlob, ...]:
-    """The files and the config of a manifest, each distinct blob once."""
+    """The blobs of a manifest's files and config, each distinct blob once."""
     named: dict[Blob, NamedBlob] = {}
     for number, layer in enumerate(manifest.layers, 1):
         name = layer.annotations.get(FILE_PATH) or layer.annotations.get(TITLE)
@@ -59,17 +59,17 @@ def named_blobs(manifest: Manifest) -> tuple[NamedBlob, ...]:
 
 
 def evidence_name(referrer: Manifest) -> str:
-    """What a manifest that refers to another one is, in a word where there is one."""
+    """The name of a referrer's kind: the short one, if it has one."""
     kind = referrer.annotations.get(PREDICATE_ANNOTATION, "")
     return KINDS.get(kind) or kind or referrer.artifact_type or referrer.config.media_type
 
 
 def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Observe, jobs: int) -> Amount:
-    """Move blobs in `jobs` threads. After a failure or an interruption the others are stopped where they are, also
-    where they wait for a registry.
+    """Transfer blobs in `jobs` threads. After a failure or an interrupt the others are cancelled, even while they wait
+    for a registry.
 
     Raises:
-        What the first failing move raised.
+        The error of the first transfer that failed.
     """
     ordered = sorted(items, key=lambda item: (-item.blob.size_bytes, item.blob.digest))
     observe(ExchangeBegan(title, len(ordered), sum(item.blob.size_bytes for item in ordered)))
@@ -102,7 +102,7 @@ def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Obs
                 failures.append(error)
                 stopped.set()
 
-    # Not an executor: its threads are waited for at the end of the process, however long a registry is silent.
+    # No executor: Python waits for its threads when the process exits, however long a registry is silent.
     threads = [Thread(target=work, name=f"exchange-{number}", daemon=True) for number in range(min(jobs, len(ordered)))]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""Keeps tags with a version at the artifact that they name at a registry, unless somebody insists."""
+"""Keeps tags that contain a version from moving at a registry, unless forced."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from mlxbuild.registry.oci.remote.client import RawManifest, Remote
 
 @dataclass(frozen=True, slots=True)
 class VersionTags:
-    """The tags of one repository, towards one manifest that is to get some of them."""
+    """The tags of one repository that are to name one manifest."""
 
     remote: Remote
     raw: RawManifest
     force: bool
 
     def require(self, *tags: str) -> None:
-        """Refuse to move tags that hold a version of what they name now, or of what they are to name.
+        """Refuse to move tags that contain the version of what they name now or are to name.
 
-        Registries know no way to set a tag on a condition, so ask right before each is set, too.
+        Registries cannot set a tag conditionally, so this is also called right before each tag is set.
 
         Raises:
-            VersionTagMoves: one names other bytes already.
-            RegistryFailure: the registry does not tell.
+            VersionTagMoves: a tag names another manifest already.
+            RegistryFailure: the registry does not answer.
         """
         for tag in () if self.force else tags:
             found = self.remote.head_manifest(tag, actions="pull,push")
@@ -37,6 +37,6 @@ class VersionTags:
         return version_of(self.remote.get_manifest(tag).data)
 
     def put(self, tag: str) -> None:
-        """Set one tag, if that is no move of a version."""
+        """Set one tag, unless it contains a version and would move."""
         self.require(tag)
         self.remote.put_manifest(self.raw.data, self.raw.media_type, tag)

@@ -1,1 +1,1 @@
-"""Registries as the OCI distribution-spec knows them: one repository at a time, blob by blob. No artifacts."""
+"""A client of the OCI distribution-spec for the blobs and manifests of one repository."""

@@ -1,4 +1,4 @@
-"""An answer of a registry that was read to its end, and how its place is told to people."""
+"""A complete HTTP response of a registry, and how its request is shown in messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlxbuild.registry.oci.remote.errors import RegistryFailure
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a registry answered, with its body where that was small enough (`truncated` if not)."""
+    """A response of a registry with its body, of which only the beginning is kept if it is `truncated`."""
 
     method: str
     url: str
@@ -25,22 +25,22 @@ class Answer:
 
     @property
     def where(self) -> str:
-        """The method and the address without its query."""
+        """The method and the URL without its query."""
         return place(self.method, self.url)
 
 
 def place(method: str, url: str) -> str:
-    """A method and an address for people, without the query and user of the address: those may be secret."""
+    """A method and a URL for messages, without the URL's query and user, which may be secret."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{method} {parts.scheme}://{host}{parts.path}"
 
 
 def resolved(url: str, told: str) -> str:
-    """The address that an answer from `url` tells, whole.
+    """Resolve the address that a response from `url` gives to an absolute URL.
 
     Raises:
-        RegistryFailure: it is none that can be asked.
+        RegistryFailure: it is not a usable URL.
     """
     try:
         address = urljoin(url, told)
@@ -53,7 +53,7 @@ def resolved(url: str, told: str) -> str:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The pause that an answer asks for, if any (RFC 9110 §10.2.3)."""
+    """The `Retry-After` of a response in seconds, if any (RFC 9110 §10.2.3)."""
     value = headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value)

@@ -1,4 +1,4 @@
-"""How often something is tried at a registry: attempts that came to nothing are counted, with pauses between them."""
+"""Retries requests to a registry with backoff; only attempts without progress are counted."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LONGEST_PAUSE_SECONDS = 20.0
 _MOST_PATIENCE_SECONDS = 120.0
 _CONNECTION_ATTEMPTS = 3
 _SLOW_ATTEMPTS = 2
-"""A time limit is long: one that was passed twice is not tried a third time."""
+"""The number of timeouts allowed: time limits are long, so there is no third attempt after two of them."""
 
 
 class Attempts:
-    """The attempts at one thing.
+    """The attempts at one request or transfer.
 
-    Those that moved `DUE_BYTES` further than all before them were useful, and the count begins anew; so a registry that
-    always stops at the same byte, or gives one byte a time, comes to an end.
+    An attempt that got `DUE_BYTES` further than all before it made progress, and resets the count; so retries end at a
+    registry that always stops at the same byte, or sends one byte at a time.
     """
 
     def __init__(self, most: int, reached_bytes: int = 0) -> None:
@@ -31,14 +31,14 @@ class Attempts:
         self._slow = 0
 
     def failed(self, error: RegistryFailure, reached_bytes: int = 0) -> None:
-        """Count an attempt, and wait before the next one, as long as the registry asked for.
+        """Count a failed attempt, and wait before the next one, for the backoff or as long as the registry asked for.
 
         Args:
-            error: What ended it.
-            reached_bytes: How far it came.
+            error: The error that ended it.
+            reached_bytes: How many bytes it got to.
 
         Raises:
-            RegistryFailure: that error, if it is of no use to try again.
+            RegistryFailure: that error, if it should not be retried.
         """
         if reached_bytes >= self._furthest_bytes + DUE_BYTES:
             self._furthest_bytes = reached_bytes

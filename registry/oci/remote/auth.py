@@ -1,4 +1,4 @@
-"""Authorisation headers for one registry: Basic, and Bearer tokens by scope. Credentials are found elsewhere."""
+"""Authorization headers for one registry: Basic, and Bearer tokens by scope."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _SHORTEST_LIFE_SECONDS = 60
 _LONGEST_LIFE_SECONDS = 366 * 24 * 3600
 _MARGIN_SECONDS = 10
 _TOKEN = re.compile(r"[!-~]{1,65536}")
-"""What can stand in a header; more than any registry takes there."""
+"""Tokens that fit in a header; the limit is more than any registry accepts."""
 
 Scopes = tuple[str, ...]
 Ask = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
-"""Sends a method, address, headers and body as they are, with retries."""
+"""A function that sends a request (method, URL, headers and body) with retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """How a registry wants to be convinced (RFC 9110 §11.6.1; the token part is distribution's)."""
+    """An authentication challenge (RFC 9110 §11.6.1, and the token specification of distribution)."""
 
     bearer: bool
     realm: str = ""
@@ -50,7 +50,7 @@ class _Held:
 
 
 class Authorizer:
-    """What to send as `Authorization`. Safe for many threads: they share one token of a scope, renewed by one."""
+    """The `Authorization` headers. Safe for many threads: they share one token per scope, which one of them renews."""
 
     def __init__(
         self, endpoint: Endpoint, credential: Callable[[], Credential | None], ask: Ask, realms: Realms
@@ -64,18 +64,18 @@ class Authorizer:
         self._lock = threading.Lock()
 
     def header(self, scopes: Scopes) -> str | None:
-        """What convinced the registry before, if it will still do; None means to ask without."""
+        """The last accepted header, if it has not expired; None means to send the request without one."""
         held = self._held.get(scopes)
         if held is not None and time.monotonic() < held.ends:
             return held.header
         return self._basic
 
     def renew(self, challenge: str, scopes: Scopes, rejected: str | None) -> str | None:
-        """Answer a 401: another header than the `rejected` one, or None if there is nothing better.
+        """Answer a 401 with another header than the `rejected` one; None if there is none.
 
         Raises:
             RegistryRefused: the credentials are wrong.
-            RealmNotAllowed: they would go to another host, which nobody has allowed; nothing was sent.
+            RealmNotAllowed: they would be sent to another host, which has not been allowed; nothing was sent.
             RegistryFailure: the token service gives no token.
             CredentialsFailure: they cannot be read.
         """
@@ -132,7 +132,7 @@ class Authorizer:
             raise
 
     def _realm(self, challenge: Challenge, credential: Credential | None) -> str:
-        """The address of the token service, if it may be sent what there is to send."""
+        """The address of the token service, if the credential may be sent to it."""
         url = resolved(self._endpoint.origin, challenge.realm)
         where = f"{self._endpoint.host}, realm {challenge.realm.partition('?')[0]}"
         scheme = urlsplit(url).scheme
@@ -167,7 +167,7 @@ class Authorizer:
 
 
 def parse_challenge(header: str) -> Challenge | None:
-    """The best challenge of a `WWW-Authenticate` header: Bearer before Basic; None if it has neither."""
+    """The preferred challenge of a `WWW-Authenticate` header: Bearer before Basic; None if it has neither."""
     marks = list(_SCHEME.finditer(header))
     challenges: list[Challenge] = []
     for mark, following in zip_longest(marks, marks[1:]):
@@ -184,7 +184,7 @@ def parse_challenge(header: str) -> Challenge | None:
 def _basic(credential: Credential | None) -> str | None:
     if credential is None or not credential.username:
         return None
-    from oras.auth.utils import get_basic_auth  # not loaded for those who are not logged in
+    from oras.auth.utils import get_basic_auth  # loaded only with credentials
 
     return f"Basic {get_basic_auth(credential.username, credential.password)}"
 
@@ -198,5 +198,5 @@ def _token(answer: Answer) -> tuple[str, float]:
         token, seconds = None, None
     if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
         raise RegistryFailure("the token service gave no token", where=answer.where)
-    is_sound = isinstance(seconds, int | float) and 0 < seconds < _LONGEST_LIFE_SECONDS  # not of NaN
+    is_sound = isinstance(seconds, int | float) and 0 < seconds < _LONGEST_LIFE_SECONDS  # false for NaN
     return token, float(seconds) if is_sound else 0.0

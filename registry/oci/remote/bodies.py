@@ -1,4 +1,4 @@
-"""Bodies of uploads that are read while they are sent, and how far they came. Where they go is not known here."""
+"""The streamed bodies of uploads, and their progress."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ PIECE_BYTES = 256 * 1024
 
 
 class Sent:
-    """How far one blob came, told to a progress callback."""
+    """The progress of one blob, reported to a callback."""
 
     def __init__(self, progress: Callable[[int], None] | None) -> None:
         self._progress = progress
         self.offset = 0
         self.total_bytes = 0
-        """All bytes that were sent, those included that were sent again."""
+        """The number of bytes sent, including those sent again."""
 
     def advance(self, count: int) -> None:
-        """Some bytes went out."""
+        """Count bytes that were sent."""
         self.offset += count
         self.total_bytes += count
         self._tell(count)
 
     def move(self, offset: int) -> None:
-        """The next byte is that at `offset`, whatever was sent before."""
+        """Continue at `offset`, whatever was sent before."""
         difference, self.offset = offset - self.offset, offset
         self._tell(difference)
 
@@ -42,7 +42,7 @@ class Sent:
 
 
 class FilePart:
-    """The bytes of an open file from `begin` to `end`, as requests sends a body: with a length and `read`."""
+    """The bytes of an open file from `begin` to `end`, as a body for requests, with a length and `read`."""
 
     def __init__(self, descriptor: int, begin: int, end: int, sent: Sent) -> None:
         self._descriptor = descriptor
@@ -67,7 +67,7 @@ class FilePart:
         """
         left = self._end - self._position
         piece = os.pread(self._descriptor, left if size < 0 else min(size, left), self._position)
-        if left and size and not piece:  # else the registry would wait for the rest
+        if left and size and not piece:  # else the registry would wait for the missing bytes
             raise TransferCorrupt("the file became shorter while it was sent", hint="build or pull again what it is of")
         self._position += len(piece)
         self._sent.advance(len(piece))
@@ -76,7 +76,7 @@ class FilePart:
 
 @contextmanager
 def opened(path: Path) -> Iterator[int]:
-    """A descriptor of a file to be sent.
+    """Open a file to be sent; yields its descriptor.
 
     Raises:
         StoreFailure: it cannot be opened.
@@ -90,14 +90,14 @@ def opened(path: Path) -> Iterator[int]:
 
 
 class Source(Protocol):
-    """An answer's body as it comes from the network (urllib3's response)."""
+    """The body of a response as it arrives (urllib3's response)."""
 
     def read(self, amt: int, decode_content: bool) -> bytes:
-        """The next bytes as they were sent."""
+        """The next bytes, unchanged."""
 
 
 class Relay:
-    """The body of an answer as the body of a request. The last bytes go out only if all of them are right."""
+    """Sends the body of a response as that of a request. The last bytes are sent only if all are correct."""
 
     def __init__(self, source: Source, blob: Blob, sent: Sent) -> None:
         self._source = source

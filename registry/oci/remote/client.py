@@ -1,4 +1,4 @@
-"""One repository on one registry, as everything above uses it. How requests are made lies in the files beside it."""
+"""The client of one repository at a registry. The requests themselves are in the files beside it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from mlxbuild.registry.store.layout import Store
 __all__ = ["Advance", "PutResult", "RawManifest", "Remote", "RemoteDescriptor"]
 
 Advance = Callable[[int], None]
-"""Gets the number of bytes that came to their place since the last call; a negative one when some were thrown away.
+"""A function that gets the number of bytes transferred since the last call; a negative one if some were discarded.
 
-It may raise to give a transfer up: what was fetched is kept for the next one.
+It may raise to cancel a transfer: what was fetched is kept for the next one.
 """
 
 
 class Remote:
     """A repository on a registry. Safe for many threads at once; memory does not grow with the size of blobs.
 
-    Every request has time limits (`watch`), and ends where its thread is cancelled; connection errors, 408, 429 and 5xx
-    are tried again with the pause that the registry asks for; 401 gets a new token once a request; credentials go to no
-    other host.
+    Every request has time limits (`watch`), and ends when its thread is cancelled; connection errors, 408, 429 and 5xx
+    are retried with backoff, or after the pause that the registry asks for; on 401 a new token is fetched once per
+    request; credentials are sent to no other host.
 
-    All methods raise, besides what they name:
-        RegistryUnreachable, RegistryTooSlow, RegistryBusy: no use of waiting longer.
-        RegistryRefused: this user may not do that.
-        RegistryFailure: an answer that makes no sense.
+    In addition to the errors that they list, all methods raise:
+        RegistryUnreachable, RegistryTooSlow, RegistryBusy: the retries are used up.
+        RegistryRefused: this user is not allowed to do that.
+        RegistryFailure: the response is invalid.
     """
 
     def __init__(self, endpoint: Endpoint, settings: Settings, home: Home) -> None:
@@ -44,8 +44,8 @@ class Remote:
 
     @classmethod
     def open(cls, reference: Reference, settings: Settings, home: Home) -> Remote:
-        """The repository that a reference names; nothing is sent yet. A name without a host belongs to the default
-        registry; `docker.io/hello` is `library/hello` at `registry-1.docker.io`.
+        """The repository of a reference; nothing is sent yet. A name without a host belongs to the default registry;
+        `docker.io/hello` is `library/hello` at `registry-1.docker.io`.
 
         Raises:
             NoRegistry: there is no host and no default registry.
@@ -54,9 +54,9 @@ class Remote:
 
     @classmethod
     def sources(cls, reference: Reference, settings: Settings, home: Home) -> tuple[Remote, ...]:
-        """Where the content of a reference may be read, in the order to try: its mirrors, then the registry itself.
+        """The places to read the content of a reference from, in order: its mirrors, then the registry itself.
 
-        Mirrors are not trusted: what they give has to have the digest that was asked for.
+        Mirrors are not trusted: their content has to match the requested digest.
 
         Raises:
             NoRegistry: there is no host and no default registry.
@@ -66,12 +66,12 @@ class Remote:
 
     @property
     def name(self) -> str:
-        """`host/repository`, as people write it."""
+        """The name as users write it, `host/repository`."""
         return self.endpoint.name
 
     @property
     def host(self) -> str:
-        """The registry's host, as people write it."""
+        """The registry's host, as users write it."""
         return self.endpoint.host
 
     @property
@@ -80,7 +80,7 @@ class Remote:
         return self.endpoint.repository
 
     def ping(self) -> None:
-        """Check that the registry answers and takes the credentials.
+        """Check that the registry answers and accepts the credentials.
 
         Raises:
             RegistryRefused: it does not.
@@ -88,85 +88,85 @@ class Remote:
         self._transport.ping()
 
     def head_manifest(self, name: str | Digest, *, actions: str = "pull") -> RemoteDescriptor | None:
-        """Digest, size and media type of a tag's or digest's manifest; None if the repository has none.
+        """The digest, size and media type of the manifest of a tag or digest; None if it does not exist.
 
-        Who is about to push asks with those `actions`: a repository that is not there yet may be pulled by nobody.
+        Before a push, ask with its `actions`: a repository that does not exist yet may not grant `pull`.
         """
         return manifests.head(self._transport, str(name), actions)
 
     def get_manifest(self, name: str | Digest) -> RawManifest:
-        """The bytes of a manifest or index exactly as the registry holds them, checked against the digest asked for.
+        """The unchanged bytes of a manifest or index, checked against the requested digest.
 
         Raises:
-            ManifestUnknown, RepositoryUnknown: it is not there.
+            ManifestUnknown, RepositoryUnknown: it does not exist.
             ManifestTooLarge: it has more than `manifests.LIMIT_BYTES`.
-            TransferCorrupt: the bytes have another digest than the one asked for or the one told.
+            TransferCorrupt: the bytes do not match the requested digest or the one in the response.
         """
         return manifests.get(self._transport, str(name))
 
     def put_manifest(self, data: bytes, media_type: str, name: str | Digest) -> PutResult:
-        """Store exactly these bytes under a tag or their digest. All that they name has to be there already.
+        """Put exactly these bytes under a tag or their digest. Everything that they refer to has to exist already.
 
-        `subject_accepted` tells that the registry keeps the list of referrers itself (`OCI-Subject`).
+        `subject_accepted` tells that the registry maintains the list of referrers itself (`OCI-Subject`).
 
         Raises:
-            RemoteBlobUnknown: the registry misses a blob that the manifest names.
+            RemoteBlobUnknown: the registry lacks a blob that the manifest refers to.
             TransferCorrupt: the registry computed another digest.
         """
         return manifests.put(self._transport, data, media_type, str(name))
 
     def delete_manifest(self, digest: Digest) -> None:
-        """Delete a manifest and all its tags; nothing happens if it is not there.
+        """Delete a manifest and all its tags; does nothing if it does not exist.
 
         Raises:
-            RegistryFailure: this registry deletes nothing (405).
+            RegistryFailure: this registry does not support deletion (405).
         """
         manifests.delete(self._transport, digest)
 
     def referrers(self, subject: Digest) -> Iterator[bytes] | None:
-        """The first pages of the referrers API for a subject, as sent; None if the registry has no such API.
+        """The first pages of the referrers API for a subject, unchanged; None if the registry has no such API.
 
-        One that has none is not asked again.
+        A registry without the API is not asked again.
         """
         pages = manifests.referrers(self._transport, subject) if self._may_list_referrers else None
         self._may_list_referrers = pages is not None
         return pages
 
     def has_blob(self, digest: Digest) -> bool:
-        """Whether the repository holds a blob, asked with the permission to push where there is one."""
+        """Whether the repository holds a blob, asked with push permission if there is one."""
         return upload.has(self._transport, digest)
 
     def mount_blob(self, digest: Digest, source_repository: str) -> bool:
-        """Make a blob of another repository of this registry part of this one, without moving bytes.
+        """Mount a blob of another repository of this registry in this one, without transferring bytes.
 
-        False if the registry does not do it, or the blob is not there, or may not be read.
+        False if the registry does not support it, or the blob does not exist or may not be read.
         """
         return upload.mount(self._transport, digest, source_repository)
 
     def download_blob(self, blob: Blob, store: Store, progress: Advance | None = None) -> int:
-        """Bring a blob into the store; returns how many bytes were moved, 0 if it was there already.
+        """Download a blob into the store; returns the number of bytes transferred, 0 if the store holds it already.
 
-        One blob is fetched once at a time on this machine: a second caller waits, and finds it. An interrupted fetch
-        goes on where it stopped, with the kept part hashed again; size and digest are checked while bytes pass.
+        Each blob is downloaded only once at a time on this machine: a second caller waits, and then finds it. An
+        interrupted download is resumed, with the kept part hashed again; size and digest are checked on the way.
 
         Raises:
             RemoteBlobUnknown: the repository does not hold it.
-            TransferCorrupt: twice other bytes came; nothing of them is kept.
+            TransferCorrupt: the bytes were wrong twice; none of them are kept.
             DiskFull, StoreReadOnly, StoreFailure: what was fetched is kept where possible.
         """
         return download.fetch(self._transport, blob, store, progress)
 
     def read_blob(self, blob: Blob) -> bytes:
-        """The content of a small blob, which comes into no store.
+        """Read a small blob without storing it.
 
         Raises:
             RemoteBlobUnknown: the repository does not hold it.
-            TransferCorrupt: other bytes came.
+            TransferCorrupt: the bytes do not match its digest.
         """
         return download.read(self._transport, blob)
 
     def read_range(self, blob: Blob, begin: int, size_bytes: int) -> bytes:
-        """A part of a blob, which lies within it. Nothing proves that these are its bytes.
+        """Read a range within a blob. The bytes are not verified.
 
         Raises:
             RemoteBlobUnknown: the repository does not hold it.
@@ -174,14 +174,14 @@ class Remote:
         return download.read_range(self._transport, blob, begin, size_bytes)
 
     def upload_blob(self, blob: Blob, store: Store, progress: Advance | None = None) -> int:
-        """Bring a blob of the store into the repository; returns how many bytes were sent, 0 if it was there already.
+        """Upload a blob of the store; returns the number of bytes sent, 0 if the repository holds it already.
 
-        An interrupted upload goes on where the registry says it stopped, if it can; else it starts again.
+        An interrupted upload is resumed at the offset that the registry reports, if it can; else it restarts.
 
         Raises:
             BlobMissing: the store does not hold it.
-            BlobCorrupt: the store's file has another size; nothing is sent.
-            TransferCorrupt: the registry says that the bytes have another digest.
+            BlobCorrupt: the store's file has the wrong size; nothing is sent.
+            TransferCorrupt: the registry computed another digest.
         """
         return upload.send(self._transport, blob, store, progress)
 
@@ -196,7 +196,7 @@ class Remote:
         return upload.relay(self._transport, blob, source._transport, progress)
 
     def tags(self) -> Iterator[str]:
-        """All tags of the repository, page by page.
+        """All tags of the repository, fetched page by page.
 
         Raises:
             RepositoryUnknown: there is no such repository.
@@ -204,7 +204,7 @@ class Remote:
         return listing.tags(self._transport)
 
     def catalogue(self, prefix: str = "") -> Iterator[str]:
-        """All repositories of the registry whose path begins with `prefix`, page by page, if it tells them."""
+        """All repositories of the registry whose path begins with `prefix`, page by page, if it lists them."""
         return listing.catalogue(self._transport, prefix)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Connections of urllib3 made of watched sockets."""
+"""Makes urllib3 use watched sockets for its connections."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mlxbuild.registry.oci.remote.sockets import EncryptedSocket, connect
 
 
 def encryption() -> ssl.SSLContext:
-    """What encrypts them. Which certificates are asked for, urllib3 says."""
+    """The TLS context of the connections. urllib3 sets which certificates are required."""
     context = create_urllib3_context()
     context.sslsocket_class = EncryptedSocket
     return context
 
 
 def watch_connections(manager: PoolManager) -> None:
-    """Have a manager, be it of a proxy, make its connections so."""
+    """Make a pool manager, including that of a proxy, use watched sockets."""
     manager.pool_classes_by_scheme = {"http": _Pool, "https": _EncryptedPool}
 
 

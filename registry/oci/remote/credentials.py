@@ -1,4 +1,4 @@
-"""Finds what to log in with, where docker and podman keep it. Nothing is written here."""
+"""Finds the credentials of registries where Docker and Podman keep them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOKEN_USER = "<token>"
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What proves who asks: a user and password, an identity token to trade for others, or a token as it is."""
+    """A credential: a user and password, an identity token to exchange for access tokens, or a registry token."""
 
     username: str = ""
     password: str = field(default="", repr=False)
@@ -32,12 +32,12 @@ class Credential:
 
 
 def find(endpoint: Endpoint) -> Credential | None:
-    """The credential for an endpoint: docker's file and helpers (`$DOCKER_CONFIG`), then podman's file.
+    """The credential for an endpoint from Docker's file and helpers (`$DOCKER_CONFIG`), then from Podman's file.
 
-    Podman's file may hold one for a single repository or namespace.
+    Podman's file may have credentials for a single repository or namespace.
 
     Raises:
-        CredentialsFailure: a file is no JSON, or a helper fails.
+        CredentialsFailure: a file is not JSON, or a helper fails.
     """
     for file in _files():
         found = _in_file(file, endpoint)
@@ -53,10 +53,10 @@ def docker_file() -> Path:
 
 
 def read_file(file: Path) -> dict[str, Any]:
-    """A credential file's JSON; empty if there is none.
+    """The JSON of a credential file; empty if the file does not exist.
 
     Raises:
-        CredentialsFailure: it cannot be read or is something else.
+        CredentialsFailure: it cannot be read or is invalid.
     """
     try:
         document = json.loads(file.read_bytes() or b"{}")
@@ -72,7 +72,7 @@ def read_file(file: Path) -> dict[str, Any]:
 
 
 def helper_for(document: dict[str, Any], key: str) -> tuple[str | None, bool]:
-    """The credential helper that a file names for a registry, and whether it is meant for that one alone."""
+    """The credential helper that a file names for a registry, and whether it is for that registry only."""
     helpers = document.get("credHelpers")
     if isinstance(helpers, dict) and isinstance(helpers.get(key), str):
         return helpers[key], True
@@ -81,7 +81,7 @@ def helper_for(document: dict[str, Any], key: str) -> tuple[str | None, bool]:
 
 
 def run_helper(name: str, action: str, given: str, *, required: bool) -> str | None:
-    """What `docker-credential-<name> <action>` prints; None if it knows nothing, or is missing and not required.
+    """The output of `docker-credential-<name> <action>`; None if it has nothing, or is missing and not required.
 
     Raises:
         CredentialsFailure: it fails.

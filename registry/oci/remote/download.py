@@ -1,4 +1,4 @@
-"""Brings one blob from a registry into the store: verified while it streams, and resumed after any interruption."""
+"""Downloads one blob from a registry into the store, verified while it streams and resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fetch(transport: Transport, blob: Blob, store: Store, progress: Callable[[in
     with exclusive_file(lock, checkpoint=lambda: advance(0)):
         if _is_sound(store, blob, advance):
             advance(blob.size_bytes)
-            lock.unlink(missing_ok=True)  # whoever waits for it finds the blob
+            lock.unlink(missing_ok=True)  # a process that waits for it will find the blob
             return 0
         with Partial(cache / "partial" / name, blob, progress) as partial:
             _complete(transport, partial)
@@ -36,7 +36,7 @@ def fetch(transport: Transport, blob: Blob, store: Store, progress: Callable[[in
 
 
 def _is_sound(store: Store, blob: Blob, advance: Callable[[int], None]) -> bool:
-    """Whether the store holds it as it should be; one that is damaged is set aside."""
+    """Whether the store holds the blob undamaged; a damaged one is quarantined."""
     if not store.has(blob.digest) or store.size(blob.digest) != blob.size_bytes:
         return False
     try:
@@ -58,7 +58,7 @@ def read(transport: Transport, blob: Blob) -> bytes:
 def read_range(transport: Transport, blob: Blob, begin: int, size_bytes: int) -> bytes:
     """See `Remote.read_range`."""
     headers = {"Range": f"bytes={begin}-{begin + size_bytes - 1}"}
-    limit = begin + size_bytes  # a registry may send the whole
+    limit = begin + size_bytes  # a registry may send the whole blob
     answer = transport.request("GET", f"blobs/{blob.digest}", headers=headers, allowed=(200, 206), limit_bytes=limit)
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "")) if answer.status == 206 else None
     if answer.status == 206 and (match is None or int(match[1]) != begin):
@@ -71,7 +71,7 @@ def read_range(transport: Transport, blob: Blob, begin: int, size_bytes: int) ->
 
 
 def _complete(transport: Transport, partial: Partial) -> None:
-    """Fetch until all bytes are there and right."""
+    """Download until all bytes are there and correct."""
     where = f"{transport.endpoint.name}@{partial.blob.digest}"
     attempts = Attempts(transport.settings.attempts, partial.size_bytes)
     corrupt = 0
@@ -84,7 +84,7 @@ def _complete(transport: Transport, partial: Partial) -> None:
                 partial.check()
                 return
         except TransferCorrupt as error:
-            corrupt += not partial.inherited  # a bad beginning from an earlier run is nobody's fault today
+            corrupt += not partial.inherited  # wrong bytes may be from an earlier run, so they are not counted
             partial.restart()
             if corrupt >= _CORRUPT_ATTEMPTS:
                 partial.path.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def _complete(transport: Transport, partial: Partial) -> None:
 
 
 def _attempt(transport: Transport, partial: Partial, *, in_parts: bool) -> bool:
-    """One request. Returns whether it is of use to ask for parts again."""
+    """Make one request; returns whether to ask for ranges again."""
     start = partial.size_bytes if in_parts else 0
     headers = {"Range": f"bytes={start}-"} if start else {}
     path = f"blobs/{partial.blob.digest}"
@@ -118,7 +118,7 @@ def _attempt(transport: Transport, partial: Partial, *, in_parts: bool) -> bool:
 
 
 def _begins(headers: Mapping[str, str], partial: Partial) -> bool:
-    """Whether a part is the one that was asked for; a registry that says otherwise is asked for the whole."""
+    """Whether a response has the requested range; a registry that sends another one is asked for the whole blob."""
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     return match is not None and int(match[1]) == partial.size_bytes and match[2] in ("*", str(partial.blob.size_bytes))
 

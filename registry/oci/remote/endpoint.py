@@ -1,4 +1,4 @@
-"""Where a repository is spoken to: host, scheme and path, with the rules of docker.io. Nothing is sent here."""
+"""The endpoint of a repository: host, scheme and path, with the rules of docker.io."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DOCKER_CREDENTIALS = "https://index.docker.io/v1/"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A repository at a registry. `host` is what people write, `address` what is connected to."""
+    """A repository at a registry. `host` is written by users, `address` is the host to connect to."""
 
     host: str
     address: str
@@ -27,25 +27,25 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """`host/repository`."""
+        """The name, `host/repository`."""
         return f"{self.host}/{self.repository}"
 
     @property
     def origin(self) -> str:
-        """`scheme://address`."""
+        """The origin, `scheme://address`."""
         return f"{self.scheme}://{self.address}"
 
     @property
     def credential_keys(self) -> tuple[str, ...]:
-        """The names under which credential files may know this registry, best first."""
+        """The keys that credential files may use for this registry, preferred ones first."""
         return credential_keys(self.host)
 
     def url(self, path: str) -> str:
-        """The address of something in the repository, as `blobs/sha256:…`."""
+        """The URL of a path in the repository, such as `blobs/sha256:…`."""
         return f"{self.origin}/v2/{self.repository}/{path}"
 
     def mirrors(self, settings: Settings) -> tuple[Endpoint, ...]:
-        """The same repository at the mirrors that the settings name, in order."""
+        """The same repository at the mirrors in the settings, in order."""
         return tuple(
             locate(Reference.parse(f"{mirror}/{self.repository}"), settings)
             for mirror in settings.mirrors.get(self.host, ())
@@ -55,7 +55,7 @@ class Endpoint:
 def locate(reference: Reference, settings: Settings) -> Endpoint:
     """The endpoint of a reference; one without a host belongs to the default registry.
 
-    Plain http is spoken only to loopback addresses without certificates and to hosts that the settings call insecure.
+    Plain http is used only for loopback addresses without certificates and for hosts that the settings call insecure.
 
     Raises:
         NoRegistry: there is no host and no default registry.
@@ -74,12 +74,12 @@ def locate(reference: Reference, settings: Settings) -> Endpoint:
 
 
 def address(host: str) -> str:
-    """What is connected to."""
+    """The host to connect to."""
     return _DOCKER_ADDRESS if host == DOCKER else host
 
 
 def scheme(host: str, settings: Settings) -> str:
-    """http or https. A loopback address is plain unless the settings bring certificate authorities."""
+    """The scheme, http or https. A loopback address is plain unless the settings have certificate authorities."""
     if host in settings.insecure or host.rpartition(":")[0] in settings.insecure:
         return "http"
     return "http" if is_loopback(host) and settings.ca is None else "https"
@@ -97,7 +97,7 @@ def is_loopback(host: str) -> bool:
 
 
 def credential_keys(host: str) -> tuple[str, ...]:
-    """The names under which credential files may know a registry, best first."""
+    """The keys that credential files may use for a registry, preferred ones first."""
     if host == DOCKER:
         return (_DOCKER_CREDENTIALS, DOCKER, "index.docker.io", "registry-1.docker.io")
     return (host, f"https://{host}", f"http://{host}", f"https://{host}/v2/", f"https://{host}/v1/")

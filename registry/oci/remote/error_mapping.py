@@ -1,4 +1,4 @@
-"""Turns answers that say no, and connections that give none, into errors that a person can act on."""
+"""Maps error responses and failed connections to errors that a person can act on."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ _HINTS: dict[type[RegistryFailure], str] = {
 
 
 def failure(answer: Answer) -> RegistryFailure:
-    """The error that an answer means, with the registry's own code and words (distribution-spec, "Error Codes")."""
+    """The error for a response, with the registry's own code and message (distribution-spec, "Error Codes")."""
     code, words = _told(answer.body)
     kind = _kind(answer, code)
     host = answer.where.partition("//")[2].partition("/")[0]
     told = ": ".join(part for part in (code, words) if part)
     hint = _HINTS.get(kind)
-    if kind is RegistryRefused and "/v2/" in answer.where:  # not where blobs were redirected to
+    if kind is RegistryRefused and "/v2/" in answer.where:  # but not at hosts that blobs are redirected to
         hint = f"log in with `mlxbuild login {canonical_host(host)}`"
     if answer.status == 400 and _met_encryption(answer):
         hint = "the registry speaks https, it seems: name its certificate authority as `ca` in config.yaml"
@@ -69,7 +69,7 @@ def failure(answer: Answer) -> RegistryFailure:
 
 
 def unreachable(error: Exception, where: str, host: str) -> RegistryFailure:
-    """The error for a connection that gave no answer, or only a part of one."""
+    """The error for a connection that gave no response, or only a part of one."""
     reason = _root(error)
     hint = "check the name and the network"
     if isinstance(error, requests.exceptions.SSLError):
@@ -86,7 +86,7 @@ def unreachable(error: Exception, where: str, host: str) -> RegistryFailure:
 
 
 def too_slow(overrun: Overrun, where: str) -> RegistryTooSlow:
-    """The error for a time limit that was passed; `where` is the place that was asked."""
+    """The error for an exceeded time limit; `where` is the request."""
     host = where.partition("//")[2].partition("/")[0]
     hint = overrun.hint
     if overrun.awaited is Awaited.ENCRYPTION:
@@ -95,7 +95,7 @@ def too_slow(overrun: Overrun, where: str) -> RegistryTooSlow:
 
 
 def never_connected(error: RegistryFailure) -> bool:
-    """Whether not even a connection was made: a wrong name or a closed port does not mend within seconds."""
+    """Whether no connection was made at all: a wrong name or a closed port does not recover within seconds."""
     cause = error.__cause__
     if isinstance(cause, requests.ConnectTimeout):
         return True
@@ -121,7 +121,7 @@ def _kind(answer: Answer, code: str) -> type[RegistryFailure]:
 
 
 def _met_encryption(answer: Answer) -> bool:
-    """Whether a plain request came to a port that wants it encrypted; an answer to HEAD cannot say so."""
+    """Whether a plain http request was sent to an https port; a response to HEAD cannot say so."""
     is_plain = answer.url.startswith("http://")
     return is_plain and (answer.method == "HEAD" or b"HTTP request to an HTTPS server" in answer.body)
 
@@ -135,13 +135,13 @@ def _told(body: bytes) -> tuple[str, str]:
 
 
 def _printable(text: str) -> str:
-    """One line that cannot drive a terminal."""
+    """The text as one line that cannot control a terminal."""
     line = " ".join(text.split())
     return "".join(character for character in line if character.isprintable())[:_LONGEST_MESSAGE]
 
 
 def _root(error: BaseException) -> BaseException:
-    """The reason below the layers that repeat it with addresses and queries."""
+    """The root cause, below the exceptions that repeat it with URLs and their queries."""
     for _ in range(8):
         inner = getattr(error, "reason", None)
         if not isinstance(inner, BaseException):

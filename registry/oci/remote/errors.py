@@ -1,4 +1,4 @@
-"""What can go wrong between here and a registry. Queries of addresses are never told: they may hold secrets."""
+"""The errors of registries. They never contain the queries of URLs, which may hold secrets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from mlxbuild.registry.core.errors import InfrastructureError, Kind, TrustError,
 
 
 class InvalidSettings(UserError):
-    """The configuration of registries cannot be used."""
+    """The configuration is invalid."""
 
     code = "invalid-settings"
 
@@ -18,10 +18,10 @@ class NoRegistry(UserError):
 
 
 class RegistryFailure(InfrastructureError):
-    """A registry gave an answer that cannot be worked with.
+    """A registry returned an error or an invalid response.
 
     `status` is the HTTP status, `registry_code` the registry's own code and `retry_after` the pause in seconds that
-    it asked for, where there are such; `passing` tells that the same request may succeed later.
+    it asked for, where present; `passing` tells that a retry may succeed.
     """
 
     code = "registry-failure"
@@ -45,25 +45,25 @@ class RegistryFailure(InfrastructureError):
 
 
 class RegistryUnreachable(RegistryFailure):
-    """No answer came: the name, the connection, its encryption or the time limit."""
+    """A registry cannot be reached: name resolution, connection or TLS failed, or a time limit passed."""
 
     code = "registry-unreachable"
 
 
 class RegistryTooSlow(RegistryUnreachable):
-    """A time limit was passed: for a connection, for an answer, or for the bytes of one that comes or is sent."""
+    """A time limit passed: for connecting, for the response, or for the bytes sent or received."""
 
     code = "registry-too-slow"
 
 
 class RegistryRefused(RegistryFailure):
-    """The registry does not let this user do that (401 or 403)."""
+    """The registry does not allow this user to do that (401 or 403)."""
 
     code = "registry-refused"
 
 
 class RealmNotAllowed(RegistryRefused):
-    """A registry wants its password sent to a host that is not its own, and that nobody has allowed.
+    """A registry wants its password sent to another host, which has not been allowed.
 
     `realm` is that host.
     """
@@ -76,7 +76,7 @@ class RealmNotAllowed(RegistryRefused):
 
 
 class RegistryBusy(RegistryFailure):
-    """The registry asked for patience (429 or 5xx) for longer than was waited."""
+    """The registry was busy (429 or 5xx) for longer than mlxbuild waits."""
 
     code = "registry-busy"
 
@@ -85,7 +85,7 @@ class RepositoryUnknown(RegistryFailure):
     """The registry has no such repository."""
 
     code = "repository-unknown"
-    kind = Kind.USER  # the registry is well: it is asked for what it does not have
+    kind = Kind.USER  # the registry works: the name is wrong
     exit_code = UserError.exit_code
 
 
@@ -98,19 +98,19 @@ class ManifestUnknown(RegistryFailure):
 
 
 class RemoteBlobUnknown(RegistryFailure):
-    """The repository does not hold a blob that a manifest names."""
+    """The repository does not hold a blob that a manifest refers to."""
 
     code = "remote-blob-unknown"
 
 
 class ManifestTooLarge(TrustError):
-    """A manifest has more bytes than any sound one."""
+    """A manifest exceeds the size limit."""
 
     code = "manifest-too-large"
 
 
 class TransferCorrupt(TrustError):
-    """What a registry sent is not what its digest and size say."""
+    """The bytes of a transfer do not match their digest and size."""
 
     code = "transfer-corrupt"
 

@@ -1,4 +1,4 @@
-"""Tags of a repository and repositories of a registry, page by page."""
+"""Lists the tags of a repository and the repositories of a registry, page by page."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _names(transport: Transport, first: str, key: str, actions: str, other_scope
             names = manifests.json_object(answer.body, answer.where).get(key, ())
         except InvalidManifest:
             names = ()
-        if names is None:  # an empty repository, for some
+        if names is None:  # how some registries answer for an empty repository
             names = []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RegistryFailure(f"the list of {key} is not what it should be", where=answer.where)

@@ -1,4 +1,4 @@
-"""Keeps and removes credentials in docker's file or its helpers, so that every tool on the machine shares them."""
+"""Stores and removes credentials in Docker's file or credential helpers, which all tools on the machine share."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from mlxbuild.registry.store.errors import StoreFailure
 
 
 def registry(host: str, settings: Settings) -> Endpoint:
-    """The endpoint of a registry as a whole, by what people call it: `ghcr.io`, `https://ghcr.io/`, `docker.io`.
+    """The endpoint of a registry from any usual spelling: `ghcr.io`, `https://ghcr.io/`, `docker.io`.
 
     Raises:
-        InvalidReference: it is no host.
+        InvalidReference: it is not a host.
     """
     name = host.removeprefix("https://").removeprefix("http://").partition("/")[0]
     return locate(Reference("registry", host=name.lower()), settings)
 
 
 def check(endpoint: Endpoint, credential: Credential, settings: Settings) -> None:
-    """Ask the registry whether it takes a credential. One that asks for none takes any.
+    """Check that the registry accepts a credential. One that needs no credential accepts any.
 
     Raises:
         RegistryRefused: it does not.
-        RealmNotAllowed: it wants it sent elsewhere; nothing was sent.
-        RegistryFailure: it gives no answer to that.
+        RealmNotAllowed: the credential would have to be sent to another host; nothing was sent.
+        RegistryFailure: the registry does not answer.
     """
     try:
         Transport(endpoint, settings, credential).ping()
@@ -45,7 +45,7 @@ def check(endpoint: Endpoint, credential: Credential, settings: Settings) -> Non
 
 
 def keep(endpoint: Endpoint, credential: Credential) -> str:
-    """Store a user and password; returns where they are now, for people.
+    """Store a user and password; returns where they are stored, for display.
 
     Raises:
         CredentialsFailure: they cannot be stored; what was stored before stays.
@@ -65,10 +65,10 @@ def keep(endpoint: Endpoint, credential: Credential) -> str:
 
 
 def forget(endpoint: Endpoint) -> bool:
-    """Remove what is stored for a registry under any of its names; False if there was nothing.
+    """Remove the credentials of a registry under all of its names; False if there were none.
 
     Raises:
-        CredentialsFailure: it cannot be removed.
+        CredentialsFailure: they cannot be removed.
     """
     file = docker_file()
     document = read_file(file)
@@ -92,7 +92,7 @@ def _entries(document: dict[str, Any], file: Path) -> dict[str, Any]:
 
 
 def _write(file: Path, document: dict[str, Any]) -> None:
-    target = file.resolve()  # the file may be a link that is to stay one
+    target = file.resolve()  # the file may be a symbolic link, which stays
     try:
         replace_file(target, f"{json.dumps(document, indent=2)}\n".encode(), temporary_folder=target.parent, mode=0o600)
     except StoreFailure as error:

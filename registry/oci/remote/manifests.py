@@ -1,4 +1,4 @@
-"""Manifests on the wire: bytes as they are, with their digests. What they say is read elsewhere."""
+"""Requests for manifests, which are transferred as unchanged bytes with their digests."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ACCEPTED = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
 _MOST_PAGES = 20
-"""Of a list of referrers; of those that are listed not many are looked at."""
+"""The most pages of a referrers list that are fetched."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteDescriptor:
-    """What a registry says of a manifest without sending it; `size_bytes` is None where it does not say."""
+    """The descriptor of a manifest at a registry; `size_bytes` is None if the registry does not give it."""
 
     digest: Digest
     media_type: str
@@ -37,7 +37,7 @@ class RemoteDescriptor:
 
 @dataclass(frozen=True, slots=True)
 class RawManifest:
-    """The bytes of a manifest or index, never written anew, and the sha256 that was computed from them."""
+    """The unchanged bytes of a manifest or index, and the sha256 computed from them."""
 
     data: bytes
     media_type: str
@@ -46,19 +46,19 @@ class RawManifest:
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What became of a manifest that was sent."""
+    """The result of putting a manifest."""
 
     digest: Digest
     subject_accepted: bool
 
 
 def head(transport: Transport, name: str, actions: str = "pull") -> RemoteDescriptor | None:
-    """Ask for a manifest's descriptor; None if the repository has none of that name."""
+    """Fetch a manifest's descriptor; None if the repository has no such manifest."""
     answer = transport.request("HEAD", f"manifests/{name}", headers=_accept(), allowed=(200, 404), actions=actions)
     if answer.status == 404:
         return None
     told = _told_digest(answer)
-    if told is None:  # the header is not required of registries
+    if told is None:  # registries need not send the header
         raw = get(transport, name)
         return RemoteDescriptor(raw.digest, raw.media_type, len(raw.data))
     size = answer.headers.get("Content-Length", "")
@@ -86,9 +86,9 @@ def get(transport: Transport, name: str) -> RawManifest:
 
 
 def put(transport: Transport, data: bytes, media_type: str, name: str) -> PutResult:
-    """Send a manifest's bytes.
+    """Put a manifest's bytes.
 
-    A registry over plain files may find a digest broken that another writer is just writing: then they are sent again.
+    A registry on a filesystem may see a digest mismatch while another client writes the file; then they are sent again.
 
     Raises:
         RemoteBlobUnknown, TransferCorrupt.
@@ -123,8 +123,8 @@ def delete(transport: Transport, digest: Digest) -> None:
 
 
 def referrers(transport: Transport, subject: Digest) -> Iterator[bytes] | None:
-    """The pages of the referrers list, each asked for when it is taken, `_MOST_PAGES` at most; None if there is no such
-    API, which is whatever does not begin with 200 and an index: some registries redirect to web pages instead."""
+    """The pages of the referrers list, at most `_MOST_PAGES`, each fetched on demand; None if the registry has no such
+    API. Anything but 200 with an index counts as that, because some registries redirect to web pages instead."""
     first = _page(transport, f"referrers/{subject}")
     return None if first is None else _pages(transport, first)
 
@@ -155,7 +155,7 @@ def _page(transport: Transport, address: str) -> Answer | None:
 
 
 def next_page(answer: Answer) -> str | None:
-    """The address of the next page that a `Link` header names."""
+    """The address of the next page in a `Link` header, if any."""
     link = answer.links.get("next")
     return None if link is None else resolved(answer.url, link)
 

@@ -1,4 +1,4 @@
-"""A blob that is not whole yet, kept in a file between attempts and runs. Where its bytes come from is not known."""
+"""A partial download of a blob, kept in a file between attempts and runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIECE_BYTES = 256 * 1024
 class Partial:
     """The first bytes of a blob. Use it from one thread, under a lock, in a `with` statement.
 
-    What lies in the file already is hashed again on entering. Leaving keeps the file.
+    On entering, the bytes already in the file are hashed again. The file is kept on leaving.
     """
 
     def __init__(self, path: Path, blob: Blob, progress: Callable[[int], None] | None) -> None:
@@ -27,9 +27,9 @@ class Partial:
         self.blob = blob
         self.size_bytes = 0
         self.received_bytes = 0
-        """How many bytes were appended, those included that were thrown away again."""
+        """The number of bytes appended, including discarded ones."""
         self.inherited = False
-        """Whether some bytes are those of an earlier run."""
+        """Whether some bytes are from an earlier run."""
         self._progress = progress
         self._hasher = hashlib.sha256()
         self._descriptor = -1
@@ -57,11 +57,11 @@ class Partial:
 
     @property
     def missing_bytes(self) -> int:
-        """How many bytes are still to come."""
+        """The number of bytes still missing."""
         return self.blob.size_bytes - self.size_bytes
 
     def append(self, piece: bytes) -> None:
-        """Add the next bytes.
+        """Append the next bytes.
 
         Raises:
             TransferCorrupt: the blob would have more bytes than it should.
@@ -76,7 +76,7 @@ class Partial:
         self._advance(len(piece))
 
     def restart(self) -> None:
-        """Throw all bytes away."""
+        """Discard all bytes."""
         with disk_errors(self.path):
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
@@ -85,7 +85,7 @@ class Partial:
         self._advance(-self.size_bytes)
 
     def check(self) -> None:
-        """Make sure that the bytes are all there, right, and safe on the disk.
+        """Check that the bytes are complete and correct, and sync them to the disk.
 
         Raises:
             TransferCorrupt: they have another digest.

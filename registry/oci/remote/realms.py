@@ -1,7 +1,7 @@
-"""Which token services may be sent the password for a registry. Asking them for tokens is the matter of `auth`.
+"""Decides which token services may be sent the password of a registry.
 
-A registry names its token service itself (the realm of a Bearer challenge). Whoever can change that answer could have
-the password sent anywhere, so it goes to the registry's own host, to pairs that are publicly known, and to those that
+A registry names its token service itself (the realm of a Bearer challenge). Whoever can change that response could
+have the password sent anywhere, so it is sent only to the registry's own host, to well-known pairs, and to hosts that
 `registries.yaml` in the home allows:
 
     realms:
@@ -31,7 +31,7 @@ _KNOWN = {
     "registry.cn-hangzhou.aliyuncs.com": ("dockerauth.cn-hangzhou.aliyuncs.com",),
     "docker.elastic.co": ("docker-auth.elastic.co",),
 }
-"""As their registries answer. GHCR, Quay, ECR, Artifact Registry and ACR have theirs on their own hosts."""
+"""The token services of well-known registries. GHCR, Quay, ECR, Artifact Registry and ACR use their own hosts."""
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -41,14 +41,14 @@ class Realms:
 
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     file: Path | None = field(default=None, compare=False)
-    """Where they are kept."""
+    """The file that they are kept in."""
 
     @classmethod
     def load(cls, file: Path) -> Realms:
-        """What a `registries.yaml` allows; nothing where there is none.
+        """The realms that a `registries.yaml` allows; none if the file does not exist.
 
         Raises:
-            InvalidSettings: it is something else.
+            InvalidSettings: the file is invalid.
         """
         document = read_settings(file)
         if unknown := document.keys() - {_KEY}:
@@ -65,25 +65,25 @@ class Realms:
         return cls(allowed, file)
 
     def allow(self, registry: str, address: str, realm: str) -> bool:
-        """Whether a realm's host may get the password for a registry: `registry` is what people write, `address` what
-        is connected to."""
+        """Whether a realm's host may get the password for a registry: `registry` is the host as users write it,
+        `address` the host that is connected to."""
         return realm in (registry, address, *_KNOWN.get(registry, ()), *self.allowed.get(registry, ()))
 
     def line(self, registry: str, realm: str) -> str:
-        """The line below `realms:` that allows one more."""
+        """The line below `realms:` that allows another realm."""
         hosts = (*self.allowed.get(registry, ()), realm)
         return f"{json.dumps(registry)}: [{', '.join(map(json.dumps, hosts))}]"
 
     def extended(self, registry: str, realm: str) -> Realms:
-        """These and one more; nothing is written."""
+        """These realms and another one; nothing is written."""
         return replace(self, allowed={**self.allowed, registry: (*self.allowed.get(registry, ()), realm)})
 
     def keep(self, registry: str, realm: str) -> None:
-        """Write one more into their file; what people wrote there stays.
+        """Add another realm to the file; the rest of it is kept.
 
         Raises:
-            InvalidSettings: the file has another form than most, so that its people have to do it.
-            DiskFull, StoreReadOnly, StoreFailure: the file is as it was.
+            InvalidSettings: the file has an unusual form, and has to be edited by hand.
+            DiskFull, StoreReadOnly, StoreFailure: the file is unchanged.
         """
         assert self.file is not None
         text = self.file.read_text(encoding="utf-8") if self.file.exists() else f"{_KEY}:\n"
@@ -104,8 +104,8 @@ _FORM = 'it is made like this: `realms: {"registry.example.com": ["auth.example.
 
 
 def host_of(url: str) -> str | None:
-    """The host of an address, with its port where that is not the scheme's own. None where programs could read
-    different hosts in it."""
+    """The host of a URL, with its port if it is not the scheme's default. None if parsers could disagree on the
+    host."""
     parts = urlsplit(url)
     if parts.hostname is None or "@" in parts.netloc or "\\" in url or not url.isprintable():
         return None

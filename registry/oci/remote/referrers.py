@@ -1,7 +1,7 @@
-"""Manifests that refer to another one, at a registry: by its API, or by the tag that stands in where it has none.
+"""Lists and attaches referrers at a registry: by the referrers API, or by the fallback tag where there is none.
 
-The list is never trusted: lists of other writers lack types, so every manifest is opened (OCI distribution-spec 1.1,
-"Listing referrers" and "Pushing manifests with subject").
+The list is never trusted, and lists of other clients lack types, so every manifest is fetched (OCI distribution-spec
+1.1, "Listing referrers" and "Pushing manifests with subject").
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ _PAUSE_SECONDS = (0.05, 0.25)
 
 
 class InvalidReferrersList(RegistryFailure):
-    """What should list the referrers of a manifest is no index."""
+    """The list of a manifest's referrers is not an index."""
 
     code = "invalid-referrers-list"
 
 
 LeaveOut = Callable[[Digest, str], None]
-"""Gets the digest of a listed manifest that is not taken, and why."""
+"""A function that gets the digest of a listed manifest that is left out, and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteReferrer:
-    """One manifest of a registry that refers to another."""
+    """A manifest at a registry that refers to another one."""
 
     raw: RawManifest
     manifest: Manifest
 
 
 def list_referrers(remote: Remote, subject: Digest, leave_out: LeaveOut | None = None) -> tuple[RemoteReferrer, ...]:
-    """The manifests at a registry that refer to `subject`, each opened. At most `MOST_REFERRERS`.
+    """The referrers of `subject` at a registry, each fetched, at most `MOST_REFERRERS`.
 
-    Those that are gone, damaged, or refer to something else are left out; a list that is none leaves out all.
+    Those that are missing, damaged or have another subject are left out; if the list itself is invalid, all are.
 
     Raises:
         RegistryFailure: the registry does not answer.
@@ -84,15 +84,15 @@ def list_referrers(remote: Remote, subject: Digest, leave_out: LeaveOut | None =
 
 
 def attach(remote: Remote, subject: Digest, referrers: Sequence[RemoteReferrer]) -> None:
-    """Put manifests that refer to `subject`, whose blobs are there, and see that they are listed as its referrers.
+    """Put manifests that refer to `subject`, whose blobs exist already, and make sure that they are listed.
 
-    A registry says that it lists one by a header, or, where that is missing, by its list. Where it keeps none, the tag
-    `sha256-<hex>` does: it is read, gets the entries, and is written; what others wrote there stays. Writers may
-    overtake each other, so the tag is read again, and written again if need be.
+    A registry confirms that it lists a referrer by a header or, if that is missing, by its list. If it has no list, the
+    entries are added to the fallback tag `sha256-<hex>`, and entries of other clients are kept. Concurrent writers may
+    overwrite each other, so the tag is read again, and written again if necessary.
 
     Raises:
-        InvalidManifest: a manifest refers to something else.
-        InvalidReferrersList: what should list them, be it the tag, is no index; it stays as it is.
+        InvalidManifest: a manifest has another subject.
+        InvalidReferrersList: the list or the fallback tag is not an index; it is unchanged.
         RegistryFailure: one could not be put or listed.
     """
     unlisted = []
@@ -110,7 +110,7 @@ def attach(remote: Remote, subject: Digest, referrers: Sequence[RemoteReferrer])
 
 
 def fallback_tag(subject: Digest) -> str:
-    """The tag that lists referrers where a registry does not."""
+    """The fallback tag, which lists referrers where the registry does not."""
     return f"{subject.algorithm}-{subject.hex}"
 
 
@@ -124,7 +124,7 @@ def _list(remote: Remote, subject: Digest, entries: Sequence[dict[str, Any]]) ->
             return
         changed = {**index, "manifests": [*index["manifests"], *missing]}
         remote.put_manifest(canonical_json.encode(changed), OCI_INDEX, tag)
-        # Long enough for a writer who read before us to have written.
+        # Long enough for a concurrent writer that read the tag before us to write it.
         cancellation.wait(random.uniform(*_PAUSE_SECONDS))
     raise RegistryFailure(
         "others keep overwriting the list of referrers", where=f"{remote.name}:{tag}", hint="push again"
@@ -140,7 +140,7 @@ def _read(remote: Remote, tag: str) -> dict[str, Any]:
 
 
 def _listed(remote: Remote, subject: Digest) -> Iterator[Digest]:
-    """Each once, page by page."""
+    """The digests in the list of referrers, each once, page by page."""
     pages = remote.referrers(subject)
     documents: Iterable[dict[str, Any]]
     if pages is None:
@@ -175,7 +175,7 @@ def _index(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _entry(referrer: RemoteReferrer) -> dict[str, Any]:
-    """The descriptor of a referrer: type and annotations are those of the manifest."""
+    """The descriptor of a referrer, with the type and annotations of its manifest."""
     raw, manifest = referrer.raw, referrer.manifest
     entry: dict[str, Any] = {
         "mediaType": raw.media_type,

@@ -1,4 +1,4 @@
-"""Upload sessions of the distribution-spec: begun, continued in chunks, asked how far they are, finished, cancelled."""
+"""Upload sessions of the distribution-spec: begin, send chunks, ask for the offset, finish and cancel."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _BYTES = {"Content-Type": "application/octet-stream"}
 
 
 def begin(transport: Transport) -> tuple[str, int]:
-    """Begin a session: its address, and the least size of a chunk in bytes (`OCI-Chunk-Min-Length`)."""
+    """Begin a session; returns its address and the minimum chunk size in bytes (`OCI-Chunk-Min-Length`)."""
     answer = transport.request("POST", "blobs/uploads/", allowed=(202,), actions=ACTIONS, retry=False)
     least = answer.headers.get("OCI-Chunk-Min-Length", "")
     return location(transport, answer), int(least) if least.isdecimal() else 0
 
 
 def finish(transport: Transport, address: str, blob: Blob, body: Body) -> None:
-    """End a session with the last bytes, or with all of them.
+    """Finish a session with the last bytes, or with all of them.
 
     Raises:
         TransferCorrupt: the registry computed another digest.
-        RegistryFailure: also passing ones, as the same request is not made again.
+        RegistryFailure: the request failed; it is not retried, even if the error is temporary.
     """
     joint = "&" if urlsplit(address).query else "?"
     answer = transport.request(
@@ -56,16 +56,16 @@ def finish(transport: Transport, address: str, blob: Blob, body: Body) -> None:
 
 
 def cancel(transport: Transport, address: str) -> None:
-    """Give a session up; registries that do not care are left alone."""
+    """Cancel a session; failures are ignored."""
     with suppress(RegistryFailure):
         transport.request("DELETE", address, allowed=None, actions=ACTIONS, retry=False)
 
 
 def location(transport: Transport, answer: Answer) -> str:
-    """The address that an answer gives for the next request of a session.
+    """The address for the next request of a session, from the `Location` of a response.
 
     Raises:
-        RegistryFailure: there is none, or it leaves encryption.
+        RegistryFailure: there is none, or it would leave https.
     """
     told = answer.headers.get("Location")
     if not told:
@@ -76,17 +76,17 @@ def location(transport: Transport, answer: Answer) -> str:
             raise RegistryFailure(
                 f"the registry wants bytes at {place('', address).strip()}, which is not encrypted", where=answer.where
             )
-        # A registry behind a proxy that ends the encryption; the path is right.
+        # The registry is behind a proxy that terminates TLS; the path is right.
         address = urlsplit(address)._replace(scheme="https", netloc=urlsplit(answer.url).netloc).geturl()
     return address
 
 
 class ChunkedUpload:
-    """One blob on its way in chunks. After a failure `run` goes on where the registry says that it stopped."""
+    """Uploads one blob in chunks. After a failure `run` resumes at the offset that the registry reports."""
 
     def __init__(self, transport: Transport, blob: Blob, descriptor: int, sent: Sent) -> None:
         self.confirmed_bytes = 0
-        """How far the registry said it is."""
+        """The offset that the registry has confirmed."""
         self._transport = transport
         self._blob = blob
         self._descriptor = descriptor
@@ -95,10 +95,10 @@ class ChunkedUpload:
         self._chunk_bytes = transport.settings.chunk_bytes
 
     def run(self) -> bool:
-        """Send what is missing; False if this registry takes no chunks, and then it kept nothing.
+        """Send the missing bytes; False if the registry does not accept chunks, in which case it kept nothing.
 
         Raises:
-            RegistryFailure: a passing one means to run again.
+            RegistryFailure: after a temporary (`passing`) one, call this again.
         """
         address = self._resumed() or self._begun()
         while self._sent.offset < self._blob.size_bytes:
@@ -110,7 +110,7 @@ class ChunkedUpload:
                     cancel(self._transport, address)
                     return False
                 error = failure(answer)
-                error.passing = error.passing or answer.status in (404, 416)  # begun anew, or asked how far it is
+                error.passing = error.passing or answer.status in (404, 416)  # then it is restarted or resumed
                 raise error
             address = self._address = location(self._transport, answer)
             self._reached(answer, end)
@@ -147,7 +147,7 @@ class ChunkedUpload:
         )
 
     def _reached(self, answer: Answer, otherwise: int) -> None:
-        """Take the registry's word for how far it is. `0-0` is both one byte and none: none is meant."""
+        """Take the offset from the registry's `Range`. `0-0` could mean one byte or none, and is taken as none."""
         match = _RANGE.fullmatch(answer.headers.get("Range", ""))
         offset = otherwise if match is None else int(match[1]) + 1
         offset = 0 if offset == 1 else offset

@@ -1,4 +1,4 @@
-"""Reads the files of settings that people write, as maps. What their keys mean is known beside this."""
+"""Reads YAML files of settings as mappings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mlxbuild.registry.store.errors import StoreFailure
 
 
 def read_settings(file: Path) -> dict[str, object]:
-    """A file of settings as it stands; empty where there is none.
+    """Read a file of settings; the result is empty if the file does not exist.
 
     Raises:
-        InvalidSettings: it is no map in YAML.
+        InvalidSettings: it is not a YAML mapping.
         StoreFailure: it cannot be read.
     """
     try:
@@ -23,11 +23,11 @@ def read_settings(file: Path) -> dict[str, object]:
         if isinstance(error.__cause__, FileNotFoundError):
             return {}
         raise
-    import yaml  # not loaded by homes without a configuration
+    import yaml  # loaded only if there is a file
 
     try:
         document = yaml.safe_load(written)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date that is none
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as an invalid date
         raise InvalidSettings(f"it is not YAML: {error}", where=str(file)) from error
     if document is None:
         return {}
@@ -37,10 +37,10 @@ def read_settings(file: Path) -> dict[str, object]:
 
 
 def texts(value: object, key: str, file: Path) -> tuple[str, ...]:
-    """The hosts that a key lists; none where it lists nothing.
+    """The hosts that a key lists; none if it is empty.
 
     Raises:
-        InvalidSettings: it is no list of texts.
+        InvalidSettings: it is not a list of strings.
     """
     if value is None:
         return ()

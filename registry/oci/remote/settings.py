@@ -1,4 +1,4 @@
-"""Which registries to use and how: config.yaml and registries.yaml of the home, the environment over them."""
+"""The registry settings from the home's config.yaml and registries.yaml, overridden by the environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlxbuild.registry.oci.remote.watch import Limits, variable
 
 FILE_NAME = "config.yaml"
 SERVE_KEY = "serve"
-"""The section of the server, which is read elsewhere."""
+"""The server's section of config.yaml, which is not read here."""
 _RANGES: dict[str, tuple[float, float]] = {
     "connect_seconds": (0.01, 86_400),
     "read_seconds": (0.01, 86_400),
@@ -45,11 +45,11 @@ _CHUNK_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How registries are reached.
+    """The settings for access to registries.
 
-    `default_registry` is `host[:port][/namespace]`; names without a host belong to it. `mirrors` gives, by host, the
-    hosts that are asked before it when something is read. Hosts in `insecure` are spoken to in plain http, as loopback
-    addresses are. `ca` is a PEM file of certificate authorities used in place of the system's.
+    `default_registry` is `host[:port][/namespace]`; names without a host belong to it. `mirrors` lists, by host, the
+    hosts to try before it for reads. Hosts in `insecure` are accessed over plain http, as loopback addresses are. `ca`
+    is a PEM file of certificate authorities that replaces the system's.
     """
 
     default_registry: str | None = None
@@ -57,27 +57,27 @@ class Settings:
     insecure: frozenset[str] = frozenset()
     ca: Path | None = None
     realms: Realms = field(default_factory=Realms)
-    """Which token services may get passwords; from registries.yaml."""
+    """The token services that may get passwords, from registries.yaml."""
     connect_seconds: float = _CONNECT_SECONDS
-    """For a connection to an address, and again for the beginning of encryption."""
+    """The limit for connecting to an address, and again for the TLS handshake."""
     read_seconds: float = _READ_SECONDS
-    """For an answer to begin, for its next bytes, and for the next ones of a body to be taken by the other side."""
+    """The limit for a response to begin, for its next bytes, and for the peer to accept the next bytes of a body."""
     least_bytes_per_second: float = _LEAST_BYTES_PER_SECOND
-    """Of answers and bodies, judged whenever 64 KiB are due."""
+    """The minimum transfer rate, checked over 64 KiB."""
     attempts: int = _ATTEMPTS
-    """How often one request is made at most; two that passed a time limit are enough. Of transfers, only attempts that
-    came less than 64 KiB further are counted."""
+    """The maximum number of attempts at a request, of which at most two may time out. For transfers, only attempts
+    that got less than 64 KiB further are counted."""
     chunk_bytes: int = _CHUNK_BYTES
-    """Larger blobs are sent in chunks of this size, to registries that can take them; an interrupted upload goes on at
+    """Larger blobs are sent in chunks of this size to registries that accept chunks; an interrupted upload resumes at
     its last chunk."""
 
     @classmethod
     def load(cls, home: Home) -> Settings:
         """The settings of a home; MLXBUILD_DEFAULT_REGISTRY, MLXBUILD_INSECURE_REGISTRIES (separated by commas),
-        MLXBUILD_REGISTRY_CA and the `variable` of each number come before the file.
+        MLXBUILD_REGISTRY_CA and the `variable` of each number override the file.
 
         Raises:
-            InvalidSettings: with the key that is wrong.
+            InvalidSettings: a value is invalid; the message names its key.
         """
         file = home.root / FILE_NAME
         document = read_settings(file)
@@ -134,7 +134,7 @@ def _number(document: dict[str, object], key: str, default: float, file: Path) -
 
 
 def _plain(value: object) -> float | None:
-    """A number, also as the environment writes it."""
+    """A number, or a text from the environment that is one."""
     try:
         return float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
     except (ValueError, OverflowError):

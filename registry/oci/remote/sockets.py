@@ -1,4 +1,4 @@
-"""Sockets whose every wait is under the watch of a request: for names, connections, encryption, and bytes both ways."""
+"""Sockets that apply the time limits of a request to every wait: name lookup, connection, TLS and transfer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mlxbuild.registry.oci.remote.watch import Awaited, Watch
 
 _Result = TypeVar("_Result")
 _Address = tuple[Any, Any, int, str, Any]
-"""As `getaddrinfo` gives them."""
+"""An address as `getaddrinfo` returns it."""
 
 
 class WatchedSocket(socket.socket):
-    """Asks its watch in the midst of every wait. That of the last request which was sent holds for its answer, too."""
+    """A socket that checks its watch during every wait. The watch of the last request applies to its response, too."""
 
     _watch: Watch | None = None
     _is_answering = False
@@ -57,8 +57,8 @@ class WatchedSocket(socket.socket):
         return result
 
 
-class EncryptedSocket(WatchedSocket, ssl.SSLSocket):  # type: ignore[misc]  # which names its arguments otherwise
-    """The same, encrypted."""
+class EncryptedSocket(WatchedSocket, ssl.SSLSocket):  # type: ignore[misc]  # whose arguments have other names
+    """A watched socket with TLS."""
 
     def do_handshake(self, block: bool = False) -> None:
         watch = watches.current()
@@ -75,14 +75,14 @@ class EncryptedSocket(WatchedSocket, ssl.SSLSocket):  # type: ignore[misc]  # wh
 
 
 def connect(host: str, port: int, options: Iterable[tuple[Any, ...]] = ()) -> WatchedSocket:
-    """A connection to the first address of a host that takes one, under the watch of this thread.
+    """Connect to the first address of a host that accepts connections, under the watch of this thread.
 
     Args:
-        options: Of the socket, as `setsockopt` takes them.
+        options: The socket options, as arguments of `setsockopt`.
 
     Raises:
-        OSError: the name has no address (`gaierror`), or none of its addresses takes connections.
-        MlxbuildError: the watch's error of a time limit.
+        OSError: the name has no address (`gaierror`), or none of its addresses accepts connections.
+        MlxbuildError: the watch's error for an exceeded time limit.
     """
     watch = watches.current()
     assert watch is not None, "every request has a watch"
@@ -96,7 +96,7 @@ def connect(host: str, port: int, options: Iterable[tuple[Any, ...]] = ()) -> Wa
 
 
 def _addresses(host: str, port: int, watch: Watch) -> list[_Address]:
-    """In a thread of its own: the system's resolver heeds neither time limits nor interruptions."""
+    """Resolve a host in a separate thread, because the system's resolver has no timeout and cannot be interrupted."""
     found: list[list[_Address] | OSError] = []
 
     def resolve() -> None:

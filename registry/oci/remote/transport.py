@@ -1,4 +1,4 @@
-"""Requests to one registry: time limits, retries, redirects and tokens. What is asked lies in the files beside it."""
+"""Sends HTTP requests to one registry, with time limits, retries, redirects and tokens."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _USER_AGENT = "mlxbuild"
 
 
 class Readable(Protocol):
-    """A body of known length that is sent as it is read."""
+    """A body of known length that is streamed."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[bytes]: ...
@@ -41,11 +41,11 @@ class Readable(Protocol):
 
 
 Body = bytes | Callable[[], Readable]
-"""Small bytes, or a function that opens the body from its start, once for every time that it is sent."""
+"""A small body as bytes, or a function that opens the body from its start, called each time it is sent."""
 
 
 class Transport:
-    """Authorised requests to the registry of one endpoint. Safe for many threads at once."""
+    """Authorized requests to the registry of one endpoint. Safe for many threads at once."""
 
     def __init__(self, endpoint: Endpoint, settings: Settings, credential: Credential | None = None) -> None:
         """`credential` is used in place of the stored ones."""
@@ -79,13 +79,13 @@ class Transport:
         retry: bool = True,
         unsettled_bytes: int = 0,
     ) -> Answer:
-        """Ask for a path below the repository, or a whole address, and read the answer.
+        """Request a path below the repository, or an absolute URL, and read the response.
 
         Args:
-            allowed: the statuses to return; others are raised as errors. None returns every one.
-            actions: what the token has to permit, as `pull,push`; `other_scopes` what else.
-            retry: whether the same request may be sent again after it failed.
-            unsettled_bytes: what the registry has to take in before it answers.
+            allowed: the statuses to return; others are raised as errors. None returns every status.
+            actions: the actions that the token has to permit, as `pull,push`; `other_scopes` are further scopes.
+            retry: whether the request may be retried after a failure.
+            unsettled_bytes: the uploaded bytes that the registry has to process before it answers.
 
         Raises:
             RegistryFailure and its leaves.
@@ -107,10 +107,10 @@ class Transport:
     def reading(
         self, path: str, *, headers: Mapping[str, str] | None = None, allowed: Collection[int] = (200,)
     ) -> Iterator[requests.Response]:
-        """A GET whose body the caller reads; one attempt, its errors while reading included.
+        """A GET whose body the caller reads, in a single attempt.
 
         Raises:
-            RegistryFailure and its leaves, also for what goes wrong inside the `with` statement.
+            RegistryFailure and its leaves, also for errors while the body is read inside the `with` statement.
         """
         url = self._address(path)
         with self._failures("GET", url):
@@ -123,7 +123,7 @@ class Transport:
                 response.close()
 
     def ping(self) -> None:
-        """Ask for `/v2/`, which every registry answers."""
+        """Request `/v2/`, which every registry answers."""
         self.request("GET", f"{self.endpoint.origin}/v2/", actions="")
 
     def close(self) -> None:
@@ -200,7 +200,7 @@ class Transport:
         redirects: bool = True,
         unsettled_bytes: int = 0,
     ) -> requests.Response:
-        """Send, and follow redirects of reads by hand: credentials and secrets in headers stay with their host."""
+        """Send a request and follow redirects of reads explicitly, so that secrets in headers stay with their host."""
         home = _origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
             sent = dict(headers)
@@ -217,7 +217,7 @@ class Transport:
                     data=body() if callable(body) else body,
                     stream=True,
                     allow_redirects=False,
-                    timeout=(self.settings.connect_seconds, self.settings.read_seconds),  # through a SOCKS proxy
+                    timeout=(self.settings.connect_seconds, self.settings.read_seconds),  # used through a SOCKS proxy
                     verify=self._verify,
                 )
             location = response.headers.get("Location")
@@ -259,22 +259,22 @@ class Transport:
 
 
 class _Session(requests.Session):
-    """As oras-py's, whose import would take as long as ten requests: without cookies."""
+    """A session without cookies, like that of oras-py, whose import would take as long as ten requests."""
 
     def __init__(self) -> None:
         super().__init__()
-        # With a cookie, some registries think that they talk to a browser.
+        # Some registries treat a client with cookies as a browser.
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self.auth = _unchanged  # else requests would send what ~/.netrc says over our tokens
+        self.auth = _unchanged  # else requests would replace our tokens with credentials of ~/.netrc
         self.headers.update({"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"})
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """None: redirects are followed above; requests would prepare them in any case, and fail on bad addresses."""
+        """None, because redirects are followed above; requests would prepare them anyway, and fail on bad URLs."""
         return None
 
 
 class _Adapter(HTTPAdapter):
-    """Connections are watched, and bodies go out in pieces that fill them."""
+    """Makes connections with time limits, and sends bodies in pieces that fill them."""
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, blocksize=_BLOCK_BYTES, ssl_context=encryption(), **options)
@@ -289,7 +289,7 @@ class _Adapter(HTTPAdapter):
 
 
 def _pass_over(response: requests.Response) -> None:
-    """Read what little an answer says, so that its connection serves the next request."""
+    """Read the short body of a response, so that its connection can be reused."""
     with response:
         response.raw.read(_BLOCK_BYTES)
 
@@ -304,5 +304,5 @@ def _origin(url: str) -> tuple[str, str, int]:
 
 
 def _is_safe(url: str, target: str) -> bool:
-    """Never from an encrypted connection to an open one."""
+    """Whether a redirect does not go from https to http."""
     return urlsplit(target).scheme == "https" or (urlsplit(target).scheme == urlsplit(url).scheme == "http")

@@ -1,4 +1,4 @@
-"""Brings blobs into a repository: those that are there are left, others are mounted, streamed whole or in chunks."""
+"""Uploads blobs to a repository: existing ones are skipped, others are mounted, sent whole or sent in chunks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from mlxbuild.registry.oci.remote.transport import Body, Transport
 from mlxbuild.registry.store.layout import Store
 
 _CORRUPT_ATTEMPTS = 2
-# Registries that take a blob only whole (the list is KitOps', which met them): ghcr.io refuses chunks above 4 MiB,
-# Google's have no chunks, Amazon's answers the first chunk as if it were the last.
+# Registries that accept only whole blobs (a list from KitOps): ghcr.io refuses chunks above 4 MiB, Google's have no
+# chunks, and Amazon's answers the first chunk as if it were the last.
 _WHOLE_ONLY = re.compile(r"ghcr\.io|(?:.+\.)?gcr\.io|.+-docker\.pkg\.dev|.+\.dkr\.ecr\..+|public\.ecr\.aws")
 
 
 def has(transport: Transport, digest: Digest) -> bool:
-    """See `Remote.has_blob`. Asked as one who may push: a repository that is not there yet is hidden from readers."""
+    """See `Remote.has_blob`. Asked with push permission, as new repositories are hidden from readers."""
     return transport.request("HEAD", f"blobs/{digest}", allowed=(200, 404), actions=sessions.ACTIONS).status == 200
 
 
@@ -41,9 +41,9 @@ def mount(transport: Transport, digest: Digest, source_repository: str) -> bool:
             actions=sessions.ACTIONS,
             other_scopes=(f"repository:{source_repository}:pull",),
         )
-    except (RegistryRefused, RegistryBusy):  # no token for the other repository; or the blob may be sent all the same
+    except (RegistryRefused, RegistryBusy):  # no token for the other repository, or busy: send it
         return False
-    if answer.status == 202:  # it began an upload instead
+    if answer.status == 202:  # the registry began an upload instead
         sessions.cancel(transport, sessions.location(transport, answer))
     return answer.status == 201
 
@@ -104,7 +104,7 @@ def _patiently(
     once: Callable[[], bool],
     confirmed: Callable[[], int] = lambda: 0,
 ) -> bool:
-    """Upload until it is done. Attempts after which the registry confirms no more than before are counted."""
+    """Upload with retries. Only attempts after which the registry confirms no more than before are counted."""
     attempts = Attempts(transport.settings.attempts)
     corrupt = 0
     while True:
@@ -116,6 +116,6 @@ def _patiently(
                 raise
         except RegistryFailure as error:
             attempts.failed(error, confirmed())
-            if has(transport, blob.digest):  # only the answer was lost
+            if has(transport, blob.digest):  # only the response was lost
                 sent.move(blob.size_bytes)
                 return True

@@ -1,7 +1,7 @@
-"""Time limits of one request, whoever sends it: its connection, the beginning of its answer, the rate of its bytes.
+"""Time limits of one request: for its connection, for the start of the response, and for the transfer rate.
 
-Only waiting for the other side is counted, never what is done with the bytes in between. Sockets tell of every wait and
-every byte; the clocks of HTTP libraries begin anew with each byte, so that a byte a minute would keep them content.
+Only waiting for the peer is counted, not the time spent on the bytes in between. Sockets report every wait and every
+byte; the timeouts of HTTP libraries restart with each byte, so a peer that sends a byte a minute would never time out.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from mlxbuild.registry.core import cancellation
 from mlxbuild.registry.core.quantities import format_seconds
 
 DUE_BYTES = 64 * 1024
-"""The rate is judged whenever so many bytes are due, and an attempt was useful if it moved so many."""
+"""The rate is checked over this many bytes, and an attempt that got this much further made progress."""
 _RATE = "least_bytes_per_second"
 _SETTLED_BYTES_PER_SECOND = 16 * 1024 * 1024
-"""How fast a registry at least takes in an upload that has arrived."""
+"""The least rate at which a registry is expected to process an upload before it answers."""
 
 _Result = TypeVar("_Result")
 
 
 class Awaited(Enum):
-    """What the other side lets wait for, and how it is told that it did."""
+    """What is awaited from the peer, with the words for a message about it."""
 
     CONNECTION = "made no connection"
     ENCRYPTION = "began no encryption"
@@ -38,45 +38,45 @@ class Awaited(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long is waited."""
+    """The time limits of requests."""
 
     connect_seconds: float
-    """For the connection to an address, and for the beginning of encryption."""
+    """The limit for connecting to an address, and for the TLS handshake."""
     read_seconds: float
-    """For an answer to begin, and for any bytes after it."""
+    """The limit for a response to begin, and for each wait for its next bytes."""
     least_bytes_per_second: float
-    """In both directions, judged over `DUE_BYTES`."""
+    """The minimum rate in both directions, checked over `DUE_BYTES`."""
 
 
 def variable(setting: str) -> str:
-    """The environment variable that comes before a number in config.yaml."""
+    """The environment variable that overrides a number in config.yaml."""
     return f"MLXBUILD_REGISTRY_{setting.upper()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Overrun:
-    """A limit that was passed."""
+    """A limit that was exceeded."""
 
     awaited: Awaited
     setting: str
     """The name of the limit."""
     story: str
-    """What happened, to follow the name of the other side."""
+    """What happened, as a phrase that follows the name of the peer."""
 
     @property
     def hint(self) -> str:
-        """What to do about it."""
+        """The hint on what to do."""
         change = "lower" if self.setting == _RATE else "raise"
         setting = f"`{self.setting}` in config.yaml, or {variable(self.setting)}"
         return f"check the network; where it is only slow, {change} {setting}"
 
 
 class Watch:
-    """One request. Use it from one thread at a time.
+    """The watch of one request. Use it from one thread at a time.
 
     Args:
-        complain: Makes the error of a limit that was passed.
-        unsettled_bytes: What the other side has to take in before it answers, as the last request of an upload.
+        complain: Makes the error for an exceeded limit.
+        unsettled_bytes: The bytes that the peer has to process before it answers, as at the end of an upload.
     """
 
     def __init__(self, limits: Limits, complain: Callable[[Overrun], Exception], *, unsettled_bytes: int = 0) -> None:
@@ -88,10 +88,10 @@ class Watch:
         self._moved_bytes = 0
 
     def attempt(self, once: Callable[[], _Result], awaited: Awaited) -> _Result:
-        """Try again and again what waits no longer than `POLL_SECONDS`, until it does not end by TimeoutError.
+        """Repeat a call that waits at most `POLL_SECONDS`, until it does not raise TimeoutError.
 
         Raises:
-            Exception: the error of the limit that is passed meanwhile, what cancels this thread, or what it raises.
+            Exception: the error of an exceeded limit, of a cancelled thread, or of the call itself.
         """
         while True:
             begun = time.monotonic()
@@ -104,13 +104,13 @@ class Watch:
                 return result
 
     def moved(self, count: int, awaited: Awaited) -> None:
-        """Take note of bytes that went over.
+        """Count transferred bytes.
 
         Raises:
-            Exception: they come too slowly.
+            Exception: they are transferred too slowly.
         """
         self._silent_seconds = 0.0
-        if awaited is Awaited.ANSWER:  # from its first bytes on the rate is counted
+        if awaited is Awaited.ANSWER:  # the rate is measured from the first bytes on
             self._due_seconds = 0.0
             self._moved_bytes = 0
             return
@@ -143,7 +143,7 @@ class Watch:
 
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
-    """Have a watch hold for what this thread sends in the `with` statement, and for the answers to that."""
+    """Apply a watch to the requests that this thread sends in the `with` statement, and to their responses."""
     token = _current.set(watch)
     try:
         yield
@@ -152,7 +152,7 @@ def watching(watch: Watch) -> Iterator[None]:
 
 
 def current() -> Watch | None:
-    """The watch of this thread."""
+    """The watch of this thread, if any."""
     return _current.get()
 
 
