@@ -95,8 +95,9 @@ class LazyGroup(TyperGroup):
             return name, command, args[1:]
         if name.startswith("-"):
             return super().resolve_command(ctx, args)
-        hint = did_you_mean(name, COMMANDS) or "see `mlxbuild --help`"
-        raise UnknownCommand(f"there is no command `{name}`", hint=hint)
+        raise UnknownCommand(
+            f"there is no command `{name}`", hint=did_you_mean(name, COMMANDS) or "see `mlxbuild --help`"
+        )
 
 
 app = typer.Typer(
