@@ -32,6 +32,9 @@ class Node:
     """The outputs, if they are known before the node runs (fetch)."""
     literals: tuple[bytes, ...] = ()
     """Contents that inputs name by digest and no node produces; stored before the node runs."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Distributions of which the node runs a part, to a digest of that: it stands in the key instead of the version.
+    An empty one where it runs nothing of it."""
     work_bytes: int = 0
     """How much source data the node reads; used for estimates and progress only."""
 

@@ -72,7 +72,12 @@ def resolve(
         implementation=implementation,
         parameters=node.parameters,
         inputs=inputs,
-        tools={tool: installed_version(tool) for tool in tools},
+        tools={tool: used for tool in tools if (used := _used(node, tool))},
         platform=platform or {},
         salt=salt,
     )
+
+
+def _used(node: Node, tool: str) -> str:
+    """What of a distribution may change the outputs: the part of it that the node runs, or all, by its version."""
+    return node.code[tool] if tool in node.code else installed_version(tool)

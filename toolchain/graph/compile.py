@@ -17,6 +17,7 @@ from mlxbuild.registry.core import canonical_json
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.files import ACCURACY_FILE, DEFAULTS_FILE, FACTS_FILE
+from mlxbuild.runtime.model.mlx_lm_code import model_code, template_code, weights_code
 from mlxbuild.toolchain.core.action import Node, OutputsOf
 from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.graph.graph import Fetch, Graph, assemble
@@ -197,6 +198,7 @@ class _Compiler:
                 inputs=work.inputs,
                 after=tuple(fetches[digest] for digest in work.files),
                 literals=(plan.table, *self._configuration.literals),
+                code=self._weights_code,
                 work_bytes=work.weight_bytes,
             )
 
@@ -204,6 +206,18 @@ class _Compiler:
     def _plan(self) -> WeightPlan:
         base = self._variant.base
         return plan_weights(self._spec, base, self._variant.adapters, self._read)
+
+    @cached_property
+    def _weights_code(self) -> Mapping[str, str]:
+        """What steps of blocks run of mlx-lm: all of it where its `convert` decides about mixed precision."""
+        return {} if self._spec.quantization.recipe else {"mlx-lm": weights_code(self._config)}
+
+    @cached_property
+    def _config(self) -> Mapping[str, Any]:
+        planned = self._plan.configuration
+        content = self._read(self._required(self._variant.base, "config.json")) if planned is None else planned
+        config: dict[str, Any] = json.loads(content)
+        return config
 
     def _read(self, file: LockedFile) -> bytes:
         """The content of a small file of the base or of an adapter."""
@@ -253,7 +267,13 @@ class _Compiler:
         if self._plan.compute is not None:
             parameters["compute"] = self._plan.compute
         return Node(
-            self._label("template"), "template", parameters, inputs, after, literals=self._configuration.literals
+            self._label("template"),
+            "template",
+            parameters,
+            inputs,
+            after,
+            literals=self._configuration.literals,
+            code={"mlx-lm": template_code()},
         )
 
     def _pack(self, blocks: tuple[Node, ...]) -> Node:
@@ -304,7 +324,8 @@ class _Compiler:
             measure = self._measure(gate)
             inputs["base"] = OutputsOf(measure.label)
             yield measure
-        yield Node(self._label("gate", gate.name), "gate", parameters, inputs)
+        code = {"mlx-lm": model_code(self._config)}
+        yield Node(self._label("gate", gate.name), "gate", parameters, inputs, code=code)
 
     def _measure(self, gate: Gate) -> Node:
         base = self._variant.base
@@ -326,5 +347,6 @@ class _Compiler:
             {"text": gate.parameters["text"]},
             {file.path: file.blob.digest for file in base.files},
             after=tuple(self._fetch(base, file) for file in base.files),
+            code={"mlx-lm": model_code(self._config)},
             work_bytes=sum(file.blob.size_bytes for file in base.files),
         )
