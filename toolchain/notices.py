@@ -1,4 +1,4 @@
-"""What a person should know of an artifact that was built, though nothing failed. Who says so lives in `create`."""
+"""Notices about an artifact that was built successfully, such as parts of its sources that were left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAMPLES, _SAMPLE_BYTES = 16, 65536
 
 
 def notices(variant: LockedVariant, artifact: Artifact) -> Iterator[str]:
-    """What of a variant's sources did not come into its artifact, or not as it was, one sentence each."""
+    """The parts of a variant's sources that were left out of its artifact or changed, one sentence each."""
     if variant.base.kind != "artifact" and (lost := errors_told(artifact)):
         yield (
             f"NVFP4's scales of whole tensors do not fit into MLX's form exactly: {lost}, relative root mean square; "
@@ -47,7 +47,7 @@ def _is_tied(artifact: Artifact) -> bool:
 
 
 def _is_embedding(variant: LockedVariant, head: LockedTensor) -> bool:
-    """Whether the head is the embeddings once more, as far as samples tell: many checkpoints store them twice."""
+    """Whether the head equals the embeddings, judging by samples: many checkpoints store them twice."""
     for tensor in variant.base.tensors:
         if tensor.name.endswith(_EMBEDDINGS) and (tensor.dtype, tensor.shape) == (head.dtype, head.shape):
             with suppress(SourceMissing, OSError):

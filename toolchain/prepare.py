@@ -1,4 +1,4 @@
-"""From recipes on disk to locked variants, ready to be planned or built. What may happen to locks is decided here."""
+"""Turns recipes on disk into locked variants that can be planned or built, and applies the rules for updating locks."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class LockMode(StrEnum):
     """What may happen to a lock that is missing or stale."""
 
     UPDATE = "update"
-    """It is made or renewed, and written."""
+    """It is created or updated, and written."""
     LOCKED = "locked"
     """It is an error."""
     FROZEN = "frozen"
-    """It is used as it is; only a missing one is an error."""
+    """It is used as it is; only a missing lock is an error."""
     DRAFT = "draft"
-    """It is made or renewed in memory: for plans, which write nothing."""
+    """It is created or updated in memory only: for plans, which write nothing."""
 
 
 class UnknownVariant(UserError):
-    """A recipe has no variant of that name."""
+    """A recipe has no variant with that name."""
 
     code = "unknown-variant"
 
@@ -53,12 +53,12 @@ class LockedRecipe:
     catalogue: SourceCatalogue
 
     def variants(self, only: Iterable[str] = ()) -> tuple[LockedVariant, ...]:
-        """The variants with their pinned sources; `only` names those that are wanted.
+        """The variants with their pinned sources; `only` selects variants by name.
 
         Raises:
-            UnknownVariant: the recipe has no variant of a name in `only`.
-            StaleLock: the lock lacks a source.
-            QuantizedBase: what the recipe says of quantization does not go with a base.
+            UnknownVariant: the recipe has no variant with a name in `only`.
+            StaleLock: a source is not in the lock.
+            QuantizedBase: the recipe's quantization does not fit a base.
         """
         pinned = [pin(spec, self.lock.sources, self.catalogue) for spec in self.recipe.variants()]
         variants = [replace(it, spec=settle(it.spec, it.base, self.recipe)) for it in pinned]
@@ -82,7 +82,7 @@ class LockedRecipe:
 def pin(
     spec: ResolvedSpec, sources: Sequence[LockedSource], catalogue: SourceCatalogue, *, is_default: bool = True
 ) -> LockedVariant:
-    """A variant with those of some locked sources that it names.
+    """A variant with the sources that it names, taken from some locked sources.
 
     Raises:
         StaleLock: one of them is not among the sources.
@@ -108,16 +108,16 @@ def pin(
 def prepare(
     recipe: Recipe, store: Store, mode: LockMode, notice: Callable[[Notice], None] = lambda _: None
 ) -> LockedRecipe:
-    """Read the lock of a recipe, or make it.
+    """Read the lock of a recipe, or create it.
 
     Args:
         recipe: The recipe.
-        store: Where artifacts that the recipe builds on are looked up.
+        store: Resolves artifacts that the recipe builds on.
         mode: What may happen to the lock.
-        notice: Told when a lock is made or renewed and why, and what in the recipe is likely a mistake.
+        notice: Called when a lock is created or updated, with the reason, and with likely mistakes in the recipe.
 
     Raises:
-        LockMissing, StaleLock: the mode allows no new lock.
+        LockMissing, StaleLock: the mode does not allow a new lock.
     """
     catalogue = SourceCatalogue(recipe.path.parent, store)
     place = lock_path(recipe.path)
@@ -141,7 +141,7 @@ def prepare(
 
 
 def _noted(locked: LockedRecipe, notice: Callable[[Notice], None]) -> LockedRecipe:
-    """Tell what in a recipe is likely a mistake, now that the tensors of its bases are known."""
+    """Report likely mistakes in a recipe that can be seen once the tensors of its bases are known."""
     bases = {locked_identity(source): source for source in locked.lock.sources}
     notes: dict[str, None] = {}
     for spec in locked.recipe.variants():

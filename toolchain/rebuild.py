@@ -1,4 +1,4 @@
-"""The proof that an artifact is what its recipe and lock give: build it again elsewhere, and compare the digests."""
+"""Proves that an artifact is reproducible: builds it again from its recipe and lock, and compares the digests."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _PIECE_BYTES = 1 << 20
 
 
 class NotRebuildable(UserError):
-    """An artifact does not carry what a rebuild needs."""
+    """An artifact lacks something that a rebuild needs."""
 
     code = "not-rebuildable"
 
 
 class NotReproducible(StepError):
-    """The same recipe and lock gave other bytes."""
+    """The same recipe and lock gave different bytes."""
 
     code = "not-reproducible"
     exit_code = 9
@@ -55,14 +55,14 @@ class Difference:
 
     file: str
     tensor: str | None
-    """The first tensor of the file whose bytes differ, for weights."""
+    """For weights, the first tensor in the file whose bytes differ."""
 
 
 def carried_spec(artifact: Artifact, recipe: Path) -> ResolvedSpec:
-    """The resolved recipe that an artifact carries.
+    """The resolved recipe that is stored in an artifact.
 
     Raises:
-        NotRebuildable: it carries none.
+        NotRebuildable: the artifact has none.
     """
     if artifact.file(RECIPE_FILE) is None:
         raise NotRebuildable("the artifact carries no recipe", hint="only artifacts that mlxbuild built can be rebuilt")
@@ -70,19 +70,18 @@ def carried_spec(artifact: Artifact, recipe: Path) -> ResolvedSpec:
 
 
 def locked_variant(artifact: Artifact, recipe: Path) -> LockedVariant:
-    """The variant that an artifact was built from, by the recipe and lock that it carries.
+    """The variant that an artifact was built from, from the recipe and lock that it stores.
 
     Args:
         artifact: The artifact.
-        recipe: Where its recipe lies on this machine, or another that names the same folders: sources that the
-            artifact names by path are relative to it, and those that it names by content are looked for in its folders.
+        recipe: Path of its recipe on this machine, or of another recipe with the same folders: folder sources are
+            relative to it, and sources that the artifact names by content are looked for in its folders.
 
     Raises:
-        NotRebuildable: it carries no recipe or no lock, or was not built here and names files outside of the recipe's
-            folder by path, as those of earlier versions do: what arrives from elsewhere may not have this machine's
-            files read.
-        SpecError: `recipe` is needed to find files, has mistakes, and is not just the one that the artifact was built
-            from, whose base may have moved since.
+        NotRebuildable: it has no recipe or no lock; or it was not built here and names files outside of the recipe's
+            folder by path, as earlier versions did: artifacts from elsewhere must not read this machine's files.
+        SpecError: `recipe` is needed to find files, has mistakes, and is not the one that the artifact was built from
+            (whose base may have moved since).
     """
     spec = carried_spec(artifact, recipe)
     is_remembered = History(artifact.store.home).recipe_of(artifact.digest) == recipe
@@ -104,8 +103,8 @@ def _known(catalogue: SourceCatalogue, source: LockedSource) -> bool:
 
 
 def _folders_of(recipe: Path) -> tuple[Path, ...]:
-    """The folders that the sources of a recipe are in."""
-    from mlxbuild.toolchain.spec.load import load  # not loaded where everything is known
+    """The folders that hold the sources of a recipe."""
+    from mlxbuild.toolchain.spec.load import load  # imported only where it is needed
 
     return tuple(source.path for source in sources_of(load(recipe)).values() if isinstance(source, FolderSource))
 
@@ -122,10 +121,10 @@ def _refuse_files_elsewhere(spec: ResolvedSpec, recipe: Path) -> None:
 
 
 def base_perplexity(artifact: Artifact, recipe: Path, text: str) -> float:
-    """The perplexity of a text for the unquantized base of an artifact, measured here and now.
+    """The perplexity of a text for the unquantized base of an artifact, measured on this machine.
 
     Raises:
-        MlxbuildError: the base is not on this machine and cannot be fetched, or cannot be loaded.
+        MlxbuildError: the base is not on this machine and cannot be fetched, or it cannot be loaded.
     """
     from mlxbuild.toolchain.gates.perplexity import measure_perplexity
 
@@ -139,13 +138,13 @@ def base_perplexity(artifact: Artifact, recipe: Path, text: str) -> float:
 
 
 def rebuild(artifact: Artifact, recipe: Path, stream: EventStream, *, run: str) -> Digest:
-    """Build an artifact again in an empty home and compare.
+    """Build an artifact again in an empty home, and compare the digests.
 
     Returns:
-        The digest, which is that of the artifact.
+        The digest, which equals that of the artifact.
 
     Raises:
-        NotReproducible: another digest came out; the error names the first tensor or file that differs.
+        NotReproducible: the digests differ; the error names the first tensor or file that differs.
         MlxbuildError: the build failed.
     """
     variant = locked_variant(artifact, recipe)
@@ -183,7 +182,7 @@ def _not_reproducible(old: Artifact, new: Artifact) -> NotReproducible:
 
 
 def differences(old: Artifact, new: Artifact) -> Iterator[Difference]:
-    """Where two artifacts differ, file by file."""
+    """The differences between two artifacts, file by file."""
     before = {file.path: file.blob for file in old.files}
     after = {file.path: file.blob for file in new.files}
     for path in sorted(before.keys() | after.keys(), key=lambda path: (not path.endswith(".safetensors"), path)):
@@ -196,7 +195,7 @@ def differences(old: Artifact, new: Artifact) -> Iterator[Difference]:
 
 
 def _first_tensor(old: Path, new: Path) -> str | None:
-    """The name of the first tensor that is missing, of another form, or of other bytes."""
+    """The name of the first tensor that is missing, or differs in shape, dtype or bytes."""
     before = {tensor.name: tensor for tensor in read_file_header(old)}
     after = {tensor.name: tensor for tensor in read_file_header(new)}
     with old.open("rb") as one, new.open("rb") as other:

@@ -1,1 +1,1 @@
-"""ModelSpec.lock: every source of a recipe pinned by digest, with its tensor tables."""
+"""Makes, reads and checks ModelSpec.lock, which pins every source of a recipe by digest, with its tensor tables."""

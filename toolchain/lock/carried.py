@@ -1,7 +1,7 @@
-"""What an artifact carries of a recipe and its lock: a folder that is not below the recipe's is named by its content.
+"""Prepares recipe and lock for an artifact: a folder outside of the recipe's is replaced by the digest of its content.
 
-So the same content gives the same artifact wherever it lies, and whoever pulls it learns of nobody's disk. The recipe
-and the lock of the person who builds keep the path, by which the files are found.
+The same content thus gives the same artifact wherever it lies, and nobody who pulls it sees paths of other machines.
+The recipe and the lock on disk keep the path, which is needed to find the files.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from mlxbuild.toolchain.spec.resolved import Adapter, ContentSource, FolderSourc
 
 
 def carried(spec: ResolvedSpec, sources: Iterable[LockedSource]) -> tuple[ResolvedSpec, tuple[LockedSource, ...]]:
-    """A variant and its sources as its artifact carries them.
+    """A variant and its sources in the form that its artifact stores.
 
     Args:
         spec: The variant.
-        sources: Those that it names. Of several folders that hold the same, the first is listed.
+        sources: The sources that it names. If several folders have the same content, the first is listed.
     """
     locked = {locked_identity(source): source for source in sources}
 
@@ -46,6 +46,6 @@ def _without_path(source: LockedSource) -> LockedSource:
 
 
 def _content(source: LockedSource) -> Digest:
-    """The sha256 over names and digests of the files that a source takes from its folder."""
+    """Digest of the paths and digests of the files that a source takes from its folder."""
     files = {file.path: str(file.blob.digest) for file in source.files if not file.derived}
     return Digest.of_bytes(canonical_json.encode(files))

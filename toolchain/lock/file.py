@@ -1,7 +1,7 @@
-"""ModelSpec.lock on disk: canonical to write, strict and fast to read. What should be in it is decided elsewhere.
+"""Reads and writes ModelSpec.lock: the written form is canonical, and reading is strict and fast.
 
-JSON-compatible YAML: a header of two comments, then JSON with one file or tensor a line, sorted. The second comment
-holds the sha256 of the JSON, so a merge that mixed two locks without a conflict is noticed like any other edit.
+JSON-compatible YAML: a header of two comments, then JSON with one file or tensor per line, sorted. The second comment
+holds the sha256 of the JSON, so a merge that mixed two locks without a conflict is detected like any other edit.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class LockUnwritable(EnvironmentFailure):
 
 
 def lock_path(recipe: Path) -> Path:
-    """Where the lock of a recipe lies: `ModelSpec.lock` beside `ModelSpec.yaml`, `x.lock` beside `x.yaml`."""
+    """The path of a recipe's lock: `ModelSpec.lock` beside `ModelSpec.yaml`, `x.lock` beside `x.yaml`."""
     return recipe.with_suffix(".lock")
 
 
 def read(path: Path) -> Lock:
-    """The lock in a file, every value checked.
+    """Read a lock file and validate every value.
 
     Raises:
         LockMissing: there is no such file.
@@ -65,7 +65,7 @@ def read(path: Path) -> Lock:
 
 
 def readable(path: Path) -> Lock | None:
-    """The lock that a new one may keep something of: none if it is missing or damaged."""
+    """The existing lock that a new one is based on; None if it is missing or damaged."""
     try:
         return read(path)
     except (LockMissing, DamagedLock):
@@ -73,10 +73,10 @@ def readable(path: Path) -> Lock | None:
 
 
 def write(path: Path, lock: Lock) -> bool:
-    """Write a lock, whole or not at all; whether the file changed.
+    """Write a lock atomically; returns whether the file changed.
 
     Raises:
-        DiskFull, LockUnwritable: the file is as it was.
+        DiskFull, LockUnwritable: the file is unchanged.
     """
     data = encode(lock)
     try:
@@ -93,7 +93,7 @@ def write(path: Path, lock: Lock) -> bool:
 
 
 def encode(lock: Lock) -> bytes:
-    """The one byte form of a lock."""
+    """The canonical bytes of a lock."""
     sources = _block("[", "]", (_source(source) for source in _by_role(lock.sources)), 2)
     lines = (f'"lock_version": {LOCK_VERSION}', f'"spec_digest": "{lock.spec_digest}"', f'"sources": {sources}')
     body = _block("{", "}", lines, 0) + "\n"
@@ -102,16 +102,16 @@ def encode(lock: Lock) -> bytes:
 
 
 def lock_digest(lock: Lock) -> Digest:
-    """The sha256 of a lock's byte form."""
+    """The sha256 of a lock's canonical bytes."""
     return Digest.of_bytes(encode(lock))
 
 
 def decode(data: bytes, where: str) -> Lock:
-    """Read a lock's byte form.
+    """Parse the bytes of a lock.
 
     Args:
-        data: The file's content; line ends that an editor or git changed do not matter.
-        where: The file's name, for errors.
+        data: The file's content; line endings changed by an editor or git do not matter.
+        where: Name of the file, for errors.
 
     Raises:
         DamagedLock: it is not as it was generated.
@@ -177,7 +177,7 @@ def _source(source: LockedSource) -> str:
 
 
 def _changes(tensor: LockedTensor) -> dict[str, Any]:
-    """What a GGUF's converter did to a tensor, only where it did anything."""
+    """The changes that the GGUF converter made to a tensor; empty if there are none."""
     permuted = {} if tensor.permuted_heads is None else {"permuted_heads": tensor.permuted_heads}
     return permuted | ({} if tensor.offset == 0 else {"offset": tensor.offset})
 
@@ -187,7 +187,7 @@ def _block(begin: str, end: str, lines: Iterable[str], indent: int) -> str:
     return f"{begin}\n{inner}\n{' ' * indent}{end}" if inner else begin + end
 
 
-_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # one encoder: a lock has thousands of rows
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # one encoder for thousands of rows
 
 
 def _read_source(entry: dict[str, Any]) -> LockedSource:

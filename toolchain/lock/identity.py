@@ -1,4 +1,4 @@
-"""What a lock compares of a source as the recipe names it. What lies behind the name is pinned elsewhere."""
+"""The identity of a source as named in a recipe, which decides whether a lock entry still applies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlxbuild.toolchain.spec.resolved import (
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A source as named: free of this machine's paths."""
+    """A source as named in the recipe, without paths of this machine."""
 
     kind: Literal["hub", "folder", "content", "artifact", "ollama"]
     name: str
@@ -33,7 +33,7 @@ class Identity:
 
 
 def identity(source: Source) -> Identity:
-    """How a recipe names a source."""
+    """The identity of a source in a recipe."""
     match source:
         case HubSource(repository, revision, include, gguf):
             return Identity("hub", repository, revision, tuple(include), gguf)
@@ -48,6 +48,6 @@ def identity(source: Source) -> Identity:
 
 
 def locked_identity(source: LockedSource) -> Identity:
-    """How the recipe named a source when it was locked."""
+    """The identity that a locked source had in the recipe when it was locked."""
     named = None if source.kind == "ollama" else source.gguf
     return Identity(source.kind, source.identity, source.requested, source.include, named)

@@ -1,4 +1,4 @@
-"""Judges whether a lock still says what its recipe says, without the network. Locks are made elsewhere."""
+"""Checks offline whether a lock still agrees with its recipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlxbuild.toolchain.spec.sources import inherits_tokenizer, sources_digest, 
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """One reason why a lock is stale; prints as a sentence."""
+    """One reason why a lock is stale; `str()` gives a sentence."""
 
     kind: Literal["missing", "surplus", "renamed", "revision", "include", "files", "spec"]
     role: str | None
@@ -35,14 +35,14 @@ class Staleness:
 
 
 def staleness(recipe: Recipe, lock: Lock, index: FileIndex) -> tuple[Staleness, ...]:
-    """Every reason why the lock is stale; none means that it is current.
+    """Every reason why the lock is stale; empty if it is current.
 
-    Hub revisions and references that moved are no reason: they stay pinned until an upgrade.
+    Hub revisions and references that have moved are no reason: they stay pinned until an upgrade.
 
     Args:
-        recipe: Names the sources.
+        recipe: The recipe that names the sources.
         lock: The lock to judge.
-        index: Spares hashing files of folders that have not changed.
+        index: Saves hashing files of folders that have not changed.
 
     Raises:
         FileIndexFailure: the index cannot be used.
@@ -70,10 +70,10 @@ def staleness(recipe: Recipe, lock: Lock, index: FileIndex) -> tuple[Staleness, 
 
 
 def require_current(reasons: tuple[Staleness, ...], where: str) -> None:
-    """Do nothing if there are no reasons.
+    """Check that there are no reasons why a lock is stale.
 
     Raises:
-        StaleLock: with all of them.
+        StaleLock: there are; the message lists all of them.
     """
     if reasons:
         raise StaleLock("the lock is stale: " + "; ".join(map(str, reasons)), where=where, hint="run `mlxbuild lock`")
@@ -115,7 +115,7 @@ def _gguf_files(source: FolderSource, name: str) -> tuple[str, ...]:
 
 
 def _hash_unknown(places: list[Path], index: FileIndex) -> None:
-    """Have the index know all of some files, hashing on every core."""
+    """Add files to the index, hashing those that it does not know on all cores."""
     unknown = [place for place in places if index.known(place) is None]
     if len(unknown) > 1:
         with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
@@ -123,6 +123,6 @@ def _hash_unknown(places: list[Path], index: FileIndex) -> None:
 
 
 def _content(source: FolderSource, path: str, pinned: Blob, index: FileIndex) -> Blob | None:
-    """The content of a file; a size that differs from the pinned one says enough."""
+    """The digest of a file; if its size differs from the pinned one, the file is not hashed."""
     place = source.path / path
     return index.content(place) if place.stat().st_size == pinned.size_bytes else None

@@ -1,4 +1,4 @@
-"""Makes a lock: pins what is new or changed, and keeps what the lock before it pinned."""
+"""Makes a lock: pins new and changed sources, and keeps what the previous lock pinned."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def make_lock(
 ) -> Lock:
     """Lock every source of a recipe.
 
-    A branch or tag stays at the commit, and a reference at the artifact, that `previous` pinned, so nothing moves
-    silently. Folders are always looked at.
+    A branch or tag stays at the commit, and a reference at the artifact, that `previous` pinned, so nothing changes
+    silently. Folders are always checked for changes.
 
     Args:
-        recipe: Names the sources.
-        store: Resolves references to artifacts; its home remembers which files were hashed.
-        previous: The lock until now.
-        upgrade: Ask anew what names stand for: for all roles, or for some.
-        hub: By default what the environment names; asked only for what `previous` does not answer.
-        notice: Told, in a sentence each, what of a source is left out.
+        recipe: The recipe that names the sources.
+        store: Resolves references to artifacts; its home holds the index of hashed files.
+        previous: The previous lock.
+        upgrade: Resolve names again: for all roles, or for some.
+        hub: By default the Hub configured by the environment; used only for what `previous` does not pin.
+        notice: Called with a sentence for each part of a source that is left out.
 
     Raises:
         UnknownReference: an artifact is not in the store.
@@ -67,13 +67,13 @@ def make_lock(
                 _lock_ollama(role, source, store, before, index, tokenizer=tokenizer, moves=moves, notice=notice)
             )
         else:
-            assert not isinstance(source, ContentSource)  # named by artifacts alone, never by a recipe
+            assert not isinstance(source, ContentSource)  # occurs in artifacts only, never in a recipe
             locked.append(_lock_source(role, source, store, before, moves, hub, index))
     return Lock(sources_digest(recipe), tuple(locked))
 
 
 def changes(before: Lock | None, after: Lock) -> tuple[str, ...]:
-    """What a new lock pins otherwise than the one before it, one sentence each."""
+    """The differences between a new lock and the previous one, one sentence each."""
     sentences = []
     for source in after.sources:
         old = None if before is None else before.source(source.role)
@@ -90,7 +90,7 @@ def changes(before: Lock | None, after: Lock) -> tuple[str, ...]:
 
 
 def file_changes(before: LockedSource, after: LockedSource) -> dict[str, str]:
-    """Path to `was added`, `was removed` or `changed`, by path."""
+    """Path to `was added`, `was removed` or `changed`, sorted by path."""
     old = {file.path: file.blob for file in before.files}
     new = {file.path: file.blob for file in after.files}
     how = {}
@@ -146,7 +146,7 @@ def _lock_gguf(
     pinned = None if before is None or moves else before.pinned
     commit = pinned or hub.commit(source.repository, source.revision)
     same = before is not None and before.pinned == commit and before.derives_tokenizer == tokenizer
-    # Where a document is gone, this version may derive another: then it is locked anew.
+    # If a derived document is missing, this version may derive a different one: the source is locked again.
     if before is not None and same and all(store.has(file.blob.digest) for file in before.files if file.derived):
         return replace(before, role=role)
     return pin_gguf_hub(role, source, hub, commit, index, store, tokenizer=tokenizer)
@@ -168,14 +168,14 @@ def _lock_ollama(
         if same and all(store.has(file.blob.digest) for file in before.files if file.derived):
             return replace(before, role=role)
     from mlxbuild.toolchain.lock.pin_ollama import (
-        pin_ollama,  # not loaded, nor its HTTP client, by locks without such a source
+        pin_ollama,  # imported late, because it loads an HTTP client
     )
 
     return pin_ollama(role, source, before, index, store, tokenizer=tokenizer, moves=moves, notice=notice)
 
 
 def _before(previous: Lock, role: str, wanted: Identity) -> LockedSource | None:
-    """The source of the lock before that was named the same, `include` aside, for the same part."""
+    """The previous lock's source with the same identity, apart from `include`, and the same kind of role."""
     same = [
         source
         for source in previous.sources

@@ -1,4 +1,4 @@
-"""Pins one source: which files it has, their sizes and digests, and the tensors that they declare."""
+"""Pins a source: lists its files with sizes and digests, and the tensors that they declare."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ _INDEX = "model.safetensors.index.json"
 
 @dataclass(frozen=True, slots=True)
 class _Pinned:
-    """One file with what is known of it without its weights."""
+    """What is known about a file before its weights are read."""
 
     path: str
     blob: Blob
     place: Path | None
-    """Where it lies on this machine, if it does."""
+    """Path on this machine, or None."""
     header: tuple[HeaderTensor, ...] = ()
 
 
 def pin_folder(role: str, source: FolderSource, index: FileIndex) -> LockedSource:
-    """Pin a folder by its files' contents; those that the index knows are not hashed again.
+    """Pin a folder by the digests of its files; files in the index are not hashed again.
 
     Raises:
         SourceMissing, UnsafePath, PickledWeights, SourceIncomplete, CustomCode, DuplicateTensor, UnsafeWeights:
-            what is wrong with the folder.
+            the folder cannot be used.
     """
 
     def pin(path: str) -> _Pinned:
@@ -64,11 +64,11 @@ def pin_folder(role: str, source: FolderSource, index: FileIndex) -> LockedSourc
 
 
 def pin_artifact(role: str, source: ArtifactSource, store: Store, digest: Digest) -> LockedSource:
-    """Pin an artifact of the store, which lists its files by digest itself.
+    """Pin an artifact in the store, which lists its files by digest itself.
 
     Raises:
         BlobMissing, BlobCorrupt, InvalidManifest: the artifact cannot be read.
-        PickledWeights, SourceIncomplete, CustomCode, DuplicateTensor, UnsafeWeights: what is wrong with it.
+        PickledWeights, SourceIncomplete, CustomCode, DuplicateTensor, UnsafeWeights: it cannot be used.
     """
     blobs = {file.path: file.blob for file in Artifact.open(store, digest).files}
     where = str(source.reference)
@@ -80,13 +80,13 @@ def pin_artifact(role: str, source: ArtifactSource, store: Store, digest: Digest
 
 
 def pin_hub(role: str, source: HubSource, hub: Hub, commit: str, index: FileIndex) -> LockedSource:
-    """Pin a commit of a Hub repository: small files are downloaded, of weights only the headers are read.
+    """Pin a commit of a Hub repository: small files are downloaded; for weights, only the headers are read.
 
     Raises:
         RepositoryMissing, GatedRepository, RevisionMissing, AccessDenied, HubUnreachable, HubRateLimited, Offline,
-        SourceCorrupt: the Hub does not give what it lists.
-        UnsafePath, PickledWeights, SourceIncomplete, CustomCode, DuplicateTensor, UnsafeWeights: what is wrong
-            with the repository.
+        SourceCorrupt: the Hub does not return what it lists.
+        UnsafePath, PickledWeights, SourceIncomplete, CustomCode, DuplicateTensor, UnsafeWeights: the repository
+            cannot be used.
     """
     where = f"{source.repository}@{source.revision}"
     listed = {file.path: file for file in hub.files(source.repository, commit, recursive=True)}
@@ -183,7 +183,7 @@ def _check_config(role: str, files: Mapping[str, _Pinned], where: str) -> None:
 
 
 def _check_architecture(config: Mapping[str, Any], where: str) -> None:
-    """Refuse what could never be built before its weights are fetched."""
+    """Refuse an architecture that cannot be built, before its weights are fetched."""
     try:
         module_name(config)
     except UnsupportedArchitecture as error:
@@ -192,7 +192,7 @@ def _check_architecture(config: Mapping[str, Any], where: str) -> None:
 
 
 def _check_adapter(files: Mapping[str, _Pinned], where: str) -> None:
-    """Refuse an adapter of PEFT whose configuration or tensor table cannot be merged into any base."""
+    """Refuse a PEFT adapter whose configuration or tensor table cannot be merged into any base."""
     config = _json_object(files.get(ADAPTER_CONFIGURATION), where)
     configuration = PeftConfiguration.of(config, f"{where}/{ADAPTER_CONFIGURATION}")
     parts_of(configuration, files[PEFT_WEIGHTS].header, f"{where}/{PEFT_WEIGHTS}")

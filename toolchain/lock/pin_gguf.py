@@ -1,7 +1,7 @@
-"""Pins a source that is a GGUF file: its files by content, and of them only the headers are read.
+"""Pins a GGUF source: its files by digest, of which only the headers are read.
 
-What the header says of the model becomes documents as a folder would have them. They are put into the store and locked
-as derived; where they are missing later they are derived again.
+The header's metadata is converted to the documents that a model folder would have. They are stored and locked as
+derived files; if they are missing later, they are derived again.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from mlxbuild.toolchain.spec.resolved import FolderSource, HubSource
 def pin_gguf_folder(
     role: str, source: FolderSource, index: FileIndex, store: Store, *, tokenizer: bool
 ) -> LockedSource:
-    """Pin a GGUF file of this machine, with all its parts.
+    """Pin a local GGUF file with all its parts.
 
     Args:
-        role: As in the lock.
-        source: Names the file.
-        index: Spares hashing files that have not changed.
-        store: Takes the derived documents.
-        tokenizer: Whether the tokenizer is derived, too; a recipe that names another does without.
+        role: Role of the source in the lock.
+        source: The source that names the file.
+        index: Saves hashing files that have not changed.
+        store: Stores the derived documents.
+        tokenizer: Whether the tokenizer is derived, too; it is not if the recipe names another one.
 
     Raises:
-        SourceMissing: a part is not there.
-        UnsafeWeights, UnsupportedGguf, DuplicateTensor: what is wrong with the files.
+        SourceMissing: a part is missing.
+        UnsafeWeights, UnsupportedGguf, DuplicateTensor: the files cannot be used.
         UserError: as `derive`.
     """
     paths = split_paths(source.gguf or "")
@@ -62,10 +62,10 @@ def pin_gguf_folder(
 def pin_gguf_hub(
     role: str, source: HubSource, hub: Hub, commit: str, index: FileIndex, store: Store, *, tokenizer: bool
 ) -> LockedSource:
-    """Pin a GGUF file of a Hub repository, with all its parts: sizes and digests are listed, headers are read by
-    range, or of a copy that was verified.
+    """Pin a GGUF file of a Hub repository with all its parts. The Hub lists sizes and digests; headers are read by
+    range requests, or from a verified local copy.
 
-    Args and errors as `pin_gguf_folder`; and as `Hub.files`.
+    Args and errors as for `pin_gguf_folder` and `Hub.files`.
     """
     where = f"{source.repository}@{source.revision}"
     listed = {file.path: file for file in hub.files(source.repository, commit, recursive=True)}
@@ -94,7 +94,7 @@ def pin_gguf_hub(
 
 
 def _hub_blob(hub: Hub, repository: str, commit: str, file: HubFile, index: FileIndex) -> Blob:
-    if file.sha256 is None:  # so small that it is no large file of the repository
+    if file.sha256 is None:  # the file is too small for LFS, so its sha256 is unknown
         return index.content(hub.download(repository, commit, file.path), immutable=True)
     return Blob(file.sha256, file.size_bytes)
 
@@ -128,10 +128,10 @@ def _locked(
 
 
 def gguf_tensors(gguf: GgufFiles) -> tuple[LockedTensor, ...]:
-    """The tensor table of a model in GGUF files, under the names of the model that they make.
+    """The tensor table of a model in GGUF files, with the tensor names of the built model.
 
     Raises:
-        DuplicateTensor: two tensors are one in the model.
+        DuplicateTensor: two tensors have the same name in the model.
     """
     tensors: dict[str, LockedTensor] = {}
     for part in gguf.parts:
@@ -157,10 +157,10 @@ def gguf_tensors(gguf: GgufFiles) -> tuple[LockedTensor, ...]:
 
 
 def check_architecture(document: bytes, where: str) -> None:
-    """Refuse what could never be built before its weights are fetched.
+    """Refuse an architecture that cannot be built, before its weights are fetched.
 
     Raises:
-        UnsupportedArchitecture: mlx-lm has no code for the model of that config.json.
+        UnsupportedArchitecture: mlx-lm has no code for the architecture in that config.json.
     """
     config: dict[str, Any] = json.loads(document)
     try:

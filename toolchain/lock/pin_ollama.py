@@ -1,4 +1,4 @@
-"""Pins a model of Ollama's registry: its manifest and layers by digest, and of weights only the headers are read."""
+"""Pins a model of Ollama's registry: its manifest and layers by digest; for weights, only the headers are read."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def pin_ollama(
     moves: bool,
     notice: Callable[[str], None],
 ) -> LockedSource:
-    """Pin a model.
+    """Pin a model of Ollama's registry.
 
     Args:
-        role: As in the lock.
-        source: Names the model.
-        before: The lock of it until now, which is kept unless `moves`.
-        index: Remembers the derived documents.
-        store: Takes them.
-        tokenizer: Whether the tokenizer of a GGUF file is derived; a recipe that names another does without.
-        moves: Whether to ask what the name stands for now.
-        notice: Told what of the model is left out.
+        role: Role of the source in the lock.
+        source: The source that names the model.
+        before: The model's entry in the previous lock, which is kept unless `moves`.
+        index: Records the derived documents.
+        store: Stores them.
+        tokenizer: Whether the tokenizer of a GGUF file is derived; it is not if the recipe names another one.
+        moves: Whether to resolve the name again.
+        notice: Called with what is left out of the model.
 
     Raises:
-        ManifestUnknown, RepositoryUnknown, RegistryFailure: the registry does not give it.
-        BrokenOllamaManifest, UnsupportedOllamaModel: it is no model that is taken.
+        ManifestUnknown, RepositoryUnknown, RegistryFailure: the registry does not return it.
+        BrokenOllamaManifest, UnsupportedOllamaModel: the model is not supported.
         UserError: as `read_model`.
     """
     registry = OllamaRegistry(store)

@@ -1,4 +1,4 @@
-"""Refuses a recipe whose base has links to elsewhere. Paths that lead elsewhere are refused where recipes are read."""
+"""Refuses a recipe whose local base contains links that lead out of its folder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mlxbuild.toolchain.spec.resolved import FolderSource
 
 
 def require_portable(recipe: Recipe) -> None:
-    """Do nothing if no file of a local base is a link that leads out of its folder.
+    """Check that no file of a local base is a link that leads out of its folder.
 
     Raises:
-        UnsafePath: one is.
+        UnsafePath: a file is such a link.
         SourceMissing, PickledWeights, SourceIncomplete: as `folder_files`.
     """
     for base in dict.fromkeys(spec.base for spec in recipe.variants()):

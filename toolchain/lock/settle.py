@@ -1,4 +1,4 @@
-"""Settles what a recipe can say only with its base at hand: whether weights stay as the base has them quantized."""
+"""Settles the quantization of a variant once its base is known: weights may stay as the base has them quantized."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from mlxbuild.toolchain.spec.resolved import KEEP, Quantization, ResolvedSpec
 
 _PACKED_DTYPES = frozenset({"U8", "I8", "U32", "I32"})
 _SCALES = (".scales", "_scales", ".weight_scale")
-"""How the scales of a packed matrix are called beside it: by MLX, GPTQ and AWQ; for MXFP4; by compressed-tensors."""
+"""Suffixes of the scales of packed weights: in MLX, GPTQ and AWQ; for MXFP4; in compressed-tensors."""
 _EXPONENTS = frozenset({"F8_E8M0", "U8"})
 _EXPONENT_SCALES = ("_scale_inv", "_scale")
-"""What follows the name of an FP8 weight in that of its scale."""
+"""Suffixes that turn the name of an FP8 weight into that of its scale."""
 
 
 class QuantizedBase(UserError):
-    """A recipe asks for a quantization of weights that are quantized already."""
+    """A recipe asks to quantize weights that are already quantized."""
 
     code = "quantized-base"
 
 
 def settle(spec: ResolvedSpec, base: LockedSource, recipe: Recipe | None = None) -> ResolvedSpec:
-    """The spec with its quantization settled: `keep` where it says nothing and the base is quantized.
+    """The spec with its quantization settled: `keep` if it does not set one and the base is quantized.
 
     Args:
         spec: A variant as its recipe gives it.
         base: Its locked base.
-        recipe: Where it was written, for the error.
+        recipe: The recipe it came from, for the error's location.
 
     Raises:
-        QuantizedBase: the recipe wants weights unquantized, or quantized otherwise, that MLX has quantized already.
+        QuantizedBase: the recipe wants other quantization, or none, for weights that MLX has already quantized.
     """
     if spec.kept_variant is not None and (base.gguf is not None or is_packed(base)):
         return replace(spec, variant=spec.kept_variant, quantization=Quantization(KEEP, None), kept_variant=None)
@@ -46,7 +46,7 @@ def settle(spec: ResolvedSpec, base: LockedSource, recipe: Recipe | None = None)
 
 
 def is_quantized_by_mlx(base: LockedSource) -> bool:
-    """Whether weights are as MLX quantizes them: 32-bit words, with scales beside them."""
+    """Whether weights are stored as MLX quantizes them: 32-bit words with scales beside them."""
     names = {tensor.name for tensor in base.tensors}
     return any(
         tensor.dtype == "U32" and tensor.name.endswith(".weight") and f"{_stem(tensor)}.scales" in names
@@ -55,9 +55,9 @@ def is_quantized_by_mlx(base: LockedSource) -> bool:
 
 
 def is_packed(base: LockedSource) -> bool:
-    """Whether weights mean something with their scales alone and MLX has their form, whoever packed them.
+    """Whether weights are packed with scales, by any tool, in a form that MLX can represent.
 
-    Integers, and FP8 under scales that are powers of two (E8M0); FP8 under other scales becomes floats.
+    These are integers, and FP8 with power-of-two scales (E8M0); FP8 with other scales is converted to floats.
     """
     dtypes = {tensor.name: tensor.dtype for tensor in base.tensors}
     return any(
@@ -83,9 +83,9 @@ def _stem(tensor: LockedTensor) -> str:
 
 
 def quantization_place(spec: ResolvedSpec, recipe: Recipe | None) -> Location | str:
-    """Where the quantization stands in the recipe's file."""
+    """The location of the quantization in the recipe's file."""
     origins = spec.origins
-    if origins is None and recipe is not None:  # a remembered recipe has no places
+    if origins is None and recipe is not None:  # a recipe loaded from the cache has no locations
         from mlxbuild.toolchain.spec.load import load
 
         origins = next((it.origins for it in load(recipe.path).variants() if it.variant == spec.variant), None)

@@ -1,1 +1,1 @@
-"""Where a recipe's files come from: the Hub, folders, artifacts; found, fetched and verified here."""
+"""Finds, fetches and verifies the files of sources: the Hub, folders, artifacts, and Ollama's registry."""

@@ -1,4 +1,4 @@
-"""Derives the documents of a locked source again, on a machine that has none of them."""
+"""Derives the documents of a locked source again if this machine does not have them."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def derive_again(
     hub: Callable[[], Hub],
     ollama: Callable[[], OllamaRegistry],
 ) -> Mapping[str, bytes]:
-    """The derived documents of a locked source, from the header of its file: read in place, or by range elsewhere.
+    """The derived documents of a locked source, from the header of its file, read locally or by range requests.
 
     Args:
         source: The source.
-        place: Tells where a file lies that is of this machine.
-        hub: Gives the Hub, where the file is there.
-        ollama: Gives Ollama's registry, where the model is of it.
+        place: Returns the path of a file that is on this machine.
+        hub: Returns the Hub client, for files on the Hub.
+        ollama: Returns the client of Ollama's registry, for its models.
 
     Raises:
-        StaleLock: the header of a local file is not that which was locked.
-        SourceCorrupt: neither is the one that the Hub gives.
+        StaleLock: the header of a local file is not the locked one.
+        SourceCorrupt: the Hub returns a different header.
         MlxbuildError: the file cannot be read.
     """
     if source.kind == "ollama":
@@ -51,7 +51,7 @@ def derive_again(
     @contextmanager
     def opener(path: str) -> Iterator[OpenFile]:
         if on_hub:
-            # A copy that was fetched spares the network; whether it is the locked one shows its header's digest.
+            # A downloaded copy saves requests; the digest of its header shows whether it is the locked file.
             for copy in hub().cached(source.identity, source.pinned or "", path):
                 with local_file(copy) as file:
                     yield file

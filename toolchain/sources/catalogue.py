@@ -1,4 +1,4 @@
-"""Finds, fetches and verifies the files of locked sources on this machine. Locks are made and judged elsewhere."""
+"""Finds, fetches and verifies the files of locked sources on this machine."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _PUT_BACK = "put it back: only that builds this artifact again. For another base
 
 
 class SourceCatalogue:
-    """The source files of one recipe. Safe for many threads and processes at once; instances may be pickled.
+    """The source files of one recipe. Safe to use from many threads and processes; instances can be pickled.
 
     Args:
-        recipe_folder: What the folder sources of its locks are relative to.
-        store: Where the files of artifact sources lie; any source file that it holds is taken from there.
-        hub: The Hub and its client's cache; by default what the environment names.
-        folders: Where the files of sources that are named by content may lie, besides the places that are known.
+        recipe_folder: Folder that folder sources in its locks are relative to.
+        store: Holds the files of artifact sources; any source file that it holds is taken from there.
+        hub: The Hub and its client's cache; by default as configured by the environment.
+        folders: More folders in which to look for sources that are named by content.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class SourceCatalogue:
 
     @cached_property
     def _hub(self) -> Hub:
-        from mlxbuild.toolchain.sources.hub import Hub  # not loaded by builds that have all they need
+        from mlxbuild.toolchain.sources.hub import Hub  # imported late: builds that have all files do not need it
 
         return self._given_hub or Hub()
 
     @cached_property
     def _ollama(self) -> OllamaRegistry:
         from mlxbuild.toolchain.sources.ollama.registry import (
-            OllamaRegistry,  # not loaded by builds without such a source
+            OllamaRegistry,  # imported late: only builds with such a source need it
         )
 
         return OllamaRegistry(self._store)
@@ -67,12 +67,12 @@ class SourceCatalogue:
     def locate(self, source: LockedSource, file: LockedFile) -> Path:
         """A readable path with the content of a locked file, as verified by an earlier `fetch` on this machine.
 
-        It is the source's own, where that is one of several: errors name it, and no other project's. Where all were
-        touched since, as by a hard link, they are hashed anew.
+        If there are several, the path of the source itself is preferred, so that errors never name another project's.
+        If all have been touched since, for example by a hard link, they are hashed again.
 
         Raises:
-            SourceMissing: nothing on this machine is known to hold it.
-            SourceChanging: it is being written to.
+            SourceMissing: no file on this machine is known to hold it.
+            SourceChanging: it is being modified.
             FileIndexFailure: the index cannot be written.
         """
         paths = tuple(self._index.paths(file.blob.digest)) or self._hashed_anew(file)
@@ -90,7 +90,7 @@ class SourceCatalogue:
         return tuple(path for path in touched if verification.holds(path, immutable=False))
 
     def present(self, source: LockedSource, file: LockedFile) -> bool:
-        """Whether a locked file is here and verified. Hashes nothing and asks nobody."""
+        """Whether a locked file is on this machine and verified, without hashing or network access."""
         if source.kind == "folder" and not file.derived and (place := self._in_folder(source, file)).is_file():
             known = self._index.known(place)
             if known is None or known == file.blob:
@@ -98,7 +98,7 @@ class SourceCatalogue:
         return any(True for _ in self._index.paths(file.blob.digest, settled=True))
 
     def _own(self, source: LockedSource, file: LockedFile) -> tuple[Path, ...]:
-        """Where a file lies by what its source says."""
+        """The paths at which a source itself has a file."""
         if file.derived or source.kind in ("artifact", "ollama"):
             return (self._store.path(file.blob.digest),) if self._store.has(file.blob.digest) else ()
         if source.kind == "folder":
@@ -120,21 +120,21 @@ class SourceCatalogue:
         progress: Callable[[int], None] = lambda _: None,
         checkpoint: Callable[[], None] = lambda: None,
     ) -> Path:
-        """The verified place of a locked file: where it lies already, or downloaded. The only use of the network.
+        """The path of a locked file, verified: a local one, or downloaded. Only this uses the network.
 
         A damaged copy in the Hub client's cache is downloaded again.
 
         Args:
             source: The source that lists the file.
             file: The file.
-            progress: Called with counts of bytes, in all at most the file's size.
-            checkpoint: Called between pieces; may raise.
+            progress: Called with numbers of bytes that add up to at most the file's size.
+            checkpoint: Called between chunks; may raise.
 
         Raises:
-            StaleLock: a local file is not what the lock says, or a derived one would come out otherwise today.
-            SourceCorrupt: what the Hub or the store hands out is not what the lock says, or the header of weights not
-                what was read of it by ranges.
-            SourceMissing: it is nowhere.
+            StaleLock: a local file differs from the lock, or a derived one would differ if derived today.
+            SourceCorrupt: the Hub or the store returns other bytes than the locked ones, or the header of weights
+                differs from what was read by ranges.
+            SourceMissing: it was not found.
             HubUnreachable, HubRateLimited, Offline, RepositoryMissing, GatedRepository, RevisionMissing,
             AccessDenied, DiskFull, HubCacheFailure: as `Hub.download`.
             RegistryFailure, TransferCorrupt: as `OllamaRegistry.download`.
@@ -178,9 +178,9 @@ class SourceCatalogue:
                 return self._from_ollama(source, verification)
 
     def _derive(self, source: LockedSource, file: LockedFile) -> Path:
-        """All documents that follow from a source's headers, put into the store; the place of one of them."""
+        """Derive all documents of a source from its headers and store them; returns the path of one of them."""
         if not self._store.has(file.blob.digest):
-            from mlxbuild.toolchain.sources.again import derive_again  # loads much, and is seldom needed
+            from mlxbuild.toolchain.sources.again import derive_again  # loads much, and is rarely needed
 
             for content in derive_again(source, self._place_to_read, lambda: self._hub, lambda: self._ollama).values():
                 self._index.content(self._store.path(self._store.put(content).digest), immutable=True)
@@ -195,7 +195,7 @@ class SourceCatalogue:
         return path
 
     def _place_to_read(self, source: LockedSource, file: LockedFile) -> Path:
-        """Where a file of a local source lies, looked at by its name alone if it is not named by its content."""
+        """The path of a file of a local source, found by name unless the source is named by content."""
         if source.kind == "content":
             return self.fetch(source, file)
         place = resolve(absolute(self.folder.absolute(), source.identity), file.path, source.role)
@@ -298,7 +298,7 @@ class SourceCatalogue:
 
 
 class _Meter:
-    """Passes progress on until the file's size is reached, however often its bytes are gone through."""
+    """Reports progress until the file's size is reached, no matter how often its bytes are read."""
 
     def __init__(self, size_bytes: int, progress: Callable[[int], None]) -> None:
         self._left = size_bytes
@@ -313,7 +313,7 @@ class _Meter:
 
 @dataclass(frozen=True, slots=True)
 class _Verification:
-    """The one question about a file: are these the locked bytes?"""
+    """Verifies that a file has the locked digest."""
 
     index: FileIndex
     file: LockedFile

@@ -1,4 +1,4 @@
-"""What can go wrong with a source, as leaves of the error tree. Nothing is raised here."""
+"""The errors of sources."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from mlxbuild.registry.core.errors import EnvironmentFailure, InfrastructureErro
 
 
 class RepositoryMissing(UserError):
-    """The Hub has no such repository, or shows it to others only."""
+    """The Hub has no such repository, or the token has no access to it."""
 
     code = "repository-missing"
 
 
 class GatedRepository(UserError):
-    """The repository wants its terms accepted first."""
+    """The repository requires its terms to be accepted first."""
 
     code = "repository-gated"
 
 
 class AccessDenied(UserError):
-    """The Hub refuses the token, or asks for one."""
+    """The Hub rejects the token, or requires one."""
 
     code = "hub-access-denied"
 
@@ -30,25 +30,25 @@ class RevisionMissing(UserError):
 
 
 class HubUnreachable(InfrastructureError):
-    """The Hub cannot be reached, or answers with failures or nonsense."""
+    """The Hub cannot be reached, or returns server errors or invalid answers."""
 
     code = "hub-unreachable"
 
 
 class HubTooSlow(HubUnreachable):
-    """The Hub let a time limit pass: for a connection, for an answer, or for the bytes of one."""
+    """The Hub exceeded a time limit: for a connection, for an answer, or for the bytes of one."""
 
     code = "hub-too-slow"
 
 
 class HubRateLimited(InfrastructureError):
-    """The Hub asks for a longer pause than is worth waiting for."""
+    """The Hub asks for a longer wait than the limit."""
 
     code = "hub-rate-limited"
 
 
 class Offline(InfrastructureError):
-    """The network is switched off, and what is needed is not on this machine."""
+    """The network is switched off, and something that is needed is not on this machine."""
 
     code = "offline"
 
@@ -66,13 +66,13 @@ class FileIndexFailure(EnvironmentFailure):
 
 
 class SourceChanging(EnvironmentFailure):
-    """A file was written to while it was being read."""
+    """A file was modified while it was being read."""
 
     code = "source-changing"
 
 
 class SourceMissing(UserError):
-    """A source, or a file of it, is not where it should be."""
+    """A source, or one of its files, is missing."""
 
     code = "source-missing"
 
@@ -90,7 +90,7 @@ class PickledWeights(UserError):
 
 
 class CustomCode(UserError):
-    """A source needs Python code of its own to be loaded."""
+    """A source needs Python code of its own to load."""
 
     code = "custom-code"
 

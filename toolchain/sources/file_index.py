@@ -1,8 +1,8 @@
-"""Remembers which file holds which content, so that nothing is hashed twice. It decides nothing about sources.
+"""Remembers the digests of files, so that nothing is hashed twice.
 
-A row is believed while the file's device, inode, size, mtime and ctime are what they were when it was hashed.
-A file that had changed less than two seconds before it was hashed could change again without its times showing it
-(git's "racy" rule), so `known` does not believe such a row; `paths` does, for the invocation that verified it.
+A row is valid while the file's device, inode, size, mtime and ctime are the same as when it was hashed.
+A file that was modified less than two seconds before it was hashed could be modified again without its times showing it
+(git's "racy" rule), so `known` ignores such a row; `paths` returns it for the process that verified it.
 The index is `cache/files.sqlite` in WAL mode and can be deleted at any time.
 """
 
@@ -36,11 +36,11 @@ _VERSION = 1
 _RACY_NANOSECONDS = 2_000_000_000
 _BUFFER_BYTES = 1024 * 1024
 _ATTEMPTS = 4
-"""How often a file is hashed that is touched meanwhile, as by hard links and new modes."""
+"""How often a file is hashed again when its metadata changes meanwhile, as by hard links and new modes."""
 
 
 class FileIndex:
-    """Contents of files on this machine. Safe for many threads and processes; instances may be pickled."""
+    """Digests of files on this machine. Safe to use from many threads and processes; instances can be pickled."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -53,7 +53,7 @@ class FileIndex:
         return (FileIndex, (self._home,))
 
     def known(self, path: Path) -> Blob | None:
-        """The content of a file, if it was hashed before and certainly has not changed since."""
+        """The digest of a file, if it was hashed before and has certainly not changed since, else None."""
         status = _status(path)
         if status is None or not self._path.exists():
             return None
@@ -63,16 +63,16 @@ class FileIndex:
         return Blob(Digest.parse(rows[0][0]), status.st_size) if rows else None
 
     def paths(self, digest: Digest, *, settled: bool = False) -> Iterator[Path]:
-        """Where files of some content lie, as far as known; with `settled`, only those that `known` believes."""
+        """The known paths of files with a digest; with `settled`, only those that `known` would accept."""
         for path, stamp in self._rows(digest, settled):
             status = _status(path)
             if status is not None and _stamp(status) == stamp:
                 yield path
 
     def touched(self, digest: Digest) -> Iterator[Path]:
-        """Where files lie that had some content when they were hashed, and were touched since: they may still have it.
+        """The paths of files that had a digest when they were hashed, but were touched since and may still have it.
 
-        A hard link, another mode or another owner changes a file's ctime, too.
+        Adding a hard link or changing mode or owner changes a file's ctime, too.
         """
         for path, stamp in self._rows(digest):
             status = _status(path)
@@ -88,17 +88,17 @@ class FileIndex:
         progress: Callable[[int], None] | None = None,
         checkpoint: Callable[[], None] | None = None,
     ) -> Blob:
-        """The content of a file: as remembered, or hashed now. Hashing releases the interpreter lock.
+        """The digest of a file: remembered, or computed now. Hashing releases the GIL.
 
         Args:
-            immutable: The file lies in a content-addressed place where nobody writes in place: no racy rule.
-            again: Hash it even if it is remembered.
-            progress: Called with the size in bytes of each piece, or of the whole file when it is remembered.
-            checkpoint: Called between pieces; may raise.
+            immutable: The file is in a content-addressed store where files are never modified: skip the racy rule.
+            again: Hash it even if its digest is remembered.
+            progress: Called with the size in bytes of each chunk, or of the whole file if its digest is remembered.
+            checkpoint: Called between chunks; may raise.
 
         Raises:
             SourceMissing: the file cannot be read.
-            SourceChanging: it was written to meanwhile.
+            SourceChanging: it was modified meanwhile.
             FileIndexFailure: the index cannot be written.
         """
         remembered = None if again else self.known(path)
@@ -119,12 +119,12 @@ class FileIndex:
         return Blob(digest, status.st_size)
 
     def close(self) -> None:
-        """Close the database; the next use opens it again."""
+        """Close the database; the next use reopens it."""
         with self._lock:
             self._drop()
 
     def _rows(self, digest: Digest, settled: bool = False) -> list[tuple[Path, str]]:
-        """Paths and stamps of a content."""
+        """Paths and stamps of the files with a digest."""
         if not self._path.exists():
             return []
         rows = self._execute(
@@ -133,7 +133,7 @@ class FileIndex:
         return [(Path(path), stamp) for path, stamp in rows]
 
     def _execute(self, statement: str, *parameters: object) -> list[Any]:
-        """Run one statement on the one connection of this process; a damaged database is begun anew."""
+        """Run one statement on the connection of this process; a damaged database is replaced by an empty one."""
         with self._lock:
             try:
                 try:
@@ -154,7 +154,7 @@ class FileIndex:
                 ) from error
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is None or self._process != os.getpid():  # SQLite does not survive a fork
+        if self._connection is None or self._process != os.getpid():  # SQLite connections do not survive a fork
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._connect()
             self._process = os.getpid()
@@ -171,7 +171,7 @@ class FileIndex:
             if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-            connection.execute("PRAGMA synchronous = OFF")  # losing rows costs hashing, never truth
+            connection.execute("PRAGMA synchronous = OFF")  # a lost row costs hashing again, never correctness
         except BaseException:
             connection.close()
             raise
@@ -181,7 +181,7 @@ class FileIndex:
 def _hash(
     path: Path, progress: Callable[[int], None] | None, checkpoint: Callable[[], None] | None
 ) -> tuple[os.stat_result, Digest]:
-    """The digest of a file, and its status before and after. It is hashed anew where somebody only touched it."""
+    """The digest of a file, and its status before and after; hashed again if only its metadata changed meanwhile."""
     with path.open("rb", buffering=0) as file:
         for _ in range(_ATTEMPTS):
             before = os.fstat(file.fileno())
@@ -192,7 +192,7 @@ def _hash(
             if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 break
             file.seek(0)
-            progress = None  # its bytes were counted
+            progress = None  # its bytes were reported already
     raise SourceChanging("the file was written to while it was read", where=str(path), hint="try again")
 
 
@@ -204,7 +204,7 @@ def _hash_open(
     left = size_bytes
     while left >= 0 and (count := file.readinto(buffer)):
         hasher.update(buffer[:count])
-        left -= count  # below zero when the file grows meanwhile
+        left -= count  # negative if the file grows meanwhile
         if progress is not None:
             progress(count)
         if checkpoint is not None:

@@ -1,4 +1,4 @@
-"""Sources that are local folders: listed and read in place, never copied."""
+"""Sources that are local folders: their files are listed and read in place, never copied."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def folder_files(folder: Path, *, role: str, include: Sequence[str] = ()) -> tup
 
     Raises:
         SourceMissing: there is no such folder, or it cannot be listed.
-        UnsafePath: a file to take is a link out of the folder, and the role is another than a base.
+        UnsafePath: a file to take is a link that leads out of the folder, and the role is not a base.
         PickledWeights, SourceIncomplete: as `select`.
     """
     try:
@@ -36,17 +36,17 @@ def folder_files(folder: Path, *, role: str, include: Sequence[str] = ()) -> tup
 
 
 def resolve(folder: Path, path: str, role: str) -> Path:
-    """The place of a file of a folder source. Links of a base are followed wherever they lead: to the blobs of the
+    """The path of a file of a folder source. Links of a base are followed wherever they lead: to the blobs of the
     Hub's cache, or to another disk.
 
     Raises:
-        UnsafePath: it is a link that leads out of the folder, and the role is another than a base.
+        UnsafePath: it is a link that leads out of the folder, and the role is not a base.
     """
     return folder / path if role.startswith("base") else resolve_inside(folder, path)
 
 
 def resolve_inside(folder: Path, path: str) -> Path:
-    """The place of a file of a folder source, whatever its role.
+    """The path of a file of a folder source, which must lie inside of the folder.
 
     Raises:
         UnsafePath: it is a link that leads out of the folder.
@@ -62,9 +62,9 @@ def resolve_inside(folder: Path, path: str) -> Path:
 
 
 def _walk(folder: Path, subfolders: Sequence[str], prefix: str = "", *, follow_links: bool = False) -> list[str]:
-    """Files of a folder and of those subfolders that a glob names; hidden names are passed over.
+    """Files of a folder and of the subfolders that a glob names; hidden names are skipped.
 
-    With `follow_links`, subfolders at the top may be links; deeper down a circle could come of it.
+    With `follow_links`, subfolders at the top level may be links; at deeper levels, links could form a cycle.
     """
     found: list[str] = []
     with os.scandir(folder) as entries:

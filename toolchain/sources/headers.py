@@ -1,7 +1,7 @@
-"""Compares what a lock says of the headers of weights with the files that were fetched. Fetching lives elsewhere.
+"""Checks that downloaded weights have the header that was locked.
 
-Of weights at the Hub and in Ollama's registry a lock reads ranges alone, and a range has no digest: a server could
-answer it from another content than that of the whole file, whose digest is pinned.
+For weights on the Hub and in Ollama's registry, a lock reads headers by ranges, and a range has no digest: a server
+could answer it with other content than that of the whole file, whose digest is pinned.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _CONFIGURATION = "config.json"
 
 
 def has_header(source: LockedSource, file: LockedFile) -> bool:
-    """Whether a lock holds what was read of a file by ranges."""
+    """Whether the lock holds data that was read from a file's header."""
     return source.kind in ("hub", "ollama") and not file.derived and _is_weights(source, file)
 
 
 def check_header(source: LockedSource, file: LockedFile, place: Callable[[LockedFile], Path | None]) -> None:
-    """Do nothing if a fetched file says of itself what the lock says; of a split GGUF file, once all parts are there.
+    """Check that a downloaded file has the locked header; a split GGUF file is checked once all parts are there.
 
     Args:
-        source: Lists the file.
-        file: One for which `has_header` holds.
-        place: Where a file of the source lies on this machine, if it does.
+        source: The source of the file.
+        file: A file for which `has_header` is true.
+        place: Returns the path of a file of the source on this machine, or None.
 
     Raises:
-        SourceCorrupt: the lock tells of other tensors or metadata.
+        SourceCorrupt: the lock has other tensors or metadata.
         MlxbuildError: a header cannot be read.
     """
     if source.gguf is not None:
@@ -51,7 +51,7 @@ def _is_weights(source: LockedSource, file: LockedFile) -> bool:
 
 
 def _check_gguf(source: LockedSource, name: str, place: Callable[[LockedFile], Path | None]) -> None:
-    from mlxbuild.toolchain.sources.gguf.parts import (  # not loaded by builds without such a file
+    from mlxbuild.toolchain.sources.gguf.parts import (  # imported late: only builds with such a file need it
         local_file,
         read_gguf_files,
     )
@@ -69,7 +69,7 @@ def _check_gguf(source: LockedSource, name: str, place: Callable[[LockedFile], P
                 if tensor.file == part.path and (tensor.dtype, tensor.begin, tensor.size_bytes) not in rows:
                     raise _other(source, part.path, f"the lock has `{tensor.name}` where the file has nothing like it")
         raise _other(source, name, f"its digest is {found.digest}, and {source.header} in the lock")
-    # Frequencies are numbers of a tensor, which the header's digest does not cover.
+    # Frequency factors are values of a tensor, which the header's digest does not cover.
     locked = place(files[_CONFIGURATION]) if _CONFIGURATION in files else None
     if locked is not None and _rope(found.model.documents[_CONFIGURATION]) != _rope(locked.read_bytes()):
         raise _other(source, name, "the lock's config.json has other rotary frequencies than the file")

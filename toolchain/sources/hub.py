@@ -1,6 +1,6 @@
-"""Sources on the Hugging Face Hub, through its own client: revisions, file lists, ranged reads, downloads.
+"""Access to the Hugging Face Hub through its own client: revisions, file lists, ranged reads and downloads.
 
-Nothing else in the toolchain touches the network. The client is imported at the first question that needs it.
+The client is imported when it is first needed.
 """
 
 from __future__ import annotations
@@ -42,38 +42,38 @@ _PASSING = frozenset({408, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """One file as a repository lists it."""
+    """A file in a repository's listing."""
 
     path: str
     size_bytes: int
     sha256: Digest | None
-    """Known without downloading for files in LFS or Xet."""
+    """Known without downloading only for files in LFS or Xet."""
     git_id: str
-    """The git blob id: sha1 over `blob <size>\\0` and the content (of the pointer, for a file in LFS)."""
+    """The git blob id: sha1 of `blob <size>\\0` and the content (of the pointer, for a file in LFS)."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """One repository as a search lists it."""
+    """A repository in a search result."""
 
     repository: str
     downloads: int | None
-    """In the last month, where the Hub tells."""
+    """Downloads in the last month, or None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """One Hub and its client's cache on this machine."""
+    """A Hub and its client's cache on this machine."""
 
     settings: HubSettings = field(default_factory=HubSettings.from_environment)
     limits: Limits = field(default_factory=lambda: Settings.load(Home.from_environment()).limits)
-    """How long is waited for it; those of registries hold."""
+    """Time limits for its requests, the same as for registries."""
 
     def commit(self, repository: str, revision: str) -> str:
-        """The commit that a branch, tag or abbreviated commit stands for now.
+        """The commit that a branch, tag or abbreviated commit currently refers to.
 
         Raises:
-            RepositoryMissing, GatedRepository, RevisionMissing, AccessDenied: what is wrong with the name.
+            RepositoryMissing, GatedRepository, RevisionMissing, AccessDenied: the name cannot be resolved.
             HubUnreachable, HubRateLimited, Offline: the Hub does not answer.
         """
 
@@ -90,14 +90,14 @@ class Hub:
         return commit
 
     def files(self, repository: str, commit: str, *, recursive: bool = False) -> tuple[HubFile, ...]:
-        """The files of a commit at the top level, and with `recursive` those below it.
+        """The files of a commit at the top level, or at all levels with `recursive`.
 
         Raises:
-            As `commit`.
+            The same errors as `commit`.
         """
 
         def listing() -> tuple[HubFile, ...]:
-            # `HfApi.list_repo_tree` is this without a timeout: a Hub that hangs would hang the build.
+            # `HfApi.list_repo_tree` would do the same but without a timeout: a Hub that hangs would hang the build.
             client = client_utilities()
             entries = client.paginate(
                 f"{self.settings.endpoint}/api/models/{quote(repository)}/tree/{quote(commit, safe='')}",
@@ -111,7 +111,7 @@ class Hub:
         return self._ask(repository, commit, listing)
 
     def search(self, word: str, limit: int) -> tuple[HubModel, ...]:
-        """Repositories of models whose name holds a word, the most downloaded first, `limit` at most.
+        """At most `limit` model repositories whose name contains a word, the most downloaded first.
 
         Raises:
             HubUnreachable, HubRateLimited, Offline, AccessDenied: the Hub does not answer.
@@ -128,9 +128,9 @@ class Hub:
         return self._ask(f"search for {word}", "main", listing, passing=_PASSING | {429})
 
     def reader(self, repository: str, commit: str, path: str) -> Callable[[int, int], bytes]:
-        """A function that reads (offset, size) of a file; what its start holds is asked for once.
+        """A function that reads (offset, size) of a file; the start of the file is requested once and kept.
 
-        The function raises as `commit`, and SourceMissing when the file is gone.
+        The function raises the errors of `commit`, and SourceMissing if the file is gone.
         """
         start: list[bytes] = []
 
@@ -144,7 +144,7 @@ class Hub:
         return read
 
     def cached(self, repository: str, commit: str, path: str, digest: Digest | None = None) -> Iterator[Path]:
-        """Where the client's cache may hold a file, best first. Needs neither the client nor the network.
+        """Paths at which the client's cache may hold a file, best first. Needs neither the client nor the network.
 
         The layout is the client's documented one: `snapshots/<commit>/<path>`, and `blobs/<sha256>` for LFS files.
         """
@@ -167,15 +167,15 @@ class Hub:
         progress: Callable[[int], None] | None = None,
         checkpoint: Callable[[], None] | None = None,
     ) -> Path:
-        """The file in the client's cache, downloaded unless it is there. A transfer that breaks off is resumed.
+        """The path of a file in the client's cache, downloaded if it is not there. Interrupted transfers are resumed.
 
         Args:
             again: Download it even if it is there.
-            progress: Called with the size in bytes of each piece that arrives.
-            checkpoint: Called between pieces; may raise, which ends the transfer.
+            progress: Called with the size in bytes of each chunk that arrives.
+            checkpoint: Called between chunks; may raise, which aborts the transfer.
 
         Raises:
-            As `commit`; SourceMissing: the file is gone; DiskFull, HubCacheFailure: the cache cannot take it.
+            The errors of `commit`; SourceMissing: the file is gone; DiskFull, HubCacheFailure: it cannot be cached.
         """
 
         def transfer() -> Path:
@@ -209,7 +209,7 @@ class Hub:
             }
             with client.get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT_SECONDS) as answer:
                 client.hf_raise_for_status(answer)
-                skip = begin if answer.status_code == 200 else 0  # a server may ignore the range
+                skip = begin if answer.status_code == 200 else 0  # a server may ignore the range header
                 data = bytearray()
                 for piece in answer.iter_bytes():
                     data += piece
@@ -225,7 +225,7 @@ class Hub:
             raise offline(self.settings.endpoint)
         from huggingface_hub import HfApi
 
-        client_utilities().logging.set_verbosity_error()  # its retries would be written across our progress
+        client_utilities().logging.set_verbosity_error()  # its retries would interfere with our progress display
         return HfApi(endpoint=self.settings.endpoint)
 
     def _ask(
@@ -237,10 +237,10 @@ class Hub:
         *,
         passing: frozenset[int] = frozenset(),
     ) -> _Answer:
-        """Ask the client something, again after failures that may pass, and translate its exceptions.
+        """Call the client, retry after temporary failures, and translate its exceptions.
 
-        The client retries much on its own; `passing` names the statuses that it gives up on at once for this call. A
-        time limit that was passed twice is not tried a third time.
+        The client itself retries often; `passing` names HTTP statuses for which it does not in this call. A request
+        that has exceeded a time limit twice is not tried a third time.
         """
         where = f"{repository}@{revision}" + (f"/{path}" if path else "")
         if self.settings.offline:
@@ -262,7 +262,7 @@ class Hub:
             except expected as problem:
                 asked = wait_seconds(problem)
                 if pause is None or not _may_pass(problem, passing) or (asked or 0) > _LONGEST_PAUSE_SECONDS:
-                    # Its own text and request are not chained: they may hold a credential.
+                    # The client's exception is not chained, because its text and request may hold credentials.
                     raise translate(problem, repository=repository, revision=revision, path=path) from None
             cancellation.wait((pause or 0) if asked is None else asked)
         raise AssertionError("the last attempt returns or raises")
@@ -276,7 +276,7 @@ def _may_pass(problem: Exception, passing: frozenset[int]) -> bool:
         return problem.response.status_code in passing
     if isinstance(problem, http.TimeoutException | http.NetworkError | http.RemoteProtocolError):
         return bool(passing)
-    # A body that ends too early without breaking the protocol is a plain OSError of the client.
+    # The client raises a plain OSError for a body that ends early without a protocol error.
     return type(problem) is OSError and problem.errno is None and bool(passing)
 
 
@@ -289,7 +289,7 @@ def _listed(entry: Mapping[str, Any]) -> HubFile:
 
 def _meter(progress: Callable[[int], None] | None, checkpoint: Callable[[], None] | None) -> type[Any]:
     class Meter(client_utilities().tqdm):  # type: ignore[misc]
-        """What the client takes for a progress bar: it shows nothing and passes the bytes on."""
+        """A replacement for the client's progress bar that shows nothing and reports the bytes."""
 
         def __init__(self, *positional: Any, **named: Any) -> None:
             super().__init__(*positional, **{**named, "disable": True})

@@ -1,7 +1,7 @@
-"""Connections of the Hub client, watched as those to registries are. Its own time limits begin anew with every byte.
+"""Applies our time limits to the Hub client's connections, since its own start again with every byte.
 
-The client has no place to hand them in: they are put below the connection pools of the session that it uses. Without a
-watch, as for what another library of this process asks the Hub, they are what they were.
+The client has no option for it, so a network backend is put below the connection pools of the session that it uses.
+For requests outside of a build, such as those of another library in this process, nothing changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def watch_client() -> None:
-    """Have the session that the client uses now make its connections so."""
+    """Make the client's current session use watched connections."""
     session = client_utilities().get_session()
     for transport in (session._transport, *session._mounts.values()):
         pool: Any = getattr(transport, "_pool", None)
@@ -34,7 +34,7 @@ def watch_client() -> None:
 
 
 class _Backend:
-    """A network backend of httpcore."""
+    """A network backend for httpcore."""
 
     def __init__(self, core: Any, unwatched: Any) -> None:
         self._core, self._unwatched = core, unwatched
@@ -60,7 +60,7 @@ class _Backend:
 
 
 class _Stream:
-    """A network stream of httpcore. The time limits that it is given hold where there is no watch."""
+    """A network stream for httpcore. Its own time limits apply unless it is watched."""
 
     def __init__(self, core: Any, connection: socket.socket) -> None:
         self._core, self._connection = core, connection

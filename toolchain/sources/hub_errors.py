@@ -1,4 +1,4 @@
-"""Turns what the Hub client raises into errors that a person can act on, without any credential in their text."""
+"""Translates exceptions of the Hub client to errors that a person can act on, without credentials in their text."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """Every kind of exception that calls of the Hub client may raise, its answers' surprises included."""
+    """All exception types that calls of the Hub client may raise, including those for invalid answers."""
     from huggingface_hub import errors
 
     http = http_library()
     return (
-        OSError,  # the client's HTTP, offline, missing-entry and metadata errors are OSErrors, too
+        OSError,  # covers the client's errors for HTTP, offline mode, missing entries and metadata
         http.HTTPError,
         http.InvalidURL,
         http.CookieConflict,
@@ -56,25 +56,25 @@ def client_errors() -> tuple[type[Exception], ...]:
 
 
 def http_library() -> Any:
-    """The HTTP library below the Hub client: which one it is differs from version to version."""
+    """The HTTP library that the Hub client uses, which differs between versions."""
     from huggingface_hub import errors
 
     return importlib.import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
 
 
 def client_utilities() -> Any:
-    """The public `huggingface_hub.utils`, whose names its type hints do not export."""
+    """The public module `huggingface_hub.utils`, whose names are missing from its type hints."""
     return importlib.import_module("huggingface_hub.utils")
 
 
 def translate(problem: BaseException, *, repository: str, revision: str, path: str | None = None) -> MlxbuildError:
-    """The error of this room for an exception of the Hub client.
+    """The error for an exception of the Hub client.
 
     Args:
         problem: What the client raised.
-        repository: The repository that was asked for.
-        revision: The revision that was asked for.
-        path: The file that was asked for, if one was.
+        repository: The requested repository.
+        revision: The requested revision.
+        path: The requested file, if any.
     """
     from huggingface_hub import errors
 
@@ -134,7 +134,7 @@ def translate(problem: BaseException, *, repository: str, revision: str, path: s
 
 
 def offline(where: str) -> Offline:
-    """The network is off, and something is needed from it."""
+    """The error for something that is needed from the Hub while offline."""
     return Offline(
         "this is not on this machine, and HF_HUB_OFFLINE is set",
         where=where,
@@ -143,7 +143,7 @@ def offline(where: str) -> Offline:
 
 
 def wait_seconds(problem: BaseException) -> float | None:
-    """How long the Hub asks to wait before the next request, if it does."""
+    """How many seconds the Hub asks to wait before the next request, or None."""
     from huggingface_hub import errors
 
     if not isinstance(problem, errors.HfHubHTTPError):
@@ -171,7 +171,7 @@ def _refused(status: int, problem: BaseException, where: str, settings: HubSetti
 
 
 def too_slow(overrun: Overrun, where: str, settings: HubSettings) -> HubTooSlow:
-    """The error for a time limit that was passed."""
+    """The error for a request that exceeded a time limit."""
     return HubTooSlow(f"the Hub at {redact(settings.endpoint)} {overrun.story}", where=where, hint=overrun.hint)
 
 

@@ -1,4 +1,4 @@
-"""The Hub client's own settings, read from the environment as it reads them, but at each use and without it."""
+"""Reads the Hub client's settings from the environment on every use, without importing the client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
-    """Where the Hub is, where its cache lies, and whether it may be asked. The token stays with the client."""
+    """The Hub's address, its client's cache, and whether it may be contacted. The token stays with the client."""
 
     endpoint: str
     cache: Path
@@ -30,7 +30,7 @@ class HubSettings:
 
 
 def hub_home() -> Path:
-    """The Hub client's folder: `HF_HOME`, or below the user's cache folder."""
+    """The Hub client's folder: `HF_HOME`, or its default in the user's cache folder."""
     named = os.environ.get("HF_HOME")
     if named:
         return _path(named)

@@ -1,4 +1,4 @@
-"""Recognises pointers of Git LFS that lie in place of files: a clone without `git lfs` has nothing else."""
+"""Detects Git LFS pointers in place of files, which a clone without `git lfs` has."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from pathlib import Path
 from mlxbuild.registry.core.errors import UserError
 
 _BEGINNING = b"version https://git-lfs"
-"""Of every pointer: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""
+"""The first bytes of every pointer: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""
 _LARGEST_BYTES = 1024
 
 
 class LfsPointer(UserError):
-    """A file of a source is a pointer of Git LFS, and not the file that it points to."""
+    """A file of a source is a Git LFS pointer instead of the file that it points to."""
 
     code = "lfs-pointer"
 
 
 def refuse_pointer(place: Path, path: str) -> None:
-    """Do nothing if a file is no pointer; one that is not there is none.
+    """Check that a file is not a Git LFS pointer; a missing file is accepted.
 
     Args:
-        place: Where it lies.
-        path: Its name in the source.
+        place: Path of the file.
+        path: Name of the file in the source.
 
     Raises:
-        LfsPointer: it is one.
+        LfsPointer: it is a pointer.
     """
     if not place.is_file() or place.stat().st_size > _LARGEST_BYTES:
         return

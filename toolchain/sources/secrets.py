@@ -1,4 +1,4 @@
-"""Keeps known credentials out of every text that this room hands on. No credential is stored or sent here."""
+"""Removes known credentials from texts of this package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REDACTED = "<redacted>"
 
 
 def redact(text: str) -> str:
-    """The text without Hub tokens: this environment's, what is shaped like one, credentials in URLs."""
+    """The text without Hub tokens, both known ones and anything shaped like one, and without credentials in URLs."""
     for secret in _known():
         text = text.replace(secret, _REDACTED)
     return _SHAPES.sub(_REDACTED, text)
@@ -26,6 +26,6 @@ def _known() -> list[str]:
     named = os.environ.get("HF_TOKEN_PATH")
     with suppress(OSError, ValueError):
         values.append((Path(named).expanduser() if named else hub_home() / "token").read_text().strip())
-    # Longest first, so that a token which contains another one is replaced whole. One of a few characters would
-    # tear every text apart and protects nothing.
+    # Longest first, so that a token that contains another is replaced whole. Very short values are skipped: replacing
+    # them would garble every text and protect nothing.
     return sorted({value for value in values if len(value) >= 4}, key=len, reverse=True)

@@ -1,4 +1,4 @@
-"""Which files of a source are taken, and which are refused. Listing and reading them is done elsewhere."""
+"""Selects the files of a source that are used, and refuses unsafe ones."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SIDE_FILES = (
     "*.txt",
     "LICENSE*",
 )
-"""What stands beside the weights: configuration, tokenizer, templates, how texts become vectors, licences."""
+"""Files other than weights: configuration, tokenizer, templates, pooling, licences."""
 
 ARTIFACT_FILES = ("mlxbuild/accuracy.json", "mlxbuild/defaults.json", "mlxbuild/facts.json")
-"""What an artifact has besides."""
+"""Additional files of an artifact."""
 
 _WEIGHTS = "*.safetensors"
 _ADAPTER_FILES = ("adapters.safetensors", "adapter_model.safetensors", "adapter_config.json", "LICENSE*")
@@ -33,17 +33,17 @@ _CODE = frozenset({".py", ".pyc", ".pyd", ".so", ".dylib", ".dll", ".sh"})
 def select(
     paths: Iterable[str], *, role: str, include: Sequence[str], where: str, more: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The paths to take of those that a source lists, sorted.
+    """The sorted paths that are used, out of those that a source lists.
 
-    Without `include` a base gives its safetensors and everything beside them, a tokenizer all but weights, an
-    adapter the adapter alone; of safetensors those that mlx-lm reads (`model*`) come first, and copies for other
-    loaders (`consolidated*`) are left. Only the top level is looked at, except for patterns with a `/`.
-    Pickled weights and code are never taken.
+    Without `include`, a base provides its safetensors and everything beside them, a tokenizer all but weights, and an
+    adapter only the adapter. Safetensors that mlx-lm reads (`model*`) are preferred, and copies for other
+    loaders (`consolidated*`) are skipped. Only the top level is listed, except for patterns with a `/`.
+    Pickled weights and code are never used.
 
     Raises:
-        UnsafePath: a path climbs, is absolute, or collides with another taken one.
+        UnsafePath: a path is absolute, leaves the folder, or collides with another used one.
         PickledWeights: the only weights are pickled.
-        SourceIncomplete: no weights, or no `config.json` where the role needs it.
+        SourceIncomplete: there are no weights, or no `config.json` although the role needs it.
     """
     listed = [_contained(path, where) for path in paths]
     part = role.partition(".")[0]
@@ -68,7 +68,7 @@ _INCOMPLETE = "point the recipe at a folder or repository in the form that trans
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether a glob covers a path, part by part: `*` never crosses a `/`."""
+    """Whether a glob matches a path, component by component: `*` never crosses a `/`."""
     parts, globs = path.split("/"), pattern.split("/")
     return len(parts) == len(globs) and all(map(fnmatchcase, parts, globs))
 
@@ -84,7 +84,7 @@ def _defaults(part: str) -> tuple[str, ...]:
 
 
 def _superfluous(taken: set[str], part: str) -> set[str]:
-    """Of the default list: indices without their weights, and safetensors that mlx-lm would not read."""
+    """Files of the default selection to skip: indices without their weights, and safetensors that mlx-lm ignores."""
     indices = {path for path in taken if path.endswith(".safetensors.index.json")}
     if part == "tokenizer":
         return indices

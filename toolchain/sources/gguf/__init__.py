@@ -1,1 +1,1 @@
-"""GGUF files as sources of models: their headers, and what is derived from them."""
+"""Reads GGUF files as sources: their headers, and the documents that are derived from them."""

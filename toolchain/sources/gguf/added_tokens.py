@@ -1,4 +1,4 @@
-"""A GGUF file's vocabulary as tokenizer.json lists it: the id of each text, and which are sought before all else."""
+"""Converts a GGUF file's vocabulary to the vocabulary and the added tokens of tokenizer.json."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SPECIAL = frozenset({TokenType.CONTROL, TokenType.UNKNOWN})
 
 
 def ids_by_text(metadata: Metadata, vocabulary: Vocabulary) -> dict[str, int]:
-    """The vocabulary by text. What llama.cpp's converter put where a model's vocabulary has no token is left out.
+    """Token text to id. Fillers that llama.cpp's converter wrote for missing tokens are left out.
 
     Raises:
         GgufMetadata: two tokens have the same text.
@@ -27,9 +27,9 @@ def ids_by_text(metadata: Metadata, vocabulary: Vocabulary) -> dict[str, int]:
 
 
 def added_tokens(vocabulary: Vocabulary) -> list[dict[str, Any]]:
-    """The tokens that are looked for in a text before all else, in the order of their ids.
+    """The added tokens, which are matched in a text before anything else, in the order of their ids.
 
-    Those that control, and those that begin and end texts, are special; what the model's makers defined is not.
+    Control tokens and those that begin and end texts are special; user-defined tokens are not.
     """
     ends = {vocabulary.special.bos, vocabulary.special.eos}
     return [

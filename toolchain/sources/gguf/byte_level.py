@@ -1,4 +1,4 @@
-"""Byte-level BPE of a GGUF file (`tokenizer.ggml.model` is `gpt2`) as tokenizer.json says it."""
+"""Converts the byte-level BPE of a GGUF file (`tokenizer.ggml.model` is `gpt2`) to tokenizer.json."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ANOTHER_TOKENIZER: Final = (
 
 
 def byte_level(metadata: Metadata, vocabulary: Vocabulary) -> dict[str, Any]:
-    """The content of tokenizer.json, without what is added around texts.
+    """The content of tokenizer.json, without the post-processor.
 
     Raises:
-        UnsupportedGguf: how the text is cut before BPE is not known.
+        UnsupportedGguf: the pre-tokenizer is not known.
         GgufMetadata: the merges are missing or malformed, or two tokens have the same text.
     """
     cut = pre_tokenizer(metadata)
@@ -50,10 +50,10 @@ def byte_level(metadata: Metadata, vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def pre_tokenizer(metadata: Metadata) -> PreTokenizer:
-    """How the file says that text is cut.
+    """The pre-tokenizer that the file names.
 
     Raises:
-        UnsupportedGguf: it does not say, or has a name for it that is not known.
+        UnsupportedGguf: the file names none, or an unknown one.
     """
     name = metadata.text(PRE, "")
     cut = PRE_TOKENIZERS.get(name)

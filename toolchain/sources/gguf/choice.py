@@ -1,4 +1,4 @@
-"""Which of the GGUF files of a folder or repository is the model; their headers are read elsewhere."""
+"""Chooses which of the GGUF files of a folder or repository is the model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SHOWN = 30
 
 
 class SeveralFiles(UserError):
-    """There are several GGUF files, each a model of its own, and none is named."""
+    """There are several GGUF files, each with a model of its own, and the recipe names none."""
 
     code = "several-files"
 
 
 def models_among(paths: Iterable[str]) -> tuple[str, ...]:
-    """The GGUF files that a base can name: without later parts of split ones, and without projectors."""
+    """The GGUF files that a base can name: all but later parts of split models, and projectors."""
     return tuple(
         path
         for path in sorted(paths)
@@ -29,7 +29,7 @@ def models_among(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def choose(paths: Iterable[str], where: str, hint: str = "name one with --file") -> str | None:
-    """The one model among some files; None if there is none.
+    """The only model among some files; None if there is none.
 
     Raises:
         SeveralFiles: there is more than one; the message lists them.

@@ -1,4 +1,4 @@
-"""config.json and generation_config.json from a GGUF file's metadata. The families know what theirs says."""
+"""Converts a GGUF file's metadata to config.json and generation_config.json."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mlxbuild.toolchain.sources.gguf.vocabulary import SpecialTokens
 
 
 def configuration(family: Family, model: GgufModel, special: SpecialTokens) -> dict[str, Any]:
-    """What config.json says.
+    """The content of config.json.
 
     Raises:
-        GgufMetadata: a key is missing or makes no sense.
-        UnsupportedGguf: the metadata tells something that config.json has no words for.
+        GgufMetadata: a key is missing or its value is invalid.
+        UnsupportedGguf: the metadata has a setting that config.json cannot express.
     """
     return {
         "model_type": family.model_type,
@@ -24,7 +24,7 @@ def configuration(family: Family, model: GgufModel, special: SpecialTokens) -> d
 
 
 def generation_configuration(special: SpecialTokens) -> dict[str, Any]:
-    """What generation_config.json says: with which tokens a text begins and may end."""
+    """The content of generation_config.json: the tokens that begin and end texts."""
     ends = special.ends[0] if len(special.ends) == 1 else list(special.ends)
     named = {"bos_token_id": special.bos, "eos_token_id": ends or None, "pad_token_id": special.pad}
     return {name: value for name, value in named.items() if value is not None}

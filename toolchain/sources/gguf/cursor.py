@@ -1,4 +1,4 @@
-"""Reads a GGUF header's bytes in order, asking for more of the file in growing ranges, and never past its bounds."""
+"""Reads the bytes of a GGUF header in order, requesting growing ranges of the file and checking bounds."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final, NoReturn
 from mlxbuild.toolchain.weights.safetensors import UnsafeWeights
 
 HEADER_LIMIT_BYTES: Final = 64 << 20
-"""The vocabulary makes 2 to 7 MB of a header; nothing that is known comes near this."""
+"""The vocabulary takes 2 to 7 MB of a header; no known file comes near this limit."""
 
 _FIRST_BYTES: Final = 1 << 20
 
 
 class Cursor:
-    """A place in the header. Nothing is allocated for a length that the file does not have."""
+    """A position in the header. Nothing is allocated for a length that exceeds the file."""
 
     def __init__(self, read: Callable[[int, int], bytes], size_bytes: int, where: str) -> None:
         self.position = 0
@@ -25,7 +25,7 @@ class Cursor:
         self._data = bytearray()
 
     def fail(self, message: str) -> NoReturn:
-        """Raise what is wrong with the file."""
+        """Raise an error about the file."""
         raise UnsafeWeights(
             message,
             where=self.where,
@@ -33,7 +33,7 @@ class Cursor:
         )
 
     def take(self, size_bytes: int) -> memoryview:
-        """The next bytes, which must not be kept."""
+        """The next bytes, valid until the next read."""
         begin, end = self.position, self.position + size_bytes
         if end > len(self._data):
             self._grow(end)
@@ -41,15 +41,15 @@ class Cursor:
         return memoryview(self._data)[begin:end]
 
     def unsigned(self, size_bytes: int) -> int:
-        """The next whole number, little-endian."""
+        """The next unsigned integer, little-endian."""
         return int.from_bytes(self.take(size_bytes), "little")
 
     def numbers(self, count: int, form: str) -> tuple[bool | int | float, ...]:
-        """The next numbers, of one `struct` form."""
+        """The next numbers, each of one `struct` format."""
         return struct.unpack(f"<{count}{form}", self.take(count * struct.calcsize("<" + form)))
 
     def text(self) -> str:
-        """The next string: 8 bytes of length, then UTF-8."""
+        """The next string: a length of 8 bytes, then UTF-8."""
         length = self.unsigned(8)
         try:
             return str(self.take(length), "utf-8")
@@ -57,7 +57,7 @@ class Cursor:
             self.fail(f"the header holds text that is not UTF-8, at byte {self.position - length}")
 
     def texts(self, count: int) -> tuple[str, ...]:
-        """The next strings; a vocabulary has hundreds of thousands, so there is little done for each."""
+        """The next strings; optimized, since a vocabulary has hundreds of thousands."""
         found = []
         position, available = self.position, len(self._data)
         for _ in range(count):
@@ -78,7 +78,7 @@ class Cursor:
         return tuple(found)
 
     def taken(self) -> memoryview:
-        """Everything up to here."""
+        """All bytes up to the current position."""
         return memoryview(self._data)[: self.position]
 
     def _grow(self, end: int) -> None:
@@ -90,5 +90,5 @@ class Cursor:
         piece = self._read(len(self._data), wanted - len(self._data))
         if len(piece) != wanted - len(self._data):
             self.fail("the file is truncated within its header")
-        # A new buffer, as views of the old one may still be held and would forbid it to grow.
+        # A new buffer, because views of the old one may still be held and would prevent resizing it.
         self._data = self._data + piece

@@ -1,4 +1,4 @@
-"""Derives everything that stands beside the weights of a GGUF file, from its header alone."""
+"""Derives the documents of a model folder, other than weights, from the header of a GGUF file."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def derive(
     tokenizer: bool = True,
     factors: Mapping[str, Sequence[float]] | None = None,
 ) -> DerivedModel:
-    """The documents and the places of the tensors of a GGUF file; the same bytes on every machine.
+    """The documents and the tensor placements of a GGUF file; the same bytes on every machine.
 
     Args:
-        header: The file's; of a split model, one with the tensors of all its files.
-        where: The file's name, for errors.
-        tokenizer: Whether the tokenizer is rebuilt; without it, one comes from elsewhere.
-        factors: The values of the tensors that `factor_tensors` names.
+        header: Header of the file; for a split model, one with the tensors of all its files.
+        where: Name of the file, for errors.
+        tokenizer: Whether to convert the tokenizer; if not, another source provides one.
+        factors: Values of the tensors that `factor_tensors` names.
 
     Raises:
-        UnsupportedGguf: an architecture, a tokenizer or a scaling of positions that is not taken.
-        GgufMetadata: the metadata lacks a key, or contradicts itself.
-        GgufTensors: tensors are missing, or are others than the architecture has.
+        UnsupportedGguf: the architecture, the tokenizer or the RoPE scaling is not supported.
+        GgufMetadata: the metadata lacks a key or contradicts itself.
+        GgufTensors: tensors are missing, or do not belong to the architecture.
     """
     family, model = model_of(header, where, factors)
     places = placements(family, model)
-    # A file without a vocabulary can be built with a tokenizer from elsewhere.
+    # A file without a vocabulary can be built with a tokenizer from another source.
     vocabulary = read_vocabulary(model.metadata) if tokenizer or model.metadata.has(TOKENS) else None
     special = SpecialTokens() if vocabulary is None else vocabulary.special
     documents = {
@@ -56,7 +56,7 @@ def derive(
 
 
 def _template(metadata: Metadata) -> str | None:
-    """The chat template, Jinja as in tokenizer_config.json; of a file with several, the default one."""
+    """The chat template (Jinja, as in tokenizer_config.json); if there are several, the default one."""
     return metadata.text(TEMPLATE) or None if metadata.has(TEMPLATE) else None
 
 

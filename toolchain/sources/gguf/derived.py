@@ -1,6 +1,6 @@
-"""What is derived from a GGUF header for the rest of the toolchain: documents as in a folder, and where tensors go.
+"""The result of deriving a model from a GGUF header: the documents of a model folder, and where each tensor goes.
 
-Plain data. Which documents and places a header gives is decided by the families beside this file.
+Plain data; the family of a model decides its documents and placements.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What one tensor of a GGUF file is in the model."""
+    """The place of one GGUF tensor in the model."""
 
     name: str
-    """As in a checkpoint that mlx-lm reads: `model.layers.0.self_attn.q_proj.weight`."""
+    """Name in a checkpoint that mlx-lm reads: `model.layers.0.self_attn.q_proj.weight`."""
     permuted_heads: int | None = None
-    """Of how many heads the converter interleaved the two halves of rows (llama's q and k), to be undone."""
+    """The number of heads whose halves of rows the converter interleaved (llama's q and k); the build reverses it."""
     offset: float = 0.0
-    """What the converter added to each number (gemma's norms: 1.0), to be subtracted."""
+    """The number that the converter added to every element (gemma's norms: 1.0); the build subtracts it."""
     leading_one: bool = False
-    """Whether the model's tensor has an axis of length 1 before those of the file's."""
+    """Whether the model's tensor has an extra leading axis of length 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedModel:
-    """Everything that is built of a GGUF file, its weights aside."""
+    """Everything that is derived from a GGUF file, apart from its weights."""
 
     documents: Mapping[str, bytes]
-    """`config.json`, `generation_config.json`, `chat_template.jinja`, and if asked for `tokenizer.json` and
-    `tokenizer_config.json`: path to content, the same bytes on every machine."""
+    """Path to content of `config.json`, `generation_config.json`, `chat_template.jinja` and, if requested,
+    `tokenizer.json` and `tokenizer_config.json`; the same bytes on every machine."""
     placements: Mapping[str, Placement]
-    """Name in the GGUF file to the model's tensor; tensors that the model does without are left out."""
+    """Tensor name in the GGUF file to its placement; tensors that the model does not need are left out."""

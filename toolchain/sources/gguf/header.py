@@ -1,4 +1,4 @@
-"""Reads GGUF headers and believes nothing in them. What is derived from a header, and its tensors' bytes: elsewhere.
+"""Reads untrusted GGUF headers and validates everything in them.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian.
 """
@@ -19,7 +19,7 @@ from mlxbuild.toolchain.sources.gguf.cursor import Cursor
 from mlxbuild.toolchain.weights.formats.gguf_types import GGML_TYPES
 
 Value: TypeAlias = bool | int | float | str | tuple["Value", ...]
-"""What a key of the metadata may hold."""
+"""A value in the metadata."""
 
 MAGIC: Final = b"GGUF"
 DEFAULT_ALIGNMENT: Final = 32
@@ -30,33 +30,33 @@ _TEXT, _ARRAY = 8, 9
 _DEPTH_LIMIT = 4
 _KEY_LIMIT = 1 << 16
 _VALUE_LIMIT = 1 << 22
-"""Of all arrays together: vocabularies have a quarter of a million tokens, with a score, a type and a merge each."""
+"""Limit over all arrays: vocabularies have a quarter of a million tokens, with a score, a type and a merge each."""
 _TEXT_LIMIT = 1 << 21
-"""Of all arrays together: the tokens and merges of the largest vocabulary known are three quarters of a million."""
+"""Limit over all arrays: tokens and merges of the largest known vocabulary are three quarters of a million."""
 _ARRAY_LIMIT = 1 << 12
-"""Of arrays within arrays, all together: no key that is known has any."""
+"""Limit for arrays within arrays, in total: no known key has any."""
 _TENSOR_LIMIT = 1 << 17
 _NAME_LIMIT = 1024
 _RANK_LIMIT = 4
-_DIMENSION_LIMIT = 2**31 - 1  # MLX counts an axis in 32 signed bits
+_DIMENSION_LIMIT = 2**31 - 1  # MLX stores dimensions as 32-bit signed integers
 _ALIGNMENT_LIMIT = 1 << 20
 
 
 class UnsupportedGguf(UserError):
-    """A GGUF file is sound as far as one can tell, but of a form that is not read."""
+    """A GGUF file seems valid, but its version, byte order or a tensor type is not supported."""
 
     code = "unsupported-gguf"
 
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
-    """One tensor as the header declares it."""
+    """A tensor as declared in the header."""
 
     name: str
     type: str
-    """As ggml names it: `Q4_K`, `F32`, ..."""
+    """Type name in ggml: `Q4_K`, `F32`, ..."""
     shape: tuple[int, ...]
-    """Rows first, columns last: the reverse of what stands in the file."""
+    """Rows first, columns last, which reverses the order in the file."""
     begin: int
     """Absolute offset in the file, in bytes."""
     size_bytes: int
@@ -64,19 +64,19 @@ class GgufTensor:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """A checked header."""
+    """A validated header."""
 
     metadata: Mapping[str, Value]
     tensors: tuple[GgufTensor, ...]
-    """In the order of the file."""
+    """In file order."""
     size_bytes: int
-    """Of the header, without the padding before the first tensor."""
+    """Size of the header, without the padding before the first tensor."""
     digest: Digest
-    """Over the header's bytes."""
+    """Digest of the header's bytes."""
 
 
 def read_gguf_file_header(path: Path) -> GgufHeader:
-    """The checked header of a file.
+    """Read and validate the header of a local file.
 
     Raises:
         UnsafeWeights, UnsupportedGguf: as `read_gguf_header`.
@@ -90,16 +90,16 @@ def read_gguf_file_header(path: Path) -> GgufHeader:
 
 
 def read_gguf_header(read: Callable[[int, int], bytes], size_bytes: int, where: str) -> GgufHeader:
-    """The checked header of a file that need not be on this machine.
+    """Read and validate the header of a file that may be remote.
 
     Args:
-        read: Gives the bytes at (offset, size); asked for growing ranges from the file's beginning on.
+        read: Returns the bytes at (offset, size); called with growing ranges from the start of the file.
         size_bytes: Size of the whole file.
-        where: The file's name, for errors.
+        where: Name of the file, for errors.
 
     Raises:
-        UnsafeWeights: the file is truncated, or its header does not describe its bytes.
-        UnsupportedGguf: another version, byte order or tensor type than those that are read.
+        UnsafeWeights: the file is truncated, or its header does not match it.
+        UnsupportedGguf: its version, byte order or a tensor type is not supported.
     """
     cursor = Cursor(read, size_bytes, where)
     if size_bytes < 24 or bytes(cursor.take(4)) != MAGIC:
@@ -130,7 +130,7 @@ def _check_version(version: int, where: str) -> None:
 
 
 class _Metadata:
-    """Reads the typed keys; counts all values, so that a small file cannot become large in memory."""
+    """Reads the typed key-value pairs and counts all values, so that a small file cannot use much memory."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor

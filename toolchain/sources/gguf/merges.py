@@ -1,4 +1,4 @@
-"""The merges of a GGUF file's BPE as tokenizer.json lists them: from the file, or from the scores of its tokens."""
+"""Converts the BPE merges of a GGUF file to tokenizer.json: from the file, or derived from token scores."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MERGES: Final = "tokenizer.ggml.merges"
 
 
 def written_merges(metadata: Metadata, ids: Mapping[str, int]) -> list[str]:
-    """The merges as the file has them: two texts with a space between.
+    """The merges in the file: two texts separated by a space.
 
     Raises:
-        GgufMetadata: one is no pair, or makes a text that is no token.
+        GgufMetadata: one is not a pair, or its result is not a token.
     """
     merges = metadata.texts(MERGES)
     for number, merge in enumerate(merges):
@@ -28,14 +28,14 @@ def written_merges(metadata: Metadata, ids: Mapping[str, int]) -> list[str]:
 
 
 def merges_by_score(scores: Mapping[str, float]) -> list[str]:
-    """The merges that a vocabulary implies, best score first.
+    """The merges that follow from the scores of a vocabulary, best score first.
 
-    As `generate_merges` of transformers' `tokenization_utils_base.py` has it, whose results the tokenizer.json of
-    published models hold: every way to make a token of two others; of equal scores the longer first parts first, then
-    the longer second ones.
+    Like `generate_merges` in transformers' `tokenization_utils_base.py`, which made the tokenizer.json of published
+    models: every way to split a token into two others; for equal scores, longer first parts come first, then longer
+    second ones.
 
     Args:
-        scores: By text, in the order of ids; without the tokens that neither are made nor make others.
+        scores: Token text to score, in the order of ids; without tokens that take no part in merges.
     """
     merges: list[tuple[float, int, int, str]] = []
     for text, score in scores.items():

@@ -1,4 +1,4 @@
-"""Typed look-ups in a GGUF header's metadata, with errors that name the key. What the keys mean lives elsewhere."""
+"""Typed access to a GGUF header's metadata, with errors that name the key."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ import numpy as np
 from mlxbuild.registry.core.errors import UserError
 
 LARGEST: Final = 2**31 - 1
-"""No size of a model comes near this."""
+"""An upper bound for any size in a model."""
 
 _HINT = "get the file again, or make it anew with today's llama.cpp"
 
 
 class GgufMetadata(UserError):
-    """A GGUF file's metadata lacks a key, or holds a value there that makes no model."""
+    """A GGUF file's metadata lacks a key, or has an invalid value."""
 
     code = "gguf-metadata"
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The metadata of one file. A look-up without `default` is of a key that must be there.
+    """The metadata of one file. Without a `default`, the key is required.
 
-    Every look-up raises `GgufMetadata` when the key is missing, or its value is not of the kind that is asked for.
+    Every access raises `GgufMetadata` if the key is missing or its value has another type.
     """
 
     values: Mapping[str, Any]
     where: str | None = None
-    """The file, for errors."""
+    """Name of the file, for errors."""
 
     @property
     def architecture(self) -> str:
-        """What `general.architecture` says."""
+        """The value of `general.architecture`."""
         return self.text("general.architecture")
 
     def own(self, name: str) -> str:
-        """The key of the architecture's own value, such as `llama.block_count`."""
+        """The full key of an architecture's own value, such as `llama.block_count`."""
         return f"{self.architecture}.{name}"
 
     def has(self, key: str) -> bool:
-        """Whether the key is there."""
+        """Whether the key exists."""
         return key in self.values
 
     def text(self, key: str, default: str | None = None) -> str:
@@ -55,14 +55,14 @@ class Metadata:
         return value
 
     def flag(self, key: str, default: bool | None = None) -> bool:
-        """True or false."""
+        """A boolean."""
         value = self._value(key, default)
         if not isinstance(value, bool):
             self.fail(f"`{key}` is {_shown(value)}, where true or false is expected")
         return value
 
     def count(self, key: str, default: int | None = None, *, least: int = 1) -> int:
-        """A whole number from `least` to `LARGEST`. A list with one for each layer will do if all are the same."""
+        """An integer from `least` to `LARGEST`. A list with one per layer is accepted if all are equal."""
         value = self._value(key, default)
         if isinstance(value, tuple) and value and all(type(item) is int and item == value[0] for item in value):
             value = value[0]
@@ -71,7 +71,7 @@ class Metadata:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A finite number. One of 32 bits comes as the shortest decimal that means it: 1e-05, not 9.99999974e-06."""
+        """A finite number. A float32 is returned as the shortest decimal with that value: 1e-05, not 9.99999974e-06."""
         value = self._value(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_SINGLE:
             self.fail(f"`{key}` is {_shown(value)}, where a finite number is expected")
@@ -86,7 +86,7 @@ class Metadata:
         return values
 
     def integers(self, key: str) -> tuple[int, ...]:
-        """A list of whole numbers."""
+        """A list of integers."""
         values = self._list(key)
         if not all(type(value) is int for value in values):
             self.fail(f"`{key}` holds something else than whole numbers")
@@ -100,7 +100,7 @@ class Metadata:
         return values
 
     def fail(self, message: str, hint: str = _HINT) -> NoReturn:
-        """Raise what is wrong with the metadata."""
+        """Raise an error about the metadata."""
         raise GgufMetadata(f"the GGUF file's metadata makes no model: {message}", where=self.where, hint=hint)
 
     def _value(self, key: str, default: Any) -> Any:

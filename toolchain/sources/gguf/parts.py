@@ -1,4 +1,4 @@
-"""Reads what a GGUF model is off its files, wherever they lie: headers, and the few numbers that config.json wants."""
+"""Reads the headers of a GGUF model's files, local or remote, and the few tensor values that config.json needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlxbuild.toolchain.sources.gguf.tensor_names import factor_tensors
 from mlxbuild.toolchain.weights.safetensors import UnsafeWeights
 
 _FACTOR_BYTES = 1 << 16
-"""No rotary frequencies need more."""
+"""Upper bound for the size of a tensor with rotary frequency factors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class OpenFile:
     """A file that can be read by ranges."""
 
     read: Callable[[int, int], bytes]
-    """Gives the bytes at (offset, size)."""
+    """Returns the bytes at (offset, size)."""
     size_bytes: int
     where: str
-    """For errors."""
+    """Name of the file, for errors."""
 
 
 Opener = Callable[[str], AbstractContextManager[OpenFile]]
@@ -39,10 +39,10 @@ Opener = Callable[[str], AbstractContextManager[OpenFile]]
 
 @dataclass(frozen=True, slots=True)
 class GgufPart:
-    """One file of a model, with what its header says."""
+    """One file of a model, with its header."""
 
     path: str
-    """In the source."""
+    """Path in the source."""
     header: GgufHeader
 
 
@@ -52,13 +52,13 @@ class GgufFiles:
 
     parts: tuple[GgufPart, ...]
     digest: Digest
-    """Over the headers."""
+    """Digest of the headers."""
     model: DerivedModel
 
 
 @contextmanager
 def local_file(place: Path) -> Iterator[OpenFile]:
-    """A file on this machine."""
+    """Open a local file."""
     with place.open("rb") as file:
         descriptor = file.fileno()
         size_bytes = os.fstat(descriptor).st_size
@@ -66,17 +66,17 @@ def local_file(place: Path) -> Iterator[OpenFile]:
 
 
 def read_gguf_files(paths: Sequence[str], opener: Opener, where: str, *, tokenizer: bool) -> GgufFiles:
-    """Read a model's headers and derive what follows from them.
+    """Read a model's headers and derive its documents.
 
     Args:
-        paths: The files, as `split_paths` gives them.
+        paths: The files, as returned by `split_paths`.
         opener: Opens them.
-        where: The source, for errors.
-        tokenizer: Whether the tokenizer is derived, too; a recipe that names another does without.
+        where: Name of the source, for errors.
+        tokenizer: Whether the tokenizer is derived, too; it is not if the recipe names another one.
 
     Raises:
-        UnsafeWeights, UnsupportedGguf: a header is damaged, of another form, or of another part.
-        DuplicateTensor: two parts declare one tensor.
+        UnsafeWeights, UnsupportedGguf: a header is invalid, unsupported, or that of another part.
+        DuplicateTensor: two parts declare the same tensor.
         UserError: as `derive`.
         OSError: a file cannot be read.
     """
@@ -124,7 +124,7 @@ def _check_distinct(parts: Sequence[GgufPart], where: str) -> None:
 
 
 def _as_one(parts: Sequence[GgufPart]) -> GgufHeader:
-    """One header over all parts: the metadata is in the first; offsets of tensors are those in their own files."""
+    """One header for all parts: the metadata of the first; tensor offsets stay relative to their own files."""
     if len(parts) == 1:
         return parts[0].header
     return replace(

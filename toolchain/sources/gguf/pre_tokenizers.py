@@ -1,8 +1,8 @@
-"""How text is cut before byte-level BPE, by `tokenizer.ggml.pre`. Which of the names a file has is read elsewhere.
+"""The pre-tokenizers of byte-level BPE, by their name in `tokenizer.ggml.pre`.
 
-A name stands for what llama.cpp does by it (`llm_tokenizer_bpe` in llama-vocab.cpp), written as the tokenizer.json of
-the model that the name comes from has it. Names that are not here are refused: a wrong one gives worse answers, and
-nobody sees why.
+Each does what llama.cpp does for that name (`llm_tokenizer_bpe` in llama-vocab.cpp), in the form used by the
+tokenizer.json of the model that the name comes from. Unknown names are refused: a wrong pre-tokenizer gives worse
+answers, and nobody would notice why.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class PreTokenizer:
-    """One way of cutting text."""
+    """A way of splitting text before BPE."""
 
     steps: tuple[Mapping[str, Any], ...]
-    """As in tokenizer.json."""
+    """Pre-tokenizers in tokenizer.json's form."""
     normalizer: Mapping[str, Any] | None = None
     ignores_merges: bool = False
-    """Whether a piece that is a token as a whole is taken as it is, whatever the merges say."""
+    """Whether a piece that is a token as a whole is used without applying merges."""
     adds_bos: bool = False
-    """Whether texts begin with the token for that where the file does not say."""
+    """Whether the BOS token is added if the file does not say."""
 
 
 def _split(pattern: str) -> Mapping[str, Any]:
@@ -139,4 +139,4 @@ PRE_TOKENIZERS: Final[Mapping[str, PreTokenizer]] = {
     ),
     "deepseek-v3": PreTokenizer(_regex(r"\p{N}{1,3}", _DEEPSEEK3_EAST_ASIAN, _DEEPSEEK3)),
 }
-"""By `tokenizer.ggml.pre`."""
+"""Value of `tokenizer.ggml.pre` to pre-tokenizer."""

@@ -1,7 +1,7 @@
-"""Rotary frequency factors that a GGUF file holds as a tensor, told in config.json's words. Metadata: rope_scaling.py.
+"""Converts rotary frequency factors that a GGUF file holds as tensors to config.json.
 
-llama.cpp's converter writes what Llama 3.1's formula gives for each frequency, not the formula's numbers. They are
-found again by trying those that models were published with; a tensor that none of them gives is refused.
+llama.cpp's converter writes the factors that Llama 3.1's formula gives for each frequency, not the formula's
+parameters. They are recovered by trying those of published models; factors that match none of them are refused.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Any, Final
 import numpy as np
 
 LLAMA_FACTORS: Final = "rope_freqs.weight"
-"""The tensor with a float32 factor for each pair of numbers in a head."""
+"""The tensor with a float32 factor for each pair of dimensions in a head."""
 
 LONG_FACTORS: Final = "rope_factors_long.weight"
 SHORT_FACTORS: Final = "rope_factors_short.weight"
-"""The tensors of LongRoPE, whose factors stand in config.json as they are."""
+"""The tensors of LongRoPE, whose factors are copied to config.json."""
 
 _LOW, _HIGH = 1.0, 4.0
 _CONTEXTS = (8192, 4096, 2048, 16384, 32768, 65536, 131072)
 _TOLERANCE = 4e-6
-"""Relative; what computing in float32 may differ by, as converters did."""
+"""Relative error that computing in float32, as converters did, may cause."""
 
 
 def llama3_scaling(factors: Sequence[float], base: float, head_size: int) -> dict[str, Any] | None:
-    """The `rope_scaling` whose factors these are.
+    """The `rope_scaling` entry that gives these factors.
 
     Source of the formula: `_compute_llama3_parameters` of transformers' `modeling_rope_utils.py`.
 
     Args:
-        factors: One for each rotated pair, first the highest frequency.
+        factors: One for each rotated pair, highest frequency first.
         base: The base of the rotary frequencies.
-        head_size: Numbers in a head.
+        head_size: Size of an attention head.
 
     Raises:
         ValueError: no known parameters give these factors.
@@ -57,10 +57,10 @@ def llama3_scaling(factors: Sequence[float], base: float, head_size: int) -> dic
 
 
 def shortest(factors: Sequence[float], count: int) -> list[float]:
-    """Factors as config.json lists them: the shortest decimals that mean the same float32.
+    """Factors as config.json lists them: the shortest decimals with the same float32 value.
 
     Raises:
-        ValueError: there are not `count` of them, or they are no factors.
+        ValueError: there are not `count` of them, or one is not a positive finite number.
     """
     if len(factors) != count or not all(np.isfinite(factor) and factor > 0 for factor in factors):
         raise ValueError(f"{len(factors)} factors for {count} pairs of numbers in a head")

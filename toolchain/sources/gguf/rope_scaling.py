@@ -1,4 +1,4 @@
-"""How a GGUF file's metadata scales rotary positions, as config.json says it. Factors in tensors: rope_factors.py."""
+"""Converts the RoPE scaling in a GGUF file's metadata to config.json; rope_factors.py converts factors in tensors."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ LINEAR: Final = "linear"
 YARN: Final = "yarn"
 
 _ATTENTION_FACTORS = ("yarn_attn_factor", "attn_factor")
-"""What llama.cpp multiplies rotated queries and keys by, however positions are scaled. config.json cannot tell it."""
+"""Factors by which llama.cpp multiplies rotated queries and keys. config.json cannot express them."""
 
 
 def rope_scaling(metadata: Metadata, known: frozenset[str]) -> dict[str, Any] | None:
-    """What config.json calls `rope_scaling`; None where positions are taken as they are.
+    """The value of `rope_scaling` in config.json; None without scaling.
 
     Args:
-        metadata: The file's.
-        known: The kinds that mlx-lm's code of this architecture follows: `LINEAR`, `YARN`.
+        metadata: Metadata of the file.
+        known: The types that mlx-lm's code for this architecture supports: `LINEAR`, `YARN`.
 
     Raises:
-        UnsupportedGguf: another kind, or numbers that config.json has no name for.
-        GgufMetadata: the keys are not what they should be.
+        UnsupportedGguf: it is another type, or has parameters that config.json cannot express.
+        GgufMetadata: a value is invalid.
     """
     for name in _ATTENTION_FACTORS:
         _check_one(metadata, metadata.own(f"rope.scaling.{name}"))

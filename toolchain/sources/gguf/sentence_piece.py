@@ -1,4 +1,4 @@
-"""SentencePiece's BPE of a GGUF file (`tokenizer.ggml.model` is `llama`) as tokenizer.json says it."""
+"""Converts SentencePiece BPE of a GGUF file (`tokenizer.ggml.model` is `llama`) to tokenizer.json."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mlxbuild.toolchain.sources.gguf.vocabulary import TokenType, Vocabulary
 
 SCORES: Final = "tokenizer.ggml.scores"
 SPACE: Final = "\u2581"
-"""How SentencePiece writes a space."""
+"""The character that stands for a space in SentencePiece."""
 
 _TEXT_TYPES = frozenset({TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED})
 _STRIPS_RIGHT = frozenset({"phi3"})
-"""Architectures whose special tokens take the white space behind them along. No key tells it; llama.cpp goes by the
-model's name."""
+"""Architectures whose special tokens also match the white space after them. No key holds this; llama.cpp decides by the
+model's name, too."""
 _KEEPS_RIGHT = frozenset({"<unk>", "<s>", "<|endoftext|>"})
 
 
 def sentence_piece(metadata: Metadata, written: Vocabulary) -> dict[str, Any]:
-    """The content of tokenizer.json, without what is added around texts.
+    """The content of tokenizer.json, without the post-processor.
 
     Raises:
         UnsupportedGguf: the merges are neither in the file nor implied by its scores.
@@ -62,7 +62,7 @@ def sentence_piece(metadata: Metadata, written: Vocabulary) -> dict[str, Any]:
 
 
 def _spelled(text: str, kind: int) -> str:
-    """The converter writes runs of spaces that the model's makers defined with real spaces."""
+    """A token's text with SentencePiece's character for spaces, which the converter replaced in user-defined tokens."""
     return SPACE * len(text) if kind == TokenType.USER_DEFINED and text and not text.strip(" ") else text
 
 
@@ -72,7 +72,7 @@ def _merges(metadata: Metadata, vocabulary: Vocabulary, ids: Mapping[str, int]) 
     scores = metadata.numbers(SCORES)
     if len(scores) != len(vocabulary.texts):
         metadata.fail(f"`{SCORES}` has {len(scores)} entries, but the vocabulary {len(vocabulary.texts)}")
-    # The converter overwrites the scores of what the makers defined, which SentencePiece has at 0.
+    # The converter overwrites the scores of user-defined tokens, which are 0 in SentencePiece.
     known = {
         text: 0.0 if kind == TokenType.USER_DEFINED else score
         for number, (text, kind, score) in enumerate(zip(vocabulary.texts, vocabulary.types, scores, strict=True))

@@ -1,4 +1,4 @@
-"""Models that are cut into several GGUF files: which files belong together. Their headers are read elsewhere.
+"""Models that are split into several GGUF files: which files belong together.
 
 Naming and keys: https://github.com/ggml-org/llama.cpp/blob/master/tools/gguf-split/README.md
 """
@@ -14,10 +14,10 @@ _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", 
 
 
 def split_paths(path: str) -> tuple[str, ...]:
-    """All files of the model that one file is named as a part of, in order; the file alone if it is no part.
+    """All files of a split model in order, given its first file; the file alone if the model is not split.
 
     Raises:
-        UnsupportedGguf: it is named as a later part; the first one holds the metadata.
+        UnsupportedGguf: the file is a later part; the first one holds the metadata.
     """
     part = _PART.fullmatch(path)
     if part is None:
@@ -33,16 +33,16 @@ def split_paths(path: str) -> tuple[str, ...]:
 
 
 def check_split(metadata: Mapping[str, Value], number: int, count: int, where: str) -> None:
-    """See that a header says of itself what its name says.
+    """Check that a header agrees with its file name about which part it is.
 
     Args:
-        metadata: The header's.
-        number: Which part it is by its name, from 1.
-        count: How many parts there are by its name.
-        where: The file, for errors.
+        metadata: Metadata of the header.
+        number: Number of the part in the file name, from 1.
+        count: Number of parts in the file name.
+        where: Name of the file, for errors.
 
     Raises:
-        UnsupportedGguf: it is another part, or of another number of them.
+        UnsupportedGguf: it is another part, or there is another number of parts.
     """
     claimed = (metadata.get("split.no", 0), metadata.get("split.count", 1) or 1)
     if claimed != (number - 1, count):

@@ -1,4 +1,4 @@
-"""What becomes of each tensor of a GGUF file: the model's name for it, and what llama.cpp did to it. No bytes here."""
+"""Maps each tensor of a GGUF file to its name in the model and the changes that llama.cpp made to it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _FACTOR_TENSORS: Final = (LLAMA_FACTORS, LONG_FACTORS, SHORT_FACTORS)
 
 
 class GgufTensors(UserError):
-    """A GGUF file lacks tensors of its architecture, or has others."""
+    """A GGUF file lacks tensors of its architecture, or has unknown ones."""
 
     code = "gguf-tensors"
 
 
 def placements(family: Family, model: GgufModel) -> Mapping[str, Placement]:
-    """What becomes of every weight of a file, in the order of the file.
+    """The placement of every weight of a file, in file order.
 
     Raises:
-        GgufMetadata: the metadata lacks what the names depend on.
-        GgufTensors: a tensor is missing, not known, or of a shape that cannot be arranged.
+        GgufMetadata: the metadata lacks something that the names depend on.
+        GgufTensors: a tensor is missing, unknown, or has an impossible shape.
     """
     where = model.metadata.where
     expected = family.tensors(model)

@@ -1,4 +1,4 @@
-"""What is put before and after each text of a GGUF file's tokenizer. Which tokens are special is read elsewhere."""
+"""The tokens that a GGUF file's tokenizer adds before and after each text."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from mlxbuild.toolchain.sources.gguf.vocabulary import SpecialTokens, Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class TextEnds:
-    """Ids; None where nothing is put."""
+    """Ids of the added tokens; None if none is added."""
 
     first: int | None
     last: int | None
 
 
 def text_ends(metadata: Metadata, special: SpecialTokens, *, adds_bos: bool) -> TextEnds:
-    """What the file says of the ends of texts.
+    """The tokens that the file says to add.
 
     Args:
-        metadata: The file's.
-        special: Its special tokens.
-        adds_bos: Whether texts begin with the token for that where the file does not say.
+        metadata: Metadata of the file.
+        special: Special tokens of the file.
+        adds_bos: Whether the BOS token is added if the file does not say.
 
     Raises:
-        GgufMetadata: a token is to be put of which the file does not say which it is.
+        GgufMetadata: a token is to be added whose id the file does not give.
     """
     ends: list[int | None] = []
     for name, number, default in (("bos", special.bos, adds_bos), ("eos", special.eos, False)):
@@ -38,7 +38,7 @@ def text_ends(metadata: Metadata, special: SpecialTokens, *, adds_bos: bool) -> 
 
 
 def post_processor(vocabulary: Vocabulary, ends: TextEnds) -> dict[str, Any] | None:
-    """The part of tokenizer.json that puts them there; None where nothing is put."""
+    """The post-processor of tokenizer.json that adds them; None if none is added."""
     used = {number: vocabulary.texts[number] for number in (ends.first, ends.last) if number is not None}
     if not used:
         return None

@@ -1,4 +1,4 @@
-"""tokenizer.json and tokenizer_config.json of a GGUF file's metadata. The kinds of vocabulary have their own files."""
+"""Converts a GGUF file's metadata to tokenizer.json and tokenizer_config.json."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mlxbuild.toolchain.sources.gguf.text_ends import TextEnds, post_processor, 
 from mlxbuild.toolchain.sources.gguf.vocabulary import MODEL, Vocabulary
 
 WHOLE: Final = "tokenizer.huggingface.json"
-"""Some files hold the original tokenizer.json."""
+"""Key under which some files hold the original tokenizer.json."""
 
 
 def tokenizer_documents(metadata: Metadata, vocabulary: Vocabulary) -> dict[str, bytes]:
-    """File name to content.
+    """File name to content of the tokenizer's documents.
 
     Raises:
-        UnsupportedGguf: the file's kind of tokenizer cannot be rebuilt exactly.
+        UnsupportedGguf: this type of tokenizer cannot be converted exactly.
         GgufMetadata: the metadata lacks a part of the tokenizer, or contradicts itself.
     """
     kind = metadata.text(MODEL)

@@ -1,4 +1,4 @@
-"""The vocabulary of a GGUF file: texts, types, and which tokens begin, end and pad texts. Cutting text is elsewhere."""
+"""The vocabulary of a GGUF file: token texts, types, and the BOS, EOS and padding tokens."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ENDS: Final = frozenset(
         "<｜end▁of▁sentence｜>",
     }
 )
-"""Control tokens that end an answer. The metadata names one or two, models have up to three; llama.cpp goes by these
-texts, too (`special_eog_ids` in llama-vocab.cpp)."""
-_LONGEST: Final = 1024  # in characters; those of published vocabularies have up to 128
-_NONE: Final = 2**32 - 1  # an id of -1, as it stands in 32 bits without a sign
+"""Control tokens that end an answer. The metadata names one or two, models have up to three; llama.cpp recognises them
+by text, too (`special_eog_ids` in llama-vocab.cpp)."""
+_LONGEST: Final = 1024  # in characters; published vocabularies have up to 128
+_NONE: Final = 2**32 - 1  # the id -1 as an unsigned 32-bit integer
 
 
 class TokenType(IntEnum):
@@ -46,33 +46,33 @@ class TokenType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Ids, each within the vocabulary."""
+    """Token ids, each within the vocabulary."""
 
     bos: int | None = None
     eos: int | None = None
     unknown: int | None = None
     pad: int | None = None
     ends: tuple[int, ...] = ()
-    """All that end an answer, ascending."""
+    """All tokens that end an answer, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The tokens of a file by id, and which of them are special."""
+    """The tokens of a file by id, and its special tokens."""
 
     texts: tuple[str, ...]
     types: tuple[int, ...]
-    """As many as texts."""
+    """One for each text."""
     special: SpecialTokens
 
 
 def read_vocabulary(metadata: Metadata) -> Vocabulary:
-    """The vocabulary of a file.
+    """Read the vocabulary of a file.
 
-    One of SentencePiece that names no special tokens has those that llama.cpp takes: 0, 1 and 2.
+    A SentencePiece vocabulary without special tokens gets llama.cpp's defaults: 0, 1 and 2.
 
     Raises:
-        GgufMetadata: the vocabulary is missing or malformed, or a special token lies outside of it.
+        GgufMetadata: the vocabulary is missing or malformed, or a special token is outside of it.
     """
     texts, types = metadata.texts(TOKENS), metadata.integers(TYPES)
     if not texts:

@@ -1,1 +1,1 @@
-"""Models of Ollama's registry, and of its store on this machine."""
+"""Reads models of Ollama's registry and of Ollama's local store."""

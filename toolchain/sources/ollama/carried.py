@@ -1,4 +1,4 @@
-"""What a model of Ollama sets for its answers, in our terms: `params`, `system` and `messages`."""
+"""Converts an Ollama model's `params`, `system` and `messages` to defaults of an artifact."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARAMETERS: Final[dict[str, tuple[str, type]]] = {
     "num_ctx": ("context", int),
     "num_predict": ("max_tokens", int),
 }
-"""Ollama's parameter to key of `defaults`."""
+"""Ollama's parameter to a key of `defaults` and its type."""
 
 _ROLES = ("system", "user", "assistant")
 
@@ -30,12 +30,12 @@ _ROLES = ("system", "user", "assistant")
 def defaults_document(
     parameters: bytes | None, system: bytes | None, messages: bytes | None, where: str
 ) -> bytes | None:
-    """The defaults of a model as an artifact carries them; None if it sets nothing.
+    """The defaults of a model in the form that an artifact stores; None if it sets nothing.
 
-    Parameters that a recipe does not have, or with values out of range, are left out: `lost` names them.
+    Parameters that recipes do not have, and values out of range, are left out; `lost` names them.
 
     Raises:
-        BrokenOllamaManifest: a layer is not of its form.
+        BrokenOllamaManifest: a layer is malformed.
     """
     set_ones = {key: value for key, value, _ in _translated(parameters, where) if key is not None}
     conversation = _messages(messages, where)
@@ -50,20 +50,20 @@ def defaults_document(
 
 
 def lost(parameters: bytes | None, where: str) -> tuple[str, ...]:
-    """The parameters that cannot be carried.
+    """The parameters that cannot be converted.
 
     Raises:
-        BrokenOllamaManifest: the layer is not of its form.
+        BrokenOllamaManifest: the layer is malformed.
     """
     return tuple(name for key, _, name in _translated(parameters, where) if key is None)
 
 
 def _translated(parameters: bytes | None, where: str) -> Sequence[tuple[str | None, Any, str]]:
-    """(key of `defaults`, value, Ollama's name); without key where it is lost."""
+    """(key of `defaults`, value, Ollama's name) of each parameter; the key is None if it cannot be converted."""
     found: list[tuple[str | None, Any, str]] = []
     for name, value in sorted(_object(parameters, "params", where).items()):
         if name == "num_predict" and isinstance(value, int) and value < 0:
-            continue  # without a limit, as here
+            continue  # unlimited, as by default
         key, translated = ("stops", _stops(value)) if name == "stop" else _number(name, value)
         found.append((key if key is not None and _fits(key, translated) else None, translated, name))
     return found

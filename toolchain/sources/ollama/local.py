@@ -1,4 +1,4 @@
-"""The store that Ollama itself keeps on this machine: where it is, and what of a model it has. Nothing is written."""
+"""Reads the store that Ollama keeps on this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _MANIFEST_LIMIT_BYTES = 16 << 20
 
 
 def models_folder() -> Path:
-    """`$OLLAMA_MODELS`, else `~/.ollama/models`."""
+    """Ollama's models folder: `$OLLAMA_MODELS`, else `~/.ollama/models`."""
     return Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama" / "models")
 
 
 def local_manifest(name: OllamaName) -> bytes | None:
-    """The manifest of a name, if it was pulled or created."""
+    """The manifest of a model that was pulled or created, or None."""
     path = models_folder() / "manifests" / name.host / name.namespace / name.model / name.tag
     with suppress(OSError), path.open("rb") as file:
         data = file.read(_MANIFEST_LIMIT_BYTES + 1)
@@ -27,6 +27,6 @@ def local_manifest(name: OllamaName) -> bytes | None:
 
 
 def local_blob(digest: Digest) -> Path | None:
-    """The file of a blob; its content is not checked."""
+    """The path of a blob, or None; its content is not verified."""
     path = models_folder() / "blobs" / f"{digest.algorithm}-{digest.hex}"
     return path if os.access(path, os.R_OK) else None

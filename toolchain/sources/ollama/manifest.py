@@ -1,6 +1,6 @@
-"""Reads manifests of Ollama's registry and believes nothing in them. Asking for them is done elsewhere.
+"""Parses and validates manifests of Ollama's registry.
 
-Form: Docker's "Image Manifest V 2, Schema 2"; the media types of layers are listed in
+Format: Docker's "Image Manifest V 2, Schema 2"; the media types of layers are listed in
 https://github.com/ollama/ollama/blob/main/manifest/layer.go
 """
 
@@ -23,10 +23,10 @@ SYSTEM_FILE: Final = "system.txt"
 MESSAGES_FILE: Final = "messages.json"
 LICENSE_FILE: Final = "LICENSE"
 CONFIGURATION_FILE: Final = "original/config.json"
-"""The config.json of a model in tensors: what is built is it with what its blobs say of their quantization."""
+"""The config.json of a model in safetensors, before the quantization of its blobs is added to it."""
 
 SMALL_BYTES: Final = 4 << 20
-"""The most that a layer of texts or parameters has."""
+"""The largest size of a layer with texts or parameters."""
 
 _PREFIX = "application/vnd.ollama.image."
 _MOST_LAYERS = 1 << 17
@@ -43,59 +43,59 @@ _DROPPED: Final = {
 }
 _DRAFT_PREFIXES: Final = ("draft.", "draft/")
 _LEFT: Final = frozenset({"template", "prompt"})
-"""Templates in Go's language: the model's own, in Jinja, is taken."""
+"""Go templates, which are ignored: the model's own Jinja template is used."""
 
 
 class BrokenOllamaManifest(UserError):
-    """A manifest of Ollama's registry is none, or contradicts itself."""
+    """A manifest of Ollama's registry is invalid or contradicts itself."""
 
     code = "broken-ollama-manifest"
 
 
 class UnsupportedOllamaModel(UserError):
-    """A model of Ollama's registry is of a form that is not taken."""
+    """A model of Ollama's registry has a form that is not supported."""
 
     code = "unsupported-ollama-model"
 
 
 @dataclass(frozen=True, slots=True)
 class OllamaLayer:
-    """One layer."""
+    """A layer of a manifest."""
 
     kind: str
-    """The end of its media type: `model`, `params`, `tensor`, ..."""
+    """The last part of its media type: `model`, `params`, `tensor`, ..."""
     blob: Blob
     name: str | None
-    """Of a tensor or a JSON file."""
+    """Name of a tensor or of a JSON file."""
 
 
 @dataclass(frozen=True, slots=True)
 class OllamaManifest:
-    """A checked manifest."""
+    """A validated manifest."""
 
     digest: Digest
     layers: tuple[OllamaLayer, ...]
     where: str
-    """Its name, for errors."""
+    """Name of the model, for errors."""
 
     def layer(self, *kinds: str) -> OllamaLayer | None:
-        """The last layer of some kinds, as Ollama takes it."""
+        """The last layer with one of some kinds, as Ollama takes it."""
         return next((layer for layer in reversed(self.layers) if layer.kind in kinds), None)
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        """What of the model is not taken, in words."""
+        """Descriptions of the parts of the model that are left out."""
         kinds = {layer.kind for layer in self.layers}
         if any(layer.name is not None and layer.name.startswith(_DRAFT_PREFIXES) for layer in self.layers):
             kinds.add("draft")
         return tuple(words for kind, words in _DROPPED.items() if kind in kinds)
 
     def files(self) -> Mapping[str, Blob]:
-        """The layers that are taken, by the path that each has as a file of a source.
+        """The layers that are used, by their path as files of a source.
 
         Raises:
-            UnsupportedOllamaModel: it has an adapter, or several files of weights, or none.
-            BrokenOllamaManifest: a name is no safe path, or is there twice.
+            UnsupportedOllamaModel: it has an adapter, or several weight files, or none.
+            BrokenOllamaManifest: a name is not a safe path, or is repeated.
         """
         counts = Counter(layer.kind for layer in self.layers)
         self._check_kinds(counts)
@@ -145,7 +145,7 @@ class OllamaManifest:
         if layer.name.startswith(_DRAFT_PREFIXES):
             return None
         if layer.kind == "tensor":
-            return f"model-{layer.name}.safetensors"  # as mlx-lm looks for weights
+            return f"model-{layer.name}.safetensors"  # the name that mlx-lm expects for weights
         if layer.name == "config.json":
             return CONFIGURATION_FILE
         return layer.name if any(matches(layer.name, pattern) for pattern in SIDE_FILES) else None
@@ -155,15 +155,15 @@ class OllamaManifest:
 
 
 def read_manifest(data: bytes, where: str) -> OllamaManifest:
-    """The layers of a manifest.
+    """Parse a manifest.
 
     Args:
-        data: Its bytes as the registry holds them.
-        where: The name that it was asked for by.
+        data: Its bytes as the registry returns them.
+        where: Name of the model that was requested.
 
     Raises:
-        BrokenOllamaManifest: it is none.
-        UnsupportedOllamaModel: it is that of something else than a model of Ollama.
+        BrokenOllamaManifest: it is not a valid manifest.
+        UnsupportedOllamaModel: it is not that of an Ollama model.
     """
     try:
         document = json.loads(data)
@@ -198,5 +198,5 @@ def _layer(entry: Mapping[str, Any], where: str) -> OllamaLayer:
 
 
 def _limit(kind: str) -> int:
-    """The most bytes of a layer that is read as a whole, or kept without being looked at."""
+    """The largest allowed size of a layer that is read as a whole, or stored without being read."""
     return {"json": 1 << 28, "license": SMALL_BYTES, "params": SMALL_BYTES, "system": SMALL_BYTES}.get(kind, 1 << 50)

@@ -1,4 +1,4 @@
-"""Reads what a model of Ollama is off its blobs, wherever they lie: headers of weights, and small layers as a whole."""
+"""Reads the blobs of an Ollama model, local or remote: headers of weights, and small layers as a whole."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _REQUESTS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class OllamaModel:
-    """What follows from a model's files."""
+    """The data that is derived from a model's files."""
 
     documents: Mapping[str, bytes]
-    """Path to content: of a GGUF file as `DerivedModel` has them; of tensors config.json; and the defaults."""
+    """Path to content: for GGUF as in `DerivedModel`, for safetensors config.json; and the defaults."""
     gguf: GgufFiles | None
     tensor_files: Mapping[str, TensorFile]
-    """Of a model in tensors, by path."""
+    """For a model in safetensors: path to tensors."""
 
 
 def read_model(
@@ -45,14 +45,14 @@ def read_model(
     """Read headers and small layers.
 
     Args:
-        registry: Gives the blobs.
-        name: The model's.
-        files: As `OllamaManifest.files` has them.
+        registry: Returns the blobs.
+        name: Name of the model.
+        files: The result of `OllamaManifest.files`.
         tokenizer: Whether a GGUF file's tokenizer is derived, too.
 
     Raises:
-        BrokenOllamaManifest, UnsupportedOllamaModel: a layer is not what it should be.
-        SourceIncomplete: tensors have no config.json beside them.
+        BrokenOllamaManifest, UnsupportedOllamaModel: a layer is invalid or unsupported.
+        SourceIncomplete: a model in safetensors has no config.json.
         RegistryFailure, TransferCorrupt: as `OllamaRegistry.read`.
         UserError: as `read_gguf_files` and `read_header`.
     """

@@ -1,6 +1,6 @@
-"""Asks Ollama's registry, or one of its kind, by the registry floor's client: manifests, ranges of blobs, whole blobs.
+"""Fetches manifests, ranges of blobs and whole blobs from Ollama's registry, or one of its kind.
 
-What Ollama itself has on this machine is taken in place of downloads; blobs of there are believed by their digest only.
+Blobs in Ollama's local store are used instead of downloads, after checking their digest.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from mlxbuild.toolchain.sources.ollama.manifest import OllamaManifest, read_mani
 from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 Reader = Callable[[int, int], bytes]
-"""Gives the bytes at (offset, size)."""
+"""Returns the bytes at (offset, size)."""
 
 _GUESS_BYTES = 256 * 1024
-"""Headers are read in pieces that grow; the first ones come in one request."""
+"""The size of the first range; headers are read in growing pieces, and this one usually holds them."""
 
 
 class OllamaRegistry:
-    """Models by name. Safe for many threads at once."""
+    """Models by name. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
-        """`store` takes what is downloaded; its home says how registries are reached."""
+        """`store` takes downloads; its home holds the settings for registries."""
         self._store = store
         self._index = FileIndex(store.home)
         self._remotes: dict[tuple[str, str], Remote] = {}
         self._lock = Lock()
 
     def manifest(self, name: OllamaName, *, ask: bool = False) -> OllamaManifest:
-        """What a name stands for.
+        """The manifest of a model.
 
         Args:
-            name: The name.
-            ask: Ask the registry also where Ollama has the model on this machine.
+            name: Name of the model.
+            ask: Use the registry even if Ollama has the model on this machine.
 
         Raises:
-            ManifestUnknown, RepositoryUnknown, RegistryFailure: the registry has it not, or does not answer.
-            BrokenOllamaManifest, UnsupportedOllamaModel: what it has is none.
+            ManifestUnknown, RepositoryUnknown, RegistryFailure: the registry does not have it, or does not answer.
+            BrokenOllamaManifest, UnsupportedOllamaModel: the manifest is invalid or unsupported.
         """
         local = self._local(name)
         if local is not None and not ask:
@@ -56,7 +56,7 @@ class OllamaRegistry:
         try:
             return read_manifest(self._remote(name).get_manifest(name.tag).data, str(name))
         except (ManifestUnknown, RepositoryUnknown) as error:
-            if local is not None:  # made on this machine, and never pushed
+            if local is not None:  # created on this machine and never pushed
                 return local
             error.hint = "look the name and its tags up at https://ollama.com/library"
             raise
@@ -65,9 +65,9 @@ class OllamaRegistry:
             raise
 
     def reader(self, name: OllamaName, blob: Blob) -> Reader:
-        """A function that reads ranges of a blob: of a file that has its digest, else by requests.
+        """A function that reads ranges of a blob: from a local file with its digest, or by range requests.
 
-        The function raises as `read`, but for TransferCorrupt: a range has no digest.
+        The function raises the errors of `read` except TransferCorrupt: a range has no digest.
         """
         if (path := self.place(blob)) is not None:
             return _file_reader(path)
@@ -86,15 +86,15 @@ class OllamaRegistry:
         """The content of a small blob.
 
         Raises:
-            RemoteBlobUnknown, RegistryFailure: the registry does not give it.
-            TransferCorrupt: other bytes came.
+            RemoteBlobUnknown, RegistryFailure: the registry does not return it.
+            TransferCorrupt: the bytes do not match its digest.
         """
         if (path := self.place(blob)) is not None:
             return path.read_bytes()
         return self._remote(name).read_blob(blob)
 
     def place(self, blob: Blob) -> Path | None:
-        """Where a blob lies on this machine: in our store, or verified in that of Ollama."""
+        """The path of a blob on this machine, in our store or verified in Ollama's; else None."""
         if self._store.has(blob.digest) and self._store.size(blob.digest) == blob.size_bytes:
             return self._store.path(blob.digest)
         path = local_blob(blob.digest)
@@ -103,12 +103,12 @@ class OllamaRegistry:
         return path
 
     def download(self, name: OllamaName, blob: Blob, progress: Callable[[int], None] | None = None) -> Path:
-        """Bring a blob into our store; an interrupted download goes on where it stopped.
+        """Download a blob into our store; an interrupted download is resumed.
 
         Raises:
-            RemoteBlobUnknown, RegistryFailure: the registry does not give it.
-            TransferCorrupt: twice other bytes came.
-            DiskFull, StoreReadOnly, StoreFailure: what was fetched is kept where possible.
+            RemoteBlobUnknown, RegistryFailure: the registry does not return it.
+            TransferCorrupt: the bytes did not match its digest twice.
+            DiskFull, StoreReadOnly, StoreFailure: it cannot be stored; the downloaded part is kept where possible.
         """
         self._remote(name).download_blob(blob, self._store, progress)
         return self._store.path(blob.digest)

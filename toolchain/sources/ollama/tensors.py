@@ -1,7 +1,7 @@
-"""Models of Ollama that are in MLX's form already: a safetensors file for each weight, with its scales and biases.
+"""Reads Ollama models in MLX's form: one safetensors file for each weight, with its scales and biases.
 
-How the files are written: https://github.com/ollama/ollama/tree/main/x/create. A file holds `NAME`, and where that is
-quantized `NAME.scale` and `NAME.bias`; its metadata says how, for the file or for each of its tensors.
+The files are written by https://github.com/ollama/ollama/tree/main/x/create. A file holds `NAME`, and if that is
+quantized `NAME.scale` and `NAME.bias`; its metadata describes the quantization, per file or per tensor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SCHEMES: Final = {
     "mxfp4": QuantizationScheme("mxfp4", 4, 32),
     "mxfp8": QuantizationScheme("mxfp8", 8, 32),
 }
-"""`quant_type` of the metadata, with the group size where it says none."""
+"""`quant_type` in the metadata to a scheme, whose group size applies if the metadata gives none."""
 _NAMES: Final = {"q4": "int4", "q8": "int8", "fp4": "nvfp4", "fp8": "mxfp8", "affine": "int4"}
 _COMPANIONS: Final = {".scale": "scales", ".bias": "biases"}
 _GLOBAL = ".global_scale"
@@ -33,19 +33,19 @@ _GLOBAL = ".global_scale"
 
 @dataclass(frozen=True, slots=True)
 class TensorFile:
-    """One file, with its tensors under the names that mlx-lm has for them."""
+    """One file, with its tensors under their names in mlx-lm."""
 
     tensors: tuple[HeaderTensor, ...]
     schemes: Mapping[str, QuantizationScheme]
-    """Module path to how its matrix is quantized."""
+    """Module path to the quantization of its weight."""
 
 
 def read_tensor_file(read: Reader, size_bytes: int, where: str) -> TensorFile:
-    """The header of one file.
+    """Read the header of one file.
 
     Raises:
         UnsafeWeights: the header does not describe the file.
-        UnsupportedOllamaModel: a matrix is quantized in a way that is not said, or that MLX's layers do not take.
+        UnsupportedOllamaModel: the quantization of a matrix is missing, or not supported by MLX's layers.
     """
     header = {tensor.name: tensor for tensor in read_header(read, size_bytes, where)}
     metadata = _metadata(read)
@@ -72,7 +72,7 @@ def read_tensor_file(read: Reader, size_bytes: int, where: str) -> TensorFile:
 
 
 def with_quantization(config: Mapping[str, Any], files: Sequence[TensorFile]) -> dict[str, Any]:
-    """The config.json as mlx-lm writes that of a quantized model: what most modules have, and those that differ."""
+    """The config.json with quantization in mlx-lm's form: the most common scheme, and the modules with another one."""
     schemes = {module: scheme for file in files for module, scheme in file.schemes.items()}
     left = {key: value for key, value in config.items() if key not in ("quantization", "quantization_config")}
     if not schemes:
@@ -84,7 +84,7 @@ def with_quantization(config: Mapping[str, Any], files: Sequence[TensorFile]) ->
 
 
 def _metadata(read: Reader) -> Mapping[str, str]:
-    """The texts beside the tensor table, which is checked already."""
+    """The metadata of a header whose tensor table was validated already."""
     length = int.from_bytes(read(0, 8), "little")
     found = json.loads(read(8, length)).get("__metadata__") or {}
     return {str(key): str(value) for key, value in found.items()}

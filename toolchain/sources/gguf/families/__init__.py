@@ -1,1 +1,1 @@
-"""The families of models that GGUF files are taken of: what each means by its metadata and calls its tensors."""
+"""The supported model families in GGUF files: how each maps metadata to config.json, and names of tensors."""

@@ -1,4 +1,4 @@
-"""What the families have in common: sizes of a decoder in config.json, and the names of its tensors."""
+"""What all families share: the dimensions of a decoder in config.json, and the names of its tensors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NORMS: Final = {"attn_norm.weight": "input_layernorm.weight", "ffn_norm.weight":
 
 
 def biases_of(weights: Mapping[str, str]) -> dict[str, str]:
-    """The names of the biases that belong to weights of these names."""
+    """The bias tensors that belong to some weights, by their names in the file and the model."""
     return {name.replace("weight", "bias"): target.replace("weight", "bias") for name, target in weights.items()}
 
 
@@ -54,7 +54,7 @@ def sizes(model: GgufModel) -> dict[str, Any]:
 
 
 def vocabulary_size(model: GgufModel) -> int:
-    """Rows of the embeddings."""
+    """Number of rows of the embeddings."""
     shape = model.shapes.get(EMBEDDINGS, ())
     if len(shape) != 2:
         model.metadata.fail(f"the file has no tensor `{EMBEDDINGS}` of two dimensions")
@@ -70,7 +70,7 @@ def feed_forward_size(model: GgufModel) -> int:
 
 
 def rotary_base(model: GgufModel, default: float = 10000.0) -> float:
-    """The base of the rotary frequencies; `default` is llama.cpp's where the file does not say."""
+    """The base of the rotary frequencies; if the file has none, `default` is the one that llama.cpp uses."""
     key = model.metadata.own("rope.freq_base")
     base = model.metadata.number(key, default)
     if base <= 0.0:
@@ -79,14 +79,14 @@ def rotary_base(model: GgufModel, default: float = 10000.0) -> float:
 
 
 def head_size(model: GgufModel, default: int | None = None) -> int:
-    """Numbers in an attention head.
+    """The size of an attention head.
 
     Args:
-        model: The header.
-        default: For files that do not say; None means that the heads share the hidden state.
+        model: The model's header.
+        default: Size if the file has none; None divides the hidden size by the number of heads.
 
     Raises:
-        GgufMetadata: keys and values have heads of different sizes, or a head is of no even size.
+        GgufMetadata: keys and values have different head sizes, or the head size is odd.
     """
     metadata = model.metadata
     if default is None:
@@ -101,10 +101,10 @@ def head_size(model: GgufModel, default: int | None = None) -> int:
 
 
 def shared_head_size(model: GgufModel) -> int:
-    """Numbers in a head where the heads share the hidden state evenly, as the family's code takes it for granted.
+    """The size of an attention head where the family's code assumes the hidden size divided by the number of heads.
 
     Raises:
-        GgufMetadata: they do not.
+        GgufMetadata: the file has another head size.
     """
     size = head_size(model)
     if size * model.heads != model.width:
@@ -113,10 +113,10 @@ def shared_head_size(model: GgufModel) -> int:
 
 
 def whole_head_is_rotated(model: GgufModel, size: int) -> None:
-    """Check that the rotary embedding turns all `size` numbers of a head.
+    """Check that the rotary embedding covers all `size` dimensions of a head.
 
     Raises:
-        GgufMetadata: it turns a part of them, which the family's code cannot.
+        GgufMetadata: it covers only some of them, which the family's code does not support.
     """
     key = model.metadata.own("rope.dimension_count")
     count = model.metadata.count(key, size)
@@ -130,12 +130,12 @@ def whole_head_is_rotated(model: GgufModel, size: int) -> None:
 def decoder_tensors(
     model: GgufModel, layer: Mapping[str, str | Placement], norm_offset: float = 0.0
 ) -> dict[str, Placement | None]:
-    """The tensors of a decoder by their names in the file.
+    """The placements of a decoder's tensors, by their names in the file.
 
     Args:
-        model: The header.
-        layer: Names within a layer in the file, to those in the model or to a whole placement with such a name.
-        norm_offset: What llama.cpp added to the last norm.
+        model: The model's header.
+        layer: Tensor name within a layer in the file, to the name in the model or to a placement with such a name.
+        norm_offset: The number that llama.cpp added to the weights of the last norm.
     """
     tensors: dict[str, Placement | None] = {
         EMBEDDINGS: Placement("model.embed_tokens.weight"),

@@ -1,4 +1,4 @@
-"""What the families with mixtures of experts share. llama.cpp stacks the experts of a layer, as mlx-lm does."""
+"""What the families with mixture of experts share. llama.cpp stacks the experts of a layer, as mlx-lm does."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _SOFTMAX = 1
 
 
 def expert_count(model: GgufModel) -> int:
-    """How many experts a layer has; none where the file does not say.
+    """The number of experts in a layer; 0 if the file has none.
 
     Raises:
-        UnsupportedGguf: experts are chosen otherwise than by a softmax.
+        UnsupportedGguf: the router uses another function than softmax.
     """
     metadata = model.metadata
     count = metadata.count(metadata.own("expert_count"), 0, least=0)
@@ -27,7 +27,7 @@ def expert_count(model: GgufModel) -> int:
 
 
 def experts_used(model: GgufModel) -> int:
-    """How many experts each token goes through."""
+    """The number of experts that each token is routed to."""
     key = model.metadata.own("expert_used_count")
     used = model.metadata.count(key)
     if used > expert_count(model):
@@ -39,7 +39,7 @@ def stacked_experts(module: str) -> dict[str, str]:
     """Names of a layer's router and experts in the file, to those in the model.
 
     Args:
-        module: What the model calls the mixture: `mlp`, `block_sparse_moe`.
+        module: The model's name for the mixture: `mlp`, `block_sparse_moe`.
     """
     return {
         "ffn_gate_inp.weight": f"{module}.gate.weight",
@@ -50,7 +50,7 @@ def stacked_experts(module: str) -> dict[str, str]:
 
 
 def expert_size(model: GgufModel, key: str, tensor: str) -> int:
-    """Width of an expert: what the metadata says, or a tensor of the first layer, as older files have no key for it."""
+    """The hidden size of an expert: from the metadata, or in older files without that key, from a tensor's shape."""
     metadata = model.metadata
     if metadata.has(metadata.own(key)):
         return metadata.count(metadata.own(key))

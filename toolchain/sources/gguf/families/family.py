@@ -1,4 +1,4 @@
-"""What a family tells of itself, and what it may look at. The families themselves live beside this file."""
+"""The description of a model family, and the view of a GGUF header that it gets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mlxbuild.toolchain.sources.gguf.metadata import Metadata
 
 @dataclass(frozen=True, slots=True)
 class GgufModel:
-    """A header as families look at it."""
+    """A GGUF header with the properties that families need."""
 
     metadata: Metadata
     shapes: Mapping[str, tuple[int, ...]]
-    """Tensor name to shape, rows first."""
+    """Tensor name to shape, with rows first."""
     factors: Mapping[str, Sequence[float]]
     """Values of the small tensors that scale rotary frequencies, by name."""
 
     @property
     def layers(self) -> int:
-        """How many layers there are; never more than tensors."""
+        """The number of layers; never more than the number of tensors."""
         key = self.metadata.own("block_count")
         count = self.metadata.count(key)
         if count > len(self.shapes):
@@ -31,37 +31,37 @@ class GgufModel:
 
     @property
     def heads(self) -> int:
-        """Attention heads of a layer."""
+        """Number of attention heads per layer."""
         return self.metadata.count(self.metadata.own("attention.head_count"))
 
     @property
     def key_heads(self) -> int:
-        """Heads of keys and values; as many as there are heads where the file does not say."""
+        """Number of key and value heads; equal to the number of heads if the file does not say."""
         return self.metadata.count(self.metadata.own("attention.head_count_kv"), self.heads)
 
     @property
     def width(self) -> int:
-        """Numbers in a hidden state."""
+        """The hidden size."""
         return self.metadata.count(self.metadata.own("embedding_length"))
 
     @property
     def is_tied(self) -> bool:
-        """Whether the embeddings are the output projection, too: llama.cpp then writes none."""
+        """Whether the output projection is tied to the embeddings: llama.cpp then writes none."""
         return "output.weight" not in self.shapes
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A kind of model that GGUF files hold."""
+    """A model family that GGUF files can hold."""
 
     model_type: str
-    """As config.json names it."""
+    """`model_type` in config.json."""
     class_name: str
-    """As transformers names the model."""
+    """Class name in transformers."""
     configuration: Callable[[GgufModel], dict[str, Any]]
-    """What config.json says beyond the names and the special tokens."""
+    """The content of config.json besides names and special tokens."""
     tensors: Callable[[GgufModel], dict[str, Placement | None]]
-    """Every tensor that the file must have, by its name in it; None for one that is no weight, as its values stand in
-    config.json."""
+    """Placements of all tensors that the file must have, by name; None for a tensor that is not a weight, as its values
+    go into config.json."""
     numbers: frozenset[str] = frozenset()
-    """What the configuration reads of the keys in `other_numbers.py`."""
+    """The keys of `other_numbers.py` that the configuration reads."""

@@ -1,4 +1,4 @@
-"""Gemma 2 and 3 (text). llama.cpp adds 1 to the weights of their norms, which mlx-lm's code adds by itself."""
+"""Gemma 2 and 3 (text). llama.cpp adds 1 to the weights of their norms, which mlx-lm's code adds itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HEAD_NORMS = {
     "attn_k_norm.weight": Placement("self_attn.k_norm.weight", offset=_OFFSET),
 }
 _LARGEST_GEMMA2_LAYERS, _LARGEST_GEMMA3_LAYERS = 46, 62
-"""Of the models with 27 billion parameters, which scale attention by another number than the others."""
+"""Layer counts of the 27B models, which scale attention differently from the others."""
 _GEMMA3_PATTERN = 6
 _GEMMA2_NUMBERS = frozenset({"attn_logit_softcapping", "final_logit_softcapping"})
 _SLIDING, _FULL = "sliding_attention", "full_attention"
@@ -40,7 +40,7 @@ _SLIDING, _FULL = "sliding_attention", "full_attention"
 def _common(model: GgufModel, largest_layers: int) -> dict[str, Any]:
     size = head_size(model)
     whole_head_is_rotated(model, size)
-    # No key tells it; llama.cpp goes by the number of layers, too (`f_attention_scale`).
+    # No key holds it; llama.cpp decides by the number of layers, too (`f_attention_scale`).
     scalar = model.width // model.heads if model.layers == largest_layers else size
     return {
         **sizes(model),
@@ -79,7 +79,7 @@ def _gemma3(model: GgufModel) -> dict[str, Any]:
 
 
 def _pattern(model: GgufModel) -> int:
-    """Every how many layers attention is not in windows."""
+    """The interval between layers with full attention; all others use sliding windows."""
     metadata = model.metadata
     key = metadata.own("attention.sliding_window_pattern")
     value = metadata.values.get(key, _GEMMA3_PATTERN)
@@ -93,7 +93,7 @@ def _pattern(model: GgufModel) -> int:
 
 def _gemma2_tensors(model: GgufModel) -> dict[str, Placement | None]:
     tensors = decoder_tensors(model, {**_NORMS, **ATTENTION, **FEED_FORWARD}, norm_offset=_OFFSET)
-    tensors.pop(OUTPUT, None)  # the embeddings are the output projection, always
+    tensors.pop(OUTPUT, None)  # the output projection is always tied to the embeddings
     return tensors
 
 

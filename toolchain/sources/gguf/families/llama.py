@@ -1,4 +1,4 @@
-"""Llama, Mistral and Mixtral, which llama.cpp all calls `llama`. Others that resemble them live beside this file."""
+"""Llama, Mistral and Mixtral, which llama.cpp all calls `llama`."""
 
 from __future__ import annotations
 

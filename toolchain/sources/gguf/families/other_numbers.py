@@ -1,4 +1,4 @@
-"""Keys that change a model's answers and that few architectures have; where one has a meaning, its family reads it."""
+"""Metadata keys that change a model's answers but occur in few architectures; the families that support one name it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _WITHOUT_EFFECT: Final[Mapping[str, tuple[float, ...]]] = {
 
 
 def check_other_numbers(metadata: Metadata, known: frozenset[str]) -> None:
-    """Check that nothing is set that the code of the architecture would pass over.
+    """Check that the metadata sets nothing that the architecture's code would ignore.
 
     Args:
-        metadata: The file's.
-        known: The keys that the family reads itself.
+        metadata: Metadata of the file.
+        known: The keys that the family reads.
 
     Raises:
-        UnsupportedGguf: something is.
+        UnsupportedGguf: such a key is set.
     """
     for name, values in _WITHOUT_EFFECT.items():
         key = metadata.own(name)

@@ -1,4 +1,4 @@
-"""Phi 3 and 4: queries, keys and values in one tensor, gate and up in another, and LongRoPE where its factors are."""
+"""Phi 3 and 4: fused query, key and value tensors, fused gate and up projections, and LongRoPE if factors are there."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _scaling(model: GgufModel, context: int, original: int, rotated: int) -> dic
 
 
 def _check_attention_factor(model: GgufModel, context: int, original: int) -> None:
-    """config.json does not hold the factor: it follows from the two lengths of context."""
+    """Check the attention factor, which config.json does not hold: it follows from the two context lengths."""
     scale = context / original
     known = math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1.0 and original > 1 else 1.0
     given = model.metadata.number(model.metadata.own("rope.scaling.attn_factor"), known)

@@ -1,4 +1,4 @@
-"""Qwen 2 and 3, and their mixtures of experts."""
+"""Qwen 2 and 3, and their mixture-of-experts models."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _mixture(model: GgufModel) -> dict[str, Any]:
         **_common(model, frozenset()),
         "decoder_sparse_step": 1,
         "mlp_only_layers": [],
-        # Of layers without experts, of which there are none.
+        # The size of dense layers, of which there are none.
         "intermediate_size": model.metadata.count(model.metadata.own("feed_forward_length"), 0, least=0) or size,
         "moe_intermediate_size": size,
         "num_experts": expert_count(model),
@@ -79,7 +79,7 @@ def _qwen2_moe(model: GgufModel) -> dict[str, Any]:
 
 
 def _qwen3_moe(model: GgufModel) -> dict[str, Any]:
-    # No key tells that the weights of the chosen experts add up to 1; llama.cpp's code of this architecture has it.
+    # No key says that the weights of the chosen experts are normalized; llama.cpp's code for this architecture does it.
     return {**_mixture(model), "attention_bias": False, "head_dim": head_size(model), "norm_topk_prob": True}
 
 

@@ -1,4 +1,4 @@
-"""Which families are taken, by what a GGUF file says of its architecture."""
+"""The supported model families, by the architecture in a GGUF file."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "gemma3": GEMMA3,
     "phi3": PHI3,
 }
-"""By `general.architecture`."""
+"""Value of `general.architecture` to family."""
 
 
 def model_of(
     header: GgufHeader, where: str | None = None, factors: Mapping[str, Sequence[float]] | None = None
 ) -> tuple[Family, GgufModel]:
-    """The family of a file, and the file as the family looks at it.
+    """The family of a file, and the view of the file that it gets.
 
     Args:
-        header: The file's.
-        where: The file's name, for errors.
+        header: Header of the file.
+        where: Name of the file, for errors.
         factors: Values of the tensors that `factor_tensors` names.
 
     Raises:
-        UnsupportedGguf: it is of no family that is taken, or no language model.
-        GgufMetadata: the metadata does not say what it is.
+        UnsupportedGguf: it belongs to no supported family, or is not a language model.
+        GgufMetadata: the metadata does not name an architecture.
     """
     metadata = Metadata(header.metadata, where)
     kind = metadata.text("general.type", "model")
