@@ -1,1 +1,1 @@
-"""What comes with a model and computes, in a process that can be ended: chat templates, and how tokenizers split."""
+"""Runs the untrusted code of artifacts, chat templates and tokenizers' splitting, in a process that can be killed."""

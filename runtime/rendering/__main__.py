@@ -1,4 +1,4 @@
-"""Begins a renderer: `python -I -m mlxbuild.runtime.rendering`, with its socket as standard input."""
+"""Starts a renderer: `python -I -m mlxbuild.runtime.rendering`, with its socket as standard input."""
 
 from __future__ import annotations
 

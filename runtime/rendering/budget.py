@@ -1,4 +1,4 @@
-"""What one rendering may take, and the counting of it. Which operations are counted: `sandbox`."""
+"""Counts the work and memory of one rendering against its limits; `sandbox` says which operations count."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIB = 1024 * 1024
 
 
 class TooMuch(TemplateRuntimeError):
-    """A template loops or grows beyond the limits."""
+    """A template takes more steps or memory than the limits allow."""
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 @contextmanager
 def limited(limits: Limits) -> Iterator[None]:
-    """Everything that is compiled or rendered inside shares one budget."""
+    """Limit everything that is compiled or rendered inside to one shared budget."""
     token = _budget.set(_Budget(limits, limits.steps, limits.made_bytes))
     try:
         yield
@@ -42,10 +42,10 @@ def limited(limits: Limits) -> Iterator[None]:
 
 
 def spend(steps: int) -> None:
-    """Pay for loop rounds, calls, and items that are made or printed.
+    """Count steps: loop iterations, calls, and items that are created or printed.
 
     Raises:
-        TooMuch: that is more than what is left.
+        TooMuch: the budget has fewer steps left.
     """
     budget = _budget.get()
     if budget is not None:
@@ -55,10 +55,10 @@ def spend(steps: int) -> None:
 
 
 def pay_for_text(text: str | bytes) -> None:
-    """Pay for a text that was made: its length, and the memory it takes.
+    """Count a string that was created: its length, and the memory it takes.
 
     Raises:
-        TooMuch: it is too long, or all texts together take too much.
+        TooMuch: the string is too long, or all strings together take too much memory.
     """
     check_characters(len(text))
     if len(text) < _CHARACTERS_OF_A_STEP:
@@ -72,7 +72,7 @@ def pay_for_text(text: str | bytes) -> None:
 
 
 def check_characters(characters: int) -> None:
-    """Refuse a text before it is made.
+    """Check the length of a string before it is created.
 
     Raises:
         TooMuch: it would be too long.
@@ -83,7 +83,7 @@ def check_characters(characters: int) -> None:
 
 
 def check_bits(bits: int) -> None:
-    """Refuse an integer before it is made.
+    """Check the size of an integer before it is created.
 
     Raises:
         TooMuch: it would be too large.

@@ -1,4 +1,4 @@
-"""One chat template, compiled and rendered where it stands. Only the process of a renderer does so."""
+"""Compiles and renders a chat template in the current process, which is always a renderer."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _COMPILED = "<template>"
 
 
 class Compiled:
-    """A template that can be rendered."""
+    """A compiled template."""
 
     def __init__(self, text: str) -> None:
-        """Compile.
+        """Compile a template.
 
         Raises:
-            Failure: it does not compile, or it names Python internals anywhere, reached or not.
+            Failure: it does not compile, or it names Python internals anywhere, even in code that is never reached.
         """
         self._now = datetime.min
         environment = ChatEnvironment(lambda: self._now)
         try:
             tree = environment.parse(text)
             self.variables = sorted(meta.find_undeclared_variables(tree))
-            """The names it reads without setting them."""
+            """The names that the template reads without setting them."""
             _forbid_internals(tree)
             self._template = environment.from_string(text)
         except jinja2.TemplateSyntaxError as error:
@@ -48,10 +48,10 @@ class Compiled:
             raise Failure(Fault.BROKEN, f"the chat template does not compile: {_told(error)}") from None
 
     def render(self, variables: Mapping[str, Any], now: datetime) -> str:
-        """The prompt.
+        """Render the prompt.
 
         Raises:
-            Failure: it refuses, fails, reaches out of its sandbox, or takes too much.
+            Failure: the template raises an exception, fails, tries to leave its sandbox, or exceeds its limits.
         """
         self._now = now
         try:
@@ -64,7 +64,7 @@ class Compiled:
 
 @functools.lru_cache(_KEPT_TEMPLATES)
 def compiled(text: str) -> Compiled:
-    """The template, compiled now or before; raises as `Compiled` does."""
+    """The compiled template, from a cache; raises as `Compiled` does."""
     return Compiled(text)
 
 
@@ -75,7 +75,7 @@ def variables_of(text: str, limits: Limits) -> list[str]:
 
 
 def rendered(text: str, variables: Mapping[str, Any], now: datetime, limits: Limits) -> str:
-    """The prompt that a template makes of its variables; raises as `Compiled` and `Compiled.render` do."""
+    """Render a template with its variables; raises as `Compiled` and `Compiled.render` do."""
     with limited(limits):
         return compiled(text).render(variables, now)
 

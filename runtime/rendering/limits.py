@@ -1,4 +1,4 @@
-"""The limits of one rendering. They are told with each request, so both sides know them: nothing is imported here."""
+"""The limits of one rendering, which every request carries; both sides import this file, so it imports nothing."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What compiling and rendering a template once may take."""
+    """The limits on compiling and rendering a template once."""
 
     seconds: float = 1.0
-    """Of processor time. Half as much again, and the process is ended by the system."""
+    """Processor time; after half as much again the system kills the process."""
     steps: int = 4_000_000
-    """Loop rounds, items of lists made or printed, and calls, which count for ten."""
+    """Loop iterations, list items created or printed, and calls, which count as ten each."""
     characters: int = 16 * 1024 * 1024
-    """Of the whole prompt, and of any text made on the way."""
+    """The length of the prompt, and of any string created on the way."""
     made_bytes: int = 1024 * 1024 * 1024
-    """Memory of all texts from 1 KiB on that are made on the way, whether they are kept or not."""
+    """The total memory of all strings of 1 KiB or more that are created on the way, whether they are kept or not."""
     bits: int = 4096
-    """Of any integer."""
+    """The size of any integer."""

@@ -1,7 +1,7 @@
-"""What is asked of a renderer and what it answers, and how both go over a socket: four bytes of length, then a body.
+"""The requests to a renderer and its answers, and their frames on the socket: a length of four bytes, then a body.
 
-Requests are written by `marshal`, which keeps tuples, keys of any kind and halves of surrogate pairs as they are. It is
-no format to read from somebody who is not trusted, so answers, which a template might have forged, are text and JSON.
+Requests are encoded by `marshal`, which preserves tuples, keys of any type and lone surrogates. It is not safe for data
+from untrusted sources, so answers, which a template might have forged, are text and JSON.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from mlxbuild.registry.core.printable import printable
 from mlxbuild.runtime.rendering.limits import Limits
 
 LONGEST_BYTES = 256 * 1024 * 1024
-"""Of one message; above what any API takes as a body."""
+"""The largest message; larger than the largest request body of any API."""
 _LENGTH = struct.Struct(">I")
 _LONGEST_MESSAGE = 500
-"""Of a failure, in characters: a template may raise a text of any length."""
+"""The longest message of a failure, in characters: a template may raise one of any length."""
 _TEXT, _NAMES, _FAILURE = b"t", b"n", b"f"
 _RENDER, _TRY = b"r", b"s"
 
 
 class Fault(StrEnum):
-    """What a template does wrong."""
+    """The ways in which a template can fail."""
 
     BROKEN = "broken"
     ESCAPES = "escapes"
@@ -38,9 +38,9 @@ class Fault(StrEnum):
 
 
 class Failure(Exception):
-    """A template that cannot be compiled, or not rendered with these variables. `line` counts from one.
+    """A template cannot be compiled, or not be rendered with these variables. `line` counts from one.
 
-    The message is a template's own in part, so it is cut, and control characters in it are written as escapes.
+    The message may come from the template, so it is cut to a maximum length and its control characters are escaped.
     """
 
     def __init__(self, fault: Fault, message: str, line: int | None = None) -> None:
@@ -53,20 +53,20 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A template to be compiled, and rendered where there are variables. Its whole text, as a renderer may be new."""
+    """A template to be compiled, and rendered if there are variables. It is sent whole, as a renderer may be new."""
 
     text: str
     limits: Limits
     variables: Mapping[str, Any] | None = None
-    """Plain data; None to be told which ones the template reads."""
+    """The template's variables as plain data; None asks for the names of the variables that the template reads."""
     now: datetime | None = None
-    """What `strftime_now` writes."""
+    """The time that `strftime_now` formats."""
 
     def encode(self) -> bytes:
-        """As bytes.
+        """Encode the request.
 
         Raises:
-            ValueError: it nests too deeply, holds what is no plain data, or is too long.
+            ValueError: the variables nest too deeply or are not plain data, or the request is too long.
         """
         now = None if self.now is None else self.now.isoformat()
         plain: Any = (self.text, astuple(self.limits), self.variables, now)
@@ -78,19 +78,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A tokenizer's way of splitting texts, to be tried out; see `trial`. The answer is an empty text."""
+    """A tokenizer's splitting of texts, to be tested by `trial`. The answer is an empty string."""
 
     splitting: str
-    """Its normalizer and pre-tokenizer, as JSON."""
+    """The tokenizer's normalizer and pre-tokenizer, as JSON."""
     limits: Limits
 
     def encode(self) -> bytes:
-        """As bytes."""
+        """Encode the trial."""
         return _TRY + marshal.dumps((self.splitting, astuple(self.limits)))
 
 
 def decode_request(body: bytes) -> Request | Trial:
-    """What the `encode` of either gave."""
+    """Decode what `Request.encode` or `Trial.encode` returned."""
     if body[:1] == _TRY:
         splitting, limits = marshal.loads(body[1:])
         return Trial(splitting, Limits(*limits))
@@ -99,12 +99,12 @@ def decode_request(body: bytes) -> Request | Trial:
 
 
 def too_long(limits: Limits) -> str:
-    """What is said of a template whose time is over, by whoever ended it."""
+    """The message for a template that exceeds its time, shared by both sides that may end it."""
     return f"the chat template takes more than {limits.seconds:g} s of processor time"
 
 
 def encode_answer(answer: str | list[str] | Failure) -> bytes:
-    """A prompt, names of variables, or a failure."""
+    """Encode a prompt, a list of variable names, or a failure."""
     match answer:
         case str():
             return _TEXT + answer.encode("utf-8", "surrogatepass")
@@ -115,11 +115,11 @@ def encode_answer(answer: str | list[str] | Failure) -> bytes:
 
 
 def decode_answer(body: bytes) -> str | list[str]:
-    """What `encode_answer` was given.
+    """Decode a prompt or a list of variable names.
 
     Raises:
-        Failure: that is what it was.
-        ValueError: it is no answer.
+        Failure: the answer is this failure.
+        ValueError: the body is not an answer.
     """
     kind, content = body[:1], body[1:]
     if kind == _TEXT:
@@ -135,16 +135,16 @@ def send(connection: socket.socket, body: bytes) -> None:
     """Send one message.
 
     Raises:
-        OSError: the other end is gone, or takes nothing in the socket's time.
+        OSError: the other end is gone, or accepts nothing within the socket's timeout.
     """
     connection.sendall(_LENGTH.pack(len(body)) + body)
 
 
 def receive(connection: socket.socket) -> bytes | None:
-    """The next message; None when the other end is gone.
+    """Receive the next message; None if the other end is gone.
 
     Raises:
-        OSError: it did not come in the socket's time, or is too long.
+        OSError: no message came within the socket's timeout, or it is too long.
     """
     length = _exactly(connection, _LENGTH.size)
     if length is None:

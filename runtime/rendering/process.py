@@ -1,7 +1,7 @@
-"""A renderer from inside: one template after the other, each within its time. The side that asks: `renderer`.
+"""The main loop of a renderer: renders one template after another, each within its time; `renderer` is the other side.
 
-Processor time is what counts, so a busy machine refuses nothing. Half as much again as a template may take, and the
-system ends this process, whatever it does: Python hears no signal inside a long multiplication or regular expression.
+The time is processor time, so that a busy machine makes no template fail. After half as much time again the system
+kills this process, as Python handles no signal inside a long multiplication or regular expression.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from mlxbuild.runtime.rendering.messages import (
 from mlxbuild.runtime.rendering.trial import try_splitting
 
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024
-"""Of address space, where the system keeps to that (Linux), and the user has set no less."""
+"""The limit on address space, where the system enforces it (Linux) and the user has not set a lower one."""
 _TIMES_TO_THE_END = 1.5
 
 
 class TooLong(TooMuch):
-    """The time of a template is over."""
+    """A template exceeds its time."""
 
 
 def serve(connection: socket.socket) -> None:
-    """Answer requests until nobody is left to ask."""
+    """Answer requests until the other end closes the connection."""
     _limit_memory()
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # kills the process
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF, signal.SIGVTALRM})  # masks are inherited
     try:
         while (body := receive(connection)) is not None:
             send(connection, _answer(decode_request(body)))
     except ConnectionError:
-        os._exit(1)  # whoever asked ended meanwhile
+        os._exit(1)  # the other process ended meanwhile
 
 
 def _answer(request: Request | Trial) -> bytes:
     try:
         if isinstance(request, Trial):
-            importlib.import_module("tokenizers")  # takes longer than many a trial
+            importlib.import_module("tokenizers")  # outside of the timed part, as it takes longer than many trials
             with _timed(request.limits):
                 try_splitting(request.splitting)
                 return encode_answer("")
@@ -70,7 +70,7 @@ def _answer(request: Request | Trial) -> bytes:
         return encode_answer(Failure(Fault.COSTLY, str(error)))
     except MemoryError:
         return encode_answer(Failure(Fault.COSTLY, "the chat template takes too much memory"))
-    except Exception as error:  # noqa: BLE001 - whatever it is, this process has others to answer
+    except Exception as error:  # noqa: BLE001 - this process has further requests to answer
         return encode_answer(Failure(Fault.BROKEN, f"{type(error).__name__}: {error}"))
 
 
@@ -94,5 +94,5 @@ def _limit_memory() -> None:
     wanted = MEMORY_BYTES if given == resource.RLIM_INFINITY else min(MEMORY_BYTES, given)
     try:
         resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
-    except (OSError, ValueError):  # macOS takes no limit that is below what is mapped already
+    except (OSError, ValueError):  # macOS refuses a limit below what is mapped already
         return

@@ -1,4 +1,4 @@
-"""One process that renders, seen from outside. What it does: `process`; which one is asked: `standing`."""
+"""The client of one renderer process; `process` is what it runs, and `standing` chooses which one to ask."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from mlxbuild.registry.core.errors import EnvironmentFailure
 from mlxbuild.runtime.rendering.messages import receive, send
 
 _STANDSTILL_SECONDS = 60.0
-"""After which one is ended that was stopped, or that the machine cannot run; its own clock comes long before."""
+"""The timeout for a renderer that was suspended or gets no processor; its own time limit ends it long before."""
 _ENDING_SECONDS = 2.0
 _KEPT_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-"""Of the environment: what an interpreter needs to begin and to write dates, and nothing secret."""
+"""The environment variables that an interpreter needs to start and to format dates, and no secrets."""
 
 
 class RendererLost(EnvironmentFailure):
-    """There is no process that could render chat templates, or it was ended from outside."""
+    """The process that renders chat templates could not be started, or was killed from outside."""
 
     code = "renderer-lost"
 
 
 class Renderer:
-    """A process of our own code in a fresh interpreter. For one thread at a time.
+    """A renderer process in a fresh interpreter. For one thread at a time.
 
-    It ends when its socket closes, so with this process, whatever ends that. While it renders it does not look at the
-    socket; its clock ends it then. A death signal (`runtime.runner.orphan`) would come with the end of the thread that
-    began it, though others go on asking.
+    It ends when its socket closes, and so with this process. While it renders it does not read the socket, but its time
+    limit ends it. A parent death signal (`runtime.runner.orphan`) would be sent when the thread that started it ends,
+    though other threads still use it.
     """
 
     def __init__(self) -> None:
-        """Begin it; it is not waited for.
+        """Start the process without waiting for it.
 
         Raises:
             RendererLost: the system has no process or no socket left.
@@ -49,35 +49,35 @@ class Renderer:
                     stdout=subprocess.DEVNULL,
                     cwd="/",
                     env=_environment(os.environ),
-                    start_new_session=True,  # an interrupt at the terminal is for this process
+                    start_new_session=True,  # Ctrl-C at the terminal should reach only this process
                 )
         except OSError as error:
             raise RendererLost(f"no process can be begun to render chat templates: {error}") from None
         self._connection.settimeout(_STANDSTILL_SECONDS)
 
     def ask(self, body: bytes) -> bytes | None:
-        """The answer to a request; None when the process has ended instead, or had to be."""
+        """Send a request and return the answer; None if the process has ended or timed out."""
         try:
             send(self._connection, body)
             return receive(self._connection)
         except OSError:
             return None
         except BaseException:
-            self.kill()  # its answer would be taken for that to the next request
+            self.kill()  # or its answer would be taken for the answer to the next request
             raise
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     @property
     def process_id(self) -> int:
-        """Of the operating system."""
+        """The operating system's id of the process."""
         return self._process.pid
 
     def kill(self) -> str:
-        """End it now, if it has not ended; returns how it came to its end."""
+        """Kill the process if it still runs; returns how it ended."""
         self._connection.close()
         with suppress(ProcessLookupError):
             self._process.kill()
@@ -86,11 +86,11 @@ class Renderer:
 
     @property
     def was_timed_out(self) -> bool:
-        """Whether its own clock has ended it."""
+        """Whether its own time limit killed it."""
         return self._process.returncode == -signal.SIGPROF
 
     def close(self) -> None:
-        """Let it end by itself, and see that it does."""
+        """Let the process end by itself; kill it if it does not in time."""
         self._connection.close()
         try:
             self._process.wait(_ENDING_SECONDS)
@@ -98,7 +98,7 @@ class Renderer:
             self.kill()
 
     def forsake(self) -> None:
-        """Let go of it without a word, in a process that was forked from the one which began it."""
+        """Close this side's socket in a process that was forked from the one that started the renderer."""
         self._connection.close()
 
 

@@ -1,7 +1,7 @@
-"""The Jinja environment that chat templates run in: nothing to reach, and work, texts and integers are counted.
+"""The sandboxed Jinja environment of chat templates, which counts their work, strings and integers.
 
-It renders as `transformers.utils.chat_template_utils` does (5.x), without importing transformers. How much is too much
-stands in `limits`; what failures mean, in `compiled`. What nothing here counts, the clock of the process ends.
+It renders as `transformers.utils.chat_template_utils` does (5.x), without importing transformers. `limits` has the
+limits, and `compiled` turns exceptions into failures. The process's time limit ends whatever is not counted here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FILTERS_OF_ITEMS = frozenset(
     {"batch", "count", "default", "dictsort", "first", "groupby", "items", "last", "length", "list", "map", "max"}
     | {"min", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sort", "sum", "unique"}
 )
-"""These pass items on and print none."""
+"""Filters that pass items on without printing them."""
 _WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(\*|\d{6,})|\{[^}]*:[^}]*\d{6,}")
 _WIDTH = re.compile(r"[%:.][^a-zA-Z%{}]*?(\d+)")
 _GROWING_OPERATORS = frozenset({"+", "-", "*", "**", "%"})
@@ -41,7 +41,7 @@ class Refusal(jinja2.TemplateError):
 
 
 class ChatEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    """transformers' environment with limits, and an error at an unsafe attribute instead of a silent blank."""
+    """The environment of transformers with limits; an unsafe attribute raises an error instead of printing nothing."""
 
     intercepted_binops = _GROWING_OPERATORS
 
@@ -72,7 +72,7 @@ class ChatEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     @staticmethod
     def concat(parts: Iterable[str]) -> str:
-        """Join what a template, a macro or a block wrote."""
+        """Join the output of a template, a macro or a block."""
         texts, characters = [], 0
         for text in parts:
             characters += len(text)
@@ -107,7 +107,7 @@ class ChatEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
 
 class _Limits(NodeTransformer):
-    """Counts the rounds of every loop, and measures what `~` joins and makes."""
+    """Rewrites a template so that loop iterations are counted, and the operands and results of `~` are measured."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
@@ -125,7 +125,7 @@ def _filtered(node: nodes.Node, name: str) -> nodes.Expr:
 
 
 class _GenerationBlocks(jinja2.ext.Extension):
-    """`{% generation %}...{% endgeneration %}` marks assistant text for training; here it only passes through."""
+    """Accepts `{% generation %}...{% endgeneration %}`, which marks text for training, and prints what is inside."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -139,7 +139,7 @@ class _GenerationBlocks(jinja2.ext.Extension):
 
 
 class _DictFactory:
-    """`dict(...)` without the type behind it."""
+    """`dict(...)` for templates, which does not expose the type `dict`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
@@ -149,7 +149,7 @@ class _DictFactory:
 
 
 class _PlainNamespace(Namespace):
-    """`namespace(...)` that takes no underscore names."""
+    """`namespace(...)` that refuses names with a leading underscore."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         self, given = args[0], dict(*args[1:], **kwargs)
@@ -213,7 +213,7 @@ def _bounded_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
 
 
 def _check_call(name: str, owner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Refuse, before it is made, a text that a single call would make too long."""
+    """Refuse a call that would create too long a string, before it is made."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, int):
             check_characters(value)
@@ -240,12 +240,12 @@ def _integers(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _listed(parts: Any) -> Any:
-    """What is joined, counted and all at once: its length is to be known before."""
+    """The items to join as a counted list, as their total length has to be known before they are joined."""
     return list(_counted_items(parts)) if isinstance(parts, Iterable) and not isinstance(parts, str) else parts
 
 
 def _check_format(text: str | bytes, values: Any) -> None:
-    """Refuse a format that prints wide, or a long value at many places."""
+    """Refuse a format with a huge width, or one that prints a long value in many places."""
     written = text if isinstance(text, str) else text.decode("latin-1")
     if _WIDE_FORMAT.search(written):
         raise TooMuch("the template formats to a huge or a computed width")
@@ -270,7 +270,7 @@ def _printable(value: Any) -> Any:
 
 
 def _printed_characters(value: Any) -> int:
-    """Pay for every item that printing would visit: one list may hold another many times over."""
+    """Count every item that printing would visit, as a list may contain another many times; returns the characters."""
     pending, characters = [value], 0
     while pending:
         item = pending.pop()

@@ -1,4 +1,4 @@
-"""The renderers of this process: one stands by from the first template on, more come and go while it is busy."""
+"""The pool of renderers of this process: one is kept from the first template on, more are started while it is busy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ATTEMPTS = 2
 
 
 class Renderers:
-    """For any number of threads. A template that takes too long ends its renderer, and keeps nobody else waiting."""
+    """A thread-safe pool of renderers. A template that takes too long ends its renderer, and delays no others."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,12 +23,12 @@ class Renderers:
         self._all: set[Renderer] = set()
 
     def ask(self, request: Request | Trial) -> str | list[str]:
-        """The prompt that a template makes, or the names of the variables that it reads; of a trial an empty text.
+        """The prompt of a template, or the names of the variables that it reads; an empty string for a trial.
 
         Raises:
-            Failure: the template, or the tokenizer, is at fault.
-            RendererLost: no process can be had, or it is ended again and again from outside.
-            ValueError: the variables are no plain data, or nest too deeply.
+            Failure: the template or the tokenizer is at fault.
+            RendererLost: no process can be started, or it is killed repeatedly from outside.
+            ValueError: the variables are not plain data, or nest too deeply.
         """
         body = request.encode()
         how = ""
@@ -50,12 +50,12 @@ class Renderers:
         )
 
     def process_ids(self) -> list[int]:
-        """Of the processes that there are."""
+        """The ids of the running processes."""
         with self._lock:
             return [renderer.process_id for renderer in self._all]
 
     def close(self) -> None:
-        """End all that stand by; those at work are ended at once."""
+        """Close idle renderers, and kill busy ones."""
         with self._lock:
             idle, busy = list(self._idle), self._all.difference(self._idle)
             self._idle.clear()
@@ -66,7 +66,7 @@ class Renderers:
             renderer.kill()
 
     def forsake(self) -> None:
-        """Close this process's ends of what belongs to the one that it was forked from."""
+        """Close the sockets that this process inherited from the one that it was forked from."""
         for renderer in self._all:
             renderer.forsake()
 
@@ -102,17 +102,17 @@ _forsaken: list[Renderers] = []
 
 
 def ask(request: Request | Trial) -> str | list[str]:
-    """As `Renderers.ask`, of those of this process."""
+    """Call `Renderers.ask` on the pool of this process."""
     return _renderers.ask(request)
 
 
 def process_ids() -> list[int]:
-    """As `Renderers.process_ids`, of those of this process."""
+    """Call `Renderers.process_ids` on the pool of this process."""
     return _renderers.process_ids()
 
 
 def _begin_anew() -> None:
-    """After a fork: another process's renderers are not to be asked, nor kept alive by this one."""
+    """Start with an empty pool after a fork: the parent's renderers must be neither used nor kept alive."""
     global _renderers
     _renderers.forsake()
     _forsaken.append(_renderers)  # or Python would complain that their processes were never waited for

@@ -1,7 +1,7 @@
-"""Whether a tokenizer splits texts in time: its expressions are anybody's, and nothing in this process could end them.
+"""Tests whether a tokenizer splits texts in time, as its regular expressions come from untrusted artifacts.
 
-Oniguruma, which matches them, tries ten million ways at each place of a text before it gives up, and holds Python's
-lock. Only what splits is tried, with no vocabulary, so that a trial is quick.
+Oniguruma, which matches them, tries ten million ways at each position of a text before it gives up, and holds the GIL
+meanwhile. Only the splitting is tested, with an empty vocabulary, so that a trial is fast.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _TEXTS = (
         "lorem ipsum dolor ",
     ),
 )
-"""Repeated up to that length, and once more with an end that matches nothing of it."""
+"""Texts that are repeated up to `_LENGTH`, with each of `_ENDS` appended."""
 _ENDS = ("", "!", "\x00")
 
 
 def try_splitting(splitting: str) -> None:
-    """Split texts of many kinds by a tokenizer's normalizer and pre-tokenizer, as JSON.
+    """Split many kinds of texts by a tokenizer's normalizer and pre-tokenizer, which are given as JSON.
 
     Raises:
-        Failure: the library gives up on one, or does not take them.
+        Failure: the library gives up on a text, or refuses the normalizer or pre-tokenizer.
     """
     import tokenizers
 
@@ -65,7 +65,7 @@ def try_splitting(splitting: str) -> None:
                     tokenizer.encode(text * (_LENGTH // len(text)) + end)
         except MemoryError:
             raise
-        except BaseException as error:  # a panic of Rust is no Exception
+        except BaseException as error:  # a Rust panic is not an Exception
             if not type(error).__name__.startswith("Panic") and not isinstance(error, ValueError):
                 raise
             raise Failure(Fault.BROKEN, str(error)) from None
@@ -73,7 +73,7 @@ def try_splitting(splitting: str) -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without what Rust writes to stderr when it panics."""
+    """Discard what Rust writes to stderr when it panics."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

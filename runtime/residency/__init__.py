@@ -1,1 +1,1 @@
-"""Which models are in memory, and whose turn it is. How one is run lives in `runtime.runner`."""
+"""Decides which models are in memory, and which is loaded or unloaded next; `runtime.runner` runs them."""

@@ -1,4 +1,4 @@
-"""Work in threads that ends early when nobody waits for it any more: a thread cannot be cancelled, but can look."""
+"""Cooperative cancellation of work in threads: a thread cannot be cancelled, but it can check whether to go on."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import threading
 
 
 class GivenUp(Exception):
-    """Nobody waits for the work any more."""
+    """The work was cancelled, as nobody waits for it any more."""
 
 
 class Checkpoint:
-    """What work calls again and again, to hear whether it is still wanted."""
+    """A cancellation check that the work calls repeatedly."""
 
     def __init__(self) -> None:
         self._unwanted = threading.Event()
 
     def __call__(self) -> None:
-        """Go on.
+        """Return if the work is still wanted.
 
         Raises:
-            GivenUp: it is not wanted.
+            GivenUp: the work was cancelled.
         """
         if self._unwanted.is_set():
             raise GivenUp
 
     def give_up(self) -> None:
-        """Have the work end soon."""
+        """Cancel the work at its next check."""
         self._unwanted.set()

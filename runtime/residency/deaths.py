@@ -1,6 +1,6 @@
-"""Models whose processes end before they have answered anything: tried some times, then refused for a while.
+"""Backoff for models whose processes end before they have answered anything.
 
-What crashes by itself crashes again, and each time it costs a whole load.
+Such a model is likely to crash again, and each attempt costs a whole load.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from mlxbuild.registry.core.quantities import format_seconds
 from mlxbuild.runtime.residency.errors import ModelKeepsDying
 
 MOST = 3
-"""So often a process may end in a row."""
+"""How many processes of a model may end in a row before it is refused."""
 REST_SECONDS = 300.0
-"""So long nothing is loaded then; after that once."""
+"""How long the model is refused then; afterwards it is tried once per such period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +28,26 @@ class _Record:
 
 
 class Deaths:
-    """Of the models of one server, by digest. For one event loop."""
+    """The crashes of one server's models, by digest. Not thread-safe: for one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._records: dict[Digest, _Record] = {}
 
     def note(self, digest: Digest, error: MlxbuildError) -> None:
-        """A model's process ended by itself, and had answered nothing."""
+        """Record that a model's process ended by itself before it had answered anything."""
         before = self._records.get(digest)
         self._records[digest] = _Record(1 if before is None else before.count + 1, error, self._clock())
 
     def forget(self, digest: Digest) -> None:
-        """It has answered, or is to be tried whatever happened."""
+        """Reset the count, because the model has answered or should be tried again regardless."""
         self._records.pop(digest, None)
 
     def require_rested(self, digest: Digest, name: str) -> None:
-        """Whether it may be loaded.
+        """Return if the model may be loaded.
 
         Raises:
-            ModelKeepsDying: its processes ended too often in a row, and not long ago.
+            ModelKeepsDying: its processes ended too often in a row, the last one not long ago.
         """
         record = self._records.get(digest)
         if record is None or record.count < MOST:

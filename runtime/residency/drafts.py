@@ -1,4 +1,4 @@
-"""Which draft model goes with which model, as the server's settings say."""
+"""Which draft model is used with which model for speculative decoding, by the server's settings."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mlxbuild.runtime.residency.errors import DraftMissing
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A model that drafts for another one."""
+    """A draft model for a target model."""
 
     reference: Reference
     digest: Digest
     target: Reference
-    """The other one, as it was asked for."""
+    """The target model, by the name in the request."""
     where: str
-    """What says that it drafts: a file and line, or a variable."""
+    """Where the setting comes from: a file and line, or a variable."""
 
     def told(self, error: MlxbuildError) -> MlxbuildError:
-        """An error of the draft that says so: whoever asked for the other model knows nothing of it."""
+        """The error, with a message that names the draft: whoever asked for the target may not know that it has one."""
         message = f"`{self.reference}` cannot draft for `{self.target}`: {error.message}"
         hint = "; ".join(filter(None, (error.hint, f"`drafts` is set by {self.where}")))
         return as_error(replace(as_failure(error), message=message, hint=hint))
@@ -34,20 +34,20 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """Names of drafts by patterns of the models that they draft for; the first pattern that matches decides."""
+    """Names of draft models by patterns of their target models; the first pattern that matches applies."""
 
     names: Mapping[str, str] = field(default_factory=dict)
     where: str = ""
-    """What says so."""
+    """Where the setting comes from."""
 
     def of(self, store: Store, reference: Reference, digest: Digest) -> Draft | None:
-        """What drafts for an artifact that is asked for under a name; None where nothing does.
+        """The draft for an artifact that was requested by a name; None if there is none.
 
-        All of its names in the store count, so that it does not matter by which of them it is loaded. A model that
-        would draft for itself has none.
+        All names of the artifact in the store are matched, so it does not matter by which one it is loaded. A model is
+        never its own draft.
 
         Raises:
-            DraftMissing: it is not in the store.
+            DraftMissing: the draft is not in the store.
             StoreFailure: the tags cannot be read.
         """
         targets = (reference, *store.tags.names_of(digest))

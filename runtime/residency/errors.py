@@ -1,4 +1,4 @@
-"""Why a request gets no model. Errors of the model itself come from the runner."""
+"""Errors of requests that get no model; errors of the model itself come from the runner."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from mlxbuild.registry.core.errors import EnvironmentFailure, InfrastructureErro
 
 
 class ServerBusy(InfrastructureError):
-    """Too many requests wait for models to be loaded, or too much is being pulled, pushed and built."""
+    """Too many requests wait for models to load, or too many pulls, pushes and builds are running."""
 
     code = "server-busy"
 
 
 class ModelTooLarge(EnvironmentFailure):
-    """A model needs more memory than all models together may take."""
+    """A model needs more memory than all models together may use."""
 
     code = "model-too-large"
 
 
 class NoRoom(EnvironmentFailure):
-    """Every place for a model is taken by one that is pinned."""
+    """All memory or places for models are taken by pinned models."""
 
     code = "no-room"
 
 
 class ModelKeepsDying(EnvironmentFailure):
-    """A model's process ended some times in a row before it had answered anything; it is not loaded for a while."""
+    """A model's process ended several times in a row before it had answered anything; it is not loaded for a while."""
 
     code = "model-keeps-dying"
     retry_seconds = 0.0
-    """After which it is tried again."""
+    """Seconds until the model is tried again."""
 
 
 class DraftMissing(UserError):
-    """The store does not hold a model that drafts for another, by the server's settings."""
+    """The draft model that the server's settings name for a model is not in the store."""
 
     code = "draft-missing"
 
 
 class ServerStopping(InfrastructureError):
-    """The server is being stopped, and takes no more requests."""
+    """The server is stopping, and accepts no more requests."""
 
     code = "server-stopping"

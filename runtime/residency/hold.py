@@ -1,4 +1,4 @@
-"""Holding the store's blobs in place from asyncio. The lock itself is the store's."""
+"""Takes the store's lease from asyncio, so that garbage collection removes no blobs meanwhile."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mlxbuild.registry.store.leases import shared
 from mlxbuild.runtime.residency.checkpoint import Checkpoint, GivenUp
 
 _waiting = ThreadPoolExecutor(max_workers=64, thread_name_prefix="lease")
-"""Threads of their own: a collection may take long, and nothing else may wait for it."""
+"""Threads that only wait for leases: a garbage collection may take long, and must not block other work."""
 
 
 @contextlib.asynccontextmanager
 async def blobs_held(home: Home) -> AsyncIterator[None]:
-    """Keep garbage collection away; waits, without blocking others, until one that runs has ended."""
+    """Prevent garbage collection; first waits, without blocking the loop, until a running one has ended."""
     checkpoint = Checkpoint()
     stack = contextlib.ExitStack()
     take = functools.partial(stack.enter_context, shared(home, checkpoint=checkpoint))

@@ -9,7 +9,7 @@ from mlxbuild.registry.core.durations import duration_seconds, setting_seconds
 from mlxbuild.registry.core.errors import UserError
 
 _LONGEST_SECONDS = 2**63 / 1e9
-"""Go's longest duration: about 292 years. Anything longer is forever."""
+"""Go's longest duration, about 292 years. Anything longer means forever."""
 
 
 class InvalidKeepAlive(UserError):
@@ -20,18 +20,18 @@ class InvalidKeepAlive(UserError):
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """A time to stay; None is forever, 0 unloads at once."""
+    """How long a model stays in memory; None means forever, and 0 unloads it at once."""
 
     seconds: float | None
 
     @classmethod
     def parse(cls, value: object) -> KeepAlive:
-        """As requests write it: a number of seconds, or a duration as Go writes them (`5m`, `1h30m`, `300ms`).
+        """Parse the value of a request: a number of seconds, or a duration in Go's syntax (`5m`, `1h30m`, `300ms`).
 
-        Negative ones are forever. A text needs a unit, except `0`.
+        Negative values mean forever. A string needs a unit, except `0`.
 
         Raises:
-            InvalidKeepAlive: it is none of these.
+            InvalidKeepAlive: the value is none of these.
         """
         if isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value):
             return cls._of(value)
@@ -42,10 +42,10 @@ class KeepAlive:
 
     @classmethod
     def from_setting(cls, value: object) -> KeepAlive:
-        """As the environment and the configuration write it: there, seconds need no unit.
+        """Parse the value of an environment variable or of the configuration, where seconds need no unit.
 
         Raises:
-            InvalidKeepAlive: it is neither.
+            InvalidKeepAlive: the value is neither a number of seconds nor a duration.
         """
         seconds = setting_seconds(value)
         return cls.parse(value) if seconds is None else cls.parse(seconds)

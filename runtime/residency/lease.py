@@ -1,6 +1,6 @@
-"""The use of a loaded model for one request, which goes on when the model's process had ended unnoticed.
+"""The use of a loaded model for one request, which is retried once if the model's process had ended unnoticed.
 
-Which models are loaded, and which may not be loaded for a while: `residency` and `deaths`.
+`residency` decides which models are loaded, and `deaths` which may not be loaded for a while.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ Result = TypeVar("Result")
 
 
 class Lease:
-    """The use of a loaded model, for one request.
+    """The use of a loaded model for one request.
 
-    If the process dies before it has answered anything at all, what was asked is asked once more, of a process that is
-    loaded afresh. That happens once in a lease: the next death is told.
+    If the process dies before it has sent any event, the request is sent once more, to a newly loaded process. That
+    happens once per lease: the next `RunnerDied` is raised.
     """
 
     def __init__(self, place: Place, load_seconds: float, take: Callable[[], Awaitable[Place]]) -> None:
-        """`take` gives the use of a place whose process lives. All are given back by whoever made the lease."""
+        """`take` acquires a place with a running process. Whoever creates the lease releases all its places."""
         self.places = [place]
-        """Those whose use is this lease's: the last one answers, the process of one before it has died."""
+        """The places that this lease has acquired: the last one answers, the processes of earlier ones have died."""
         self.load_seconds = load_seconds
-        """Waiting and loading; next to nothing when it was there."""
+        """Time spent waiting and loading; almost nothing if the model was loaded."""
         self._take = take
         self._renewing = asyncio.Lock()
 
@@ -48,11 +48,11 @@ class Lease:
 
     @property
     def digest(self) -> Digest:
-        """Of the model's artifact."""
+        """The digest of the model's artifact."""
         return self.places[-1].digest
 
     async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncGenerator[Event, None]:
-        """As `Runner.answer`; also raises what loading a model does."""
+        """Answer as `Runner.answer` does; also raises the errors of loading a model."""
         first, events = await self._ask(lambda runner: _begun(runner.answer(request)))
         async with aclosing(events):
             yield first
@@ -60,11 +60,11 @@ class Lease:
                 yield event
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
-        """As `Runner.embed`; also raises what loading a model does."""
+        """Embed as `Runner.embed` does; also raises the errors of loading a model."""
         return await self._ask(lambda runner: runner.embed(request))
 
     async def prompt(self, request: PromptRequest) -> Prompt:
-        """As `Runner.prompt`; also raises what loading a model does."""
+        """Return the prompt as `Runner.prompt` does; also raises the errors of loading a model."""
         return await self._ask(lambda runner: runner.prompt(request))
 
     async def _ask(self, ask: Callable[[Runner], Awaitable[Result]]) -> Result:
@@ -76,7 +76,7 @@ class Lease:
         return await ask(self.runner)
 
     async def _renew(self, dead: Runner, death: RunnerDied) -> None:
-        """Have another process than the dead one; all that was asked under this lease shares it."""
+        """Replace the dead process with a new one, which all requests under this lease share."""
         async with self._renewing:
             if self.runner is not dead:
                 return

@@ -1,4 +1,4 @@
-"""How many models there may be at once, and how much they may take."""
+"""The limits of a server: how many models may be loaded, how much memory they may use, and how long they stay."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from mlxbuild.runtime.runner.client import Patience
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of one server."""
+    """The limits of one server."""
 
     max_loaded_models: int = 3
     memory_bytes: int | None = None
-    """For all models together; None takes four fifths of what the machine has left when the server begins."""
+    """Memory of all models together; None means four fifths of the memory available when the server starts."""
     max_queue: int = 512
-    """Requests that wait for a model to be loaded; further ones are refused."""
+    """How many requests may wait for a model to load; further ones are refused."""
     keep_alive: KeepAlive = FIVE_MINUTES
-    """For requests that name none."""
+    """The keep-alive of requests that set none."""
     rows: int | None = None
-    """How many requests of one model are computed at once, at most; None leaves that to the engine."""
+    """The maximum batch size of one model; None leaves it to the engine."""
     kv_bits: int | None = None
-    """In how many bits keys and values are kept where a request says nothing and the model's can be; None as they are.
-    """
+    """The default bits per number of the KV cache, for models that support it; None means it is not quantized."""
     fairness_seconds: float = 5.0
-    """How long a model that waits for room lets busy ones go on taking new requests."""
+    """How long a model that waits for memory lets busy models accept new requests."""
     patience: Patience = field(default_factory=Patience)
     places: SettingPlaces = field(default_factory=SettingPlaces)
-    """Where these bounds were written."""
+    """Where these limits were set."""

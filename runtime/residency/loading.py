@@ -1,4 +1,4 @@
-"""The way from an artifact in the store to a runner that holds it. When that is done: `residency`."""
+"""Loads an artifact from the store into a runner; `residency` decides when."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mlxbuild.runtime.residency.need import Need, facts_of
 from mlxbuild.runtime.runner.client import Runner
 
 Admit = Callable[[Reference, Digest], Digest]
-"""Lets an artifact be run under a name, or raises; returns the artifact to run, which may be a completed one.
+"""Checks that an artifact may be run under a name; returns the one to run, which may be a completed copy.
 
 It is called in a thread.
 """
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class Loading:
-    """Loads models of one store, for one event loop."""
+    """Loads models of one store. Not thread-safe: for one event loop."""
 
     def __init__(self, store: Store, admit: Admit, limits: Limits, drafts: Drafts | None = None) -> None:
         self.store = store
@@ -49,29 +49,29 @@ class Loading:
         self._scratch = _scratch(store.home)
 
     def policy(self) -> Stamp:
-        """What changes with the trust policy: who was admitted under another is asked about again."""
+        """A stamp of the trust policy; models admitted under another stamp have to be admitted again."""
         return policy_stamp(self.store.home)
 
     async def admit(self, reference: Reference, digest: Digest, draft: Draft | None = None) -> None:
-        """Only ask whether an artifact may be run under a name, and its draft with it.
+        """Check that an artifact and its draft may be run under a name.
 
         Raises:
-            MlxbuildError: it may not.
+            MlxbuildError: one of them may not be run.
         """
         await asyncio.to_thread(self._runnable, reference, digest, draft)
 
     async def draft(self, reference: Reference, digest: Digest) -> Draft | None:
-        """What drafts for an artifact; raises as `admit` and `Drafts.of` do. What embeds needs none."""
+        """The draft of an artifact, None for embedding models; raises as `admit` and `Drafts.of` do."""
         if not self._drafts.names:
             return None
         async with blobs_held(self.store.home):
             return await asyncio.to_thread(self._draft, reference, digest)
 
     async def need(self, reference: Reference, digest: Digest, draft: Draft | None = None) -> Need:
-        """How much memory an artifact takes, with its draft; raises as `admit` does, and when they cannot be read.
+        """The memory that an artifact and its draft need; raises as `admit` does, and if they cannot be read.
 
         Raises:
-            DraftUnusable: the draft only embeds.
+            DraftUnusable: the draft is an embedding model.
         """
         async with blobs_held(self.store.home):
             return await asyncio.to_thread(lambda: Need.of(self.store, *self._runnable(reference, digest, draft)))
@@ -79,12 +79,12 @@ class Loading:
     async def start(
         self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
     ) -> Runner:
-        """A runner that holds it, and its draft. Their files are hashed meanwhile, those that were not before.
+        """Start a runner that loads an artifact and its draft. Meanwhile their unverified files are hashed.
 
         Raises:
-            BlobMissing, BlobCorrupt: they are not what they should be.
-            RunnerDied, RunnerStalled, OutOfMemory: the process did not come to hold it.
-            DraftUnusable: the draft only embeds, or has other tokens.
+            BlobMissing, BlobCorrupt: a file is missing, or does not match its digest.
+            RunnerDied, RunnerStalled, OutOfMemory: the process could not load them.
+            DraftUnusable: the draft is an embedding model, or has a different vocabulary.
             MlxbuildError: one of them is not admitted, or cannot be loaded.
         """
         async with blobs_held(self.store.home):
@@ -103,7 +103,7 @@ class Loading:
                 )
             )
             try:
-                # In this order: what is damaged may also fail to load, with a less telling error.
+                # The hashing first: a damaged file may also fail to load, with a less helpful error.
                 await asyncio.wait((hashing, starting), return_when=asyncio.FIRST_EXCEPTION)
                 await hashing
                 runner = await starting
@@ -129,7 +129,7 @@ class Loading:
         return draft
 
     def _runnable(self, reference: Reference, digest: Digest, draft: Draft | None) -> list[Digest]:
-        """The artifact to run, and the one of its draft; both are admitted."""
+        """The artifact to run and that of its draft, if there is one, after both are admitted."""
         runnable = [self._admit(reference, digest)]
         if draft is not None:
             try:
@@ -150,7 +150,7 @@ class Loading:
 
 
 def _scratch(home: Home) -> Path:
-    """Below the home, where that can be written to."""
+    """The folder for runners' temporary files: below the home if that is writable, else a temporary one."""
     folder = home.cache / "runners"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How much memory an artifact will take when it is loaded, told before it is. What there is: `runtime.model.memory`."""
+"""Estimates the memory that an artifact needs before it is loaded."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.files import FACTS_FILE
 
 PROCESS_BYTES = 128 * 1024 * 1024
-"""A runner beside weights and caches, with tokenizer and libraries: 70 MB of a tiny model, 150 MB of one with a large
-vocabulary."""
+"""Memory of a runner besides weights and caches, for tokenizer and libraries: 70 MB for a tiny model, 150 MB for one
+with a large vocabulary."""
 _ALLOWED_TOKENS = 8192
-"""Room for the caches of that many tokens is always counted in; the engine keeps to its own budget."""
+"""The estimate includes KV caches for this many tokens; the engine has a budget of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Memory of one model."""
+    """The memory that one model needs."""
 
     weights_bytes: int
-    """As stored; held expanded they take more, where there is more."""
+    """The size of the weights as stored; they are dequantized only where more memory is available."""
     cache_bytes: int
-    """For a context that is always counted in."""
+    """The size of the KV caches for the tokens that are always included."""
 
     @property
     def total_bytes(self) -> int:
-        """The least with which it can be loaded."""
+        """The least memory with which the model can be loaded."""
         return self.weights_bytes + self.working_bytes
 
     @property
     def working_bytes(self) -> int:
-        """The process, and its caches."""
+        """The memory of the process and its caches."""
         return PROCESS_BYTES + self.cache_bytes
 
     @property
     def told(self) -> str:
-        """What it is made of, for people."""
+        """The parts of the estimate, as text for people."""
         weights, context = format_bytes(self.weights_bytes), format_bytes(self.cache_bytes)
         return f"weights as stored {weights}, context {context}, process {format_bytes(PROCESS_BYTES)}"
 
     @classmethod
     def of(cls, store: Store, *digests: Digest) -> Need:
-        """What artifacts need that are held by one process: a model, and perhaps its draft.
+        """The memory for the artifacts that one process loads: a model, and its draft if there is one.
 
         Raises:
-            BlobMissing, BlobCorrupt, InvalidManifest, BrokenFacts: one cannot be read.
+            BlobMissing, BlobCorrupt, InvalidManifest, BrokenFacts: an artifact cannot be read.
         """
         weights = sum(
             file.blob.size_bytes
@@ -73,8 +73,9 @@ def facts_of(store: Store, digest: Digest) -> ModelFacts:
 
 
 def held_bytes(artifact: Artifact) -> int | None:
-    """What weights come to as float32, the form in which a CPU holds them where memory allows; about, from the count of
-    parameters. None where they are held as stored, as on GPUs, or where nobody counted.
+    """The approximate size of the weights as float32, which a CPU uses where memory allows, from the parameter count.
+
+    None where weights stay as stored, as on GPUs, or where the parameter count is unknown.
     """
     if _has_gpu():
         return None
@@ -83,11 +84,11 @@ def held_bytes(artifact: Artifact) -> int | None:
 
 
 def _has_gpu() -> bool:
-    """Whether MLX was installed for one; to ask MLX itself would take longer than all else."""
+    """Whether MLX is installed with GPU support; importing MLX to ask it would take much longer."""
     return sys.platform == "darwin" or any(each.name.startswith("mlx-cuda") for each in distributions())
 
 
 def _cache_bytes(facts: ModelFacts) -> int:
-    """Facts mostly count two bytes a number; on a CPU caches are float32."""
+    """The size of the KV caches. Facts mostly count two bytes a number; doubled, as caches are float32 on a CPU."""
     widening = 1 if facts.compute_dtype == "float32" else 2
     return widening * min(facts.context_length or _ALLOWED_TOKENS, _ALLOWED_TOKENS) * (facts.kv_bytes_per_token or 0)

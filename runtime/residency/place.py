@@ -1,4 +1,4 @@
-"""What is kept of each model in memory, and what of it is told. Which ones there are: `residency`."""
+"""The state that the server keeps for each loaded model, and the description of it for others."""
 
 from __future__ import annotations
 
@@ -15,90 +15,90 @@ from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.runner.client import Runner
 
 Admission = tuple[str, Stamp]
-"""A name, and the trust policy under which an artifact may be run by it."""
+"""A name by which an artifact may be run, with the stamp of the trust policy that allowed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A model in memory."""
+    """A description of a loaded model."""
 
     name: str
-    """The one it was loaded by."""
+    """The name by which the model was loaded."""
     digest: Digest
     size_bytes: int
-    """Of its weights as they are held, its caches and its process, with those of a draft."""
+    """Memory of the weights as held, the caches and the process, including those of a draft."""
     weights_bytes: int
     cache_bytes: int
-    """What is counted for a context."""
+    """Memory that is reserved for KV caches."""
     expires_at: datetime | None
-    """When it goes if nothing more is asked of it; None is never."""
+    """When the model is unloaded if no further request comes; None means never."""
     context_length: int
     holding: Holding
     requests: int
-    """That are under way."""
+    """The number of running requests."""
     runner: Runner
-    """For its statistics."""
+    """The runner, for its statistics."""
     draft: Draft | None
-    """What drafts for it; its memory is counted in."""
+    """The draft model, whose memory is included."""
     kv_bits: int | None
-    """In how many bits keys and values are kept where a request says nothing."""
+    """The bits per number of the KV cache for requests that do not set them."""
     batched: str
     """See `Loaded.batched`."""
 
 
 @dataclass(eq=False)
 class Place:
-    """The room that one model takes, from before it is loaded until its process has ended."""
+    """The memory reserved for one model, from before it is loaded until its process has ended."""
 
     digest: Digest
     name: str
     size_bytes: int
     keep_alive: KeepAlive
     cache_bytes: int = 0
-    """For caches, of that size."""
+    """The part of `size_bytes` that is reserved for KV caches."""
     draft: Draft | None = None
     admitted: set[Admission] = field(default_factory=set)
-    """Names under which it may be used."""
+    """The names by which the model may be used."""
     runner: Runner | None = None
-    """None while it is loaded."""
+    """None while the model is being loaded."""
     users: int = 0
     pinned: bool = False
     leaving: bool = False
-    """Takes no new requests, and goes after the last one."""
+    """Whether the model accepts no new requests and is unloaded after its last one."""
     last_used: float = 0.0
     expires: asyncio.TimerHandle | None = None
 
     @property
     def may_go(self) -> bool:
-        """Whether it could make room for another."""
+        """Whether the model may be unloaded to make room for another."""
         return self.runner is not None and not self.pinned and not self.leaving
 
     def is_admitted(self, policy: Stamp) -> bool:
-        """Whether it may be used under any name by a policy."""
+        """Whether a policy allows the model under any name."""
         return any(stamp == policy for _, stamp in self.admitted)
 
     def use(self, users: int = 1) -> None:
-        """Some more requests have it; it does not wait to go any more."""
+        """Count `users` more requests, and cancel the expiry."""
         self.users += users
         self.last_used = time.monotonic()
         self.stay()
 
     def leave_alone(self) -> None:
-        """One request less has it."""
+        """Count one request less."""
         self.users -= 1
         self.last_used = time.monotonic()
 
     def stay(self) -> None:
-        """Do not go when the time has come."""
+        """Cancel the expiry."""
         if self.expires is not None:
             self.expires.cancel()
             self.expires = None
 
     def told(self) -> Resident:
-        """As others see it.
+        """A description of the model.
 
         Raises:
-            RuntimeError: it is still being loaded.
+            RuntimeError: the model is still being loaded.
         """
         if self.runner is None:
             raise RuntimeError("the model is being loaded")

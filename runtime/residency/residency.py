@@ -1,12 +1,13 @@
-"""Which models are in memory: loads them when they are asked for, and keeps them for a while.
+"""Loads models when they are requested, and keeps them in memory for a while.
 
-A model that is loaded answers at once, whatever waits. Requests for one that is not share its load. Who has to go for
-it is the matter of `room`.
+A loaded model answers at once, even while other models wait to be loaded. Requests for a model that is being loaded
+share the load. `room` decides which models are unloaded for it.
 
-A change of the trust policy is seen with the next request: what is no longer admitted is refused, and goes.
+A change of the trust policy takes effect with the next request: a model that is no longer admitted is refused and
+unloaded.
 
-Blobs are held in the store only while a model is being loaded. A loaded one needs them no more, and garbage collection
-runs beside it.
+Blobs are leased in the store only while a model is being loaded. A loaded model no longer needs them, so it does not
+block garbage collection.
 """
 
 from __future__ import annotations
@@ -41,19 +42,19 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(eq=False)
 class _Load:
-    """A load under way, and how many requests wait for it."""
+    """A running load, and how many requests wait for it."""
 
     digest: Digest
     task: asyncio.Task[Place] = field(init=False)
     waiters: int = 0
     admitted: set[Admission] = field(default_factory=set)
-    """Names under which the model may be used."""
+    """The names by which the model may be used."""
     unloads: bool = False
-    """Whether it was asked meanwhile that the model should go."""
+    """Whether the model was asked to be unloaded meanwhile."""
 
 
 class Residency:
-    """The models of one server. For one event loop."""
+    """The loaded models of one server. Not thread-safe: for one event loop."""
 
     def __init__(self, loading: Loading, limits: Limits) -> None:
         self.limits = limits
@@ -61,7 +62,7 @@ class Residency:
         self._room = Room(limits)
         self._deaths = Deaths()
         self._names: dict[str, Digest] = {}
-        """What each name meant when it was last asked for."""
+        """The digest that each name had when it was last requested."""
         self._pinned: set[str] = set()
         self._loads: dict[Digest, _Load] = {}
         self._entering = 0
@@ -69,23 +70,23 @@ class Residency:
 
     @classmethod
     def of(cls, store: Store, admit: Admit, limits: Limits | None = None, *, drafts: Drafts | None = None) -> Residency:
-        """Models of a store; `admit` is asked before one is loaded, for every further name of it, and for drafts."""
+        """Manage the models of a store; `admit` is called before a model or draft is loaded, and for every name."""
         limits = limits or Limits()
         return cls(Loading(store, admit, limits, drafts), limits)
 
     @contextlib.asynccontextmanager
     async def lease(self, reference: str, *, keep_alive: KeepAlive | None = None) -> AsyncIterator[Lease]:
-        """The model of a name, loaded if it is not; it stays as long as this is held, and `keep_alive` longer.
+        """Use a model by its name, loading it if necessary; it stays until the lease ends and for `keep_alive` after.
 
-        A `keep_alive` also holds for later requests that name none.
+        A `keep_alive` also applies to later requests that set none.
 
         Raises:
             InvalidReference, UnknownReference: nothing in the store has that name.
-            ServerBusy: too many requests wait for loads.
-            ModelTooLarge, NoRoom, OutOfMemory: there is no memory for it.
+            ServerBusy: too many requests wait for models to load.
+            ModelTooLarge, NoRoom, OutOfMemory: there is not enough memory for the model.
             ModelKeepsDying: its processes ended before they had answered anything.
-            DraftMissing, DraftUnusable: what is to draft for it cannot.
-            MlxbuildError: it is not admitted, or cannot be loaded.
+            DraftMissing, DraftUnusable: its draft model is missing or cannot be used.
+            MlxbuildError: the model is not admitted, or cannot be loaded.
         """
         began = time.perf_counter()
         parsed = Reference.parse(reference)
@@ -105,13 +106,13 @@ class Residency:
                 self._release(place)
 
     async def pin(self, reference: str) -> None:
-        """Load a model, and never let what has this name go for others or for age; only `unload` does that."""
+        """Load a model, and never unload the model of this name for others or because it expires; only by `unload`."""
         self._pinned.add(str(Reference.parse(reference)))
         async with self.lease(reference):
             pass
 
     async def unload(self, reference: str) -> bool:
-        """Let a model go after its last request; returns when it has gone. False if it was not there."""
+        """Unload a model after its last request, and wait until it is; returns False if it was not loaded."""
         parsed = Reference.parse(reference)
         digest = parsed.digest or self._names.get(parsed.store_name)
         if digest is None:
@@ -130,17 +131,17 @@ class Residency:
         return True
 
     def resident(self) -> list[Resident]:
-        """Models that are loaded; the one that stays longest first."""
+        """The loaded models, the last to expire first."""
         told = [place.told() for place in self._room.loaded]
         return sorted(told, key=lambda each: each.expires_at or _NEVER, reverse=True)
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a load."""
+        """How many requests wait for a model to load."""
         return self._entering + sum(load.waiters for load in self._loads.values())
 
     async def close(self) -> None:
-        """End every runner; requests that are still answered fail."""
+        """Stop every runner; requests that are still running fail."""
         self._closed = True
         loads = [load.task for load in self._loads.values()]
         for task in loads:
@@ -148,10 +149,10 @@ class Residency:
         await asyncio.gather(*loads, return_exceptions=True)
         await self._room.close()
 
-    # A request's way to a model.
+    # How a request gets a model.
 
     async def _take(self, reference: Reference) -> Place:
-        """A place with a loaded model, of which one more use is counted."""
+        """Acquire a place with a loaded model, whose count of users is increased."""
         digest = self._loading.store.tags.resolve(reference)
         self._name(reference, digest)
         admission = str(reference), self._loading.policy()
@@ -171,7 +172,7 @@ class Residency:
         return place
 
     def _name(self, reference: Reference, digest: Digest) -> None:
-        """Note what a name means now; a model that no name means any more goes."""
+        """Record the digest of a name; a model that no name refers to any more is unloaded."""
         if reference.digest is not None:
             return
         before = self._names.get(reference.store_name)
@@ -190,7 +191,7 @@ class Residency:
             )
         self._entering += 1
         try:
-            # Before it joins others: their names may be admitted where this one is not.
+            # Before it joins other requests: their names may be admitted where this one is not.
             await self._loading.admit(reference, digest)
         finally:
             self._entering -= 1
@@ -208,7 +209,7 @@ class Residency:
         return await self._share(load)
 
     async def _share(self, load: _Load) -> Place:
-        """Wait for a load with others; a use of its place is this one's."""
+        """Wait for a load together with other requests; the load counts this one as a user of its place."""
         load.waiters += 1
         try:
             return await asyncio.shield(load.task)
@@ -231,7 +232,7 @@ class Residency:
         if not place.users:
             self._room.rest(place)
 
-    # A model's way into memory.
+    # How a model gets into memory.
 
     async def _load(self, load: _Load, reference: Reference) -> Place:
         try:
@@ -258,7 +259,7 @@ class Residency:
             self._forget(load)
 
     async def _started(self, place: Place, reference: Reference) -> Runner:
-        """The runner of a model; tried once more with nothing beside it when there is not enough memory."""
+        """Start the runner of a model; if there is not enough memory, unload the others and try once more."""
         try:
             return await self._start(place, reference)
         except (OutOfMemory, RunnerDied):

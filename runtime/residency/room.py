@@ -1,8 +1,8 @@
-"""The places for models in memory: who has one, who waits for one, and who has to go for that.
+"""Allocates memory to models: which have a place, which wait for one, and which are unloaded to make room.
 
-Those who wait stand in one line by age; the first may have others go: idle ones, the least recently used first, and
-after a while busy ones too, which then take no new requests and go when their last one has ended. So none waits for
-ever behind a model that is never idle.
+Waiting models queue in order of arrival. The first may have others unloaded: idle ones, the least recently used first,
+and after a while busy ones too, which then accept no new requests and are unloaded after their last one. So no model
+waits forever behind one that is never idle.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mlxbuild.runtime.runner.client import Runner
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Claim:
-    """A wish for a place."""
+    """A request for a place."""
 
     digest: Digest
     name: str
@@ -36,13 +36,13 @@ class Claim:
 
 
 class Room:
-    """Never more models than the limits allow, and never two of one artifact. For one event loop."""
+    """The places for models: as many as the limits allow, and one per artifact. Not thread-safe: for one event loop."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._budget_bytes = limits.memory_bytes or available_bytes() * 4 // 5
         self._places: dict[Digest, Place] = {}
-        """Until their processes have ended."""
+        """Places stay here until their processes have ended."""
         self._line: list[Claim] = []
         self._changed = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
@@ -54,22 +54,22 @@ class Room:
 
     @property
     def loaded(self) -> list[Place]:
-        """Places with a model."""
+        """The places with a loaded model."""
         return [place for place in self._places.values() if place.runner is not None]
 
     def usable(self, digest: Digest) -> Place | None:
-        """The place of an artifact that takes requests."""
+        """The place of an artifact if it accepts requests, else None."""
         place = self._places.get(digest)
         if place is None or place.runner is None or place.leaving or not place.runner.alive:
             return None
         return place
 
     async def take(self, claim: Claim) -> Place:
-        """A place to load a model into, which is taken from now on; waits for one.
+        """Reserve a place to load a model into; waits until there is room.
 
         Raises:
-            ModelTooLarge: it can never fit.
-            NoRoom: only pinned models are there, and they leave too little.
+            ModelTooLarge: the model does not fit into the budget at all.
+            NoRoom: pinned models leave too little room.
         """
         if claim.need.total_bytes > self._budget_bytes:
             raise ModelTooLarge(
@@ -98,19 +98,19 @@ class Room:
         return place
 
     def bytes_for(self, place: Place) -> int:
-        """Memory that no other place takes."""
+        """The part of the budget that no other place takes."""
         others = (each.size_bytes for each in self._places.values() if each is not place)
         return max(0, self._budget_bytes - sum(others))
 
     def fill(self, place: Place, runner: Runner) -> None:
-        """A model has been loaded into its place, which is free again when the process ends, however that is."""
+        """Put a loaded model into its place, which is given back when the process ends for any reason."""
         place.runner = runner
         runner.on_end(lambda: self.give_back(place))
         self._share_out()
-        self._wake()  # it may have to go again
+        self._wake()  # a waiting model may want it unloaded
 
     def give_back(self, place: Place) -> None:
-        """There is nothing in a place any more."""
+        """Free a place whose model has ended or was never loaded."""
         place.leaving = True
         place.stay()
         if self._places.get(place.digest) is place:
@@ -119,7 +119,7 @@ class Room:
         self._wake()
 
     def rest(self, place: Place) -> None:
-        """Nobody uses a model now: it goes, or stays for as long as it is to be kept."""
+        """Note that no request uses a model now: it is unloaded, or its keep-alive starts."""
         seconds = None if place.pinned else place.keep_alive.seconds
         if place.leaving:
             self._end(place)
@@ -130,7 +130,7 @@ class Room:
         self._wake()
 
     def leave(self, place: Place) -> None:
-        """Have a model take no new requests, and go after its last one."""
+        """Have a model accept no new requests, and unload it after its last one."""
         if not place.leaving:
             place.leaving = True
             place.stay()
@@ -138,7 +138,7 @@ class Room:
                 self._end(place)
 
     async def clear(self) -> bool:
-        """Have all go that may; false if there are none. Returns when they have gone."""
+        """Unload all models that may be unloaded, and wait until they are; returns False if there are none."""
         going = [place for place in self._places.values() if place.may_go]
         for place in going:
             self.leave(place)
@@ -152,7 +152,7 @@ class Room:
             await self._changed.wait()
 
     async def close(self) -> None:
-        """End all, whatever they do."""
+        """Stop all models, busy or not."""
         for place in self.loaded:
             place.leaving = True
             place.stay()
@@ -163,11 +163,11 @@ class Room:
         share_out(self._budget_bytes, self._places.values())
 
     def _is_first(self, claim: Claim) -> bool:
-        """Whether it is its turn. One whose model is still going away is passed by."""
+        """Whether a claim is next. Claims whose model is still being unloaded are skipped."""
         return claim is next((each for each in self._line if each.digest not in self._places), None)
 
     def _make_room(self, claim: Claim) -> None:
-        """Have as many models go as it takes, if they may go yet."""
+        """Unload as many models as necessary, of those that may be unloaded yet."""
         is_old = time.monotonic() - claim.since >= self._limits.fairness_seconds
         while not self._fits(claim.need, staying := [each for each in self._places.values() if not each.leaving]):
             candidates = [place for place in staying if place.may_go and not place.users]
@@ -198,6 +198,6 @@ class Room:
             task.add_done_callback(self._endings.discard)
 
     def _wake(self) -> None:
-        """Have all who wait look again."""
+        """Wake all that wait, to check again."""
         self._changed.set()
         self._changed = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Where a server's settings were written, so that a hint names the place that counts. What they say lives elsewhere."""
+"""Where each of a server's settings was set, so that a hint names the place to change it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class SettingPlaces:
-    """Places of settings, for hints to change them."""
+    """The places where settings were set, for hints."""
 
     before_the_file: Mapping[str, str] = field(default_factory=dict)
-    """The variable or option of each setting that has its value from one: the file could not change it."""
+    """The environment variable or option of each setting that has its value from one, as it overrides config.yaml."""
 
     def of(self, name: str) -> str:
-        """To follow the name of a setting: `in config.yaml`, or in what comes before it."""
+        """The place of a setting, to follow its name in a hint: `in config.yaml`, or in what overrides it."""
         return f"in {self.before_the_file.get(name, 'config.yaml')}"

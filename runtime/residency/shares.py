@@ -1,4 +1,4 @@
-"""How models in memory share what their weights leave. Each keeps to its share by itself; who has a place: `room`."""
+"""Divides the memory that weights leave among the caches of the loaded models; each runner keeps to its share."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from mlxbuild.runtime.residency.place import Place
 
 
 def share_out(budget_bytes: int, places: Iterable[Place]) -> None:
-    """Tell all loaded models what their caches may take, so that they stay within the budget together.
+    """Limit the caches of all loaded models so that they stay within the budget together.
 
-    Each has the room that its place counts in. Of the rest, an eighth is for prefix caches, and three quarters are for
-    running answers, each model as much as any other, but none more than half of everything. What is left is for
-    computing.
+    Each model gets the cache memory that its place reserves. Of the rest, an eighth goes to prefix caches and three
+    quarters to the KV caches of running requests, in equal shares, of which none is more than half of the memory that
+    weights leave. The remainder is for computing.
     """
     places = list(places)
     sharing = [place for place in places if _has_caches(place)]
@@ -25,5 +25,5 @@ def share_out(budget_bytes: int, places: Iterable[Place]) -> None:
 
 
 def _has_caches(place: Place) -> bool:
-    """Models that only embed have none; of one that is still to be loaded nobody knows."""
+    """Whether a model needs KV caches: embedding models do not; one that is still loading counts as if it did."""
     return place.runner is None or "completion" in place.runner.loaded.capabilities

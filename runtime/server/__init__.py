@@ -1,1 +1,1 @@
-"""HTTP in front of loaded models. One folder for each API; building and computing are handed in or done elsewhere."""
+"""The HTTP server in front of the loaded models, with one folder per API; building is passed in as an `Application`."""

@@ -1,4 +1,4 @@
-"""Which methods a path takes. Sanic's router says so of paths without parameters, and forgets it of all others."""
+"""The HTTP methods that a path allows; Sanic's router reports them only for paths without parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sanic.exceptions import MethodNotAllowed, NotFound
 
 
 def allowed_methods(request: Request) -> tuple[str, ...]:
-    """Those for which there is a route at a request's path, in the order of the alphabet."""
+    """The methods that have a route at the request's path, in alphabetical order."""
     return tuple(sorted(method for method in map(str, HTTP_METHODS) if _is_allowed(request, method)))
 
 

@@ -1,4 +1,4 @@
-"""What tells one API's manners from another's: its routes, and how it writes errors and streams."""
+"""What defines an API: its routes, and its format of errors and streams."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mlxbuild.runtime.server.failures import HttpFailure
 from mlxbuild.runtime.server.openapi.operation import Operation
 
 Route = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
-"""Answers a request; None where it wrote its answer itself."""
+"""A route; it returns None if it has sent the response itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manners:
-    """How an API writes."""
+    """The format of an API's errors and streams."""
 
     error_body: Callable[[HttpFailure, str], Mapping[str, Any]]
-    """The JSON of an error; the text is the request's id."""
+    """The JSON of an error; the string is the request's id."""
     stream_error: Callable[[HttpFailure, str], bytes]
-    """What tells of an error in the middle of a stream."""
+    """The bytes that report an error in the middle of a stream."""
     stream_type: str
-    """The content type of its streams."""
+    """The content type of streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +34,20 @@ class Api:
     """One API of the server."""
 
     prefixes: tuple[str, ...]
-    """The paths whose errors are written in its manners."""
+    """The path prefixes of the API, whose errors are written in its format."""
     manners: Manners
     routes: Callable[[], Blueprint]
-    """A new blueprint, its routes declared by `declare`."""
+    """Creates a blueprint with routes that are declared by `declare`."""
     name: str = ""
     operations: tuple[Operation, ...] = ()
-    """What the OpenAPI document tells of the routes."""
+    """The routes as described in the OpenAPI document."""
     client_header: str = ""
-    """A header that all of its clients send, and no others."""
+    """A header that all clients of this API send, and no others."""
     shared_prefix: str | None = None
-    """Paths of another API that its clients may mean, too: with that header they are answered in its manners."""
+    """A path prefix shared with another API; requests with `client_header` are answered in this API's format."""
 
     def length_of_match(self, request: Request) -> int:
-        """How closely a request fits: -1 not at all, and the longer the prefix the closer."""
+        """The length of the longest prefix that matches a request; -1 if none does."""
         prefixes = list(self.prefixes)
         if self.shared_prefix is not None and self.client_header in request.headers:
             prefixes.append(self.shared_prefix)
@@ -55,17 +55,17 @@ class Api:
 
 
 def api_of(apis: Sequence[Api], request: Request) -> Api:
-    """The API that a request means, also one to a route that nobody has; of two that fit alike, the later one."""
+    """The API of a request, even if no route exists for its path; of equal matches, the last one."""
     return max(reversed(apis), key=lambda api: api.length_of_match(request))
 
 
 def declare(blueprint: Blueprint, methods: str, path: str, route: Route) -> None:
-    """Declare a route for some methods, as `GET HEAD`. Bodies are left to the route, which reads them by `bodies`."""
+    """Declare a route for methods such as `GET HEAD`. The route reads the request's body itself, by `bodies`."""
     blueprint.add_route(route, path, methods=methods.split(), stream=True)
 
 
 def as_json(document: Mapping[str, Any]) -> bytes:
-    """Compact JSON; text stays as it is."""
+    """Compact JSON as UTF-8."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -75,6 +75,6 @@ def json_line(document: Mapping[str, Any]) -> bytes:
 
 
 def server_event(document: Mapping[str, Any], name: str | None = None) -> bytes:
-    """One server-sent event, with `event:` where it has a name."""
+    """One server-sent event, with `event:` if it has a name."""
     head = b"" if name is None else b"event: " + name.encode() + b"\n"
     return head + b"data: " + as_json(document) + b"\n\n"

@@ -1,4 +1,4 @@
-"""Puts the server together: APIs, security and operations around one application. No route is written here."""
+"""Creates the Sanic application of a server: its APIs, middleware, limits and error handling."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _BUSY = 503
 _RETRY_AFTER_SECONDS = 5
 _numbers = itertools.count(1)
 _FOREVER = 10 * 365 * 24 * 3600
-"""Seconds that Sanic may wait: a long prompt takes its time, and what clients send is bounded by `connections`."""
+"""Sanic's timeouts in seconds: long prompts take their time, and `connections` bounds how slowly clients may send."""
 
 
 def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[Any, Any]:
-    """A server that is ready to listen; run it in one process."""
+    """Create a server that is ready to listen; it has to run in a single process."""
     app = Sanic(f"mlxbuild-{next(_numbers)}", configure_logging=False)
     app.config.update(
         {
@@ -98,5 +98,5 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
 
 
 def _retry_seconds(error: BaseException) -> int:
-    """After which a request that was answered 503 may do better."""
+    """The `Retry-After` of a response with status 503, in seconds."""
     return math.ceil(error.retry_seconds) if isinstance(error, ModelKeepsDying) else _RETRY_AFTER_SECONDS

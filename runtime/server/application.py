@@ -1,4 +1,4 @@
-"""What a server is made of: everything that its routes use, handed in from outside. The routes live elsewhere."""
+"""The dependencies of the server's routes, which are passed in from outside."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from mlxbuild.runtime.server.settings import ServerSettings
 
 @dataclass(frozen=True, slots=True)
 class BuildOrder:
-    """What a client wants to have built."""
+    """A client's request to build an artifact."""
 
     name: Reference | None
-    """What the artifact is to be called; None where the recipe says it."""
+    """The name of the artifact; None if the recipe has it."""
     spec: str | None
     """A ModelSpec, as YAML or JSON."""
     fields: Mapping[str, Any]
-    """Without a ModelSpec: the fields of Ollama's `create`, checked for their types."""
+    """The fields of Ollama's `create`, used without a ModelSpec; their types are checked."""
     files: Mapping[str, Digest]
-    """Blobs of the store, by the relative path that they have beside the recipe."""
+    """Blobs in the store, by their path relative to the recipe."""
     adapters: Mapping[str, Digest]
-    """The same, of a LoRA adapter."""
+    """Blobs of a LoRA adapter, by their path relative to the recipe."""
 
 
 class Builder(Protocol):
-    """What makes artifacts."""
+    """Builds artifacts."""
 
     def build(self, order: BuildOrder, observe: Callable[[str], None]) -> Digest:
-        """Build, and give the names; blocks until it is done, or its thread cancelled. `observe` is told what it is at.
+        """Build and tag an artifact; blocks until it is done, or its thread is cancelled. `observe` gets status texts.
 
         Raises:
-            MlxbuildError: it cannot be built.
+            MlxbuildError: the artifact cannot be built.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """One server."""
+    """The dependencies of one server."""
 
     home: Home
     store: Store
@@ -56,6 +56,6 @@ class Application:
 
 
 def application_of(request: Request) -> Application:
-    """The application of the server that a request came to."""
+    """The application of the server that received a request."""
     application: Application = request.app.ctx.application
     return application

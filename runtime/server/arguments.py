@@ -1,4 +1,4 @@
-"""Reads the arguments of calls that a model made earlier, as clients send them back through any of the APIs."""
+"""Parses the arguments of earlier tool calls, which clients send back through any of the APIs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlxbuild.runtime.server.bodies import parse_json
 
 
 def parsed_arguments(text: str) -> dict[str, Any] | str:
-    """The object; or the text where it is none, as a model may have written that: templates are told it as it was."""
+    """The arguments as an object; the text itself if it is not one, as a model may have written it that way."""
     try:
         arguments = parse_json(text or "{}")
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Host and port as `Host` headers, request targets and origins write them (RFC 3986, section 3.2, without users)."""
+"""Host and port as in `Host` headers, request targets and origins (RFC 3986, section 3.2, without user info)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _MOST_PORTS = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Who is asked."""
+    """A host and an optional port."""
 
     host: str
-    """In lowercase, without a dot at its end; an IPv6 address without its brackets. May be empty."""
+    """The host in lowercase, without a trailing dot; an IPv6 address has no brackets. May be empty."""
     port: int | None
 
     @classmethod
     def parse(cls, text: str) -> Authority | None:
-        """None for a text that is not wholly `name`, `1.2.3.4` or `[::1]`, each with or without a port."""
+        """Parse `name`, `1.2.3.4` or `[::1]`, each with or without a port; None for any other text."""
         match = _WRITTEN.fullmatch(text.lower())
         if match is None:
             return None
@@ -36,7 +36,7 @@ class Authority:
 
     @property
     def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-        """The address that the host is written as; None for a name."""
+        """The host as an IP address; None for a name."""
         try:
             return ipaddress.ip_address(self.host)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Reads the bodies of requests: bounded in size and time, inflated, as JSON, checked by pydantic models."""
+"""Reads request bodies: limits their size and time, decompresses them, parses JSON and validates it by pydantic."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 @dataclass(frozen=True, slots=True)
 class SizeLimit:
-    """How long a body may be, and which setting says so."""
+    """The maximum size of a body, and the setting that defines it."""
 
     size_bytes: int
     setting: str
     place: str
 
     def check(self, size_bytes: int) -> None:
-        """Let a body of that size pass.
+        """Check the size of a body.
 
         Raises:
-            RequestTooLarge: it is longer.
+            RequestTooLarge: the body is longer than the limit.
         """
         if size_bytes > self.size_bytes:
             raise RequestTooLarge(
@@ -45,21 +45,21 @@ class SizeLimit:
 
 
 def body_limit(settings: ServerSettings) -> SizeLimit:
-    """Of all bodies but blobs."""
+    """The limit on all bodies except blobs."""
     return SizeLimit(settings.body_limit_bytes, "body_limit", settings.places.of("body_limit"))
 
 
 def blob_limit(settings: ServerSettings) -> SizeLimit:
-    """Of a blob."""
+    """The limit on a blob."""
     return SizeLimit(settings.blob_limit_bytes, "blob_limit", settings.places.of("blob_limit"))
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body of a request, as `body_pieces` gives it, within the server's bounds.
+    """Read and decode the whole body of a request, within the server's limits.
 
     Raises:
-        RequestTooSlow: it takes longer.
-        RequestTooLarge, InvalidRequest, ContentCodingNotSupported: as `body_pieces`.
+        RequestTooSlow: the body takes longer than `serve.body_seconds`.
+        RequestTooLarge, InvalidRequest, ContentCodingNotSupported: as for `body_pieces`.
     """
     settings = request.app.ctx.application.settings
     body = bytearray()
@@ -76,12 +76,12 @@ async def read_body(request: Request) -> bytes:
 
 
 async def body_pieces(request: Request, limit: SizeLimit, piece_seconds: float | None = None) -> AsyncGenerator[bytes]:
-    """The body of a request whose route is declared with `stream=True`, as it comes; without its content coding.
+    """Stream the decoded body of a request whose route is declared with `stream=True`.
 
     Raises:
-        RequestTooLarge: it says to be longer, or is, as it comes or without its coding.
-        RequestTooSlow: the next piece does not come within `piece_seconds`, or all of them too slowly.
-        InvalidRequest, ContentCodingNotSupported: its coding is broken, or not known.
+        RequestTooLarge: the body exceeds the limit, by its `Content-Length`, as received, or decoded.
+        RequestTooSlow: the next piece does not arrive within `piece_seconds`, or the body arrives too slowly.
+        InvalidRequest, ContentCodingNotSupported: the content coding is broken, or unknown.
     """
     content_length(request, limit)
     coding = decoder(request.headers.get("content-encoding", ""))
@@ -92,16 +92,16 @@ async def body_pieces(request: Request, limit: SizeLimit, piece_seconds: float |
             plain_bytes += len(piece)
             limit.check(max(coded_bytes, plain_bytes))
             yield piece
-            await asyncio.sleep(0)  # inflating takes time that others may want
+            await asyncio.sleep(0)  # let other requests run, as decompressing takes time
     if coded_bytes:
         coding.end()
 
 
 def content_length(request: Request, limit: SizeLimit) -> int:
-    """How many bytes a body says to have; 0 where it says nothing.
+    """The `Content-Length` of a request in bytes; 0 if it has none.
 
     Raises:
-        RequestTooLarge: those are too many.
+        RequestTooLarge: the length exceeds the limit.
     """
     size_bytes = int(request.headers.get("content-length") or 0)
     limit.check(size_bytes)
@@ -125,11 +125,11 @@ def _too_slow(what: str, settings: ServerSettings) -> RequestTooSlow:
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """The JSON object in a request's body, whatever its content type says.
+    """Read a request's body as a JSON object, regardless of its content type.
 
     Raises:
-        InvalidRequest: there is none.
-        RequestTooLarge, RequestTooSlow, ContentCodingNotSupported: as `read_body`.
+        InvalidRequest: the body is not a JSON object.
+        RequestTooLarge, RequestTooSlow, ContentCodingNotSupported: as for `read_body`.
     """
     data = await read_body(request)
     if not data.strip():
@@ -144,20 +144,20 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 
 def parse_json(text: str) -> Any:
-    """JSON in which every text is one: half characters become U+FFFD.
+    """Parse JSON, replacing lone surrogates in strings by U+FFFD.
 
     Raises:
-        ValueError, RecursionError: it is no JSON, or too deep.
+        ValueError, RecursionError: the text is not JSON, or nests too deeply.
     """
     document = json.loads(text)
     return _whole(document) if _SURROGATE.search(text) else document
 
 
 def checked(model: type[Body], document: dict[str, Any]) -> Body:
-    """A request as its model.
+    """Validate a document by a pydantic model.
 
     Raises:
-        InvalidRequest: with the field that is wrong.
+        InvalidRequest: a field is wrong; the error names it.
     """
     try:
         return model.model_validate(document)
@@ -176,9 +176,9 @@ def checked(model: type[Body], document: dict[str, Any]) -> Body:
 
 
 def _steps(location: Sequence[int | str], document: Any, is_missing: bool) -> list[int | str]:
-    """Where in a document an error is: pydantic's location without the names of the types that it tried.
+    """The path of an error in a document: pydantic's location without the names of the union's types that it tried.
 
-    The deepest error is the one to tell, as whoever got that far meant that type.
+    The deepest error is reported, as it belongs to the type that the client most likely meant.
     """
     steps: list[int | str] = []
     value = document
@@ -190,12 +190,12 @@ def _steps(location: Sequence[int | str], document: Any, is_missing: bool) -> li
 
 
 def _telling(kind: str) -> int:
-    """How much one of several errors in the same place says: a type may be one of several that were tried."""
+    """How specific an error is among several in the same place; a wrong type may be one of several that were tried."""
     return 0 if kind.endswith("_type") else 1 if kind == "missing" else 2
 
 
 def _whole(value: Any) -> Any:
-    """With U+FFFD in the place of half characters, which JSON can write and no text can hold."""
+    """Replace lone surrogates by U+FFFD, as JSON can contain them but UTF-8 cannot."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):

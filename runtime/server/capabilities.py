@@ -1,4 +1,4 @@
-"""Refuses what a model cannot do, in the words that clients of every API know."""
+"""Refuses requests for capabilities that a model lacks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mlxbuild.runtime.server.inference import AskedModel
 def require(
     model: AskedModel, name: str, capability: str, *, called: str | None = None, where: str | None = None
 ) -> None:
-    """Whether a model has a capability; `called` is what the request calls it, where that is another word.
+    """Require that a model has a capability; `called` is the capability's name in the message, if another.
 
     Raises:
-        NotSupported: it has not; `where` is the field that asks for it.
+        NotSupported: the model lacks it; `where` is the field that asks for it.
     """
     if capability not in model.capabilities:
         raise NotSupported(f'"{name}" does not support {called or capability}', where=where)

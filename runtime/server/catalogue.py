@@ -1,4 +1,4 @@
-"""What is told of the models in the store without loading them, for whichever API lists them."""
+"""Describes the models in the store without loading them, for the lists of all APIs."""
 
 from __future__ import annotations
 
@@ -25,59 +25,59 @@ CONFIG_FILE = "config.json"
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """One artifact of the store."""
+    """The description of one artifact in the store."""
 
     artifact: Artifact
     facts: ModelFacts | None
-    """None where another tool made it: they are found out when it is loaded."""
+    """None if another tool made the artifact; the facts are then determined when the model is loaded."""
     config: Mapping[str, Any]
-    """Its `config.json`."""
+    """The artifact's `config.json`."""
     fills_gaps: bool
-    """Whether its tokenizer has tokens for that."""
+    """Whether the tokenizer has fill-in-the-middle tokens."""
     modified: datetime
-    """When its manifest came into the store, in the local time zone."""
+    """When the manifest was added to the store, in the local time zone."""
 
     @property
     def size_bytes(self) -> int:
-        """Config and files, each distinct blob once."""
+        """The size of config and files; each distinct blob counts once."""
         return self.artifact.size_bytes - self.artifact.manifest.blob.size_bytes
 
     @property
     def family(self) -> str:
-        """Such as `llama`; empty where the artifact does not tell."""
+        """The model family, such as `llama`; empty if unknown."""
         return str(self._descriptor.get("family") or self.config.get("model_type") or "")
 
     @property
     def parameters(self) -> str:
-        """Such as `1.2B`."""
+        """The parameter count, such as `1.2B`; empty if unknown."""
         return str(self._settings.get("paramSize") or "")
 
     @property
     def quantization(self) -> str:
-        """Such as `mlx-affine-4bit-g64`, or the type of the numbers."""
+        """The quantization, such as `mlx-affine-4bit-g64`, or else the dtype."""
         return str(self._settings.get("quantization") or self._settings.get("precision") or "")
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """In Ollama's words."""
+        """The model's capabilities by Ollama's names."""
         known = ("completion",) if self.facts is None else self.facts.capabilities
         return (*known, "insert") if self.fills_gaps and "completion" in known else known
 
     @property
     def context_length(self) -> int | None:
-        """How many tokens of one request it takes."""
+        """The maximum number of tokens of one request; None if unknown."""
         return None if self.facts is None else self.facts.longest_input
 
     def context_for_requests(self, longest: int | None) -> int | None:
-        """How many tokens prompt and answer of a request may have that asks for no other context.
+        """The context length of requests that do not set one: the most tokens of prompt and answer together.
 
-        `longest` is the server's own bound.
+        `longest` is the server's own limit.
         """
         return min((each for each in (self.context_length, longest) if each is not None), default=None)
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """`mlxbuild/defaults.json`."""
+        """The contents of `mlxbuild/defaults.json`."""
         return _json_file(self.artifact, DEFAULTS_FILE)
 
     @property
@@ -90,10 +90,10 @@ class ListedModel:
 
 
 def list_models(store: Store) -> list[tuple[str, ListedModel]]:
-    """Every name with its model, those that came last first. What cannot be read is left out, and logged.
+    """All names with their models, the newest first. Artifacts that cannot be read are left out, and logged.
 
     Raises:
-        StoreFailure: the tags cannot be read, or there is no folder of blobs for them.
+        StoreFailure: the tags cannot be read, or the folder of their blobs is missing.
     """
     return sorted(_readable(store), key=lambda item: (-item[1].modified.timestamp(), item[0]))
 
@@ -110,10 +110,10 @@ def _readable(store: Store) -> Iterator[tuple[str, ListedModel]]:
 
 
 def describe(store: Store, digest: Digest) -> ListedModel:
-    """What is told of one artifact.
+    """Describe one artifact.
 
     Raises:
-        BlobMissing, BlobCorrupt, InvalidManifest, BrokenFacts: it cannot be read.
+        BlobMissing, BlobCorrupt, InvalidManifest, BrokenFacts: the artifact cannot be read.
     """
     return _described(str(store.home.root), digest, store.path(digest).stat().st_mtime)
 
@@ -133,13 +133,13 @@ def _fills_gaps(artifact: Artifact) -> bool:
         return False
     try:
         return _tokens_for_gaps(artifact.store.path(file.blob.digest))
-    except (BlobMissing, OSError):  # which is told when it is loaded
+    except (BlobMissing, OSError):  # the error is reported when the model is loaded
         return False
 
 
 @lru_cache(maxsize=1024)
 def _tokens_for_gaps(tokenizer: Path) -> bool:
-    """Variants of a model share their tokenizer."""
+    """Cached by path, as the variants of a model share their tokenizer."""
     return fills_gaps(tokenizer.read_bytes())
 
 

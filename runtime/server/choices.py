@@ -1,4 +1,4 @@
-"""Several answers of one model at the same time, told as they come."""
+"""Streams several answers of one model concurrently."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
 from mlxbuild.runtime.server.inference import AskedModel
 
 _AHEAD = 64
-"""How many events may wait to be read."""
+"""The maximum number of unread events."""
 Told = tuple[int, Progress | Chunk]
 
 
 async def answers_of(model: AskedModel, questions: Sequence[ChatRequest | CompletionRequest]) -> AsyncGenerator[Told]:
-    """The events of every question, with the question's number. Close it (`contextlib.aclosing`) to cancel them all.
+    """The events of all requests, each with its request's index. Close it (`contextlib.aclosing`) to cancel them all.
 
     Raises:
-        MlxbuildError: one of them is refused, or fails; the others are cancelled.
+        MlxbuildError: one request is refused, or fails; the others are cancelled.
     """
     if len(questions) == 1:
         async with contextlib.aclosing(model.answer(questions[0])) as only:
@@ -54,7 +54,7 @@ async def _tell(
         async with contextlib.aclosing(model.answer(question)) as events:
             async for event in events:
                 await told.put((number, event))
-    except Exception as error:  # noqa: BLE001 - whatever it is, whoever reads the answers has to hear of it
+    except Exception as error:  # noqa: BLE001 - any error is raised by the reader of the answers
         await told.put(error)
     else:
         await told.put(None)

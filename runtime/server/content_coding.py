@@ -1,4 +1,4 @@
-"""Undoes the content coding of a request's body (RFC 9110, section 8.4), piece by piece and in bounded memory."""
+"""Decodes the content coding of a request's body (RFC 9110, section 8.4) piece by piece, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Protocol
 from mlxbuild.runtime.server.failures import ContentCodingNotSupported, InvalidRequest
 
 _PIECE_BYTES = 256 * 1024
-"""A kilobyte can stand for a megabyte, so what comes out is handed on before there is too much of it."""
+"""The largest decoded piece; a kilobyte may expand to a megabyte."""
 _TAKEN_BYTES = 16 * 1024
-"""What is left of the bytes that are taken at once is copied at the end of each member."""
+"""How many bytes are decoded at once; at the end of each member the rest of them is copied."""
 _MOST_MEMBERS = 1_000
-"""Empty ones stand for nothing that any other bound would count."""
+"""The most gzip members: no other limit counts empty ones."""
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 class Decoder(Protocol):
-    """Takes a coded body in."""
+    """Decodes a body."""
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What the next bytes stand for."""
+        """Decode the next bytes."""
 
     def end(self) -> None:
-        """There is no more.
+        """Check that the body is complete.
 
         Raises:
-            InvalidRequest: there should be.
+            InvalidRequest: the body ends too early.
         """
 
 
@@ -35,7 +35,7 @@ def decoder(written: str) -> Decoder:
     """The decoder of a `Content-Encoding` header.
 
     Raises:
-        ContentCodingNotSupported: it is neither gzip nor nothing.
+        ContentCodingNotSupported: the coding is neither gzip nor identity.
     """
     codings = [coding for each in written.lower().split(",") if (coding := each.strip()) not in ("", "identity")]
     if not codings:
@@ -56,7 +56,7 @@ class _Identity:
 
 
 class _Gzip:
-    """One or more gzip members after each other (RFC 1952, section 2.2), of which there is a bound."""
+    """Decodes one or more concatenated gzip members (RFC 1952, section 2.2), up to a limit."""
 
     def __init__(self) -> None:
         self._inflating = zlib.decompressobj(_GZIP)

@@ -1,4 +1,4 @@
-"""Which status and sort every error has over HTTP, whichever API was asked. How each API writes it: `api`."""
+"""Maps errors to HTTP statuses for all APIs; each API has its own format for them."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from mlxbuild.registry.core.errors import InfrastructureError, Kind, MlxbuildErr
 from mlxbuild.runtime.server.logger import log
 
 CLIENT_GONE = 499
-"""The status under which a request is counted whose client did not wait for the answer."""
+"""The status by which a request is counted if its client disconnected before the response."""
 
 
 class InvalidRequest(UserError):
-    """A request's body or header is not what its route takes."""
+    """A request's body or header is not what its route accepts."""
 
     code = "invalid-request"
 
 
 class RequestTooLarge(UserError):
-    """A request's body is longer than `serve.body_limit` of config.yaml says, or a blob than `serve.blob_limit`."""
+    """A request's body is longer than `serve.body_limit` of config.yaml allows, or a blob than `serve.blob_limit`."""
 
     code = "request-too-large"
 
 
 class RequestTooSlow(UserError):
-    """A request's body did not come in time."""
+    """A request's header or body did not arrive in time."""
 
     code = "request-too-slow"
 
 
 class MalformedRequest(UserError):
-    """A request is no sound HTTP/1.1, or one that two readers could take for two things."""
+    """A request is not valid HTTP/1.1, or could be read in two ways."""
 
     code = "malformed-request"
 
 
 class NoSuchMethod(UserError):
-    """A request's method is none that HTTP knows."""
+    """A request's method is not one of HTTP's."""
 
     code = "unknown-method"
 
 
 class VersionNotSupported(UserError):
-    """A request is in another version of HTTP."""
+    """A request uses a version of HTTP that the server does not support."""
 
     code = "http-version-not-supported"
 
 
 class HeaderTooLarge(UserError):
-    """A request's header is longer than the server takes."""
+    """A request's header is longer than the server accepts."""
 
     code = "header-too-large"
 
 
 class TransferCodingNotSupported(UserError):
-    """A request's body comes in a transfer coding other than `chunked`."""
+    """A request's body has a transfer coding other than `chunked`."""
 
     code = "transfer-coding-not-supported"
 
@@ -70,31 +70,31 @@ class ExpectationFailed(UserError):
 
 
 class ContentCodingNotSupported(UserError):
-    """A request's body is compressed in a way that the server does not read."""
+    """A request's body is compressed in a way that the server does not support."""
 
     code = "content-coding-not-supported"
 
 
 class TooManyConnections(InfrastructureError):
-    """The server has as many connections as it takes, and each of them is being answered."""
+    """The server has reached its limit on connections, and each has a request in progress."""
 
     code = "too-many-connections"
 
 
 class NoSuchRoute(UserError):
-    """The server has nothing under the path of a request."""
+    """The server has no route for the path of a request."""
 
     code = "no-such-route"
 
 
 class MethodNotTaken(UserError):
-    """What is under the path of a request takes other methods."""
+    """The route at the path of a request allows other methods only."""
 
     code = "no-such-method"
 
 
 class ClientGone(UserError):
-    """A client did not wait for its answer; it is in the log only."""
+    """A client disconnected before the response; this error appears in the log only."""
 
     code = "client-gone"
 
@@ -145,7 +145,7 @@ _STATUS_OF_CODE = {
     "untrusted": 403,
 }
 _NAMES_FIELD = ("invalid-request", "not-supported", "unknown-previous-response", "unknown-item")
-"""The errors whose place always is a field of the request."""
+"""The codes of errors whose `where` is always a field of the request."""
 _HEADERS_OF_CODE = {"content-coding-not-supported": {"Accept-Encoding": "gzip, identity"}}
 _STATUS_OF_KIND = {
     Kind.USER: 400,
@@ -158,29 +158,29 @@ _STATUS_OF_KIND = {
 
 @dataclass(frozen=True, slots=True)
 class HttpFailure:
-    """An error as every API tells it."""
+    """An error as an HTTP response, independent of the API's format."""
 
     status: int
     message: str
     code: str = "error"
     hint: str | None = None
     where: str | None = None
-    """The field of the request that is wrong, as `messages[0].content`, or another place, such as a file's."""
+    """The field of the request that is wrong, such as `messages[0].content`, or another place, such as a file."""
     kind: Kind | None = None
-    """Who can mend it; None of a bug."""
+    """The kind of the error; None for a bug."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """That the answer has besides."""
+    """Additional response headers."""
     request_field: str | None = None
-    """The field of the request that is wrong, where that is known."""
+    """The field of the request that is wrong, if it is known."""
 
 
 NOWHERE: Mapping[str, str] = {}
 
 
 def failure_of(error: BaseException, places: Mapping[str, str] = NOWHERE) -> HttpFailure:
-    """The status and the message of an error; of a bug, no more than that there is one, and its story in the log.
+    """The HTTP response of an error; for a bug only its type, with the traceback in the log.
 
-    `places` are fields of the request, by the codes of errors that are theirs but do not say so.
+    `places` are the fields of the request for errors that do not name theirs, by error code.
     """
     if isinstance(error, UpstreamUnsound):
         return replace(failure_of(error.error, places), status=502)

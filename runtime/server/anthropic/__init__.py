@@ -1,1 +1,1 @@
-"""Anthropic's API, `/v1/messages`. What it has in common with the other APIs lies one folder up."""
+"""Anthropic's API, `/v1/messages`; code shared with the other APIs is one folder up."""

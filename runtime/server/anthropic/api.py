@@ -1,4 +1,4 @@
-"""Anthropic's API as a whole: its routes, and its manners."""
+"""Anthropic's API as a whole: its routes and its wire format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlxbuild.runtime.server.observability.observation import request_id
 
 
 async def _write_id(request: Request, response: BaseHTTPResponse) -> None:
-    """Anthropic's own name of the header, beside the one that all answers have."""
+    """Set the header by Anthropic's name, besides the one that all responses have."""
     response.headers["request-id"] = request_id(request)
 
 

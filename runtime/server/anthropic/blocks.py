@@ -1,4 +1,4 @@
-"""The content blocks of messages, and the conversation that a chat template is given."""
+"""The content blocks of messages, and their conversion to a conversation for the chat template."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from mlxbuild.runtime.server.text_only import not_taken
 
 
 class TextBlock(RequestBody):
-    """A text."""
+    """A text block."""
 
     type: Literal["text"]
     text: str
 
 
 class MediaBlock(RequestBody):
-    """A block that is no text; read so that it can be refused clearly."""
+    """A block that is not text; it is parsed so that it can be refused with a clear message."""
 
     type: Literal["image", "document", "search_result"]
 
 
 class ThinkingBlock(RequestBody):
-    """What the model thought. Its signature is not looked at."""
+    """The model's thinking. Its signature is not checked."""
 
     type: Literal["thinking"]
     thinking: str
 
 
 class RedactedThinkingBlock(RequestBody):
-    """What another service's model thought; nobody here can read it, and the model does without."""
+    """Encrypted thinking from another service; it cannot be read here, so the model does not get it."""
 
     type: Literal["redacted_thinking"]
 
 
 class ToolUseBlock(RequestBody):
-    """A call that the model made."""
+    """A tool call that the model made."""
 
     type: Literal["tool_use"]
     id: Annotated[str, Field(min_length=1)]
@@ -52,7 +52,7 @@ ResultBlock = Annotated[TextBlock | MediaBlock, Field(discriminator="type")]
 
 
 class ToolResultBlock(RequestBody):
-    """What a tool gave back."""
+    """The result of a tool call."""
 
     type: Literal["tool_result"]
     tool_use_id: Annotated[str, Field(min_length=1)]
@@ -74,10 +74,10 @@ class MessageBody(RequestBody):
 
 
 def conversation(system: str | Sequence[TextBlock] | None, messages: Sequence[MessageBody]) -> tuple[Message, ...]:
-    """The messages as chat templates know them: every result of a tool is a message of its own, before the user's text.
+    """Convert the messages for chat templates: every tool result becomes a message of its own, before the user's text.
 
     Raises:
-        NotSupported: a block that is no text.
+        NotSupported: a block is an image, a document or a search result.
     """
     told: list[Message] = []
     if system:

@@ -1,4 +1,4 @@
-"""The bodies of `/v1/messages` and of its token count. What they mean to the model: `request`."""
+"""The request bodies of `/v1/messages` and of its token count; `request` turns them into a request to the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class AutoChoice(RequestBody):
-    """The model chooses; `any` makes it call some tool."""
+    """`auto` lets the model choose whether to call tools; `any` requires at least one call."""
 
     type: Literal["auto", "any"]
     disable_parallel_tool_use: bool | None = None
@@ -27,7 +27,7 @@ class NamedChoice(RequestBody):
 
 
 class NoChoice(RequestBody):
-    """No tool is called."""
+    """No tool may be called."""
 
     type: Literal["none"]
 
@@ -36,21 +36,21 @@ AnyToolChoice = Annotated[AutoChoice | NamedChoice | NoChoice, Field(discriminat
 
 
 class ThinkingOn(RequestBody):
-    """The model thinks first."""
+    """Thinking is on."""
 
     type: Literal["enabled"]
     budget_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Taken as a wish: the model is not told of it, and is stopped by `max_tokens` alone."""
+    """Accepted but not enforced: only `max_tokens` bounds thinking and answer."""
 
 
 class ThinkingAdaptive(RequestBody):
-    """The model thinks where it finds that worth while."""
+    """The model decides whether to think."""
 
     type: Literal["adaptive"]
 
 
 class ThinkingOff(RequestBody):
-    """The model answers at once."""
+    """Thinking is off."""
 
     type: Literal["disabled"]
 
@@ -59,21 +59,21 @@ AnyThinking = Annotated[ThinkingOn | ThinkingAdaptive | ThinkingOff, Field(discr
 
 
 class OutputFormat(RequestBody):
-    """JSON that a schema allows."""
+    """A JSON Schema that the answer has to match."""
 
     type: Literal["json_schema"]
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
 
 
 class OutputConfiguration(RequestBody):
-    """How the answer is to be."""
+    """The effort and the format of the answer."""
 
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: OutputFormat | None = None
 
 
 class PromptBody(RequestBody):
-    """`POST /v1/messages/count_tokens`: everything that decides the prompt."""
+    """`POST /v1/messages/count_tokens`: the fields that determine the prompt."""
 
     model: Annotated[str, Field(min_length=1)]
     messages: Annotated[list[MessageBody], Field(min_length=1)]
@@ -94,6 +94,6 @@ class MessagesBody(PromptBody):
     top_k: Annotated[int, Field(ge=0)] | None = None
     stop_sequences: list[Annotated[str, Field(min_length=1)]] | None = None
     metadata: dict[str, Any] | None = None
-    """Taken, and not used."""
+    """Accepted, and ignored."""
     keep_alive: float | str | None = None
-    """An extension: how long the model stays in memory afterwards, as seconds or a text such as `5m`."""
+    """An extension: how long the model stays in memory afterwards, as seconds or a string such as `5m`."""

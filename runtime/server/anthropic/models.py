@@ -1,4 +1,4 @@
-"""Which models there are, as Anthropic's clients are told. The routes are shared with OpenAI's API, and lie there."""
+"""The list of models in Anthropic's format; the routes are shared with OpenAI's API and are defined there."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.request_body import RequestBody
 
 VERSION_HEADER = "anthropic-version"
-"""What all of Anthropic's clients send, and no others."""
+"""The header that all of Anthropic's clients send, and no others."""
 
 
 class ModelsPage(RequestBody):
-    """Which of them: those after one, or before one, or the first."""
+    """The query of a page: the models after one, before one, or the first ones."""
 
     after_id: str | None = None
     before_id: str | None = None
@@ -35,10 +35,10 @@ class ModelsPage(RequestBody):
 def models_reply(
     listed: Sequence[tuple[str, ListedModel]], longest: int | None, query: dict[str, Any]
 ) -> dict[str, Any]:
-    """One page of all; `longest` is the server's own bound of contexts. `has_more` looks where the client goes.
+    """One page of the list; `longest` is the server's limit on the context. `has_more` is about the paging direction.
 
     Raises:
-        InvalidRequest: the query names no page.
+        InvalidRequest: the query is invalid or names an unknown model.
     """
     page = checked(ModelsPage, query)
     names = [name for name, _ in listed]
@@ -62,7 +62,7 @@ def _place(names: Sequence[str], name: str, where: str) -> int:
 
 
 def model_reply(name: str, described: ListedModel, longest: int | None) -> dict[str, Any]:
-    """One of them."""
+    """One model in Anthropic's format."""
     created = described.modified.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     told = {"type": "model", "id": name, "display_name": name, "created_at": created}
     return told | {"max_input_tokens": described.context_for_requests(longest)}

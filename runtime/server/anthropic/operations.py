@@ -1,4 +1,4 @@
-"""What the OpenAPI document tells of Anthropic's routes."""
+"""The OpenAPI operations of Anthropic's routes."""
 
 from __future__ import annotations
 

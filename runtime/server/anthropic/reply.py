@@ -1,4 +1,4 @@
-"""A message as it grows: its blocks, the events that tell of them, and the whole at the end."""
+"""Builds a message from the model's chunks: its content blocks, the stream events, and the complete message."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Event = dict[str, Any]
 
 
 class MessageEvents:
-    """One message. Every chunk of the model gives events; `message` is always what has come so far."""
+    """One message. Every chunk of the model yields events; `message` is the message so far."""
 
     def __init__(self, body: MessagesBody) -> None:
-        """Nothing has come yet."""
+        """Start with an empty message."""
         self.message: dict[str, Any] = {
             "id": new_id("msg_"),
             "type": "message",
@@ -35,12 +35,12 @@ class MessageEvents:
         self._parts: list[str] = []
 
     def begin(self, prompt_tokens: int) -> Iterator[Event]:
-        """That there is a message, and how long its prompt is."""
+        """The event that starts the message, with the length of its prompt."""
         self.message["usage"] = _usage(prompt_tokens, 0)
         yield {"type": "message_start", "message": dict(self.message)}
 
     def add(self, chunk: Chunk) -> Iterator[Event]:
-        """What a chunk adds. Take all of them: the message grows with them."""
+        """The events of a chunk. Consume all of them, as the message is updated along the way."""
         if chunk.thinking and self._shows_thinking:
             yield from self._open("thinking")
             self._parts.append(chunk.thinking)

@@ -1,4 +1,4 @@
-"""From the body of `/v1/messages` to what is asked of the model."""
+"""Converts the body of `/v1/messages` to a request to the model."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _LEVELS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "max", "ma
 
 
 def chat_request(body: PromptBody) -> ChatRequest:
-    """What is asked of the model; a body that only counts has no options.
+    """The request to the model; the body of a token count has no sampling options.
 
     Raises:
-        InvalidRequest: with the field that is wrong.
-        NotSupported: something that this server cannot do.
+        InvalidRequest: a field is wrong; the error names it.
+        NotSupported: the body asks for something that this server cannot do.
     """
     tools, choice = _tools(body)
     form = body.output_config.format if body.output_config else None
@@ -52,7 +52,7 @@ def _options(body: MessagesBody) -> dict[str, Any]:
 
 
 def _thinking(body: PromptBody) -> bool | str | None:
-    """Thinking is off until it is asked for: clients look for the answer in the first block."""
+    """The thinking mode; off unless requested, as clients expect the answer in the first block."""
     effort = body.output_config.effort if body.output_config else None
     match body.thinking:
         case None | ThinkingOff():

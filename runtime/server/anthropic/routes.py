@@ -1,4 +1,4 @@
-"""`POST /v1/messages` and its token count: bodies are read, the model asked, and its answer written."""
+"""The routes `POST /v1/messages` and `POST /v1/messages/count_tokens`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def messages(request: Request) -> HTTPResponse | None:
 
 
 async def count_tokens(request: Request) -> HTTPResponse:
-    """How long a conversation is, as the model sees it."""
+    """Count the tokens of a conversation's prompt."""
     body = await read_request(request, PromptBody)
     question = chat_request(body)
     async with asked_model(request, body.model) as model:

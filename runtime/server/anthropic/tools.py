@@ -1,7 +1,7 @@
-"""Tools as Anthropic's clients send them: their own, Anthropic's that clients run, and Anthropic's that servers run.
+"""Tools in Anthropic's format: the client's own, Anthropic's that clients run, and Anthropic's that servers run.
 
-Models of Anthropic know the schemas of its client tools by heart, so clients send none: here the model is told them,
-as Anthropic's documentation has them. What only Anthropic's servers run is refused by name.
+Anthropic's models know the schemas of its client tools, so clients do not send them: here they are added to the prompt
+as Anthropic documents them. Tools that only Anthropic's servers run are refused by name.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ _KNOWN = {
     "memory_20250818": _MEMORY,
 }
 _SEEING = ("computer", "browser")
-"""Beginnings of the types of tools whose results are pictures."""
+"""Prefixes of the types of tools whose results are images."""
 
 
 class Tool(RequestBody):
-    """A tool; this server runs none itself."""
+    """A tool, which the client runs; this server runs none itself."""
 
     type: str | None = None
     """`custom`, or one that Anthropic defines, such as `bash_20250124`."""
@@ -69,11 +69,11 @@ class Tool(RequestBody):
     input_schema: dict[str, Any] | None = None
 
     def as_template_tool(self, place: str) -> TemplateTool:
-        """As chat templates know it; the tool stands at that place.
+        """The tool for chat templates; `place` is its field in the request, for errors.
 
         Raises:
             InvalidRequest: a tool of the client has no name or no schema.
-            NotSupported: neither the client nor this server can run it, or nobody here knows it.
+            NotSupported: the tool is unknown, or only Anthropic's servers can run it.
         """
         kind = self.type or "custom"
         if kind == "custom" and self.input_schema is None:

@@ -1,4 +1,4 @@
-"""How Anthropic's API writes errors and streams."""
+"""The format of errors and streams in Anthropic's API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def error_body(failure: HttpFailure, request_id: str) -> dict[str, Any]:
 
 
 def _message(failure: HttpFailure) -> str:
-    """Of a prompt that is too long in Anthropic's very words: its clients shorten the conversation at them."""
+    """The message; for too long a prompt in Anthropic's exact words, by which its clients shorten the conversation."""
     if lengths := told_lengths(failure.message):
         return f"prompt is too long: {lengths[0]} tokens > {lengths[1]} maximum"
     return failure.message if failure.hint is None else f"{failure.message} ({failure.hint})"

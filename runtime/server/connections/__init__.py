@@ -1,1 +1,1 @@
-"""HTTP/1.1 on the wire: how many connections there are, how long each may take, and what is a request. No route."""
+"""HTTP/1.1 connections: their number, their timeouts, and the parsing of requests. Routes are elsewhere."""

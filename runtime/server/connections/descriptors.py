@@ -1,4 +1,4 @@
-"""File descriptors: each connection takes one, and the system says how many a process may have."""
+"""The limit on file descriptors, of which each connection takes one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import resource
 _WANTED = 65_536
 _LEAST = 1024
 _RESERVED = 256
-"""For files of the store, logs, sockets of runners, and connections on their way in and out."""
+"""Descriptors for the store's files, logs, runners' sockets, and connections that are being accepted or closed."""
 
 
 def raise_descriptor_limit() -> None:
-    """As many descriptors as the system lets the process have, within reason.
+    """Raise the limit on descriptors to what the system allows, up to a maximum.
 
-    macOS names no hard limit, and refuses more than `kern.maxfilesperproc`: so less is tried.
+    macOS reports no hard limit but refuses more than `kern.maxfilesperproc`, so smaller values are tried.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
@@ -26,6 +26,6 @@ def raise_descriptor_limit() -> None:
 
 
 def connections_that_fit(most: int) -> int:
-    """`most`, or how many connections the process has descriptors for."""
+    """The number of connections for which the process has descriptors, at most `most`."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else min(most, max(soft - _RESERVED, soft // 2))

@@ -1,4 +1,4 @@
-"""The requests and responses of one connection, by RFC 9112 and within their bounds. Sanic's class does the rest."""
+"""The requests and responses of one connection, by RFC 9112 and within limits, on top of Sanic's class."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ if TYPE_CHECKING:
     from mlxbuild.runtime.server.connections.protocol import BoundedProtocol
 
 MOST_HEAD_BYTES = 16_384
-"""Of a request line and all header fields together."""
+"""The maximum size of request line and header fields together."""
 _ENDING_BODIES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
-"""Statuses that refuse the rest of a body: where the next request would begin is not known."""
+"""Statuses that leave the rest of a body unread, so that the start of the next request is unknown."""
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,15}")
 
 
 class Exchange(Http):
-    """One connection; it reads a request, has it answered, and reads the next."""
+    """The HTTP exchange on one connection: reads a request, has it answered, and reads the next."""
 
     __slots__ = ("_drains_until", "_waited_seconds")
 
     protocol: BoundedProtocol
     request_body: Any
-    """`chunked`, or whether there is (still) a body."""
+    """`chunked`, or whether there is (still) a body to read."""
     request_bytes: int
-    """Of the body, as far as it is announced."""
+    """The length of the body, as far as it is announced."""
     request_bytes_left: int
     response_func: Any
-    """Sends a piece of the response."""
+    """The function that sends a piece of the response."""
 
     def __init__(self, protocol: BoundedProtocol) -> None:
         super().__init__(protocol)  # type: ignore[no-untyped-call]
         self._receive_more = self._receive
 
     def init_for_request(self) -> None:
-        """Sanic calls it before each request."""
+        """Reset the state; Sanic calls this before each request."""
         super().init_for_request()  # type: ignore[no-untyped-call]
         self._waited_seconds = 0.0
         self._drains_until: float | None = None
         self.protocol.waits()
 
     async def http1_request_header(self) -> None:
-        """Receive a head by its deadline, and make a request of it.
+        """Receive a request's head by its deadline, and create the request.
 
         Raises:
-            RequestTooSlow, HeaderTooLarge, MlxbuildError: there is no sound one.
+            RequestTooSlow, HeaderTooLarge, MlxbuildError: the head is late, too large or invalid.
         """
         settings = self.protocol.settings
         seconds = settings.header_seconds
@@ -73,15 +73,15 @@ class Exchange(Http):
         try:
             self._begin(read_head(data), data)
         except MlxbuildError:
-            self.recv_buffer[:0] = data  # for the answer to be told in the words of the API that is asked
+            self.recv_buffer[:0] = data  # `error_response` reads the path, to answer in the format of its API
             raise
         self.protocol.answers()
 
     async def _receive_head(self) -> bytes:
-        """All up to an empty line; taken out of the buffer, as are empty lines before it.
+        """Take all up to the first empty line out of the buffer, and drop empty lines before it.
 
         Raises:
-            HeaderTooLarge, MalformedRequest: that can be told before it is whole.
+            HeaderTooLarge, MalformedRequest: raised as soon as it is certain, even before the head is complete.
         """
         buffer = self.recv_buffer
         seen = 0
@@ -127,12 +127,12 @@ class Exchange(Http):
         self.protocol.state["requests_count"] += 1
 
     async def read(self) -> bytes | None:
-        """Some bytes of the body; None at its end.
+        """Read some bytes of the body; None at its end.
 
         Raises:
-            RequestTooSlow: they come too slowly.
-            MalformedRequest: they are not framed as they should be.
-            BadRequest: so are those of a body that nobody wants.
+            RequestTooSlow: the body arrives too slowly.
+            MalformedRequest: the body's framing is invalid.
+            BadRequest: the framing of a body that no route reads is invalid.
         """
         try:
             if self.request_body == "chunked" and self.request_bytes_left == 0:
@@ -140,7 +140,7 @@ class Exchange(Http):
             return await super().read()
         except BadRequest as error:
             if self.stage not in (Stage.HANDLER, Stage.RESPONSE):
-                raise  # of a body that nobody wants: Sanic closes the connection
+                raise  # no route reads this body: Sanic closes the connection
             raise MalformedRequest(f"the body is not in sound chunks: {error}") from None
 
     async def _check_end_of_chunk(self) -> None:
@@ -152,13 +152,13 @@ class Exchange(Http):
 
     @staticmethod
     def _safe_int(value: str, base: int = 10) -> int:
-        """The size of a chunk: Python's own `int` takes more than HTTP does."""
+        """Parse the size of a chunk; Python's `int` accepts more than HTTP allows."""
         if _HEXADECIMAL.fullmatch(value) is None:
             raise ValueError(value)
         return int(value, base)
 
     async def _receive(self) -> None:
-        """Wait for more of what the client sends, between two requests or in a body, for as long as it may take."""
+        """Wait for more data from the client, between two requests or in a body, within the time limits."""
         if not self.request_body:
             await self.protocol.receive_more()  # type: ignore[no-untyped-call]
         elif self.stage in (Stage.HANDLER, Stage.RESPONSE):
@@ -167,7 +167,7 @@ class Exchange(Http):
             await self._receive_unread()
 
     async def _receive_body(self) -> None:
-        """Only the time counts in which the client is waited for."""
+        """Receive more of the body; only the time spent waiting for the client counts towards its minimum rate."""
         settings, loop = self.protocol.settings, self.protocol.loop
         begun = loop.time()
         left = None
@@ -188,7 +188,7 @@ class Exchange(Http):
             self._waited_seconds += loop.time() - begun
 
     async def _receive_unread(self) -> None:
-        """The rest of a body that nobody wants; Sanic closes the connection at a `BadRequest`."""
+        """Receive the rest of a body that no route reads; Sanic closes the connection on a `BadRequest`."""
         loop = self.protocol.loop
         self._drains_until = self._drains_until or loop.time() + LINGERING_SECONDS
         try:
@@ -198,13 +198,13 @@ class Exchange(Http):
             raise BadRequest("the rest of the body did not come") from None
 
     async def http1_response_header(self, data: bytes, end_stream: bool) -> None:
-        """Send a response's head, and what there is of its body."""
+        """Send a response's head, and its body as far as it is known."""
         response, headers = self.response, self.response.headers
         if not data and (body := getattr(response, "body", None)):
             data, end_stream = body, True
         self.response_size = len(data)
         if self.expecting_continue or (self.request_body and response.status in _ENDING_BODIES):
-            self.expecting_continue = self.keep_alive = False  # it may never send the (rest of the) body
+            self.expecting_continue = self.keep_alive = False  # the client may never send the (rest of the) body
             self.request_body = None
         if self.protocol.app.ctx.is_stopping:
             self.keep_alive = False
@@ -217,7 +217,7 @@ class Exchange(Http):
             if not (self.head_only and "content-length" in headers):
                 headers["content-length"] = len(data)
             self.response_func = None
-        elif self.request.version == "1.0":  # which knows no chunks: the end of the connection ends the body
+        elif self.request.version == "1.0":  # it has no chunked coding: closing the connection ends the body
             self.keep_alive = False
             self.response_func = self._send_until_closed
         else:
@@ -237,14 +237,14 @@ class Exchange(Http):
             self.response_func, self.stage = None, Stage.IDLE
 
     async def error_response(self, exception: Exception) -> None:
-        """Answer an error, unless nobody is there to be told."""
+        """Answer an error, unless the client is gone."""
         if self.protocol.conn_info is None or self.protocol.conn_info.lost:
             self.keep_alive, self.stage, self.request_body = False, Stage.FAILED, None
             return
         if self.stage is not Stage.REQUEST:
             await super().error_response(exception)
             return
-        # There is no sound head: who asks is not looked at, and where a next request would begin is not known.
+        # The head is invalid: access is not checked, and the start of the next request is unknown.
         method, self.url = told_request_line(bytes(self.recv_buffer))
         self.keep_alive, self.stage, self.head_only = False, Stage.HANDLER, method == "HEAD"
         self.create_empty_request()

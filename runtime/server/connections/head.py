@@ -1,4 +1,4 @@
-"""Reads the head of a request, strictly: what two parsers could take for two things is refused (RFC 9110, RFC 9112)."""
+"""Parses the head of a request strictly, and refuses what two parsers might read differently (RFC 9110, RFC 9112)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """What stands before a request's body."""
+    """The request line and the header fields of a request."""
 
     method: str
     target: str
@@ -34,31 +34,31 @@ class RequestHead:
     version: str
     """`1.1` or `1.0`."""
     fields: tuple[tuple[str, str], ...]
-    """Names in lowercase; the `host` is the one of the target where that has one."""
+    """The header fields with lowercase names; `host` is taken from the target if that has one."""
     content_length: int | None
-    """Bytes of the body; None where there is no body, or one in chunks."""
+    """The length of the body in bytes; None if there is no body, or a chunked one."""
     is_chunked: bool
     keeps_alive: bool
-    """Whether another request may follow."""
+    """Whether another request may follow on the connection."""
     expects_continue: bool
-    """Whether the client waits to be told before it sends the body."""
+    """Whether the client waits for `100 Continue` before it sends the body."""
 
 
 def read_head(data: bytes) -> RequestHead:
-    """The head that `data` is, up to and with its empty line.
+    """Parse a head, which ends with its empty line.
 
     Raises:
-        MalformedRequest: it is none.
-        NoSuchMethod: its method is no one's.
-        VersionNotSupported: it is not HTTP/1.
-        TransferCodingNotSupported, ExpectationFailed: it asks for what nothing here does.
+        MalformedRequest: the head is invalid.
+        NoSuchMethod: the method is unknown.
+        VersionNotSupported: the version is not HTTP/1.
+        TransferCodingNotSupported, ExpectationFailed: the request asks for something that is not supported.
     """
     read = _Read()
     read.parser = parser = HttpRequestParser(read)
     try:
         parser.feed_data(data)
     except HttpParserUpgrade:
-        pass  # to another protocol, which a server is free not to speak
+        pass  # a server may ignore a request to upgrade to another protocol
     except HttpParserInvalidMethodError:
         raise NoSuchMethod("the method is none of HTTP's") from None
     except HttpParserError as error:
@@ -92,7 +92,7 @@ def read_head(data: bytes) -> RequestHead:
 
 
 def told_request_line(data: bytes) -> tuple[str, str]:
-    """Method and target of a head that is not sound or not whole, as far as they can be told; `-` and `*` otherwise."""
+    """Method and target of an invalid or incomplete head, as far as they are known; `-` and `*` otherwise."""
     match = _REQUEST_LINE.match(data)
     if match is None:
         return "-", "*"
@@ -104,7 +104,7 @@ def told_request_line(data: bytes) -> tuple[str, str]:
 
 
 class _Read:
-    """What the parser told so far."""
+    """The callbacks of the parser, with the results so far."""
 
     def __init__(self) -> None:
         self.url = b""
@@ -119,11 +119,11 @@ class _Read:
         self.fields.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        self.keeps_alive = self.parser.should_keep_alive()  # it forgets at the end of a request without a body
+        self.keeps_alive = self.parser.should_keep_alive()  # forgotten at the end of a request without a body
 
 
 def _target(url: bytes, method: str) -> tuple[str | None, str]:
-    """The authority in a target, if there is one, and its path and query."""
+    """The authority in a target, if there is one, and the target's path and query."""
     if url == b"*" and method == "OPTIONS":
         return None, "*"
     try:
@@ -143,7 +143,7 @@ def _target(url: bytes, method: str) -> tuple[str | None, str]:
 
 
 def _check_path(path: bytes) -> None:
-    """Percent escapes of a path have to be sound, and stand for text."""
+    """Check that the percent escapes of a path are valid, and decode to UTF-8 without control characters."""
     if _BAD_ESCAPE.search(path):
         raise MalformedRequest("a percent sign in the path is not followed by two hexadecimal digits")
     try:
@@ -155,7 +155,7 @@ def _check_path(path: bytes) -> None:
 
 
 def _host(written: list[str], authority: str | None, *, is_needed: bool) -> str | None:
-    """Whom a request is for (RFC 9112, section 3.2): one host, and the target's before the header's."""
+    """The host of a request (RFC 9112, section 3.2): there must be one, and the target's overrides the header's."""
     if len(written) > 1 or (is_needed and not written):
         raise MalformedRequest("there has to be one `Host` header")
     for each in (*written, *([] if authority is None else [authority])):

@@ -1,4 +1,4 @@
-"""How many connections a server keeps, and which one goes for a new one when there are as many."""
+"""Limits the number of connections, and closes a waiting one for a new one when the limit is reached."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from mlxbuild.runtime.server.failures import TooManyConnections
 from mlxbuild.runtime.server.logger import log
 
 _SAY_SECONDS = 60.0
-"""How often the log tells that there are too many."""
+"""The minimum interval between log entries about too many connections."""
 
 
 class Dispensable(Protocol):
-    """A connection, as far as it can be let go."""
+    """A connection that can be closed in favor of another."""
 
     def let_go(self, why: TooManyConnections) -> None:
-        """End it; a request that has not wholly come is refused."""
+        """Close the connection; a request whose head is incomplete is refused."""
 
 
 class _Group:
-    """Connections that are counted together."""
+    """Connections that share a limit."""
 
     def __init__(self, most: int, refusal: Callable[[int], TooManyConnections]) -> None:
         self.most = most
         self._refusal = refusal
         self.count = 0
         self.waiting: dict[Dispensable, None] = {}
-        """Those of which no request is being answered, the one that waits for longest first."""
+        """The connections without a request in progress, the one that has waited longest first."""
 
     @property
     def refusal(self) -> TooManyConnections:
-        """Why there is no place: a new error, as one that is raised again and again grows."""
+        """The error for a connection over the limit; a new one each time, as tracebacks add up on a reused one."""
         return self._refusal(self.most)
 
 
 class ConnectionLimit:
     """The connections of one server.
 
-    When there is no place for another one, the one goes that has been without a whole request for longest: between
-    two requests, or before the head of one is there. Clients that dawdle shut nobody out so. Only where every
-    connection is being answered is the new one refused.
+    When the limit is reached, a new connection replaces the one that has waited longest without a complete request,
+    between two requests or before the head of one has arrived. So slow clients cannot lock others out. Only if every
+    connection has a request in progress is the new one refused.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ConnectionLimit:
         *,
         fitting: int | None = None,
     ) -> None:
-        """`most_per_address` holds for all addresses but loopback; `fitting` is how many there are descriptors for."""
+        """`most_per_address` applies to all addresses but loopback; `fitting` is the number that descriptors allow."""
         self._places = places or SettingPlaces()
         if fitting is None or fitting >= most:
             self._all = _Group(most, self._refusal)
@@ -65,23 +65,23 @@ class ConnectionLimit:
         self._addresses: dict[Dispensable, str] = {}
         self._said = -_SAY_SECONDS
         self.let_go = self.refused = 0
-        """How many, since the start."""
+        """How many connections were closed for others, and refused, since the start."""
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of connections."""
         return self._all.count
 
     @property
     def most(self) -> int:
-        """How many there may be."""
+        """The maximum number of connections."""
         return self._all.most
 
     def admit(self, connection: Dispensable, address: str) -> None:
-        """Count a new connection, if need be in the place of another one.
+        """Count a new connection, closing another one if necessary.
 
         Raises:
-            TooManyConnections: there is none that could go for it.
+            TooManyConnections: every other connection has a request in progress.
         """
         self._addresses[connection] = "" if _is_loopback(address) else address
         for group in self._groups_of(connection):
@@ -95,18 +95,18 @@ class ConnectionLimit:
             group.waiting[connection] = None
 
     def answering(self, connection: Dispensable) -> None:
-        """A whole request has come."""
+        """Note that a request's head has arrived."""
         for group in self._groups_of(connection):
             group.waiting.pop(connection, None)
 
     def waiting(self, connection: Dispensable) -> None:
-        """Its request was answered."""
+        """Note that a connection waits for its next request."""
         if connection in self._addresses:
             for group in self._groups_of(connection):
                 group.waiting.setdefault(connection)
 
     def forget(self, connection: Dispensable) -> None:
-        """It is closed."""
+        """Stop counting a connection that is closed."""
         if connection in self._addresses:
             for group in self._groups_of(connection):
                 group.count -= 1

@@ -1,6 +1,6 @@
-"""Lingering close: a connection's last answer can be read though its client is still sending (RFC 9112, section 9.6).
+"""Lingering close, so that a client that is still sending can read the last response (RFC 9112, section 9.6).
 
-A close with unread bytes resets the connection, and the reset takes along what the client has not read by then.
+Closing a socket with unread bytes resets the connection, which discards what the client has not read by then.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 
 LINGERING_SECONDS = 5.0
-"""How long what a client still sends is read, and dropped."""
+"""How long the data that a client still sends is read and dropped."""
 _MOST = 128
-"""Connections that linger at once: they count as none, and each takes one of the reserved descriptors."""
+"""The most lingering connections: they do not count towards the limit, but each takes a reserved descriptor."""
 
 
 class LingeringClose(asyncio.Protocol):
-    """What a connection is at its end: our side is shut, and what still comes is dropped until the client's is, too."""
+    """The protocol of a closing connection: our side is shut, and data is dropped until the client closes its side."""
 
     def __init__(self, transport: asyncio.Transport, lingering: set[LingeringClose]) -> None:
-        """Takes the place of the transport's protocol."""
+        """Replace the transport's protocol."""
         self._transport = transport
         self._lingering = lingering
         transport.set_protocol(self)
@@ -33,11 +33,11 @@ class LingeringClose(asyncio.Protocol):
         transport.resume_reading()
 
     def abort(self) -> None:
-        """Close it at once."""
+        """Close the connection at once."""
         self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed."""
+        """Clean up when the connection is closed."""
         if self in self._lingering:
             self._lingering.discard(self)
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""A connection from its acceptance to its end: whether there is place for it, and how long it may say nothing."""
+"""The protocol of a connection from its acceptance to its end, with the connection limit and the timeouts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REFUSAL = (
 
 
 class BoundedProtocol(ObservedProtocol):
-    """The protocol of the server's connections; their bounds are those of the application's settings."""
+    """The protocol of the server's connections, limited by the application's settings."""
 
     HTTP_CLASS = Exchange
     __slots__ = ("_accepted_at", "_has_asked", "settings")
@@ -41,7 +41,7 @@ class BoundedProtocol(ObservedProtocol):
         self.keep_alive_timeout = self.settings.header_seconds  # until the first request has come
 
     def connection_made(self, transport: Any) -> None:
-        """Take a new connection in, or turn it away."""
+        """Accept a new connection, or refuse it."""
         peer = transport.get_extra_info("peername")
         try:
             self._limit.admit(self, peer[0] if isinstance(peer, tuple) else "")
@@ -52,22 +52,22 @@ class BoundedProtocol(ObservedProtocol):
             super().connection_made(transport)  # type: ignore[no-untyped-call]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed, by whichever side."""
+        """Clean up when the connection is closed by either side."""
         self._limit.forget(self)
         self._look_no_more()
         super().connection_lost(exc)  # type: ignore[no-untyped-call]
 
     def head_deadline(self) -> float:
-        """Until when the head of a request that has begun has to be there, in the loop's time."""
+        """The deadline for the head of the current request, in the loop's time."""
         begun: float = self.loop.time() if self._has_asked else self._accepted_at
         return begun + self.settings.header_seconds
 
     def waits(self) -> None:
-        """There is no request now."""
+        """Note that the connection waits for a request."""
         self._limit.waiting(self)
 
     def answers(self) -> None:
-        """A head has come."""
+        """Note that a request's head has arrived."""
         self._limit.answering(self)
         if not self._has_asked:
             self._has_asked = True
@@ -76,27 +76,27 @@ class BoundedProtocol(ObservedProtocol):
             self.check_timeouts()  # type: ignore[no-untyped-call]
 
     def let_go(self, why: TooManyConnections) -> None:
-        """End a connection of which no request is being answered, for another one.
+        """Close the connection, which has no request in progress, in favor of another one.
 
-        Told is that to a new one, and where a head has begun to come; between two requests nobody would know what it
-        answers.
+        A refusal is sent on a new connection, or if a head has begun to arrive; between two requests the client could
+        not tell what it answers.
         """
         if self.transport is None or self.transport.is_closing():
             return
         if not self._has_asked or (self.http is not None and self.http.stage is Stage.REQUEST):
             self.transport.write(_refusal(why))
-        if self.transport.get_write_buffer_size():  # nobody reads
+        if self.transport.get_write_buffer_size():  # the client does not read
             self.transport.abort()
         else:
             self.close()
 
     @property
     def has_unsent(self) -> bool:
-        """Whether some of an answer still has to be taken in by the client."""
+        """Whether a part of a response is still in the write buffer."""
         return self.transport is not None and bool(self.transport.get_write_buffer_size())
 
     def close(self, timeout: float | None = None) -> None:
-        """End it, so that its client can read the last answer even while it is sending."""
+        """Close the connection so that the client can read the last response even while it is sending."""
         transport = self.transport
         if transport is None or transport.is_closing() or transport.get_write_buffer_size():
             super().close(timeout)
@@ -105,7 +105,7 @@ class BoundedProtocol(ObservedProtocol):
             self.connection_lost(None)
 
     def close_if_idle(self) -> bool:
-        """End it, if no request is being answered; the server's end asks for that again and again."""
+        """Close the connection if no request is in progress; a stopping server calls this repeatedly."""
         if self.http is None or self.http.stage is not Stage.REQUEST:
             return super().close_if_idle()
         if self.http.exception is None and self._task is not None:
@@ -114,7 +114,7 @@ class BoundedProtocol(ObservedProtocol):
         return True
 
     async def refuse(self, request: Request, error: BaseException) -> None:
-        """Answer a request whose head is not sound, and tell the observers of it."""
+        """Answer a request whose head is invalid, and notify the observers."""
         seconds = self.loop.time() - self._accepted_at
         try:
             await self.app.handle_exception(request, error, run_middleware=False)
@@ -132,6 +132,6 @@ class BoundedProtocol(ObservedProtocol):
 
 
 def _refusal(error: TooManyConnections) -> bytes:
-    """Said without a look at what is asked: when there are too many connections, there is no time to lose on any."""
+    """The refusal as raw HTTP, in one API's format for all: too many connections leave no time to parse requests."""
     body = as_json(error_body(failure_of(error), ""))
     return _REFUSAL % (len(body), body)

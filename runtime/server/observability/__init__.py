@@ -1,1 +1,1 @@
-"""What those need who run a server: health, metrics, logs, and an orderly end. No API of models."""
+"""Health checks, metrics and logs for those who operate a server."""

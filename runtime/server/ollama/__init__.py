@@ -1,1 +1,1 @@
-"""Ollama's own API, below `/api`. What it has in common with the other APIs lies one folder up."""
+"""Ollama's native API, below `/api`; code shared with the other APIs is one folder up."""

@@ -1,1 +1,1 @@
-"""What the server tells of its own routes, at `/openapi.json`, put together from what each API tells."""
+"""The OpenAPI document of the server's routes at `/openapi.json`, assembled from the operations of each API."""

@@ -1,1 +1,1 @@
-"""Who may ask the server, from where, and how much. What is asked is not looked at here."""
+"""Access control: who may send requests, from where, and how many, regardless of their content."""

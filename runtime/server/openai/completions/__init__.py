@@ -1,1 +1,1 @@
-"""`/v1/completions`: a raw prompt, continued."""
+"""`/v1/completions`: continues a raw prompt."""

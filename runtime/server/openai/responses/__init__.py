@@ -1,1 +1,1 @@
-"""`/v1/responses`: conversations item by item, whole in every request or going on after a response that is kept."""
+"""`/v1/responses`: conversations as items, sent whole in every request or continuing a stored response."""
