@@ -14,6 +14,7 @@ from mlxbuild.runtime.protocol.loaded import Vitals
 from mlxbuild.runtime.residency.place import Resident
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
+from mlxbuild.runtime.server.observability.earlier_names import WithEarlierNames
 from mlxbuild.runtime.server.observability.observation import Observed
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,20 +32,26 @@ class Metrics:
         self.registry.register(_Connections(connections))
         ProcessCollector(registry=self.registry)
         given: dict[str, Any] = {"namespace": "mlxbuild", "registry": self.registry}
-        self._requests = Counter("requests", "Requests that ended", ("method", "route", "status"), **given)
+        self._requests = Counter("http_requests", "Requests that ended", ("method", "route", "status"), **given)
         self._request_seconds = Histogram(
-            "request_seconds", "From a request's head to the last byte", ("route",), buckets=_SECONDS, **given
+            "http_request_duration_seconds",
+            "From a request's head to the last byte",
+            ("route",),
+            buckets=_SECONDS,
+            **given,
         )
         self._errors = Counter("errors", "Errors that were told, by code", ("code",), **given)
         self._loads = Counter("model_loads", "Requests that waited for a model to be loaded", ("model",), **given)
         self._load_seconds = Histogram("model_load_seconds", "How long they waited", buckets=_SECONDS, **given)
         self._first_token_seconds = Histogram(
-            "first_token_seconds", "From the question to the first token", ("model",), buckets=_SECONDS, **given
+            "time_to_first_token_seconds", "From the question to the first token", ("model",), buckets=_SECONDS, **given
         )
-        self._speed = Histogram("answer_tokens_per_second", "Of single answers", ("model",), buckets=_SPEEDS, **given)
+        self._speed = Histogram(
+            "generation_tokens_per_second", "Of single answers", ("model",), buckets=_SPEEDS, **given
+        )
         self._prompt_tokens = Counter("prompt_tokens", "Tokens of prompts", ("model",), **given)
-        self._reused_tokens = Counter("reused_tokens", "Those found in the prefix cache", ("model",), **given)
-        self._answer_tokens = Counter("answer_tokens", "Tokens of answers", ("model",), **given)
+        self._reused_tokens = Counter("prefix_cache_hit_tokens", "Those found in the prefix cache", ("model",), **given)
+        self._answer_tokens = Counter("generation_tokens", "Tokens of answers", ("model",), **given)
 
     def observe(self, observed: Observed) -> None:
         """Count a request."""
@@ -77,22 +84,30 @@ class Metrics:
 
     def page(self) -> bytes:
         """All of it, as Prometheus reads it."""
-        return generate_latest(self.registry)
+        return generate_latest(WithEarlierNames(self.registry))
 
 
 _FIGURES: tuple[tuple[str, str, Callable[[Resident, Vitals], float]], ...] = (
     ("bytes", "Memory that is counted for a model", lambda resident, _: resident.size_bytes),
     ("requests", "Requests that a model answers", lambda resident, _: resident.requests),
-    ("waiting_requests", "Requests of them that do not run yet", lambda _, vitals: vitals.requests_waiting),
+    ("requests_waiting", "Requests of them that do not run yet", lambda _, vitals: vitals.requests_waiting),
     ("memory_bytes", "Memory that MLX holds for a model", lambda _, vitals: vitals.memory_bytes),
-    ("cache_bytes", "Keys and values of running requests", lambda _, vitals: vitals.cache_bytes),
-    ("prefix_bytes", "Keys and values that are kept for prompts to come", lambda _, vitals: vitals.prefix_bytes),
-    ("prefix_hits", "Prompts whose beginning was kept, since the load", lambda _, vitals: vitals.prefix_hits),
-    ("prefix_misses", "Prompts of which nothing was kept, since the load", lambda _, vitals: vitals.prefix_misses),
-    ("drafted_tokens", "Tokens that a draft proposed, since the load", lambda _, vitals: vitals.drafted_tokens),
-    ("accepted_tokens", "Those of them that the model took", lambda _, vitals: vitals.accepted_tokens),
-    ("tick_seconds", "The last step of all running requests", lambda _, vitals: vitals.tick_seconds),
-    ("failed_ticks", "Steps that failed, since the load", lambda _, vitals: vitals.failures),
+    ("kv_cache_bytes", "Keys and values of running requests", lambda _, vitals: vitals.cache_bytes),
+    ("prefix_cache_bytes", "Keys and values that are kept for prompts to come", lambda _, vitals: vitals.prefix_bytes),
+    ("prefix_cache_hits", "Prompts whose beginning was kept, since the load", lambda _, vitals: vitals.prefix_hits),
+    (
+        "prefix_cache_misses",
+        "Prompts of which nothing was kept, since the load",
+        lambda _, vitals: vitals.prefix_misses,
+    ),
+    (
+        "speculative_draft_tokens",
+        "Tokens that a draft proposed, since the load",
+        lambda _, vitals: vitals.drafted_tokens,
+    ),
+    ("speculative_accepted_tokens", "Those of them that the model took", lambda _, vitals: vitals.accepted_tokens),
+    ("iteration_seconds", "The last step of all running requests", lambda _, vitals: vitals.tick_seconds),
+    ("failed_iterations", "Steps that failed, since the load", lambda _, vitals: vitals.failures),
 )
 """Name, meaning, and how it is found."""
 

@@ -81,7 +81,7 @@ def drafted_and_accepted(client: httpx.Client) -> tuple[float, float]:
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = [sample for family in families for sample in family.samples if sample.labels.get("model") == TARGET]
     known = {sample.name: sample.value for sample in samples}
-    return known["mlxbuild_model_drafted_tokens"], known["mlxbuild_model_accepted_tokens"]
+    return known["mlxbuild_model_speculative_draft_tokens"], known["mlxbuild_model_speculative_accepted_tokens"]
 
 
 def resident(client: httpx.Client, name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlxbuild.runtime.server.logger import log
+from mlxbuild.runtime.server.observability.earlier_names import EARLIER
 from mlxbuild.runtime.server.observability.logs import log_request, log_to
 from mlxbuild.runtime.server.observability.observation import Observed
 from tests.runtime.server.ollama.asking import LOCK
@@ -38,12 +40,12 @@ def test_metrics(hello: httpx.Client) -> None:
     def value(name: str, **labels: str) -> float:
         return samples[f"mlxbuild_{name}", frozenset(labels.items())]
 
-    assert value("requests_total", method="POST", route="/api/chat", status="200") >= 1
-    assert value("requests_total", method="POST", route="/api/chat", status="404") >= 1
+    assert value("http_requests_total", method="POST", route="/api/chat", status="200") >= 1
+    assert value("http_requests_total", method="POST", route="/api/chat", status="404") >= 1
     assert value("errors_total", code="unknown-reference") >= 1
-    assert value("answer_tokens_total", model="hello:latest") > 5
+    assert value("generation_tokens_total", model="hello:latest") > 5
     assert value("prompt_tokens_total", model="hello:latest") > 5
-    assert value("first_token_seconds_count", model="hello:latest") >= 1
+    assert value("time_to_first_token_seconds_count", model="hello:latest") >= 1
     assert value("model_loads_total", model="hello:latest") >= 1
     assert value("queue_requests") == 0
     assert value("connections") >= 1
@@ -51,7 +53,11 @@ def test_metrics(hello: httpx.Client) -> None:
     assert value("connections_refused_total") == value("connections_let_go_total") == 0
     assert value("model_bytes", model="hello:latest") > 1_000_000
     assert value("model_memory_bytes", model="hello:latest") > 1_000_000
-    assert value("model_failed_ticks", model="hello:latest") == 0
+    assert value("model_failed_iterations", model="hello:latest") == 0
+    for present, earlier in EARLIER.items():
+        endings = {name.removeprefix(present): labels for name, labels in samples if re.match(rf"{present}(_|$)", name)}
+        assert all((earlier + ending, labels) in samples for ending, labels in endings.items())
+    assert value("answer_tokens_total", model="hello:latest") == value("generation_tokens_total", model="hello:latest")
 
 
 def test_methods_that_nobody_knows_are_counted_as_one(hello: httpx.Client) -> None:
