@@ -310,7 +310,7 @@ def test_a_constraint_that_fails_ends_its_own_answer_only(folders: dict[str, Pat
         lost = threads.submit(lambda: answer(model.chat(USER, format=dead_end, max_tokens=200)))
         other = threads.submit(lambda: answer(model.chat(USER, format=AnswerFormat(CLOSED), max_tokens=200)))
         jsonschema.validate(json.loads(other.result()[0].text), CLOSED)
-        with pytest.raises(FormLost, match="cannot go on in its form"):
+        with pytest.raises(FormLost, match="cannot go on in its response format"):
             lost.result()
 
 

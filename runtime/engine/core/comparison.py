@@ -172,7 +172,7 @@ class Comparison:
         if is_lack_of_memory(error):
             return OutOfMemory(f"there is not enough memory to compute: {told}")
         if os.strerror(errno.ENOSPC) in told:  # MLX compiles CPU kernels into files with the system's compiler
-            return DiskFull("the disk is full: MLX cannot compile what it computes with", hint=FREE_SOME_SPACE)
+            return DiskFull("the disk is full: MLX cannot compile its kernels", hint=FREE_SOME_SPACE)
         if NO_METAL in told:
             return NeedsMetal(
                 f"mlx-lm's code for `{self._trial.model_type}` needs Metal, and this machine has none",

@@ -196,7 +196,7 @@ class Scheduler:
         room = fitting - len(sequence.prepared.tokens)
         if room < 1:
             return MemoryTooSmall(
-                f"the prompt has {len(sequence.prepared.tokens)} tokens, and memory is there for {fitting}",
+                f"the prompt has {len(sequence.prepared.tokens)} tokens, but there is memory for only {fitting}",
                 hint="shorten the prompt, or give the model more memory",
             )
         sequence.writer.limit = room if sequence.writer.limit is None else min(room, sequence.writer.limit)

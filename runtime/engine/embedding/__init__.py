@@ -1,1 +1,1 @@
-"""Vectors of texts: inputs, batches, pooling."""
+"""Embeddings: from texts to vectors, by input, batch and pooling."""

@@ -1,4 +1,4 @@
-"""All texts of a request become vectors: batches of like length, between the iterations of an engine."""
+"""Computes the vectors of all texts of a request, in batches of similar length, between iterations of the engine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mlxbuild.runtime.engine.embedding.vectors import Embedding, Vector
 from mlxbuild.runtime.model.facts import EmbeddingFacts
 
 TOKENS_AT_ONCE = 8192
-"""What an encoder reads at once, padding included; a single longer text goes alone."""
-TOKENS_BETWEEN_TICKS = 1024
-"""What a decoder reads at once: running answers wait so long, and longer texts are read in parts."""
+"""How many tokens an encoder computes at once, padding included; a longer text is computed alone."""
+TOKENS_BETWEEN_STEPS = 1024
+"""How many tokens a decoder computes at once while running answers wait; longer texts are computed in chunks."""
 
 
 def vectors_of(
@@ -26,13 +26,13 @@ def vectors_of(
     dimensions: int | None,
     is_wanted: Callable[[], bool],
 ) -> tuple[Vector, ...]:
-    """One vector for each row of tokens, in their order. Rows must not be empty.
+    """One vector for each row of tokens, in the same order. Rows must not be empty.
 
     Raises:
-        CancelledError: `is_wanted`, which is asked now and then, said no.
+        CancelledError: `is_wanted`, which is called before each chunk, returned false.
         NotEmbedding, EmbeddingNotFinite, EngineEnded: as `Embedding` and `Engine.run`.
     """
-    tokens_at_once = TOKENS_AT_ONCE if facts.is_encoder else TOKENS_BETWEEN_TICKS
+    tokens_at_once = TOKENS_AT_ONCE if facts.is_encoder else TOKENS_BETWEEN_STEPS
     vectors: dict[int, Vector] = {}
     for batch in in_batches(rows, tokens_at_once):
         embedding = Embedding(
@@ -54,7 +54,7 @@ def vectors_of(
 
 
 def in_batches(rows: Sequence[Sequence[int]], tokens_at_once: int) -> Iterator[list[int]]:
-    """Places of rows that are computed together: none is less than half as long as another, or padding would rule."""
+    """Indices of rows to compute together: none is less than half as long as another, which limits the padding."""
     batch: list[int] = []
     longest = 0
     for place in sorted(range(len(rows)), key=lambda place: -len(rows[place])):

@@ -1,4 +1,4 @@
-"""What is to be embedded, as tokens: with the model's prompt before it, and no longer than the model reads."""
+"""From inputs of an embedding request to tokens: with the model's prompt before them, and truncated if allowed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mlxbuild.runtime.model.facts import EmbeddingFacts
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 Input = str | Sequence[int]
-"""A text, or token ids as they are."""
+"""A text, or token ids."""
 
 
 class InputUnusable(UserError):
-    """A text that is to be embedded has no tokens, or more than the model reads."""
+    """An input for embedding has no tokens, or more than the model accepts."""
 
     code = "input-unusable"
 
@@ -27,12 +27,12 @@ def rows_of(
     truncates: bool,
     prompt: str | None = None,
 ) -> list[list[int]]:
-    """Token ids of each input. A text gets the prompt of that name before it, or the model's default one.
+    """Token ids of each input. Texts are prefixed with the prompt of that name, or the model's default one.
 
-    Texts are cut so that the special tokens at their end stay.
+    Texts are truncated so that the special tokens at their end stay.
 
     Raises:
-        InputUnusable: an input has no tokens, or more than `longest` where none is to be cut; or there is no such
+        InputUnusable: an input has no tokens, or more than `longest` and is not to be truncated; or there is no such
             prompt.
     """
     name = facts.default_prompt if prompt is None else prompt
@@ -61,7 +61,7 @@ def rows_of(
 
 
 def _cut(row: list[int], text: list[int], longest: int) -> list[int]:
-    """The row without the end of its text. `text` is the row without special tokens around it."""
+    """Truncate the text in a row of tokens. `text` is the row without the special tokens around it."""
     around = len(row) - len(text)
     begin = next((place for place in range(around + 1) if row[place : place + len(text)] == text), None)
     if begin is None or longest <= around:

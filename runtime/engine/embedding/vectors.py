@@ -1,4 +1,4 @@
-"""From tokens to vectors: hidden states, pooling, the norm. What is computed together: `batches`."""
+"""From tokens to vectors: hidden states, pooling, normalization. What is computed together: `batches`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Vector = tuple[float, ...]
 
 
 class NotEmbedding(UserError):
-    """The model's architecture does not show the states that vectors are made of."""
+    """The model's architecture does not give access to the hidden states that vectors are made of."""
 
     code = "not-embedding"
 
 
 class EmbeddingNotFinite(StepError):
-    """The model made no numbers of a text."""
+    """The model computed a vector with NaN or infinity."""
 
     code = "embedding-not-finite"
 
 
 class Embedding:
-    """Vectors of some rows of tokens on their way. It is advanced part by part, and so memory does not grow with texts.
+    """The embedding of some rows of tokens, computed in chunks, so that memory does not grow with their length.
 
-    An encoder sees all of a text at once, and has one part; texts are no longer than it reads. A decoder goes through
-    them as through a prompt. To be used on the engine's thread; answers may go on between two parts.
+    An encoder computes each text as a whole, in one chunk; a decoder computes it as in chunked prefill. Only for the
+    engine's thread, which may run iterations between two chunks.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Embedding:
         tokens_at_once: int,
         checkpoint: Callable[[], None] = lambda: None,
     ) -> None:
-        """Rows must not be empty. `dimensions` keeps the first numbers of each vector, before the norm. `checkpoint` is
-        called before each layer of a decoder, and may raise.
+        """Rows must not be empty. `dimensions` keeps the first numbers of each vector, before normalization.
+        `checkpoint` is called before each layer of a decoder, and may raise.
 
         Raises:
-            NotEmbedding: the architecture has no states to take.
+            NotEmbedding: the architecture does not give access to hidden states.
         """
         self._rows = rows
         self._facts = facts
@@ -63,10 +63,10 @@ class Embedding:
         self._cache: KVCache | None = None
         self._read_tokens = 0
         self._pooled: mx.array | None = None
-        """Sums of states, or the states themselves, as far as they have been read; shape [B, H]."""
+        """Sums of hidden states, or the selected state, over the chunks so far; shape [B, H]."""
 
     def advance(self) -> list[Vector] | None:
-        """Read one part more; the vectors with the last one.
+        """Compute the next chunk; returns the vectors after the last one.
 
         Raises:
             NotEmbedding: the model has fewer dimensions than asked for.
@@ -82,8 +82,8 @@ class Embedding:
             counted = places < lengths[:, None]
         else:
             counted = places == (mx.zeros_like(lengths) if self._facts.pooling == "cls" else lengths - 1)[:, None]
-        part = mx.where(counted[..., None], hidden.astype(mx.float32), 0).sum(axis=1)
-        self._pooled = part if self._pooled is None else self._pooled + part
+        chunk = mx.where(counted[..., None], hidden.astype(mx.float32), 0).sum(axis=1)
+        self._pooled = chunk if self._pooled is None else self._pooled + chunk
         compute(self._cache or [], self._checkpoint)
         mx.eval(self._pooled)
         self._read_tokens = end
@@ -94,14 +94,14 @@ class Embedding:
         return self._vectors(pooled)
 
     def _states(self, rows: list[Sequence[int]], width: int) -> mx.array:
-        """The last layer's states of the next tokens, padding included."""
+        """Hidden states of the last layer for the next tokens, padding included."""
         import mlx.core as mx
 
         tokens = mx.array([[*row, *[0] * (width - len(row))] for row in rows])
         if self._body is None:
             real = mx.arange(width)[None] < mx.array([len(row) for row in rows])[:, None]
             states: mx.array = self._model(tokens, real)
-        else:  # padding comes last, and a decoder never looks ahead; some architectures cannot do without caches
+        else:  # padding comes last, and a decoder is causal; some architectures need a cache
             self._cache = self._cache or fresh(self._model)
             states = self._body(tokens, cache=self._cache)
         return states

@@ -1,1 +1,1 @@
-"""From what a request says to what the engine takes: the conversation, its prompt, defaults and options."""
+"""From a request to the engine's input: the conversation, its prompt, defaults and options."""

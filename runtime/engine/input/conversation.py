@@ -1,4 +1,4 @@
-"""From what a chat request says to the prompt of the model: defaults, template, and what is left out for its length."""
+"""From a chat request to the prompt: defaults, chat template, and truncation of old messages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mlxbuild.runtime.protocol.requests import ChatRequest, Message
 
 
 class NoChatTemplate(UserError):
-    """A chat was asked of a model that has no chat template."""
+    """A chat was requested from a model that has no chat template."""
 
     code = "no-chat-template"
 
 
 class ToolsNotTaken(UserError):
-    """Tools were given to a model whose template does not tell it of them."""
+    """Tools were given, but the model's chat template does not support them."""
 
     code = "tools-not-taken"
 
@@ -28,7 +28,7 @@ WITHOUT_TOOLS = "leave `tools` out, or ask a model whose chat template tells it 
 
 
 class Conversation:
-    """One chat request with the defaults of the artifact, as the template is given it."""
+    """A chat request merged with the artifact's defaults, ready to be rendered by the chat template."""
 
     def __init__(
         self, request: ChatRequest, facts: ModelFacts, defaults: Defaults, template: ChatTemplate | None
@@ -36,9 +36,9 @@ class Conversation:
         """Nothing is rendered yet.
 
         Raises:
-            NoChatTemplate: the artifact has none, and the request neither.
-            ToolsNotTaken: there are tools, and the template has no place for them.
-            InvalidConversation: a message is none, or there are none.
+            NoChatTemplate: neither the artifact nor the request has a template.
+            ToolsNotTaken: there are tools, and the template does not support them.
+            InvalidConversation: there are no messages, or one is not valid.
         """
         if request.template is not None:
             template = ChatTemplate(request.template, facts.special_tokens, file="template")
@@ -60,11 +60,11 @@ class Conversation:
         ]
 
     def render(self, messages: Sequence[Message] | None = None, *, opens_answer: bool = True, **variables: Any) -> str:
-        """The prompt of these messages, or of all. Unless the request says otherwise, a last message of the assistant
-        is left open, to be continued.
+        """Render these messages, or all of them, into a prompt. Unless the request says otherwise, a last message of
+        the assistant is left open, for the model to continue it.
 
         Raises:
-            TemplateRefuses, TemplateBroken: the template does not take the conversation.
+            TemplateRefuses, TemplateBroken: the template does not accept the conversation.
         """
         whole = self.messages if messages is None else messages
         ends_unfinished = bool(whole) and whole[-1].get("role") == "assistant" and not whole[-1].get("tool_calls")
@@ -79,18 +79,18 @@ class Conversation:
         )
 
     def with_other_ending(self) -> str:
-        """The prompt, had the last message another text."""
+        """The prompt with another text in the last message."""
         content = self.messages[-1].get("content")
         other = "." if str(content).startswith("*") else "*"
         return self.render([*self.messages[:-1], {**self.messages[-1], "content": other}])
 
     def shortened(self, fits: Callable[[str], bool]) -> str:
-        """The prompt, without the oldest messages if need be; system messages and the last message always stay.
+        """The prompt, without the oldest messages if necessary; system messages and the last message are always kept.
 
         The prompt of those alone may still not fit.
 
         Raises:
-            TemplateRefuses, TemplateBroken: the template does not take the conversation.
+            TemplateRefuses, TemplateBroken: the template does not accept the conversation.
         """
         whole = self.render()
         droppable = [place for place, message in enumerate(self.messages[:-1]) if message.get("role") != "system"]
@@ -107,11 +107,11 @@ class Conversation:
         return found or self._without(droppable) or whole
 
     def _without(self, places: Sequence[int]) -> str | None:
-        """The prompt without some messages; None if the template does not take the conversation then."""
+        """The prompt without some messages; None if the template does not accept that conversation."""
         dropped = set(places)
         try:
             return self.render([message for place, message in enumerate(self.messages) if place not in dropped])
-        except TemplateRefuses:  # some want user and assistant in turn
+        except TemplateRefuses:  # some require user and assistant to alternate
             return None
 
 

@@ -1,4 +1,4 @@
-"""What an artifact sets for requests that do not: the file `mlxbuild/defaults.json`. Who merges it: `preparation`."""
+"""An artifact's defaults for requests, from the file `mlxbuild/defaults.json`. They are merged in `preparation`."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from mlxbuild.runtime.protocol.requests import Message
 
 
 class BrokenDefaults(UserError):
-    """`mlxbuild/defaults.json` is not what this version reads."""
+    """`mlxbuild/defaults.json` cannot be read by this version."""
 
     code = "broken-defaults"
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """A system prompt, a conversation and options."""
+    """Default system prompt, messages and options."""
 
     system_prompt: str | None = None
     messages: tuple[Message, ...] = ()
-    """Conversation that precedes every chat."""
+    """Messages that precede every chat."""
     options: Options = field(default_factory=Options)
 
     @classmethod
     def from_json(cls, data: bytes) -> Defaults:
-        """Read the file; `context` is a fact and no option.
+        """Read the file; `context` belongs to the facts, and is ignored here.
 
         Raises:
-            BrokenDefaults: it is no such file.
-            InvalidOption: a parameter that this version does not know, or out of its range.
+            BrokenDefaults: the file is not valid.
+            InvalidOption: an unknown parameter, or one out of its range.
         """
         try:
             document = json.loads(data)
@@ -45,9 +45,9 @@ class Defaults:
         except (ValueError, AttributeError, RecursionError) as error:
             raise _broken(str(error)) from None
         if not isinstance(prompt, str | None):
-            raise _broken("system_prompt is no text")
+            raise _broken("system_prompt is not a string")
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-            raise _broken("messages is no list of messages")
+            raise _broken("messages is not a list of messages")
         return cls(prompt, tuple(messages), Options().changed(parameters))
 
 
@@ -55,5 +55,5 @@ def _broken(reason: str) -> BrokenDefaults:
     return BrokenDefaults(
         f"the defaults cannot be read: {reason}",
         where=DEFAULTS_FILE,
-        hint="build the artifact again, or pull it from where it is sound",
+        hint="build the artifact again, or pull an undamaged copy",
     )

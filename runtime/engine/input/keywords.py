@@ -1,4 +1,4 @@
-"""What callers in Python ask by keyword, as requests. What options mean lives in `options`."""
+"""Turns keyword arguments of Python callers into requests. The options themselves are in `options`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mlxbuild.runtime.engine.core.options import InvalidOption
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, Message, ToolChoice
 
 Format = AnswerFormat | Mapping[str, Any] | Literal["json"] | None
-"""The form of an answer: a JSON Schema, or any JSON object."""
+"""The response format: a JSON Schema, or any JSON object."""
 TOOL_CHOICES = ("auto", "none", "required")
-"""Any other text names the one tool that has to be called."""
+"""Any other text is the name of the only tool that may be called."""
 
 
 class OptionKeywords(TypedDict, total=False):
-    """Those of `Options`. What is not given, or None, is the artifact's default."""
+    """The fields of `Options`. The artifact's default applies where one is not given, or None."""
 
     temperature: float | None
     top_p: float | None
@@ -40,33 +40,33 @@ class OptionKeywords(TypedDict, total=False):
 
 
 class GenerateKeywords(OptionKeywords, total=False):
-    """What can be asked of any answer."""
+    """Keywords for any answer."""
 
     format: Format
 
 
 class TalkKeywords(GenerateKeywords, total=False):
-    """What can be asked of an answer to a conversation without tools."""
+    """Keywords for an answer to a conversation without tools."""
 
     think: bool | str | None
     system: str | None
-    """In place of the artifact's system prompt."""
+    """Replaces the artifact's system prompt."""
 
 
 class ChatKeywords(TalkKeywords, total=False):
-    """What can be asked of an answer to a conversation."""
+    """Keywords for an answer to a conversation."""
 
     tools: Sequence[Mapping[str, Any]] | None
-    """Function schemas in OpenAI's form."""
+    """Function schemas in OpenAI's format."""
     tool_choice: ToolChoice | str | None
     """`auto`, `none`, `required`, or the name of the tool that has to be called."""
 
 
 def chat_request(messages: Sequence[Message], asked: TalkKeywords) -> ChatRequest:
-    """Whether the options are sound is found when the request is prepared.
+    """Options are validated later, when the request is prepared.
 
     Raises:
-        InvalidOption: the format is none.
+        InvalidOption: the format is not valid.
     """
     given = cast("ChatKeywords", asked)
     return ChatRequest(
@@ -81,12 +81,12 @@ def chat_request(messages: Sequence[Message], asked: TalkKeywords) -> ChatReques
 
 
 def completion_request(prompt: str, asked: GenerateKeywords) -> CompletionRequest:
-    """As `chat_request`, of a raw text."""
+    """As `chat_request`, for a raw text."""
     return CompletionRequest(prompt, format=_format(asked.get("format")), options=_options(asked))
 
 
 def _options(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """All that is not known besides: a wrong name is told with the options that there are."""
+    """All other keywords, so that an unknown one is reported together with the known options."""
     others = (ChatKeywords.__annotations__.keys() - OptionKeywords.__annotations__.keys()) & asked.keys()
     return {name: value for name, value in asked.items() if name not in others}
 

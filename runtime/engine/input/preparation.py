@@ -1,4 +1,4 @@
-"""From a request to what the engine takes: rendered, tokenized, with the options that hold. It computes nothing."""
+"""Prepares requests for the engine: renders, tokenizes and resolves options. Nothing is computed by the model."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, T
 
 
 class OnlyEmbeds(UserError):
-    """An answer was asked of a model that writes nothing."""
+    """An answer was requested from an embedding model."""
 
     code = "only-embeds"
 
 
 class NoInfill(UserError):
-    """A gap between two texts was to be filled by a model that has no tokens for that."""
+    """A suffix was given to a model that has no tokens for filling in the middle."""
 
     code = "no-infill"
 
 
 class Preparation:
-    """Prepares requests for one model. For any thread: whoever asks prepares, so that no answer waits for it."""
+    """Prepares requests for one model. Thread-safe: it runs on the caller's thread, so that no running answer waits."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class Preparation:
         needs_boundaries: Callable[[], bool],
         kv_bits: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """What only a loaded model knows is asked when it is needed.
+        """The callables are called when needed, as their results are known only after the model is loaded.
 
         Args:
-            needs_boundaries: Whether the model's state cannot be taken back, so that checkpoints have to be kept.
-            kv_bits: What holds where neither the request nor the artifact says anything.
+            needs_boundaries: Whether the model's KV cache cannot be rewound, so that checkpoints have to be kept.
+            kv_bits: The default if neither the request nor the artifact sets it.
         """
         self._facts = facts
         self._defaults = defaults
@@ -75,35 +75,35 @@ class Preparation:
         return GrammarVocabulary(self._tokenizer, self._facts)
 
     def prepare(self, request: ChatRequest | CompletionRequest) -> Prepared:
-        """Everything that can be wrong with a request is raised here, before anything of it is computed.
+        """Prepare a request. Every error of the request itself is raised here, before anything is computed.
 
         Raises:
-            OnlyEmbeds: the model writes nothing.
-            NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken: of chats.
-            NoInfill: there is a suffix, and the model was not trained to fill gaps.
+            OnlyEmbeds: the model only embeds.
+            NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken: for chats.
+            NoInfill: there is a suffix, and the model was not trained to fill in the middle.
             PromptUnusable: no tokens, or some that the model does not know.
-            ContextExceeded: more tokens than the context takes.
+            ContextExceeded: more tokens than the context length.
             InvalidOption: an option has an unknown name or a value out of its range.
-            InvalidSchema, FormatNotSupported: the answer cannot be held to its form.
+            InvalidSchema, FormatNotSupported: structured output is not possible in this form.
         """
         if self._facts.embedding is not None and self._facts.embedding.writes_nothing:
             raise OnlyEmbeds("the model only turns texts into vectors", hint="ask it for embeddings")
         if isinstance(request, CompletionRequest):
             tokens = self._completion_tokens(request, most=self._context(request))
-            prepared = self._prepared(request, tokens, is_formed=request.format is not None)
+            prepared = self._prepared(request, tokens, is_structured=request.format is not None)
             return replace(prepared, constraint=self._constraint(request))
         conversation = self._conversation(request)
         rendered = self._rendered(conversation, request)
         tokens = [*request.preceding_tokens, *self._tokenizer.encode(rendered, most=self._context(request))]
-        is_formed = request.format is not None or request.tool_choice.mode == "required"
+        is_structured = request.format is not None or request.tool_choice.mode == "required"
         thinking = prompt_thinking(self._facts, rendered, request.think)
         return replace(
-            self._prepared(request, tokens, is_formed=is_formed),
+            self._prepared(request, tokens, is_structured=is_structured),
             splitter=AnswerSplitter(
                 self._facts,
                 tools=conversation.tools or None,
                 thinking=thinking == "open",
-                formed=is_formed,
+                structured=is_structured,
                 requires_call=request.tool_choice.mode == "required",
                 allows_several=request.tool_choice.allows_several,
             ),
@@ -112,10 +112,10 @@ class Preparation:
         )
 
     def prompt(self, request: ChatRequest | CompletionRequest) -> Prompt:
-        """What the request would give the model.
+        """The prompt of a request.
 
         Raises:
-            NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken: of chats.
+            NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken: for chats.
         """
         if isinstance(request, CompletionRequest):
             tokens = self._completion_tokens(request)
@@ -147,14 +147,17 @@ class Preparation:
             return self._tokenizer.encode(request.prompt, add_special_tokens=True, most=most)
         return list(request.prompt)
 
-    def _options(self, request: ChatRequest | CompletionRequest, *, is_formed: bool) -> Options:
+    def _options(self, request: ChatRequest | CompletionRequest, *, is_structured: bool) -> Options:
         options = self._defaults.options.changed(request.options)
         if options.kv_bits is None:
             options = replace(options, kv_bits=self._kv_bits())
-        if is_formed and (options.ignore_eos or options.min_tokens):
+        if is_structured and (options.ignore_eos or options.min_tokens):
             name = "ignore_eos" if options.ignore_eos else "min_tokens"
-            raise InvalidOption(f"{name} cannot be kept by an answer of a given form", hint="leave out one of the two")
-        if is_formed:  # the grammar ends it; only the caller may cut a document
+            raise InvalidOption(
+                f"{name} cannot be combined with structured output or a required tool call",
+                hint="leave out one of the two",
+            )
+        if is_structured:  # the grammar ends it, unless the caller sets stop sequences
             return replace(options, stops=options.stops if request.options.get("stops") else ())
         return replace(options, stops=tuple(dict.fromkeys((*options.stops, *self._facts.stop_texts))))
 
@@ -177,18 +180,18 @@ class Preparation:
                 tool_choice=choice,
                 thinking=thinking,
                 text_grammars=text_grammars,
-                drops_space=isinstance(request, ChatRequest),  # by its splitter; a completion has none
+                drops_space=isinstance(request, ChatRequest),  # the splitter drops it; a completion has no splitter
             )
         except FormatNotSupported:
             if request.format is None and choice.mode == "auto" and not text_grammars:
-                return None  # one call at most: the answer ends after it
+                return None  # a single call needs no grammar: the answer ends after it
             raise
         return self._vocabulary.constrain(grammar)
 
     def _prepared(
-        self, request: ChatRequest | CompletionRequest, tokens: Sequence[int], *, is_formed: bool
+        self, request: ChatRequest | CompletionRequest, tokens: Sequence[int], *, is_structured: bool
     ) -> Prepared:
-        options = self._options(request, is_formed=is_formed)
+        options = self._options(request, is_structured=is_structured)
         if not tokens:
             raise PromptUnusable("the prompt has no tokens")
         rows = self._facts.vocabulary_size
@@ -216,7 +219,7 @@ class Preparation:
         return min(sizes, default=None)
 
     def _boundaries(self, conversation: Conversation, tokens: Sequence[int], preceding: int) -> tuple[int, ...]:
-        """Where other requests may go on differently: at the last message's text, and where the answer is opened."""
+        """Where other requests may differ: at the text of the last message, and where the answer starts."""
         if not self._needs_boundaries():
             return ()
         begun = self._tokenizer.encode(conversation.with_other_ending())

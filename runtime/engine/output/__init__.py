@@ -1,1 +1,1 @@
-"""What is in a finished or streamed text: thinking, answer and tool calls."""
+"""Parses streamed or finished answers into reasoning, text and tool calls."""

@@ -1,4 +1,4 @@
-"""Splits a streamed answer into text, thinking and tool calls, by the model's markers."""
+"""Splits a streamed answer into text, reasoning and tool calls, by the model's markers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ State = Literal["text", "thinking", "tool"]
 
 
 class AnswerSplitter:
-    """Where in its answer a model is, and what may be the beginning of a marker.
+    """A state machine over the text of one answer, which holds back what may be the beginning of a marker.
 
-    White space around thinking and between tool calls belongs to the form and is dropped.
+    White space around reasoning and between tool calls is dropped.
     """
 
     def __init__(
@@ -26,30 +26,30 @@ class AnswerSplitter:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool = False,
-        formed: bool = False,
+        structured: bool = False,
         requires_call: bool = False,
         allows_several: bool = True,
     ) -> None:
-        """`thinking` says that the prompt ended with an opened think tag; `formed` that a grammar holds the answer.
+        """`thinking`: the prompt ended with an open reasoning tag. `structured`: a grammar constrains the answer.
 
-        A formed answer is a document or calls, so markers inside a document are its text; one that `requires_call` has
-        no text at all. Where several calls are not allowed the answer is over with the first one.
+        A structured answer is a document or tool calls, and markers inside a document are text; with `requires_call` it
+        has no text at all. Unless `allows_several`, the answer ends with the first call.
         """
         self._facts = facts
         self._tools = tools
-        self._formed = formed
+        self._structured = structured
         self._requires_call = requires_call
         self._allows_several = allows_several
         self._state: State = "thinking" if thinking else "text"
         self._search = MarkerSearch(list(self._transitions()))
-        self._drops_space = thinking or formed
-        self._opening: str | None = "" if formed else None
-        """What a formed answer began with, until that tells which of the two it is."""
+        self._drops_space = thinking or structured
+        self._opening: str | None = "" if structured else None
+        """The beginning of a structured answer, until it is clear whether it is a document or a tool call."""
         self._space = ""
         self._call = ""
         self._bare = BareCalls(tools) if tools and facts.tool_parser in BARE_FORMS else None
         self.called = False
-        """Whether the answer has had a call of a tool."""
+        """Whether the answer contains a tool call."""
 
     @property
     def is_over(self) -> bool:
@@ -57,19 +57,19 @@ class AnswerSplitter:
         return self.called and not self._allows_several
 
     def feed(self, text: str) -> list[Chunk]:
-        """What more text brings."""
+        """The chunks that more text completes."""
         return list(self._feed(text))
 
     def finish(self, *, is_cut: bool = False) -> list[Chunk]:
-        """What was held back, at the end of the answer.
+        """The chunks of text that was held back, at the end of the answer.
 
-        Where that `is_cut` the model would have gone on: what is left of a call or a marker is no text then.
+        If the answer `is_cut` by its length limit, an incomplete call or marker is dropped.
         """
         return [] if self.is_over else list(self._finish(is_cut))
 
     def _transitions(self) -> dict[str, State]:
         facts = self._facts
-        called = None if self._formed else facts.tool_call_start
+        called = None if self._structured else facts.tool_call_start
         edges: Mapping[State, Mapping[str | None, State]] = {
             "text": {facts.think_start: "thinking", facts.tool_call_start: "tool"},
             "thinking": {facts.think_end: "text", called: "tool"},
@@ -100,7 +100,7 @@ class AnswerSplitter:
             self._state, self._space, text = entered, "", ""
             self._drops_space = True
             self._search.markers = tuple(self._transitions())
-            self._opening = "" if self._formed else None
+            self._opening = "" if self._structured else None
 
     def _finish(self, is_cut: bool) -> Iterator[Chunk]:
         held = (self._opening or "") + self._search.finish()
@@ -133,7 +133,7 @@ class AnswerSplitter:
             yield Chunk(thinking=text) if self._state == "thinking" else Chunk(text=text)
 
     def _calls(self, end: str, *, is_cut: bool = False) -> Iterator[Chunk]:
-        """What was written as a call, up to an end marker; when it is none, as the text it is."""
+        """Parse the text before an end marker as tool calls; if it is not valid, it is text."""
         facts, written, self._call = self._facts, self._call, ""
         is_lost = is_cut and bool(facts.tool_call_end) and not is_whole_when_read(facts.tool_parser)
         calls = None

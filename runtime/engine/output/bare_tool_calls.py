@@ -1,4 +1,4 @@
-"""Reads tool calls that are JSON without any marker around them, as Llama 3 writes them: the answer begins with one."""
+"""Parses tool calls in plain JSON without markers, at the start of an answer, as Llama 3 writes them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from mlxbuild.runtime.engine.output.tool_calls import call_of
 from mlxbuild.runtime.protocol.events import ToolCall
 
 BARE_FORMS: Mapping[str, str] = {"bare_json": "parameters", "bare_json_arguments": "arguments"}
-"""Name of the form in the facts to the key that it has for the arguments of a call."""
+"""Format names in the facts, with the key of the arguments in a call."""
 _BEGINNINGS = ('{"name":', '{"type":"function",')
 _PYTHON_TAG = "<|python_tag|>"
-"""What Llama 3 may write before a call."""
+"""Llama 3 may write this before a call."""
 _SPACE = re.compile(r"\s+")
 _NAME = re.compile(r'"name"\s*:\s*"([^"\\]*)"')
 _BETWEEN = " \t\r\n;,"
-"""What stands between two calls."""
+"""Characters that may separate two calls."""
 
 
 class BareCalls:
-    """Takes an answer piece by piece, and holds back what may become a call.
+    """Takes an answer in pieces, and holds back text that may become a call.
 
-    Only JSON that names one of the tools is a call: other JSON is the text of an answer, and so is all that follows it.
+    Only JSON that names one of the tools is a call; other JSON is text, and so is everything after it.
     """
 
     def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
@@ -35,7 +35,7 @@ class BareCalls:
         self._is_over = False
 
     def feed(self, text: str) -> tuple[list[ToolCall], str]:
-        """The calls that this text completes, and what is certain to be none, after them."""
+        """The calls that this text completes, and the text after them that is certainly not a call."""
         calls: list[ToolCall] = []
         self._held += text
         while not self._is_over:
@@ -47,7 +47,7 @@ class BareCalls:
                 try:
                     value, end = json.JSONDecoder().raw_decode(begun)
                 except (ValueError, RecursionError):
-                    return calls, ""  # not complete, perhaps
+                    return calls, ""  # it may still be incomplete
                 if (call := self._call(value)) is not None:
                     calls.append(call)
                     self._held, self._has_called = begun[end:], True
@@ -56,9 +56,9 @@ class BareCalls:
         return calls, self.finish()
 
     def finish(self, *, is_cut: bool = False) -> str:
-        """What is held back, which is no call; white space after calls is nothing at all.
+        """The text that was held back; white space after calls is dropped.
 
-        Where the answer `is_cut` what has begun as a call of one of the tools is nothing, either.
+        If the answer `is_cut` by its length limit, an incomplete call of one of the tools is dropped too.
         """
         held, self._held = self._held, ""
         if is_cut and self._has_begun_a_call(held.lstrip(_BETWEEN).removeprefix(_PYTHON_TAG)):

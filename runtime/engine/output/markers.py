@@ -1,4 +1,4 @@
-"""Finds marker texts in a text that comes piece by piece. What a marker means is decided by those who look for it."""
+"""Finds markers in text that arrives in pieces. The caller decides what a marker means."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class MarkerSearch:
-    """Looks for the first of some markers, and holds back text that may be the beginning of one."""
+    """Searches for the first of some markers, and holds back text that may be the beginning of one."""
 
     def __init__(self, markers: Sequence[str]) -> None:
         self.markers = tuple(markers)
@@ -14,9 +14,9 @@ class MarkerSearch:
         self._held = ""
 
     def feed(self, text: str) -> tuple[str, str | None]:
-        """Take more text; returns the text that is certain now, and the marker that follows it, if one is complete.
+        """Add text; returns the text that is certain now, and the marker that follows it, if one is complete.
 
-        What comes after a found marker stays held: feed an empty text to go on.
+        Text after a found marker is held back: feed an empty text to continue.
         """
         text = self._held + text
         found = [(place, -len(marker), marker) for marker in self.markers if (place := text.find(marker)) >= 0]
@@ -29,7 +29,7 @@ class MarkerSearch:
         return text[:certain], None
 
     def finish(self) -> str:
-        """What is still held back, as plain text."""
+        """The text that is still held back."""
         held, self._held = self._held, ""
         return held
 

@@ -1,4 +1,4 @@
-"""Reads tool calls as a model writes them, by mlx-lm's parser for its form. They are found elsewhere."""
+"""Parses tool calls with mlx-lm's parser for the model's format. Their position is found by `answer_parser`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 
 
 def parse_tool_calls(parser: str, text: str, tools: Sequence[Mapping[str, Any]] | None) -> tuple[ToolCall, ...] | None:
-    """The calls in the text between two markers, or None when the model wrote something that is no call.
+    """The calls in the text between two markers; None if the text is not a valid call.
 
-    `parser` names a module below `mlx_lm.tool_parsers`; `tools` are the schemas, by which some of them read types.
+    `parser` is a module of `mlx_lm.tool_parsers`; `tools` are the schemas, from which some parsers take types.
     """
     try:
         parsed = submodule(f"tool_parsers.{parser}").parse_tool_call(text, list(tools) if tools else None)
@@ -27,24 +27,24 @@ def parse_tool_calls(parser: str, text: str, tools: Sequence[Mapping[str, Any]] 
 
 
 def is_inside_text(parser: str | None, written: str) -> bool:
-    """Whether a call, as far as it is written, ends inside a text of its arguments: no marker ends it there."""
+    """Whether an incomplete call ends inside a string of its arguments, where a marker does not end it."""
     return parser in _JSON_ARGUMENTS and len(_QUOTE.findall(written)) % 2 == 1
 
 
 def is_whole_when_read(parser: str | None) -> bool:
-    """Whether a call of that form that can be read was written to its end, even where its end marker is missing."""
+    """Whether a call in this format that can be parsed is complete, even without its end marker."""
     return parser in _JSON_ARGUMENTS
 
 
 def call_of(parsed: Mapping[str, Any]) -> ToolCall:
-    """A call as a model wrote it.
+    """A tool call from a parsed object.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none.
+        KeyError, TypeError, ValueError: it is not a valid call.
     """
     arguments = parsed.get("arguments", parsed.get("parameters", {}))
     arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
     if not isinstance(arguments, dict) or not isinstance(parsed["name"], str):
         raise TypeError("not a call")
-    json.dumps(arguments, allow_nan=False)  # nobody could send on what is no JSON
+    json.dumps(arguments, allow_nan=False)  # clients could not parse anything else
     return ToolCall(parsed["name"], arguments)

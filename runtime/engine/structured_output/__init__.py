@@ -1,1 +1,1 @@
-"""What holds an answer to a response format or to calls of tools: JSON Schemas and grammars."""
+"""Structured output: constrains answers to response formats or tool calls, with JSON Schemas and grammars."""

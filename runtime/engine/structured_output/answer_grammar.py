@@ -1,4 +1,4 @@
-"""From what a request asks of its answer to one grammar: thinking, then the response format or tool calls."""
+"""Builds the grammar of a whole answer: reasoning, then the response format or tool calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ToolChoice
 
 Thinking = Literal["off", "possible", "open"]
-"""Whether the model thinks first: not at all, if it opens the tag itself, or the prompt has opened it."""
+"""Whether the model reasons first: no, if it opens the tag itself, or yes, as the prompt has opened it."""
 
 _COMMON = r"""
 SPACE: /[ \n]{1,4}/
@@ -33,13 +33,13 @@ def answer_grammar(
     text_grammars: Mapping[str, str] | None = None,
     drops_space: bool = True,
 ) -> str:
-    """The Lark grammar of an answer that `needs_grammar`.
+    """The Lark grammar of an answer for which `needs_grammar` is true.
 
-    With a format and tools that may be called, the answer has the format or is calls. Where whoever reads it
-    `drops_space` before it, some may stand there: many models begin with a word that has its space in it.
+    With a format and optional tools, the answer has that format or consists of tool calls. With `drops_space`, white
+    space may precede it: many models start with a token that includes a space.
 
     Raises:
-        InvalidSchema, FormatNotSupported: the format, or the parameters of a tool, cannot be held to.
+        InvalidSchema, FormatNotSupported: the format, or a tool's parameters, are not supported.
     """
     choice = tool_choice or ToolChoice()
     rules: list[str] = []
@@ -70,7 +70,7 @@ def answer_grammar(
 
 
 def prompt_thinking(facts: ModelFacts, prompt: str, think: bool | str | None) -> Thinking:
-    """Whether a model thinks before it answers a prompt, as far as the prompt and the request tell."""
+    """Whether a model reasons before it answers, judged by the prompt and the request."""
     if not facts.think_start or not facts.think_end:
         return "off"
     if prompt.rstrip().endswith(facts.think_start):
@@ -85,14 +85,14 @@ def needs_grammar(
     tool_choice: ToolChoice,
     text_grammars: Mapping[str, str] | None = None,
 ) -> bool:
-    """Whether a request asks for more than a model does by itself."""
+    """Whether a request has to be constrained by a grammar."""
     if format is not None or tool_choice.mode == "required":
         return True
     return bool(tools) and tool_choice.mode == "auto" and (bool(text_grammars) or not tool_choice.allows_several)
 
 
 def _document(vocabulary: GrammarVocabulary, format: AnswerFormat) -> str:  # noqa: A002
-    """The rule of an answer that has the format."""
+    """The rule of an answer in the response format."""
     if format.grammar is None:
         return document(vocabulary, "document", _schema(format))
     if len(format.grammar) > LONGEST_SCHEMA:
@@ -121,7 +121,7 @@ def _callable(tools: Sequence[Mapping[str, Any]], choice: ToolChoice) -> list[Ma
 
 
 def _thought(facts: ModelFacts, vocabulary: GrammarVocabulary, thinking: Thinking) -> tuple[list[str], str]:
-    """Rules, and the expression that stands before the answer."""
+    """The rules for reasoning, and the expression that precedes the answer."""
     if thinking == "off" or not facts.think_start or not facts.think_end:
         return [], ""
     text, rules = text_until(vocabulary, "thought_text", facts.think_end)

@@ -1,11 +1,11 @@
-"""What is wrong with a response format that is asked for."""
+"""Errors of response formats."""
 
 from __future__ import annotations
 
 from mlxbuild.registry.core.errors import UserError
 
-TELLING_APART = "use `anyOf`, or have each object of the `oneOf` require a property with a `const` of its own"
-"""How a `oneOf` becomes one that can be held."""
+MAKE_DISJOINT = "use `anyOf`, or have each object of the `oneOf` require a property with a `const` of its own"
+"""Hint for a `oneOf` whose alternatives may overlap."""
 
 
 class InvalidSchema(UserError):
@@ -15,6 +15,6 @@ class InvalidSchema(UserError):
 
 
 class FormatNotSupported(UserError):
-    """An answer cannot be held to the form that was asked for."""
+    """The requested structured output is not supported."""
 
     code = "format-not-supported"

@@ -1,4 +1,4 @@
-"""Grammars of the calls of Gemma's models: `call:name{key:value,...}`, with texts between marks of their own."""
+"""Grammars of tool calls of Gemma's models: `call:name{key:value,...}`, with their own quotation marks."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _TYPES = ("string", *_SCALARS, "array", "object")
 
 
 def gemma4(vocabulary: GrammarVocabulary, rule: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
-    """With lists and maps as values."""
+    """Gemma 4's format, in which values may be arrays and objects."""
     values = _Values(vocabulary, rule, parameters, quote='<|"|>', never=(containing("\0"),), is_nested=True)
     return [f"{rule}: {vocabulary.marker(f'call:{plain(name)}')} {values.of_object(parameters)}", *values.rules]
 
 
 def function_gemma(vocabulary: GrammarVocabulary, rule: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
-    """With texts, numbers and their like as values, and no closing brace in texts."""
+    """FunctionGemma's format, in which values are scalars and strings have no closing brace."""
     values = _Values(vocabulary, rule, parameters, quote="<escape>", never=(containing("}"),), is_nested=False)
     return [f"{rule}: {vocabulary.marker(f'call:{plain(name, _WORD)}')} {values.of_object(parameters)}", *values.rules]
 
 
 class _Values:
-    """The rules of one call's values, whose names begin with the call's."""
+    """The rules of one call's values, with the name of the call as prefix."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class _Values:
         never: tuple[str, ...],
         is_nested: bool,
     ) -> None:
-        """`quote` stands on both sides of a text, and `never` are regular expressions of texts that are misread."""
-        document(vocabulary, prefix, root)  # what is no schema at all is told first
+        """`quote` encloses strings, and `never` are regular expressions of strings that would be parsed wrongly."""
+        document(vocabulary, prefix, root)  # reports an invalid schema first
         self.rules: list[str] = []
         self._vocabulary = vocabulary
         self._prefix = prefix
@@ -62,7 +62,7 @@ class _Values:
         self._references: dict[str, str] = {}
 
     def of_object(self, schema: Mapping[str, Any]) -> str:
-        """An expression for a map."""
+        """An expression for an object."""
         items = []
         for argument in arguments_of(schema):
             item = self._new(f"{literal(plain(argument.name, _WORD) + ':')} {self._of(argument.schema)}")
@@ -72,7 +72,7 @@ class _Values:
         return f"{literal('{')} {inside} {literal('}')}"
 
     def _new(self, expression: str) -> str:
-        """The name of a new rule."""
+        """Add a rule and return its name."""
         name = f"{self._prefix}_v{len(self.rules)}"
         self.rules.append(f"{name}: {expression}")
         return name
@@ -81,10 +81,10 @@ class _Values:
         """An expression for any value of a schema.
 
         Raises:
-            FormatNotSupported: it cannot be held to.
+            FormatNotSupported: the schema is not supported in this format.
         """
         if not isinstance(schema, Mapping):
-            raise FormatNotSupported("a value of a tool needs a `type` in this model's form")
+            raise FormatNotSupported("a value of a tool needs a `type` in this model's tool call format")
         if "$ref" in schema:
             self._allow(schema, "$ref")
             return self._of_reference(schema["$ref"])
@@ -97,7 +97,7 @@ class _Values:
         kinds = schema.get("type")
         if not isinstance(kinds, str):
             if not kinds:
-                raise FormatNotSupported("a value of a tool needs a `type` in this model's form")
+                raise FormatNotSupported("a value of a tool needs a `type` in this model's tool call format")
             return self._one_of([self._of({**schema, "type": kind}) for kind in kinds])
         if kinds == "string":
             self._allow(schema, "type")
@@ -107,7 +107,7 @@ class _Values:
             self.rules.append(document(self._vocabulary, name, schema))
             return name
         if not self._is_nested:
-            raise FormatNotSupported("calls in this model's form have no lists and no maps as values")
+            raise FormatNotSupported("this model's tool call format has no arrays and objects as values")
         return self._new(self.of_object(schema)) if kinds == "object" else self._of_array(schema)
 
     def _text(self) -> str:
@@ -130,16 +130,18 @@ class _Values:
 
     def _written(self, value: Any) -> str:
         if isinstance(value, list | dict):
-            raise FormatNotSupported("a list of values of a tool cannot have lists and maps in this model's form")
+            raise FormatNotSupported(
+                "a list of values of a tool cannot have arrays and objects in this model's tool call format"
+            )
         if not isinstance(value, str):
             return literal(json.dumps(value))
         unwritable = (self._quote, "\0", "" if self._is_nested else "}", self._vocabulary.call_end)
         if any(each and each in value for each in unwritable):
-            raise FormatNotSupported(f"the text {value!r} of a tool cannot be written in this model's form")
+            raise FormatNotSupported(f"the text {value!r} of a tool cannot be written in this model's tool call format")
         return self._vocabulary.marker(f"{self._quote}{value}{self._quote}")
 
     def _of_reference(self, reference: str) -> str:
-        """The rule of a part of the schema; it may need itself."""
+        """The rule of a referenced schema, which may be recursive."""
         if reference not in self._references:
             part: Any = self._root
             for step in reference.removeprefix("#").split("/")[1:]:
@@ -150,9 +152,11 @@ class _Values:
 
     def _one_of(self, expressions: list[str]) -> str:
         if not expressions:
-            raise FormatNotSupported("nothing fits a value of a tool")
+            raise FormatNotSupported("no value is valid for a parameter of a tool")
         return f"({' | '.join(expressions)})"
 
     def _allow(self, schema: Mapping[str, Any], *keywords: str) -> None:
         if strange := [keyword for keyword in schema if keyword not in ANNOTATIONS and keyword not in keywords]:
-            raise FormatNotSupported(f"`{strange[0]}` of a tool's value cannot be held to in this model's form")
+            raise FormatNotSupported(
+                f"`{strange[0]}` of a tool's value is not supported in this model's tool call format"
+            )

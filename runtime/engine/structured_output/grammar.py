@@ -1,4 +1,4 @@
-"""Holds an answer to a grammar, token by token, through llguidance. Which grammar: `answer_grammar`."""
+"""Constrains an answer to a grammar, token by token, with llguidance. The grammar is built in `answer_grammar`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mlxbuild.registry.core.errors import UserError
-from mlxbuild.runtime.engine.structured_output.errors import TELLING_APART, FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.errors import MAKE_DISJOINT, FormatNotSupported
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 
@@ -21,16 +21,16 @@ _PLACE = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
 
 
 class FormLost(UserError):
-    """A form became too large, or ran into a dead end, while an answer was written."""
+    """During generation, the grammar became too large or allowed no further token."""
 
     code = "form-lost"
 
 
 class GrammarVocabulary:
-    """The tokens of one model as grammars see them. Takes up to a second to make; for any thread."""
+    """The vocabulary of one model for grammars. Creating it takes up to a second. Thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer, facts: ModelFacts) -> None:
-        """Stop tokens and markers of the facts are no text: they stand only where a grammar names them.
+        """Stop tokens and the markers in the facts are not text: they occur only where a grammar names them.
 
         Raises:
             FormatNotSupported: the model has no stop token, so nothing could end a complete answer.
@@ -41,12 +41,12 @@ class GrammarVocabulary:
         markers = {facts.think_start, facts.think_end, facts.tool_call_start, facts.tool_call_end}
         stops = [token for token in facts.stop_token_ids if token < rows]
         if not stops:
-            raise FormatNotSupported("the model has no stop token, so its answers cannot be held to a form")
+            raise FormatNotSupported("the model has no stop token, so it cannot be used for structured output")
         control = {number for number, text in tokenizer.added_tokens().items() if text in markers}
         self._tokenizer = tokenizer
         self._control = frozenset({*control, *tokenizer.control_tokens(), *stops})
         self.call_end = facts.tool_call_end
-        """What ends a tool call: none of its texts may spell it."""
+        """The end marker of a tool call, which strings inside the call must not contain."""
         self._backend = LLTokenizer(
             _Tokens(tokenizer, rows, self._control, stops[0]),  # type: ignore[arg-type]
             n_vocab=rows,
@@ -54,7 +54,7 @@ class GrammarVocabulary:
         )
 
     def marker(self, text: str) -> str:
-        """A text with control tokens in it, as an expression of a Lark grammar."""
+        """A text that may contain control tokens, as an expression of a Lark grammar."""
         tokens = self._tokenizer.encode(text)
         if self._control.isdisjoint(tokens):
             return literal(text) if text else ""
@@ -72,7 +72,7 @@ class GrammarVocabulary:
         return " ".join(parts)
 
     def constrain(self, grammar: str) -> GrammarConstraint:
-        """Compile a Lark grammar for one answer. May take long; holds no lock.
+        """Compile a Lark grammar for one answer. May take long, and holds no lock.
 
         Raises:
             FormatNotSupported: llguidance does not compile it; the message has its reason.
@@ -82,35 +82,37 @@ class GrammarVocabulary:
         matcher = LLMatcher(self._backend, LLMatcher.grammar_from_lark(grammar), log_level=0)
         if matcher.is_error():
             if "coerce_one_of" in (reason := _reason(matcher.get_error())):
-                raise FormatNotSupported("the parts of a `oneOf` may overlap", hint=TELLING_APART)
-            raise FormatNotSupported(f"the answer cannot be held to this form: {reason}")
+                raise FormatNotSupported("the parts of a `oneOf` may overlap", hint=MAKE_DISJOINT)
+            raise FormatNotSupported(f"structured output cannot be enforced for this request: {reason}")
         return GrammarConstraint(matcher)
 
     def check_document(self, schema: str) -> None:
-        """Whether a schema in llguidance's form can be held to, and a document can begin.
+        """Check that a schema prepared for llguidance compiles, and has a first token.
 
         Raises:
-            FormatNotSupported: llguidance does not compile it, or nothing fits it.
+            FormatNotSupported: llguidance does not compile it, or no document is valid.
         """
         try:
             self.constrain(f"start: %json {schema}")._allowed()
         except FormLost:
-            raise FormatNotSupported("nothing fits the schema", hint="does it refer to itself without end?") from None
+            raise FormatNotSupported(
+                "no document is valid for the schema", hint="does it refer to itself without end?"
+            ) from None
 
 
 class GrammarConstraint:
-    """What one answer may still be: the `Constraint` of a grammar. For one thread at a time."""
+    """The state of a grammar in one answer; a `Constraint`. Not thread-safe."""
 
     def __init__(self, matcher: Any) -> None:
         self._matcher = matcher
 
     def mask(self, logits: mx.array) -> mx.array:
-        """The logits (shape [..., V]) with all tokens that cannot come next at minus infinity. Evaluates nothing.
+        """The logits (shape [..., V]) with minus infinity for all tokens that are not allowed. Evaluates nothing.
 
-        Call it when the model is already at work on the logits: the mask is found meanwhile.
+        Call it while the model is computing the logits, so that the mask is built in parallel.
 
         Raises:
-            FormLost: no token can come next.
+            FormLost: no token is allowed.
         """
         import mlx.core as mx
         import numpy
@@ -122,19 +124,19 @@ class GrammarConstraint:
         return mx.where(allowed.astype(mx.bool_), logits, mx.array(-mx.inf, dtype=logits.dtype))
 
     def advance(self, token: int) -> None:
-        """Take the token that was chosen, a stop token or not.
+        """Accept the sampled token, which may be a stop token.
 
         Raises:
-            FormLost: it is none of those that could come.
+            FormLost: the token is not allowed.
         """
         if not self._matcher.consume_token(token):
-            raise self._lost("left its form")
+            raise self._lost("left its response format")
 
     def _allowed(self) -> bytes:
-        """One bit for each token that can come next, the first one lowest."""
+        """A bit mask of the allowed tokens, lowest bit first."""
         mask: bytes = self._matcher.compute_bitmask()
-        if self._matcher.is_error():  # the mask is that of the stop tokens then
-            raise self._lost("cannot go on in its form")
+        if self._matcher.is_error():  # the mask then has the stop tokens only
+            raise self._lost("cannot go on in its response format")
         return mask
 
     def _lost(self, what: str) -> FormLost:
@@ -150,7 +152,7 @@ def literal(text: str) -> str:
 
 
 class _Tokens:
-    """What llguidance asks of a tokenizer."""
+    """The tokenizer interface of llguidance."""
 
     is_tokenizer_wrapper = True
     bos_token_id = None
@@ -171,7 +173,7 @@ class _Tokens:
         return {piece: token for token, piece in enumerate(self.tokens) if piece and token not in self._control}
 
     def _spelled(self, text: str | bytes) -> list[int]:
-        """A text that says what a control token stands for, in other tokens: always the longest that fits."""
+        """Tokenize a text that spells a control token with other tokens: each is the longest that fits."""
         data, tokens = text.encode() if isinstance(text, str) else text, list[int]()
         longest = max(map(len, self._plain))
         while data:
@@ -184,6 +186,6 @@ class _Tokens:
 
 
 def _reason(message: str) -> str:
-    """llguidance's own words, without the lines of a grammar that nobody else has seen."""
+    """llguidance's message, without the excerpt of a grammar that the user did not write."""
     told = " ".join(_EXCERPT.split(message, maxsplit=1)[0].split())
     return _PLACE.sub("", told)[:300] or "no token fits"

@@ -1,4 +1,4 @@
-"""JSON Schemas that answers are to be held to: prepared, or refused. What holds an answer to them: `grammar`."""
+"""Prepares JSON Schemas for llguidance, or rejects them. The schema is enforced in `grammar`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from mlxbuild.runtime.engine.structured_output.schema_texts import needs_escapes
 from mlxbuild.runtime.engine.structured_output.schema_unions import without_needless_one_of
 
 LONGEST_SCHEMA = 200_000
-"""In characters: of all schemas of that length that were tried, none takes a second to check and compile."""
+"""In characters. All tested schemas up to this length are checked and compiled within a second."""
 _TOLD = 300
-"""So many characters of what is wrong with a schema are told: it may quote all of it."""
+"""Maximal length of a reported validation error, which may quote the whole schema."""
 _WHITESPACE = r"(\r?\n[ \t]{0,40})|([ \t]{1,4})"
-"""Between two parts: a new line with its indentation, or a few spaces. Some models would write it without end."""
+"""White space between two tokens of JSON: a new line with indentation, or a few spaces. It is bounded, as some models
+would write it for ever.
+"""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPES = 'nrtbf"\\'
-"""A key written as \\uXXXX would be taken for another one."""
+"""Allowed escapes; a key with \\uXXXX could pass for another one."""
 _OPTIONS = {
     "whitespace_pattern": _WHITESPACE,
     "coerce_one_of": False,
@@ -45,14 +47,14 @@ _DRAFTS = {
 
 
 def grammar_of(schema: Mapping[str, Any]) -> str:
-    """The schema as llguidance takes it, as JSON text. What llguidance does not know it refuses itself.
+    """The schema as JSON text for llguidance, which itself rejects unsupported keywords.
 
-    Objects that list their properties have no others, as everywhere where models are held to schemas.
+    Objects that list their properties are closed, as is usual for structured output.
 
     Raises:
-        InvalidSchema: it breaks the rules of its own draft (2020-12 where it names none), or has texts that are none.
-        FormatNotSupported: it is too large, nests too deeply, needs itself without end, has too many optional
-            properties, counts properties whose names are free, or has values that cannot be written exactly.
+        InvalidSchema: it is not valid in its draft (by default 2020-12), or contains invalid Unicode.
+        FormatNotSupported: it is too large, too deeply nested, infinitely recursive, has too many optional properties,
+            uses `minProperties` with free property names, or has values that cannot be written exactly.
     """
     try:
         written = json.dumps(schema, ensure_ascii=False)
@@ -69,7 +71,7 @@ def grammar_of(schema: Mapping[str, Any]) -> str:
         check_unions(held)
         if any(_counts_free_names(part) for part in all_parts(held)):
             raise FormatNotSupported(
-                "`minProperties` cannot be held where names of properties are free: they may repeat",
+                "`minProperties` cannot be enforced where names of properties are free: they may repeat",
                 hint="name the properties and require them",
             )
         escapes = _ESCAPES + ("u" if needs_escapes(held) else "")
@@ -83,7 +85,7 @@ def _as_read(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check(schema: Mapping[str, Any]) -> None:
-    """Patterns are left to llguidance: there are other ones in each language."""
+    """Validate the schema, without its patterns, whose syntax llguidance checks."""
     draft = str(schema.get("$schema")).rstrip("#")
     try:
         _rules_of(draft if draft in _DRAFTS else _LATEST).validate(schema)
@@ -94,7 +96,7 @@ def _check(schema: Mapping[str, Any]) -> None:
 
 @cache
 def _rules_of(draft: str) -> jsonschema_rs.Validator:
-    """What a schema of a draft has to be like."""
+    """The validator for schemas of a draft."""
     return _DRAFTS[draft]({"$ref": draft}, validate_formats=False)
 
 

@@ -1,7 +1,7 @@
-"""Lark grammars as they read inside a text of JSON: what a terminal says is written with JSON's escapes.
+"""Rewrites Lark grammars for text inside a JSON string: terminals match the escaped form of their characters.
 
-A grammar whose rules never come back to themselves becomes one terminal: where a line ends is told by two characters
-in JSON, and llguidance's lexer looks only one ahead. Other grammars keep their rules, and must do without such ends.
+A grammar without recursion becomes a single terminal, as an escaped line break has two characters, and llguidance's
+lexer looks only one ahead. Recursive grammars keep their rules, and must not match escaped characters.
 """
 
 from __future__ import annotations
@@ -39,37 +39,37 @@ _COMMON = {
     "WS_INLINE": r"[ \t]+",
     "ESCAPED_STRING": r'"([^"\\\n]|\\.)*"',
 }
-"""Terminals of Lark's `common` that say something which JSON escapes; the others are imported as they are."""
+"""Terminals of Lark's `common` with characters that JSON escapes; the others are imported unchanged."""
 _ESCAPED = '"\\\b\f\n\r\t'
-"""What JSON can write with a backslash and one character. It cannot hold other control characters so."""
+"""Characters that JSON escapes by a backslash and one character. Other control characters are not possible."""
 _PLAIN = r"[^\x00-\x1f\x22\x5c]"
 _CHARACTER = re.compile(r"\\x([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\u\{([0-9a-fA-F]+)\}")
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
 _ATOM = re.compile(
     r"\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|" + _CHARACTER.pattern + r"|\(\?(?:P?<\w+>|:)|\(\?|\\.|.", re.DOTALL
 )
-"""What is one character or class of a regular expression, or a sign of its syntax."""
+"""A character or character class of a regular expression, or an element of its syntax."""
 
 
 def in_json_text(grammar: str) -> str:
-    """The grammar of all texts of that grammar, as they stand between the quotation marks of JSON.
+    """The grammar of all texts of a grammar, in their form inside a JSON string.
 
     Raises:
-        FormatNotSupported: it is too long, has something in it that is not known here, or both refers to itself and
-            has terminals of characters that JSON escapes.
+        FormatNotSupported: it is too long, uses unsupported syntax, or is recursive and matches characters that JSON
+            escapes.
     """
     if len(grammar) > LONGEST_SCHEMA:
         raise FormatNotSupported(f"the grammar has {len(grammar):,} characters, above {LONGEST_SCHEMA:,}")
     skeleton = _PARTS.sub(lambda part: part[0] if part["name"] else " ", grammar)
     if any(rule[2] for rule in _RULE.finditer(skeleton)):
-        raise FormatNotSupported("attributes of rules cannot be held to inside a tool call")
+        raise FormatNotSupported("attributes of rules are not supported inside a tool call")
     if "%ignore" in grammar or _refers_to_itself(skeleton):
         return _PARTS.sub(functools.partial(_rewritten, is_regular=False), grammar)
     return f"start: {_terminal('start')}\n" + _PARTS.sub(functools.partial(_rewritten, is_regular=True), grammar)
 
 
 def _refers_to_itself(skeleton: str) -> bool:
-    """Whether some rule needs itself; of the grammar there are only the names and what stands between them."""
+    """Whether a rule is recursive; `skeleton` has only the names in the grammar and the text between them."""
     _, *parts = _RULE.split(skeleton)
     graph = {name: set(re.findall(r"\w+", body)) for name, body in zip(parts[::3], parts[2::3], strict=True)}
     try:
@@ -80,7 +80,7 @@ def _refers_to_itself(skeleton: str) -> bool:
 
 
 def _terminal(name: str) -> str:
-    """The name of the terminal that a rule becomes."""
+    """The name of the terminal that replaces a rule."""
     return name if name.isupper() else f"RULE_{name.upper()}"
 
 
@@ -104,7 +104,7 @@ def _rewritten(part: re.Match[str], *, is_regular: bool) -> str:
             raise FormatNotSupported(f"the flag `{min(strange)}` of a regular expression is not known here")
         return f"/{_escaped_regex(part['regex'][1:-1], part['flags'], is_regular)}/{part['flags']}"
     if part["unknown"] is not None:
-        raise FormatNotSupported(f"`{part['unknown']}` of the grammar cannot be held to inside a tool call")
+        raise FormatNotSupported(f"`{part['unknown']}` of the grammar is not supported inside a tool call")
     names = [name.strip() for name in part["several"].split(",")] if part["several"] else [part["imported"]]
     return "\n".join(_imported(name, part["alias"] or name, is_regular) for name in names if name)
 
@@ -123,7 +123,7 @@ def _text(quoted: str) -> str:
 
 
 def _escaped_regex(pattern: str, flags: str, is_regular: bool) -> str:
-    """A regular expression of the escaped forms of all that another one matches."""
+    """A regular expression for the escaped forms of all matches of another one."""
     return "".join(_escaped_atom(atom[0], flags, is_regular) for atom in _ATOM.finditer(pattern))
 
 
@@ -141,7 +141,7 @@ def _escaped_atom(atom: str, flags: str, is_regular: bool) -> str:
     elif atom.startswith("\\"):
         character = _CONTROLS.get(atom[1:], atom[1:])
         if atom[1:].isalnum() and atom[1:] not in _CONTROLS:
-            raise FormatNotSupported(f"`{atom}` of a regular expression cannot be held to inside a tool call")
+            raise FormatNotSupported(f"`{atom}` of a regular expression is not supported inside a tool call")
     else:
         character = atom
     return _escape(character) if character in _ESCAPED and character else atom

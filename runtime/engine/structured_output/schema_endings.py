@@ -1,4 +1,4 @@
-"""Whether a JSON Schema has any document of finite length: one that needs itself within itself has none."""
+"""Decides whether a JSON Schema has a finite document; a schema that requires itself within itself has none."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from mlxbuild.runtime.engine.structured_output.schema_parts import is_local, resolved
 
 _MOST_STEPS = 100_000
-"""Of looking at a part: each reference is looked at again until nothing new is found. A quarter of a second."""
+"""Maximal number of visited schemas, as references are visited until nothing changes; takes a quarter of a second."""
 
 
 def has_ending(schema: Mapping[str, Any]) -> bool:
-    """Whether some document of the schema is finite. Where it does not know, it says yes."""
+    """Whether some valid document is finite. If it cannot be decided, the answer is yes."""
     return _Endings(schema).of(schema)
 
 
 class _Endings:
-    """Finds the references that have an ending, beginning with those that need no other one."""
+    """Collects the references with finite documents, starting with those that depend on no other one."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._ended: set[str] = set()

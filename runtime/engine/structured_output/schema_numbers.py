@@ -1,7 +1,7 @@
-"""Numbers of a JSON Schema beyond what llguidance reads exactly: written so that it does, or refused.
+"""Rewrites numbers in a JSON Schema that llguidance does not read exactly, or rejects them.
 
-It takes every number for a float of 64 bits, and the bounds of integers for integers of 64 bits. What a bound lets
-through afterwards always is within the bound that was written.
+llguidance reads numbers as 64-bit floats, and bounds of integers as 64-bit integers. The rewritten bounds never allow
+more than the original ones.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
 from mlxbuild.runtime.engine.structured_output.schema_parts import all_parts
 
 _EXACT = 2**53
-"""Up to here every integer is a float."""
+"""All integers up to this one are exact floats."""
 _LEAST, _MOST = -(2**63) + 1024, 2**63 - 1
-"""Bounds of integers that llguidance takes: the first is the least float whose opposite is an integer of 64 bits."""
+"""Bounds of integers that llguidance accepts: the smallest is the least float whose negation fits in 64 bits."""
 _MOST_MULTIPLE = 100_000
-"""As many remainders are told apart; compiling takes longer with each: 99,991 half a second, 999,979 twelve."""
+"""Maximal number of remainders of `multipleOf`. Compiling takes half a second for 99,991 and twelve for 999,979."""
 _SURE_DIGITS, _SURE_EXPONENT = 15, 22
-"""A number of so many digits with such an exponent is read exactly whatever reads it."""
+"""Numbers with at most so many digits and such an exponent are always read exactly."""
 _MOST_STEPS = 100
-"""From a bound to the next number that is read exactly: far from zero there may be none."""
+"""How many floats to try for one that is read exactly; far from zero there may be none."""
 _ALTERNATIVES = frozenset({"$ref", "anyOf", "oneOf"})
-"""Keywords whose schemas speak of the value that those beside them speak of."""
+"""Keywords whose schemas apply to the same value as the keywords beside them."""
 _UPPER, _LOWER = {"maximum": 0, "exclusiveMaximum": -1}, {"minimum": 0, "exclusiveMinimum": 1}
-"""Each with what makes it a bound that belongs to the range, of an integer."""
+"""Bound keywords of integers, with the step that makes each an inclusive bound."""
 
 
 def with_exact_numbers(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """One schema, without those below it, with numbers that llguidance reads as they are.
+    """A schema, without its subschemas, with numbers that llguidance reads exactly.
 
     Raises:
         FormatNotSupported: there are no such numbers.
@@ -53,7 +53,7 @@ def with_exact_numbers(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def check_multiples(schema: Mapping[str, Any]) -> None:
-    """Whether compiling `multipleOf` takes about a second: those of one value are taken together, all others add up.
+    """Check that `multipleOf` compiles within about a second: values on one number multiply, others add up.
 
     Raises:
         FormatNotSupported: it does not.
@@ -69,7 +69,7 @@ def check_multiples(schema: Mapping[str, Any]) -> None:
 
 
 def _remainders(multiple: int | float) -> int:
-    """How many there are, of a number with as many decimals."""
+    """How many remainders there are, at the number of decimals of the multiple."""
     exact = Decimal(repr(multiple))
     exponent = exact.as_tuple().exponent
     return int(exact.scaleb(-min(int(exponent), 0))) if exact.is_finite() else _MOST_MULTIPLE + 1
@@ -94,7 +94,7 @@ def _check_value(number: int | float, keyword: str) -> None:
 
 @functools.lru_cache(10_000)
 def _is_read_exactly(number: int | float) -> bool:
-    """Whether llguidance writes that very number. Tried out where it is not sure: it rounds some in the last digit."""
+    """Whether llguidance writes exactly this number. It is tried if in doubt, as the last digit may be rounded."""
     if isinstance(number, int) and abs(number) < 2**63:
         return float(number) == number
     try:
@@ -116,7 +116,7 @@ def _is_read_exactly(number: int | float) -> bool:
 
 @functools.cache
 def _bytes() -> Any:
-    """A vocabulary of bytes: making one takes longer than trying a number."""
+    """A vocabulary of bytes, cached because creating it takes longer than a test."""
     from llguidance import LLTokenizer
 
     return LLTokenizer("byte")
@@ -135,43 +135,43 @@ def _with_bounds_of_integers(part: Mapping[str, Any]) -> Mapping[str, Any]:
         bounds["minimum"] = _LEAST if lower <= _LEAST <= (upper or 0) else lower
     if upper is not None:
         bounds["maximum"] = _MOST if upper >= _MOST >= (lower or 0) else upper
-    if (lower or 0) > _EXACT:  # without an end there are no such ranges
+    if (lower or 0) > _EXACT:  # llguidance has no unbounded ranges there
         bounds.setdefault("maximum", _MOST)
     if (upper or 0) < -_EXACT:
         bounds.setdefault("minimum", _LEAST)
     for keyword, bound in bounds.items():
         if bound != _MOST and not (abs(bound) < 2**63 and _is_read_exactly(bound)):
             raise FormatNotSupported(
-                f"`{keyword}` {bound} of an integer cannot be held to exactly", hint="have it written as a text"
+                f"`{keyword}` {bound} of an integer cannot be enforced exactly", hint="have it written as a text"
             )
     return {**{keyword: value for keyword, value in part.items() if keyword not in (*_LOWER, *_UPPER)}, **bounds}
 
 
 def _bound(part: Mapping[str, Any], keywords: Mapping[str, int]) -> int | None:
-    """The narrower of both bounds on one side, as one that belongs to the range."""
+    """The narrower of the two bounds on one side, as an inclusive bound."""
     found: list[int] = []
     for keyword, step in keywords.items():
         bound = part.get(keyword)
-        if bound is True:  # in draft 4 it says so of the other bound
+        if bound is True:  # in draft 4 it makes the other bound exclusive
             bound = part.get(next(iter(keywords)))
         if bound is None or bound is False:
             continue
         if not math.isfinite(bound):
-            raise FormatNotSupported(f"`{keyword}` {bound} is no number in JSON")
+            raise FormatNotSupported(f"`{keyword}` {bound} is not a number in JSON")
         inward = math.ceil(bound) if keywords is _LOWER else math.floor(bound)
         found.append(inward + step if inward == bound else inward)
     return (max(found) if keywords is _LOWER else min(found)) if found else None
 
 
 def _inside(bound: int | float, towards: float) -> int | float:
-    """The bound, or the next one inside the range that is read exactly."""
+    """The bound, or the next number inside the range that is read exactly."""
     exact = Decimal(repr(bound))
     try:
         near: int | float = bound if isinstance(bound, int) and _is_read_exactly(bound) else float(bound)
     except OverflowError:
-        raise FormatNotSupported(f"the bound {bound} is beyond all floats") from None
+        raise FormatNotSupported(f"the bound {bound} is beyond the range of floats") from None
     if not math.isfinite(near):
-        raise FormatNotSupported(f"the bound {bound} is no number in JSON")
+        raise FormatNotSupported(f"the bound {bound} is not a number in JSON")
     for _ in range(_MOST_STEPS):
         if not math.isfinite(near) or (_is_inside(near, exact, towards) and _is_read_exactly(near)):
             break
@@ -181,14 +181,14 @@ def _inside(bound: int | float, towards: float) -> int | float:
         near = math.inf
     if not math.isfinite(near):
         raise FormatNotSupported(
-            f"the bound {bound} cannot be held to: no number near it is read exactly",
+            f"the bound {bound} cannot be enforced: no number near it can be represented exactly",
             hint="choose one that is closer to zero, or leave it out",
         )
     return near
 
 
 def _is_inside(near: int | float, exact: Decimal, towards: float) -> bool:
-    """Whether a number is, both as it is and as the shortest one that is the same float."""
+    """Whether a number is inside the bound, both exactly and in its shortest decimal form as a float."""
     shortest = Decimal(repr(float(near)))
     both = (Decimal(near) if _is_whole(near) else shortest, shortest)
     return all(each >= exact if towards > 0 else each <= exact for each in both)

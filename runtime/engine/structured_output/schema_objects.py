@@ -1,7 +1,7 @@
-"""Closes the objects of a JSON Schema: one that lists its properties and says nothing of others has no others.
+"""Closes objects of a JSON Schema: those that list properties and say nothing about others get no others.
 
-The standard leaves such objects open, and a small model then goes on inventing properties until it is cut. An object
-stays open where another part of the schema has a say in its properties, as closing it could leave nothing that fits.
+The standard leaves such objects open, and small models would then invent properties up to the length limit. An object
+stays open if other schemas apply to its properties too, as closing it could leave no valid document.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from mlxbuild.runtime.engine.structured_output.schema_parts import all_parts, ch
 from mlxbuild.runtime.engine.structured_output.schema_unions import Parts
 
 _IN_PLACE = frozenset({"$ref", "allOf", "anyOf", "else", "if", "not", "oneOf", "then"})
-"""Keywords whose schemas speak of the very value that theirs speaks of."""
+"""Keywords whose schemas apply to the same value as their parent."""
 _OTHER_NAMES = frozenset(
     {"$dynamicRef", "$recursiveRef", "additionalProperties", "dependencies", "dependentRequired", "dependentSchemas"}
     | {"patternProperties", "propertyNames", "unevaluatedProperties"}
 )
-"""Keywords that have a say in which properties there are besides those that are listed."""
+"""Keywords that affect which properties are allowed besides the listed ones."""
 _OF_OBJECTS = _OTHER_NAMES | {"maxProperties", "minProperties", "properties", "required"}
 
 
 def with_closed_objects(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema with `additionalProperties: false` wherever that is what its author means. It lets through less."""
+    """The schema with `additionalProperties: false` wherever its author means that; it is stricter than before."""
     if any("$ref" in part and not is_local(part["$ref"]) for part in all_parts(schema)):
-        return schema  # where such a reference leads is not known here
+        return schema  # external references cannot be resolved here
     shared = _SharedObjects(schema)
 
     def close(part: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -45,7 +45,7 @@ def _lists_its_properties(part: Mapping[str, Any]) -> bool:
 
 
 class _SharedObjects:
-    """The parts of a schema whose values other parts speak of, too."""
+    """Schemas whose values other schemas apply to, too."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -61,7 +61,7 @@ class _SharedObjects:
             return
         self._seen.add((id(part), is_shared))
         is_shared = is_shared or not _OF_OBJECTS.isdisjoint(part) or len(_IN_PLACE & part.keys()) > 1
-        overlaps = "oneOf" in part and not self._parts.are_told_apart(part["oneOf"])
+        overlaps = "oneOf" in part and not self._parts.are_disjoint(part["oneOf"])
         for keyword, below in parts_of(part):
             if keyword == "anyOf":
                 self._walk(below, is_shared=is_shared)

@@ -1,4 +1,4 @@
-"""Where in a JSON Schema there are schemas, and what its references lead to. What is done with them lives elsewhere."""
+"""Traverses the subschemas of a JSON Schema and resolves its local references."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAPS = frozenset({"$defs", "definitions", "dependencies", "dependentSchemas", "
 
 
 def parts_of(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The schemas right below one, each with the keyword that it stands under."""
+    """The direct subschemas, each with its keyword."""
     for keyword, value in schema.items():
         if keyword in _LISTS and isinstance(value, list):
             yield from ((keyword, part) for part in value)
@@ -26,7 +26,7 @@ def parts_of(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def all_parts(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """A schema and all schemas below it; those that are only true or false are left out."""
+    """A schema and all of its subschemas, except booleans."""
     if isinstance(schema, Mapping):
         yield schema
         for _, part in parts_of(schema):
@@ -34,7 +34,7 @@ def all_parts(schema: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def changed(schema: Any, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Any:
-    """The schema with each one in it replaced, the outer ones first; `change` keeps what lies below in its place."""
+    """The schema with each subschema replaced, outer ones first; `change` leaves their subschemas in place."""
     if not isinstance(schema, Mapping):
         return schema
     new: dict[str, Any] = dict(change(schema))
@@ -49,12 +49,12 @@ def changed(schema: Any, change: Callable[[Mapping[str, Any]], Mapping[str, Any]
 
 
 def is_local(reference: Any) -> bool:
-    """Whether a reference is a pointer into the schema that it stands in."""
+    """Whether a reference is a pointer into the same schema."""
     return isinstance(reference, str) and (reference == "#" or reference.startswith("#/"))
 
 
 def resolved(root: Mapping[str, Any], reference: str) -> Any:
-    """What a local reference leads to; true, which asks for nothing, where there is nothing."""
+    """The target of a local reference; true, which allows everything, if there is none."""
     part: Any = root
     for name in reference.split("/")[1:]:
         key = unquote(name).replace("~1", "/").replace("~0", "~")

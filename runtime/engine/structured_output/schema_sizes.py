@@ -1,22 +1,22 @@
-"""Bounds the objects of a JSON Schema to what llguidance's parser holds in one row of its chart."""
+"""Bounds the objects of a JSON Schema to what a row of llguidance's parser chart can hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlxbuild.runtime.engine.structured_output.errors import TELLING_APART, FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.errors import MAKE_DISJOINT, FormatNotSupported
 from mlxbuild.runtime.engine.structured_output.schema_parts import all_parts, is_local, resolved
 
 MOST_OPTIONAL_PROPERTIES = 450
-"""After each other. Any of them may come next, each is four items of a row, and llguidance takes 2,000 in one."""
+"""In succession. Each may come next and takes four items of a row, and llguidance allows 2,000 of them."""
 
 _MOST_ITEMS = 1_980
-"""At the beginning of a document that may be one of several objects; some of the 2,000 are for what stands around."""
+"""Limit for alternatives between objects; the rest of the 2,000 is for the surrounding grammar."""
 
 
 def check_optional_properties(schema: Mapping[str, Any]) -> None:
-    """Refuse objects of which no answer could be begun. The schema need not be a valid one.
+    """Reject objects for which no answer could start. The schema need not be valid.
 
     Raises:
         FormatNotSupported: an object has too many optional properties with no required one between them.
@@ -42,10 +42,10 @@ def _longest_run(properties: Mapping[str, Any], required: set[str]) -> int:
 
 
 def check_unions(schema: Mapping[str, Any]) -> None:
-    """Refuse a choice between objects of which no answer could be begun: all of them are held beside each other.
+    """Reject alternatives for which no answer could start, as all of them are parsed in parallel.
 
     Raises:
-        FormatNotSupported: too many properties may come first in a choice's objects, taken together.
+        FormatNotSupported: too many properties may come first in the alternatives together.
     """
     beginnings = _Beginnings(schema)
     for part in all_parts(schema):
@@ -54,7 +54,8 @@ def check_unions(schema: Mapping[str, Any]) -> None:
                 count = len(part[keyword])
                 if keyword == "oneOf":
                     raise FormatNotSupported(
-                        f"the {count} parts of a `oneOf` may overlap, and are too many to be held", hint=TELLING_APART
+                        f"the {count} parts of a `oneOf` may overlap, and are too many for a grammar",
+                        hint=MAKE_DISJOINT,
                     )
                 raise FormatNotSupported(
                     f"an `anyOf` of {count} objects has more properties that may come first than a grammar holds",
@@ -63,7 +64,7 @@ def check_unions(schema: Mapping[str, Any]) -> None:
 
 
 class _Beginnings:
-    """How many items of a row the objects of a schema begin with."""
+    """The number of items of a row that schemas start with."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -76,7 +77,7 @@ class _Beginnings:
         if not isinstance(part, Mapping):
             return 0
         if id(part) not in self._known:
-            self._known[id(part)] = 0  # of one that leads to itself, nothing is added
+            self._known[id(part)] = 0  # a recursive reference adds nothing
             self._known[id(part)] = self._found(part)
         return self._known[id(part)]
 
@@ -88,14 +89,14 @@ class _Beginnings:
         properties, required = part.get("properties", {}), frozenset(part.get("required", ()))
         is_object = "object" in part["type"] if "type" in part else bool(properties)
         if not is_object or "const" in part or "enum" in part:
-            return 0  # one that takes anything is a rule that all share
+            return 0  # one that allows anything is a shared rule
         optional = next((place for place, name in enumerate(properties) if name in required), len(properties))
         is_open = part.get("additionalProperties", True) is not False or "patternProperties" in part
         return _items(optional, ends=optional == len(properties), is_open=is_open)
 
 
 def _items(optional: int, *, ends: bool, is_open: bool) -> int:
-    """As llguidance was seen to count: of an object that begins with optional properties, and may end after them."""
+    """Items of an object that starts with optional properties and may `end` after them, as measured in llguidance."""
     if optional == 0:
         return 7 if is_open else 1
     return (4 * optional - 1 if ends else 3 * optional + 1) + 9 * is_open

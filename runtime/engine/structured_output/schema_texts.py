@@ -1,4 +1,4 @@
-"""Texts of a JSON Schema as llguidance takes them: patterns in its language, known formats, control characters."""
+"""Prepares strings of a JSON Schema for llguidance: regular expressions, known formats, control characters."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
 from mlxbuild.runtime.engine.structured_output.schema_parts import all_parts
 
 _FORMATS = frozenset({"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid"})
-"""All others ask for nothing, as the standard has it."""
+"""Formats that are enforced; others are ignored, as the standard allows."""
 _CONTROL = re.compile(r"[\x00-\x07\x0b\x0e-\x1f\x7f]")
-"""What JSON, or llguidance, writes in no other way than as \\u00XX."""
+"""Characters that JSON, or llguidance, can only write as \\u00XX."""
 _ESCAPABLE = re.compile(r"[\x00-\x1f\x7f]")
-"""What may be written so."""
+"""Characters that may be written in that form."""
 _PATTERN = re.compile(r"\\c([A-Za-z])|\\.|\[\^?\]?|\[|\]|&&|--|~~", re.DOTALL)
 _ALWAYS, _NEVER = r"[\s\S]", r"[^\s\S]"
 
 
 def with_known_texts(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """One schema, without those below it, with its patterns as Rust reads them, and without unknown formats."""
+    """A schema, without its subschemas, with patterns in Rust's syntax and without unknown formats."""
     new = {keyword: value for keyword, value in part.items() if keyword != "format" or value in _FORMATS}
     if isinstance(part.get("pattern"), str):
         new["pattern"] = rust_pattern(part["pattern"])
@@ -30,7 +30,7 @@ def with_known_texts(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def rust_pattern(pattern: str) -> str:
-    """A regular expression as Rust reads it: there, lists of characters can be nested and subtracted."""
+    """A regular expression in Rust's syntax, in which character classes can be nested and subtracted."""
     written: list[str] = []
     end, is_in_list = 0, False
     for found in _PATTERN.finditer(pattern):
@@ -54,10 +54,10 @@ def rust_pattern(pattern: str) -> str:
 
 
 def needs_escapes(schema: Mapping[str, Any]) -> bool:
-    """Whether a value that the schema lists has a control character, which can only be written as `\\u00XX`.
+    """Whether a listed value has a control character that can only be written as `\\u00XX`.
 
     Raises:
-        FormatNotSupported: that would let a property be written under a name that is not held to its schema.
+        FormatNotSupported: such escapes would allow properties under names that escape their schema.
     """
     parts = list(all_parts(schema))
     if not any(_CONTROL.search(text) for part in parts for text in _texts([part.get("const"), part.get("enum")])):
@@ -67,7 +67,7 @@ def needs_escapes(schema: Mapping[str, Any]) -> bool:
         if part.get("patternProperties") or (
             part.get("additionalProperties", True) is not False and any(map(_ESCAPABLE.search, names))
         ):
-            raise FormatNotSupported("control characters in values cannot be held beside free names of properties")
+            raise FormatNotSupported("control characters in values are not supported beside free names of properties")
     return True
 
 

@@ -1,4 +1,4 @@
-"""Whether the parts of a `oneOf` can be told apart: no value fits two of them. Where it does not know, it says no."""
+"""Decides whether the alternatives of a `oneOf` are disjoint. If it cannot be decided, the answer is no."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from mlxbuild.runtime.engine.structured_output.schema_parts import all_parts, ch
 _TYPES = ("array", "boolean", "null", "number", "object", "string")
 _SIZES = {"array": ("minItems", "maxItems"), "string": ("minLength", "maxLength")}
 _DEEPEST = 4
-"""So many references and properties inside each other are looked at."""
+"""Maximal depth of references and nested properties that are compared."""
 _MOST_PARTS = 100
-"""Without a tag."""
+"""Maximal number of alternatives without a tag."""
 _MOST_STEPS = 200_000
-"""Comparisons of two parts of a schema, in all: about half a second. As many properties and values are looked through
-for tags, which only references can exceed."""
+"""Maximal number of comparisons of two schemas: about half a second. The same number of properties and values is
+searched for tags, which only references can exceed.
+"""
 _UNBOUNDED = float("inf")
 
 
 def without_needless_one_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema with `anyOf` for each `oneOf` that means the same."""
+    """The schema with `anyOf` instead of each `oneOf` that means the same."""
     if any("/oneOf/" in str(part.get("$ref")) for part in all_parts(schema)):
         return schema
     parts = Parts(schema)
 
     def change(part: Mapping[str, Any]) -> Mapping[str, Any]:
-        if "oneOf" not in part or "anyOf" in part or not parts.are_told_apart(part["oneOf"]):
+        if "oneOf" not in part or "anyOf" in part or not parts.are_disjoint(part["oneOf"]):
             return part
         return {("anyOf" if keyword == "oneOf" else keyword): value for keyword, value in part.items()}
 
@@ -37,16 +38,18 @@ def without_needless_one_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class Parts:
-    """Compares the parts of one schema, so often that it is done within a second."""
+    """Compares the subschemas of one schema, within a second in total."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
-        """References lead into `root`."""
+        """`root` is the schema in which references are resolved."""
         self._root = root
         self._steps = self._looked_through = 0
         self._listed: dict[int, tuple[Any, frozenset[Any]]] = {}
 
-    def are_told_apart(self, parts: Sequence[Any]) -> bool:
-        """Whether no value fits two of the parts. Those with a tag are compared only where they share a value of it."""
+    def are_disjoint(self, parts: Sequence[Any]) -> bool:
+        """Whether no value fits two of the alternatives. Those with a tag are compared only if they share a value of
+        it.
+        """
         tags = self._tags(parts)
         tagged = [parts[number] for number in tags]
         others = [part for number, part in enumerate(parts) if number not in tags]
@@ -59,16 +62,16 @@ class Parts:
             product(others, tagged),
             chain.from_iterable(combinations(each, 2) for each in sharing.values()),
         )
-        return len(others) <= _MOST_PARTS and all(self._differ(one, other, 0) for one, other in pairs)
+        return len(others) <= _MOST_PARTS and all(self._disjoint(one, other, 0) for one, other in pairs)
 
     def _tags(self, parts: Sequence[Any]) -> Mapping[int, frozenset[Any]]:
-        """The values of the property that tells the most parts apart, for each part that requires one of a list."""
+        """The values of the property that distinguishes the most alternatives, for each one that requires it."""
         found: dict[str, dict[int, frozenset[Any]]] = defaultdict(dict)
-        for number, part in enumerate(map(self._led_to, parts)):
+        for number, part in enumerate(map(self._dereferenced, parts)):
             if not isinstance(part, Mapping) or _types(part) != {"object"}:
                 continue
             for name in part.get("required", ()):
-                listed = self._led_to(part.get("properties", {}).get(name))
+                listed = self._dereferenced(part.get("properties", {}).get(name))
                 values = (_values(listed) if isinstance(listed, Mapping) else None) or ()
                 self._looked_through += 1 + len(values)
                 if self._looked_through > _MOST_STEPS:
@@ -77,14 +80,14 @@ class Parts:
                     found[name][number] = self._distinct(listed, values)
         return max(found.values(), key=lambda each: (len(each), len(frozenset().union(*each.values()))), default={})
 
-    def _led_to(self, part: Any) -> Any:
+    def _dereferenced(self, part: Any) -> Any:
         for _ in range(_DEEPEST):
             if not isinstance(part, Mapping) or not is_local(part.get("$ref")):
                 break
             part = resolved(self._root, part["$ref"])
         return part
 
-    def _differ(self, one: Any, other: Any, depth: int) -> bool:
+    def _disjoint(self, one: Any, other: Any, depth: int) -> bool:
         self._steps += 1
         if one is False or other is False:
             return True
@@ -95,17 +98,17 @@ class Parts:
         for part, is_first in ((one, True), (other, False)):
             if "$ref" in part:
                 target = resolved(self._root, part["$ref"]) if is_local(part["$ref"]) else True
-                return self._differ(target, other, depth + 1) if is_first else self._differ(one, target, depth + 1)
+                return self._disjoint(target, other, depth + 1) if is_first else self._disjoint(one, target, depth + 1)
         values, other_values = _values(one), _values(other)
         if values is not None and other_values is not None:
             return self._distinct(one, values).isdisjoint(self._distinct(other, other_values))
         if values is not None:
-            return all(self._differ(_only(value), other, depth + 1) for value in values)
+            return all(self._disjoint(_only(value), other, depth + 1) for value in values)
         if other_values is not None:
-            return all(self._differ(one, _only(value), depth + 1) for value in other_values)
-        return all(self._differ_as(kind, one, other, depth) for kind in _types(one) & _types(other))
+            return all(self._disjoint(one, _only(value), depth + 1) for value in other_values)
+        return all(self._disjoint_in_type(kind, one, other, depth) for kind in _types(one) & _types(other))
 
-    def _differ_as(self, kind: str, one: Mapping[str, Any], other: Mapping[str, Any], depth: int) -> bool:
+    def _disjoint_in_type(self, kind: str, one: Mapping[str, Any], other: Mapping[str, Any], depth: int) -> bool:
         """Whether no value of that type fits both."""
         if kind == "number":
             (low, high), (other_low, other_high) = _range(one), _range(other)
@@ -118,13 +121,15 @@ class Parts:
         if kind == "object":
             needed = set(one.get("required", ())) & set(other.get("required", ()))
             listed, other_listed = one.get("properties", {}), other.get("properties", {})
-            return any(self._differ(listed.get(name, True), other_listed.get(name, True), depth + 1) for name in needed)
+            return any(
+                self._disjoint(listed.get(name, True), other_listed.get(name, True), depth + 1) for name in needed
+            )
         return False
 
     def _distinct(self, part: Any, values: Sequence[Any]) -> frozenset[Any]:
-        """The values that a part lists, told apart as JSON Schema does: 1 is 1.0, and true is not 1."""
+        """The values that a schema lists, compared as in JSON Schema: 1 equals 1.0, and true does not equal 1."""
         if id(part) not in self._listed:
-            self._listed[id(part)] = (part, frozenset(map(_told_apart, values)))
+            self._listed[id(part)] = (part, frozenset(map(_comparable, values)))
         return self._listed[id(part)][1]
 
 
@@ -134,7 +139,7 @@ def _types(part: Mapping[str, Any]) -> set[str]:
 
 
 def _range(part: Mapping[str, Any]) -> tuple[tuple[float, int], tuple[float, int]]:
-    """Both ends, each with how far it is out of itself: an exclusive end lies a little inside."""
+    """Both bounds, each with an offset by which an exclusive bound lies inside."""
     lows: list[tuple[float, int]] = [(part.get("minimum", -_UNBOUNDED), 0)]
     highs: list[tuple[float, int]] = [(part.get("maximum", _UNBOUNDED), 0)]
     if not isinstance(part.get("exclusiveMinimum", False), bool):
@@ -145,12 +150,12 @@ def _range(part: Mapping[str, Any]) -> tuple[tuple[float, int], tuple[float, int
 
 
 def _values(part: Mapping[str, Any]) -> list[Any] | None:
-    """The only values that it may have."""
+    """The only values that a schema allows; None if it does not list them."""
     return [part["const"]] if "const" in part else part.get("enum")
 
 
 def _only(value: Any) -> Mapping[str, Any]:
-    """A schema without a list of values that the value fits, and nothing else that could be told from it."""
+    """A schema for a single value, without listing it, as close as the comparison can use."""
     if isinstance(value, bool):
         return {"type": "boolean"}
     if isinstance(value, int | float):
@@ -165,9 +170,9 @@ def _only(value: Any) -> Mapping[str, Any]:
     return {"type": "null"}
 
 
-def _told_apart(value: Any) -> Any:
+def _comparable(value: Any) -> Any:
     if isinstance(value, list):
-        return ("array", *map(_told_apart, value))
+        return ("array", *map(_comparable, value))
     if isinstance(value, Mapping):
-        return ("object", frozenset((name, _told_apart(each)) for name, each in value.items()))
+        return ("object", frozenset((name, _comparable(each)) for name, each in value.items()))
     return (type(value) if isinstance(value, bool) else None, value)

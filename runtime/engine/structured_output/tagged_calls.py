@@ -1,4 +1,4 @@
-"""Grammars of calls with a tag around each argument: texts as they are, all else as JSON."""
+"""Grammars of tool calls with a tag around each argument: strings are written as they are, other values as JSON."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from mlxbuild.runtime.engine.structured_output.tool_call_parts import (
 )
 
 NULL = r"\s*[nN][uU][lL][lL]\s*"
-"""Texts that some parsers take for none at all, whatever the schema says."""
+"""Texts that some parsers read as null, whatever the schema says."""
 JSON_VALUES = (
     r"\s*([\"\[{](.|\n)*)",
     r"\s*(true|false|null|NaN|-?Infinity|-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?)\s*",
 )
-"""Texts that may be JSON."""
+"""Texts that could be JSON."""
 _QUOTED = r"/\"([^\"\\<\x00-\x1f]|\\[\"\\nrtbf])*\"/"
 _OF_TEXT = frozenset({"type", "enum", *ANNOTATIONS})
-"""Keywords that a text may have which is written as it is."""
+"""Keywords allowed for a string that is written without quotes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A form. Inside JSON, what spells an end tag is taken for it by the parser, and so it is also read here."""
+    """A tagged format. An end tag inside JSON is excluded, as the parser would take it for the end."""
 
     opening: str
     before: str
-    """Before an argument; `KEY` stands for its name."""
+    """Text before an argument; `KEY` stands for its name."""
     after: str
     closing: str
     never: tuple[str, ...] = ()
-    """Regular expressions of whole texts that the parser takes for something else."""
+    """Regular expressions of whole strings that the parser would read as something else."""
     quotes: bool = False
-    """Whether such texts can be written as JSON, in quotes."""
+    """Whether such strings can be written as JSON, in quotes."""
     reads_single_types: bool = False
-    """Whether its parser reads what is no text by a `type` of the schema, which must then be a single one."""
+    """Whether the parser reads non-strings by the schema's `type`, which must then be a single one."""
 
     def __call__(self, vocabulary: GrammarVocabulary, rule: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
-        document(vocabulary, rule, parameters)  # what is no schema at all is told first
+        document(vocabulary, rule, parameters)  # reports an invalid schema first
         told = [vocabulary.marker(self.opening.replace("NAME", plain(name)))]
         rules: list[str] = []
         for number, argument in enumerate(arguments_of(parameters)):
@@ -62,13 +62,17 @@ class Tagged:
         before = vocabulary.marker(self.before.replace("KEY", plain(argument.name)))
         if argument.type != "string":
             if self.reads_single_types and argument.type in (None, "null"):
-                raise FormatNotSupported(f"`{argument.name}` of a tool needs a single `type` in this model's form")
+                raise FormatNotSupported(
+                    f"`{argument.name}` of a tool needs a single `type` in this model's tool call format"
+                )
             self._refuse_ends(vocabulary, json.dumps(argument.schema, ensure_ascii=False))
             yield f"{rule}: {before} {rule}_value {vocabulary.marker(self.after)}"
             yield document(vocabulary, f"{rule}_value", argument.document_schema)
             return
         if strange := [keyword for keyword in argument.schema if keyword not in _OF_TEXT]:
-            told = f"`{strange[0]}` of a tool's text `{argument.name}` cannot be held to in this model's form"
+            told = (
+                f"`{strange[0]}` of a tool's text `{argument.name}` is not supported in this model's tool call format"
+            )
             raise FormatNotSupported(told)
         end = self.after.strip()
         rest = vocabulary.marker(self.after[len(self.after.rstrip()) :])
@@ -88,14 +92,14 @@ class Tagged:
         return (*self.never, containing(end)) if end else self.never
 
     def _written(self, vocabulary: GrammarVocabulary, text: str) -> str:
-        """One text of a list in this form.
+        """A string of an `enum` in this format.
 
         Raises:
-            FormatNotSupported: the parser would take it for something else.
+            FormatNotSupported: the parser would read it as something else.
         """
         is_misread = text != text.strip() or any(re.fullmatch(each, text) for each in self.never)
         if is_misread and not self.quotes:
-            raise FormatNotSupported(f"the text {text!r} of a tool cannot be written in this model's form")
+            raise FormatNotSupported(f"the text {text!r} of a tool cannot be written in this model's tool call format")
         written = json.dumps(text, ensure_ascii=False) if is_misread else text
         self._refuse_ends(vocabulary, written)
         return written
@@ -103,4 +107,6 @@ class Tagged:
     def _refuse_ends(self, vocabulary: GrammarVocabulary, written: str) -> None:
         for end in (self.after.strip(), vocabulary.call_end):
             if end and end in written:
-                raise FormatNotSupported(f"{end!r} in a value of a tool cannot be written in this model's form")
+                raise FormatNotSupported(
+                    f"{end!r} in a value of a tool cannot be written in this model's tool call format"
+                )

@@ -1,4 +1,4 @@
-"""Grammars of what stands between the markers of one tool call. Which is used: `tool_call_grammars`."""
+"""Grammars of the text between the markers of a tool call, by format. They are used by `tool_call_grammars`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from mlxbuild.runtime.engine.structured_output.tool_call_parts import (
 )
 
 Body = Callable[[GrammarVocabulary, str, str, Mapping[str, Any]], list[str]]
-"""Of a rule's name, a function's name and the schema of its parameters: that rule, and those that it needs."""
+"""Takes a rule name, a function name and its parameters; returns that rule and those that it needs."""
 
 
 def _json_with(key: str) -> Body:
-    """A call as JSON, which has its arguments below that key."""
+    """A call as JSON, with its arguments under the given key."""
 
     def body(vocabulary: GrammarVocabulary, rule: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
         tokens = ["{", '"name"', ":", json.dumps(name, ensure_ascii=False), ",", json.dumps(key), ":"]
@@ -36,7 +36,7 @@ def _json_with(key: str) -> Body:
 
 
 def _written(*parts: str) -> Body:
-    """A form with arguments as JSON: `NAME` stands for the function's name, `ARGUMENTS` for them."""
+    """A format with arguments as JSON: `NAME` stands for the function's name, `ARGUMENTS` for the arguments."""
 
     def body(vocabulary: GrammarVocabulary, rule: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
         told = [
@@ -49,8 +49,8 @@ def _written(*parts: str) -> Body:
 
 
 def _pythonic(vocabulary: GrammarVocabulary, rule: str, name: str, parameters: Mapping[str, Any]) -> list[str]:
-    """Arguments by keyword. Their values are JSON: what JSON and Python write differently, the parser takes as JSON."""
-    document(vocabulary, rule, parameters)  # what is no schema at all is told first
+    """Keyword arguments whose values are JSON, which the parser also accepts where Python's syntax differs."""
+    document(vocabulary, rule, parameters)  # reports an invalid schema first
     rules, items = [], []
     for number, argument in enumerate(arguments_of(parameters)):
         one = f"{rule}_{number}"
@@ -64,7 +64,7 @@ def _pythonic(vocabulary: GrammarVocabulary, rule: str, name: str, parameters: M
 
 def _identifier(name: str) -> str:
     if not name.isidentifier() or keyword.iskeyword(name):
-        raise FormatNotSupported(f"the name {name!r} of a tool cannot be written in this model's form")
+        raise FormatNotSupported(f"the name {name!r} of a tool cannot be written in this model's tool call format")
     return plain(name)
 
 
@@ -113,4 +113,4 @@ BODIES: Mapping[str, Body] = {
         reads_single_types=True,
     ),
 }
-"""By the name of mlx-lm's parser, or of a form without markers."""
+"""By the name of mlx-lm's parser, or of a format without markers."""

@@ -1,4 +1,4 @@
-"""Grammars of tool calls, in the forms that models write and mlx-lm's parsers read. Parsing lives in `tool_calls`."""
+"""Grammars of tool calls, in the formats of mlx-lm's parsers. The calls are parsed in `output.tool_calls`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlxbuild.runtime.model.facts import ModelFacts
 
 
 def function_of(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The function of a tool in OpenAI's form, with or without the envelope around it."""
+    """The function of a tool in OpenAI's format, with or without its envelope."""
     function = tool.get("function", tool)
     return function if isinstance(function, Mapping) else {}
 
@@ -30,11 +30,11 @@ def call_forms(
 ) -> tuple[str, list[str]]:
     """The name of the rule for one call of any of the functions, and all rules that it needs.
 
-    What is between the markers of a call that is not forced is free where its grammar is unknown here, or cannot hold
-    the parameters of a tool; with `text_grammars` (see `ChatRequest`) nothing is free.
+    If a call is not forced, the text between its markers is unconstrained where its format has no grammar, or a tool's
+    parameters are not supported; with `text_grammars` (see `ChatRequest`) it is always constrained.
 
     Raises:
-        InvalidSchema, FormatNotSupported: the parameters of a tool, or the model's form of calls, cannot be held to.
+        InvalidSchema, FormatNotSupported: a tool's parameters, or the model's tool call format, are not supported.
     """
     is_bare = facts.tool_parser in BARE_FORMS
     if not facts.tool_parser or not (facts.tool_call_start or is_bare):
@@ -45,7 +45,7 @@ def call_forms(
     end = vocabulary.marker(facts.tool_call_end) if facts.tool_call_end else ""
     if not forced and not start.startswith("<["):
         raise FormatNotSupported(
-            "the model's tool calls begin with no token of their own: nothing tells them from text"
+            "the model's tool calls do not begin with a special token, so they cannot be told from text"
         )
     names = [f"call_{number}" for number in range(len(functions))]
     try:
@@ -70,7 +70,7 @@ def _body(
 ) -> list[str]:
     if parser not in BODIES:
         raise FormatNotSupported(
-            f"tool calls cannot be forced on this model: the form `{parser}` has no grammar",
+            f"tool calls cannot be forced on this model: its format `{parser}` has no grammar",
             hint=f"there are grammars for {', '.join(BODIES)}; else leave the choice to the model",
         )
     name, parameters = str(function.get("name")), _parameters(function)
@@ -79,12 +79,12 @@ def _body(
 
 
 def _with_text_grammar(body: Sequence[str], rule: str, parameters: Mapping[str, Any], grammar: str) -> list[str]:
-    """The same call, whose only argument is a text of a grammar."""
+    """The same call, with a text of a grammar as its only argument."""
     (argument,) = parameters["properties"]
     head = f"{rule}_arguments:"
     if not any(each.startswith(head) for each in body):
         raise FormatNotSupported(
-            "the model's tool calls have no JSON for arguments, in which a grammar could be held to",
+            "the model's tool calls have no JSON arguments, in which a grammar could be enforced",
             hint="give the tool the format `text`, or ask another model",
         )
     parts = [literal(part) for part in ("{", json.dumps(argument), ":")]
@@ -95,10 +95,10 @@ def _with_text_grammar(body: Sequence[str], rule: str, parameters: Mapping[str, 
 
 
 def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
-    """As the schema of an object, which arguments always are.
+    """The parameters as the schema of an object.
 
     Raises:
-        FormatNotSupported: no object fits it.
+        FormatNotSupported: the schema does not allow objects.
     """
     parameters = function.get("parameters") or {}
     if not isinstance(parameters, Mapping):

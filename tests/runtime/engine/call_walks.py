@@ -95,7 +95,7 @@ class CallingModel:
 
     def read(self, text: str, tools: Sequence[Any]) -> list[ToolCall]:
         """The calls of a whole answer, as they are told to whoever asked."""
-        splitter, answer = AnswerSplitter(self.facts, tools=tools, formed=True), Answer()
+        splitter, answer = AnswerSplitter(self.facts, tools=tools, structured=True), Answer()
         for chunk in [*splitter.feed(text), *splitter.finish()]:
             answer.add(chunk)
         assert not answer.text, text

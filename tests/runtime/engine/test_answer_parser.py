@@ -32,11 +32,15 @@ CALL = ToolCall("get_weather", {"city": "Oslo"})
 
 
 def split(
-    text: str, cuts: list[int] | None = None, facts: ModelFacts = FACTS, thinking: bool = False, formed: bool = False
+    text: str,
+    cuts: list[int] | None = None,
+    facts: ModelFacts = FACTS,
+    thinking: bool = False,
+    structured: bool = False,
 ) -> tuple[str, str, list[ToolCall], bool]:
     """Text, thinking, calls and whether there were any."""
     places = sorted({min(cut, len(text)) for cut in cuts or []} | {0, len(text)})
-    splitter = AnswerSplitter(facts, thinking=thinking, formed=formed)
+    splitter = AnswerSplitter(facts, thinking=thinking, structured=structured)
     chunks = [chunk for a, b in itertools.pairwise(places) for chunk in splitter.feed(text[a:b])] + splitter.finish()
     calls = [chunk.tool_call for chunk in chunks if chunk.tool_call is not None]
     return "".join(c.text for c in chunks), "".join(c.thinking for c in chunks), calls, splitter.called
@@ -87,7 +91,7 @@ FORMED_CASES = {
 @given(cuts=st.lists(st.integers(0, 150), max_size=8))
 def test_markers_inside_a_document_are_its_text(name: str, cuts: list[int]) -> None:
     text, expected = FORMED_CASES[name]
-    assert split(text, cuts, formed=True) == expected
+    assert split(text, cuts, structured=True) == expected
 
 
 def test_a_prompt_that_opened_the_thinking() -> None:
@@ -129,7 +133,7 @@ TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": 
 MISTRAL = replace(FACTS, tool_parser="mistral", tool_call_start="[TOOL_CALLS]", tool_call_end="")
 CODER = replace(FACTS, tool_parser="qwen3_coder")
 BARE = ModelFacts("llama", None, 10, None, (1,), tool_parser="bare_json")
-REQUIRED = {"formed": True, "requires_call": True}
+REQUIRED = {"structured": True, "requires_call": True}
 BARE_CALL = '{"name": "get_weather", "parameters": {"city": "Oslo"}}'
 
 

@@ -20,9 +20,9 @@ CALL = ToolCall("get_weather", {"city": "Oslo", "note": '{}"}'})
 WAIT = ToolCall("wait", {})
 
 
-def split(text: str, cuts: list[int] | None = None, *, formed: bool = False) -> tuple[str, list[ToolCall], bool]:
+def split(text: str, cuts: list[int] | None = None, *, structured: bool = False) -> tuple[str, list[ToolCall], bool]:
     places = sorted({min(cut, len(text)) for cut in cuts or []} | {0, len(text)})
-    splitter = AnswerSplitter(FACTS, tools=TOOLS, formed=formed)
+    splitter = AnswerSplitter(FACTS, tools=TOOLS, structured=structured)
     chunks = [chunk for a, b in itertools.pairwise(places) for chunk in splitter.feed(text[a:b])] + splitter.finish()
     calls = [chunk.tool_call for chunk in chunks if chunk.tool_call is not None]
     return "".join(chunk.text for chunk in chunks), calls, splitter.called
@@ -78,4 +78,4 @@ def test_without_tools_all_is_text() -> None:
 
 
 def test_a_forced_call_is_read() -> None:
-    assert split(OSLO, list(range(99)), formed=True) == ("", [CALL], True)
+    assert split(OSLO, list(range(99)), structured=True) == ("", [CALL], True)

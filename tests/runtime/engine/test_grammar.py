@@ -111,7 +111,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         {"properties": {f"p{number}": {"type": "integer", "multipleOf": 9973 - number} for number in range(20)}},
         "`multipleOf` is above 100,000, alone or with others",
     ),
-    "a bound that no number near it is": ({"type": "number", "minimum": 1e300}, "no number near it is read exactly"),
+    "a bound that no number near it is": (
+        {"type": "number", "minimum": 1e300},
+        "no number near it can be represented exactly",
+    ),
     "a bound at the end of all floats": ({"type": "number", "minimum": 1.7976931348623157e308}, "no number near it"),
     "multiple with decimals": ({"type": "number", "multipleOf": 2147.483648}, "`multipleOf` is above 100,000"),
     "multiples together": (
@@ -249,8 +252,8 @@ def test_schemas_that_could_be_looked_at_without_end(schema: dict[str, Any]) -> 
 
 def test_what_takes_too_many_comparisons_is_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [{"enum": [n, n + 0.5]} for n in range(20)]
-    assert Parts({}).are_told_apart(parts)
-    assert not Parts({}).are_told_apart([*parts, {"const": 3.0}])
-    assert Parts({}).are_told_apart([{"const": True}, {"const": 1}, {"const": [1]}, {"const": {"a": 1}}])
+    assert Parts({}).are_disjoint(parts)
+    assert not Parts({}).are_disjoint([*parts, {"const": 3.0}])
+    assert Parts({}).are_disjoint([{"const": True}, {"const": 1}, {"const": [1]}, {"const": {"a": 1}}])
     monkeypatch.setattr("mlxbuild.runtime.engine.structured_output.schema_unions._MOST_STEPS", 100)
-    assert not Parts({}).are_told_apart(parts)
+    assert not Parts({}).are_disjoint(parts)

@@ -71,7 +71,7 @@ def test_stop_texts_look_at_the_text_alone(
 def test_a_call_that_is_cut_is_no_text_and_the_reason_stays() -> None:
     limit = len(TOKENIZER.encode(CALL)) - 20
     assert told(written(CALL, limit=limit)) == ("", "", "length", None)
-    assert told(written(CALL, limit=limit, formed=True, requires_call=True)) == ("", "", "length", None)
+    assert told(written(CALL, limit=limit, structured=True, requires_call=True)) == ("", "", "length", None)
 
 
 def test_an_answer_ends_with_its_only_call() -> None:

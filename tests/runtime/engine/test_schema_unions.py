@@ -67,10 +67,10 @@ def test_any_number_of_objects_of_a_kind_of_their_own_are_told_apart() -> None:
 
 def test_objects_that_share_a_kind_and_parts_without_one_are_compared() -> None:
     first, second = (_kinds(120, version={"const": number}) for number in (1, 2))
-    assert Parts({}).are_told_apart([*first, *second, {"type": "null"}, {"type": "array"}])
-    assert not Parts({}).are_told_apart([*first, *second, {"type": "null"}, {"type": ["null", "array"]}])
-    assert not Parts({}).are_told_apart([*first, *second, {"type": "object"}])
-    assert not Parts({}).are_told_apart([*first, *second, second[7]])
+    assert Parts({}).are_disjoint([*first, *second, {"type": "null"}, {"type": "array"}])
+    assert not Parts({}).are_disjoint([*first, *second, {"type": "null"}, {"type": ["null", "array"]}])
+    assert not Parts({}).are_disjoint([*first, *second, {"type": "object"}])
+    assert not Parts({}).are_disjoint([*first, *second, second[7]])
 
 
 def test_too_many_objects_that_may_overlap_are_told_how_to_be_told_apart() -> None:
@@ -87,5 +87,5 @@ def test_tags_are_not_looked_for_without_end(names: int) -> None:
     large["required"] = list(large["properties"])
     root = {"$defs": {"large": large}, "oneOf": [{"$ref": "#/$defs/large"}] * 4000}
     parts = Parts(root)
-    assert not parts.are_told_apart(root["oneOf"])
+    assert not parts.are_disjoint(root["oneOf"])
     assert parts._looked_through <= 203_000

@@ -29,13 +29,13 @@ def tool_id(**bounds: Any) -> dict[str, Any]:
         ({"const": 123456789.12345679}, "123456789.12345679 in `const` cannot be written exactly"),
         ({"const": float("inf")}, "cannot be written exactly"),
         ({"const": 10**400}, "cannot be written exactly"),
-        (tool_id(minimum=ODD, maximum=ODD + 3), f"`minimum` {ODD} of an integer cannot be held to exactly"),
-        (tool_id(exclusiveMaximum=ODD + 1), f"`maximum` {ODD} of an integer cannot be held to exactly"),
+        (tool_id(minimum=ODD, maximum=ODD + 3), f"`minimum` {ODD} of an integer cannot be enforced exactly"),
+        (tool_id(exclusiveMaximum=ODD + 1), f"`maximum` {ODD} of an integer cannot be enforced exactly"),
         (tool_id(minimum=2**63, maximum=2**64), "`minimum` 9223372036854775808 of an integer"),
         (tool_id(maximum=-(2**64)), "`maximum` -18446744073709551616 of an integer"),
-        (tool_id(minimum=-(2**63), maximum=-(2**63)), "cannot be held to exactly"),
+        (tool_id(minimum=-(2**63), maximum=-(2**63)), "cannot be enforced exactly"),
         ({"type": "number", "minimum": ODD, "maximum": ODD}, "Unsatisfiable"),
-        ({"maximum": 10**400}, "beyond all floats"),
+        ({"maximum": 10**400}, "beyond the range of floats"),
     ],
 )
 def test_numbers_that_would_be_rounded_are_refused(schema: Any, told: str) -> None:

@@ -113,7 +113,7 @@ def test_a_form_that_grows_too_large_is_the_fault_of_who_asks_for_it(hello: http
     body = {"model": "hello", "messages": MESSAGES, "stream": False, "think": False, "format": TOO_LARGE}
     answer = hello.post("/api/chat", json=body)
     assert answer.status_code == 400
-    assert "cannot go on in its form" in answer.text or "left its form" in answer.text
+    assert "cannot go on in its response format" in answer.text or "left its response format" in answer.text
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": TOO_LARGE}}
     answer = hello.post("/v1/chat/completions", json={**CHAT, "response_format": form})
     error = answer.json()["error"]
