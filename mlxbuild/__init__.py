@@ -1,6 +1,6 @@
-"""Floor 4: the front door. The public Python names are here; the command line is in `mlxbuild.cli`.
+"""The top layer: the public Python API. The command line is in `mlxbuild.cli`.
 
-Nothing is imported before it is asked for: a command first sees to it that signals end it in order.
+Everything is imported lazily, because a command installs its signal handlers before anything else is loaded.
 """
 
 from __future__ import annotations

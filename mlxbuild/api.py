@@ -1,4 +1,4 @@
-"""What Python programs do with recipes and artifacts: create, verify, push, pull, load. `import mlxbuild` offers it."""
+"""The Python API for recipes and artifacts: create, verify, push, pull and load. `import mlxbuild` exports it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def open_store(home: str | os.PathLike[str] | None = None) -> Store:
-    """The store of a home, made if it is not there; by default of `$MLXBUILD_HOME`, else of `~/.mlxbuild`.
+    """Open the store of a home, created if missing; the default is `$MLXBUILD_HOME`, else `~/.mlxbuild`.
 
     Raises:
         StoreFailure, StoreReadOnly: it cannot be used.
@@ -38,7 +38,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """Read a recipe, given by its file or its folder, and resolve its variants. Nothing is fetched.
 
     Raises:
-        SpecError: it cannot be read or holds mistakes, all of them in `problems`.
+        SpecError: it cannot be read or has mistakes, all of which are in `problems`.
     """
     from mlxbuild.toolchain.prepare import RECIPE_NAME
     from mlxbuild.toolchain.spec.load import load as load_recipe
@@ -56,21 +56,21 @@ def create(
     options: BuildOptions | None = None,
     observe: Callable[[Event], None] = lambda event: None,
 ) -> tuple[Built, ...]:
-    """Build a recipe, as `mlxbuild create` does: lock it, run what is not in the cache, run its gates, move its tags.
+    """Build a recipe, as `mlxbuild create` does: lock it, run uncached actions, run its gates, and set its tags.
 
     Args:
-        recipe: Its file, its folder, or what `read_recipe` gave.
-        variants: Those that are wanted; all by default.
-        locked: Take a missing or stale lock for an error, instead of making a new one.
-        store: Where to; by default the store of the home.
-        options: How to build. Nothing in them changes what comes out.
-        observe: Told of each event, from threads of the build, one at a time.
+        recipe: Its file, its folder, or the result of `read_recipe`.
+        variants: The variants to build; all by default.
+        locked: Treat a missing or stale lock file as an error, instead of writing a new one.
+        store: The store to build into; by default that of the home.
+        options: How to build. They do not change the results.
+        observe: Called with each event, from threads of the build, one at a time.
 
     Returns:
-        What became of each variant, all of them built and their gates passed.
+        The result of each variant, all of which are built and have passed their gates.
 
     Raises:
-        SpecError, StaleLock, LockMissing, UnknownVariant: the recipe cannot be built from.
+        SpecError, StaleLock, LockMissing, UnknownVariant: the recipe cannot be built.
         MlxbuildError: the first error of the build. What was built before it stays in the cache.
     """
     from mlxbuild.toolchain.create import create as build
@@ -94,11 +94,11 @@ def create(
 
 
 def verify(reference: str, *, store: Store | None = None) -> Verification:
-    """Check every blob of an artifact, and that its recipe, lock and files agree. Damaged blobs are set aside.
+    """Verify every blob of an artifact, and that its recipe, lock and files agree. Damaged blobs are quarantined.
 
     Raises:
         UnknownReference: no artifact of that name is in the store.
-        VerificationFailed: it is not what it says.
+        VerificationFailed: the artifact has problems.
     """
     from mlxbuild.toolchain.verification import verify_artifact
 
@@ -110,19 +110,19 @@ def verify(reference: str, *, store: Store | None = None) -> Verification:
 
 
 def push(reference: str, target: str | None = None, *, store: Store | None = None, force: bool = False) -> Pushed:
-    """Send an artifact, and the evidence that is attached to it, to a registry.
+    """Push an artifact, and the evidence attached to it, to a registry.
 
     Args:
         reference: Its name in the store.
-        target: `host/name`, with `:tag` if it should be another there; by default what its name tells, or the default
-            registry.
-        store: Where it is; by default the store of the home.
-        force: Move a tag that holds a version, too, though it names other bytes there.
+        target: `host/name`, with `:tag` if the tag should differ; by default the artifact's own name, at its host or
+            the default registry.
+        store: The store that holds it; by default that of the home.
+        force: Move even a tag that contains a version and names another artifact there.
 
     Raises:
         UnknownReference: no artifact of that name is in the store.
-        NoRegistry, RegistryFailure: there is no registry, or it does not take it.
-        VersionTagMoves: a tag with a version would move.
+        NoRegistry, RegistryFailure: no registry is configured, or the push failed.
+        VersionTagMoves: a tag that contains a version would move.
     """
     from mlxbuild.registry.oci.exchange.push import push as send
     from mlxbuild.registry.oci.remote.settings import Settings
@@ -137,14 +137,14 @@ def push(reference: str, target: str | None = None, *, store: Store | None = Non
 
 
 def pull(reference: str, *, store: Store | None = None) -> Pulled:
-    """Bring an artifact, and the evidence that is attached to it, from a registry into the store, verified as it comes.
+    """Pull an artifact, and the evidence attached to it, into the store, verified while it streams.
 
     Args:
-        reference: `host/name:tag` or `host/name@sha256:…`; without a host at the default registry.
-        store: Where to; by default the store of the home.
+        reference: `host/name:tag` or `host/name@sha256:…`; without a host it is at the default registry.
+        store: The store to pull into; by default that of the home.
 
     Raises:
-        NoRegistry, RegistryFailure, TransferCorrupt: it cannot be had.
+        NoRegistry, RegistryFailure, TransferCorrupt: it cannot be fetched.
         Untrusted: the trust policy refuses it.
     """
     from mlxbuild.registry.oci.exchange.pull import pull as fetch
@@ -156,14 +156,14 @@ def pull(reference: str, *, store: Store | None = None) -> Pulled:
 
 
 def load(reference: str, *, draft: str | None = None, store: Store | None = None) -> LoadedModel:
-    """Open a built model by its reference (`hello:int4`), without any server.
+    """Load a built model by its reference (`hello:int4`), without a server.
 
-    `draft` names a smaller model with the same tokens, which makes an answer faster that is the only one.
+    `draft` names a smaller model with the same tokenizer, for speculative decoding of a single sequence.
 
     Raises:
         UnknownReference: no artifact of that name is in the store.
-        Untrusted: the trust policy asks for a signature that it does not have. What it warns of goes to `logging`.
-        DraftUnusable: the draft has other tokens, or only embeds.
+        Untrusted: the trust policy requires a signature that it lacks. Warnings of the policy go to `logging`.
+        DraftUnusable: the draft has another tokenizer, or is an embedding model.
         MlxbuildError: the model cannot be loaded.
     """
     from mlxbuild.runtime.loaded_model import LoadedModel

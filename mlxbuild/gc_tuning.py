@@ -1,4 +1,4 @@
-"""When Python looks for garbage: for objects that nothing but each other holds."""
+"""Tunes Python's cyclic garbage collector."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ _WHILE_STARTING = 100_000
 
 
 def look_rarely() -> None:
-    """For commands: starting up makes many objects and no garbage; looking for it took a tenth of the time."""
+    """Collect rarely, for commands: startup makes many objects and no garbage, and collection took a tenth of it."""
     gc.set_threshold(_WHILE_STARTING)
 
 
 def look_no_more() -> None:
-    """For a process that ends: Python would look through everything twice before it lets go of all of it."""
+    """Stop collecting, for a process that exits: Python would scan all objects twice before it frees them."""
     gc.freeze()
 
 
 def look_as_usual() -> None:
-    """For a process that has started and goes on: connections and runners that have ended are garbage of this kind.
+    """Collect normally, for a server after its startup: closed connections and ended runners are cyclic garbage.
 
-    What is there by now stays for good, and is looked at no more.
+    The objects that exist now are permanent, and excluded from collections.
     """
     gc.freeze()
-    gc.collect()  # by what is left then, Python decides how often it looks through everything
+    gc.collect()  # the objects left after it determine how often Python runs a full collection
     gc.set_threshold(*_USUAL)

@@ -1,4 +1,4 @@
-"""`mlxbuild bench`: how fast a model answers, alone and for many at once."""
+"""`mlxbuild bench`: measures how fast a model answers one or several requests at once."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class InvalidStreams(UserError):
-    """A list of stream counts is none."""
+    """A list of stream counts is invalid."""
 
     code = "invalid-streams"
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured with so many streams at once."""
+    """The measurements with a number of concurrent streams."""
 
     streams: int
     tokens_per_second: float
-    """Of all streams together, from the first question to the last token."""
+    """The throughput of all streams together, from the first request to the last token."""
     first_token_seconds: float
-    """The median."""
+    """The median time to first token."""
     slowest_first_token_seconds: float
     tokens: int
 
@@ -46,7 +46,7 @@ def bench(
     prompt_words: Annotated[int, typer.Option("--prompt-words", min=1, help="Words of a prompt.")] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure tokens per second and the time to the first token, in a process of its own as a server has it."""
+    """Measure tokens per second and time to first token, in a worker process like that of a server."""
     import asyncio
 
     counts = _counts(streams)
@@ -91,7 +91,7 @@ async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int)
         async with application.residency.lease(str(reference)) as lease:
             holding = lease.runner.loaded.holding
             tell(f"loaded in {lease.load_seconds:.2f} s; {holding.device}, {holding.dtype}, {holding.reason}")
-            await _run(lease.runner, 1, tokens, prompt_words, first_seed=0)  # what is compiled once is not measured
+            await _run(lease.runner, 1, tokens, prompt_words, first_seed=0)  # a warm-up, as compilation is not measured
             return [
                 await _run(lease.runner, count, tokens, prompt_words, first_seed=1000 * number)
                 for number, count in enumerate(counts, 1)
@@ -101,7 +101,7 @@ async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int)
 
 
 async def _run(runner: Runner, streams: int, tokens: int, prompt_words: int, *, first_seed: int) -> Figures:
-    """Ask so many questions at once."""
+    """Send a number of requests at once."""
     import asyncio
     import time
 

@@ -1,4 +1,4 @@
-"""`mlxbuild cache`: what the store and the cache hold."""
+"""`mlxbuild cache`: shows what the store and the cache hold."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ app = typer.Typer(
 
 @app.callback()
 def _cache() -> None:
-    """Look at what the store and the cache hold."""
+    """Show what the store and the cache hold."""
 
 
 @app.command("du")
 def disk_usage(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Tell how much space artifacts, reusable results and everything else take."""
+    """Show how much space artifacts, reusable results and everything else take."""
     with open_store() as store:
         rows = _usage(store)
     if as_json:

@@ -49,7 +49,7 @@ def chat(
     embedded: Embedded = False,
     verbose: Verbose = False,
 ) -> None:
-    """Talk with a model; it remembers the conversation until you leave."""
+    """Chat with a model; it remembers the conversation until you leave."""
     chosen = options(temperature, seed, max_tokens)
     wanted, wish = answer_format(form), thinking(think, effort)
     with open_model(name, embedded=embedded, keep_alive=keepalive) as model:
@@ -65,7 +65,7 @@ def converse(
     chosen: dict[str, Any],
     verbose: bool,
 ) -> None:
-    """Take turns until the person has enough. Lines that come through a pipe are turns, too."""
+    """Take turns until the user leaves. Lines from a pipe are turns, too."""
     is_person = sys.stdin.isatty()
     if is_person:
         with contextlib.suppress(ImportError):
@@ -96,7 +96,7 @@ def converse(
 
 
 def _next_line(is_person: bool) -> str | None:
-    """The next line, without what surrounds it; None at the end. Ctrl-C drops a line that is being written."""
+    """The next line, stripped; None at the end of input. Ctrl-C discards the line being typed."""
     try:
         return input(">>> " if is_person else "").strip()
     except EOFError:

@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.callback()
 def _config() -> None:
-    """Look at the server's settings, and keep its API keys."""
+    """Show the server's settings, and manage its API keys."""
 
 
 @app.command("show")
@@ -30,7 +30,7 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Tell where each value comes from.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print the settings that `mlxbuild serve` would have now: config.yaml, and the environment over it."""
+    """Print the settings that `mlxbuild serve` would use now: config.yaml, overridden by the environment."""
     from mlxbuild.configuration.resolve import configure
     from mlxbuild.configuration.unknown_variables import unknown_variables
 
@@ -55,7 +55,7 @@ def _written(value: Any) -> str:
 
 @app.command("add-key")
 def add_key(name: Annotated[str, typer.Argument(help="Whose key it is; names are shown in the log.")]) -> None:
-    """Make an API key and print it, once: only its hash is kept."""
+    """Create an API key and print it once: only its hash is stored."""
     from mlxbuild.runtime.server.security.api_keys import KeyRing
 
     with open_store() as store:
@@ -80,7 +80,7 @@ def keys(as_json: Json = False) -> None:
 
 @app.command("remove-key")
 def remove_key(name: Annotated[str, typer.Argument(help="Whose key goes.")]) -> None:
-    """Forget an API key; a running server refuses it from then on."""
+    """Remove an API key; a running server refuses it from then on."""
     from mlxbuild.runtime.server.security.api_keys import KeyRing
 
     with open_store() as store:

@@ -1,4 +1,4 @@
-"""What `run` and `chat` share: opening a model, here or at a server, and printing an answer as it comes."""
+"""Opens a model for `run` and `chat`, in this process or at a server, and streams its answers to the terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said."""
+    """The answer of a model."""
 
     text: str
     thinking: str
@@ -37,33 +37,33 @@ class Answer:
 
 
 class Model(Protocol):
-    """A model that can be talked with, here or at a server."""
+    """A model that answers, in this process or at a server."""
 
     @property
     def has_template(self) -> bool:
-        """Whether it can chat, or only continue a text."""
+        """Whether it has a chat template, or can only complete a raw prompt."""
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What can be asked of it, in Ollama's words."""
+        """Its capabilities, by Ollama's names."""
 
     def chat(self, messages: Sequence[Message], **asked: Unpack[TalkKeywords]) -> Iterator[Chunk]:
         """Answer a conversation."""
 
     def generate(self, prompt: str, **asked: Unpack[GenerateKeywords]) -> Iterator[Chunk]:
-        """Continue a raw text."""
+        """Complete a raw prompt."""
 
 
 @contextmanager
 def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = None) -> Iterator[Model]:
-    """The model of a name: at a running server that has the same, else in this process.
+    """Open the model of a name: at a running server that has the same model, else in this process.
 
     Raises:
-        InvalidKeepAlive: a server could not keep it so long.
+        InvalidKeepAlive: the keep-alive is invalid.
         UnknownReference: nothing in the store has that name.
-        Untrusted: the trust policy asks for a signature that it does not have.
-        NotRunnable: another tool made it, and it holds nothing to run.
-        UserError: the server refuses to be asked.
+        Untrusted: the trust policy requires a signature that it lacks.
+        NotRunnable: another tool made it, and it cannot be run.
+        UserError: the server refuses the request.
     """
     if keep_alive is not None:
         KeepAlive.parse(keep_alive)
@@ -71,7 +71,7 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
     if served is not None:
         yield served
         return
-    with open_store() as store:  # its blobs are held in place as long as it is in use
+    with open_store() as store:  # protects its blobs from garbage collection while it is in use
         reference, digest = find(store, name)
         admit(store, reference, digest, tell=tell)
         prefer_openblas()  # before anything loads MLX
@@ -82,12 +82,12 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
 
 
 def _served(name: str, keep_alive: str | None) -> ServedModel | None:
-    """The model at a running server. Where this home has another of that name, the server's is not what is meant."""
+    """The model at a running server; None if there is no server, or this home has another model of that name."""
     from mlxbuild.configuration.address import is_listening, server_address
 
     home = Home.from_environment()
     if not is_listening(*server_address(home, os.environ)):
-        return None  # the usual case: nothing more is loaded for it
+        return None  # the usual case, in which nothing more is imported
     from mlxbuild.serving.client import ServedModel, Server
 
     server = Server.find(home)
@@ -97,7 +97,7 @@ def _served(name: str, keep_alive: str | None) -> ServedModel | None:
         shown = server.post("/api/show", model=name)
     except (InvalidReference, UnknownReference):
         return None
-    except UserError as error:  # such as without a key: nobody else answers in its place
+    except UserError as error:  # such as a missing API key: this process must not answer instead
         error.hint = "; ".join(filter(None, (error.hint, "--embedded asks no server")))
         raise
     try:
@@ -110,14 +110,14 @@ def _served(name: str, keep_alive: str | None) -> ServedModel | None:
 
 
 def thinking_of(model: Model, wish: bool | str | None) -> bool | str | None:
-    """How a model is to think: as it is wished, if it can, and where nothing is wished, it does."""
+    """The thinking option for a model: the one asked for, if it can think; by default it thinks."""
     if "thinking" not in model.capabilities:
         return None
     return True if wish is None else wish
 
 
 def print_answer(chunks: Iterable[Chunk], *, verbose: bool) -> Answer:
-    """Write text to stdout and thinking to stderr as they come; returns all of it."""
+    """Stream text to stdout and thinking to stderr; returns the whole answer."""
     text: list[str] = []
     thinking: list[str] = []
     calls: list[ToolCall] = []

@@ -1,4 +1,4 @@
-"""`mlxbuild copy`: artifacts go from registry to registry."""
+"""`mlxbuild copy`: copies artifacts between registries."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def copy_artifact(
     progress: TransferProgress = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Copy an artifact and what is attached to it between registries; the store stays as it is.
+    """Copy an artifact and its referrers between registries; the store is not changed.
 
-    Blobs are mounted where one registry holds both, else they stream through.
+    Blobs are mounted if source and target are at the same registry, else they are streamed.
     """
     begun = time.perf_counter()
     home = Home.from_environment()

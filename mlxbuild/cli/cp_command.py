@@ -1,4 +1,4 @@
-"""`mlxbuild cp`: another name for an artifact."""
+"""`mlxbuild cp`: gives an artifact another name."""
 
 from __future__ import annotations
 

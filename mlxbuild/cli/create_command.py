@@ -1,4 +1,4 @@
-"""`mlxbuild create`: build recipes into artifacts."""
+"""`mlxbuild create`: builds recipes into artifacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlxbuild diff`: what differs between two artifacts."""
+"""`mlxbuild diff`: shows the differences between two artifacts."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def diff(
 ) -> None:
     """Compare recipe, lock, template, defaults, facts, tokenizer, tensors and sizes of two artifacts.
 
-    Exit code 0 when they are the same, 1 when they differ. Files that both hold are not read. What is not in the store
-    is looked for in the registry that its name tells, and is not kept.
+    The exit code is 0 if they are the same and 1 if they differ. Files that both contain are not read. An artifact that
+    is not in the store is fetched from the registry in its name, and not kept.
     """
     with ExitStack() as stack:
         store = stack.enter_context(open_store())

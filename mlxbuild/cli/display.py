@@ -1,5 +1,4 @@
-"""Which consumer of events shows a build: live on a terminal, annotations on GitHub, JSON for programs, else plain
-lines."""
+"""Selects the display of a build: live on a terminal, annotations on GitHub, JSON for programs, else plain lines."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ class UnknownDisplay(UserError):
 
 
 class NoProgress(PlainLines):
-    """Shows errors and warnings, and nothing else."""
+    """Shows only errors and warnings."""
 
     def handle(self, event: Event) -> None:
         """See `Sink.handle`."""
@@ -36,7 +35,7 @@ class NoProgress(PlainLines):
 
 @contextlib.contextmanager
 def told_on(choice: str) -> Iterator[Sink]:
-    """The display of a command that builds. On JSON lines the errors that end the command are told, too.
+    """The display of a build command. As JSON lines, it also shows the errors that end the command.
 
     Raises:
         UnknownDisplay: no display has that name.
@@ -54,7 +53,7 @@ def told_on(choice: str) -> Iterator[Sink]:
 
 
 def progress_sink(choice: str) -> Sink:
-    """The display that is asked for; `auto` looks at where stderr goes. `MLXBUILD_PROGRESS` stands in for `auto`.
+    """The display of a name; `auto` means `MLXBUILD_PROGRESS`, if set, or depends on what stderr is.
 
     Raises:
         UnknownDisplay: no display has that name.

@@ -1,4 +1,4 @@
-"""`mlxbuild doctor`: what this machine and this home can do, and what is in the way."""
+"""`mlxbuild doctor`: checks whether this machine and this home can build and run models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MATRIX_LIBRARIES = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the diagnosis."""
+    """One finding of the diagnosis."""
 
     what: str
     is_good: bool
@@ -46,7 +46,7 @@ class Finding:
 
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check this machine and this home; exits with 6 if something is in the way."""
+    """Check this machine and this home; exits with 6 if there is a problem."""
     findings = [finding for examine in (_python, _mlx, _home, _tools) for finding in examine()]
     if as_json:
         say_json([{"what": f.what, "ok": f.is_good, "detail": f.detail, "hint": f.hint} for f in findings])
@@ -65,7 +65,7 @@ def _python() -> Iterator[Finding]:
 
 
 def _mlx() -> Iterator[Finding]:
-    prefer_openblas()  # before MLX is loaded, as whatever computes does
+    prefer_openblas()  # has to be before MLX is loaded, as in every process that computes
     try:
         import mlx.core as mx
 

@@ -1,11 +1,11 @@
-"""Signals before a command has begun: they end the process at once. How they end a command that runs: `ending`.
+"""Signal handlers until a command begins, which end the process at once. `ending` handles signals after that.
 
-This is the first that a process imports, and so it imports next to nothing.
+A process imports this module first, so it imports next to nothing itself.
 """
 
 from __future__ import annotations
 
-import _signal as signal  # which `signal` is made of, without the modules that it takes longest to import
+import _signal as signal  # the C part of `signal`, without its slow imports
 import os
 
 INTERRUPTED = 130
@@ -13,14 +13,14 @@ TERMINATED = 143
 
 
 def leave_at_once() -> None:
-    """For a process that has done nothing yet: signals end it with their exit codes, in whatever import it is."""
+    """Make signals end the process at once, even during imports, with their exit codes."""
     signal.signal(signal.SIGTERM, leave)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in jobs of shells
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else SIGINT is ignored, as in background jobs
         signal.signal(signal.SIGINT, leave)
 
 
 def leave(number: int, _frame: object = None) -> None:
-    """End the process as the signal of a number does."""
+    """End the process with the exit code of a signal."""
     code = TERMINATED if number == signal.SIGTERM else INTERRUPTED
     try:
         os.write(2, told(code).encode())
@@ -29,5 +29,5 @@ def leave(number: int, _frame: object = None) -> None:
 
 
 def told(code: int) -> str:
-    """What is said when a signal has ended a command with its exit code."""
+    """The message for a command that a signal has ended with this exit code."""
     return "\nterminated\n" if code == TERMINATED else "\ninterrupted\n"

@@ -1,4 +1,4 @@
-"""How the process of a command comes to its end by a signal. What its exit code is otherwise, `program` says."""
+"""Ends the process of a command on signals and closed pipes. Other exit codes are set in `program`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ CLOSED_PIPE = 141
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. Everything is left as at an interrupt, but nobody goes on after it."""
+    """SIGTERM was received. It cleans up like an interrupt, but always ends the command."""
 
 
 def end_in_order() -> None:
-    """Have SIGTERM leave nothing half done, now that a command begins in a process where they ended it at once."""
+    """Make SIGTERM raise `Terminated` from now on, so that a command cleans up."""
     if signal.getsignal(signal.SIGTERM) is not leave:
         return
     signal.signal(signal.SIGTERM, _terminate)
@@ -26,19 +26,19 @@ def end_in_order() -> None:
 
 
 def was_terminated() -> bool:
-    """Whether SIGTERM has come."""
+    """Whether SIGTERM was received."""
     return _came
 
 
 def end_at_once() -> None:
-    """From now on any signal ends the process at once: what it had to do is done."""
+    """Make any signal end the process at once, because its work is done."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def write_nothing_more() -> None:
-    """For a reader that has gone: what is still to be written would fail once more when Python ends."""
+    """Discard pending output for a closed pipe, as Python would fail to write it again at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in filter(None, (sys.__stdout__, sys.__stderr__)):
         try:

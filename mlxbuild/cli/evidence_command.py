@@ -1,4 +1,4 @@
-"""`mlxbuild evidence`: what is attached to an artifact, and who signed it."""
+"""`mlxbuild evidence`: shows what is attached to an artifact, and who signed it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show_evidence(
 ) -> None:
     """List signatures, provenance, gate results and bills of materials of an artifact.
 
-    What is not in the store is looked for in the registry that its name tells, and is not kept.
+    An artifact that is not in the store is looked up in the registry in its name, and not kept.
     """
     with (
         open_store() as home_store,
@@ -93,7 +93,7 @@ def _attestation(attestation: Attestation, *, known: bool) -> dict[str, Any]:
 
 
 def _document(referrer: Referrer) -> dict[str, Any]:
-    kind = "".join(letter if letter.isprintable() else "?" for letter in referrer.artifact_type)  # anybody's text
+    kind = "".join(letter if letter.isprintable() else "?" for letter in referrer.artifact_type)  # untrusted text
     return {
         "kind": _DOCUMENTS.get(kind, kind),
         "type": kind,
@@ -105,7 +105,7 @@ def _document(referrer: Referrer) -> dict[str, Any]:
 
 
 def _print_one(store: Store, evidence: Evidence, kind: str, name: str) -> None:
-    """The newest of a kind: the predicate of a statement, or a document as it is."""
+    """Print the newest evidence of a kind: the predicate of a statement, or an unchanged document."""
     for attestation in reversed(evidence.attestations):
         if attestation.statement is not None and attestation.kind == kind:
             say_json(dict(attestation.statement.predicate))

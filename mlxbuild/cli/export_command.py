@@ -1,4 +1,4 @@
-"""`mlxbuild export`: a plain model folder for mlx_lm, transformers and people."""
+"""`mlxbuild export`: writes a plain model folder for mlx_lm, transformers and other uses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def export_folder(
 ) -> None:
     """Write an artifact's files into a folder that `mlx_lm` and `transformers` open, every byte verified.
 
-    Weights are hard links into the store where that works: read them, or use --copy to change them.
+    Weights are hard links into the store where possible: do not change them, or use --copy.
     """
     with open_store() as store:
         reference, digest = find(store, name)

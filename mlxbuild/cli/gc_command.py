@@ -1,4 +1,4 @@
-"""`mlxbuild gc`: free what nothing needs."""
+"""`mlxbuild gc`: deletes blobs that nothing needs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def collect_garbage(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Remove blobs that no name needs. What still has a name stays fully cached for the next build."""
+    """Remove blobs that no name needs. Artifacts with names stay fully cached for the next build."""
     budget_bytes = size_bytes(budget)
     if budget_bytes is None:
         raise UserError(f"`{budget}` is no size", hint=f"write a number of bytes, or one with a unit: {FORMS}")

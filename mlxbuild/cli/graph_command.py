@@ -1,4 +1,4 @@
-"""`mlxbuild graph`: the build graph as Mermaid, DOT or JSON."""
+"""`mlxbuild graph`: prints the build graph as Mermaid, DOT or JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def graph(
     form: Annotated[str, typer.Option("--format", help="mermaid, dot or json.")] = "mermaid",
     fold: Annotated[bool, typer.Option(help="Draw the blocks of a variant as one.")] = True,
 ) -> None:
-    """Draw what depends on what."""
+    """Print the graph of the actions of a build and their dependencies."""
     with open_store() as store:
         whole, _ = compile_graph(locked_variants(file, variant, store, LockMode.DRAFT))
     match form:

@@ -1,4 +1,4 @@
-"""How the weights of an artifact are told in one phrase: their form, and for kept ones what was kept."""
+"""Describes the weights of an artifact in one phrase: their quantization or dtype."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CONFIGURATION = "config.json"
 
 
 def weights_told(artifact: Artifact) -> str:
-    """Such as `mlx-affine-4bit-g64`, `bfloat16`, or `keep (int4, groups of 64)`; empty where nothing is known."""
+    """The phrase, such as `mlx-affine-4bit-g64`, `bfloat16` or `keep (int4, groups of 64)`; empty if unknown."""
     settings = artifact.config.get("config", {})
     told = str(settings.get("quantization") or settings.get("precision") or "")
     return f"{KEEP} ({_kept(artifact) or told})" if _keeps(artifact) else told
@@ -27,7 +27,7 @@ def _keeps(artifact: Artifact) -> bool:
 
 
 def _kept(artifact: Artifact) -> str | None:
-    """The scheme that config.json names, and for how many modules it names others."""
+    """The quantization in config.json, and the number of modules with another one."""
     config = artifact.read_object(_CONFIGURATION) if artifact.file(_CONFIGURATION) is not None else {}
     scheme = config.get("quantization")
     if not isinstance(scheme, dict) or not isinstance(scheme.get("bits"), int):

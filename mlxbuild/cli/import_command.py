@@ -1,4 +1,4 @@
-"""`mlxbuild import`: artifacts from archives and layouts; recipes from models, Modelfiles and Kitfiles."""
+"""`mlxbuild import`: imports artifacts of archives and layouts; prints recipes for models, Modelfiles and Kitfiles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OLLAMA = "ollama:"
 
 
 class NameWithoutArtifact(UserError):
-    """A name is given to something that becomes no artifact."""
+    """A name was given for something that is not an artifact."""
 
     code = "name-without-artifact"
 
@@ -37,9 +37,9 @@ def import_path(
     ],
     name: Annotated[str | None, typer.Option("--name", help="What to call the artifact, if there is one only.")] = None,
 ) -> None:
-    """Take artifacts of an OCI archive or layout into the store; of anything else, print a recipe.
+    """Import the artifacts of an OCI archive or layout into the store; for anything else, print a recipe.
 
-    Nothing is kept that does not verify, or that the trust policy refuses. A recipe goes to stdout:
+    Artifacts that fail verification, or that the trust policy refuses, are not kept. A recipe goes to stdout:
     `mlxbuild import ./Modelfile > ModelSpec.yaml`.
     """
     if str(path).startswith(_OLLAMA):
@@ -101,7 +101,7 @@ def _take(form: Form, path: Path, name: str | None) -> None:
 
 
 def _explain(artifact: Imported) -> None:
-    """What an artifact of others can be used for."""
+    """Tell what an artifact made by another tool can be used for."""
     if artifact.has_facts:
         return
     if artifact.has_safetensors:

@@ -1,4 +1,4 @@
-"""`mlxbuild init`: a first recipe for a model folder, a GGUF file or a Hub repository."""
+"""`mlxbuild init`: prints a first recipe for a model folder, a GGUF file or a Hub repository."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def init(
     name: Annotated[str | None, typer.Option(help="The recipe's name.")] = None,
     file: Annotated[str | None, typer.Option(help="The GGUF file to take of a folder or repository.")] = None,
 ) -> None:
-    """Print a recipe with comments that teach: `mlxbuild init ./model > ModelSpec.yaml`."""
+    """Print a recipe with explanatory comments: `mlxbuild init ./model > ModelSpec.yaml`."""
     path = Path(model)
     if path.is_file() and file is None:
         place = folder_place(path.parent)
@@ -46,7 +46,7 @@ def init(
 
 
 def _gguf_of(place: ModelPlace, model: str) -> str | None:
-    """The GGUF file to take where none is named: the only one, of a place that has no safetensors."""
+    """The GGUF file to use if none is named: the only one, if there are no safetensors files."""
     names = place.names()
     if any(each.endswith(".safetensors") and "/" not in each for each in names):
         return None

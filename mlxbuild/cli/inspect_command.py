@@ -1,4 +1,4 @@
-"""`mlxbuild inspect`: what an artifact is, here or at a registry, without fetching its weights."""
+"""`mlxbuild inspect`: shows an artifact in the store or at a registry, without fetching its weights."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def inspect_artifact(
     manifest: Annotated[bool, typer.Option("--manifest", help="Print the manifest, byte for byte.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show an artifact's config, files and what is attached to it. A name that the store lacks is asked for at its
-    registry; of that, only the manifest and the config are fetched."""
+    """Show an artifact's config, files and referrers. A name that is not in the store is looked up at its registry,
+    from which only the manifest and the config are fetched."""
     with open_store() as store:
         described, data = _local(store, name, remote=remote) or _remote(store, name)
     if manifest:

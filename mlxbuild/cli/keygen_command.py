@@ -1,4 +1,4 @@
-"""`mlxbuild keygen`: a pair of keys to sign with."""
+"""`mlxbuild keygen`: creates a key pair for signing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_keys(
         Path | None, typer.Option("-o", "--output", help="The folder to write to. Default: `keys` in the home.")
     ] = None,
 ) -> None:
-    """Make a pair of keys (ECDSA over P-256). MLXBUILD_KEY_PASSWORD, if set, encrypts the private one."""
+    """Create a key pair (ECDSA over P-256). MLXBUILD_KEY_PASSWORD, if set, encrypts the private key."""
     if not name or Path(name).name != name or name.startswith("."):
         raise KeyUnusable("the name of a pair is one plain word", where=name, hint="choose the folder with `--output`")
     password = password_from_environment()

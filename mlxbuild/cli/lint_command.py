@@ -1,4 +1,4 @@
-"""`mlxbuild lint`: every mistake of a recipe at once."""
+"""`mlxbuild lint`: reports every mistake of a recipe at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlxbuild list`: what is in the store, or in a repository of a registry."""
+"""`mlxbuild list`: lists the artifacts in the store or in a repository of a registry."""
 
 from __future__ import annotations
 

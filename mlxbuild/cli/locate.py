@@ -1,4 +1,4 @@
-"""Artifacts outside of the store: a command that only looks at one gets it in a store of its own, for a while."""
+"""Finds artifacts outside the store, which read-only commands get in a temporary store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlxbuild.registry.store.tags import UnknownReference
 
 
 class SeveralArtifacts(UserError):
-    """A path holds not just one artifact, and it is not told which is meant."""
+    """A path holds more than one artifact, and none was selected."""
 
     code = "several-artifacts"
 
@@ -27,11 +27,11 @@ class SeveralArtifacts(UserError):
 def find_anywhere(
     store: Store, name: str, *, offline: bool, evidence_alone: bool = False
 ) -> Iterator[tuple[Store, Digest]]:
-    """Where an artifact lies, and its digest: in the store; else in an OCI layout or archive, if the name is its path;
-    else in the registry that the name tells, unless `offline`. With `evidence_alone`, no file of it is fetched.
+    """Find an artifact and its digest: in the store; else in an OCI layout or archive, if the name is its path; else
+    in the registry of the name, unless `offline`. With `evidence_alone`, none of its files are fetched.
 
     Raises:
-        UnknownReference, InvalidReference: it is nowhere.
+        UnknownReference, InvalidReference: it was not found.
         SeveralArtifacts: a path holds more than one.
         MlxbuildError: it cannot be fetched or read, or does not verify.
     """

@@ -1,4 +1,4 @@
-"""`mlxbuild lock`: pin every source of recipes by digest."""
+"""`mlxbuild lock`: pins every source of recipes by digest in their lock files."""
 
 from __future__ import annotations
 

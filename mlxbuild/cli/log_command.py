@@ -1,4 +1,4 @@
-"""`mlxbuild log`: earlier runs, and what ran in them."""
+"""`mlxbuild log`: shows earlier runs, and the actions that ran in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class UnknownRun(UserError):
-    """No kept run has that name."""
+    """No stored run has that name."""
 
     code = "unknown-run"
 
@@ -70,7 +70,7 @@ def _line(report: dict[str, Any] | None) -> tuple[str, str, str]:
 
 
 def _summary(report: dict[str, Any]) -> str:
-    """What became of a run; one that was interrupted came to no sum."""
+    """The result of a run; an interrupted one has no totals."""
     if "outcomes" not in report or report.get("exit_code") == _INTERRUPTED:
         return f"cut short after {len(report['actions'])} actions"
     return summary(report["seconds"], report["outcomes"])

@@ -1,4 +1,4 @@
-"""`mlxbuild login`: prove who you are to a registry, and keep that where docker keeps it."""
+"""`mlxbuild login`: logs in to a registry, and stores the credentials where Docker does."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def login(
     username: Annotated[str, typer.Option("--username", "-u", help="The user; asked for if not given.")] = "",
     from_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
 ) -> None:
-    """Log in to a registry. The password is checked, then kept in docker's credential file or helper.
+    """Log in to a registry. The password is checked, then stored in Docker's credential file or helper.
 
-    A registry may want it sent to another host for that: a terminal asks once, and `registries.yaml` keeps the answer.
+    If the registry wants it sent to another host, you are asked once on a terminal; `registries.yaml` keeps the answer.
     """
     settings = Settings.load(Home.from_environment())
     endpoint = logins.registry(host, settings)

@@ -1,4 +1,4 @@
-"""`mlxbuild logout`: forget the credentials of a registry."""
+"""`mlxbuild logout`: removes the credentials of a registry."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def logout(host: str = typer.Argument(help="The registry, such as ghcr.io or docker.io.")) -> None:
-    """Remove what `mlxbuild login` or `docker login` keeps for a registry."""
+    """Remove the credentials that `mlxbuild login` or `docker login` stored for a registry."""
     endpoint = logins.registry(host, Settings.load(Home.from_environment()))
     tell(f"logged out of {endpoint.host}" if logins.forget(endpoint) else f"not logged in to {endpoint.host}")

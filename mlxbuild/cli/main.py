@@ -1,6 +1,6 @@
-"""The entry of the command line: the first and the last thing in its process. What commands there are is in `program`.
+"""The entry point of the command line. The commands are in `program`.
 
-Nothing heavy is imported before signals are heeded.
+Nothing slow is imported before the signal handlers are installed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from mlxbuild.cli import early_signals
 
 
 def main() -> None:
-    """Run the command line and end the process with the exit code of what happened."""
+    """Run the command line and end the process with its exit code."""
     early_signals.leave_at_once()
     from mlxbuild import gc_tuning
     from mlxbuild.cli import ending
 
     gc_tuning.look_rarely()
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # no other package has a say in how recipes are read
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # no plugin may change how recipes are read
     from mlxbuild.cli.program import run
 
     code = run(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""What an artifact will take in memory on this machine, before it is loaded. What loaded ones take is told by `ps`."""
+"""Estimates the memory that an artifact needs on this machine before it is loaded. `ps` shows that of loaded ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlxbuild.runtime.residency.need import PROCESS_BYTES, Need, held_bytes
 
 
 def expected_need(store: Store, digest: Digest) -> Need | None:
-    """None for what is no model that runs as it is."""
+    """The estimated memory; None for an artifact that cannot be run as it is."""
     try:
         return Need.of(store, digest)
     except MlxbuildError:
@@ -19,7 +19,7 @@ def expected_need(store: Store, digest: Digest) -> Need | None:
 
 
 def memory_content(artifact: Artifact, need: Need | None) -> dict[str, object] | None:
-    """In bytes, for programs."""
+    """The estimate in bytes, for JSON."""
     if need is None:
         return None
     held = held_bytes(artifact)
@@ -32,7 +32,7 @@ def memory_content(artifact: Artifact, need: Need | None) -> dict[str, object] |
 
 
 def memory_told(artifact: Artifact, need: Need | None) -> str | None:
-    """In one phrase."""
+    """The estimate as one phrase."""
     if need is None:
         return None
     held = held_bytes(artifact)

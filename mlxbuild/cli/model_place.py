@@ -1,4 +1,4 @@
-"""Where a model lies that `init` looks at: a folder of this machine, or a repository of the Hub. Recipes: elsewhere."""
+"""The location of a model for `init`: a folder on this machine, or a repository on the Hub."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class NotAModel(UserError):
 
 @dataclass(frozen=True, slots=True)
 class ModelPlace:
-    """Where a model lies, and how to look into it."""
+    """The location of a model, and how to read its files."""
 
     source: FolderSource | HubSource
     names: Callable[[], Collection[str]]
-    """All files; below the top, too, where a base can name a GGUF file there."""
+    """Lists all files, including those in subfolders if the `base` of a recipe can name a GGUF file there."""
     read: Callable[[str], bytes | None]
     opener: Opener
-    """Opens a file to be read by ranges."""
+    """Opens a file for reading ranges."""
 
 
 def folder_place(path: Path) -> ModelPlace:
-    """A folder, named as a recipe in the current folder would."""
+    """The place of a folder, with its path as a recipe in the current folder would write it."""
     recipe_folder = RecipeFolder(Path.cwd() / RECIPE_NAME)
     relative = os.path.relpath(path).replace(os.sep, "/")
-    # One that is elsewhere is named as it was given; any other so that the recipe can be moved with it.
+    # A folder elsewhere keeps the path as given; any other gets a relative one, so the recipe can be moved with it.
     written = relative if not path.is_absolute() or not recipe_folder.is_elsewhere(relative) else str(path)
 
     def read(name: str) -> bytes | None:
@@ -56,11 +56,11 @@ def folder_place(path: Path) -> ModelPlace:
 
 
 def hub_place(repository: str, revision: str) -> ModelPlace:
-    """A repository.
+    """The place of a Hub repository.
 
     Raises:
-        NotAModel: the name cannot be that of one.
-        MlxbuildError: as `Hub.files`.
+        NotAModel: the name is not a valid repository name.
+        MlxbuildError: see `Hub.files`.
     """
     if repository.startswith((".", "/", "~")) or repository.count("/") != 1:
         raise NotAModel(

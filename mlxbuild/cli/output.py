@@ -1,4 +1,4 @@
-"""What commands print: data on stdout, as text or JSON. Progress and errors go to stderr elsewhere."""
+"""Prints the data of commands on stdout, as text or JSON."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mlxbuild.registry.core.printable import printable
 
 
 def say(text: str = "") -> None:
-    """One line of data."""
+    """Print one line of text."""
     sys.stdout.write(f"{text}\n")
 
 
 def say_json(value: Any) -> None:
-    """Data for a program."""
+    """Print a value as JSON."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
 
 
 def say_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns under headings; what is in a cell stays there, and does not steer the terminal."""
+    """Print a table with aligned columns; cells are escaped so that they cannot control the terminal."""
     lines = [tuple(headings), *[tuple(printable(cell, kept="") for cell in row) for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for line in lines:

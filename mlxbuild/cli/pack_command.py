@@ -1,4 +1,4 @@
-"""`mlxbuild pack`: an OCI archive, for a machine without network."""
+"""`mlxbuild pack`: writes an OCI archive, for a machine without network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class ArchiveToTerminal(UserError):
-    """An archive would be printed on a terminal."""
+    """The archive would be printed on a terminal."""
 
     code = "archive-to-terminal"
 
@@ -36,9 +36,9 @@ def pack_archive(
         typer.Option("--with-referrers/--without-referrers", help="Take signatures, provenance and the like along."),
     ] = True,
 ) -> None:
-    """Write an artifact as an OCI archive, which `mlxbuild import`, skopeo, podman and others read.
+    """Write an artifact as an OCI archive, which `mlxbuild import`, skopeo, podman and others can read.
 
-    The same artifact gives the same bytes. Every blob is verified on the way.
+    The same artifact always gives the same bytes. Every blob is verified while it is written.
     """
     with open_store() as store:
         reference, digest = find(store, name)
@@ -57,8 +57,8 @@ def _name(reference: Reference) -> str | None:
 
 
 def _write(store: Store, reference: Reference, digest: Digest, output: Path, referrers: bool) -> Packed:
-    """The archive appears whole or not at all."""
-    if output.exists() and not output.is_file():  # a device or pipe takes it as it comes
+    """Write the archive atomically."""
+    if output.exists() and not output.is_file():  # a device or pipe is written to directly
         with output.open("wb") as file:
             return pack(store, digest, _name(reference), file, with_referrers=referrers)
     draft = output.with_name(f".{output.name}.{secrets.token_hex(8)}")

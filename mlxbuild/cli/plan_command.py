@@ -1,4 +1,4 @@
-"""`mlxbuild plan`: what a build would do, and why."""
+"""`mlxbuild plan`: shows what a build would do, and why."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def plan(
     everything: Annotated[bool, typer.Option("--all", help="Also list source files that nothing reads.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show every action of a build: hit, or run and why; and the bytes to fetch. Writes nothing."""
+    """Show for every action of a build whether it is a cache hit or why it would run, and the bytes to fetch.
+
+    Nothing is written.
+    """
     mode = lock_mode(locked=locked, frozen=frozen)
     with open_store() as store:
         draft = LockMode.DRAFT if mode is LockMode.UPDATE else mode

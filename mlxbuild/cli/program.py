@@ -1,6 +1,6 @@
-"""The command line: which commands there are, and the one place where errors become exit codes. Its entry is `main`.
+"""The command line: registers the commands, and maps errors to exit codes. The entry point is `main`.
 
-Commands are imported only when they are called or listed, and heavy libraries only inside them.
+Commands are imported only when they are called, and slow libraries only inside them.
 """
 
 from __future__ import annotations
@@ -66,26 +66,26 @@ COMMANDS: dict[str, str] = {
 
 
 class UnknownCommand(UserError):
-    """The first word is no command."""
+    """There is no command of that name."""
 
     code = "unknown-command"
 
 
 class LazyGroup(TyperGroup):
-    """A group whose commands are imported by name when they are needed."""
+    """A group whose commands are imported when they are needed."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """All commands, in the order of a day's work."""
+        """All commands, in the order of a typical workflow."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A stand-in with the command's one line: enough for the list of commands."""
+        """A placeholder with the command's one-line help, which is enough for the list of commands."""
         if cmd_name not in COMMANDS:
             return None
         return TyperCommand(cmd_name, help=COMMANDS[cmd_name], short_help=COMMANDS[cmd_name])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
-        """Import the command that is called, or suggest near names."""
+        """Import the command that is called, or suggest similar names."""
         name = args[0]
         if name in COMMANDS:
             module = importlib.import_module(f"mlxbuild.cli.{name}_command")
@@ -123,7 +123,7 @@ def _root(
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; errors are told on stderr. Returns the exit code."""
+    """Run one command line and return its exit code; errors are printed on stderr."""
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="mlxbuild", standalone_mode=False)
         sys.stdout.flush()
@@ -140,7 +140,7 @@ def run(arguments: list[str]) -> int:
     except (BrokenPipeError, SystemExit) as ended:
         if isinstance(ended, SystemExit) and not isinstance(ended.__context__, BrokenPipeError):
             raise
-        return ending.CLOSED_PIPE  # which Typer makes an exit of its own
+        return ending.CLOSED_PIPE  # which Typer would turn into another exit code
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         sys.stderr.write(printable(f"error[{Kind.ENVIRONMENT}]: {error.strerror or error}{where}\n"))
@@ -150,7 +150,7 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write(printable(f"error[bug]: {type(error).__name__}: {error}\n"))
         sys.stderr.write("hint: run it again with `mlxbuild -v ...` and report what that prints\n")
         return _verbosely(1)
-    if code == INTERRUPTED:  # Typer hands an interruption on as this code, in silence
+    if code == INTERRUPTED:  # Typer returns this code for an interrupt, without a message
         code = TERMINATED if ending.was_terminated() else code
         with suppress(BrokenPipeError):
             sys.stderr.write(told(code))
@@ -158,7 +158,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _tell(error: MlxbuildError) -> None:
-    """Say what happened; under GitHub Actions as annotations, those of a recipe at their lines."""
+    """Print an error; under GitHub Actions as annotations, at the lines of the recipe if it has them."""
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _annotate(error)
     else:

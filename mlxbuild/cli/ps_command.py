@@ -1,4 +1,4 @@
-"""`mlxbuild ps`: the models that a server has in memory."""
+"""`mlxbuild ps`: lists the models that a server has in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the models that the running server has in memory, how they are held, and until when."""
+    """List the models that the running server has in memory, how they are loaded, and until when."""
     from mlxbuild.serving.client import Server
 
     models = Server.require(Home.from_environment()).get("/api/ps")["models"]
@@ -46,7 +46,7 @@ def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 
 
 def _held(holding: dict[str, Any], kv_bits: int | None, batched: str) -> str:
-    """Such as `cpu, float32 (dequantized), openblas, compiled, 8-bit context`."""
+    """How a model is loaded, such as `cpu, float32 (dequantized), openblas, compiled, 8-bit context`."""
     form = f"{holding['dtype']} (dequantized)" if holding["dequantized"] else holding["dtype"]
     compiled = "compiled" if holding["compiled"] else None
     context = f"{kv_bits}-bit context" if kv_bits else None

@@ -1,4 +1,4 @@
-"""`mlxbuild pull`: an artifact of a registry comes into the store."""
+"""`mlxbuild pull`: pulls an artifact from a registry into the store."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def pull_artifact(
     progress: TransferProgress = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Pull an artifact and what is attached to it, verified while it comes. An interrupted pull goes on where it was.
+    """Pull an artifact and its referrers, verified while they stream. An interrupted pull is resumed.
 
-    The policy of the home decides whether it has to be signed.
+    The trust policy of the home decides whether it has to be signed.
     """
     begun = time.perf_counter()
     reference = Reference.parse(name)

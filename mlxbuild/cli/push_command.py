@@ -1,4 +1,4 @@
-"""`mlxbuild push`: artifacts of the store go to a registry."""
+"""`mlxbuild push`: pushes artifacts of the store to a registry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class NothingToPush(UserError):
-    """No artifact of the store is meant."""
+    """No artifact in the store was selected."""
 
     code = "nothing-to-push"
 
@@ -57,7 +57,7 @@ def push_artifact(
     progress: TransferProgress = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Push an artifact and what is attached to it. What the registry holds already is not sent again."""
+    """Push an artifact and its referrers. Blobs that the registry holds already are not sent again."""
     begun = time.perf_counter()
     pushed: list[Pushed] = []
     with open_store() as store, shown(progress) as observe:
@@ -93,8 +93,8 @@ def push_artifact(
 
 
 def _warn_of_path(artifact: Artifact) -> None:
-    """Tell that the recipe within names a place on this machine, as those of earlier versions did: whoever pulls it
-    can read that."""
+    """Warn if the recipe in the artifact contains a path of this machine, as recipes of earlier versions did: whoever
+    pulls the artifact can read it."""
     from mlxbuild.toolchain.rebuild import RECIPE_FILE, carried_spec
     from mlxbuild.toolchain.spec.canonical import BrokenSpec
     from mlxbuild.toolchain.spec.resolved import FolderSource
@@ -104,7 +104,7 @@ def _warn_of_path(artifact: Artifact) -> None:
     try:
         base = carried_spec(artifact, Path()).base
     except (BrokenSpec, ValueError):
-        return  # of another version of mlxbuild: pushed as it is
+        return  # made by another version of mlxbuild; pushed unchanged
     if isinstance(base, FolderSource) and base.as_written.startswith("/"):
         tell(
             f"warning: the path `{base.as_written}` of the base is in the artifact and is published with it; "
@@ -124,7 +124,7 @@ def _sign(store: Store, digests: Sequence[Digest], key: str) -> None:
 def _planned(
     store: Store, name: str, target: str | None, *, all_variants: bool, short_tags: bool
 ) -> list[tuple[Digest, Reference, tuple[str, ...]]]:
-    """What to push: digest, where to, and the tags there."""
+    """The artifacts to push: digest, target, and the tags there."""
     if not all_variants:
         source, digest = find(store, name)
         if target is None and source.digest is not None:
@@ -144,7 +144,7 @@ def _planned(
 
 
 def _tags(store: Store, name: str) -> dict[Digest, tuple[str, ...]]:
-    """The tags that the store has under a name, by artifact."""
+    """The tags in the store under a name, by artifact."""
     found: dict[Digest, tuple[str, ...]] = {}
     for store_name, descriptor in store.tags.items():
         repository, _, tag = store_name.rpartition(":")
@@ -154,7 +154,7 @@ def _tags(store: Store, name: str) -> dict[Digest, tuple[str, ...]]:
 
 
 def _full_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that say most, as `int4-1.0` where there are `int4`, `1.0` and `latest`, too."""
+    """The most specific tags, such as `int4-1.0` among `int4-1.0`, `int4`, `1.0` and `latest`."""
     return tuple(tag for tag in tags if tag != DEFAULT_TAG and not any(_is_part(tag, other) for other in tags)) or tags
 
 

@@ -1,4 +1,4 @@
-"""What a question has on the command line: its options, and what they come to. Asking it: `conversation`."""
+"""The options of a prompt on the command line, and their values. `conversation` sends the prompt."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 
 
 class ImagesNotTaken(UserError):
-    """A prompt names a picture, and models here take text alone."""
+    """A prompt names an image, but only text input is supported."""
 
     code = "images-not-taken"
 
 
 class UnknownEffort(UserError):
-    """There is no such level of thinking."""
+    """There is no such reasoning effort."""
 
     code = "unknown-effort"
 
@@ -54,19 +54,19 @@ class UnreadableFormat(UserError):
 
 
 class LevelledThinking(TyperCommand):
-    """A command whose `--think` may have a level: `--think=high` is `--effort high`."""
+    """A command whose `--think` may have a value: `--think=high` is `--effort high`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Rewrite it where it stands."""
+        """Rewrite `--think=<effort>` to `--effort=<effort>`."""
         rewritten = [f"--effort={arg[8:]}" if arg.startswith("--think=") else arg for arg in args]
         return super().parse_args(ctx, rewritten)
 
 
 def thinking(think: bool | None, effort: str | None) -> bool | str | None:
-    """Whether to think, or how hard.
+    """Whether to think, or the reasoning effort.
 
     Raises:
-        UnknownEffort: there is no such level.
+        UnknownEffort: there is no such effort.
     """
     if effort is None:
         return think
@@ -78,7 +78,7 @@ def thinking(think: bool | None, effort: str | None) -> bool | str | None:
 
 
 def answer_format(written: str | None) -> AnswerFormat | None:
-    """The form that `--format` asks for.
+    """The response format that `--format` asks for.
 
     Raises:
         UnreadableFormat: it is neither `json` nor a JSON Schema.
@@ -98,10 +98,10 @@ def answer_format(written: str | None) -> AnswerFormat | None:
 
 
 def refuse_images(prompt: str) -> None:
-    """Refuse a prompt that names a picture.
+    """Refuse a prompt that names an image file.
 
     Raises:
-        ImagesNotTaken: a word of it is the path of one.
+        ImagesNotTaken: a word of the prompt is the path of an image.
     """
     for word in prompt.split():
         path = word.strip("'\"")
@@ -110,10 +110,10 @@ def refuse_images(prompt: str) -> None:
 
 
 def options(temperature: float | None, seed: int | None, max_tokens: int | None) -> dict[str, Any]:
-    """The options that were given; the model's own defaults hold for the rest.
+    """The options that were given; the model's defaults apply to the rest.
 
     Raises:
-        InvalidOption: a value is out of its range, whoever will answer.
+        InvalidOption: a value is out of range.
     """
     given = {"temperature": temperature, "seed": seed, "max_tokens": max_tokens}
     Options().changed(given)

@@ -1,4 +1,4 @@
-"""Options that several commands share for naming recipes, and the way from them to locked variants."""
+"""The options of several commands that select recipes, and how they are resolved to locked variants."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ RecipeArguments = Annotated[
 
 
 class RecipeMissing(UserError):
-    """A recipe that is named is not there."""
+    """A recipe file does not exist."""
 
     code = "recipe-missing"
 
 
 def tell_notice(notice: Notice) -> None:
-    """Write to stderr what happens before a build."""
+    """Print a notice about what happens before a build on stderr."""
     tell(f"warning: {notice.message}" if isinstance(notice, Warned) else notice.message)
 
 
 def recipe_paths(named: Sequence[Path] | None, *, by: str = "with `-f`") -> tuple[Path, ...]:
-    """The recipe files that are meant, each once; `by` tells how the command has them named.
+    """The selected recipe files, each once; `by` says in a hint how the command names them.
 
     Raises:
         RecipeMissing: one of them does not exist.
@@ -70,7 +70,7 @@ def recipe_paths(named: Sequence[Path] | None, *, by: str = "with `-f`") -> tupl
 
 
 class RecipeOutside(UserError):
-    """A recipe lies outside of the folder that should hold it."""
+    """A recipe is outside the folder that should contain it."""
 
     code = "recipe-outside"
 
@@ -79,9 +79,9 @@ def load_recipe(path: Path, store: Store, *, portable: bool, root: Path | None =
     """Read one recipe; a portable one must work on every machine.
 
     Raises:
-        SpecError: it holds mistakes, or its base is elsewhere though it has to be portable.
-        UnsafePath: its base has links to elsewhere, though it has to be portable.
-        RecipeOutside: it does not lie below the root.
+        SpecError: it has mistakes, or it has to be portable and its base is outside its folder.
+        UnsafePath: it has to be portable, and its base has links to files elsewhere.
+        RecipeOutside: it is not below the root.
     """
     if root is not None and not path.resolve().is_relative_to(root.resolve()):
         raise RecipeOutside(f"`{path}` lies outside of {root}", hint="name a folder around it with `--root`")
@@ -92,7 +92,7 @@ def load_recipe(path: Path, store: Store, *, portable: bool, root: Path | None =
 
 
 def lock_mode(*, locked: bool, frozen: bool) -> LockMode:
-    """The mode that the options ask for; in CI a lock is never changed behind anybody's back."""
+    """The lock mode of the options; in CI a lock file is never changed implicitly."""
     if frozen:
         return LockMode.FROZEN
     return LockMode.LOCKED if locked or os.environ.get("CI") else LockMode.UPDATE
@@ -108,12 +108,12 @@ def locked_variants(
     root: Path | None = None,
     notice: Callable[[Notice], None] = tell_notice,
 ) -> tuple[LockedVariant, ...]:
-    """All variants that the options name, of one recipe or of many.
+    """All variants that the options select, of one or several recipes.
 
     Raises:
         SpecError, StaleLock, LockMissing, UnknownVariant: see `prepare`.
-        UnsafePath: a recipe that has to be portable has a base with links to elsewhere.
-        RecipeOutside: one does not lie below the root.
+        UnsafePath: a recipe has to be portable, and its base has links to files elsewhere.
+        RecipeOutside: a recipe is not below the root.
     """
     loaded = tuple(load_recipe(path, store, portable=portable, root=root) for path in recipe_paths(named))
     if len(loaded) > 1:

@@ -1,4 +1,4 @@
-"""`mlxbuild rm`: names go, blobs stay until `gc`."""
+"""`mlxbuild rm`: removes names; their blobs stay until `gc`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlxbuild run`: one prompt, one answer."""
+"""`mlxbuild run`: answers one prompt."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class NoPrompt(UserError):
-    """Nothing was asked, and there is nobody at a terminal to ask."""
+    """There is no prompt, and stdin is not a terminal."""
 
     code = "no-prompt"
 
@@ -80,7 +80,7 @@ def run(
 
 
 def _piped() -> str:
-    """What another program or a file sends on stdin; a terminal or nothing at all sends nothing."""
+    """The text piped to stdin; empty for a terminal or closed stdin."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""`mlxbuild schema`: the JSON Schema of ModelSpec, for editors, and that of a build's events, for programs."""
+"""`mlxbuild schema`: prints the JSON Schema of ModelSpec, for editors, or of build events, for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlxbuild search`: artifacts at registries and models on the Hub, by a word."""
+"""`mlxbuild search`: searches artifacts at registries and models on the Hub by a word."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def search_word(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Results at most, from each place.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Look for a word in the names that registries and the Hub hold. A place that does not answer is told about; it
-    is an error only if no place answers."""
+    """Search registries and the Hub for names that contain a word. A place that does not answer is reported; it is an
+    error only if none answers."""
     home = Home.from_environment()
     settings = Settings.load(home)
     registries = registry or ([settings.default_registry] if settings.default_registry else [])

@@ -1,4 +1,4 @@
-"""`mlxbuild serve`: the models of the store, over HTTP."""
+"""`mlxbuild serve`: serves the models of the store over HTTP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class NoApiKeys(UserError):
-    """Other machines could reach the server, and it has no keys to know them by."""
+    """Other machines could reach the server, but it has no API keys."""
 
     code = "no-api-keys"
 
@@ -30,7 +30,7 @@ def serve(
 ) -> None:
     """Serve the models of the store over the Ollama, OpenAI and Anthropic APIs, until it is interrupted.
 
-    Settings are those of `serve` in config.yaml, of MLXBUILD_* and of OLLAMA_* variables: see `mlxbuild config show`.
+    Settings come from `serve` in config.yaml and from MLXBUILD_* and OLLAMA_* variables: see `mlxbuild config show`.
     """
     import asyncio
     import os
@@ -48,7 +48,7 @@ def serve(
     home = Home.from_environment()
     asked = {None: None, True: "always", False: "never"}[api_key]
     configuration = configure(home, os.environ, {"host": host, "port": port, "api_keys": asked, "log": log})
-    # What cannot be used, a home or a name, is told before anybody is told to come.
+    # Errors in the home or the names are reported before the server announces its address.
     store = Store.open(home)
     keys = KeyRing(home).keys()  # a file that is broken is told also where none is asked for: somebody made keys
     if configuration.asks_for_key and not keys:
@@ -60,6 +60,6 @@ def serve(
     listening = listen(configuration.form.host, configuration.form.port)
     address, bound, *_ = listening.getsockname()
     tell(f"listening on http://{f'[{address}]' if ':' in address else address}:{bound}")
-    from mlxbuild.serving.process import run  # only now: it takes longer than a client would like to wait
+    from mlxbuild.serving.process import run  # only now: the import takes long
 
     asyncio.run(run(home, configuration, listening))

@@ -1,4 +1,4 @@
-"""`mlxbuild show`: what is in an artifact."""
+"""`mlxbuild show`: shows what is in an artifact."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class NotInArtifact(UserError):
-    """An artifact does not have what is to be shown."""
+    """An artifact does not have the requested content."""
 
     code = "not-in-artifact"
 
@@ -122,14 +122,14 @@ def _print(artifact: Artifact, batched: str | None, need: Need | None, *, with_f
 
 
 def _computes_in(artifact: Artifact) -> str | None:
-    """What MLX computes in, where it is not the type of the weights."""
+    """The dtype that MLX computes in, if it is not that of the weights."""
     facts = _read_json(artifact, FACTS_FILE)
     dtype = facts.get("compute_dtype") if isinstance(facts, dict) else None
     return f"{dtype}, and keeps keys and values in it" if dtype else None
 
 
 def _print_map(heading: str, content: object) -> None:
-    """One line for each value that says something; maps in maps keep their JSON."""
+    """Print one line for each value that is not empty; nested mappings are printed as JSON."""
     if not isinstance(content, dict):
         return
     flat = {**content, **content["parameters"]} if isinstance(content.get("parameters"), dict) else content

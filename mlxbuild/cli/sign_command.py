@@ -1,4 +1,4 @@
-"""`mlxbuild sign`: put a signature, and signed evidence, beside an artifact."""
+"""`mlxbuild sign`: attaches a signature and signed evidence to an artifact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlxbuild stop`: a model leaves a server's memory."""
+"""`mlxbuild stop`: unloads models from a server's memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def stop(names: Annotated[list[str], typer.Argument(help="Names of models, as `mlxbuild ps` lists them.")]) -> None:
-    """Let models go from the running server's memory, after the requests that they answer."""
+    """Unload models from the running server's memory, after their current requests."""
     from mlxbuild.serving.client import Server
 
     server = Server.require(Home.from_environment())

@@ -1,4 +1,4 @@
-"""`mlxbuild test`: run again the gates that an artifact carries."""
+"""`mlxbuild test`: runs the gates of an artifact again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_gates(
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Where its recipe lies, to find its base.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run the gates of an artifact here and now, whatever came out before. Exits with 4 if one fails."""
+    """Run the gates of an artifact on this machine, whatever their earlier results. Exits with 4 if one fails."""
     with open_store() as store:
         reference, digest = find(store, name)
         admit(store, reference, digest, tell=tell)

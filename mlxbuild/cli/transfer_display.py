@@ -1,4 +1,4 @@
-"""Shows an exchange with a registry: bars on a terminal, a line for each file elsewhere."""
+"""Shows the progress of pushes, pulls and copies: bars on a terminal, else one line per file."""
 
 from __future__ import annotations
 
@@ -36,15 +36,14 @@ Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=32, help="Blobs th
 
 @contextmanager
 def shown(choice: str) -> Iterator[Observe]:
-    """An observer that shows what it is told, as asked for; `auto` looks at where stderr goes, and
-    `MLXBUILD_PROGRESS` stands in for it.
+    """An observer that displays events; `auto` means `MLXBUILD_PROGRESS`, if set, or depends on what stderr is.
 
     Raises:
         UserError: no display has that name.
     """
     if choice == "auto":
         choice = os.environ.get("MLXBUILD_PROGRESS") or ("live" if _is_terminal() else "plain")
-        choice = "plain" if choice in ("github", "json") else choice  # displays of builds
+        choice = "plain" if choice in ("github", "json") else choice  # these exist for builds only
     match choice:
         case "live":
             display = _Bars()
@@ -93,7 +92,7 @@ def _warning(event: Event) -> str | None:
 
 
 class _Bars:
-    """One bar for all, and one for each blob that is moving."""
+    """One bar for the total, and one for each blob being transferred."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -142,5 +141,5 @@ class _Bars:
                     self._progress.console.print(text, markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bars down."""
+        """Remove the bars."""
         self._progress.stop()

@@ -1,4 +1,4 @@
-"""`mlxbuild verify`: is an artifact what it says it is, and does its recipe give it again?"""
+"""`mlxbuild verify`: verifies an artifact, and that its recipe reproduces it."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def verify(
     progress: Annotated[str, typer.Option(help="auto, live, plain, github, json or none; for --rebuild.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check every blob, the config, and that recipe, lock and files agree. Damaged blobs are set aside.
+    """Verify every blob, the config, and that recipe, lock and files agree. Damaged blobs are quarantined.
 
-    What another tool packed carries no recipe and no lock, and says so.
+    An artifact that another tool packed has no recipe and no lock, which is reported.
 
-    What is not in the store is looked for in the registry that its name tells, and is not kept. With a key, the
-    artifact has to be signed, and its provenance has to agree with the recipe and lock that it carries.
+    An artifact that is not in the store is fetched from the registry in its name, and not kept. With a key, the
+    artifact has to be signed, and its provenance has to agree with its recipe and lock.
     """
     begun = time.perf_counter()
     if offline:
@@ -112,13 +112,13 @@ def verify(
 def _keys(home: Home, names: Sequence[str]) -> list[PublicKey]:
     if not names:
         return []
-    from mlxbuild.registry.trust.keys import locate, read_public  # not loaded where nothing is signed
+    from mlxbuild.registry.trust.keys import locate, read_public  # loaded only for signatures
 
     return [read_public(locate(home, name, ".pub")) for name in names]
 
 
 def _check_trust(store: Store, digest: Digest, keys: list[PublicKey]) -> dict[str, str]:
-    """What was proven, each with the fingerprint of the key that signed it."""
+    """The verified statements, each with the fingerprint of the key that signed it."""
     from mlxbuild.registry.trust.statement import PROVENANCE
     from mlxbuild.toolchain.evidence.provenance import is_ours
     from mlxbuild.toolchain.evidence.signing import check_evidence
@@ -142,7 +142,7 @@ def _compare(store: Store, digest: Digest, file: Path | None) -> SourceCompariso
 
 
 def _comparison_told(comparison: SourceComparison) -> str:
-    """One line for all tensors, by kind, each with its largest difference."""
+    """One line for all tensors, grouped by kind, each with its largest difference."""
     kinds = [
         f"{count} {kind} (largest difference {comparison.largest(kind):.3g})"
         for kind, count in comparison.counts().items()

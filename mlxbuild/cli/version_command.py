@@ -1,4 +1,4 @@
-"""`mlxbuild version`: the versions that decide what a build gives."""
+"""`mlxbuild version`: prints the versions that determine the results of a build."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DISTRIBUTIONS = ("mlx", "mlx-lm", "tokenizers", "huggingface-hub", "oras", "san
 
 @app.command()
 def show_version(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
-    """Print the versions that decide results."""
+    """Print the versions that determine the results of a build."""
     versions = {"mlxbuild": __version__, "python": platform.python_version(), "machine": platform.machine()}
     versions |= {name: installed(name) for name in _DISTRIBUTIONS}
     if as_json:

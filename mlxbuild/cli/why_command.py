@@ -1,4 +1,4 @@
-"""`mlxbuild why`: the difference between the inputs that an action had last and those it had before."""
+"""`mlxbuild why`: shows why an action ran again, by comparing its last inputs with those before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STEPS = tuple(STEPS)
 
 
 class NeverBuilt(UserError):
-    """Nothing is known of such an action."""
+    """No run of such an action is recorded."""
 
     code = "never-built"
 
@@ -32,7 +32,7 @@ def why(
     step: Annotated[str, typer.Argument(help="A step such as `quantize`, or one action such as `quantize/003`.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell which input changed since each action of an artifact last ran with other inputs: old → new, causes first."""
+    """Show which inputs changed since each action of an artifact ran with other inputs: old → new, causes first."""
     prefix = f"{name.split('@', 1)[0]}/{step}"
     with open_store() as store:
         history, traces = History(store.home), TraceStore(store.home)
@@ -62,21 +62,21 @@ def why(
 
 
 def _of_all_variants(history: History, name: str, step: str) -> list[str]:
-    """The actions of `name` alone, which stands for each of its variants."""
+    """The actions of all variants of a `name` without variant."""
     if ":" in name:
         return []
     return [label for label in history.labels(f"{name}:") if not step or f"/{step}" in label]
 
 
 def _in_order_of_steps(label: str) -> tuple[str, int, str]:
-    """So that an action comes after those whose outputs it reads."""
+    """A sort key that puts an action after those whose outputs it reads."""
     artifact, _, action = label.partition("/")
     step = action.partition("/")[0]
     return artifact, _STEPS.index(step) if step in _STEPS else -1, label
 
 
 def _never_built(history: History, artifact: str, step: str) -> NeverBuilt:
-    """What of the two is unknown, and what it may have been meant to be."""
+    """The error for an unknown artifact or step, with suggestions."""
     built = {name for name, _, _ in (label.partition("/") for label in history.labels("")) if ":" in name}
     if not any(name == artifact or name.startswith(f"{artifact}:") for name in built):
         near = did_you_mean(artifact, sorted(built))
@@ -89,7 +89,7 @@ def _never_built(history: History, artifact: str, step: str) -> NeverBuilt:
 
 
 def explain(known: NodeHistory, traces: TraceStore) -> tuple[Change, ...] | None:
-    """What changed between the last two different inputs; None where there were never others."""
+    """The changes between the last two different inputs; None if the inputs never changed."""
     if known.previous is None:
         return None
     before, after = traces.find(known.previous), traces.find(known.key)

@@ -1,4 +1,4 @@
-"""What every command begins with: the home, its store, and the lease that keeps blobs in place."""
+"""Opens the store for a command, with the lease that protects its blobs from garbage collection."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,63})")
 
 
 def tell(message: str) -> None:
-    """Something on stderr that is no data."""
+    """Print a message on stderr."""
     sys.stderr.write(f"{message}\n")
 
 
 @contextlib.contextmanager
 def open_store(waiting: Callable[[str], None] = tell) -> Iterator[Store]:
-    """The store of the home, made if it is not there, held against garbage collection.
+    """Open the store of the home, created if missing, with the shared lease.
 
-    `waiting` is told when a collection has to be waited for.
+    `waiting` is called with a message if a garbage collection has to finish first.
     """
     home = Home.from_environment()
     with shared(home, waiting=waiting):
@@ -35,11 +35,11 @@ def open_store(waiting: Callable[[str], None] = tell) -> Iterator[Store]:
 
 
 def require_writable(store: Store) -> None:
-    """Refuse to begin work whose results could not be kept.
+    """Check that results can be stored before work begins.
 
     Raises:
         StoreReadOnly: the home cannot be written to.
-        StoreFailure: its names cannot be read, so none could be given.
+        StoreFailure: the tags cannot be read, so none could be set.
     """
     store.tags.items()
     if not os.access(store.home.store, os.W_OK):
@@ -49,9 +49,9 @@ def require_writable(store: Store) -> None:
 
 
 def find(store: Store, name: str) -> tuple[Reference, Digest]:
-    """What a name on the command line means: a reference, or `sha256:…` of a manifest.
+    """Resolve a name on the command line: a reference, or `sha256:…` of a manifest.
 
-    The digest of an artifact that has a name may be cut, as `list` prints it.
+    The digest of an artifact that has a name may be shortened, as `list` prints it.
 
     Raises:
         UnknownReference: nothing in the store has that name.

@@ -1,1 +1,1 @@
-"""What the server's settings are and where each of them comes from. What they do: the rooms that take them."""
+"""The server's settings, and where each of them comes from."""

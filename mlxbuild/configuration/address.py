@@ -1,4 +1,4 @@
-"""Where the server is, by the same settings that tell it where to listen. Light: every `mlxbuild run` asks for it."""
+"""Finds the server's address from its own settings. It imports little, because every `mlxbuild run` uses it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONNECT_SECONDS = 2.0
 
 
 def server_address(home: Home, environment: Mapping[str, str]) -> tuple[str, int]:
-    """Host and port to ask at. What is wrong in the settings is left to those who read all of them."""
+    """The host and port to connect to. Invalid settings are ignored here, and reported by `configure`."""
     host, port = _from_file(home)
     if (written := host_written(environment)) is not None:
         host, port = split_address(written[0])
@@ -27,7 +27,7 @@ def server_address(home: Home, environment: Mapping[str, str]) -> tuple[str, int
 
 
 def is_listening(host: str, port: int) -> bool:
-    """Whether anybody listens there."""
+    """Whether a process listens on a port."""
     try:
         socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
     except OSError:
@@ -36,14 +36,14 @@ def is_listening(host: str, port: int) -> bool:
 
 
 def host_written(environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """The address that the environment says, and the variable that says it."""
+    """The address in the environment, and the name of its variable."""
     return next(((value, name) for name in HOST_VARIABLES if (value := cleaned(environment.get(name)))), None)
 
 
 def split_address(written: str) -> tuple[str, int | None]:
-    """Host and port of `[scheme://]host[:port][/path]`; None where no port is said or it is none.
+    """The host and port of `[scheme://]host[:port][/path]`; the port is None if it is missing or invalid.
 
-    Contract: a scheme without a port means its own port, and a port that is none the default one.
+    A scheme without a port implies the scheme's port; an invalid port means the default one.
     """
     scheme, separator, rest = written.partition("://")
     if not separator:
@@ -63,11 +63,11 @@ def _without_port(address: str) -> str:
     try:
         return urlsplit(f"//{address.rpartition(':')[0]}").hostname or DEFAULT_HOST
     except ValueError:
-        return address  # no address, as the resolver will say
+        return address  # not an address, which the resolver will report
 
 
 def cleaned(value: str | None) -> str:
-    """Without the spaces and quotes that service files leave around."""
+    """The value without the spaces and quotes that service files may leave around it."""
     return (value or "").strip().strip("\"'").strip()
 
 
@@ -79,4 +79,4 @@ def _from_file(home: Home) -> tuple[str, int | None]:
     if not isinstance(section, dict):
         return DEFAULT_HOST, None
     host, port = section.get("host"), section.get("port")
-    return host if isinstance(host, str) else DEFAULT_HOST, port if type(port) is int else None  # `true` is none
+    return host if isinstance(host, str) else DEFAULT_HOST, port if type(port) is int else None  # `true` is not a port

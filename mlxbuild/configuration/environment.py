@@ -1,4 +1,4 @@
-"""Which environment variables say what. Ollama's are understood; our own come before them."""
+"""Maps environment variables to settings. Ollama's are supported; MLXBUILD_* variables take precedence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO = ("", "0", "f", "false")
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
-    """The settings that the environment says, each with its variable."""
+    """The settings in the environment, each with the name of its variable."""
     found: dict[str, tuple[Any, str]] = {}
     for key in ServeForm.model_fields:
         for variable in (f"MLXBUILD_{key.upper()}", _OLLAMAS.get(key, "")):

@@ -1,4 +1,4 @@
-"""The section `serve` of config.yaml, key by key, with its defaults and the forms that values may have."""
+"""The schema of the section `serve` of config.yaml: its keys, their defaults and the syntax of their values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlxbuild.runtime.residency.keep_alive import FIVE_MINUTES, InvalidKeepAlive
 
 
 def _listed(value: Any) -> Any:
-    """The environment writes lists with commas between."""
+    """Parse a list from the environment, separated by commas."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -44,7 +44,7 @@ def _keep_alive(value: Any) -> KeepAlive:
 
 
 def _mapped(value: Any) -> Any:
-    """The environment writes maps as `key=value` with commas between."""
+    """Parse a mapping from the environment: `key=value`, separated by commas."""
     if not isinstance(value, str):
         return value
     pairs = [pair.partition("=") for pair in _listed(value)]
@@ -64,7 +64,7 @@ def _named(drafts: dict[str, str]) -> dict[str, str]:
 
 
 def _bits(value: Any) -> int:
-    """A number, or Ollama's word for the type of the numbers."""
+    """Parse a number of bits, or Ollama's name of a KV cache type."""
     word = str(value).strip().lower()
     if word not in _BITS_OF_WORD:
         raise ValueError(f"write one of {', '.join(_BITS_OF_WORD)}")
@@ -78,7 +78,7 @@ def _seconds(value: Any) -> float:
 
 
 def _without_end(seconds: float) -> float:
-    """None, or a negative time, is without end."""
+    """Map None and negative times to infinity."""
     return seconds if seconds > 0 else math.inf
 
 
@@ -88,7 +88,7 @@ def _written(value: KeepAlive) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What a plain number counts, and how one with a unit is written."""
+    """The unit of a plain number, and examples of values with a unit."""
 
     plural: str
     forms: str
@@ -109,87 +109,87 @@ _MOST = 1_000_000
 
 
 class ServeForm(BaseModel):
-    """How a server behaves. Unknown keys are errors."""
+    """The settings of a server. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     host: str = "127.0.0.1"
-    """The address to listen on. Any but loopback asks for API keys."""
+    """The address to listen on. Any address but loopback requires API keys by default."""
     port: int = Field(11434, ge=0, le=65535)
-    """0 takes a free one."""
+    """The port to listen on; 0 means any free port."""
     api_keys: Literal["auto", "always", "never"] = "auto"
-    """Whether requests need a key: `auto` asks for one wherever other machines can reach the server."""
+    """Whether requests need an API key: `auto` requires one if other machines can reach the server."""
     origins: Texts = ()
-    """Websites that may use the server, besides local ones; `*` stands for anything."""
+    """The origins of websites that may use the server, besides local ones; `*` matches anything."""
     hosts: Texts = ()
-    """Names by which a server on loopback is known, besides local ones."""
+    """The host names that a server on loopback accepts, besides local ones."""
     requests_per_minute: int = Field(0, ge=0, le=_MOST)
-    """Of one key, or one address; 0 is without bound."""
+    """The rate limit of one API key or one address; 0 means no limit."""
     max_connections: int = Field(4096, ge=1, le=_MOST)
-    """Connections at once, as far as the process has descriptors for them."""
+    """The maximum number of open connections, if the process has enough file descriptors."""
     max_connections_per_address: int = Field(256, ge=0, le=_MOST)
-    """Those of one address that is not loopback; 0 is without bound."""
+    """The maximum number of connections from one address that is not loopback; 0 means no limit."""
     header_seconds: Seconds = 30.0
-    """For a request's header to arrive."""
+    """The time limit for a request's header to arrive."""
     idle_seconds: Seconds = 120.0
-    """That a connection may say nothing between two requests."""
+    """The time that a connection may be idle between two requests."""
     body_limit: Size = 100_000_000
-    """Bytes of one request, blobs excepted."""
+    """The maximum size of a request body in bytes, except for blobs."""
     blob_limit: Size = 10**12
-    """Bytes of one blob."""
+    """The maximum size of a blob in bytes."""
     body_seconds: Seconds = 60.0
-    """For a request's body to arrive; of a blob, for the next piece of it."""
+    """The time limit for a request's body to arrive; for a blob, for its next piece."""
     body_rate: SizeOrNone = 1000
-    """Bytes a second that a body has to come with at least; 0 is without bound."""
+    """The minimum rate of a body in bytes per second; 0 means no minimum."""
     grace_seconds: Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400), _SECONDS] = 15.0
-    """For running answers to end when the server is stopped."""
+    """The time that running requests have to finish when the server is stopped."""
     keep_alive: Stay = FIVE_MINUTES
-    """How long a model stays in memory after its last request; negative is forever."""
+    """How long a model stays in memory after its last request; a negative value means forever."""
     load_timeout: Patience = 300.0
-    """How long a load may stand still; 0 is without bound."""
+    """How long a load may make no progress; 0 means no limit."""
     max_loaded_models: int = Field(0, ge=0, le=_MOST)
-    """Models in memory at once; 0 is three."""
+    """The maximum number of models in memory; 0 means three."""
     max_queue: int = Field(512, ge=1, le=_MOST)
-    """Requests that may wait for loads."""
+    """The maximum number of requests that wait for a model to load."""
     max_transfers: int = Field(16, ge=1, le=1000)
-    """Pulls, pushes and builds at once; more are answered with 503."""
+    """The maximum number of concurrent pulls, pushes and builds; more are answered with 503."""
     memory: SizeOrNone = 0
-    """Bytes for all models together; 0 takes four fifths of what the machine has left."""
+    """The memory in bytes for all models together; 0 means four fifths of what the machine has left."""
     context_length: int = Field(0, ge=0, le=2**31 - 1)
-    """Tokens of context for requests that name none; 0 is the model's own."""
+    """The context length in tokens for requests that set none; 0 means the model's own."""
     kv_bits: Bits = 0
-    """Bits of each number that is kept of a context, for requests that say nothing: 4, 8, or 0 for the model's own."""
+    """The bits of a KV cache element for requests that set none: 4, 8, or 0 for the model's own."""
     drafts: Drafts = Field(default_factory=dict)
-    """What drafts for which models: a name or a pattern of names, and the name of a smaller model."""
+    """The draft models for speculative decoding: a model's name or pattern, and the name of a smaller model."""
     stored_responses: int = Field(1000, ge=0, le=_MOST)
-    """Answers of `/v1/responses` that are kept for a while, in memory; 0 keeps none."""
+    """The maximum number of responses of `/v1/responses` stored in memory; 0 stores none."""
     stored_responses_bytes: Size = 100_000_000
-    """Of all of them together, as JSON."""
+    """The maximum size of all stored responses together in bytes of JSON."""
     stored_responses_age: Patience = 86_400.0
-    """How long one is kept after it was last asked for; 0 is without bound."""
+    """How long a response is stored after it was last requested; 0 means no limit."""
     preload: Texts = ()
-    """Models that are loaded when the server begins."""
+    """The models that are loaded when the server starts."""
     pin: Texts = ()
-    """Models that are loaded then, and never let go."""
+    """The models that are loaded when the server starts, and never unloaded."""
     log: Literal["file", "stderr"] = "file"
-    """`logs/serve.jsonl` in the home, or stderr."""
+    """Where the log goes: to `logs/serve.jsonl` in the home, or to stderr."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_bytes: Size = 20_000_000
-    """After which a new log file begins."""
+    """The size in bytes after which a new log file begins."""
     log_files: int = Field(5, ge=0, le=1000)
-    """Earlier ones that are kept."""
+    """The number of earlier log files that are kept."""
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        """Python counts `true` as 1, which nobody means who writes it."""
+        """Refuse booleans for numbers, because Python counts `true` as 1."""
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
             raise ValueError("write a number")
         return value
 
 
 def told_number(key: str) -> str | None:
-    """What a setting takes that is a number: from where to where, and how it is written; None of others."""
+    """The range and syntax of a numeric setting, for messages; None for other settings."""
     rules = [each for rule in ServeForm.model_fields[key].metadata for each in (rule, *getattr(rule, "metadata", ()))]
     ends = [getattr(rule, end) for end in ("ge", "le") for rule in rules if hasattr(rule, end)]
     unit = next((rule for rule in rules if isinstance(rule, _Unit)), None)

@@ -1,4 +1,4 @@
-"""Puts the server's settings together: defaults, config.yaml, environment, options, the later over the earlier."""
+"""Resolves the server's settings: defaults, config.yaml, environment and options; later ones take precedence."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT_ORIGIN = "default"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The settings of a server, each with where it comes from: `default`, a variable, an option, or file and line."""
+    """The settings of a server, each with its origin: `default`, a variable, an option, or a file and line."""
 
     form: ServeForm
     origins: Mapping[str, str]
@@ -41,12 +41,12 @@ class Configuration:
 
     @property
     def places(self) -> SettingPlaces:
-        """Where to change each of them."""
+        """The places where each setting can be changed."""
         written = {key: origin for key, origin in self.origins.items() if origin != DEFAULT_ORIGIN}
         return SettingPlaces({key: origin for key, origin in written.items() if FILE_NAME not in origin})
 
     def server_settings(self) -> ServerSettings:
-        """For the server."""
+        """The settings of the HTTP server."""
         form = self.form
         return ServerSettings(
             host=form.host,
@@ -73,7 +73,7 @@ class Configuration:
         )
 
     def limits(self) -> Limits:
-        """For the models in memory."""
+        """The limits of the models in memory."""
         form = self.form
         return Limits(
             max_loaded_models=form.max_loaded_models or Limits().max_loaded_models,
@@ -86,15 +86,15 @@ class Configuration:
         )
 
     def drafts(self) -> Drafts:
-        """For the models that are loaded."""
+        """The draft models for the models that are loaded."""
         return Drafts(self.form.drafts, self.origins["drafts"])
 
 
 def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, Any] | None = None) -> Configuration:
-    """The settings of a home's server; `options` that are None are not given.
+    """Resolve the settings of a home's server; `options` that are None count as not given.
 
     Raises:
-        InvalidSettings: with the value that is wrong, and where it comes from; those of registries are looked at, too.
+        InvalidSettings: a value is invalid; the message says where it comes from. Registry settings are checked, too.
     """
     file = home.root / FILE_NAME
     found: dict[str, tuple[Any, str]] = {}
@@ -103,7 +103,7 @@ def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, 
         raise InvalidSettings(
             f"`{key}` is a setting of the server", where=str(file), hint=f"write it below `{SERVE_KEY}:`"
         )
-    Settings.load(home)  # a mistake in the others is told before they are needed
+    Settings.load(home)  # reports mistakes in the registry settings early
     section = document.get(SERVE_KEY) or {}
     if not isinstance(section, dict):
         raise InvalidSettings(f"`{SERVE_KEY}` is not a map of settings", where=str(file))

@@ -1,1 +1,1 @@
-"""Puts the server together out of all floors: what it may run, and what builds for it. How it answers: the runtime."""
+"""Assembles the server from the lower layers: the store, the builder, and the HTTP server of the runtime."""

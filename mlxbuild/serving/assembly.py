@@ -1,4 +1,4 @@
-"""The application that `mlxbuild serve` runs."""
+"""Assembles the application that `mlxbuild serve` runs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from mlxbuild.serving.builder import ProcessBuilder
 def assemble(
     home: Home, settings: ServerSettings, limits: Limits | None = None, drafts: Drafts | None = None
 ) -> Application:
-    """A server over a home's store. Call it where the event loop runs.
+    """Assemble a server for a home's store. Call it in the running event loop.
 
     Raises:
-        StoreFailure, StoreReadOnly: there is no store to be had.
+        StoreFailure, StoreReadOnly: the store cannot be opened.
     """
     from mlxbuild import __version__
 

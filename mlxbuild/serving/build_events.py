@@ -1,4 +1,4 @@
-"""What a build in another process tells, as a server tells it on: statuses as they come, and how it ended."""
+"""Reads the events of a build in another process: status lines to pass on, and the errors that it ended with."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from mlxbuild.toolchain.events.plain import PlainLines
 from mlxbuild.toolchain.events.reading import event_of
 
 _MOST_ERRORS = 20
-"""That are told whole; of more, their number."""
+"""The number of errors that are reported in full; the rest are counted."""
 
 
 class BuildEvents:
-    """Takes the lines of a build one by one."""
+    """Collects the event lines of a build."""
 
     def __init__(self, observe: Callable[[str], None]) -> None:
-        """`observe` gets the lines that a person would see, but no errors."""
+        """`observe` gets the lines for display, without errors."""
         self.built: list[ArtifactBuilt] = []
         self._failed: list[Failed] = []
         self._statuses = _Statuses(observe)
         self._others: deque[str] = deque(maxlen=3)
 
     def take(self, line: str) -> None:
-        """A line of the build's events; what is none comes from libraries, and may be the last that is heard."""
+        """Process one line; a line that is not an event comes from a library, and may explain a crash."""
         event = event_of(line)
         if isinstance(event, Failed):
             self._failed.append(event)
@@ -43,7 +43,7 @@ class BuildEvents:
         self._statuses.handle(event)
 
     def failure(self, code: int) -> Failure:
-        """Why the build failed that ended with a code: every error that it told."""
+        """The failure of a build that ended with an exit code, with the errors that it reported."""
         if not self._failed:
             told = f": {' · '.join(self._others)}" if self._others else ""
             return Failure("build-failed", Kind.STEP, f"the build ended with exit code {code}{told}")

@@ -1,4 +1,4 @@
-"""Builds what clients of the server ask for, by `mlxbuild create` in a process of its own. What: `toolchain`."""
+"""Builds models for clients of the server, by running `mlxbuild create` in a separate process."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from mlxbuild.serving.build_events import BuildEvents
 _PROGRAM = "from mlxbuild.cli.main import main; main()"
 _POLL_SECONDS = 0.2
 _ENDING_SECONDS = 5.0
-"""For a build that is not wanted any more to leave everything in order."""
+"""The time for a cancelled build to clean up."""
 _LEFT_OUT = ("MLXBUILD_PROGRESS", "MLXBUILD_VERBOSE", "GITHUB_ACTIONS", "CI")
-"""Manners for people and pipelines; a recipe that comes over HTTP has no lock yet, and in CI none would be made."""
+"""Variables that the build does not inherit: display options, and `CI`, in which no lock file would be written."""
 _FENCED = {"OLLAMA_MODELS": os.devnull}
-"""Nor may it read what Ollama keeps for the people of this machine: its registry is asked."""
+"""Variables that the build gets: it must not read local models of Ollama, but ask Ollama's registry."""
 
 Observe = Callable[[str], None]
 
 
 class UnusableFiles(UserError):
-    """The files of a `create` cannot lie beside each other, or have names that no disk takes."""
+    """The files of a `create` request collide, or have names that the filesystem does not accept."""
 
     code = "unusable-files"
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessBuilder:
-    """Builds into a store."""
+    """Builds into a store, each build in a separate process."""
 
     store: Store
 
@@ -106,19 +106,19 @@ class ProcessBuilder:
         return drafted.text
 
     def _lay_out(self, files: Mapping[str, Digest], folder: Path) -> None:
-        """The blobs under their names; links, so that nothing is copied, and hard ones, so that they stay."""
+        """Link the blobs into a folder under their names; hard links avoid a copy and survive garbage collection."""
         for path, digest in files.items():
             target = folder / path
             source = self.store.path(digest)
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.unlink(missing_ok=True)  # never written through: it may be a blob by another name
+                target.unlink(missing_ok=True)  # never written to: it may be a hard link to a blob
                 _link_or_copy(source, target)
             except OSError as error:
                 raise UnusableFiles(f"`{path[:80]}` cannot be laid out: {error.strerror}") from None
 
     def _base(self, name: str, observe: Observe) -> tuple[dict[str, str], dict[str, Any]]:
-        """Where a model comes from, as a recipe says it, and its defaults; pulled where the store has it not."""
+        """The base of a recipe for a model, and the model's defaults; it is pulled if the store does not hold it."""
         from mlxbuild.toolchain.interchange.from_modelfile import HUB_NAME
         from mlxbuild.toolchain.spec.ollama_name import DEFAULT_HOST
 
@@ -155,9 +155,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _create(store: Store, folder: Path, observe: Observe, *, has_gates: bool) -> Digest:
-    """Build a folder's recipe; the first artifact's digest."""
+    """Build a folder's recipe and return the digest of the first artifact."""
     gates = "--gates" if has_gates else "--no-gates"
-    bounds = ["--root", str(folder), "--portable"]  # it reads no file of its host
+    bounds = ["--root", str(folder), "--portable"]  # it must not read other files of the host
     words = ["--home", str(store.home.root), "create", "-f", str(folder), gates, *bounds, "--progress", "json"]
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, *words],
@@ -168,7 +168,7 @@ def _create(store: Store, folder: Path, observe: Observe, *, has_gates: bool) ->
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # an interrupt at the terminal is for the server, which ends it
+        start_new_session=True,  # an interrupt at the terminal goes to the server, which ends it
     )
     assert process.stderr is not None
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -206,7 +206,7 @@ def _keep(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:
 
 
 def _without(folder: Path, failure: Failure) -> Failure:
-    """Nobody who asks over HTTP knows the folder in which it was built."""
+    """A failure without the path of the build folder, which means nothing to an HTTP client."""
     message, where, hint = (
         text and text.replace(f"{folder}/", "") for text in (failure.message, failure.where, failure.hint)
     )

@@ -1,4 +1,4 @@
-"""The command line's way to a running server, over the native API. What it answers: `runtime.server.ollama`."""
+"""The client that the command line uses for a running server, over the Ollama API (`runtime.server.ollama`)."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from mlxbuild.runtime.server.security.hosts import is_loopback
 
 _CONNECT_SECONDS = 2.0
 GREETING_SECONDS = 2.0
-"""After which nobody of ours is where a server was looked for."""
+"""The time limit for recognizing an mlxbuild server."""
 QUESTION_SECONDS = 30.0
-"""For an answer to a small question to begin, and for every 64 KiB of it."""
+"""The time limit for the response to a short request to begin, and for every 64 KiB of it."""
 LONGEST_BYTES = 64 * 1024 * 1024
-"""Of an answer to a small question."""
+"""The maximum size of the response to a short request."""
 _KEY_VARIABLES = ("MLXBUILD_API_KEY", "OLLAMA_API_KEY")
 _OTHERS_PORT = "is it the server's port, and is the server well? `mlxbuild doctor` and its log tell more"
 _OPTION_NAMES = {"max_tokens": "num_predict", "stops": "stop"}
 
 
 class NoServer(InfrastructureError):
-    """No mlxbuild server answers where one was looked for."""
+    """No mlxbuild server answers at the configured address."""
 
     code = "no-server"
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that answers."""
+    """A running server."""
 
     url: str
     headers: Mapping[str, str]
 
     @classmethod
     def find(cls, home: Home, environment: Mapping[str, str] = os.environ) -> Server | None:
-        """The server where the settings say that it listens; None where none of ours answers."""
+        """The server at the address in the settings; None if no mlxbuild server answers."""
         host, port = server_address(home, environment)
         if not is_listening(host, port):
             return None
@@ -68,10 +68,10 @@ class Server:
 
     @classmethod
     def require(cls, home: Home) -> Server:
-        """The same.
+        """The server at the address in the settings.
 
         Raises:
-            NoServer: none answers.
+            NoServer: no mlxbuild server answers.
         """
         server = cls.find(home)
         if server is None:
@@ -83,31 +83,31 @@ class Server:
         return server
 
     def get(self, path: str) -> dict[str, Any]:
-        """One JSON object, to a question that is answered at once.
+        """Send a short GET request and return the JSON object of the response.
 
         Raises:
-            NoServer: it is not, or by something else than JSON.
-            MlxbuildError: as the server tells it.
+            NoServer: there is no response, or it is not JSON.
+            MlxbuildError: the error that the server returned.
         """
         return self._ask("GET", path, None, QUESTION_SECONDS)
 
     def post(self, path: str, **fields: Any) -> dict[str, Any]:
-        """The same, with fields."""
+        """Send a short POST request with fields; otherwise like `get`."""
         return self._ask("POST", path, {"stream": False, **fields}, QUESTION_SECONDS)
 
     def stop(self, model: str) -> bool:
-        """Let a model go after the requests that it answers, however long they take; whether it was in memory.
+        """Unload a model after its current requests, however long they take; returns whether it was in memory.
 
         Raises:
-            MlxbuildError: as the server tells it.
+            MlxbuildError: the error that the server returned.
         """
         return bool(self._ask("POST", "/api/stop", {"model": model}, None)["unloaded"])
 
     def stream(self, path: str, **fields: Any) -> Iterator[dict[str, Any]]:
-        """The objects of a stream, as they come.
+        """The objects of a streaming response, as they arrive.
 
         Raises:
-            MlxbuildError: as the server tells it, before or in the midst of it.
+            MlxbuildError: the error that the server returned, before or during the stream.
         """
         with closing(self._send("POST", path, fields)) as answer:
             try:
@@ -131,7 +131,7 @@ class Server:
 
     def _send(self, method: str, path: str, fields: Mapping[str, Any] | None) -> requests.Response:
         try:
-            patience = (_CONNECT_SECONDS, None)  # an answer may take its time
+            patience = (_CONNECT_SECONDS, None)  # the response may take any time
             url, headers = f"{self.url}{path}", dict(self.headers)
             session = _session(urlsplit(url).hostname or "")
             answer = session.request(
@@ -179,7 +179,7 @@ def _too_slow(overrun: Overrun) -> NoServer:
 
 
 class _Adapter(HTTPAdapter):
-    """Connections that are watched."""
+    """Makes connections with time limits."""
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
@@ -187,7 +187,7 @@ class _Adapter(HTTPAdapter):
 
 
 def _session(host: str) -> requests.Session:
-    """What asks, under the watch of this thread where there is one; this machine is never asked through a proxy."""
+    """A session under the watch of this thread, if any; loopback is never accessed through a proxy."""
     session = requests.Session()
     session.trust_env = not is_loopback(host)
     if watches.current() is not None:
@@ -197,7 +197,7 @@ def _session(host: str) -> requests.Session:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that a server answers with; the same questions as of a `LoadedModel`."""
+    """A model at a server, with the methods of a `LoadedModel`."""
 
     server: Server
     name: str
@@ -217,7 +217,7 @@ class ServedModel:
         return _chunks(self.server.stream("/api/chat", **fields))
 
     def generate(self, prompt: str, **asked: Unpack[GenerateKeywords]) -> Iterator[Chunk]:
-        """Continue a raw text; see `LoadedModel.generate`."""
+        """Complete a raw prompt; see `LoadedModel.generate`."""
         self._require_writing()
         request = completion_request(prompt, asked)
         fields = self._fields(request.format, request.options) | {"prompt": prompt, "raw": True}
@@ -231,7 +231,7 @@ class ServedModel:
 
     def _fields(self, wanted: AnswerFormat | None, options: Mapping[str, Any]) -> dict[str, Any]:
         fields: dict[str, Any] = {"model": self.name}
-        # Penalties look at the whole answer, as in a process of its own, unless it is asked otherwise.
+        # Penalties consider the whole answer, as for a model loaded in this process, unless an option says otherwise.
         given = {"counts_recent": False, **options}
         fields["options"] = {_OPTION_NAMES.get(name, name): value for name, value in given.items()}
         if wanted is not None:
@@ -267,7 +267,7 @@ def _ending(told: Mapping[str, Any]) -> Ending | None:
 
 
 def _raise_told(told: Any, status: int) -> None:
-    """The error in an answer, if there is one, as the error that it was; by the status where the kind is not told."""
+    """Raise the error in a response, if any, by its own kind, or by the status if the kind is missing."""
     known = told if isinstance(told, dict) else {}
     message = known.get("error")
     if message is None and status < 400:

@@ -1,4 +1,4 @@
-"""Whether the models are there that a server loads when it begins. Their loads are the matter of its process."""
+"""Checks that the models which a server loads at startup exist."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mlxbuild.runtime.server.names import find_model
 
 
 def require_first_models(store: Store, configuration: Configuration) -> None:
-    """Refuse names that nothing in the store has: such a server would say that it is ready, without its models.
+    """Refuse names that are not in the store, because the server would report ready without its models.
 
     Raises:
-        InvalidSettings: with the setting, and where it was written.
+        InvalidSettings: a model does not exist; the message names the setting and its origin.
         StoreFailure: the tags cannot be read.
     """
     for key, names in (("preload", configuration.form.preload), ("pin", configuration.form.pin)):

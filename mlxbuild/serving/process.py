@@ -1,4 +1,4 @@
-"""The process of a server: its log, its signals, its files, what it loads first, its end."""
+"""Runs the process of a server: its log, signal handlers, open files, first models, and shutdown."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from mlxbuild.runtime.server.serving import serve
 from mlxbuild.serving.assembly import assemble
 
 ENDING_SECONDS = 10.0
-"""Beyond the grace of running answers: for last words of streams, and for transfers, builds and runners to end."""
+"""The time after the grace period for streams to finish, and for transfers, builds and worker processes to end."""
 
 
 async def run(home: Home, configuration: Configuration, listening: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; a second one ends the process at once, as does its grace when it has passed."""
+    """Serve until SIGTERM or SIGINT; a second signal, or the end of the grace period, ends the process at once."""
     form = configuration.form
     destination = home.logs / FILE_NAME if form.log == "file" else None
     log_to(destination, level=form.log_level, file_bytes=form.log_bytes, files=form.log_files)
@@ -64,13 +64,13 @@ def _end(stop: asyncio.Event, number: signal.Signals, seconds: float) -> None:
 
 
 def _leave(number: signal.Signals, seconds: float) -> None:
-    """End with whatever does not: threads cannot be ended otherwise. Runners end when they notice."""
+    """Exit the process despite threads, which cannot be ended otherwise. Worker processes notice and end."""
     log.error("left", reason=f"not everything had ended within {seconds:g} seconds")
     os._exit(128 + number)
 
 
 async def _preload(app: Sanic[Any, Any], names: Iterable[str], pinned: Iterable[str]) -> None:
-    """Load what the settings ask for; what cannot be is logged, and asked for again with the first request."""
+    """Load the models of the settings; a failure is logged, and the load is retried on the first request."""
     app.ctx.preloading.update((*names, *pinned))
     residency: Residency = app.ctx.application.residency
     for name in (*names, *pinned):
