@@ -41,9 +41,9 @@ class Figures:
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="Name of an artifact.")],
-    streams: Annotated[str, typer.Option(help="How many answers at once; several counts with commas.")] = "1,4,16",
-    tokens: Annotated[int, typer.Option(min=2, help="Tokens of an answer.")] = 128,
-    prompt_words: Annotated[int, typer.Option("--prompt-words", min=1, help="Words of a prompt.")] = 64,
+    streams: Annotated[str, typer.Option(help="Concurrent requests; several counts with commas.")] = "1,4,16",
+    tokens: Annotated[int, typer.Option(min=2, help="Number of tokens in an answer.")] = 128,
+    prompt_words: Annotated[int, typer.Option("--prompt-words", min=1, help="Number of words in a prompt.")] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure tokens per second and time to first token, in a worker process like that of a server."""

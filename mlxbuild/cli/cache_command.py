@@ -18,7 +18,7 @@ from mlxbuild.toolchain.cache.retention import retention
 from mlxbuild.toolchain.cache.traces import TraceStore
 
 app = typer.Typer(
-    help="Look at what the store and the cache hold.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="Show what the store and the cache hold.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
 
 

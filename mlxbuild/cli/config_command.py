@@ -12,7 +12,7 @@ from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.core.home import Home
 
 app = typer.Typer(
-    help="Look at the server's settings, and keep its API keys.",
+    help="Show the server's settings, and manage its API keys.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -27,7 +27,7 @@ def _config() -> None:
 
 @app.command("show")
 def show(
-    origin: Annotated[bool, typer.Option("--origin", help="Tell where each value comes from.")] = False,
+    origin: Annotated[bool, typer.Option("--origin", help="Show where each value comes from.")] = False,
     as_json: Json = False,
 ) -> None:
     """Print the settings that `mlxbuild serve` would use now: config.yaml, overridden by the environment."""
@@ -54,7 +54,7 @@ def _written(value: Any) -> str:
 
 
 @app.command("add-key")
-def add_key(name: Annotated[str, typer.Argument(help="Whose key it is; names are shown in the log.")]) -> None:
+def add_key(name: Annotated[str, typer.Argument(help="The name of its owner, which the log shows.")]) -> None:
     """Create an API key and print it once: only its hash is stored."""
     from mlxbuild.runtime.server.security.api_keys import KeyRing
 
@@ -79,7 +79,7 @@ def keys(as_json: Json = False) -> None:
 
 
 @app.command("remove-key")
-def remove_key(name: Annotated[str, typer.Argument(help="Whose key goes.")]) -> None:
+def remove_key(name: Annotated[str, typer.Argument(help="The name of the key to remove.")]) -> None:
     """Remove an API key; a running server refuses it from then on."""
     from mlxbuild.runtime.server.security.api_keys import KeyRing
 

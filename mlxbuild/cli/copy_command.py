@@ -22,11 +22,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def copy_artifact(
-    source: Annotated[str, typer.Argument(help="What: host/name, with :tag or @sha256:….")],
-    target: Annotated[str, typer.Argument(help="Where to: host/name, with :tag if it should be another.")],
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="One more tag there; may be given often.")] = None,
+    source: Annotated[str, typer.Argument(help="The source: host/name, with :tag or @sha256:….")],
+    target: Annotated[str, typer.Argument(help="The target: host/name, with :tag if the tag should differ.")],
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Another tag there; may be repeated.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Move tags that hold a version, too, though they name other bytes there.")
+        bool, typer.Option("--force", help="Move even tags that contain a version and name another artifact there.")
     ] = False,
     jobs: Jobs = DEFAULT_JOBS,
     progress: TransferProgress = "auto",

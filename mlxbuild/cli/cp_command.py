@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def copy(
     source: str = typer.Argument(help="Name or digest of an artifact."),
-    target: str = typer.Argument(help="The new name; an artifact of that name loses it."),
+    target: str = typer.Argument(help="The new name, which moves if it exists."),
 ) -> None:
     """Give an artifact another name. No bytes are copied."""
     name = Reference.parse(target)

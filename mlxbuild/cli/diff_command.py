@@ -25,10 +25,10 @@ def diff(
             help="Name or digest of an artifact, or the path of an OCI layout or archive of one.", metavar="A"
         ),
     ],
-    after: Annotated[str, typer.Argument(help="Another.", metavar="B")],
+    after: Annotated[str, typer.Argument(help="Another artifact, named likewise.", metavar="B")],
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor, not only every block.")] = False,
-    values: Annotated[bool, typer.Option("--values/--no-values", help="Compute how far tensors lie apart.")] = True,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no registry for what is not in the store.")] = False,
+    values: Annotated[bool, typer.Option("--values/--no-values", help="Compute the differences of tensors.")] = True,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask a registry for a missing one.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare recipe, lock, template, defaults, facts, tokenizer, tensors and sizes of two artifacts.

@@ -36,12 +36,10 @@ def show_evidence(
     ],
     key: Annotated[
         list[str] | None,
-        typer.Option("--key", help="A public key that signatures are checked with; may be given often."),
+        typer.Option("--key", help="A public key to verify signatures with; may be repeated."),
     ] = None,
-    show: Annotated[
-        str | None, typer.Option(help="Print this kind alone: signature, provenance, gates or bom.")
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no registry.")] = False,
+    show: Annotated[str | None, typer.Option(help="Print only this kind: signature, provenance, gates or bom.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not contact a registry.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List signatures, provenance, gate results and bills of materials of an artifact.

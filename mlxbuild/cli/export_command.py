@@ -19,7 +19,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def export_folder(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
-    folder: Annotated[Path, typer.Argument(help="Where to; made if missing.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="The target folder; created if missing.", metavar="DIR")],
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder with content; other weights in it are removed.")
     ] = False,

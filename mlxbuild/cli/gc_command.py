@@ -25,9 +25,9 @@ def collect_garbage(
     budget: Annotated[
         str, typer.Option(help="Keep weights that no name needs while the store is below this, such as `20GB`.")
     ] = "0",
-    keep_cache: Annotated[bool, typer.Option("--keep-cache", help="Keep all of them.")] = False,
+    keep_cache: Annotated[bool, typer.Option("--keep-cache", help="Keep all reusable weights.")] = False,
     grace: Annotated[float, typer.Option(help="Keep blobs younger than this many seconds.")] = GRACE_SECONDS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Remove blobs that no name needs. Artifacts with names stay fully cached for the next build."""

@@ -35,7 +35,7 @@ def import_path(
         Path,
         typer.Argument(help="An OCI archive or layout, model folder, GGUF file, Modelfile or Kitfile; `-`: stdin."),
     ],
-    name: Annotated[str | None, typer.Option("--name", help="What to call the artifact, if there is one only.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The name of the artifact, if there is only one.")] = None,
 ) -> None:
     """Import the artifacts of an OCI archive or layout into the store; for anything else, print a recipe.
 

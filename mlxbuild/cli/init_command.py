@@ -30,7 +30,7 @@ def init(
     ],
     revision: Annotated[str, typer.Option(help="Branch, tag or commit of a Hub repository.")] = "main",
     name: Annotated[str | None, typer.Option(help="The recipe's name.")] = None,
-    file: Annotated[str | None, typer.Option(help="The GGUF file to take of a folder or repository.")] = None,
+    file: Annotated[str | None, typer.Option(help="The GGUF file to use from a folder or repository.")] = None,
 ) -> None:
     """Print a recipe with explanatory comments: `mlxbuild init ./model > ModelSpec.yaml`."""
     path = Path(model)

@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def inspect_artifact(
     name: Annotated[str, typer.Argument(help="An artifact of the store, or host/name:tag at a registry.")],
-    remote: Annotated[bool, typer.Option("--remote", help="Ask the registry though the store has the name.")] = False,
+    remote: Annotated[bool, typer.Option("--remote", help="Ask the registry even if the store has it.")] = False,
     manifest: Annotated[bool, typer.Option("--manifest", help="Print the manifest, byte for byte.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -25,9 +25,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def lock(
     recipes: RecipeArguments = None,
-    check: Annotated[bool, typer.Option("--check", help="Only tell whether locks are fresh; exit 7 if not.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check whether locks are fresh; exit 7 if not.")] = False,
     portable: Portable = False,
-    upgrade: Annotated[bool, typer.Option("--upgrade", help="Also move sources whose branch or tag moved.")] = False,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Also update sources whose branch or tag moved.")] = False,
 ) -> None:
     """Write ModelSpec.lock beside each recipe: commits, files, sha256, tensor tables."""
     with open_store() as store:

@@ -28,7 +28,7 @@ class UnknownRun(UserError):
 def log(
     run: str = typer.Argument("", help="A run (or `last`) to look into; without it, runs are listed."),
     events: bool = typer.Option(False, "--events", help="Print every event as JSON lines."),
-    everything: bool = typer.Option(False, "--all", help="Also list actions that were hits."),
+    everything: bool = typer.Option(False, "--all", help="Also list cache hits."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
     """Show earlier runs: what ran, why, and how long it took."""

@@ -33,7 +33,7 @@ def pack_archive(
     output: Annotated[Path, typer.Option("-o", "--output", help="The archive; `-` is stdout.")],
     referrers: Annotated[
         bool,
-        typer.Option("--with-referrers/--without-referrers", help="Take signatures, provenance and the like along."),
+        typer.Option("--with-referrers/--without-referrers", help="Include signatures and other referrers."),
     ] = True,
 ) -> None:
     """Write an artifact as an OCI archive, which `mlxbuild import`, skopeo, podman and others can read.

@@ -36,11 +36,11 @@ def push_artifact(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact; with --all-variants a name alone.")],
     target: Annotated[
         str | None,
-        typer.Argument(help="Where to: host/name, with :tag if it should be another. Default: the default registry."),
+        typer.Argument(help="Target: host/name, with :tag if the tag should differ. Default: the default registry."),
     ] = None,
     all_variants: Annotated[bool, typer.Option("--all-variants", help="Push every variant of the name.")] = False,
     short_tags: Annotated[
-        bool, typer.Option("--short-tags", help="Push also the other tags that the store has for the artifact.")
+        bool, typer.Option("--short-tags", help="Also push the artifact's other tags in the store.")
     ] = False,
     sign: Annotated[
         str | None,
@@ -48,10 +48,10 @@ def push_artifact(
     ] = None,
     mount_from: Annotated[
         list[str] | None,
-        typer.Option("--mount-from", help="A repository of that registry that may hold blobs; may be given often."),
+        typer.Option("--mount-from", help="A repository of that registry that may hold blobs; may be repeated."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Move tags that hold a version, too, though they name other bytes there.")
+        bool, typer.Option("--force", help="Move even tags that contain a version and name another artifact there.")
     ] = False,
     jobs: Jobs = DEFAULT_JOBS,
     progress: TransferProgress = "auto",

@@ -16,20 +16,18 @@ from mlxbuild.runtime.protocol.requests import AnswerFormat
 System = Annotated[str | None, typer.Option("--system", help="A system prompt in place of the model's own.")]
 Think = Annotated[
     bool | None,
-    typer.Option("--think/--no-think", help="Let the model think first, if it can. --think=LEVEL, too."),
+    typer.Option("--think/--no-think", help="Let the model think first, if it can; or --think=EFFORT."),
 ]
-Effort = Annotated[str | None, typer.Option("--effort", help="How hard to think: low, medium, high or max.")]
-Format = Annotated[
-    str | None, typer.Option("--format", metavar="FORM", help="json, or a JSON Schema: the text or a file of it.")
-]
+Effort = Annotated[str | None, typer.Option("--effort", help="Reasoning effort: low, medium, high or max.")]
+Format = Annotated[str | None, typer.Option("--format", metavar="FORM", help="json, or a JSON Schema as text or file.")]
 KeepAlive = Annotated[
     str | None, typer.Option("--keepalive", metavar="TIME", help="How long a server keeps the model, such as 5m.")
 ]
-Embedded = Annotated[bool, typer.Option("--embedded", help="Run it in this process, though a server runs.")]
+Embedded = Annotated[bool, typer.Option("--embedded", help="Run it in this process, even if a server runs.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print counts and speeds at the end.")]
 Temperature = Annotated[float | None, typer.Option(help="Between 0 and 10; 0 is greedy.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
-MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Tokens at most.")]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Maximum number of tokens.")]
 
 _EFFORTS = ("low", "medium", "high", "max")
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif")

@@ -21,11 +21,11 @@ from mlxbuild.toolchain.spec.recipe import Recipe
 
 Recipes = Annotated[
     list[Path] | None,
-    typer.Option("-f", "--file", help="A recipe, or its folder; may be given often. Default: ./ModelSpec.yaml"),
+    typer.Option("-f", "--file", help="A recipe, or its folder; may be repeated. Default: ./ModelSpec.yaml"),
 ]
-Variants = Annotated[list[str] | None, typer.Option("--variant", help="Only this variant; may be given often.")]
+Variants = Annotated[list[str] | None, typer.Option("--variant", help="Only this variant; may be repeated.")]
 Locked = Annotated[bool, typer.Option("--locked", help="Fail if the lock is missing or stale.")]
-Frozen = Annotated[bool, typer.Option("--frozen", help="Use the lock as it is, and look at nothing else.")]
+Frozen = Annotated[bool, typer.Option("--frozen", help="Use the lock without checking if it is stale.")]
 Portable = Annotated[
     bool, typer.Option("--portable", help="Refuse a base that lies outside the recipe's folder or repository.")
 ]
@@ -34,7 +34,7 @@ Root = Annotated[
     typer.Option(
         "--root",
         metavar="FOLDER",
-        help="Where all files lie that recipes name. Default: the git repository around a recipe, or its folder",
+        help="The folder that must hold all files of recipes. Default: the git repository of a recipe, or its folder",
     ),
 ]
 RecipeArguments = Annotated[

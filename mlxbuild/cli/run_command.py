@@ -42,12 +42,12 @@ class NoPrompt(UserError):
 @app.command(cls=LevelledThinking)
 def run(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
-    prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; what comes on stdin is added to it.")] = None,
+    prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; text from stdin is added to it.")] = None,
     system: System = None,
     think: Think = None,
     effort: Effort = None,
     form: Format = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a template.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Complete the prompt without a chat template.")] = False,
     temperature: Temperature = None,
     seed: Seed = None,
     max_tokens: MaxTokens = None,

@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def schema(
     events: Annotated[
-        bool, typer.Option("--events", help="That of the records of `create --progress json` instead.")
+        bool, typer.Option("--events", help="Print that of the records of `create --progress json` instead.")
     ] = False,
 ) -> None:
     """Print the JSON Schema of ModelSpec v1."""

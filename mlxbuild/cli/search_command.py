@@ -21,13 +21,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def search_word(
-    word: Annotated[str, typer.Argument(help="Part of a name; name:tag asks for tags at registries, too.")],
+    word: Annotated[str, typer.Argument(help="Part of a name; name:tag also filters tags at registries.")],
     registry: Annotated[
         list[str] | None,
-        typer.Option("--registry", help="host[/namespace] to look at; may be given often. Default: the default one."),
+        typer.Option("--registry", help="host[/namespace] to search; may be repeated. Default: the default one."),
     ] = None,
-    hub: Annotated[bool, typer.Option("--hub/--no-hub", help="Whether to ask the Hugging Face Hub.")] = True,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Results at most, from each place.")] = 20,
+    hub: Annotated[bool, typer.Option("--hub/--no-hub", help="Whether to search the Hugging Face Hub.")] = True,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of results from each place.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Search registries and the Hub for names that contain a word. A place that does not answer is reported; it is an

@@ -21,10 +21,10 @@ class NoApiKeys(UserError):
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on. Default: 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one. Default: 11434.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 means any free port. Default: 11434.")] = None,
     api_key: Annotated[
         bool | None,
-        typer.Option("--api-key/--no-api-key", help="Ask for API keys. Default: unless the address is loopback."),
+        typer.Option("--api-key/--no-api-key", help="Require API keys. Default: unless the address is loopback."),
     ] = None,
     log: Annotated[str | None, typer.Option(help="Where the log goes: file or stderr. Default: file.")] = None,
 ) -> None:

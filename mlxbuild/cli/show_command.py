@@ -32,7 +32,7 @@ class NotInArtifact(UserError):
 def show(
     name: str = typer.Argument(help="Name or digest of an artifact."),
     files: bool = typer.Option(False, "--files", help="List every file."),
-    recipe: bool = typer.Option(False, "--recipe", help="Print the resolved recipe that it carries."),
+    recipe: bool = typer.Option(False, "--recipe", help="Print the resolved recipe in it."),
     template: bool = typer.Option(False, "--template", help="Print its chat template."),
     manifest: bool = typer.Option(False, "--manifest", help="Print the manifest as stored."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),

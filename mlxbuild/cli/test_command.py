@@ -25,8 +25,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def run_gates(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
-    gate: Annotated[list[str] | None, typer.Option(help="Only the gate of this name; may be given often.")] = None,
-    file: Annotated[Path | None, typer.Option("-f", "--file", help="Where its recipe lies, to find its base.")] = None,
+    gate: Annotated[list[str] | None, typer.Option(help="Only the gate of this name; may be repeated.")] = None,
+    file: Annotated[Path | None, typer.Option("-f", "--file", help="Its recipe, to find its base.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run the gates of an artifact on this machine, whatever their earlier results. Exits with 4 if one fails."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 TransferProgress = Annotated[str, typer.Option("--progress", help="auto, live, plain or none.")]
-Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=32, help="Blobs that move at once.")]
+Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=32, help="Number of concurrent transfers.")]
 
 
 @contextmanager

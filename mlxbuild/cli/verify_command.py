@@ -49,15 +49,15 @@ def verify(
     ] = False,
     file: Annotated[
         Path | None,
-        typer.Option("-f", "--file", help="Where its recipe lies, for --rebuild and --against-source."),
+        typer.Option("-f", "--file", help="Its recipe, for --rebuild and --against-source."),
     ] = None,
-    jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Blobs hashed at once.")] = None,
+    jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Number of blobs hashed at once.")] = None,
     key: Annotated[
         list[str] | None,
-        typer.Option("--key", help="Also ask for a signature by this public key; may be given often, one is enough."),
+        typer.Option("--key", help="Also require a signature by this public key; if repeated, one of them is enough."),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Ask no network, for --rebuild and --against-source neither.")
+        bool, typer.Option("--offline", help="Use no network, not even for --rebuild and --against-source.")
     ] = False,
     progress: Annotated[str, typer.Option(help="auto, live, plain, github, json or none; for --rebuild.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
