@@ -8,8 +8,9 @@ import socket
 import struct
 from typing import Any
 
-from mlxbuild.registry.core.errors import StepError, UserError
+from mlxbuild.registry.core.errors import StepError
 from mlxbuild.runtime.protocol import codec as plain
+from mlxbuild.runtime.protocol.errors import RequestTooLarge
 
 FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 """The largest frame; larger than the largest request body of any API."""
@@ -20,12 +21,6 @@ class MalformedFrame(StepError):
     """The data on a runner's socket is not a valid frame: the server or the runner has a bug."""
 
     code = "malformed-frame"
-
-
-class RequestTooLarge(UserError):
-    """A request is larger than what a runner accepts."""
-
-    code = "request-too-large"
 
 
 def encode(message: list[Any]) -> bytes:

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 from sanic import Request
 
 from mlxbuild.registry.core.quantities import format_bytes
+from mlxbuild.runtime.protocol.errors import RequestTooLarge
 from mlxbuild.runtime.server.content_coding import decoder
-from mlxbuild.runtime.server.failures import InvalidRequest, RequestTooLarge, RequestTooSlow
+from mlxbuild.runtime.server.failures import InvalidRequest, RequestTooSlow
 from mlxbuild.runtime.server.settings import ServerSettings
 from mlxbuild.runtime.server.wrong_fields import said, tag_place
 

@@ -21,12 +21,6 @@ class InvalidRequest(UserError):
     code = "invalid-request"
 
 
-class RequestTooLarge(UserError):
-    """A request's body is longer than `serve.body_limit` of config.yaml allows, or a blob than `serve.blob_limit`."""
-
-    code = "request-too-large"
-
-
 class RequestTooSlow(UserError):
     """A request's header or body did not arrive in time."""
 

@@ -54,7 +54,7 @@ def test_a_prompt_is_told_without_an_answer(loop: asyncio.Runner, runner: Runner
 def test_an_error_of_the_model_comes_back_as_the_error_it_was(loop: asyncio.Runner, runner: Runner) -> None:
     with pytest.raises(InvalidOption, match="no option `temprature`") as raised:
         loop.run(said(runner.answer(CompletionRequest("x", options={"temprature": 1}))))
-    assert raised.value.hint == "did you mean temperature?"
+    assert raised.value.hint == "did you mean `temperature`?"
 
 
 def test_it_knows_no_secret_of_the_environment(runner: Runner) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.runtime.protocol.errors import RequestTooLarge
 from mlxbuild.runtime.protocol.events import Chunk, Event
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
 from mlxbuild.runtime.runner import client, frames
@@ -258,7 +259,7 @@ def test_what_cannot_be_sent_fails_alone(loop: asyncio.Runner, runner: Runner, m
             await said(runner.answer(CompletionRequest("x", options={"stops": endless})))
         with monkeypatch.context() as patch:
             patch.setattr(frames, "FRAME_LIMIT_BYTES", 1000)
-            with pytest.raises(frames.RequestTooLarge):
+            with pytest.raises(RequestTooLarge):
                 await said(runner.answer(CompletionRequest("x" * 1000)))
         with pytest.raises(MlxbuildError):
             await said(runner.answer(CompletionRequest("\ud800")))

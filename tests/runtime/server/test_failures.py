@@ -11,9 +11,10 @@ from mlxbuild.registry.store.errors import DiskFull
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.registry.trust.errors import Untrusted
 from mlxbuild.runtime.model.memory import OutOfMemory
+from mlxbuild.runtime.protocol.errors import RequestTooLarge
 from mlxbuild.runtime.residency.errors import ModelKeepsDying, ModelTooLarge, NoRoom, ServerBusy, ServerStopping
 from mlxbuild.runtime.runner.errors import RunnerDied
-from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported, RequestTooLarge, RequestTooSlow, failure_of
+from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported, RequestTooSlow, failure_of
 from mlxbuild.runtime.server.ollama.failures import FormatOfWrongKind, OptionOfWrongType
 from mlxbuild.runtime.server.security.failures import Forbidden, NoApiKey, RateLimited
 
