@@ -1,4 +1,4 @@
-"""Whether an artifact of the store is what it says: its blobs by their digests, and its recipe, lock and files."""
+"""Verifies an artifact in the store: its blobs by digest, and whether recipe, lock and files agree."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from mlxbuild.toolchain.agreement import disagreements, is_built
 
 
 class VerificationFailed(TrustError):
-    """An artifact is not what it says."""
+    """An artifact failed its verification."""
 
     code = "verification-failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found out about an artifact."""
+    """The result of verifying an artifact."""
 
     digest: Digest
     checked_blobs: int
     checked_bytes: int
     problems: tuple[str, ...]
-    """A sentence each, with its place."""
+    """One sentence each, with the location."""
     is_built: bool
-    """Whether it carries a recipe and a lock; what other tools packed does not. False where there are problems."""
+    """Whether it has a recipe and a lock, as artifacts of other tools do not. False if there are problems."""
 
     def require(self, name: str) -> None:
-        """Do nothing if all holds; `name` is what people call the artifact.
+        """Check that there are no problems; `name` is the artifact's name in the message.
 
         Raises:
             VerificationFailed: there are problems.
@@ -46,10 +46,10 @@ class Verification:
 
 
 def verify_artifact(store: Store, digest: Digest, *, jobs: int | None = None) -> Verification:
-    """Check every blob, the config, and that recipe, lock and files agree. Damaged blobs are set aside.
+    """Verify every blob, the config, and that recipe, lock and files agree. Damaged blobs are set aside.
 
     Raises:
-        MlxbuildError: the recipe or the lock that it carries cannot be read.
+        MlxbuildError: the artifact's recipe or lock cannot be read.
     """
     report = verify(store, digest, jobs=jobs)
     for damaged in {problem.digest for problem in report.problems if problem.kind.value in ("digest", "size")}:

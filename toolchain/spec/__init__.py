@@ -1,1 +1,1 @@
-"""ModelSpec: the recipe as written, checked, and resolved into one spec per variant."""
+"""Reads ModelSpec recipes: parses and validates them, and resolves them to one spec per variant."""

@@ -1,4 +1,4 @@
-"""What can be judged only with all variants at hand: tags that two of them share, and tests of some of them."""
+"""Checks that need all variants of a recipe: tags that two of them share, and tests of unknown variants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlxbuild.toolchain.spec.written.recipe import ModelSpec
 
 
 def shared_tags(specs: list[ResolvedSpec], points: tuple[Point, ...], matrix: Matrix) -> list[Problem]:
-    """Variants that would move the same tag, by having one label or by a label that reads as another's tag."""
+    """Variants that would move the same tag, because their labels are equal or one reads as another's tag."""
     owners: dict[str, int] = {}
     problems = []
     for number, spec in enumerate(specs):
@@ -52,7 +52,7 @@ def _shared_tag(
 
 
 def bad_gates(form: ModelSpec, specs: list[ResolvedSpec], positions: Positions) -> list[Problem]:
-    """Tests that share a name, or are restricted to variants that the recipe does not have."""
+    """Tests with the same name, or restricted to variants that the recipe does not have."""
     labels = [*dict.fromkeys(label for spec in specs for label in spec.labels)]
     names: set[str] = set()
     problems = []
@@ -73,7 +73,7 @@ def bad_gates(form: ModelSpec, specs: list[ResolvedSpec], positions: Positions) 
 
 
 def with_own_gates(spec: ResolvedSpec, form: ModelSpec) -> ResolvedSpec:
-    """The spec with those gates alone whose `only` names its variant, or that have none."""
+    """The spec with only those gates whose `only` names its variant or is not set."""
     written = form.tests or ()
     if all(gate.only is None for gate in written):
         return spec

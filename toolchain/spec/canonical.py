@@ -1,4 +1,4 @@
-"""A resolved spec as plain JSON, everything but machine paths: what an artifact carries as its recipe."""
+"""The canonical JSON form of a resolved spec, without machine paths, which artifacts store as their recipe."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BrokenSpec(UserError):
 
 
 def canonical(spec: ResolvedSpec) -> dict[str, Any]:
-    """The canonical form; encode it with `registry.core.canonical_json` for digests."""
+    """The canonical form; use `registry.core.canonical_json` to encode it for digests."""
     return {
         "schema": SCHEMA,
         "name": spec.name,
@@ -61,10 +61,10 @@ def canonical(spec: ResolvedSpec) -> dict[str, Any]:
 
 
 def from_canonical(document: Mapping[str, Any], recipe: Path) -> ResolvedSpec:
-    """The spec of a canonical form; folders are taken relative to `recipe`, which need not exist.
+    """The spec in a canonical form; folders are resolved relative to `recipe`, which need not exist.
 
     Raises:
-        BrokenSpec: the document has another form.
+        BrokenSpec: the document is not a canonical form.
     """
     try:
         if document["schema"] != SCHEMA:
@@ -81,7 +81,7 @@ def from_canonical(document: Mapping[str, Any], recipe: Path) -> ResolvedSpec:
 
 
 def source_document(source: Source) -> dict[str, Any]:
-    """A source as plain JSON, by what the recipe wrote."""
+    """A source as plain JSON data, as written in the recipe."""
     match source:
         case HubSource(repository, revision, include, None):
             return {"hf_repo": repository, "revision": revision, "include": list(include)}

@@ -1,4 +1,4 @@
-"""Artifacts that are built from themselves, alone or around several recipes of one invocation."""
+"""Finds artifacts that are built from themselves, directly or through several recipes of one command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Built(NamedTuple):
     first: bool
 
     def names(self) -> Iterator[str]:
-        """Every store name that building it moves, or may move."""
+        """Every store name whose tag a build of it moves, or may move."""
         spec = self.spec
         for label in spec.labels:
             yield f"{spec.name}:{label}-{spec.version}"
@@ -26,9 +26,9 @@ class Built(NamedTuple):
 
 
 def cycles(built: Iterable[Built]) -> tuple[tuple[ResolvedSpec, ...], ...]:
-    """Each loop once, beginning with the variant that comes first.
+    """Each cycle once, starting with the variant that comes first.
 
-    A base named by digest is fixed content and a base with a host is another machine's: neither leads back.
+    A base with a digest is fixed content, and a base with a host is in a registry: neither closes a cycle.
     """
     specs = list(built)
     maker = {name: number for number, it in enumerate(specs) for name in it.names()}

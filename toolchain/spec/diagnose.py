@@ -1,4 +1,4 @@
-"""From pydantic's errors to problems with a place, a note and a hint."""
+"""Converts pydantic's errors to problems with a location, a note and a hint."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _EXAMPLES = {
 }
 LONGEST_ECHO = 40
 _TOO_LARGE = re.compile(r"[-+]?[0-9]{21,}(?:\.[0-9]*)?")
-"""More digits than a recipe's numbers may have: it was read as text."""
+"""More digits than a number in a recipe may have: it was read as text."""
 
 
 def diagnose(errors: Iterable[ErrorDetails], positions: Positions) -> list[Problem]:
-    """One problem for each mistake; a mistyped required key counts once."""
+    """One problem per mistake; a misspelled required key counts once."""
     errors = list(errors)
     meant = {
         (error["loc"][:-1], closest(str(error["loc"][-1]), keys_at(error["loc"][:-1])))
@@ -57,7 +57,7 @@ def diagnose(errors: Iterable[ErrorDetails], positions: Positions) -> list[Probl
 
 
 def named(path: Path) -> str:
-    """A path as people write it: `tests[0].complete.prompt`."""
+    """A path in readable form: `tests[0].complete.prompt`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -113,12 +113,12 @@ def _problem(error: ErrorDetails, positions: Positions) -> Problem:
 
 
 def _plain(where: Path) -> Path:
-    """The location without the arms of unions."""
+    """The location without the tags of union members."""
     return tuple(part for part in where if not (isinstance(part, str) and part.startswith(TAG_MARK)))
 
 
 _OTHER_WORDS = {"compute": "write `dtype`: what is not quantized, and the scales of what is, decide it"}
-"""Keys that people look for, and what does it here."""
+"""Keys that people expect, and what to write instead."""
 
 
 def _unknown_key(where: Path, positions: Positions) -> Problem:
@@ -182,7 +182,7 @@ def _echo(value: Any) -> str:
 
 
 def _name_hint(value: str) -> str | None:
-    """The nearest name that would do."""
+    """The closest valid name."""
     parts = "".join(character if character.isascii() and character.isalnum() else "-" for character in value.lower())
     name = "-".join(part for part in parts.split("-") if part)[:63].rstrip("-")
     return f"write name: {name}" if name else None

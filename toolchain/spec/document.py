@@ -1,8 +1,8 @@
-"""A recipe's text as plain data, with every YAML node and its place kept. What the data means lives elsewhere.
+"""Parses a recipe's text to plain data, and keeps every YAML node with its location.
 
-The YAML is a strict part of 1.2's core schema: maps, lists, text, `true`, `false`, `null`, whole numbers and
-decimals, and of YAML 1.1 the merge key `<<`. There are no tags and no keys but text; size, depth, aliases and merges
-are bounded.
+The YAML is a strict subset of 1.2's core schema: maps, lists, text, `true`, `false`, `null`, integers and
+decimals, plus the merge key `<<` of YAML 1.1. Tags are not allowed and all keys are text; size, depth, aliases and
+merges are limited.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ LARGEST_BYTES = 256 * 1024
 DEEPEST = 32
 MOST_VALUES = 20_000
 LONGEST_NUMBER = 40
-"""Characters of a number that a message repeats."""
+"""The number of characters of a number that a message repeats."""
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,19})")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]{1,20}\.[0-9]{0,40}|\.[0-9]{1,40}|[0-9]{1,20}(?=[eE]))(?:[eE][-+]?[0-9]{1,4})?")
 _WORDS = {"true": "bool", "false": "bool", "null": "null", "~": "null", "": "null"}
 _MERGE = "merge"
-"""The tag of a plain `<<`."""
-_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # those that libyaml counts
+"""The tag of an unquoted `<<`."""
+_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # the ones that libyaml counts
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed recipe: `data` is plain, `root` the nodes beside it, `problems` what did not stop the parsing."""
+    """A parsed recipe: `data` is plain, `root` holds its nodes, `problems` the mistakes that did not stop parsing."""
 
     file: str
-    """The name by which the caller knows it; used in messages."""
+    """Name of the file in messages."""
     lines: tuple[str, ...]
     root: MappingNode
     data: dict[str, Any]
     problems: tuple[Problem, ...]
 
     def problem(self, code: Code, message: str, node: Node, note: str = "", hint: str | None = None) -> Problem:
-        """A problem whose mark lies under the node, or under its first line."""
+        """A problem whose marker is under the node, or under the node's first line."""
         start = node.start_mark
-        end = node.end_mark or start  # a collection that was still being read has no end
+        end = node.end_mark or start  # a collection that is still being parsed has no end
         line = self.lines[start.line] if start.line < len(self.lines) else ""
         stop = end.column if end.line == start.line else len(line.rstrip())
         location = Location(self.file, start.line + 1, start.column + 1)
@@ -58,7 +58,7 @@ class Document:
 
 
 class _Parser(CParser):
-    """libyaml's parser with our own reading of plain scalars and a bound on depth."""
+    """libyaml's parser with our own interpretation of plain scalars and a depth limit."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -97,7 +97,7 @@ def read(path: Path) -> Document:
     """Read and parse a recipe.
 
     Raises:
-        SpecError: the file cannot be read, is too large, not UTF-8, not YAML, or no map.
+        SpecError: the file cannot be read, is too large, not UTF-8, not YAML, or not a map.
     """
     file = str(path)
     if path.is_dir():
@@ -122,10 +122,10 @@ def read(path: Path) -> Document:
 
 
 def parse(content: bytes, file: str) -> Document:
-    """Parse the bytes of a recipe; `file` is its name in messages.
+    """Parse the content of a recipe; `file` is its name in messages.
 
     Raises:
-        SpecError: not UTF-8, not YAML, beyond a bound, or no map.
+        SpecError: it is not UTF-8, not YAML, exceeds a limit, or is not a map.
     """
     text = _decode(content, file)
     lines = tuple(_LINE_BREAK.split(text))
@@ -164,7 +164,7 @@ def _compose(text: str, document: Document) -> Node | None:
         return node
     except _TooDeep as error:
         message = f"the recipe is nested deeper than {DEEPEST} levels"
-        if error.node is None:  # a parent is always known below the first level
+        if error.node is None:  # below the first level, there always is a parent
             raise _refused(Code.DEPTH, message, document.file, "no recipe needs that") from None
         raise SpecError((document.problem(Code.DEPTH, message, error.node, "too deep here"),)) from None
     except MarkedYAMLError as error:
@@ -203,7 +203,7 @@ def _refused(code: Code, message: str, file: str, hint: str) -> SpecError:
 
 
 class _Reader:
-    """Builds plain data from nodes and collects the mistakes that do not stop it."""
+    """Builds plain data from nodes and collects the mistakes that do not stop parsing."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -252,9 +252,9 @@ class _Reader:
         return data
 
     def merge(self, node: MappingNode, depth: int) -> None:
-        """Put what `<<` names before the map's own keys, which win (https://yaml.org/type/merge.html).
+        """Put the entries of `<<` before the map's own keys, which override them (https://yaml.org/type/merge.html).
 
-        The nodes put in are those of the anchor, so that mistakes in them are shown where they are written.
+        The merged nodes are those of the anchor, so that mistakes in them are reported where they are written.
         """
         merges = [pair for pair in node.value if pair[0].tag == _MERGE]
         if not merges:

@@ -1,4 +1,4 @@
-"""The error that carries what is wrong with a recipe."""
+"""The error for a recipe with mistakes."""
 
 from __future__ import annotations
 

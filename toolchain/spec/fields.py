@@ -1,4 +1,4 @@
-"""What ModelSpec allows at a place: the keys of a map, or the words of an enumeration. Read off the models."""
+"""Looks up which keys or words ModelSpec allows at a location, from the pydantic models."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mlxbuild.toolchain.spec.written.recipe import ModelSpec
 
 
 def keys_of(model: type[BaseModel]) -> tuple[str, ...]:
-    """The keys of a form as they are written."""
+    """The keys of a form as written in recipes."""
     return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 def keys_at(path: tuple[str | int, ...]) -> tuple[str, ...]:
-    """The keys that the map at a path (pydantic's location, arms included) can have; empty where it is no form."""
+    """The keys allowed in the map at a path (pydantic's location, with union tags); empty if it is not a form."""
     found = _at(path)
     return keys_of(found) if isinstance(found, type) and issubclass(found, BaseModel) else ()
 
 
 def words_at(path: tuple[str | int, ...]) -> tuple[str, ...]:
-    """The words that the value at a path can be; empty where it is no enumeration."""
+    """The words allowed at a path; empty if the value is not an enumeration."""
     found = _at(path)
     return tuple(str(word) for word in get_args(found)) if get_origin(found) is Literal else ()
 
@@ -50,7 +50,7 @@ def _below(annotation: Any, part: str | int) -> Any:
 
 
 def _bare(annotation: Any) -> Any:
-    """Without metadata, and without the None of an optional value."""
+    """The annotation without metadata, and without the None of an optional value."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]

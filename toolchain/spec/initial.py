@@ -1,4 +1,4 @@
-"""The text of a first recipe, with comments that teach; reading the model's files is the caller's matter."""
+"""Writes the text of a first recipe for a model, with explanatory comments."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mlxbuild.toolchain.spec.written.chat import DefaultsForm
 from mlxbuild.toolchain.spec.written.recipe import License, Name
 
 SCHEMA_FILE = "modelspec.v1.schema.json"
-"""What the first line points editors to; `mlxbuild schema` writes it."""
+"""The schema that the first line refers editors to; `mlxbuild schema` writes it."""
 
 _PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[A-Za-z0-9_./-]*")
 _NO_TEXTS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
-"""Words that YAML reads as something else."""
+"""Words that YAML does not read as text."""
 _COMPLETE = '  # - complete: {messages: [{role: user, content: "What is 2+2?"}], expect: {contains: "4"}}'
 _GENERATION = {
     "temperature": "temperature",
@@ -30,19 +30,19 @@ _GENERATION = {
     "min_p": "min_p",
     "repetition_penalty": "repeat_penalty",
 }
-"""Key of generation_config.json to key of `defaults`."""
+"""Keys of generation_config.json to keys of `defaults`."""
 
 
 @dataclass(frozen=True, slots=True)
 class GgufWeights:
-    """What comments tell of the weights of a GGUF file."""
+    """The facts about a GGUF file's weights that comments mention."""
 
     types: tuple[tuple[str, int], ...]
-    """Type and number of matrices, the most common first."""
+    """Type and number of its matrices, the most common first."""
     rounded: tuple[str, ...] = ()
-    """Those among the types that can only be rounded a second time."""
+    """The types among them that have to be quantized a second time."""
     repository: str | None = None
-    """On the Hub: that of the model that the file was made of."""
+    """The Hub repository of the model that the file was converted from."""
 
 
 def initial_recipe(
@@ -56,9 +56,9 @@ def initial_recipe(
     name: str | None = None,
     gguf: GgufWeights | None = None,
 ) -> str:
-    """A recipe that `lint` accepts, for a model whose config.json and, if it has them, other configs are given.
+    """A recipe that passes `lint`, for a model with this config.json and, if given, other configuration files.
 
-    `config` and the others are untrusted: what does not fit a recipe is left out.
+    `config` and the others are untrusted: values that are not valid in a recipe are left out.
     """
     place = base.repository if isinstance(base, HubSource) else _name_of_folder(base.path)
     written = place if base.gguf is None else PurePosixPath(base.gguf).name
@@ -107,7 +107,7 @@ def _pooling() -> Iterator[str]:
 
 
 def slug(text: str) -> str:
-    """A valid recipe name from the last part of any text."""
+    """A valid recipe name made from the last part of a text."""
     last = text.rstrip("/").rpartition("/")[2].lower()
     name = re.sub(r"[^a-z0-9.]+", "-", last)
     name = re.sub(r"\.[.-]*|-[.-]+", lambda match: match[0][0], name)[:63].strip(".-")
@@ -115,7 +115,7 @@ def slug(text: str) -> str:
 
 
 def _name_of_folder(path: Path) -> str:
-    """Its last part, or for a snapshot in the Hub's cache the repository: `models--owner--name/snapshots/<commit>`."""
+    """Its name, or for a snapshot in the Hub's cache the repository: `models--owner--name/snapshots/<commit>`."""
     if path.parent.name == "snapshots" and path.parents[1].name.startswith("models--"):
         return path.parents[1].name.removeprefix("models--").replace("--", "/")
     return path.name
@@ -207,7 +207,7 @@ def _architecture(config: Mapping[str, Any]) -> str:
 
 
 def _text(value: str) -> str:
-    """The text as a YAML scalar: plain where that is safe, else quoted as JSON, which YAML reads alike."""
+    """A YAML scalar for a text: plain if that is safe, else quoted as JSON, which YAML reads in the same way."""
     return (
         value if _PLAIN.fullmatch(value) and value.lower() not in _NO_TEXTS else json.dumps(value, ensure_ascii=False)
     )

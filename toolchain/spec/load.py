@@ -1,4 +1,4 @@
-"""From a recipe's file to its resolved variants, or to all its mistakes at once."""
+"""Loads a recipe's file to its resolved variants, or reports all of its mistakes at once."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def load(path: Path, *, portable: bool = False, within: Path | None = None) -> R
     """Read a recipe.
 
     Args:
-        path: Its file.
-        portable: Whether it has to work on every machine, so that its base may not be elsewhere.
-        within: The folder that holds all files it names; by default the git repository around it, or its own folder.
+        path: Path of the recipe.
+        portable: Whether it must work on every machine, so that its base may not be outside of `within`.
+        within: The folder that must hold all files it names; by default its git repository, else its own folder.
 
     Raises:
-        SpecError: it cannot be read or holds mistakes; all of them are in `problems`.
+        SpecError: it cannot be read or has mistakes; all of them are in `problems`.
     """
     recipe, problems = _examine(path, portable=portable, within=within)
     if recipe is None:
@@ -46,10 +46,10 @@ def load(path: Path, *, portable: bool = False, within: Path | None = None) -> R
 
 
 def lint(path: Path, *, portable: bool = False) -> tuple[Problem, ...]:
-    """Every mistake of a recipe in the order of the file; empty when there is none.
+    """Every mistake in a recipe, in file order; empty if there are none.
 
-    Beyond what `load` refuses, the JSON Schemas of its tests are checked against their meta-schema, and a base that
-    lies elsewhere is warned of.
+    Beyond the mistakes that `load` finds, JSON Schemas in its tests are checked against their meta-schema, and a base
+    outside of the recipe's repository is a warning.
     """
     try:
         recipe, problems = _examine(path, portable=portable)
@@ -59,10 +59,10 @@ def lint(path: Path, *, portable: bool = False) -> tuple[Problem, ...]:
 
 
 def check_cycles(recipes: tuple[Recipe, ...]) -> None:
-    """Refuse recipes of one invocation that are built from each other.
+    """Refuse recipes of one command that are built from each other.
 
     Raises:
-        SpecError: one problem per loop; the message prints it.
+        SpecError: one problem per cycle; the message prints it.
     """
     built = [Built(spec, first=number == 0) for recipe in recipes for number, spec in enumerate(recipe.variants())]
     problems = tuple(_cycle_problem(loop, read(loop[0].recipe)) for loop in cycles(built))
@@ -101,7 +101,7 @@ def _validate(
 def _variants(
     document: Document, form: ModelSpec | None, path: Path, folder: RecipeFolder, problems: list[Problem]
 ) -> tuple[ResolvedSpec, ...]:
-    """The specs of all points; mistakes of the matrix and of its values go to `problems`."""
+    """The specs of all points in the matrix; mistakes in the matrix and its values are added to `problems`."""
     matrix_form = form.variants if form else _matrix_form(document, folder)
     matrix = Matrix(document, matrix_form)
     points = matrix.points()
@@ -122,7 +122,7 @@ def _variants(
 
 
 def _matrix_form(document: Document, folder: RecipeFolder) -> VariantsForm | None:
-    """The matrix of a recipe that has mistakes; its own mistakes are known already."""
+    """The matrix of a recipe that has mistakes elsewhere; mistakes in the matrix itself were reported already."""
     data = document.data.get("variants")
     return _validate(VariantsForm, data, Positions(document), folder, []) if isinstance(data, dict) else None
 
@@ -143,7 +143,7 @@ def _cycle_problem(loop: tuple[ResolvedSpec, ...], document: Document) -> Proble
     problem = document.problem(Code.CYCLE, message, node, "leads back", hint)
     if origin is None or origin == problem.location:
         return problem
-    return replace(problem, location=origin, snippet=None)  # an axis put the base in
+    return replace(problem, location=origin, snippet=None)  # the base is the value of an axis
 
 
 def _bases_elsewhere(recipe: Recipe) -> list[Problem]:
@@ -192,7 +192,7 @@ def _check_json_schemas(path: Path) -> tuple[Problem, ...]:
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
-    """Without repetitions (variants share most of a recipe), in the order of the file, and not without end."""
+    """The problems in file order, without duplicates (variants share most of a recipe) and limited in number."""
     distinct = dict.fromkeys(problems)
     ordered = sorted(distinct, key=lambda it: (it.location.line or 0, it.location.column or 0, it.code))
     return tuple(ordered[:MOST_PROBLEMS])

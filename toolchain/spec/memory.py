@@ -1,9 +1,9 @@
-"""Recipes that were read before: an unchanged one is taken as it was resolved, without YAML and pydantic.
+"""Caches resolved recipes: an unchanged recipe is loaded without YAML and pydantic.
 
-That is a third of the time of a `create` that finds all in the cache: 0.24 instead of 0.37 s of examples/hello.
+This saves a third of the time of a fully cached `create`: 0.24 instead of 0.37 s for examples/hello.
 
-Each is a small file below `cache/recipes`. It counts only while the recipe, every text that it names, the real places
-of its folders and the code that reads recipes are what they were; anything else, and the recipe is read anew.
+Each cached recipe is a small file in `cache/recipes`. It is valid only while the recipe, every text that it names, the
+real paths of its folders and the code that reads recipes are unchanged; otherwise the recipe is read again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder, absolute
 
 
 def load_remembered(path: Path, home: Home, *, portable: bool = False, within: Path | None = None) -> Recipe:
-    """Read a recipe, from memory where nothing has changed; one with bounds of its own is always read anew.
+    """Load a recipe, from the cache if nothing has changed; one with a `within` of its own is always read.
 
     Raises:
-        SpecError: it cannot be read or holds mistakes.
+        SpecError: it cannot be read or has mistakes.
     """
     place = Path(os.path.normpath(path.absolute()))
     file = home.cache / "recipes" / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.json"
@@ -42,7 +42,7 @@ def load_remembered(path: Path, home: Home, *, portable: bool = False, within: P
 
     recipe = load(path, portable=portable, within=within)
     if within is not None:
-        return recipe  # others who read it have other bounds
+        return recipe  # others may read it with another `within`
     with suppress(OSError, MlxbuildError):
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, canonical_json.encode(_document(recipe)), temporary_folder=file.parent, durable=False)
@@ -83,7 +83,7 @@ def _hold(path: Path, reads: Reads) -> bool:
 
 @functools.cache
 def _reader(folder: Path = Path(__file__).parent) -> str:
-    """Changes with the code that reads recipes, whatever times its files bear."""
+    """A fingerprint of the code that reads recipes, independent of file times."""
     hasher = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         hasher.update(file.read_bytes())

@@ -1,4 +1,4 @@
-"""Names of models as Ollama writes them. What a name points to is asked elsewhere.
+"""Parses the names of Ollama models.
 
 Grammar: https://github.com/ollama/ollama/blob/main/types/model/name.go
 """
@@ -21,14 +21,14 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 
 class InvalidOllamaName(UserError):
-    """A text does not name a model of Ollama's registry."""
+    """A text is not the name of a model in Ollama's registry."""
 
     code = "invalid-ollama-name"
 
 
 @dataclass(frozen=True, slots=True)
 class OllamaName:
-    """`[host/][namespace/]model[:tag]`; only `parse` makes sound ones."""
+    """A model name `[host/][namespace/]model[:tag]`; use `parse` to get a valid one."""
 
     host: str
     namespace: str
@@ -37,10 +37,10 @@ class OllamaName:
 
     @classmethod
     def parse(cls, text: str) -> OllamaName:
-        """Read a name; what is left out is Ollama's registry, its library and the tag `latest`.
+        """Parse a name; defaults are Ollama's registry, its namespace `library` and the tag `latest`.
 
         Raises:
-            InvalidOllamaName: it breaks the grammar.
+            InvalidOllamaName: it does not match the grammar.
         """
         rest, _, tag = text.rpartition(":") if ":" in text.rpartition("/")[2] else (text, "", DEFAULT_TAG)
         *before, model = rest.removeprefix("https://").split("/")
@@ -60,16 +60,16 @@ class OllamaName:
 
     @property
     def repository(self) -> str:
-        """The path at the registry."""
+        """The repository's path in the registry."""
         return f"{self.namespace}/{self.model}"
 
     @property
     def full(self) -> str:
-        """With all its parts."""
+        """The name with all its parts."""
         return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
 
     def __str__(self) -> str:
-        """As Ollama shows it: without the host and the namespace that are meant anyway, always with the tag."""
+        """The name as Ollama shows it: without default host and namespace, but always with the tag."""
         host = "" if self.host == DEFAULT_HOST else f"{self.host}/"
         namespace = "" if self.namespace == DEFAULT_NAMESPACE and not host else f"{self.namespace}/"
         return f"{host}{namespace}{self.model}:{self.tag}"

@@ -1,4 +1,4 @@
-"""From a place in the data to its place in the file, for a recipe or for one point of its matrix."""
+"""Finds the location in the file for a path in the data, in a recipe or one point of its matrix."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Path = tuple[str | int, ...]
 
 
 class Place(NamedTuple):
-    """The nodes of one value; the root and items of lists have no key."""
+    """The nodes of one value; the root and list items have no key."""
 
     key: Node | None
     value: Node
 
 
 class Positions:
-    """Finds nodes by path; `replaced` holds the places of values that an axis of the matrix puts in."""
+    """Finds nodes by path; `replaced` holds the nodes of values that come from an axis of the matrix."""
 
     def __init__(self, document: Document, replaced: Mapping[Path, Place] | None = None) -> None:
         self.document = document
         self.replaced = replaced or {}
 
     def find(self, path: Path) -> Place | None:
-        """The place of a path, or None where the file has no such value."""
+        """The place of a path, or None if the file has no such value."""
         place: Place | None = self.replaced.get((), Place(None, self.document.root))
         for depth, part in enumerate(path, 1):
             there = self.replaced.get(path[:depth])
@@ -39,7 +39,7 @@ class Positions:
         return place
 
     def nearest(self, path: Path) -> Place:
-        """The place of a path, or of the closest thing around it."""
+        """The place of a path, or of the closest existing parent."""
         for length in range(len(path), 0, -1):
             place = self.find(path[:length])
             if place is not None:
@@ -47,12 +47,12 @@ class Positions:
         return Place(None, self.document.root)
 
     def at_key(self, code: Code, message: str, path: Path, note: str = "", hint: str | None = None) -> Problem:
-        """A problem whose mark lies under the key of a path; under the first key for the recipe as a whole."""
+        """A problem whose marker is under the key of a path; for the whole recipe, under its first key."""
         place = self.nearest(path)
         return self.document.problem(code, message, place.key or _first(place.value), note, hint)
 
     def at_value(self, code: Code, message: str, path: Path, note: str = "", hint: str | None = None) -> Problem:
-        """A problem whose mark lies under the value of a path, or under its key where the value spans lines."""
+        """A problem whose marker is under the value of a path, or under its key if the value spans several lines."""
         place = self.nearest(path)
         node = place.value
         if node.start_mark.line != node.end_mark.line or node.start_mark.index == node.end_mark.index:
@@ -60,14 +60,14 @@ class Positions:
         return self.document.problem(code, message, node, note, hint)
 
     def origins(self) -> dict[str, Location]:
-        """Dotted key to where its value was written, for the keys of the recipe and of the maps right below."""
+        """Dotted key to the location of its value, for top-level keys and those of maps directly below."""
         found: dict[str, Location] = {}
         for key, place in _pairs(self.document.root):
             self._add(found, key, place.value)
         return found
 
     def replaced_origins(self, origins: Mapping[str, Location]) -> dict[str, Location]:
-        """The recipe's own origins with those of the values that the matrix puts in."""
+        """The recipe's own locations, with those of values that come from the matrix."""
         found = dict(origins)
         for path, place in self.replaced.items():
             key = ".".join(map(str, path))

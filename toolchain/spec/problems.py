@@ -1,6 +1,6 @@
-"""What is wrong with a recipe, as data: codes, and problems with their place.
+"""Problems in recipes as data: codes, messages and locations.
 
-How problems look in a terminal or in CI lives in report.py, the error that carries them in errors.py.
+report.py formats problems for terminals and CI; errors.py has the error that carries them.
 """
 
 from __future__ import annotations
@@ -13,63 +13,63 @@ from mlxbuild.registry.core.errors import Location
 
 
 class Code(StrEnum):
-    """Stable names of the mistakes a recipe can hold; never renamed, since people search for them."""
+    """Stable codes of the mistakes in recipes; never renamed, because people search for them."""
 
     FILE = "spec-file"
     """The recipe cannot be read, or is not a file."""
     TOO_LARGE = "spec-too-large"
-    """The recipe, or a text it names, is larger than any honest one."""
+    """The recipe, or a text it names, exceeds the size limit."""
     ENCODING = "spec-encoding"
-    """Not UTF-8."""
+    """The file is not UTF-8."""
     EMPTY = "spec-empty"
-    """No content."""
+    """The file is empty."""
     SYNTAX = "spec-syntax"
-    """Not YAML."""
+    """The file is not valid YAML."""
     DEPTH = "spec-depth"
-    """Nested too deep."""
+    """The data is nested too deeply."""
     ALIASES = "spec-aliases"
-    """Aliases that unfold into too many values."""
+    """Aliases expand to too many values."""
     YAML_TAG = "spec-yaml-tag"
-    """A YAML tag such as `!!python/object`."""
+    """The file uses a YAML tag such as `!!python/object`."""
     DUPLICATE_KEY = "spec-duplicate-key"
-    """The same key twice in one map."""
+    """A map has the same key twice."""
     UNKNOWN_KEY = "spec-unknown-key"
-    """A key that ModelSpec does not have there."""
+    """A key is not known to ModelSpec in that place."""
     MISSING_KEY = "spec-missing-key"
-    """A key that ModelSpec needs there."""
+    """A required key is missing."""
     CHOICE = "spec-choice"
-    """None, or more than one, of keys of which exactly one is needed."""
+    """None, or more than one, of several keys is set of which exactly one is needed."""
     TYPE = "spec-type"
-    """A value of the wrong type."""
+    """A value has the wrong type."""
     UNQUOTED = "spec-unquoted"
-    """A text that YAML reads as a number, a truth value or nothing."""
+    """An unquoted text was read as a number, a boolean or null."""
     VALUE = "spec-value"
-    """A value outside its list or form."""
+    """A value is not an allowed word, or has the wrong format."""
     RANGE = "spec-range"
-    """A number outside its range."""
+    """A number is out of range."""
     QUANTIZATION = "spec-quantization"
-    """Mode, bits, group size or data type that do not go together."""
+    """Quantization mode, bits, group size or data type do not go together."""
     REFERENCE = "spec-reference"
-    """Not the name of an artifact."""
+    """A text is not the name of an artifact."""
     REGEX = "spec-regex"
-    """Not a regular expression, or one that RE2 does not take."""
+    """A text is not a regular expression, or is not supported by RE2."""
     JSON_SCHEMA = "spec-json-schema"
-    """Not a JSON Schema."""
+    """A value is not a valid JSON Schema."""
     PATH = "spec-path"
-    """A path that is absolute or leads out of the recipe's folder or repository."""
+    """A path is absolute, or leads out of the recipe's folder or repository."""
     NOT_PORTABLE = "spec-not-portable"
-    """A base that lies elsewhere, so that the recipe works only where that is; a warning."""
+    """The base is outside the recipe's folder or repository, so the recipe works on some machines only; a warning."""
     MISSING_FILE = "spec-missing-file"
-    """A file or folder that is not there."""
+    """A file or folder does not exist."""
     VARIANTS = "spec-variants"
-    """A matrix that does not work out."""
+    """The matrix of variants is invalid."""
     CYCLE = "spec-cycle"
-    """An artifact that is built from itself."""
+    """An artifact is built from itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """The line at fault; `column` counts from one, `width` in characters, `note` is said beside the mark."""
+    """The line of a problem; `column` counts from one, `width` in characters, `note` is shown beside the marker."""
 
     line: str
     column: int
@@ -79,7 +79,7 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake, or something to mind: what, where, and what to do."""
+    """A mistake or warning: what, where, and a hint."""
 
     code: Code
     message: str

@@ -1,4 +1,4 @@
-"""A recipe without mistakes, as everything behind the spec room takes it. Reading one is done beside this."""
+"""A valid recipe, as the rest of the toolchain uses it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What besides the recipe's file decided how it was resolved."""
+    """What a resolved recipe depends on besides its own file."""
 
     fence: str
-    """The real path of the folder that it may not leave."""
+    """The real path of the folder that must hold all files it names."""
     texts: Mapping[str, str]
-    """Path as written to the sha256 of the text file, in hex."""
+    """Path as written to the sha256 of the text file, in hexadecimal."""
     places: Mapping[str, str]
     """Path as written, of texts and folders, to the real path."""
 
@@ -30,14 +30,14 @@ class Recipe:
     """A recipe without mistakes."""
 
     path: Path
-    """Absolute."""
+    """Absolute path of the recipe."""
     name: str
     version: str
     _variants: tuple[ResolvedSpec, ...]
     reads: Reads = field(repr=False, compare=False)
     document: Document | None = field(repr=False, compare=False)
-    """Where everything was written; None for a recipe that was remembered."""
+    """The parsed file with all locations; None for a recipe from the cache."""
 
     def variants(self) -> tuple[ResolvedSpec, ...]:
-        """One resolved spec per point of the matrix, in an order that the layout of the file does not change."""
+        """One resolved spec per point of the matrix, in an order that does not depend on the file's layout."""
         return self._variants

@@ -1,6 +1,6 @@
-"""The files that a recipe may name: inside its folder, inside the git repository around it, or inside a given root.
+"""Resolves the paths in a recipe, which must be inside its folder, its git repository, or a given folder.
 
-Its base alone may be elsewhere, unless the recipe has to be portable.
+Only its base may be elsewhere, unless the recipe must be portable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ABSOLUTE = re.compile(r"/|\\|~|[A-Za-z]:[\\/]|[a-z][a-z0-9+.-]*://")
 
 
 class PathRefused(Exception):
-    """A path of a recipe that cannot be used: what, the note at its mark, and what to do."""
+    """A path in a recipe cannot be used: a message, a note at its marker, and a hint."""
 
     def __init__(self, code: Code, message: str, note: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -36,12 +36,12 @@ class PathRefused(Exception):
 
 
 class RecipeFolder:
-    """The folder of one recipe; remembers the texts it has read, so that variants share them."""
+    """The folder of a recipe; caches the texts it has read, because variants share them."""
 
     def __init__(self, recipe: Path, *, portable: bool = False, within: Path | None = None) -> None:
-        """`recipe` is the recipe's file, absolute; a portable one names nothing elsewhere, its base neither.
+        """`recipe` is the absolute path of the recipe; if it is portable, even its base must be inside.
 
-        Elsewhere is what is not `within` a folder: the git repository around the recipe where none is given.
+        Inside means `within` a folder: by default, the git repository around the recipe.
         """
         self.root = recipe.parent
         self.portable = portable
@@ -52,7 +52,7 @@ class RecipeFolder:
 
     @cached_property
     def fence(self) -> Path:
-        """The real path of the given folder, else of the git repository around the recipe, else of its own folder."""
+        """The real path of the folder that must hold all files: the given one, the git repository, or the recipe's."""
         if self._within is not None:
             return Path(os.path.realpath(self._within))
         real = Path(os.path.realpath(self.root))
@@ -63,14 +63,14 @@ class RecipeFolder:
 
     @property
     def fence_word(self) -> str:
-        """What the fence is, in a word."""
+        """A word for the fence in messages."""
         return "repository" if os.path.lexists(self.fence / ".git") else "folder"
 
     def text(self, written: str) -> str:
-        """The content of a text file; only a byte order mark is left out.
+        """The content of a text file without a byte order mark.
 
         Raises:
-            PathRefused: outside the fence, not there, no file, too large or not UTF-8.
+            PathRefused: it is outside the fence, missing, not a file, too large or not UTF-8.
         """
         known = self._texts.get(written)
         if known is not None:
@@ -96,18 +96,18 @@ class RecipeFolder:
         return text
 
     def base(self, written: str) -> Path:
-        """The absolute path of a base's folder; it may be elsewhere, unless the recipe has to be portable.
+        """The absolute path of a base's folder, which may be outside unless the recipe must be portable.
 
         Raises:
-            PathRefused: not there or no folder.
+            PathRefused: it is missing or not a folder.
         """
         return self._folder(self._locate_base(written), written)
 
     def folder(self, written: str) -> Path:
-        """The absolute path of a folder that exists.
+        """The absolute path of an existing folder.
 
         Raises:
-            PathRefused: outside the fence, not there or no folder.
+            PathRefused: it is outside the fence, missing or not a folder.
         """
         return self._folder(self.locate(written), written)
 
@@ -120,10 +120,10 @@ class RecipeFolder:
         return path
 
     def gguf(self, written: str) -> Path:
-        """The absolute path of a GGUF file that exists; as a base it may be elsewhere, like a folder.
+        """The absolute path of an existing GGUF file; as a base it may be outside, like a folder.
 
         Raises:
-            PathRefused: not there or no file.
+            PathRefused: it is missing or not a file.
         """
         path = self._locate_base(written)
         if not stat.S_ISREG(self._status(path, written).st_mode):
@@ -133,14 +133,14 @@ class RecipeFolder:
         return path
 
     def reads(self) -> Reads:
-        """What was read so far, by content and place."""
+        """The files and folders that were used so far, by content and real path."""
         return Reads(str(self.fence), dict(self._contents), dict(self._places))
 
     def locate(self, written: str) -> Path:
-        """The absolute path that a recipe means, checked against the fence; it need not exist.
+        """The absolute path for a path in a recipe, checked against the fence; it need not exist.
 
         Raises:
-            PathRefused: empty, absolute, or leading out of the fence, by itself or through a link.
+            PathRefused: it is empty, absolute, or leads out of the fence, directly or through a link.
         """
         if not written or "\0" in written:
             raise PathRefused(Code.PATH, "the path is empty or holds a zero byte", "expected a relative path")
@@ -162,7 +162,7 @@ class RecipeFolder:
         return path
 
     def is_elsewhere(self, written: str) -> bool:
-        """Whether a path leads out of the fence, so that it may mean something else on another machine."""
+        """Whether a path leads out of the fence, so that it may be something else on another machine."""
         try:
             self.locate(written)
         except PathRefused:
@@ -189,7 +189,7 @@ class RecipeFolder:
             ) from None
 
     def _nearby(self, written: str) -> str | None:
-        """A path that is there and like the one that is not, as the recipe would write it."""
+        """An existing path similar to a missing one, as the recipe would write it."""
         parts = written.rstrip("/").split("/")
         for number, part in enumerate(parts):
             before = "/".join([*parts[:number], ""])
@@ -207,19 +207,18 @@ class RecipeFolder:
 
 
 def absolute(root: Path, written: str) -> Path:
-    """Where a relative path of a recipe leads, without looking at the disk."""
+    """The absolute form of a relative path in a recipe, without file system access."""
     return Path(os.path.normpath(root / written))
 
 
 def leads_out(written: str) -> bool:
-    """Whether a path names what is not below the recipe's folder, by how it is written alone: where a repository
-    begins, and where links lead, is another matter."""
+    """Whether a path as written leads out of the recipe's folder; repositories and links are not considered."""
     path = os.path.normpath(written)
     return path.startswith("/") or path.split("/")[0] == ".."
 
 
 def gguf_source(root: Path, written: str) -> FolderSource:
-    """The source of a GGUF file that a recipe names: a folder of which it alone is taken."""
+    """The source for a GGUF file in a recipe: its folder, of which only that file is used."""
     place = PurePosixPath(written)
     folder = str(place.parent)
     return FolderSource(absolute(root, folder), folder, place.name)

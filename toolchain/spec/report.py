@@ -1,6 +1,6 @@
-"""How problems of a recipe are shown: text for people, JSON for programs, annotations for GitHub Actions.
+"""Formats problems of a recipe: text for people, JSON for programs, annotations for GitHub Actions.
 
-The text form follows miette and rattler-build: code and message, the place, the line with a mark, the hint.
+The text format follows miette and rattler-build: code and message, location, the line with a marker, the hint.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST_LINE = 120
 
 
 def render(problems: Sequence[Problem], form: Format = "text") -> str:
-    """All problems in one form, without a final newline; no problems give an empty text (`[]` in JSON)."""
+    """All problems in one format, without a final newline; no problems give an empty text (`[]` in JSON)."""
     if form == "json":
         return json.dumps([_plain(problem) for problem in problems], indent=2, ensure_ascii=False)
     if form == "github":
@@ -45,7 +45,7 @@ def _text(problem: Problem) -> str:
 
 
 def _window(snippet: Snippet) -> tuple[str, str, int]:
-    """The shown part of the line, what stands before the mark in it, and the width of the mark in cells."""
+    """The visible part of the line, the text before the marker in it, and the marker's width in terminal cells."""
     line = _printable(snippet.line)
     start = snippet.column - 1
     width = max(1, snippet.width)
@@ -59,7 +59,7 @@ def _window(snippet: Snippet) -> tuple[str, str, int]:
 
 
 def _cells(text: str) -> int:
-    """Terminal cells of a text: wide East Asian characters take two."""
+    """The number of terminal cells of a text: wide East Asian characters take two."""
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
@@ -68,7 +68,7 @@ def _blank(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text on one line without control characters, so that a recipe cannot steer the terminal."""
+    """The text on one line without control characters, so that a recipe cannot control the terminal."""
     text = text.replace("\t", " ")
     return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 

@@ -1,4 +1,4 @@
-"""From a checked recipe to what the rest of the toolchain reads: defaults filled in, named texts inlined."""
+"""Resolves a validated recipe: fills in defaults and inlines the texts that it names."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ DEFAULT_MAX_TOKENS = 128
 def resolve(
     form: ModelSpec, recipe: Path, folder: RecipeFolder, origins: Mapping[str, Location] | None
 ) -> ResolvedSpec:
-    """The spec of one point; its `variant` is the quantization's label until the matrix names it.
+    """The spec of one point in the matrix; its `variant` is the quantization's label until the matrix names it.
 
     `form` was validated with `folder` as its context, so every named file is there.
     """
@@ -109,7 +109,7 @@ def resolve(
 
 
 def quantization_of(written: str | QuantizationForm | None) -> Quantization:
-    """The quantization that a recipe's value means."""
+    """The quantization for a recipe's value."""
     if written is None or isinstance(written, str):
         return Quantization(written or "none", NAMED_SCHEMES.get(written or "none"))
     scheme = _scheme(written)
@@ -160,7 +160,7 @@ def _template(form: Any, folder: RecipeFolder) -> PromptTemplate:
 
 
 def _gates(forms: tuple[AnyGate, ...], folder: RecipeFolder) -> tuple[Gate, ...]:
-    """All gates, each with a name of its own: as written, or its kind, numbered from the second on."""
+    """All gates with unique names: as written, or the kind of gate, numbered from the second on."""
     taken = {form.name for form in forms if form.name is not None}
     gates = []
     for form in forms:

@@ -1,8 +1,8 @@
-"""One variant of a recipe, fully resolved: what the rest of the toolchain reads. Parsing lives beside it.
+"""One variant of a recipe, fully resolved, as the rest of the toolchain uses it.
 
-Everything here is plain, frozen and free of paths of the machine, except `recipe` and the folder paths of sources,
+Everything here is plain, frozen and free of machine paths, except `recipe` and the folder paths of sources,
 which never enter a key. Texts that the recipe names by file (templates, system prompts, golden prompts, evaluation
-texts) are inlined, so an artifact can carry its whole recipe.
+texts) are inlined, so that an artifact can store its whole recipe.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from mlxbuild.registry.core.reference import Reference
 from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 SCHEMA = "mlxbuild/v1"
-"""The form of recipes and of their canonical documents."""
+"""The schema version of recipes and of their canonical documents."""
 
 KEEP = "keep"
-"""The label of weights that stay as their source has them quantized."""
+"""The label of weights that keep their source's quantization."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class HubSource:
     repository: str
     revision: str
     include: tuple[str, ...] = ()
-    """Globs of the files to take; empty means the default list."""
+    """Globs of the files to use; empty means the default selection."""
     gguf: str | None = None
-    """The GGUF file that the model is in, or the first of its parts; None for safetensors."""
+    """Path of the GGUF file with the model, or of its first part; None for safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +41,26 @@ class FolderSource:
     """A local folder, read in place."""
 
     path: Path
-    """Absolute."""
+    """Absolute path of the folder."""
     written: str
-    """As in the recipe, relative to it."""
+    """The path as written in the recipe, relative to the recipe."""
     gguf: str | None = None
-    """Name of the GGUF file that the model is in, or of the first of its parts; None for safetensors."""
+    """Name of the GGUF file with the model, or of its first part; None for safetensors."""
 
     @property
     def as_written(self) -> str:
-        """The path in the recipe: of the GGUF file, else of the folder."""
+        """The path in the recipe: of the GGUF file if there is one, else of the folder."""
         return self.written if self.gguf is None else str(PurePosixPath(self.written, self.gguf))
 
 
 @dataclass(frozen=True, slots=True)
 class ContentSource:
-    """A folder somewhere, as an artifact names one that was not below its recipe's: by what it holds."""
+    """A folder named by its content, as an artifact does for a folder outside of its recipe's."""
 
     content: Digest
-    """Over names and digests of its files."""
+    """Digest of the names and digests of its files."""
     gguf: str | None = None
-    """As of a folder."""
+    """As in `FolderSource`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class ArtifactSource:
 
 @dataclass(frozen=True, slots=True)
 class OllamaSource:
-    """A model of Ollama's registry, in GGUF or in tensors as MLX has them: its manifest tells."""
+    """A model of Ollama's registry, in GGUF or in safetensors with MLX's quantization, depending on its manifest."""
 
     name: OllamaName
 
@@ -81,13 +81,13 @@ Source = HubSource | FolderSource | ContentSource | ArtifactSource | OllamaSourc
 
 
 def is_gguf(source: Source) -> bool:
-    """Whether a source is named as a GGUF file."""
+    """Whether a source names a GGUF file."""
     return isinstance(source, HubSource | FolderSource | ContentSource) and source.gguf is not None
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizationScheme:
-    """How one weight matrix is quantized along its last axis (`mx.quantize`)."""
+    """How a weight matrix is quantized along its last axis (`mx.quantize`)."""
 
     mode: Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
     bits: int
@@ -96,35 +96,35 @@ class QuantizationScheme:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """What happens to the weights of a variant."""
+    """The quantization of a variant's weights."""
 
     label: str
-    """Short name for people and tags: `none`, `keep`, `fp16`, `bf16`, `int8`, `int4`, `affine-3bit-g64`, ..."""
+    """Short name for messages and tags: `none`, `keep`, `fp16`, `bf16`, `int8`, `int4`, `affine-3bit-g64`, ..."""
     scheme: QuantizationScheme | None
-    """None quantizes nothing; what the source has quantized stays so."""
+    """The default scheme. None quantizes nothing; weights that the source has quantized stay so."""
     recipe: str | None = None
-    """A mixed recipe of mlx-lm (`mixed_2_6`, `mixed_3_4`, `mixed_3_6`, `mixed_4_6`)."""
+    """A mixed quantization recipe of mlx-lm (`mixed_2_6`, `mixed_3_4`, `mixed_3_6`, `mixed_4_6`)."""
     overrides: tuple[tuple[str, QuantizationScheme | None], ...] = ()
-    """(glob over module paths such as `model.layers.3.*`, scheme or None for unquantized); the last match wins."""
+    """(glob for module paths such as `model.layers.3.*`, scheme or None for unquantized); the last match wins."""
 
     @property
     def keeps(self) -> bool:
-        """Whether weights stay as the source has them quantized (`quantization: keep`)."""
+        """Whether weights keep the source's quantization (`quantization: keep`)."""
         return self.label == KEEP
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA adapter as mlx-lm or PEFT writes it, fused in list order before quantizing."""
+    """A LoRA adapter written by mlx-lm or PEFT; adapters are fused in list order before quantizing."""
 
     source: Source
     scale: float = 1.0
-    """Multiplies the adapter's own scale."""
+    """A factor for the adapter's own scale."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
-    """Which chat template the artifact carries."""
+    """The chat template of the artifact."""
 
     kind: Literal["inherit", "named", "text"]
     value: str = ""
@@ -133,7 +133,7 @@ class PromptTemplate:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One test of the recipe; `parameters` is plain JSON data, checked by the spec's models."""
+    """A test in the recipe; `parameters` is plain JSON data, validated by the recipe's models."""
 
     kind: Literal["contents", "template", "tokens", "complete", "perplexity", "size"]
     name: str
@@ -150,38 +150,39 @@ class ResolvedSpec:
     variant: str
     description: str
     license: str | None
-    """SPDX expression."""
+    """An SPDX expression."""
     base: Source
     dtype: Literal["float32", "bfloat16", "float16"] | None
-    """None keeps what the source has."""
+    """The dtype to cast to; None keeps the source's."""
     quantization: Quantization
     tokenizer: Source | None
-    """None inherits the base's."""
+    """The source of the tokenizer; None uses the base's."""
     adapters: tuple[Adapter, ...]
     prompt_template: PromptTemplate
     system_prompt: str | None
     defaults: Mapping[str, Any]
-    """temperature, top_p, top_k, min_p, max_tokens, stops, context, repeat_penalty, seed: only those set."""
+    """Default request parameters: temperature, top_p, top_k, min_p, max_tokens, stops, context, repeat_penalty, seed;
+    only those that are set."""
     messages: tuple[Mapping[str, str], ...]
-    """Conversation that precedes every chat: `role` and `content`."""
+    """Messages at the start of every chat: `role` and `content`."""
     gates: tuple[Gate, ...]
     annotations: Mapping[str, str]
     license_files: tuple[tuple[str, str], ...] = ()
-    """(file name, text)."""
+    """(file name, text) of each license file."""
     pooling: Literal["mean", "cls", "last"] | None = None
-    """How texts become vectors; None leaves it to the base."""
+    """How token states are pooled to an embedding; None uses the base's method."""
     kept_variant: str | None = None
-    """What the variant is called if its base turns out to be quantized, where the recipe says nothing of quantization;
-    None once that is settled (`toolchain.lock.settle`)."""
+    """The variant's name if its base turns out to be quantized and the recipe sets no quantization; None once that is
+    settled (`toolchain.lock.settle`)."""
     origins: Mapping[str, Location] | None = field(default=None, compare=False, repr=False)
-    """Dotted key to where its value was written; no part of what the spec means."""
+    """Dotted key to the location of its value; not part of the spec's meaning."""
 
     @property
     def label(self) -> str:
-        """`name:variant@version`."""
+        """The label `name:variant@version`."""
         return f"{self.name}:{self.variant}@{self.version}"
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the variant is called, or, while that is not settled, may be called."""
+        """The labels of the variant; several while its quantization is not settled."""
         return (self.variant,) if self.kept_variant is None else (self.variant, self.kept_variant)

@@ -1,4 +1,4 @@
-"""Which sources a recipe names, over all its variants, and the digest that tells a lock whether they changed."""
+"""Lists the sources of all variants of a recipe, and computes a digest that shows whether they changed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mlxbuild.toolchain.spec.resolved import Source
 def sources_of(recipe: Recipe) -> Mapping[str, Source]:
     """Role to source, in order: `base`, `base.1`, ..., `tokenizer`, ..., `adapter.0`, ...
 
-    Each distinct source is listed once, under the first role it has; a tokenizer taken from the base's own
-    repository, for one, is the role `base`.
+    Each distinct source is listed once, under its first role; a tokenizer from the base's own repository, for
+    example, has the role `base`.
     """
     variants = recipe.variants()
     bases = [spec.base for spec in variants]
@@ -31,10 +31,10 @@ def sources_of(recipe: Recipe) -> Mapping[str, Source]:
 
 
 def inherits_tokenizer(recipe: Recipe, source: Source) -> bool:
-    """Whether a variant takes its tokenizer from that base."""
+    """Whether a variant uses the tokenizer of that base."""
     return any(spec.base == source and spec.tokenizer is None for spec in recipe.variants())
 
 
 def sources_digest(recipe: Recipe) -> Digest:
-    """The sha256 over everything that names a source; folders count by how they are written, never by content."""
+    """The sha256 of everything that names a source; folders count by their path as written, not by content."""
     return Digest.of_bytes(encode({role: source_document(it) for role, it in sources_of(recipe).items()}))

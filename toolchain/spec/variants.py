@@ -1,4 +1,4 @@
-"""The matrix of a recipe: from axes, zips and exclusions to points, each a whole recipe with its own positions."""
+"""Expands the matrix of a recipe: axes, zips and exclusions give points, each a whole recipe with its own positions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlxbuild.toolchain.spec.written.recipe import ModelSpec, VariantsForm
 
 MOST_VARIANTS = 256
 FIXED = ("schema", "name", "version", "variants", "tests")
-"""Keys of the recipe that are the same for all its variants."""
+"""Keys of the recipe that cannot differ between variants."""
 AXES = tuple(key for key in keys_of(ModelSpec) if key not in FIXED)
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -27,17 +27,17 @@ _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of the matrix."""
+    """One point of the matrix, which becomes a variant."""
 
     data: dict[str, Any]
-    """The recipe's plain data with the axes' values in place and without `variants`."""
+    """The recipe's plain data with the values of the axes set and without `variants`."""
     positions: Positions
     chosen: Mapping[str, int]
-    """Axis to the number of its value, from zero, in the order of the axes."""
+    """Axis to the index of its value, in the order of the axes."""
 
 
 class Matrix:
-    """Expands one recipe; collects problems instead of raising them."""
+    """Expands the matrix of one recipe; collects problems instead of raising them."""
 
     def __init__(self, document: Document, form: VariantsForm | None) -> None:
         self.document = document
@@ -48,7 +48,7 @@ class Matrix:
         self.axes = {axis: written[axis] for axis in sorted(written, key=_rank)}
 
     def points(self) -> tuple[Point, ...]:
-        """All points, the last axis fastest; axes go in ModelSpec's order, whatever the order of keys."""
+        """All points, with the last axis varying fastest; axes are in ModelSpec's order, whatever the order of keys."""
         rest = {key: value for key, value in self.document.data.items() if key != "variants"}
         if not self.axes and not (self.form and (self.form.zip or self.form.exclude)):
             return (Point(rest, self.positions, {}),)
@@ -76,7 +76,7 @@ class Matrix:
         return tuple(point for point in points if point is not None)
 
     def label(self, point: Point, quantization: str, version: str) -> str:
-        """The label of a variant: the recipe's tag template filled in, or quantization and the other axes."""
+        """The label of a variant: the recipe's tag template filled in, or the quantization and the other axes."""
         template = self.form.tag if self.form else None
         if template is None:
             others = [axis for axis in self.axes if axis.split(".")[0] != "quantization"]
@@ -112,7 +112,7 @@ class Matrix:
         return label
 
     def _short(self, point: Point, axis: str) -> str:
-        """A short text for the value of an axis at a point: itself where it is short and no other value reads alike,
+        """A short text for the value of an axis at a point: the value if it is short and distinct from all others,
         else its number from one.
         """
         value: Any = point.data
@@ -123,7 +123,7 @@ class Matrix:
         return text if 0 < len(text) <= 32 and alike <= 1 else str(point.chosen.get(axis, 0) + 1)
 
     def _groups(self) -> list[tuple[str, ...]]:
-        """The axes in groups that advance together, in order."""
+        """The axes in groups that advance together (zips), in order."""
         zipped: dict[str, tuple[str, ...]] = {}
         for number, group in enumerate((self.form.zip if self.form else None) or ()):
             for position, axis in enumerate(group):
@@ -160,7 +160,7 @@ class Matrix:
                 )
 
     def _check_values(self, groups: list[tuple[str, ...]]) -> None:
-        """No point twice: axes that advance together must not all have the values that they had before."""
+        """Check that no point occurs twice, because axes that advance together repeat their values."""
         for group in groups:
             values = [self.axes[axis] for axis in group]
             for number in range(1, min(map(len, values))):
@@ -227,7 +227,7 @@ class Matrix:
 
 
 def _short_text(value: Any) -> str:
-    """A value as a part of a label; empty where it is no single word or number."""
+    """A value as a part of a label; empty if it is not a single word or number."""
     if value is None:
         return "default"
     if isinstance(value, bool):

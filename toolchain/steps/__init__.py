@@ -1,1 +1,1 @@
-"""The kinds of work an action can do, one file per step kind."""
+"""The step kinds, one file each."""

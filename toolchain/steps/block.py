@@ -1,4 +1,4 @@
-"""The work on one block of weights: convert, fuse, quantize and store in one go, slice by slice on the CPU."""
+"""The step for a block of weights: converts, fuses, quantizes and stores in one pass, slice by slice on the CPU."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class MixedBlocks(StepError):
 
 
 class BlockStep:
-    """One block of a model's weights; `convert` and `quantize` are the same work under two names."""
+    """Builds one block of a model's weights; `convert` and `quantize` are two names of this step."""
 
     kind: str
     implementation = 1
@@ -54,9 +54,9 @@ class BlockStep:
 
         Raises:
             UnsupportedArchitecture: mlx-lm has no code for this model.
-            UnusableModel: configuration, tensors and wishes do not fit together.
-            NotFiniteWeights: NaN or infinity, with tensor and file.
-            MixedBlocks, UnusableAdapter, UnsuitableRecipe, SourceChanged: as they say.
+            UnusableModel: configuration, tensors and recipe do not fit together.
+            NotFiniteWeights: a tensor has NaN or infinity; the message names tensor and file.
+            MixedBlocks, UnusableAdapter, UnsuitableRecipe, SourceChanged: as documented there.
         """
         with cpu_device():
             return self._run(BlockRequest.of(record), context)
@@ -85,18 +85,18 @@ class BlockStep:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One parameter and how it is stored."""
+    """One parameter and its encoding."""
 
     output: Output
     encoding: Encoding
     updates: tuple[LowRankUpdate, ...]
     broken: frozenset[int]
-    """Bytes that must not be in it, where it is stored as numbers of one byte."""
+    """Byte values that must not occur in it, if it is stored as 8-bit numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class _BlockWork:
-    """A block with everything decided and nothing read."""
+    """A block after all decisions were made, but before any weights are read."""
 
     request: BlockRequest
     sources: SourceTensors
@@ -105,7 +105,7 @@ class _BlockWork:
     computed: ComputedParameters | None
     parameters: int
     computes: mx.Dtype
-    """What MLX will compute in, as far as the configuration and the wish for a dtype tell."""
+    """The dtype that MLX will compute in, as far as configuration and recipe determine it."""
 
     @classmethod
     def prepare(cls, request: BlockRequest, context: StepContext, sources: SourceTensors) -> _BlockWork:
@@ -135,7 +135,7 @@ class _BlockWork:
         return cls(request, sources, structure, parts, computed, _parameter_count(config, outputs), computes)
 
     def quantized(self) -> Mapping[str, QuantizationScheme]:
-        """Module path to scheme."""
+        """Module path to quantization scheme."""
         return {
             part.output.name.removesuffix(".weight"): part.encoding.scheme
             for part in self.parts
@@ -143,7 +143,7 @@ class _BlockWork:
         }
 
     def accuracy(self) -> Mapping[str, Accuracy]:
-        """Parameter to how close it is, for those that were decoded; to be asked when all has been read."""
+        """Parameter name to accuracy, for decoded parameters; valid only after all have been read."""
         found: dict[str, Accuracy] = {}
         for part in self.parts:
             accuracy = self._accuracy(part)
@@ -167,7 +167,7 @@ class _BlockWork:
         return worst((accuracy, "near")) if narrows else accuracy
 
     def buffers(self, slice_bytes: int, context: StepContext) -> Iterator[Buffer]:
-        """The bytes of all parts in order."""
+        """The bytes of all parts, in order."""
         for part in self.parts:
             context.checkpoint()
             try:
@@ -217,7 +217,7 @@ class _BlockWork:
 
 
 class _Progress:
-    """Reports source bytes: slices as they go, and at the end those that the architecture drops or computes with."""
+    """Reports source bytes: slices as they are read, and at the end those that are dropped or computed with."""
 
     def __init__(self, context: StepContext, total_bytes: int) -> None:
         self._context = context
@@ -285,7 +285,7 @@ def _computes(request: BlockRequest, config: Mapping[str, Any]) -> mx.Dtype:
 def _adapter_updates(
     request: BlockRequest, sources: SourceTensors, structure: Structure, outputs: tuple[Output, ...]
 ) -> Mapping[str, tuple[LowRankUpdate, ...]]:
-    """Parameter name to what the adapters add to it, in their order."""
+    """Parameter name to the updates of the adapters, in their order."""
     names = {output.name for output in outputs}
     updates: dict[str, tuple[LowRankUpdate, ...]] = {}
     for adapter in request.adapters:
@@ -305,7 +305,7 @@ def _adapter_updates(
 
 
 def _check_merged(request: BlockRequest, outputs: tuple[Output, ...], computed: ComputedParameters | None) -> None:
-    """Refuse an adapter whose work would be lost."""
+    """Refuse an adapter whose update would be lost."""
     used = {output.source for output in outputs} | (frozenset() if computed is None else computed.decoded)
     for name, tensor in request.tensors.items():
         if isinstance(tensor, DecodedTensor) and tensor.method == LORA and name not in used:
@@ -316,7 +316,7 @@ def _check_merged(request: BlockRequest, outputs: tuple[Output, ...], computed: 
 
 
 def _parameter_count(config: Mapping[str, Any], outputs: tuple[Output, ...]) -> int:
-    """As `mlx_lm.utils.get_total_parameters`: packed weights count as what they were packed from."""
+    """The number of parameters as in `mlx_lm.utils.get_total_parameters`: packed weights count as unpacked."""
     names = {output.name for output in outputs}
     quantization = config.get("quantization") or {}
     count = 0

@@ -1,4 +1,4 @@
-"""The step kind for blocks in which nothing is quantized."""
+"""The step for blocks in which nothing is quantized."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from mlxbuild.toolchain.steps.block import BlockStep
 
 
 class ConvertStep(BlockStep):
-    """Arrange, cast and fuse."""
+    """Converts a block: arranges, casts and fuses its tensors."""
 
     kind = "convert"

@@ -1,4 +1,4 @@
-"""Finds out how a model embeds texts, from the files that sentence-transformers writes. Doing it: the runtime."""
+"""Determines how a model embeds texts, from its sentence-transformers files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POOLING_FILE = "1_Pooling/config.json"
 PROMPTS_FILE = "config_sentence_transformers.json"
 LENGTH_FILE = "sentence_bert_config.json"
 EMBEDDING_FILES = (MODULES_FILE, POOLING_FILE, PROMPTS_FILE, LENGTH_FILE)
-"""The files of a source that decide how it embeds, besides config.json."""
+"""Files of a source that determine how it embeds, besides config.json."""
 
 Pooling = Literal["mean", "cls", "last"]
 _BY_SWITCH: Mapping[str, Pooling] = {
@@ -28,7 +28,7 @@ _OF_ROBERTA = ("roberta", "xlm-roberta")
 
 
 class UnknownPooling(UserError):
-    """A model makes its vectors in a way that is not known here."""
+    """A model computes its embeddings in a way that is not supported."""
 
     code = "unknown-pooling"
 
@@ -36,13 +36,13 @@ class UnknownPooling(UserError):
 def find_embedding(
     config: Mapping[str, Any], documents: Mapping[str, Any], chosen: Pooling | None = None
 ) -> EmbeddingFacts | None:
-    """How the model embeds; None for one that was made to write.
+    """How the model embeds texts; None for a generative model.
 
-    `documents` are those of `EMBEDDING_FILES` that there are, as parsed JSON; `chosen` is the recipe's own pooling.
+    `documents` are the parsed JSON of the `EMBEDDING_FILES` that exist; `chosen` is the recipe's pooling.
 
     Raises:
-        UnknownPooling: the model takes the maximum, several states at once, or layers after pooling; or it looks
-            ahead where the code for its architecture does not, or the other way round.
+        UnknownPooling: the model uses max pooling, several poolings at once, or layers after pooling; or it was trained
+            with bidirectional attention but its architecture's code is causal, or the other way round.
     """
     encoder = is_encoder(config)
     if not (encoder or chosen or MODULES_FILE in documents or POOLING_FILE in documents):
@@ -71,17 +71,17 @@ def find_embedding(
 
 
 def lacks_head(config: Mapping[str, Any]) -> bool:
-    """Whether a model has nothing to write with: no head of its own, and its embeddings are none."""
+    """Whether a model cannot generate text: it has no head of its own, and none tied to its embeddings."""
     return is_body(config) and config.get("tie_word_embeddings") is False
 
 
 def _reads_both_ways(config: Mapping[str, Any]) -> bool:
-    """Whether a decoder was trained on to see what comes later, as its code in mlx-lm cannot."""
+    """Whether a decoder was trained with bidirectional attention, which its code in mlx-lm does not support."""
     return bool(config.get("use_bidirectional_attention")) or config.get("is_causal") is False
 
 
 def positions_of(config: Mapping[str, Any]) -> int | None:
-    """How many tokens a RoBERTa reads, as its first positions are not used; None for all other models."""
+    """The number of tokens that a RoBERTa accepts, as its first positions are not used; None for all other models."""
     positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id") or 0
     is_roberta = str(config.get("model_type")) in _OF_ROBERTA
     return positions - padding - 1 if is_roberta and isinstance(positions, int) and isinstance(padding, int) else None

@@ -1,4 +1,4 @@
-"""The step `gate`: one test of one artifact. A gate that fails is a result like any other, and is kept as one."""
+"""The step `gate`: runs one gate on one artifact. A failed gate is a result like any other, and is cached as one."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from mlxbuild.toolchain.spec.resolved import Gate
 
 
 class GateStep:
-    """Parameters: kind, name and parameters of a gate. Inputs: `artifact`, and `base` where it is compared
-    with. Output: `result`."""
+    """Parameters: kind, name and parameters of a gate. Inputs: `artifact`, and `base` if it is compared with it.
+    Output: `result`."""
 
     kind = "gate"
     implementation = 1
@@ -50,14 +50,14 @@ def _base_perplexity(record: ActionRecord, store: Store) -> Callable[[str], floa
 
 
 class OneModel(threading.local):
-    """The model that this thread used last, so that the gates of one artifact load it once."""
+    """The model that this thread used last, so that the gates of one artifact load it only once."""
 
     def __init__(self) -> None:
         self._digest: Digest | None = None
         self._model: LoadedModel | None = None
 
     def get(self, store: Store, digest: Digest) -> LoadedModel:
-        """The model of that artifact; any other one is let go first."""
+        """The model of that artifact; any other one is released first."""
         if self._model is None or self._digest != digest:
             self._model = None
             self._model = LoadedModel.open(store, digest)

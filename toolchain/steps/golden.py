@@ -1,4 +1,4 @@
-"""Golden conversations: what every chat template is tried with when a model is built. Facts come from the results."""
+"""Tests chat templates with golden conversations when a model is built, and derives facts from the results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NEXT = {"role": "user", "content": "And a larger one?"}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of conversation that a chat may have."""
+    """A kind of conversation."""
 
     name: str
     messages: tuple[Message, ...]
@@ -56,11 +56,11 @@ REASONING = Case("thinking", (_QUESTION, {**_ANSWER, "reasoning_content": "Two, 
 
 
 def try_template(template: ChatTemplate) -> None:
-    """Render what every chat template must take, and what it may refuse but not break on.
+    """Render conversations that every template must accept, and others that it may refuse but must not fail on.
 
     Raises:
-        TemplateBroken, TemplateEscapes: a rendering failed, with the line.
-        TemplateRefuses: not even a single question is taken.
+        TemplateBroken, TemplateEscapes: rendering failed; the message names the line.
+        TemplateRefuses: it refuses even a single question.
     """
     question(template)
     for case in (PLAIN, SYSTEM):
@@ -70,15 +70,15 @@ def try_template(template: ChatTemplate) -> None:
 
 
 def question(template: ChatTemplate, **variables: Any) -> str:
-    """The prompt of a single question."""
+    """The prompt for a single question."""
     return template.render([_QUESTION], **variables)
 
 
 def tool_arguments(template: ChatTemplate, *, strict: bool) -> Literal["object", "text"] | None:
-    """The form in which the template wants the arguments of earlier tool calls; None when it has no place for tools.
+    """The form in which the template expects arguments of earlier tool calls; None if it does not support tools.
 
     Raises:
-        TemplateBroken: `strict`, and the template lists tools but breaks on a call in either form.
+        TemplateBroken: with `strict`, if the template lists tools but fails on a call in either form.
     """
     broken: TemplateBroken | None = None
     forms: tuple[tuple[Literal["object", "text"], Sequence[Message]], ...]
@@ -97,9 +97,9 @@ def tool_arguments(template: ChatTemplate, *, strict: bool) -> Literal["object",
 
 
 def bare_call_key(template: ChatTemplate, arguments: Literal["object", "text"] | None) -> str | None:
-    """The key for arguments, where the template writes a call as JSON that is all of a turn: `{"name": ..., KEY: ...}`.
+    """The key for arguments if the template renders a tool call as bare JSON: `{"name": ..., KEY: ...}`; else None.
 
-    Llama 3 does so, with `parameters`. None where a call is written otherwise.
+    Llama 3 does so, with the key `parameters`.
     """
     if arguments is None:
         return None
@@ -123,15 +123,15 @@ def bare_call_key(template: ChatTemplate, arguments: Literal["object", "text"] |
 def first_rewritten(
     template: ChatTemplate, switch: str | None, arguments: Literal["object", "text"] | None
 ) -> str | None:
-    """The first case in which a longer conversation does not start with the prompt of the shorter one.
+    """The first case in which the prompt of a longer conversation does not start with that of the shorter one.
 
-    Such a conversation is computed anew with every turn. Cases that the template refuses do not count.
+    Such a conversation is prefilled anew with every turn. Cases that the template refuses do not count.
     """
     settings: list[dict[str, Any]] = [{}] if switch is None else [{}, {switch: True}, {switch: False}]
     for case in _cases(template, arguments):
         for setting in settings:
             if case is REASONING and False in setting.values():
-                continue  # whoever turns thinking off has no thoughts to keep
+                continue  # with thinking off, there is no reasoning to keep
             if not _appends(template, case, setting):
                 state = "".join(f", thinking {'on' if on else 'off'}" for on in setting.values())
                 return case.name + state
@@ -139,7 +139,7 @@ def first_rewritten(
 
 
 def after_answer(template: ChatTemplate) -> str:
-    """What the template writes right after an answer: the end of the turn."""
+    """The text that the template renders right after an answer: the end of the turn."""
     rendered = template.render([_QUESTION, _ANSWER], add_generation_prompt=False)
     return rendered[rendered.rfind(_ANSWER["content"]) + len(_ANSWER["content"]) :]
 
@@ -168,7 +168,7 @@ def _appends(template: ChatTemplate, case: Case, setting: Mapping[str, Any]) -> 
 
 
 def _asked(case: Case) -> Iterator[Sequence[Message]]:
-    """The conversation at every point where the model is asked to speak."""
+    """The conversation at every point where the model has to answer."""
     for length in range(1, len(case.messages) + 1):
         if length == len(case.messages) or case.messages[length]["role"] == "assistant":
             yield case.messages[:length]

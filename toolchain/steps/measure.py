@@ -1,4 +1,4 @@
-"""The step `measure`: the perplexity of a text for an unquantized base, which gates compare their artifacts with."""
+"""The step `measure`: the perplexity of a text for an unquantized base, which gates compare with that of artifacts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MeasureStep:
             try:
                 value = measure_perplexity(folder, record.parameters["text"], checkpoint=context.checkpoint)
             except MlxbuildError as error:
-                if str(error.where).startswith(place):  # the folder of links, which is gone by then
+                if str(error.where).startswith(place):  # the temporary folder of links is gone by then
                     error.message = error.message.replace(place, "the base")
                     error.where = str((folder / "config.json").resolve().parent)
                 raise

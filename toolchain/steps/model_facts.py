@@ -1,4 +1,4 @@
-"""Finds out the facts of a model from its configuration, tokenizer and template. Whether they are kept: the step."""
+"""Derives the facts of a model from its configuration, tokenizer and template."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _SPECIAL_TOKENS = (
     "cls_token",
     "mask_token",
 )
-"""What transformers calls named special tokens; templates see them as variables."""
+"""Special tokens with names in transformers; templates see them as variables."""
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
 _OTHER_STATE = ("kv_lora_rank", "ssm_cfg", "mamba_d_state", "state_size", "linear_num_key_heads", "conv_L_cache")
-"""Keys of architectures that keep more or something else than keys and values of every head."""
+"""Configuration keys of architectures whose KV cache does not just hold keys and values of every head."""
 _SWITCHES = ("enable_thinking", "thinking")
 
 
@@ -45,9 +45,9 @@ def find_facts(
     strict: bool = False,
     compute: str | None = None,
 ) -> ModelFacts:
-    """All facts. `defaults` may set `stops` and `context`; `compute` is what MLX computes in, where that is known.
+    """All facts of a model. `defaults` may set `stops` and `context`; `compute` is MLX's compute dtype, if known.
 
-    `strict` asks of the template that it holds with tools too; of a model's own one nobody may be able to mend that.
+    `strict` requires that the template works with tools; for a model's own template, the user may be unable to fix it.
 
     Raises:
         TemplateBroken, TemplateEscapes, TemplateRefuses: see `golden.try_template`.
@@ -73,7 +73,7 @@ def find_facts(
 
 
 def template_warnings(template: ChatTemplate, facts: ModelFacts, tokenizer: Tokenizer) -> list[str]:
-    """What is to be minded of a template that can be used, one sentence each."""
+    """Warnings about a template that can be used, one sentence each."""
     warned = []
     if not facts.takes_tools and golden.tool_arguments(template, strict=False) is not None:
         warned.append(
@@ -92,7 +92,7 @@ def template_warnings(template: ChatTemplate, facts: ModelFacts, tokenizer: Toke
 
 
 def named_special_tokens(tokenizer_config: Mapping[str, Any], special_tokens_map: Mapping[str, Any]) -> dict[str, str]:
-    """`bos_token` and the like by name; what tokenizer_config.json sets wins."""
+    """Special tokens such as `bos_token` by name; tokenizer_config.json takes precedence."""
     found = {}
     for name in _SPECIAL_TOKENS:
         value = tokenizer_config.get(name, special_tokens_map.get(name))
@@ -103,7 +103,7 @@ def named_special_tokens(tokenizer_config: Mapping[str, Any], special_tokens_map
 
 
 class _Ending:
-    """How the template ends an answer: by control tokens, or by text that the tokenizer splits."""
+    """How the template ends an answer: by control tokens, or by text that is tokenized normally."""
 
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
         self.stop_token_ids: tuple[int, ...] = ()
@@ -148,7 +148,7 @@ def _template_facts(
 
 
 class _MlxLmView:
-    """What mlx-lm's inference asks of a transformers tokenizer."""
+    """The attributes of a transformers tokenizer that mlx-lm's inference reads."""
 
     def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
         self.chat_template = template.text
@@ -163,7 +163,7 @@ class _MlxLmView:
 
 
 def _tool_parser(view: _MlxLmView, tokenizer_config: Mapping[str, Any]) -> str | None:
-    """mlx-lm's name of the parser, by its own rules, taken without importing transformers."""
+    """mlx-lm's name of the tool parser, by its own rules, without importing transformers."""
     written = tokenizer_config.get("tool_parser_type")
     if isinstance(written, str):
         return written
@@ -184,7 +184,7 @@ def _inferences() -> Mapping[str, Callable[[_MlxLmView], Any]]:
 
 
 def _thinking_switch(template: ChatTemplate) -> str | None:
-    """The variable of the template that changes what it writes for a question, when it is turned on or off."""
+    """The template's variable that turns thinking on or off, found by its effect on a prompt; else None."""
     for name in _SWITCHES:
         if name in template.variables:
             on, off = (golden.question(template, **{name: value}) for value in (True, False))

@@ -1,7 +1,7 @@
-"""The step `pack`: blocks, tokenizer, template and the recipe itself become one ModelPack manifest.
+"""The step `pack`: combines blocks, tokenizer, template and recipe into a ModelPack manifest.
 
-No weight byte is read here: shards are named, listed and referred to by digest. Their headers are, by mlx-lm itself, as
-not all that can be quantized can be loaded again.
+It reads no weights: shards are named, listed and referred to by digest. Only their headers are read, by mlx-lm, because
+it cannot load everything that it can quantize.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class IdleOverride(UserError):
 
 class PackStep:
     """Inputs: `config` (the source's config.json), `block.<label>`, `tokenizer`, `template`, `spec`, `lock`,
-    `license.<file name>`. Outputs: `manifest`, its config, and every file but the weights by its path.
+    `license.<file name>`. Outputs: `manifest`, its config, and every file by its path, except for weights.
     """
 
     kind = "pack"
@@ -95,13 +95,13 @@ class PackStep:
         _require_usable(store, files)
         description = _describe(record, json.loads(config), model_facts, parameters)
         manifest = build(store, description, files)
-        # Whatever only this step wrote is an output, so that a lost one is noticed and written again.
+        # Files that only this step writes are outputs, so that a missing one is noticed and written again.
         small = {file.path: file.blob for file in files if file.role is not FileRole.WEIGHT}
         return {"manifest": manifest, "manifest-config": read(store, manifest.digest).config.blob, **small}
 
 
 def _require_usable(store: Store, files: Sequence[ArtifactFile]) -> None:
-    """What mlx-lm cannot load, no tag should name. It reads the headers of shards only."""
+    """Check that mlx-lm can load the artifact, reading only the headers of shards."""
     from mlxbuild.runtime.model.layout import require_usable
 
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +129,7 @@ def _quantization(record: ActionRecord) -> Quantization:
 
 
 def _refuse_a_lost_head(config: Mapping[str, Any], facts: Mapping[str, Any], blocks: Mapping[str, BlockFacts]) -> None:
-    """A model without a head can embed, and do nothing else."""
+    """Refuse to drop a head: a model without one can only embed."""
     if facts.get("embedding") is None and lacks_head(config) and "lm_head" not in _modules(blocks):
         raise UnusableModel(
             "the weights lack `lm_head.weight`, so the model cannot write",
@@ -143,7 +143,7 @@ def _modules(blocks: Mapping[str, BlockFacts]) -> set[str]:
 
 
 def _refuse_idle_overrides(record: ActionRecord, blocks: Mapping[str, BlockFacts]) -> None:
-    """An override that matches nothing is a mistake that no single block can see."""
+    """Refuse overrides that match no module, which no single block can detect."""
     modules = _modules(blocks)
     for glob, _ in record.parameters["quantization"]["overrides"]:
         if not any(fnmatchcase(module, glob) for module in modules):
@@ -173,7 +173,7 @@ def _refer(store: Store, path: str, role: FileRole, digest_text: str) -> Artifac
 
 
 def _base_name(source: Mapping[str, Any]) -> str | None:
-    """The model that it was built from, where others can find that by name."""
+    """The name of the base model, if others can find it by that name."""
     name = {"hub": f"hf.co/{source['identity']}", "ollama": source["identity"]}.get(source["kind"])
     return None if name is None else f"{name}@{source['pinned']}"
 

@@ -1,4 +1,4 @@
-"""The step kind for blocks in which modules are quantized."""
+"""The step for blocks in which modules are quantized."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from mlxbuild.toolchain.steps.block import BlockStep
 
 
 class QuantizeStep(BlockStep):
-    """Arrange, cast, fuse and quantize."""
+    """Quantizes a block: arranges, casts, fuses and quantizes its tensors."""
 
     kind = "quantize"

@@ -1,4 +1,4 @@
-"""The step `template`: which chat template the artifact carries, tried out, and the model's facts with it."""
+"""The step `template`: tests the chat template of the artifact and derives the model's facts."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ from mlxbuild.toolchain.steps.embedding_facts import EMBEDDING_FILES, find_embed
 from mlxbuild.toolchain.steps.tokenizer import TOKENIZER_FILES
 
 TEMPLATE_FILES = (*TOKENIZER_FILES, TEMPLATE_FILE, "chat_template.json", "generation_config.json", *EMBEDDING_FILES)
-"""The files of a source that decide its template and facts, besides config.json."""
+"""Files of a source that determine its template and facts, besides config.json."""
 _CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
-"""What `strftime_now` reads while templates are tried: nothing of the result may depend on the day."""
+"""The time that `strftime_now` returns while templates are tested, so that results do not depend on the day."""
 
 
 class UnreadableConfiguration(UserError):
-    """A JSON file of the source is none."""
+    """A JSON file of the source is not valid."""
 
     code = "unreadable-configuration"
 
 
 class TemplateStep:
-    """Parameters: `template` (kind and value), `defaults` (stops, context), `pooling` where the recipe sets it, and
-    `compute` where single tensors decide what MLX computes in. Inputs: `config.json` and those of `TEMPLATE_FILES` that
-    there are. Outputs: `facts`, `warnings` (a list of
-    sentences) when there is something to mind, and `chat_template` when the model has one.
+    """Parameters: `template` (kind and value), `defaults` (stops, context), `pooling` if the recipe sets it, and
+    `compute` if single tensors determine MLX's compute dtype. Inputs: `config.json` and the existing
+    `TEMPLATE_FILES`. Outputs: `facts`, `warnings` (a list of sentences) if any, and `chat_template` if the model has one.
     """
 
     kind = "template"
@@ -43,12 +42,12 @@ class TemplateStep:
     tools = ("jinja2", "mlx-lm", "tokenizers")
 
     def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
-        """Try the template and find the facts.
+        """Test the template and derive the facts.
 
         Raises:
-            TemplateBroken, TemplateEscapes, TemplateRefuses: the template cannot be used, with its line.
+            TemplateBroken, TemplateEscapes, TemplateRefuses: the template cannot be used; the message names the line.
             UnknownTemplate: no named template has that name.
-            UnknownPooling: the model embeds in a way that is not known here.
+            UnknownPooling: the model embeds in a way that is not supported.
             UnreadableConfiguration, TokenizerUnreadable: a file of the source is damaged.
         """
         from mlxbuild.runtime.model.prompt import ChatTemplate
@@ -87,7 +86,7 @@ class TemplateStep:
 def _template_text(
     chosen: Mapping[str, str], files: Mapping[str, Path], tokenizer_config: Mapping[str, Any]
 ) -> str | None:
-    """The Jinja text; a model's own is its file, else what older checkpoints keep inside other files."""
+    """The Jinja text; a model's own is in its own file or, in older checkpoints, inside of other files."""
     if chosen["kind"] == "named":
         from mlxbuild.runtime.model.prompt import named
 
@@ -121,7 +120,7 @@ def _tokenizer(files: Mapping[str, Path]) -> Tokenizer:
             (Path(folder) / name).symlink_to(path.absolute())
         try:
             return Tokenizer.open(Path(folder))
-        except TokenizerUnreadable as error:  # it names the folder of links, which is gone by then
+        except TokenizerUnreadable as error:  # it names the temporary folder of links, which is gone by then
             name = Path(str(error.where)).name
             error.where = str(files.get(name, next(iter(files.values())).parent))
             error.message = error.message.replace(folder, str(next(iter(files.values())).parent))

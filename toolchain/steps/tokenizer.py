@@ -1,4 +1,4 @@
-"""The step `tokenizer`: the tokenizer's files go into the store as they are. What they mean is read elsewhere."""
+"""The step `tokenizer`: copies the tokenizer's files into the store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
-"""The files of a source that its tokenizer may need, by their one name."""
+"""Files of a source that its tokenizer may need; their names are fixed."""
 _PIECE_BYTES = 1024 * 1024
 
 
@@ -39,7 +39,7 @@ class ChangedSource(TrustError):
 class TokenizerStep:
     """Inputs: file name to content. Outputs: the same names.
 
-    Files go in byte for byte, but for the byte order mark of a JSON file, which loaders do not take.
+    Files are copied byte for byte, except for the byte order mark of a JSON file, which loaders do not accept.
     """
 
     kind = "tokenizer"
@@ -47,11 +47,11 @@ class TokenizerStep:
     tools: tuple[str, ...] = ()
 
     def run(self, record: ActionRecord, context: StepContext) -> Mapping[str, Blob]:
-        """Copy what the store does not hold yet.
+        """Copy the files that the store does not hold yet.
 
         Raises:
             SourceMissing: a file is not on this machine.
-            ChangedSource: a file has another content by now.
+            ChangedSource: the content of a file has changed.
         """
         return {name: _stored(name, input_digest(record, name), context) for name in sorted(record.inputs)}
 

@@ -1,1 +1,1 @@
-"""The published JSON Schema of ModelSpec, and examples that it and pydantic must judge alike."""
+"""The published JSON Schema of ModelSpec, and examples that it and pydantic must both accept or both reject."""

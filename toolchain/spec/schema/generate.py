@@ -1,4 +1,4 @@
-"""Writes modelspec.v1.schema.json anew, from the models: `python -m mlxbuild.toolchain.spec.schema.generate`."""
+"""Generates modelspec.v1.schema.json from the models: `python -m mlxbuild.toolchain.spec.schema.generate`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PATH = Path(__file__).parent / "modelspec.v1.schema.json"
 
 
 class _Titleless(GenerateJsonSchema):
-    """Without the titles that only repeat the names of fields."""
+    """Generates schemas without titles, which would only repeat field names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
 def generate() -> dict[str, Any]:
-    """The schema of ModelSpec v1 (JSON Schema draft 2020-12)."""
+    """The JSON Schema (draft 2020-12) of ModelSpec v1."""
     schema = ModelSpec.model_json_schema(by_alias=True, schema_generator=_Titleless)
     for form in (schema, *schema["$defs"].values()):
         form.pop("title", None)
@@ -35,7 +35,7 @@ def generate() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The schema as it is committed and as `mlxbuild schema` prints it."""
+    """The schema as committed and as `mlxbuild schema` prints it."""
     return json.dumps(generate(), indent=2, ensure_ascii=False) + "\n"
 
 

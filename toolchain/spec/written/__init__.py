@@ -1,1 +1,1 @@
-"""The recipe as written: one frozen pydantic model per form of ModelSpec v1."""
+"""The pydantic models of a recipe as written, one frozen model per form of ModelSpec v1."""

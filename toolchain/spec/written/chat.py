@@ -1,4 +1,4 @@
-"""What a chat with the model starts from: template, system prompt, messages and sampling defaults, as written."""
+"""The chat settings of a recipe: template, system prompt, messages and sampling defaults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TemplateName = Literal["chatml", "gemma", "llama3", "mistral"]
 
 
 class NamedTemplateForm(Form):
-    """A chat template that mlxbuild carries."""
+    """A chat template that comes with mlxbuild."""
 
     named: TemplateName = Field(description="Name of a chat template.")
 
@@ -25,7 +25,7 @@ class FileForm(Form):
 
 
 class InlineForm(Form):
-    """A text written in place."""
+    """A text in the recipe itself."""
 
     inline: str = Field(description="The text itself.")
 
@@ -59,7 +59,7 @@ TextOrFile = Annotated[Annotated[str, arm("text")] | Annotated[FileForm, arm("fi
 
 
 class DefaultsForm(Form):
-    """Sampling parameters of requests that do not set them."""
+    """Sampling parameters for requests that do not set them."""
 
     temperature: float | None = Field(None, ge=0, le=10, description="0 takes the most likely token always.")
     top_p: float | None = Field(None, gt=0, le=1, description="Keep the smallest set of tokens of this probability.")
@@ -75,14 +75,14 @@ class DefaultsForm(Form):
 
 
 class MessageForm(Form):
-    """One message that precedes every chat."""
+    """A message at the start of every chat."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 class ConversationMessageForm(Form):
-    """One message of a gate's conversation, with tool calls and thoughts."""
+    """A message in a gate's conversation, with tool calls and reasoning."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None = None

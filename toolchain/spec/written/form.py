@@ -1,4 +1,4 @@
-"""What all forms of a recipe share: strictness, mistakes as values, and choices told apart by their keys."""
+"""What all forms of a recipe share: strict validation, mistakes as errors with codes, and unions told apart by keys."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mlxbuild.toolchain.spec.problems import Code
 from mlxbuild.toolchain.spec.recipe_folder import PathRefused, RecipeFolder
 
 TAG_MARK = "\0"
-"""Begins the name of every union arm, so that arms can be told from keys in pydantic's locations."""
+"""First character of all union tags, which tells them apart from keys in pydantic's locations."""
 
 PATTERN_NOTES: dict[str, str] = {}
-"""What each pattern asks for, in words."""
+"""Explanation of each pattern in words."""
 
 Item = TypeVar("Item")
 Items = Annotated[tuple[Item, ...], Strict(False)]
-"""A list of the recipe; strict mode would ask for a Python tuple."""
+"""A list in a recipe; strict mode would require a Python tuple."""
 
 
 class Form(BaseModel):
-    """A map of a recipe: frozen, without unknown keys and without silent conversions."""
+    """A map in a recipe: frozen, without unknown keys and without implicit conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -35,27 +35,27 @@ class Form(BaseModel):
 def mistake(
     code: Code, message: str, *, note: str = "", hint: str | None = None, key: str | None = None
 ) -> PydanticCustomError:
-    """A mistake to raise from a validator; `key` moves its mark to that key of the map at hand."""
+    """An error to raise from a validator; `key` moves its marker to that key of the map."""
     context = {"message": message, "note": note, "hint": hint or "", "key": key or ""}
     return PydanticCustomError(code.value, "{message}", context)
 
 
 def pattern(regex: str, note: str) -> Any:
-    """A field whose text must match; `note` says in words what is expected."""
+    """A field that must match a regular expression; `note` explains it in words."""
     PATTERN_NOTES[regex] = note
     return Field(pattern=regex)
 
 
 def arm(name: str) -> Tag:
-    """The tag of one arm of a union."""
+    """The tag of one member of a union."""
     return Tag(TAG_MARK + name)
 
 
 class Choice:
-    """Tells the arms of a union apart by which one of some keys a map has.
+    """Tells the members of a union apart by which of several keys a map has.
 
-    `check` goes in a `BeforeValidator` and makes one mistake of none or several; `arm_of` in a `Discriminator`.
-    The arm of a text, where a text is allowed, is called `text`.
+    Use `check` in a `BeforeValidator`, where it raises an error for none or several, and `arm_of` in a `Discriminator`.
+    If a text is allowed, its member is called `text`.
     """
 
     def __init__(self, *keys: str, of: str, example: str, text: bool = False, beside: tuple[str, ...] = ()) -> None:
@@ -66,17 +66,17 @@ class Choice:
         self.beside = beside
 
     def arm_of(self, value: Any) -> str:
-        """The tagged name of the arm."""
+        """The tag of the matching member."""
         if not isinstance(value, Mapping):
             return TAG_MARK + ("text" if self.text else self.keys[0])
         present = [key for key in self.keys if key in value]
         return TAG_MARK + (present[0] if present else self._meant(value)[0] or self.keys[0])
 
     def check(self, value: Any) -> Any:
-        """The value itself.
+        """Return the value unchanged.
 
         Raises:
-            PydanticCustomError: not a map, or not exactly one of the keys.
+            PydanticCustomError: it is not a map, or does not have exactly one of the keys.
         """
         if self.text and not isinstance(value, Mapping | list):
             return value
@@ -100,7 +100,7 @@ class Choice:
             return value
         meant, stranger = self._meant(value)
         if meant is not None:
-            return value  # one mistyped key: the form says so
+            return value  # one misspelled key: the model reports it
         if stranger is not None:
             raise mistake(
                 Code.UNKNOWN_KEY,
@@ -117,7 +117,7 @@ class Choice:
         )
 
     def _meant(self, value: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """The key that the first unknown one was meant to be, if it is close to any, and that unknown one."""
+        """The key that the first unknown one probably means, and that unknown one; None for both if none is close."""
         strangers = [key for key in value if key not in self.keys and key not in self.beside]
         for stranger in strangers:
             found = closest(stranger, self.keys)
@@ -155,15 +155,15 @@ def _check_ollama_name(written: str) -> str:
 
 
 TextFile = Annotated[str, _with_folder(RecipeFolder.text)]
-"""A text file named relative to the recipe; checked where the validation's context is a `RecipeFolder`."""
+"""The path of a text file, relative to the recipe; checked if the validation context is a `RecipeFolder`."""
 Folder = Annotated[str, _with_folder(RecipeFolder.folder)]
-"""A folder named relative to the recipe; checked likewise."""
+"""The path of a folder, relative to the recipe; checked likewise."""
 GgufFile = Annotated[str, pattern(r"^.*\.gguf$", "expected the name of a .gguf file"), _with_folder(RecipeFolder.gguf)]
-"""A GGUF file named relative to the recipe; checked likewise."""
+"""The path of a GGUF file, relative to the recipe; checked likewise."""
 BaseFolder = Annotated[str, _with_folder(RecipeFolder.base)]
-"""A folder of weights, which may be elsewhere."""
+"""The path of a folder with weights, which may be outside of the recipe's folder."""
 ArtifactName = Annotated[str, AfterValidator(_check_reference)]
 """A reference to an artifact."""
 OllamaModel = Annotated[str, AfterValidator(_check_ollama_name)]
-"""A name of Ollama's registry."""
+"""The name of a model in Ollama's registry."""
 NonEmpty = Annotated[str, Field(min_length=1)]

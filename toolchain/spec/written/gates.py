@@ -1,4 +1,4 @@
-"""The tests of a recipe as written: a list of maps, each with exactly one kind of gate."""
+"""The tests of a recipe: a list of maps, each with exactly one kind of gate."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _check_regex(written: str) -> str:
 
 
 class ContentsForm(Form):
-    """Which files the artifact has."""
+    """Requirements for the artifact's files."""
 
     require: Items[NonEmpty] | None = Field(None, description="Globs that must each match a file.")
     forbid: Items[NonEmpty] | None = Field(None, description="Globs that must match no file.")
@@ -65,7 +65,7 @@ class ContentsForm(Form):
 
 
 class TemplateForm(Form):
-    """What the chat template renders."""
+    """The prompt that the chat template must render."""
 
     messages: Annotated[Items[ConversationMessageForm], Field(min_length=1)]
     tools: Tools | None = None
@@ -76,7 +76,7 @@ class TemplateForm(Form):
 
 
 class TokensForm(Form):
-    """What the tokenizer makes of a text."""
+    """The token ids that a text must have."""
 
     text: str
     ids: Items[Annotated[int, Field(ge=0)]]
@@ -93,7 +93,7 @@ _EXPECTATION = Choice(
 
 
 class ExpectForm(Form):
-    """What an answer must be: exactly one of these."""
+    """The expected answer: exactly one of these."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
@@ -112,7 +112,7 @@ class ExpectForm(Form):
 
 
 class CompleteForm(Form):
-    """What the model answers."""
+    """A request to the model, and the expected answer."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}]})
 
@@ -148,7 +148,7 @@ class CompleteForm(Form):
 
 
 class PerplexityForm(Form):
-    """How well the model predicts a text."""
+    """The largest perplexity that a text may have."""
 
     model_config = ConfigDict(
         json_schema_extra={"anyOf": [{"required": ["max"]}, {"required": ["max_increase_vs_base"]}]}
@@ -171,13 +171,13 @@ class PerplexityForm(Form):
 
 
 class SizeForm(Form):
-    """How large the artifact is."""
+    """The largest size that the artifact may have."""
 
     max: Size = Field(description="Largest sum of its files.", examples=["450MiB"])
 
 
 class GateForm(Form):
-    """What every gate may have."""
+    """Settings of every gate."""
 
     name: GateName | None = Field(None, description="Name in reports; default the kind, numbered.")
     only: Annotated[Items[NonEmpty], Field(min_length=1)] | None = Field(
@@ -186,37 +186,37 @@ class GateForm(Form):
 
 
 class ContentsGate(GateForm):
-    """The artifact's files."""
+    """A test of the artifact's files."""
 
     contents: ContentsForm
 
 
 class TemplateGate(GateForm):
-    """The rendered prompt."""
+    """A test of the rendered prompt."""
 
     template: TemplateForm
 
 
 class TokensGate(GateForm):
-    """The token ids."""
+    """A test of the token ids of a text."""
 
     tokens: TokensForm
 
 
 class CompleteGate(GateForm):
-    """The answer."""
+    """A test of the model's answer."""
 
     complete: CompleteForm
 
 
 class PerplexityGate(GateForm):
-    """The perplexity."""
+    """A test of the model's perplexity."""
 
     perplexity: PerplexityForm
 
 
 class SizeGate(GateForm):
-    """The size."""
+    """A test of the artifact's size."""
 
     size: SizeForm
 

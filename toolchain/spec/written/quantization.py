@@ -1,6 +1,6 @@
-"""Quantization as written: a name, or mode, bits and group size with a mixed recipe and overrides.
+"""The quantization in a recipe: a name, or mode, bits and group size with a mixed recipe and overrides.
 
-The table of what goes together is `mx.quantize`'s.
+The valid combinations are those of `mx.quantize`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COMBINATIONS: dict[Mode, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "mxfp8": ((8,), (32,)),
     "nvfp4": ((4,), (16,)),
 }
-"""Mode to its bits and its group sizes."""
+"""Mode to its valid bits and group sizes."""
 DEFAULT_BITS: dict[Mode, int] = {"affine": 4, "mxfp4": 4, "mxfp8": 8, "nvfp4": 4}
 DEFAULT_GROUP_SIZE: dict[Mode, int] = {"affine": 64, "mxfp4": 32, "mxfp8": 32, "nvfp4": 16}
 
@@ -88,7 +88,7 @@ Override = Annotated[
 
 
 class QuantizationForm(SchemeForm):
-    """A scheme for all weights, with exceptions."""
+    """The quantization of all weights, with exceptions."""
 
     label: Label | None = Field(
         None, description="Name of this quantization in labels of variants; by default made of what it says."

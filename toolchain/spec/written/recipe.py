@@ -1,4 +1,4 @@
-"""ModelSpec v1: the whole recipe as written. Variants are expanded, and values resolved, elsewhere."""
+"""The top level of a ModelSpec v1 recipe."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ License = Annotated[
 
 
 class LicenseForm(Form):
-    """A license with its texts."""
+    """A license with its text files."""
 
     expression: License = Field(description="SPDX expression.", examples=["Apache-2.0"])
     files: Items[TextFile] | None = Field(None, description="License texts, relative to the recipe.")
@@ -101,7 +101,7 @@ class ModelSpec(Form):
     @model_validator(mode="before")
     @classmethod
     def _without_extensions(cls, data: Any) -> Any:
-        """`x-` keys belong to whoever wrote them."""
+        """Remove `x-` keys, which are for the author's own use."""
         if isinstance(data, Mapping) and any(key.startswith("x-") for key in data):
             return {key: value for key, value in data.items() if not key.startswith("x-")}
         return data

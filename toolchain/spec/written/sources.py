@@ -1,4 +1,4 @@
-"""Where weights, tokenizers and adapters come from, as written in a recipe."""
+"""The sources of weights, tokenizers and adapters in a recipe."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class HubForm(Form):
 
 
 class HubBaseForm(HubForm):
-    """A repository of the Hugging Face Hub, or a GGUF file of it."""
+    """A repository of the Hugging Face Hub, or a GGUF file in it."""
 
     file: HubGguf | None = Field(
         None,
