@@ -34,7 +34,7 @@ class UnreadableConfiguration(UserError):
 class TemplateStep:
     """Parameters: `template` (kind and value), `defaults` (stops, context), `pooling` if the recipe sets it, and
     `compute` if single tensors determine MLX's compute dtype. Inputs: `config.json` and the existing
-    `TEMPLATE_FILES`. Outputs: `facts`, `warnings` (a list of sentences) if any, and `chat_template` if the model has one.
+    `TEMPLATE_FILES`. Outputs: `facts`, `warnings` (a list of sentences) if any, `chat_template` if the model has one.
     """
 
     kind = "template"

@@ -1,1 +1,1 @@
-"""Tensors on disk and in memory: safetensors, blocks, architectures, quantization."""
+"""The weights of a model: safetensors, blocks, architectures, quantization and adapters."""

@@ -1,4 +1,4 @@
-"""Fuses LoRA adapters in mlx-lm's form into weights, as `mlx_lm.tuner.lora` does; the same bytes on any machine."""
+"""Fuses LoRA adapters in mlx-lm's form into weights, like `mlx_lm.tuner.lora`, with the same bytes on any machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import mlx.core as mx
 from mlxbuild.registry.core.errors import StepError
 
 _PIECE_NUMBERS: Final = 1 << 17
-"""Of a product at once, so that what is added up stays in the processor's cache."""
+"""Numbers of a product that are computed at once, so that the partial sums stay in the processor's cache."""
 
 
 class UnusableAdapter(StepError):
@@ -23,7 +23,7 @@ class UnusableAdapter(StepError):
 
 @dataclass(frozen=True, slots=True)
 class LowRankUpdate:
-    """What one adapter adds to one module."""
+    """The low-rank update of one module by one adapter."""
 
     scale: float
     lora_a: mx.array
@@ -31,10 +31,10 @@ class LowRankUpdate:
 
 
 def adapter_scale(configuration: bytes, factor: float, where: str) -> float:
-    """The scale of an `adapter_config.json`, times the recipe's own factor.
+    """The scale in an `adapter_config.json`, times the recipe's own factor.
 
     Raises:
-        UnusableAdapter: it is no LoRA adapter in mlx-lm's form.
+        UnusableAdapter: it is not a LoRA adapter in mlx-lm's form.
     """
     try:
         config = json.loads(configuration)
@@ -51,10 +51,10 @@ def adapter_scale(configuration: bytes, factor: float, where: str) -> float:
 
 
 def updates_by_module(tensors: Mapping[str, mx.array], scale: float, where: str) -> Mapping[str, LowRankUpdate]:
-    """Pair the `lora_a` and `lora_b` of an adapter's tensors by module path.
+    """Pair the `lora_a` and `lora_b` of an adapter by module path.
 
     Raises:
-        UnusableAdapter: a tensor is neither, or lacks its partner.
+        UnusableAdapter: a tensor is neither of them, or has no counterpart.
     """
     updates = {}
     for name in tensors:
@@ -70,7 +70,7 @@ def fused(weight: mx.array, module: Any, path: str, updates: Sequence[LowRankUpd
     """The weight of a module with its updates added one after another, lazily.
 
     Raises:
-        UnusableAdapter: mlx-lm does not fuse into such a module, or the shapes do not fit.
+        UnusableAdapter: mlx-lm does not fuse into this type of module, or the shapes do not fit.
     """
     from mlx.nn.layers.embedding import Embedding
     from mlx.nn.layers.linear import Linear
@@ -100,7 +100,7 @@ def fused(weight: mx.array, module: Any, path: str, updates: Sequence[LowRankUpd
 
 
 def product(left: mx.array, right: mx.array) -> mx.array:
-    """`left @ right` in float32, lazily, in one order of sums: a matrix library's own differs by the machine."""
+    """`left @ right` in float32, lazily and with a fixed order of sums, unlike in matrix libraries."""
     if left.shape[-1] != right.shape[-2] or not left.shape[-1]:
         raise ValueError(f"ranks {left.shape[-1]} and {right.shape[-2]}")
     left, right = left.astype(mx.float32), right.astype(mx.float32)

@@ -1,8 +1,8 @@
-"""Affine quantization of bfloat16 by a compiled kernel, where it was built. Everything else is quantized by MLX.
+"""Affine quantization of bfloat16 by a compiled kernel, if it was built; MLX quantizes everything else.
 
-The kernel gives the bytes of `mx.quantize` in about a tenth of its time (4.2 against 0.4 ns a number, AVX-512). It is
-compiled when mlxbuild is installed and is left out where there is no compiler; whether it agrees with the MLX that is
-installed is looked at once for a scheme in every process, and if it does not, it is not used.
+The kernel gives the bytes of `mx.quantize` in about a tenth of its time (0.4 instead of 4.2 ns per number, AVX-512). It
+is compiled when mlxbuild is installed, unless there is no compiler. Every process checks once per scheme whether it
+agrees with the installed MLX; if it does not, it is not used.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _SAMPLE_ROWS = 8
 
 
 class Kernel(Protocol):
-    """The compiled module `toolchain.weights.affine_kernel`."""
+    """The interface of the compiled module `toolchain.weights.affine_kernel`."""
 
     def quantize(
         self, source: Any, group_size: int, bits: int, weight: bytearray, scales: bytearray, biases: bytearray
     ) -> bool:
-        """Fill three buffers from one of bfloat16 numbers; false if a number is NaN or infinite."""
+        """Fill three buffers from one with bfloat16 numbers; returns False if a number is NaN or infinite."""
 
 
 def kernel_for(scheme: QuantizationScheme, dtype: Any) -> Kernel | None:
-    """The kernel, if it does this scheme for numbers of this dtype."""
+    """The kernel if it supports this scheme and dtype, else None."""
     suits = scheme.mode == "affine" and scheme.group_size in _GROUP_SIZES and scheme.bits in _BITS
     return _agreeing_kernel(scheme) if suits and dtype == mx.bfloat16 else None
 

@@ -1,7 +1,7 @@
-"""Which tensors form a block, from their names alone. What is done with a block lives elsewhere.
+"""Partitions tensors into blocks by their names.
 
 A block is one transformer layer, the embeddings, or the head (everything else: final norm, output projection).
-Names decide, so blocks are known before a weight byte moves, for any architecture.
+As names decide, blocks are known before any weights are fetched, for any architecture.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _EMBEDDING_COMPONENTS = frozenset({"wte", "wpe"})
 
 
 class Named(Protocol):
-    """Anything with a tensor's name."""
+    """Anything that has a tensor's name."""
 
     @property
     def name(self) -> str:
-        """As in the checkpoint."""
+        """Name in the checkpoint."""
 
 
 Row = TypeVar("Row", bound=Named)
@@ -30,7 +30,7 @@ Row = TypeVar("Row", bound=Named)
 
 @dataclass(frozen=True, slots=True)
 class Block(Generic[Row]):
-    """Some tensors of a source that are worked on together."""
+    """Tensors of a source that are processed together."""
 
     label: str
     """`embeddings`, `000`, `001`, ..., `head`."""
@@ -51,7 +51,7 @@ def partition(tensors: Sequence[Row]) -> tuple[Block[Row], ...]:
 
 
 def labels_of(names: Iterable[str]) -> Mapping[str, str]:
-    """Tensor name to block label, for all tensors of one source (the width of the numbers depends on all)."""
+    """Tensor name to block label, for all tensors of one source (the width of layer numbers depends on all of them)."""
     indices = {name: layer_index(name) for name in names}
     largest = max((index for index in indices.values() if index is not None), default=0)
     width = max(_LEAST_WIDTH, len(str(largest)))
@@ -59,7 +59,7 @@ def labels_of(names: Iterable[str]) -> Mapping[str, str]:
 
 
 def layer_index(name: str) -> int | None:
-    """The first whole number among the dotted components of a name: the layer that a tensor or module is in."""
+    """The first integer among the dotted components of a name, which is the layer of a tensor or module, or None."""
     for component in name.split("."):
         if component.isdecimal() and component.isascii():
             return int(component)
@@ -67,7 +67,7 @@ def layer_index(name: str) -> int | None:
 
 
 def order_of(label: str) -> tuple[int, int, str]:
-    """Sort key of block labels: embeddings, layers by number, head."""
+    """Sort key for block labels: embeddings, layers by number, head."""
     if label == EMBEDDINGS:
         return (0, 0, label)
     if label == HEAD:

@@ -1,4 +1,4 @@
-"""Computes the parameters of a block that an architecture does not just rename: stacked experts, transposes, splits."""
+"""Computes the parameters that an architecture does more than rename: stacked experts, transposes, splits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FOREIGN = "foreign"
 
 
 class ComputedParameters:
-    """The computed parameters of one block, lazy until taken. Belongs to the thread that makes it."""
+    """The computed parameters of one block, lazy until taken. Use it only in the thread that created it."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class ComputedParameters:
         sources: SourceTensors,
         names: Sequence[str],
     ) -> None:
-        """Arrange the block's tensors, without reading them.
+        """Let the architecture arrange the block's tensors, without reading them.
 
         Args:
             config: The model's configuration.
@@ -49,10 +49,10 @@ class ComputedParameters:
         self._needs = {name: stand_ins.groups_of(results[name]) & self._decoded.keys() for name in names}
 
     def take(self, name: str) -> mx.array:
-        """Evaluate one parameter and forget it: what it was computed from is freed, unless another needs it."""
+        """Evaluate one parameter and release it, with everything it was computed from that no other parameter needs."""
         array = self._waiting.pop(name)
         if needed := sorted(self._needs[name]):
-            # MLX has no lazy arrays of ours, so what is decoded is there first, for this parameter alone.
+            # MLX arrays cannot be lazy over our decoders, so the tensors are decoded first, for this parameter alone.
             decoded = {each: self._sources.whole(self._decoded[each]) for each in needed}
             array = self._arranged(Placeholders(), decoded)[name]
             told = [accuracy for each in needed if (accuracy := self._sources.accuracy(each)) is not None]
@@ -63,21 +63,21 @@ class ComputedParameters:
 
     @property
     def decoded(self) -> frozenset[str]:
-        """The decoded tensors that any of the parameters is computed from."""
+        """The decoded tensors that the parameters are computed from."""
         return frozenset().union(*self._needs.values())
 
     def accuracy(self, name: str) -> Accuracy | None:
-        """How close a parameter is that was taken; None if nothing of it was decoded."""
+        """The accuracy of a parameter that was taken; None if nothing in it was decoded."""
         return self._accuracy.get(name)
 
     def _arranged(self, stand_ins: Placeholders, decoded: Mapping[str, mx.array]) -> dict[str, mx.array]:
-        """What the architecture makes of all tensors: stored ones, those `decoded`, and placeholders for the rest."""
+        """All tensors as the architecture arranges them: stored ones, those in `decoded`, placeholders for the rest."""
         arrays = {**dict(self._lazily_loaded()), **decoded}
         for name, dtype, shape in self._table:
             if name not in arrays:
                 group = name if name in self._decoded else _FOREIGN
                 arrays[name] = stand_ins.make(group, name, dtype, shape)
-        # In table order: an architecture may look at the first tensor that it meets.
+        # In table order, because an architecture may depend on the first tensor it sees.
         ordered = {name: arrays[name] for name, _, _ in self._table}
         return sanitized(make_model(self._config), ordered)
 

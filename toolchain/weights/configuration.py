@@ -1,4 +1,4 @@
-"""Puts blocks together: the final config.json and the index of the shards. Plain data, no MLX."""
+"""Creates the final config.json and the index of the shards from the facts of all blocks, without MLX."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _VISION_TOWER: Final = "model.vision_tower."
 def final_configuration(
     source: bytes, blocks: Sequence[BlockFacts], quantization: Quantization, dtype: str | None
 ) -> bytes:
-    """The artifact's config.json, as mlx-lm writes and reads it (`mlx_lm.utils.save_config`, `load_model`).
+    """The artifact's config.json, in the form that mlx-lm writes and reads (`mlx_lm.utils.save_config`, `load_model`).
 
-    `quantization` names the scheme of the variant and, by module path, every scheme that differs from it; modules
-    that are named nowhere and have no scales are loaded unquantized. A source that MLX had quantized keeps its own.
+    `quantization` holds the scheme of the variant and, by module path, every scheme that differs from it; modules
+    that are not listed and have no scales are loaded unquantized. A source that MLX has quantized keeps its own.
 
     Args:
         source: The base model's config.json.
         blocks: The facts of all blocks.
-        quantization: The variant's.
-        dtype: What the variant casts to, if it does.
+        quantization: Quantization of the variant.
+        dtype: Dtype that the variant casts to, or None.
     """
     config = json.loads(source)
     config.pop("_name_or_path", None)
@@ -42,7 +42,7 @@ def final_configuration(
     if config.get("quantization") is not None:
         _spell_out(config)
     elif not is_ternary(config):
-        # Weights that another tool had packed were unpacked on the way here.
+        # Weights that another tool had packed have been unpacked.
         config.pop("quantization_config", None)
         if isinstance(config.get("text_config"), dict):
             config["text_config"].pop("quantization_config", None)
@@ -58,7 +58,7 @@ def shard_index(shards: Mapping[str, Sequence[StoredTensor]], parameters: int) -
 
     Args:
         shards: Final file name to its tensors.
-        parameters: Count before quantizing, over all blocks.
+        parameters: Number of parameters before quantizing, over all blocks.
     """
     total_size = sum(tensor.size_bytes for tensors in shards.values() for tensor in tensors)
     return _text(
@@ -70,7 +70,7 @@ def shard_index(shards: Mapping[str, Sequence[StoredTensor]], parameters: int) -
 
 
 def _quantization_entry(schemes: Mapping[str, QuantizationScheme], wanted: QuantizationScheme | None) -> dict[str, Any]:
-    # Readers need one scheme at the top even where a recipe only names single modules.
+    # Loaders need a default scheme even if a recipe only quantizes single modules.
     common = wanted or Counter(schemes[path] for path in sorted(schemes)).most_common(1)[0][0]
     entry: dict[str, Any] = scheme_to_json(common)
     entry |= {path: scheme_to_json(scheme) for path, scheme in schemes.items() if scheme != common}
@@ -98,7 +98,7 @@ def _text(content: Any) -> bytes:
 
 
 def _tagged(value: Any) -> Any:
-    """Infinities and NaN as transformers and mlx-lm write them, so that the file is JSON."""
+    """Infinities and NaN as transformers and mlx-lm encode them, so that the file is valid JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         return {"__float__": "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Holds what config.json says of modules that MLX has quantized to the tensors that are there. Reads no weights.
+"""Checks the quantization that config.json declares for each module against the shapes of its tensors.
 
-mlx-lm goes by the shapes and not by config.json (`infer_quant_config`), so a folder that says something else of itself
-loads, and what reads config.json alone is misled: counts of parameters, scales of codes, other programs.
+mlx-lm derives it from the shapes and not from config.json (`infer_quant_config`), so a folder with a wrong config.json
+loads, but misleads everything that reads config.json alone: parameter counts, checks of scales, other programs.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from mlxbuild.toolchain.weights.model import UnusableModel
 
 _AFFINE: Final = "affine"
 _OTHERS: Final = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
-"""Bits and group of the modes that know but one of each; their scales are bytes, and biases there are none."""
+"""Bits and group size of the modes that support only one; their scales are bytes, and they have no biases."""
 
 
 def check_declared(path: str, shape: tuple[int, ...], arrays: Mapping[str, mx.array], entry: Mapping[str, Any]) -> None:
-    """A module's packed numbers and scales are those of a weight of that shape, quantized as config.json says.
+    """Check that a module's packed numbers and scales have the shapes that config.json declares for its weight.
 
     Args:
-        path: The module.
-        shape: Of its weight as floats.
+        path: Path of the module.
+        shape: Shape of its dequantized weight.
         arrays: All parameters; `.weight` and `.scales` of the module are among them.
-        entry: `quantization` of config.json. A module that it does not name may be as any that it does: an architecture
-            may have renamed it.
+        entry: `quantization` in config.json. A module without an entry may match any scheme in it, because an
+            architecture may have renamed the module.
 
     Raises:
-        UnusableModel: they are not.
+        UnusableModel: the shapes do not match.
     """
     packed, scales = arrays[f"{path}.weight"], arrays[f"{path}.scales"]
     weight, groups = tuple(packed.shape), tuple(scales.shape)

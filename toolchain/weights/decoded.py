@@ -1,5 +1,6 @@
-"""Tensors of a model whose numbers are decoded from what another tool stored. How each method decodes lives in
-`toolchain.weights.formats`; here is what a plan, a record and a step say about such a tensor. Loads no MLX.
+"""Decoded tensors, whose numbers are computed from what another tool stored, as used in plans, records and steps.
+
+`toolchain.weights.formats` has the decoding methods. MLX is not loaded here.
 """
 
 from __future__ import annotations
@@ -12,40 +13,40 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.toolchain.weights.reading import SourceTensor
 
 Accuracy = Literal["exact", "near", "rounded"]
-"""How close numbers are to those that the source's own format means: exact · near: equal but for the last bits of a
-float · rounded: on a coarser grid than the source's, or quantized once more."""
+"""How close decoded numbers are to those in the source's format: exact · near: equal except for the last bits of a
+float · rounded: on a coarser grid than the source's, or quantized a second time."""
 
 _FROM_BEST: Final[tuple[Accuracy, ...]] = ("exact", "near", "rounded")
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedTensor:
-    """A row of the model's tensor table that no file holds: computed, slice by slice, from tensors that files hold."""
+    """A row of the model's tensor table that is not stored, but decoded slice by slice from tensors that are."""
 
     name: str
     dtype: str
-    """Of the result, as in a safetensors header."""
+    """Dtype of the result, as in a safetensors header."""
     shape: tuple[int, ...]
-    """Of the result."""
+    """Shape of the result."""
     method: str
-    """Key of `toolchain.weights.formats.decoding.DECODERS`."""
+    """A key of `toolchain.weights.formats.decoding.DECODERS`."""
     parameters: Mapping[str, Any]
     """Plain JSON data for the decoder."""
     parts: Mapping[str, SourceTensor]
-    """What it is decoded from, by the decoder's own names."""
+    """The tensors that it is decoded from, by the decoder's names for them."""
 
 
 ModelTensor = SourceTensor | DecodedTensor
-"""A row of the model's tensor table: bytes of a file as they are, or decoded."""
+"""A row of the model's tensor table: stored in a file as it is, or decoded."""
 
 
 def files_of(tensors: Iterable[ModelTensor]) -> frozenset[Digest]:
-    """The source files that hold some tensors, or their parts."""
+    """Digests of the source files that hold some tensors, or their parts."""
     return frozenset(tensor.file for tensor in stored_tensors(tensors))
 
 
 def stored_tensors(tensors: Iterable[ModelTensor]) -> tuple[SourceTensor, ...]:
-    """What files hold of some tensors: themselves or their parts, each once, in order."""
+    """The stored tensors behind some tensors: themselves or their parts, each once, in order."""
     stored: dict[SourceTensor, None] = {}
     for tensor in tensors:
         stored |= dict.fromkeys((tensor,) if isinstance(tensor, SourceTensor) else tensor.parts.values())
@@ -53,12 +54,12 @@ def stored_tensors(tensors: Iterable[ModelTensor]) -> tuple[SourceTensor, ...]:
 
 
 def worst(accuracies: Iterable[Accuracy]) -> Accuracy:
-    """The least close of some; exact if there are none."""
+    """The least accurate of some accuracies; exact if there are none."""
     return max(accuracies, key=_FROM_BEST.index, default="exact")
 
 
 def source_row(tensor: SourceTensor) -> list[Any]:
-    """A source tensor as JSON."""
+    """A source tensor as JSON data."""
     return [tensor.name, tensor.dtype, list(tensor.shape), tensor.file.hex, tensor.begin, tensor.size_bytes]
 
 
@@ -69,7 +70,7 @@ def source_of_row(row: list[Any]) -> SourceTensor:
 
 
 def decoded_row(tensor: DecodedTensor) -> dict[str, Any]:
-    """A decoded tensor as JSON."""
+    """A decoded tensor as JSON data."""
     return {
         "name": tensor.name,
         "dtype": tensor.dtype,

@@ -1,4 +1,4 @@
-"""Where weight arithmetic runs: on the CPU device, whose bytes are the same on every machine, in any thread."""
+"""Runs weight arithmetic on the CPU device, whose results have the same bytes on every machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlxbuild.runtime.model.threads import leave_streams_in_order
 
 @contextmanager
 def cpu_device() -> Iterator[None]:
-    """While inside, this thread's MLX operations run on the CPU. Other threads cannot evaluate arrays made here."""
+    """A context in which this thread's MLX operations run on the CPU. Other threads cannot evaluate its arrays."""
     leave_streams_in_order()
     with mx.stream(mx.cpu):
         yield

@@ -1,4 +1,4 @@
-"""The dtype names of safetensors as MLX's dtypes, and back."""
+"""Converts between safetensors dtype names and MLX's dtypes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MLX_DTYPES: Final = {
     "F16": mx.float16, "BF16": mx.bfloat16, "F32": mx.float32, "F64": mx.float64, "C64": mx.complex64,
     "F8_E4M3": mx.uint8, "F8_E8M0": mx.uint8,
 }  # fmt: skip
-"""As `mx.load` reads them; a dtype that is not here MLX cannot read."""
+"""As `mx.load` reads them; MLX cannot read other dtypes."""
 
 SAFETENSORS_NAMES: Final = {dtype: name for name, dtype in MLX_DTYPES.items() if not name.startswith("F8")}
 """As `mx.save_safetensors` writes them."""
@@ -23,4 +23,4 @@ EXPONENT_BITS: Final = {
     mx.bfloat16: (mx.uint16, 0x7F80),
     mx.float32: (mx.uint32, 0x7F800000),
 }
-"""Floating dtype to the unsigned dtype of its size and its exponent bits; all of them set mean NaN or infinity."""
+"""Floating dtype to the unsigned dtype of its size and its exponent bits; if all are set, it is NaN or infinity."""

@@ -1,6 +1,6 @@
-"""From a tensor's numbers to the bytes that are stored: cast, check, quantize, slice by slice on the CPU.
+"""Encodes a tensor's numbers as stored bytes: casts, checks and quantizes, slice by slice on the CPU.
 
-Memory is bounded by the slice, not by the tensor: of a quantized tensor only scales and biases wait for the end.
+Memory is bounded by the slice, not by the tensor: for a quantized tensor, only scales and biases are held to the end.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from mlxbuild.toolchain.weights.dtypes import EXPONENT_BITS, SAFETENSORS_NAMES
 from mlxbuild.toolchain.weights.writer import Buffer, StoredTensor
 
 Rows = Callable[[], Iterator[mx.array]]
-"""Gives a tensor in slices of whole rows, (rows, columns) each, in order."""
+"""Returns an iterator over a tensor's rows in slices of shape (rows, columns), in order."""
 
 _LEAVES: Final = ("weight", "scales", "biases")
 
 
 class NotFinite(ValueError):
-    """A slice holds NaN or infinity; `overflowed` if only the cast made it so."""
+    """A slice has NaN or infinity; `overflowed` if only the cast caused it."""
 
     def __init__(self, *, overflowed: bool) -> None:
         super().__init__("not finite")
@@ -43,11 +43,11 @@ class Encoding:
 
     @property
     def columns(self) -> int:
-        """Length of the last axis."""
+        """Size of the last axis."""
         return self.shape[-1] if self.shape else 1
 
     def tensors(self) -> tuple[StoredTensor, ...]:
-        """What will be stored, in order: the tensor itself, or weight, scales and biases. Evaluates nothing."""
+        """The tensors to be stored, in order: the tensor itself, or weight, scales and biases. Evaluates nothing."""
         if self.scheme is None:
             return (_stored(self.name, self.shape, self.dtype),)
         parts = _quantize(mx.zeros(self.shape, dtype=self.dtype), self.scheme)
@@ -66,7 +66,7 @@ class Encoding:
 
     @property
     def kernel(self) -> Kernel | None:
-        """What quantizes raw bytes of numbers that are of this dtype already, if anything does."""
+        """A compiled kernel that quantizes raw bytes in this dtype, or None."""
         return None if self.scheme is None else kernel_for(self.scheme, self.dtype)
 
     def buffers_by(self, kernel: Kernel, pieces: Iterator[memoryview]) -> Iterator[Buffer]:
@@ -82,7 +82,7 @@ class Encoding:
         parts = (values,) if self.scheme is None else _quantize(values, self.scheme)
         flat = tuple(map(as_bytes, parts))
         highest = _highest_exponent(values)
-        mx.eval(*flat, *([] if highest is None else [highest]))  # once a slice: each time wakes another thread
+        mx.eval(*flat, *([] if highest is None else [highest]))  # once per slice, since every call wakes another thread
         if _is_beyond(highest, values.dtype):
             raise NotFinite(overflowed=not _is_beyond(_highest_exponent(slice_), slice_.dtype))
         return tuple(map(memoryview, flat))
@@ -113,12 +113,12 @@ def check_finite(slice_: mx.array) -> None:
 
 
 def as_bytes(array: mx.array) -> Any:
-    """The bytes of an array, little-endian, in row order, as an array whose buffer can be taken."""
+    """The bytes of an array, little-endian, in row order, as an array that supports the buffer protocol."""
     return mx.contiguous(array).reshape(-1).view(mx.uint8)
 
 
 def slices_of(array: mx.array, slice_bytes: int) -> Iterator[mx.array]:
-    """An array as rows, in slices."""
+    """Slices of an array's rows."""
     if array.size == 0:
         return
     rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
@@ -136,7 +136,7 @@ def _stored(name: str, shape: tuple[int, ...], dtype: Any) -> StoredTensor:
 
 
 def _highest_exponent(values: mx.array) -> mx.array | None:
-    """A cheap test for finite numbers: one pass over the bits, no conversion."""
+    """The largest exponent, a cheap test for finite numbers: one pass over the bits, without conversion."""
     bits = EXPONENT_BITS.get(values.dtype)
     if bits is None or values.size == 0:
         return None

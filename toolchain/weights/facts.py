@@ -1,4 +1,4 @@
-"""What a block's step tells about its output, for those who put the blocks together. Plain data, no MLX."""
+"""The facts about a block that its step outputs, for combining blocks to a model. Plain data, without MLX."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mlxbuild.toolchain.weights.writer import StoredTensor
 
 @dataclass(frozen=True, slots=True)
 class BlockFacts:
-    """The content of a block's `facts` output."""
+    """The content of a block's output `facts`."""
 
     shards: Mapping[str, tuple[StoredTensor, ...]]
-    """Output name of the shard (`shard-00`, ...) to its tensors, in file order."""
+    """Output name of a shard (`shard-00`, ...) to its tensors, in file order."""
     quantized: Mapping[str, QuantizationScheme]
-    """Module path to its scheme, for modules quantized here."""
+    """Module path to scheme, for modules quantized by this step."""
     parameters: int
-    """Count of the block's parameters before quantizing."""
+    """Number of the block's parameters before quantizing."""
     accuracy: Mapping[str, Accuracy] = field(default_factory=dict)
-    """How close each parameter is that comes of a source which was quantized already; scales and biases count to their
-    weight. Empty for any other source."""
+    """Accuracy of each parameter from a quantized source; scales and biases are counted as part of their weight. Empty
+    for any other source."""
     errors: Mapping[str, float] = field(default_factory=dict)
-    """By how much a tensor of such a source is off that had to be rounded, where that was measured: the relative root
-    mean square, by the name of the source's tensor."""
+    """Relative root mean square error of source tensors that were rounded, where it was measured, by name of the
+    source's tensor."""
 
     def to_json(self) -> bytes:
-        """Canonical JSON."""
+        """The facts as canonical JSON."""
         accuracy = {"accuracy": dict(self.accuracy)} if self.accuracy else {}
         return canonical_json.encode(
             {
@@ -55,7 +55,7 @@ class BlockFacts:
 
     @classmethod
     def from_json(cls, data: bytes) -> BlockFacts:
-        """The inverse of `to_json`; tensors come back in order of name."""
+        """The inverse of `to_json`; tensors are sorted by name."""
         facts = json.loads(data)
         return cls(
             {
@@ -73,7 +73,7 @@ class BlockFacts:
 
 
 def scheme_to_json(scheme: QuantizationScheme) -> dict[str, Any]:
-    """As mlx-lm writes it into config.json."""
+    """A scheme as mlx-lm writes it to config.json."""
     return {"mode": scheme.mode, "bits": scheme.bits, "group_size": scheme.group_size}
 
 

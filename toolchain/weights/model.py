@@ -1,4 +1,4 @@
-"""A source's configuration, and mlx-lm's model object for it without weights. What is asked of it lives elsewhere."""
+"""Reads a source's configuration, and creates mlx-lm's model object for it without weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mlxbuild.registry.core.errors import MlxbuildError, StepError
 
-_FLOAT_TAG: Final = "__float__"  # as transformers writes what JSON cannot say
+_FLOAT_TAG: Final = "__float__"  # how transformers writes numbers that JSON lacks
 _FLOATS: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
 _PACKED_METHODS: Final = frozenset(
@@ -18,16 +18,16 @@ _PACKED_METHODS: Final = frozenset(
 
 
 class UnusableModel(StepError):
-    """The source's configuration and weights do not make a model that mlx-lm can hold."""
+    """The source's configuration and weights do not form a model that mlx-lm can load."""
 
     code = "unusable-model"
 
 
 def read_configuration(data: bytes, where: str = "config.json") -> dict[str, Any]:
-    """A `config.json` as mlx-lm reads it.
+    """Parse a `config.json` as mlx-lm does.
 
     Raises:
-        UnusableModel: it is not a JSON object, or asks for custom code.
+        UnusableModel: it is not a JSON object, or requires custom code.
     """
     try:
         config = json.loads(data)
@@ -47,21 +47,21 @@ def read_configuration(data: bytes, where: str = "config.json") -> dict[str, Any
 
 
 def is_quantized(config: Mapping[str, Any]) -> bool:
-    """Whether the weights were already quantized by MLX."""
+    """Whether MLX has already quantized the weights."""
     return config.get("quantization") is not None
 
 
 def is_ternary(config: Mapping[str, Any]) -> bool:
-    """Whether the weights are BitNet's, four numbers of -1, 0 and 1 in a byte: mlx-lm takes them as they are."""
+    """Whether the weights are BitNet's, four numbers of -1, 0 and 1 per byte, which mlx-lm reads unchanged."""
     packing = config.get("quantization_config")
     return not is_quantized(config) and isinstance(packing, dict) and packing.get("quant_method") == "bitnet"
 
 
 def check_packing(config: Mapping[str, Any]) -> None:
-    """Refuse weights that another tool has packed and that only loading as a whole could read.
+    """Refuse weights that another tool has packed in a way that needs the whole model to be loaded.
 
     Raises:
-        UnusableModel: they are.
+        UnusableModel: the weights are packed in such a way.
     """
     if is_quantized(config):
         return
@@ -79,7 +79,7 @@ def check_packing(config: Mapping[str, Any]) -> None:
 
 
 def make_model(config: Mapping[str, Any]) -> Any:
-    """mlx-lm's model object for a configuration; its arrays are lazy and never evaluated.
+    """Create mlx-lm's model object for a configuration; its arrays are lazy and never evaluated.
 
     Raises:
         UnsupportedArchitecture: mlx-lm has no code for it.
@@ -93,7 +93,7 @@ def make_model(config: Mapping[str, Any]) -> Any:
         return _ternary(model, config["quantization_config"]) if is_ternary(config) else model
     except MlxbuildError:
         raise
-    except (Exception, SystemExit) as error:  # a module that misses a package of its own exits
+    except (Exception, SystemExit) as error:  # a module without its dependencies calls exit
         raise UnusableModel(
             f"mlx-lm cannot make a `{config.get('model_type')}` model of this configuration: {_told(error)}",
             where="config.json",
@@ -108,12 +108,12 @@ def _ternary(model: Any, packing: Mapping[str, Any]) -> Any:
 
 
 def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
-    """What the architecture makes of a checkpoint's tensors: renamed, stacked, transposed or dropped; all lazy.
+    """The tensors of a checkpoint as the architecture arranges them: renamed, stacked, transposed or dropped; all lazy.
 
     Raises:
-        UnusableModel: the tensors are not those of such a model.
+        UnusableModel: the tensors do not belong to such a model.
     """
-    if "embed_tokens.weight" in weights and hasattr(model, "model"):  # a body that was saved without its head
+    if "embed_tokens.weight" in weights and hasattr(model, "model"):  # a base model that was saved without its head
         weights = {f"model.{name}": array for name, array in weights.items()}
     if not hasattr(model, "sanitize"):
         return weights
@@ -125,10 +125,10 @@ def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leaf_by_leaf(model: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Arrange scales and biases where an architecture knows none of them, such as those of single experts.
+    """Arrange scales and biases that an architecture's code does not know, such as those of single experts.
 
-    Each kind goes through its code under the name of the weights: what renames, stacks or splits by rows does so with
-    all three alike.
+    Each kind is arranged under the name of the weights: code that renames, stacks or splits by rows treats all three
+    alike.
     """
     packed = sorted(name.removesuffix(".scales") for name in weights if name.endswith(".scales"))
     leaves = {f"{path}.{leaf}" for path in packed for leaf in ("weight", "scales", "biases")}
@@ -143,7 +143,7 @@ def _leaf_by_leaf(model: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
         for leaf, run in runs.items():
             if name in run:
                 arranged[f"{name.removesuffix('.weight')}.{leaf}"] = run[name]
-    # What belongs to no packed matrix stays where it is, to be refused as all that the architecture does not know.
+    # Those that belong to no packed matrix keep their names, and are refused later like any unknown tensor.
     idle = [path for path in packed if not _is_packed(weights.get(f"{path}.weight"))]
     stray = [f"{path}.{leaf}" for path in idle for leaf in ("scales", "biases")]
     return {**arranged, **{name: weights[name] for name in stray if name in weights}}

@@ -1,4 +1,4 @@
-"""Where a block's numbers come from: slices of source files, as they are or decoded. Encoding lives elsewhere."""
+"""Reads the numbers of a block from source files, slice by slice, decoding them if needed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from mlxbuild.toolchain.weights.reading import SourceFile, SourceTensor
 
 
 class NotFiniteWeights(StepError):
-    """Weights hold NaN or infinity."""
+    """Weights contain NaN or infinity."""
 
     code = "not-finite-weights"
 
 
 class LossyScales(StepError):
-    """MLX's form of a format holds too little of the numbers of a tensor."""
+    """Converting a tensor to MLX's form loses too much precision."""
 
     code = "lossy-scales"
 
@@ -37,25 +37,25 @@ _BYTES: Final = frozenset({"U8", "U32", "F8_E4M3", "F8_E8M0"})
 
 
 class SourceTensors:
-    """Open source files of one step; use it in a `with` statement, whose end checks that none has changed."""
+    """The open source files of a step; use it in a `with` statement, whose end checks that none has changed."""
 
     def __init__(self, locate: Callable[[Digest], Path], slice_bytes: int, took: Callable[[int], None]) -> None:
-        """`took` is called with the size of each slice that was dealt with; it may raise to stop."""
+        """`took` is called with the size of each slice after it was processed; it may raise to stop."""
         self._locate = locate
         self._slice_bytes = slice_bytes
         self._took = took
         self._files: dict[Digest, SourceFile] = {}
         self._accuracy: dict[str, Accuracy] = {}
         self.errors: dict[str, float] = {}
-        """Decoded tensor to the part of it that its form costs (relative root mean square), where it costs any."""
+        """Decoded tensor to its relative root mean square error, if there is one."""
         self._stack = ExitStack()
 
     def path(self, digest: Digest) -> Path:
-        """Where a source file lies; from now on it must not change."""
+        """The path of a source file, which from now on must not change."""
         return self._file(digest).path
 
     def pieces(self, tensor: ModelTensor) -> Iterator[memoryview]:
-        """The tensor's bytes unchanged, slice by slice.
+        """The tensor's unchanged bytes, slice by slice.
 
         Raises:
             NotFiniteWeights: a number is NaN or infinite.
@@ -76,13 +76,13 @@ class SourceTensors:
             yield piece
 
     def raw(self, tensor: ModelTensor) -> Iterator[memoryview]:
-        """The bytes of slices of rows, unchecked; each is only good until the next one is asked for."""
+        """The bytes of slices of rows, unchecked; each is valid until the next one is requested."""
         if isinstance(tensor, DecodedTensor):
             return (memoryview(as_bytes(rows)) for rows in self._decoded(tensor))
         return self._slices(tensor)
 
     def rows(self, tensor: ModelTensor) -> Iterator[mx.array]:
-        """The tensor as slices of rows, unchecked."""
+        """The tensor in slices of rows, unchecked."""
         if isinstance(tensor, DecodedTensor):
             yield from self._decoded(tensor)
             return
@@ -99,11 +99,11 @@ class SourceTensors:
         return array
 
     def accuracy(self, name: str) -> Accuracy | None:
-        """How close a decoded tensor is, as its slices read so far said; None for one that was not decoded."""
+        """The accuracy of a decoded tensor, according to the slices read so far; None for one that was not decoded."""
         return self._accuracy.get(name)
 
     def first_not_finite(self, tensors: Mapping[str, ModelTensor]) -> NotFiniteWeights | None:
-        """Look for the tensor that is to blame for a computed NaN."""
+        """Find the tensor that causes NaN or infinity in a computed parameter; None if there is none."""
         for tensor in tensors.values():
             if not self._is_finite(tensor):
                 is_decoded = isinstance(tensor, DecodedTensor)
@@ -113,8 +113,7 @@ class SourceTensors:
     def first_broken(
         self, tensors: Mapping[str, ModelTensor], codes: frozenset[int], parameter: str, computes: mx.Dtype
     ) -> NotFiniteWeights | None:
-        """Look for the tensor that is to blame for bytes that are NaN in a parameter, which is weights or scales, or
-        too large for what is computed in."""
+        """Find the tensor that causes invalid bytes in a parameter: NaN, or too large for the compute dtype."""
         is_scale = parameter.endswith(_SCALES)
         for stored in stored_tensors(tensors.values()):
             if stored.name.endswith(_SCALES) == is_scale and stored.dtype in _BYTES and self._has(stored, codes):
@@ -125,7 +124,7 @@ class SourceTensors:
         return None
 
     def not_finite(self, tensor: ModelTensor, *, overflowed: bool = False) -> NotFiniteWeights:
-        """The error for a tensor that holds NaN or infinity; `overflowed` if it is infinity alone."""
+        """The error for a tensor with NaN or infinity; `overflowed` if it has only infinity."""
         if isinstance(tensor, DecodedTensor):
             broken = [part for part in tensor.parts.values() if not self._is_finite(part)]
             if not broken and all(MLX_DTYPES[part.dtype] in EXPONENT_BITS for part in tensor.parts.values()):
@@ -164,7 +163,7 @@ class SourceTensors:
         decode, parts = decoder_of(tensor.method), _Parts(self._file, tensor)
         rows, columns = as_matrix(tensor.shape)
         stored_bytes = sum(part.size_bytes for part in tensor.parts.values())
-        # Decoders compute in 32 bits; what a row is decoded from may be larger than the row.
+        # Decoders compute in 32 bits, and the data that a row is decoded from may be larger than the row.
         step = max(1, self._slice_bytes // max(1, 4 * columns, stored_bytes // max(rows, 1)))
         loss = Loss()
         for begin in range(0, rows if columns else 0, step):
@@ -214,7 +213,7 @@ class SourceTensors:
 
 
 def too_large(name: str, dtype: mx.Dtype, where: str | None = None) -> NotFiniteWeights:
-    """The error for numbers, or scales of them, that are beyond a dtype."""
+    """The error for numbers, or their scales, that exceed a dtype."""
     what = str(dtype).rpartition(".")[2]
     is_scale = name.endswith(_SCALES)
     return NotFiniteWeights(
@@ -273,7 +272,7 @@ class _Parts:
         return self.rows(part, 0, rows).reshape(stored.shape)
 
     def _require(self, part: str, inside: bool) -> None:
-        """What lies beyond a part belongs to other tensors."""
+        """Check bounds, because the bytes beyond a part belong to other tensors."""
         if not inside:
             stored = self._tensor.parts[part]
             raise StepError(f"`{stored.name}` is too small for `{self._tensor.name}`: {list(stored.shape)}")

@@ -1,4 +1,4 @@
-"""Per-module overrides of a quantization: which globs match a module, and which can concern a block."""
+"""Per-module overrides of the quantization: which globs match a module, and which may match in a block."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _WILDCARD = re.compile(r"[*?\[]")
 
 
 def relevant_overrides(overrides: Sequence[Override], label: str) -> tuple[Override, ...]:
-    """Those that can match a module of the block, in order.
+    """The overrides that can match a module of the block, in order.
 
-    A glob whose text before its first wildcard names a layer (`model.layers.3.*`) matches modules of that layer
-    alone, so it concerns that block alone. Any other glob may match anywhere.
+    A glob that names a layer before its first wildcard (`model.layers.3.*`) only matches modules of that layer, so it
+    is relevant for that block alone. Any other glob may match anywhere.
     """
     return tuple(override for override in overrides if _may_match(override[0], label))
 
 
 def matching_override(overrides: Sequence[Override], module: str) -> Override | None:
-    """The override that holds for a module path: the last one that matches."""
+    """The override that applies to a module path: the last one that matches."""
     return next((override for override in reversed(overrides) if fnmatchcase(module, override[0])), None)
 
 
 def idle_overrides(overrides: Sequence[Override], tensors: Iterable[str]) -> tuple[tuple[str, str | None], ...]:
-    """Globs that match no module of some tensors, each with the one that it may have been meant to be.
+    """Globs that match no module of some tensors, each with the closest one that would.
 
-    A model may name its modules otherwise than its files do, so what is found here is likely a mistake, not surely.
+    A model may name its modules differently from its files, so this is likely a mistake, but not certainly.
     """
     modules = {name.rpartition(".")[0] for name in tensors}
     idle = [glob for glob, _ in overrides if not any(fnmatchcase(module, glob) for module in modules)]
@@ -41,7 +41,8 @@ def idle_overrides(overrides: Sequence[Override], tensors: Iterable[str]) -> tup
 
 
 def idle_override_notes(spec: ResolvedSpec, base: LockedSource) -> tuple[tuple[str, str], ...]:
-    """The same of a variant in words: what, and a hint. Of GGUF files nothing: their names are not those of modules."""
+    """The unmatched overrides of a variant as messages with hints. Empty for GGUF files, whose names are not those of
+    modules."""
     tensors = () if base.gguf is not None else tuple(tensor.name for tensor in base.tensors)
     if not tensors:
         return ()
@@ -55,7 +56,7 @@ def idle_override_notes(spec: ResolvedSpec, base: LockedSource) -> tuple[tuple[s
 
 
 def _nearest(glob: str, modules: Iterable[str]) -> str | None:
-    """The name of a module, or of all below one, that is most like a glob; with the glob's own numbers."""
+    """The name of a module, or of all below one, that is most similar to a glob; with the glob's own numbers."""
     words = glob.split(".")
     names = {tuple("*" if word.isdigit() else word for word in module.split(".")) for module in modules}
     known = {".".join(name) for name in names}
@@ -76,7 +77,7 @@ def _may_match(glob: str, label: str) -> bool:
     if wildcard is None:
         index = layer_index(glob)
         return index == _index_of(label)
-    # The component that the wildcard is in may go on, so only those before it are known.
+    # The component with the wildcard may be longer, so only those before it are known.
     index = layer_index(glob[: wildcard.start()].rpartition(".")[0])
     return index is None or index == _index_of(label)
 

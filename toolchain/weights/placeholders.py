@@ -1,4 +1,4 @@
-"""Arrays that stand for tensors without holding them: they have dtype and shape, and leave a trail in lazy graphs."""
+"""Placeholder arrays with the dtype and shape of tensors but no data, whose use in lazy graphs can be traced."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mlxbuild.toolchain.weights.model import UnusableModel
 
 
 class Placeholders:
-    """Placeholders in groups; of a lazy array one can ask which groups it is computed from.
+    """Placeholders in groups; `groups_of` tells which groups a lazy array is computed from.
 
     Every placeholder is a broadcast of its group's scalar of that dtype, and the graph names the scalars. Floating
-    scalars are NaN, so code that evaluates, and thereby cuts the trail, leaves NaN behind.
+    scalars are NaN, so code that evaluates a placeholder, which loses the trace, gives NaN.
     """
 
     def __init__(self) -> None:
         self._scalars: dict[tuple[str, Any], mx.array] = {}
 
     def make(self, group: str, name: str, dtype_name: str, shape: tuple[int, ...]) -> mx.array:
-        """A placeholder for a tensor of a safetensors dtype.
+        """A placeholder for a tensor with a safetensors dtype.
 
         Raises:
             UnusableModel: MLX cannot read that dtype.
@@ -42,7 +42,7 @@ class Placeholders:
         """The groups that a lazy array is computed from."""
         groups = [group for group, _ in self._scalars]
         graph = io.StringIO()
-        # Names that MLX makes up itself are capital letters.
+        # Names that MLX generates are upper-case letters.
         mx.export_to_dot(graph, array, **{f"scalar{i}": scalar for i, scalar in enumerate(self._scalars.values())})
         # All named arrays are drawn; those that something is computed from have an edge.
         return frozenset(groups[int(i)] for i in re.findall(r'"scalar(\d+)" ->', graph.getvalue()))

@@ -1,7 +1,7 @@
-"""From a locked source and a variant to the work on its weights, block by block. Loads neither MLX nor any weight.
+"""Plans the work on the weights of a locked source for a variant, block by block, without MLX or weights.
 
-The parameters hold the layout of the source bytes by content (file digest, offset, size), never by path, so moving
-a model changes no key, and a changed layer or a changed scheme of one layer changes the key of that block alone.
+The parameters locate source bytes by content (file digest, offset, size), never by path, so moving a model changes no
+key, and a changed layer or a changed scheme of one layer changes the key of that block alone.
 """
 
 from __future__ import annotations
@@ -46,38 +46,38 @@ CONFIGURATION: Final = "config.json"
 
 
 class UnusableSource(UserError):
-    """A source lacks what its role needs."""
+    """A source lacks files or tensors that its role needs."""
 
     code = "unusable-source"
 
 
 @dataclass(frozen=True, slots=True)
 class BlockWork:
-    """One block of one variant: everything that a node of the graph needs."""
+    """The work on one block of a variant, from which a node of the graph is made."""
 
     label: str
     step: str
-    """`convert` where nothing is quantized, else `quantize`."""
+    """`convert` if nothing is quantized, else `quantize`."""
     parameters: Mapping[str, Any]
     inputs: Mapping[str, Digest]
     weight_bytes: int
     """Source bytes that the step reads."""
     files: tuple[Digest, ...]
-    """Source files that must lie on this machine before the step runs, sorted."""
+    """Source files that must be on this machine before the step runs, sorted."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightPlan:
-    """All weight work of one variant."""
+    """All work on the weights of one variant."""
 
     table: bytes
-    """Names, dtypes and shapes of all base tensors; the steps' input `table`, to be put in the store."""
+    """Names, dtypes and shapes of all base tensors; the steps' input `table`, to be stored."""
     blocks: tuple[BlockWork, ...]
     """In the order embeddings, layers, head."""
     configuration: bytes | None = None
-    """The config.json that the blocks are made by, to be put in the store; None where it is the source's own file."""
+    """The config.json that the blocks are built with, to be stored; None if it is the source's own file."""
     compute: str | None = None
-    """What MLX will compute in, where that is not what the config.json says."""
+    """The dtype that MLX computes in, if it differs from config.json."""
 
 
 def plan_weights(
@@ -86,20 +86,20 @@ def plan_weights(
     adapters: Sequence[LockedSource],
     read: Callable[[LockedFile], bytes] | None = None,
 ) -> WeightPlan:
-    """Plan the weight work of a variant.
+    """Plan the work on the weights of a variant.
 
     Args:
         spec: The variant.
         base: Its locked base model.
         adapters: Its locked adapters, in the order of `spec.adapters`.
-        read: Reads a small file of the base or of an adapter; asked only where the tensors show that another tool has
-            packed them, and where an adapter is one of PEFT.
+        read: Reads a small file of the base or of an adapter; called only if the tensors show that another tool has
+            packed them, or if an adapter is in PEFT's form.
 
     Raises:
         UnusableSource: no weights, weights of float64, no config.json, or an adapter in a form that cannot be fused.
-        UnsupportedAdapter: an adapter of PEFT that cannot be merged into this base.
+        UnsupportedAdapter: a PEFT adapter cannot be merged into this base.
         UnsafeWeights: two files of the base name the same tensor.
-        UnsupportedQuantization: the base was quantized in a way that cannot be taken over.
+        UnsupportedQuantization: the base was quantized in a way that is not supported.
         UnusableModel: its config.json cannot be read.
     """
     layout = _layout(spec, base, read)
@@ -151,7 +151,7 @@ def _merged(
     adapters: Sequence[LockedSource],
     read: Callable[[LockedFile], bytes] | None,
 ) -> tuple[ModelTensor, ...]:
-    """The tensors of a layout with the adapters of PEFT merged into them."""
+    """The tensors of a layout with the PEFT adapters merged into them."""
     forms = [_is_peft(source) for source in adapters]
     if not any(forms):
         return layout.tensors
@@ -189,7 +189,7 @@ def _source_tensor(tensor: LockedTensor, file: Digest) -> SourceTensor:
 
 @dataclass(frozen=True, slots=True)
 class _Addition:
-    """What one adapter adds to one block."""
+    """The tensors that one adapter adds to one block."""
 
     scale: float
     configuration: Digest
@@ -239,7 +239,7 @@ def _scheme_json(scheme: QuantizationScheme | None) -> dict[str, Any] | None:
 
 
 def _model_tensors(base: LockedSource) -> tuple[LockedTensor, ...]:
-    """The tensors of the files that mlx-lm reads (`model*.safetensors` beside config.json), sorted by name."""
+    """The tensors in the files that mlx-lm reads (`model*.safetensors` beside config.json), sorted by name."""
     tensors = sorted(
         (tensor for tensor in base.tensors if tensor.file.startswith("model") and "/" not in tensor.file),
         key=lambda tensor: tensor.name,

@@ -1,7 +1,7 @@
-"""At which precision each module of a model is stored. The arithmetic of quantizing lives elsewhere.
+"""Decides at which precision each module of a model is stored.
 
-As `mlx_lm.utils.quantize_model` decides, except that the recipe's wishes are added to the architecture's own rules
-(routers at 8 bits, what must stay unquantized) where mlx-lm would replace them.
+The rules are those of `mlx_lm.utils.quantize_model`, except that the recipe's settings are added to the architecture's
+rules (routers at 8 bits, modules that must stay unquantized), which mlx-lm would replace.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mlxbuild.toolchain.spec.resolved import QuantizationScheme
 from mlxbuild.toolchain.weights.overrides import Override, matching_override, names_exactly
 
 _DEFAULTS: Final = {"affine": (64, 4), "mxfp4": (32, 4), "nvfp4": (16, 4), "mxfp8": (32, 8)}
-"""Mode to group size and bits, where an architecture's rule leaves them out (`mlx.nn.layers.quantized`)."""
+"""Mode to default group size and bits, for rules that leave them out (`mlx.nn.layers.quantized`)."""
 
 _Rule = Callable[[str, Any], Any]
 
@@ -28,7 +28,7 @@ class UnsuitableRecipe(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """What a recipe wants, together with what the architecture demands."""
+    """The recipe's settings, combined with the architecture's rules."""
 
     scheme: QuantizationScheme | None
     overrides: Sequence[Override]
@@ -42,15 +42,15 @@ class Precision:
         """The precision for a model.
 
         Raises:
-            UnsuitableRecipe: the mixed recipe does not fit the architecture, or the scheme.
+            UnsuitableRecipe: the mixed recipe does not fit the architecture or the scheme.
         """
         return cls(scheme, overrides, getattr(model, "quant_predicate", None), _recipe_rule(model, scheme, recipe))
 
     def of_module(self, path: str, module: Any, columns: int) -> QuantizationScheme | None:
-        """The scheme for a leaf module whose weight has rows of `columns` numbers; None leaves it unquantized.
+        """The scheme for a leaf module whose weight has `columns` columns; None leaves it unquantized.
 
-        What an architecture forbids is never quantized. What it sets to a precision of its own, only an override
-        with the module's full path changes. A last axis that is no multiple of the group size stays as it is.
+        Modules that an architecture forbids to quantize never are. An architecture's own precision for a module is only
+        changed by an override with the module's full path. Rows not divisible by the group size stay unquantized.
         """
         if not hasattr(module, "to_quantized"):
             return None

@@ -1,4 +1,4 @@
-"""Reads tensors out of source files, in slices of rows. Files must not change meanwhile."""
+"""Reads tensors from source files in slices of rows, and detects changes of the files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SLICE_BYTES: Final = 1024 * 1024
 
 
 class SourceChanged(StepError):
-    """A source file is not what it was when it was verified."""
+    """A source file has changed since it was verified."""
 
     code = "source-changed"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceTensor:
-    """A checkpoint's tensor and where its bytes lie, by content."""
+    """A checkpoint's tensor, located by the digest of its file and an offset."""
 
     name: str
     dtype: str
-    """As in the safetensors header."""
+    """Dtype in the safetensors header."""
     shape: tuple[int, ...]
     file: Digest
     begin: int
@@ -36,7 +36,7 @@ class SourceTensor:
 
 
 class SourceFile:
-    """One open source file; use it in a `with` statement, whose end checks that the file is still the same."""
+    """An open source file; use it in a `with` statement, whose end checks that the file has not changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,12 +44,12 @@ class SourceFile:
         self._state = self._stat()
 
     def slices(self, tensor: SourceTensor, row_bytes: int, slice_bytes: int) -> Iterator[memoryview]:
-        """The tensor's bytes in order, in whole rows, at most `slice_bytes` at once where a row is not larger.
+        """The tensor's bytes in order, in whole rows, at most `slice_bytes` at once unless a single row is larger.
 
-        The buffer is reused: a slice is only good until the next one is asked for.
+        The buffer is reused: a slice is valid until the next one is requested.
 
         Raises:
-            SourceChanged: the file ends too early.
+            SourceChanged: the file is too short.
         """
         step = max(row_bytes, slice_bytes - slice_bytes % max(row_bytes, 1))
         buffer = memoryview(bytearray(min(step, tensor.size_bytes)))
@@ -59,10 +59,10 @@ class SourceFile:
             yield piece
 
     def read(self, offset: int, size_bytes: int, *, pieces: int = 1, stride_bytes: int = 0) -> bytearray:
-        """Some bytes, or as many `pieces` of that size whose beginnings are `stride_bytes` apart, joined.
+        """A range of bytes, or `pieces` ranges of that size that start `stride_bytes` apart, joined.
 
         Raises:
-            SourceChanged: the file ends too early.
+            SourceChanged: the file is too short.
         """
         data = bytearray(size_bytes * pieces)
         view = memoryview(data)
@@ -71,7 +71,7 @@ class SourceFile:
         return data
 
     def check(self) -> None:
-        """Raise `SourceChanged` if the file was written to since it was opened."""
+        """Raise `SourceChanged` if the file was modified since it was opened."""
         if self._stat() != self._state:
             raise SourceChanged(
                 f"{self.path.name} changed while it was read",
@@ -80,7 +80,7 @@ class SourceFile:
             )
 
     def close(self) -> None:
-        """Give the file back, unchecked."""
+        """Close the file without checking it."""
         self._file.close()
 
     def _fill(self, piece: memoryview, offset: int) -> None:

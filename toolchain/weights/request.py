@@ -1,4 +1,4 @@
-"""A block's work as read back from an action's record; `toolchain.weights.plan` writes it there."""
+"""Parses the work on a block from an action's record, where `toolchain.weights.plan` put it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlxbuild.toolchain.weights.reading import SourceTensor
 
 @dataclass(frozen=True, slots=True)
 class AdapterRequest:
-    """What one adapter adds to the block."""
+    """The tensors that one adapter adds to the block."""
 
     configuration: Digest
     factor: float
@@ -26,7 +26,7 @@ class AdapterRequest:
 
 @dataclass(frozen=True, slots=True)
 class BlockRequest:
-    """All that decides a block's output."""
+    """Everything that determines a block's outputs."""
 
     configuration: Digest
     table: Digest
@@ -39,7 +39,7 @@ class BlockRequest:
 
     @property
     def size_bytes(self) -> int:
-        """Source bytes that the work reads."""
+        """Number of source bytes that the work reads."""
         tables = (self.tensors, *(adapter.tensors for adapter in self.adapters))
         return sum(tensor.size_bytes for table in tables for tensor in stored_tensors(table.values()))
 
@@ -50,7 +50,7 @@ class BlockRequest:
 
     @classmethod
     def of(cls, record: ActionRecord) -> BlockRequest:
-        """Read a record of kind `convert` or `quantize`."""
+        """Parse a record of kind `convert` or `quantize`."""
         parameters = record.parameters
         return cls(
             configuration=input_digest(record, "config"),

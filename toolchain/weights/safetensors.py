@@ -1,7 +1,7 @@
-"""Reads safetensors headers and believes nothing in them. Reading and writing of weight bytes live elsewhere.
+"""Reads and validates untrusted safetensors headers.
 
 Format: https://github.com/huggingface/safetensors#format (8 bytes of length, a JSON header, then the tensors
-without holes in between). What its reference reader refuses is refused here, before any weight byte is touched.
+without gaps in between). Whatever the reference reader refuses is refused here, before any weights are read.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ DTYPE_SIZES: Final = {
     "U32": 4, "I32": 4, "F32": 4,
     "U64": 8, "I64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
-"""Bytes per element of every dtype with whole bytes."""
+"""Bytes per element of every dtype with whole bytes per element."""
 
 HEADER_LIMIT_BYTES: Final = 100_000_000
-"""The limit of the reference reader."""
+"""The limit in the reference reader."""
 
 _LENGTH_BYTES: Final = 8
 _NAME_LIMIT: Final = 1024
 _RANK_LIMIT: Final = 32
-_DIMENSION_LIMIT: Final = 2**31 - 1  # MLX counts an axis in 32 signed bits
+_DIMENSION_LIMIT: Final = 2**31 - 1  # MLX stores dimensions as 32-bit signed integers
 
 
 class UnsafeWeights(UserError):
-    """A weights file is truncated, or its header does not describe its bytes."""
+    """A weights file is truncated, or its header does not match its bytes."""
 
     code = "unsafe-weights"
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderTensor:
-    """One tensor as the header declares it."""
+    """A tensor as declared in the header."""
 
     name: str
     dtype: str
@@ -52,7 +52,7 @@ class HeaderTensor:
 
 
 def read_file_header(path: Path) -> tuple[HeaderTensor, ...]:
-    """The checked tensor table of a file, sorted by name.
+    """Read and validate the tensor table of a file, sorted by name.
 
     Raises:
         UnsafeWeights: as `read_header`.
@@ -66,15 +66,15 @@ def read_file_header(path: Path) -> tuple[HeaderTensor, ...]:
 
 
 def read_header(read: Callable[[int, int], bytes], size_bytes: int, where: str) -> tuple[HeaderTensor, ...]:
-    """The checked tensor table of a file that need not be on this machine, sorted by name.
+    """Read and validate the tensor table of a file that may be remote, sorted by name.
 
     Args:
-        read: Gives the bytes at (offset, size); asked for the length, then for the header alone.
+        read: Returns the bytes at (offset, size); called for the length, then for the header alone.
         size_bytes: Size of the whole file.
-        where: The file's name, for errors.
+        where: Name of the file, for errors.
 
     Raises:
-        UnsafeWeights: the file is truncated, the header is no valid JSON, or names, dtypes, shapes and offsets do
+        UnsafeWeights: the file is truncated, the header is not valid JSON, or names, dtypes, shapes and offsets do
             not describe exactly the bytes of the file.
     """
     check = _Checker(where)
@@ -101,7 +101,7 @@ def read_header(read: Callable[[int, int], bytes], size_bytes: int, where: str) 
 
 
 class _Checker:
-    """The checks of one file; every failure names the file, and the tensor where there is one."""
+    """Validates one file; every error names the file, and the tensor if there is one."""
 
     def __init__(self, where: str) -> None:
         self.where = where

@@ -1,8 +1,8 @@
-"""What mlx-lm makes of a checkpoint, found out without its bytes: which tensors come of which, block by block.
+"""Determines which checkpoint tensors each parameter of a model is computed from, block by block, without weights.
 
-The architecture's own `sanitize` runs once over placeholders of the whole tensor table. A placeholder that comes
+The architecture's own `sanitize` runs once over placeholders for the whole tensor table. A placeholder that comes
 out as the same object is passed through unchanged (perhaps under another name), so its bytes can be streamed. For
-all others the lazy graph says from which blocks they are computed.
+all others, the lazy graph tells from which blocks they are computed.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ from mlxbuild.toolchain.weights.model import UnusableModel, make_model, sanitize
 from mlxbuild.toolchain.weights.placeholders import Placeholders
 
 TableRow = tuple[str, str, tuple[int, ...]]
-"""Name, safetensors dtype, shape."""
+"""(name, safetensors dtype, shape)"""
 
 WHOLE: Final = "model"
-"""The label of the one block that holds a whole model."""
+"""The label of the single block for a model that is built as a whole."""
 
 _KEPT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One parameter of the model before quantizing."""
+    """A parameter of the model before quantizing."""
 
     name: str
     source: str | None
-    """The checkpoint's tensor that it is, byte for byte; None if it is computed."""
+    """The checkpoint tensor with the same bytes; None if the parameter is computed."""
     dtype: Any
     """An `mx.Dtype`."""
     shape: tuple[int, ...]
     blocks: frozenset[str]
-    """Labels of the blocks that it comes from."""
+    """Labels of the blocks that it is computed from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A model without weights, and where each parameter comes from. Never evaluated, so threads may share it."""
+    """A model without weights, and the origin of each parameter. Never evaluated, so threads may share it."""
 
     model: Any
     modules: Mapping[str, Any]
     """Leaf modules by path."""
     outputs: Mapping[str, tuple[Output, ...]]
-    """Block label to the parameters that the block makes, sorted by name."""
+    """Block label to the parameters that the block builds, sorted by name."""
     labels: Mapping[str, str]
-    """The checkpoint's tensor to its block."""
+    """Checkpoint tensor to the label of its block."""
 
 
 _structures: OrderedDict[tuple[Digest, Digest, bool], Structure] = OrderedDict()
@@ -69,11 +69,11 @@ _lock = threading.Lock()
 def structure_of(
     config: Mapping[str, Any], table: Sequence[TableRow], identity: tuple[Digest, Digest], *, whole: bool
 ) -> Structure:
-    """The structure of a model; the last few are remembered by `identity` (digests of config and table).
+    """The structure of a model; the last few are cached by `identity` (digests of config and table).
 
     Raises:
         UnsupportedArchitecture: mlx-lm has no code for it.
-        ImplausibleConfiguration: the configuration speaks of more than there is.
+        ImplausibleConfiguration: the configuration describes a larger model than there are tensors for.
         UnusableModel: configuration and tensors do not fit together.
     """
     key = (*identity, whole)
@@ -88,7 +88,7 @@ def structure_of(
 
 
 def analyse(config: Mapping[str, Any], table: Sequence[TableRow], *, whole: bool = False) -> Structure:
-    """See `structure_of`. Call it on the CPU device."""
+    """Determine the structure of a model; see `structure_of`. Call it on the CPU device."""
     names = [name for name, _, _ in table]
     labels = dict.fromkeys(names, WHOLE) if whole else dict(labels_of(names))
     require_plausible(config, [shape for _, _, shape in table])
@@ -113,7 +113,7 @@ def analyse(config: Mapping[str, Any], table: Sequence[TableRow], *, whole: bool
 
 
 def _without_tied_head(config: Mapping[str, Any], model: Any, arrays: dict[str, Any]) -> dict[str, Any]:
-    """Without a head that the model, tied to its embeddings, has no place for: mlx-lm drops one at the top alone."""
+    """The arrays without a head that a model with tied embeddings lacks: mlx-lm drops it only at the top level."""
     text = config.get("text_config")
     if not {**config, **(text if isinstance(text, dict) else {})}.get("tie_word_embeddings", True):
         return arrays
@@ -124,14 +124,14 @@ def _without_tied_head(config: Mapping[str, Any], model: Any, arrays: dict[str, 
 
 
 def _home_of_constant(name: str, labels: Mapping[str, str]) -> str:
-    """The block that stores a parameter which comes of no tensor at all."""
+    """The label of the block that stores a parameter which is not computed from any tensor."""
     known = sorted(set(labels.values()))
     label = labels_of([*labels, name])[name]
     return label if label in known else HEAD if HEAD in known else known[-1]
 
 
 def _check_complete(model: Any, modules: Mapping[str, Any], arrays: Mapping[str, mx.array], entry: Any) -> None:
-    """As `Module.load_weights(strict=True)`, for names and shapes."""
+    """Check names and shapes like `Module.load_weights(strict=True)`."""
     flat: Any = tree_flatten(model.parameters())
     parameters = {name: tuple(value.shape) for name, value in flat}
     floats = {name for name, value in flat if mx.issubdtype(value.dtype, mx.floating)}

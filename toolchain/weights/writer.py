@@ -1,7 +1,7 @@
-"""Writes canonical safetensors shards into a store, tensor after tensor, header first. Knows nothing of MLX.
+"""Writes canonical safetensors shards into a store, tensor by tensor, header first, without MLX.
 
-Canonical: one header for one set of tensors in one order (JSON with sorted keys, constant metadata, padded with
-spaces to 8 bytes), data in the order given. Shards are filled in order up to a limit; a larger tensor gets its
+Canonical means: one header for a set of tensors in an order (JSON with sorted keys, constant metadata, padded with
+spaces to 8 bytes), then the data in that order. Shards are filled in order up to a limit; a larger tensor has its
 own.
 """
 
@@ -25,18 +25,18 @@ _ALIGNMENT = 8
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """One tensor of a shard."""
+    """A tensor in a shard."""
 
     name: str
     dtype: str
-    """As in the safetensors header."""
+    """Dtype in the safetensors header."""
     shape: tuple[int, ...]
     size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One finished file."""
+    """A finished shard."""
 
     blob: Blob
     tensors: tuple[StoredTensor, ...]
@@ -49,13 +49,13 @@ def write_shards(
     *,
     limit_bytes: int = SHARD_LIMIT_BYTES,
 ) -> tuple[Shard, ...]:
-    """Store tensors whose bytes come one buffer after another, in the order of `tensors`.
+    """Store tensors whose bytes come buffer by buffer, in the order of `tensors`.
 
-    A buffer holds bytes of one tensor only; a tensor may come in many buffers. Nothing stays if this raises.
+    A buffer holds bytes of one tensor only; a tensor may take several buffers. Nothing is stored if this raises.
 
     Raises:
         ValueError: the buffers do not add up to the tensors.
-        DiskFull, StoreReadOnly, StoreFailure: the store cannot take it.
+        DiskFull, StoreReadOnly, StoreFailure: the shards cannot be stored.
     """
     pieces = iter(buffers)
     shards = []

@@ -1,4 +1,4 @@
-"""Which function decodes which method, and what such a function gets and gives. The formats lie beside it."""
+"""The table of decoders, and their interface."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ DECODERS: Final[Mapping[str, str]] = {
     "packed-scales": "mlxbuild.toolchain.weights.formats.decoders.affine:rows_of_packed_scales",
     "stored": "mlxbuild.toolchain.weights.formats.decoders.stored:rows_as_stored",
 }
-"""Method to `module:function`."""
+"""Method to decoder, as `module:function`."""
 
 
 class Parts(Protocol):
-    """Reads pieces of a decoded tensor's parts as matrices, all axes but the last being one; a vector is a column.
+    """Reads ranges of a decoded tensor's parts as matrices, with all axes but the last combined; a vector is a column.
 
-    F8 tensors come as uint8, all others in the dtype that MLX has for theirs.
+    8-bit floats are returned as uint8, all others in MLX's dtype for theirs.
     """
 
     def rows(self, part: str, begin: int, end: int) -> mx.array:
@@ -51,12 +51,12 @@ class Parts(Protocol):
         """All rows of the columns `begin` to `end`, of shape (rows, end - begin)."""
 
     def whole(self, part: str) -> mx.array:
-        """All of a small part, in its own shape."""
+        """The whole of a small part, in its own shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """How far numbers had to move, over some rows: sums of squares."""
+    """The rounding error of some rows, as sums of squares."""
 
     error: float = 0.0
     numbers: float = 0.0
@@ -66,39 +66,39 @@ class Loss:
 
     @property
     def relative(self) -> float:
-        """The root mean square of the errors, as a part of that of the numbers."""
+        """The root mean square of the errors, relative to that of the numbers."""
         return math.sqrt(self.error / self.numbers) if self.numbers else 0.0
 
 
 LARGEST_LOSS: Final = 0.1
-"""More than this of a tensor is not given up for a form of MLX: about as much as it costs to have numbers of 4 bits at
-all (9.5 % of weights that are distributed normally)."""
+"""The largest relative error at which a tensor is converted to one of MLX's forms: about the cost of 4-bit numbers as
+such (9.5 % for normally distributed weights)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Some rows of a decoded tensor."""
+    """The decoded rows of a tensor."""
 
     rows: mx.array
-    """Of the tensor's dtype, (end - begin, columns); may be lazy."""
+    """In the tensor's dtype, of shape (end - begin, columns); may be lazy."""
     accuracy: Accuracy | None = "exact"
-    """None where the numbers are meant to be others than the source's."""
+    """None if the numbers intentionally differ from the source's."""
     loss: Loss | None = None
-    """Where it was measured."""
+    """The rounding error, if it was measured."""
 
 
 Decoder = Callable[[DecodedTensor, Parts, int, int], Decoded]
-"""Gives rows `begin` to `end` of a tensor. Raises `StepError` where parts are not what the plan took them for."""
+"""Returns rows `begin` to `end` of a tensor. Raises `StepError` if parts are not what the plan expected."""
 
 
 def decoder_of(method: str) -> Decoder:
-    """The function behind a method."""
+    """The decoder of a method."""
     module, name = DECODERS[method].split(":")
     return cast(Decoder, getattr(importlib.import_module(module), name))
 
 
 def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of a tensor seen as a matrix, all axes but the last being one; a vector is a column."""
+    """Rows and columns of a tensor viewed as a matrix, with all axes but the last combined; a vector is a column."""
     columns = shape[-1] if len(shape) > 1 else 1
     rows = 1
     for length in shape[:-1] if len(shape) > 1 else shape:

@@ -1,9 +1,9 @@
-"""The layout of FP8 weights (E4M3): with no scale, or one for each tensor, row, group or block. Loads no MLX.
+"""The layout of FP8 weights (E4M3): without a scale, or with one per tensor, row, group or block.
 
 DeepSeek, Qwen and MiniMax write `weight_scale_inv` for blocks of 128 x 128 (`quant_method: fp8`), Mistral a single one;
 compressed-tensors (`float-quantized`), ModelOpt and FBGEMM write `weight_scale`, Mistral's own files `qscale_weight`.
-All of them multiply, `inv` or not. Where the scales are powers of two over whole groups of 32, that is MLX's mxfp8, and
-stays so; else MLX has nothing like it, and the numbers become floats.
+All of them multiply, `inv` or not. If the scales are powers of two for whole groups of 32, this is MLX's mxfp8, and
+is kept; otherwise MLX has no such format, and the weights are converted to floats.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ MXFP8: Final = QuantizationScheme("mxfp8", 8, 32)
 
 _E4M3: Final = "F8_E4M3"
 _SCALES: Final = ("weight_scale_inv", "weight_scale", "qscale_weight", "scale_weight")
-"""What a scale of `x.weight` is called after `x.`; one of a tensor without that ending has its suffix."""
+"""Names of the scale of `x.weight` after `x.`; for a tensor without that ending, suffixes of its name."""
 _ENDINGS: Final = ("scale", "scale_inv", "scale_2")
 _EXPONENTS: Final = ("F8_E8M0", "U8")
 
 
 def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
-    """Every E4M3 tensor that no other format knows, and its scale.
+    """Take every E4M3 tensor that no other format has taken, and its scale.
 
     Raises:
-        UnsupportedQuantization: a scale fits no way of scaling, or numbers are E5M2.
+        UnsupportedQuantization: the shape of a scale is not supported, or numbers are E5M2.
     """
     tensors: list[ModelTensor] = []
     used: set[str] = set()
@@ -75,7 +75,7 @@ def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
 
 
 def _scaled(table: Mapping[str, SourceTensor], packing: Packing) -> str | None:
-    """What says that numbers have scales; None where nothing does."""
+    """What says that numbers have scales; None if nothing does."""
     if packing.method is not None:
         return f"config.json says that `{packing.method}` has quantized it"
     scales = (_scale_of(name, table) for name, tensor in table.items() if tensor.dtype == _E4M3)
@@ -97,7 +97,7 @@ def _scale_of(name: str, table: Mapping[str, SourceTensor]) -> SourceTensor | No
 
 
 def _scaling(tensor: SourceTensor, scale: SourceTensor, packing: Packing) -> tuple[int, tuple[int, int]]:
-    """How many rows begin anew in the scales (those of one expert), and rows and columns of a block."""
+    """The number of rows after which blocks start again (those of one expert), and rows and columns of a block."""
     if scale.dtype not in FLOATS and scale.dtype not in _EXPONENTS:
         raise misfit(scale, "is no scale")
     check_matrices(tensor)
@@ -123,7 +123,7 @@ def _scaling(tensor: SourceTensor, scale: SourceTensor, packing: Packing) -> tup
 
 
 def _as_matrix(scale: SourceTensor, tensor: SourceTensor, block: tuple[int, int]) -> SourceTensor:
-    """The scales with a row for each row of blocks."""
+    """The scales with a row per row of blocks."""
     across = math.ceil(tensor.shape[-1] / block[1])
     return replace(scale, shape=(math.prod(scale.shape) // across, across))
 

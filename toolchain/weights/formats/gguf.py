@@ -1,4 +1,4 @@
-"""Decodes tensors of GGUF files, into MLX's quantized form or into numbers. How blocks are laid out lives beside it."""
+"""Decodes tensors of GGUF files, either into MLX's quantized form or into numbers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from mlxbuild.toolchain.weights.formats.gguf_layout import FORMS, GROUP_SIZE
 from mlxbuild.toolchain.weights.formats.gguf_narrowing import narrowed
 
 _NO_EXPONENT = 255
-"""Stands for NaN in the format; no file has it."""
+"""NaN in this format; it does not occur in valid files."""
 
 
 class UnreadableBlocks(StepError):
-    """A GGUF file's blocks hold what no number is."""
+    """Blocks of a GGUF file contain NaN, infinity or other invalid values."""
 
     code = "unreadable-blocks"
 
@@ -62,7 +62,7 @@ def rows_of_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
 
 
 def _affine(tensor: DecodedTensor, rows: Bytes, which: int) -> Decoded:
-    """Scales (0) or biases (1), exactly where their dtype holds them."""
+    """Scales (0) or biases (1); exact if their dtype can hold them."""
     kind = tensor.parameters["type"]
     groups = take_apart(rows, kind) if kind in EXACT else _near(rows, kind)
     if tensor.dtype not in ("F32", FORMS[kind].scales):
@@ -72,7 +72,7 @@ def _affine(tensor: DecodedTensor, rows: Bytes, which: int) -> Decoded:
 
 
 def rows_of_numbers(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """The numbers themselves."""
+    """The tensor as plain numbers."""
     kind, rows = tensor.parameters["type"], _blocks(tensor, parts, begin, end)
     numbers: Any = _numbers(rows, kind)
     offset = tensor.parameters.get("offset")
@@ -82,7 +82,7 @@ def rows_of_numbers(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -
 
 
 def _blocks(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Bytes:
-    """Rows of blocks as bytes, with the two halves of every head's rows apart again where they were interleaved."""
+    """Rows of blocks as bytes; rows of heads that the converter interleaved are put back in order."""
     heads = tensor.parameters.get("permuted_heads")
     if heads is None:
         return _bytes(parts, begin, end)
@@ -112,7 +112,7 @@ def _numbers(rows: Bytes, kind: str) -> Any:
 
 
 def _near(rows: Bytes, kind: str) -> Groups:
-    """Numbers on a grid of 8 bits: a group's two scales of 16 numbers become one of 32."""
+    """Numbers on an 8-bit grid: the two scales of 16 numbers each become one for all 32."""
     numbers = mx.array(_numbers(rows, kind)).astype(mx.float16)
     weight, scales, biases = mx.quantize(numbers, GROUP_SIZE, FORMS[kind].bits)
     whole = np.array(weight).view(np.uint8).reshape(len(rows), -1)
@@ -120,7 +120,7 @@ def _near(rows: Bytes, kind: str) -> Groups:
 
 
 def _exactly(values: Floats, tensor: DecodedTensor) -> mx.array:
-    """Scales or biases in their stored dtype, which holds each of them unless it is absurdly large."""
+    """Scales or biases in their stored dtype, which holds each of them exactly unless it is extremely large."""
     if tensor.dtype == "F32":
         return mx.array(values)
     with np.errstate(over="ignore"):

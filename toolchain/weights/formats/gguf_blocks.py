@@ -1,6 +1,6 @@
-"""The blocks of GGUF's quantized types taken apart into whole numbers, scales and biases. Plain numpy, no rounding.
+"""Unpacks the blocks of GGUF's quantized types to integers, scales and biases, with numpy and without rounding.
 
-Source of the layouts: `ggml-quants.c` and `ggml-common.h` of https://github.com/ggml-org/ggml; a number is
+The layouts are those of `ggml-quants.c` and `ggml-common.h` in https://github.com/ggml-org/ggml; a number is
 `scale * q + bias`. Little-endian throughout.
 """
 
@@ -23,7 +23,7 @@ _SIXTEEN = np.uint8(16)
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Rows as groups of 32 numbers, each with a scale and a bias, in float32 without any rounding."""
+    """Rows as groups of 32 numbers, each group with a scale and a bias, in float32 without any rounding."""
 
     numbers: Bytes
     """(rows, columns), each below 2 to the power of the form's bits."""
@@ -33,7 +33,7 @@ class Groups:
 
 
 def take_apart(rows: Bytes, kind: str) -> Groups:
-    """Rows of blocks, of shape (rows, bytes of a row), of a type in `EXACT`."""
+    """Unpack rows of blocks, of shape (rows, bytes of a row), with a type in `EXACT`."""
     blocks = rows.reshape(len(rows), -1, TYPES_BY_NAME[kind].block_bytes)
     numbers, scales, biases = EXACT[kind](blocks)
     count = len(rows)
@@ -41,14 +41,14 @@ def take_apart(rows: Bytes, kind: str) -> Groups:
 
 
 def plain(rows: Bytes, kind: str) -> NDArray[np.generic]:
-    """Rows of F32 or F16; of BF16 as float32."""
+    """Rows of F32 or F16 as they are, and of BF16 as float32."""
     if kind == "BF16":
         return (rows.view("<u2").astype(np.uint32) << 16).view(np.float32)
     return rows.view("<f4" if kind == "F32" else "<f2")
 
 
 def packed(numbers: Bytes, bits: int) -> NDArray[np.uint32]:
-    """Rows of numbers as MLX packs them: bit after bit from the lowest on, into words of 32 bits."""
+    """Rows of numbers packed as in MLX: bit by bit from the lowest on, into 32-bit words."""
     if bits == 8:
         return np.ascontiguousarray(numbers).view("<u4")
     if bits == 4:
@@ -58,23 +58,23 @@ def packed(numbers: Bytes, bits: int) -> NDArray[np.uint32]:
 
 
 def mxfp4(rows: Bytes) -> tuple[Bytes, Bytes]:
-    """Rows of MXFP4: numbers of 4 bits in their order, and the exponent of each group."""
+    """Rows of MXFP4: the 4-bit numbers in order, and the exponent of each group."""
     blocks = rows.reshape(len(rows), -1, 17)
     return _nibbles(blocks[..., 1:]).reshape(len(rows), -1), np.ascontiguousarray(blocks[..., 0])
 
 
 def _half(blocks: Bytes, place: int) -> Floats:
-    """The float16 at a place of every block."""
+    """The float16 at an offset in every block."""
     return np.ascontiguousarray(blocks[..., place : place + 2]).view("<f2")[..., 0].astype(np.float32)
 
 
 def _nibbles(data: Bytes) -> Bytes:
-    """All low halves, then all high ones."""
+    """All low nibbles, then all high ones."""
     return np.concatenate([data & 15, data >> 4], axis=-1)
 
 
 def _fifth_bits(blocks: Bytes, place: int) -> Bytes:
-    """32 bits at a place of every block, one for each number, worth 16."""
+    """The fifth bits of the numbers: 32 bits at an offset in every block, each worth 16."""
     return np.unpackbits(blocks[..., place : place + 4], axis=-1, bitorder="little") * _SIXTEEN
 
 
@@ -114,12 +114,12 @@ def _q5_k(blocks: Bytes) -> tuple[Bytes, Floats, Floats]:
 
 
 def _quarters(data: Bytes) -> Bytes:
-    """128 bytes as four times 32: each holds 64 numbers, the low halves before the high ones."""
+    """128 bytes as four times 32: each has 64 numbers, the low nibbles before the high ones."""
     return data.reshape(*data.shape[:-1], 4, 32)
 
 
 def _scales_of_k(blocks: Bytes) -> tuple[Floats, Floats]:
-    """Scale and bias of each of the eight groups of a block: whole numbers of 6 bits times one float16 for all."""
+    """Scale and bias of each of the eight groups of a block: 6-bit integers times one float16 for all."""
     data = blocks[..., 4:16]
     first, second, third = data[..., :4], data[..., 4:8], data[..., 8:]
     scales = np.concatenate([first & 63, (third & 15) | ((first >> 6) << 4)], axis=-1)
@@ -136,4 +136,4 @@ EXACT: Final[Mapping[str, Callable[[Bytes], tuple[Bytes, Floats, Floats]]]] = {
     "Q4_K": _q4_k,
     "Q5_K": _q5_k,
 }
-"""Type to what takes blocks apart: (rows, blocks, bytes) to numbers, scales and biases in the order of the columns."""
+"""Type to the function that unpacks blocks: (rows, blocks, bytes) to numbers, scales and biases in column order."""

@@ -1,6 +1,6 @@
-"""What the tensors of a GGUF file become: MLX's quantized matrices where the blocks map onto them, else plain numbers.
+"""The layout of GGUF tensors: MLX's quantized matrices if the blocks can be converted, else plain numbers.
 
-Which types map is measured in the tests beside the decoder: MLX has an affine form for every type whose groups have
+Tests beside the decoder measure which types can be: MLX has an affine form for every type whose groups have
 32 numbers or more. Loads neither MLX nor weights.
 """
 
@@ -22,17 +22,17 @@ from mlxbuild.toolchain.weights.reading import SourceTensor
 
 GROUP_SIZE: Final = 32
 PLAIN: Final = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
-"""Types that are not quantized, with their dtypes in safetensors."""
+"""Types that are not quantized, with their safetensors dtypes."""
 
 
 @dataclass(frozen=True, slots=True)
 class MlxForm:
-    """How MLX holds the blocks of a type."""
+    """How MLX represents the blocks of a type."""
 
     mode: str
     bits: int
     scales: str
-    """The dtype of scales and biases, in which they are exact."""
+    """The dtype of scales and biases, which holds them exactly."""
     is_exact: bool = True
 
 
@@ -47,12 +47,12 @@ FORMS: Final = {
     "Q6_K": MlxForm("affine", 8, "F16", is_exact=False),
     "MXFP4": MlxForm("mxfp4", 4, "U8"),
 }
-"""Types that stay quantized. Q6_K has a scale for 16 numbers, which MLX has not; its numbers are put on a grid of 8
-bits, which adds half a percent to the error that they have."""
+"""Types that stay quantized. Q6_K has a scale per 16 numbers, which MLX does not support; its numbers are put on an
+8-bit grid, which adds half a percent to their error."""
 
 _EMBEDDINGS: Final = "model.embed_tokens"
-"""Rows of embeddings come in the type of their scales: float16 would round each number, and some architectures (Gemma
-3's) go on in float16 through all layers. So theirs are float32, like the norms of such files."""
+"""Rows of embeddings have the dtype of their scales: float16 would round each number, and some architectures (Gemma
+3's) then compute all layers in float16. So their scales are float32, like the norms in such files."""
 
 _NARROW: Final = {"float16": "F16", "bfloat16": "BF16"}
 
@@ -60,7 +60,7 @@ ROUNDED: Final = frozenset(
     {"Q2_K", "Q3_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"}
     | {"TQ1_0", "TQ2_0", "NVFP4"}
 )
-"""Types that can only be read as numbers, to be quantized once more."""
+"""Types that can only be read as numbers, and are then quantized a second time."""
 
 
 class UnsuitableGguf(UserError):
@@ -75,9 +75,9 @@ def gguf_layout(
     """The layout of a GGUF file.
 
     Args:
-        spec: The variant: whether the blocks stay as they are.
+        spec: The variant, which decides whether the blocks are kept.
         tensors: The file's tensors under the model's names.
-        digests: Content of the files by path.
+        digests: Digests of the files by path.
         config: The derived config.json.
 
     Raises:
@@ -94,7 +94,7 @@ def gguf_layout(
             scales = _scales_dtype(module, form, spec.dtype)
             table += _packed(tensor, module, form, scales, digests[tensor.file])
         elif tensor.dtype in PLAIN or tensor.dtype in FORMS or (tensor.dtype in ROUNDED and not keeps):
-            # Taking the offset off in 16 bits would round.
+            # Subtracting the offset in 16 bits would round.
             dtype = "F32" if tensor.offset else PLAIN.get(tensor.dtype, "F32")
             table.append(_decoded(tensor, tensor.name, dtype, tensor.shape, "gguf-numbers", digests[tensor.file]))
         else:
@@ -104,7 +104,7 @@ def gguf_layout(
 
 
 def second_rounding(spec: ResolvedSpec, tensors: Sequence[LockedTensor]) -> str | None:
-    """The type of quantized tensors that a variant quantizes once more, for a warning; None if it does not."""
+    """The type of quantized tensors that a variant quantizes a second time, for a warning; None if there are none."""
     overrides = any(scheme is not None for _, scheme in spec.quantization.overrides)
     if spec.quantization.scheme is None and not overrides:
         return None
@@ -113,7 +113,7 @@ def second_rounding(spec: ResolvedSpec, tensors: Sequence[LockedTensor]) -> str 
 
 
 def _scales_dtype(module: str, form: MlxForm, wanted: str | None) -> str:
-    """The dtype of scales and biases: what they are exact in, or what the variant casts to."""
+    """The dtype of scales and biases: one that holds them exactly, or the one that the variant casts to."""
     if form.mode == "affine" and wanted in _NARROW:
         return _NARROW[wanted]
     return "F32" if module == _EMBEDDINGS and form.scales == "F16" else form.scales
@@ -147,7 +147,7 @@ def _decoded(
 
 
 def _widest(table: Sequence[DecodedTensor]) -> str:
-    """One float32 vector makes all that comes after it float32: so do norms, which are nothing else in GGUF files."""
+    """The compute dtype: one float32 vector makes everything after it float32, and norms always are float32 in GGUF."""
     dtypes = {tensor.dtype for tensor in table}
     return "float32" if "F32" in dtypes or {"F16", "BF16"} <= dtypes else "bfloat16" if "BF16" in dtypes else "float16"
 
@@ -155,7 +155,7 @@ def _widest(table: Sequence[DecodedTensor]) -> str:
 def _configuration(
     config: Mapping[str, Any], schemes: Mapping[str, QuantizationScheme], compute: str
 ) -> Mapping[str, Any]:
-    """The config.json of the model, as mlx-lm writes that of one that it has quantized."""
+    """The config.json of the model, as mlx-lm writes it for a quantized model."""
     described: dict[str, Any] = {**config, "torch_dtype": compute}
     if schemes:
         common = Counter(schemes[module] for module in sorted(schemes)).most_common(1)[0][0]

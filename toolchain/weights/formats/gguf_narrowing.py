@@ -1,8 +1,8 @@
-"""Scales and biases in 16 bits where they were exact in more: chosen together, so that a group's numbers stay near.
+"""Narrows scales and biases to 16 bits, choosing them together so that the error of a group's numbers is small.
 
-Rounded apart, both move all 32 numbers of a group to one side. Here a scale is the nearest number or one beside it, and
-the bias makes up for what that does to the group's mean; of the three the one with the least squared error is taken.
-All sums are of whole numbers and the rest is done number by number, so every machine comes to the same.
+Rounded independently, both would shift all 32 numbers of a group to one side. Here, the nearest scale and its two
+neighbours are tried, each with the bias that best preserves the group's mean; the one with the least squared error is
+taken. All sums are of integers and the rest is elementwise, so every machine gets the same result.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _SIZE = 32
 
 
 def narrowed(groups: Groups, dtype: str) -> tuple[Any, Any]:
-    """Bits of the scales and of the biases, as uint16, in F16 or BF16.
+    """The bits of the scales and of the biases, as uint16, in F16 or BF16.
 
     Args:
         groups: Numbers with exact scales and biases.
-        dtype: As in a safetensors header.
+        dtype: Name of the dtype in a safetensors header.
     """
     numbers = groups.numbers.reshape(*groups.scales.shape, _SIZE).astype(np.int64)
     mean = numbers.sum(-1) / _SIZE
@@ -39,7 +39,7 @@ def narrowed(groups: Groups, dtype: str) -> tuple[Any, Any]:
             if best is None:
                 best = (error, scale_bits, bias_bits)
             else:
-                better = error < best[0]  # never for what is no number
+                better = error < best[0]  # false for NaN
                 best = tuple(
                     np.where(better, new, old) for new, old in zip((error, scale_bits, bias_bits), best, strict=True)
                 )
@@ -48,7 +48,7 @@ def narrowed(groups: Groups, dtype: str) -> tuple[Any, Any]:
 
 
 def _bits(values: Any, dtype: str) -> Any:
-    """Rounded to the nearest, of two the even one."""
+    """The bits of values rounded to nearest, ties to even."""
     single = values.astype(np.float32)
     if dtype == "F16":
         with np.errstate(over="ignore"):

@@ -1,7 +1,7 @@
-"""The tensor types of GGUF by number, with the sizes of their blocks. How a block is laid out inside lives elsewhere.
+"""The tensor types of GGUF by number, with the sizes of their blocks.
 
-Source: `enum ggml_type` of https://github.com/ggml-org/ggml/blob/master/include/ggml.h; the numbers of types that were
-taken out of it are missing here, too.
+Source: `enum ggml_type` of https://github.com/ggml-org/ggml/blob/master/include/ggml.h; types that were removed there
+are missing here, too.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class GgmlType:
-    """One tensor type. Blocks run along the columns and never cross a row."""
+    """A tensor type. Blocks run along the columns and never cross a row."""
 
     name: str
     block_numbers: int
-    """Numbers in a block."""
+    """Number of elements in a block."""
     block_bytes: int
 
 

@@ -1,9 +1,9 @@
-"""The layout of GPTQ and AWQ weights: integers below a float scale and an integer zero. Loads no MLX.
+"""The layout of GPTQ and AWQ weights: integers with a float scale and an integer zero per group.
 
-Both are what MLX calls affine, with biases of -zero x scale. GPTQ (AutoGPTQ, GPTQModel) packs `qweight` along the
+Both are MLX's affine form, with biases of -zero x scale. GPTQ (AutoGPTQ, GPTQModel) packs `qweight` along the
 inputs, (inputs x bits / 32, outputs); AWQ (AutoAWQ, `version: gemm`) along the outputs in an order of its own, (inputs,
 outputs / 8), which is all that `mlx_lm.utils._transform_awq_weights` reads, under both names. Shapes tell them apart.
-Where zeros differ from group to group, -zero x scale needs more bits than float16 has: then scales and biases are
+If zeros differ between groups, -zero x scale needs more bits than float16 has: then scales and biases are
 float32.
 """
 
@@ -30,14 +30,14 @@ from mlxbuild.toolchain.weights.reading import SourceTensor
 _WIDTHS: Final = (2, 3, 4, 8)
 _METHODS: Final = ("gptq", "awq")
 _FORMS: Final = {None: 1, "gptq": 1, "gptq_v2": 0}
-"""`checkpoint_format` to what is to be added to its zeros."""
+"""`checkpoint_format` to the number that must be added to its zeros."""
 
 
 def take_gptq(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
-    """Every module with a `qweight`.
+    """Take every module with a `qweight`.
 
     Raises:
-        UnsupportedQuantization: a form, width or grouping that MLX has nothing like.
+        UnsupportedQuantization: a form, width or grouping that MLX does not support.
     """
     modules = modules_with(table, "qweight")
     if not modules:
@@ -114,7 +114,7 @@ def _decoded(
         "add": _FORMS[packing.settings.get("checkpoint_format")] if packing.method == "gptq" and not is_awq else 0,
         "awq": is_awq,
     }
-    if packing.dense and not is_awq:  # in any order of columns, and groups of any size
+    if packing.dense and not is_awq:  # any order of columns and any group size
         dense = {**zeros, "size": size}
         return None, (DecodedTensor(f"{module}.weight", packing.dtype, (outputs, inputs), "gptq-dense", dense, parts),)
     group_size = group_of(inputs, size)
@@ -151,16 +151,16 @@ def _decoded(
 
 
 def _said(packing: Packing, *names: str) -> list[Any]:
-    """What config.json says under one of some names, first of all modules and then of single ones (`dynamic`)."""
+    """The values of some keys in config.json, first for all modules and then for single ones (`dynamic`)."""
     settings, dynamic = packing.settings, packing.settings.get("dynamic")
     single = [each for each in dynamic.values() if isinstance(each, dict)] if isinstance(dynamic, dict) else []
     return [each[name] for each in (settings, *single) for name in names if name in each]
 
 
 def _bits(module: str, parts: Mapping[str, SourceTensor], packing: Packing) -> int:
-    """The width of a module's numbers: that of its zeros, which config.json must know, or the only one that it knows.
+    """The width of a module's numbers: that of its zeros, if config.json has it, or the only one in config.json.
 
-    `dynamic` says by regular expressions of GPTQModel which modules have another; shapes say it without these.
+    `dynamic` assigns other widths to modules by GPTQModel's regular expressions, which the shapes make unnecessary.
     """
     widths = [each for each in _said(packing, "bits", "w_bit") if type(each) is int]
     if not widths:
@@ -181,7 +181,7 @@ def _bits(module: str, parts: Mapping[str, SourceTensor], packing: Packing) -> i
             )
         return widths[0]
     actual = zeros.shape[1] * 32 // outputs
-    if actual in widths or actual not in _WIDTHS:  # or zeros of a wrong shape, which is said elsewhere
+    if actual in widths or actual not in _WIDTHS:  # zeros of a wrong shape are reported elsewhere
         return actual if actual in widths else widths[0]
     raise UnsupportedQuantization(
         f"`{module}` is of {actual} bits by the shape of its zeros, but config.json says {widths[0]}",
@@ -191,12 +191,12 @@ def _bits(module: str, parts: Mapping[str, SourceTensor], packing: Packing) -> i
 
 
 def _needs_no_zeros(packing: Packing) -> bool:
-    """Whether half of the range is the zero of all groups."""
+    """Whether the zero of all groups is half of the range."""
     return False not in _said(packing, "sym") if packing.method == "gptq" else _said(packing, "zero_point") == [False]
 
 
 def _check_size(module: str, size: int, groups: int, bits: int, packing: Packing) -> None:
-    """Groups of another size than config.json says show numbers of another width."""
+    """Refuse groups of another size than in config.json, which mean that the width of the numbers is wrong."""
     sizes = [each for each in _said(packing, "group_size", "q_group_size") if type(each) is int]
     if sizes and size not in sizes and not (groups == 1 and (-1 in sizes or size < max(sizes))):
         raise UnsupportedQuantization(

@@ -1,4 +1,4 @@
-"""What the tensors of a source become, from its configuration and tensor table alone. Loads neither MLX nor weights."""
+"""Determines the layout of a source's weights from its configuration and tensor table, without MLX or weights."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from mlxbuild.toolchain.weights.formats.packing import FLOATS, Packing, Unsuppor
 from mlxbuild.toolchain.weights.reading import SourceTensor
 
 ReadDocument = Callable[[str], Mapping[str, Any] | None]
-"""Gives a JSON object of the source by path, such as `config.json`; None where there is none."""
+"""Returns a JSON object of the source by path, such as `config.json`; None if there is none."""
 
 _CONFIGURATION: Final = "config.json"
 _SEPARATE: Final = {"hf_quant_config.json": None, "quantize_config.json": "gptq", "quant_config.json": "awq"}
-"""Files beside config.json that say how weights are quantized, and by what, where they do not say."""
+"""Files beside config.json that describe the quantization, and the method if they do not name it."""
 
 _FAMILIES: Final = (take_nvfp4, take_gptq, take_packed, take_fp8)
-"""In this order: each sees what those before it have left."""
+"""The order matters: each family sees the tensors that those before it have left."""
 
 _EXPERT: Final = re.compile(r"(\bexperts\.)[0-9]+\b")
 
 _METHODS: Final = frozenset({"awq", "compressed-tensors", "fbgemm_fp8", "fp8", "gptq", "modelopt", "mxfp8"})
 _MXFP4: Final = "mxfp4"
-"""Of gpt-oss: mlx-lm's own code for the architecture arranges its blocks."""
+"""The method of gpt-oss, whose blocks mlx-lm's code for the architecture converts itself."""
 _BITNET: Final = "bitnet"
 
 _IDLE: Final = frozenset(
     {"activation_scale", "input_global_scale", "input_scale", "input_zero_point", "k_scale", "output_scale"}
     | {"q_scale", "prob_output_scale", "qscale_act", "v_scale"}
 )
-"""Last names of tensors that are of use only where activations are quantized too."""
+"""Last name components of tensors that are only used when activations are quantized, too."""
 
 _INTEGERS: Final = frozenset({"U8", "I8", "U16", "I16", "U32", "I32", "U64"})
 _UNQUANTIZED: Final = "give the model in float16, bfloat16 or float32, or one that MLX has quantized"
@@ -51,22 +51,21 @@ class Layout:
 
     tensors: tuple[ModelTensor, ...]
     config: Mapping[str, Any] | None = None
-    """None where the source's config.json fits as it is."""
+    """None if the source's config.json fits."""
     compute: str | None = None
-    """What MLX will compute in, and keep keys and values in, where single tensors make that wider than the weights."""
+    """The dtype that MLX computes in and keeps the KV cache in, if single tensors make it wider than the weights."""
 
 
 def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: ReadDocument) -> Layout:
-    """The layout of a source. Documents are read only where the table shows that its weights are quantized.
+    """Determine the layout of a source. Documents are read only if the tensor table shows quantized weights.
 
     Args:
-        spec: The variant: whether its weights stay quantized, and to which dtype it casts.
-        tensors: What the files hold, sorted by name.
+        spec: The variant, which decides whether its weights stay quantized, and to which dtype they are cast.
+        tensors: The stored tensors, sorted by name.
         document: Reads the source's config.json and others.
 
     Raises:
-        UnsupportedQuantization: weights are packed in a way that cannot be taken over, or as integers of which
-            nothing says what they mean.
+        UnsupportedQuantization: weights are packed in an unsupported way, or as integers without a description.
     """
     table = {tensor.name: tensor for tensor in tensors}
     if not _looks_quantized(table) or (config := document(_CONFIGURATION)) is None:
@@ -106,7 +105,7 @@ def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: Rea
 
 
 def _separate(table: Mapping[str, SourceTensor], document: ReadDocument) -> Mapping[str, Any] | None:
-    """What a file beside config.json says of the quantization: of ModelOpt, of older AutoGPTQ and AutoAWQ."""
+    """The description of the quantization in a file beside config.json, by ModelOpt, or older AutoGPTQ and AutoAWQ."""
     for path, method in _SEPARATE.items():
         found = document(path)
         if found is not None and method is None:
@@ -126,7 +125,7 @@ def _is_quantized_by_mlx(table: Mapping[str, SourceTensor]) -> bool:
 
 
 def _entry_of_mlx(config: Mapping[str, Any], packing: Packing) -> Mapping[str, Any] | None:
-    """MLX's own entry, also where a folder has it as `quantization_config` alone."""
+    """MLX's own entry, even if a folder has it only as `quantization_config`."""
     entry = config.get("quantization")
     if isinstance(entry, dict):
         return entry
@@ -174,7 +173,7 @@ def _taken_over(table: Mapping[str, SourceTensor], config: Mapping[str, Any], pa
 
 
 def _check_experts(schemes: Mapping[str, QuantizationScheme]) -> None:
-    """The experts of a layer become one matrix, which has one scheme."""
+    """Check that the experts of a layer, which become one matrix, have the same scheme."""
     found: dict[str, QuantizationScheme] = {}
     for module, scheme in schemes.items():
         stack = _EXPERT.sub(r"\1*", module)
@@ -188,7 +187,7 @@ def _check_experts(schemes: Mapping[str, QuantizationScheme]) -> None:
 
 
 def _compute(tensors: Sequence[ModelTensor], packing: Packing) -> str | None:
-    """float32 where scales are so, or of another 16 bits than the other weights."""
+    """float32 if scales are, or if they have another 16-bit dtype than the other weights."""
     if packing.casts is not None:
         return None
     decoded = {tensor.dtype for tensor in tensors if isinstance(tensor, DecodedTensor)}
@@ -197,7 +196,7 @@ def _compute(tensors: Sequence[ModelTensor], packing: Packing) -> str | None:
 
 
 def _configured(config: Mapping[str, Any], schemes: Mapping[str, QuantizationScheme]) -> Mapping[str, Any]:
-    """The configuration without what another tool says of its quantization, and with MLX's entry for what is kept."""
+    """The configuration without another tool's quantization entry, and with MLX's for modules that stay quantized."""
     changed = {key: value for key, value in config.items() if key not in ("quantization", "quantization_config")}
     text = changed.get("text_config")
     if isinstance(text, dict):

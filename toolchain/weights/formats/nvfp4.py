@@ -1,10 +1,11 @@
-"""The layout of NVFP4 weights of ModelOpt and compressed-tensors: E2M1 under a scale of E4M3 for each 16, and one more
-for the whole tensor. Loads no MLX.
+"""The layout of NVFP4 weights of ModelOpt and compressed-tensors: E2M1 numbers with group and tensor scales.
 
-MLX's nvfp4 is the same, without the scale of the whole tensor (its dense layers take none). So that scale is folded
-into the others: exactly, where each product is a number of E4M3, and rounded where it is not; the numbers under a
-rounded scale are then rounded anew. How much that costs is measured and told: weights that are distributed normally,
-with deviations of 0.05 to 0.01, lose 3 to 9 %. So it is called rounded, and more than 10 % is refused.
+Each 16 numbers have an E4M3 scale, and the whole tensor has one more. Loads no MLX.
+
+MLX's nvfp4 is the same without the per-tensor scale (its dense layers take none). So that scale is folded into the
+others: exactly if each product is an E4M3 number, and rounded otherwise; the numbers under a rounded scale are then
+rounded again. The error is measured and reported: normally distributed weights with deviations of 0.05 to 0.01 lose
+3 to 9 %. So the accuracy is `rounded`, and more than 10 % is refused.
 ModelOpt calls it `weight_scale_2` and multiplies by it, compressed-tensors `weight_global_scale` and divides.
 """
 
@@ -22,14 +23,14 @@ from mlxbuild.toolchain.weights.reading import SourceTensor
 NVFP4: Final = QuantizationScheme("nvfp4", 4, 16)
 
 _FORMS: Final = {"weight_scale_2": "weight", "weight_global_scale": "weight_packed"}
-"""Last name of the whole tensor's scale to that of the packed numbers."""
+"""Last name component of the per-tensor scale to that of the packed numbers."""
 
 
 def take_nvfp4(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
-    """Every module whose packed bytes have scales of both kinds.
+    """Take every module whose packed bytes have scales of both kinds.
 
     Raises:
-        UnsupportedQuantization: a tensor has not the shape or dtype that it should have.
+        UnsupportedQuantization: a tensor has another shape or dtype than expected.
     """
     tensors: list[ModelTensor] = []
     used: set[str] = set()

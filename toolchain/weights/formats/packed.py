@@ -1,4 +1,4 @@
-"""The layout of compressed-tensors' packed integers, of its plain int8, and of its MXFP4. Loads no MLX.
+"""The layout of compressed-tensors' packed integers, its plain int8, and its MXFP4. Loads no MLX.
 
 `pack-quantized` packs along the inputs as MLX does, with 2^(bits-1) added to each number; zeros of an asymmetric one
 are packed along the outputs. `int-quantized` is not packed at all. Both are affine. `mxfp4-pack-quantized` is MLX's
@@ -31,10 +31,10 @@ _LEAVES: Final = ("weight", "weight_packed", "weight_scale", "weight_zero_point"
 
 
 def take_packed(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
-    """Every module with a `weight_packed`, or with a `weight` of I8 that has scales.
+    """Take every module with a `weight_packed`, or with a `weight` of I8 that has scales.
 
     Raises:
-        UnsupportedQuantization: a width, order or grouping that MLX has nothing like.
+        UnsupportedQuantization: a width, order or grouping that MLX does not support.
     """
     tensors: list[ModelTensor] = []
     used: set[str] = set()
@@ -91,7 +91,7 @@ def _strategies(packing: Packing) -> set[str]:
 
 
 def _check_size(module: str, columns: int, size: int, bits: int, packing: Packing) -> None:
-    """Groups of another size than config.json says show numbers of another width."""
+    """Refuse groups of another size than in config.json, which mean that the width of the numbers is wrong."""
     sizes = {each.get("group_size") for each in packing.groups if each.get("strategy", "group") == "group"}
     if not sizes or _strategies(packing) - {"group", "None"} or any(type(each) is not int for each in sizes):
         return

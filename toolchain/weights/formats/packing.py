@@ -1,4 +1,4 @@
-"""What a source says of how its weights were packed, and what a variant wants of them. Loads no MLX."""
+"""The description of a source's packed weights, and what a variant does with them. Loads no MLX."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 class UnsupportedQuantization(UserError):
-    """A source's weights were quantized by another tool, in a way that cannot be taken over."""
+    """A source's weights were quantized by another tool in a way that is not supported."""
 
     code = "unsupported-quantization"
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """A source's quantization and what is to become of it."""
+    """A source's quantization, and what the variant does with it."""
 
     method: str | None
-    """`quant_method` of config.json."""
+    """`quant_method` in config.json."""
     settings: Mapping[str, Any]
     """The whole `quantization_config`."""
     dense: bool
-    """Whether weights are to be decoded to floats: unless the variant keeps them."""
+    """Whether weights are decoded to floats, because the variant does not keep them."""
     dtype: str
-    """Of decoded floats, as in a safetensors header."""
+    """Dtype of decoded floats, as in a safetensors header."""
     casts: str | None = None
-    """What the variant casts all floats to, if it does."""
+    """Dtype that the variant casts all floats to, or None."""
 
     @classmethod
     def of(cls, spec: ResolvedSpec, config: Mapping[str, Any], separate: Mapping[str, Any] | None) -> Packing:
-        """Of a config.json; `separate` is ModelOpt's `hf_quant_config.json`, used where the config says nothing."""
+        """The packing in a config.json; `separate` is a file beside it, used if config.json has no description."""
         text = config.get("text_config")
         texts = text if isinstance(text, dict) else {}
         found = config.get("quantization_config") or texts.get("quantization_config") or separate
@@ -60,7 +60,7 @@ class Packing:
 
     @property
     def groups(self) -> tuple[Mapping[str, Any], ...]:
-        """What compressed-tensors says of the weights, once for each group of modules."""
+        """compressed-tensors' description of the weights, once per group of modules."""
         found = self.settings.get("config_groups")
         groups = found.values() if isinstance(found, dict) else ()
         weights = (group.get("weights") for group in groups if isinstance(group, dict))
@@ -69,13 +69,13 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a family of formats makes of the tensors that it knows."""
+    """What a family of formats makes of the tensors that it recognises."""
 
     tensors: tuple[ModelTensor, ...] = ()
     used: frozenset[str] = field(default=frozenset())
-    """Names in the source that it has dealt with, those that are dropped included."""
+    """Names in the source that were processed or dropped."""
     schemes: Mapping[str, QuantizationScheme] = field(default_factory=dict)
-    """Module to how it stays quantized, unless all is to be decoded."""
+    """Module path to the scheme that it keeps, unless all weights are decoded."""
 
 
 def triple(
@@ -85,7 +85,7 @@ def triple(
     weight: DecodedTensor,
     *others: DecodedTensor,
 ) -> tuple[DecodedTensor, ...]:
-    """The `.weight`, `.scales` and perhaps `.biases` of a module, or the one dense `.weight` that they stand for."""
+    """The `.weight`, `.scales` and optional `.biases` of a module, or the single dense `.weight` decoded from them."""
     inner = (weight, *others)
     if not packing.dense:
         return inner
@@ -111,24 +111,24 @@ def triple(
 
 
 def group_of(columns: int, group_size: int) -> int | None:
-    """The group that MLX has for rows of some columns scaled in groups of a size; None if there is none."""
+    """MLX's group size for rows of some columns with groups of a size; None if there is none."""
     return next((each for each in (128, 64, 32) if group_size % each == 0 and columns % each == 0), None)
 
 
 def modules_with(table: Iterable[str], leaf: str) -> list[str]:
-    """The modules that have a tensor of that last name, sorted."""
+    """The modules that have a tensor with that last name component, sorted."""
     return sorted(name.removesuffix(f".{leaf}") for name in table if name.endswith(f".{leaf}"))
 
 
 def check_matrices(*tensors: SourceTensor) -> None:
-    """Raise `UnsupportedQuantization` if one has no rows and columns."""
+    """Raise `UnsupportedQuantization` if one is not a non-empty matrix."""
     for tensor in tensors:
         if len(tensor.shape) < 2 or 0 in tensor.shape:
             raise misfit(tensor, "is no matrix")
 
 
 def misfit(tensor: SourceTensor, why: str) -> UnsupportedQuantization:
-    """The error for a tensor that is not what its format says."""
+    """The error for a tensor that does not match its format."""
     return UnsupportedQuantization(
         f"`{tensor.name}` ({tensor.dtype}, shape {list(tensor.shape)}) {why}",
         hint="are all weight files of the model there, and does config.json belong to them?",

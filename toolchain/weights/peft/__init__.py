@@ -1,1 +1,1 @@
-"""LoRA adapters as PEFT writes them: what their files say, which tensors of a base they change, and the merged rows."""
+"""LoRA adapters in PEFT's form: reading their files, mapping them to a base's tensors, and merging them."""

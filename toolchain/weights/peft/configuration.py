@@ -1,6 +1,6 @@
-"""An `adapter_config.json` of PEFT: what decides a merged weight is kept, what no weight can hold is refused by name.
+"""Parses PEFT's `adapter_config.json`: keeps what affects the merged weights, and refuses what weights cannot express.
 
-Fields and their meaning: https://huggingface.co/docs/peft/package_reference/lora (`LoraConfig`).
+The fields are documented at https://huggingface.co/docs/peft/package_reference/lora (`LoraConfig`).
 """
 
 from __future__ import annotations
@@ -50,25 +50,25 @@ _HARMLESS: Final = frozenset(
         "revision", "runtime_config", "target_modules", "task_type", "use_rslora",
     }
 )  # fmt: skip
-"""Read below, or of no matter once the adapter is trained: its tensors tell which modules it changes."""
+"""Fields that are read below, or do not matter after training: the adapter's tensors show which modules it changes."""
 
 _KEEP_THE_BASE: Final = (True, False, None, "gaussian", "eva", "orthogonal")
-"""Ways to initialize that leave the base's weights as they are; PiSSA and others subtract from them."""
+"""Initializations that leave the base's weights unchanged; PiSSA and others subtract from them."""
 
 _LARGEST: Final = 1e9
 _EMBEDDING_MODULES: Final = ("embed_tokens", "lm_head")
-"""Stored whole beside their updates where those are targets (`save_embedding_layers`)."""
+"""Modules that are stored in full beside their updates if they are targets (`save_embedding_layers`)."""
 
 
 class UnsupportedAdapter(UserError):
-    """An adapter of a kind that cannot be merged into the weights it is made for."""
+    """An adapter is of a kind that cannot be merged into weights."""
 
     code = "unsupported-adapter"
 
 
 @dataclass(frozen=True, slots=True)
 class PeftConfiguration:
-    """What of an `adapter_config.json` decides the merged weights."""
+    """The parts of an `adapter_config.json` that affect the merged weights."""
 
     rank: int
     alpha: float
@@ -79,10 +79,10 @@ class PeftConfiguration:
 
     @classmethod
     def read(cls, data: bytes, where: str) -> PeftConfiguration:
-        """Read the bytes of an `adapter_config.json`.
+        """Parse an `adapter_config.json`.
 
         Raises:
-            UnsupportedAdapter: it is of another kind than plain LoRA, or says something that is not known here.
+            UnsupportedAdapter: it is not plain LoRA, or has unknown settings.
         """
         try:
             config = json.loads(data)
@@ -115,13 +115,13 @@ class PeftConfiguration:
         return int(self.rank_pattern.value_of(module, self.rank))
 
     def scale_of(self, module: str) -> float:
-        """What the product of a module's two matrices is multiplied by (`LoraLayer.update_layer`)."""
+        """The factor for the product of a module's two matrices (`LoraLayer.update_layer`)."""
         rank = self.rank_of(module)
         alpha = self.alpha_pattern.value_of(module, self.alpha)
         return alpha / (math.sqrt(rank) if self.rank_stabilized else rank)
 
     def saves(self, module: str) -> bool:
-        """Whether a module, or one that it is part of, is stored whole."""
+        """Whether a module, or one that contains it, is stored in full."""
         return any(f".{saved}." in f".{module}." for saved in (*self.modules_to_save, *_EMBEDDING_MODULES))
 
 

@@ -1,6 +1,6 @@
-"""Which tensors of a checkpoint an adapter of PEFT changes, and how. Loads neither MLX nor any weight.
+"""Maps the tensors of a PEFT adapter to those of a checkpoint. Loads neither MLX nor any weight.
 
-Adapters name the modules of transformers, which are those of the checkpoint, so they are merged before mlx-lm's
+Adapters use the module names of transformers, which are those of the checkpoint, so they are merged before mlx-lm's
 architecture arranges the tensors: whatever it renames, stacks or transposes afterwards, the result is that of the
 merged model. A merged tensor is a decoded one (`toolchain.weights.decoded`) of the method `lora`.
 """
@@ -23,38 +23,38 @@ WEIGHT_PART: Final = "weight"
 
 _FLOATS: Final = frozenset({"F32", "F16", "BF16"})
 _COLUMNS_FIRST: Final = frozenset({"gpt2"})
-"""Architectures whose layers transformers holds as (in, out): its `Conv1D`, PEFT's `fan_in_fan_out`."""
+"""Architectures whose layers transformers stores as (in, out): `Conv1D`, PEFT's `fan_in_fan_out`."""
 
 _LEFT_AS_PUBLISHED: Final = frozenset(
     {"gemma", "gemma2", "gemma3_text", "llama", "mistral", "phi", "phi3", "qwen2", "qwen3", "smollm3"}
 )
-"""Architectures of which mlx-lm renames and computes nothing, so that its weights are the publisher's."""
+"""Architectures whose tensors mlx-lm neither renames nor changes, so that its weights are the publisher's."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeftAdapter:
-    """One adapter of a recipe."""
+    """An adapter in a recipe."""
 
     configuration: PeftConfiguration
     parts: AdapterParts[SourceTensor]
     factor: float
-    """Multiplies the adapter's scale; what it stores whole is not scaled."""
+    """Multiplies the adapter's scale; parameters that it stores in full are not scaled."""
     where: str
 
 
 def merged(
     tensors: Sequence[ModelTensor], adapters: Sequence[PeftAdapter], config: Mapping[str, Any]
 ) -> tuple[ModelTensor, ...]:
-    """A checkpoint's tensors with adapters merged into them, one after another; those they leave alone are the same.
+    """A checkpoint's tensors with adapters merged into them, one after another; unaffected tensors stay the same.
 
     Args:
         tensors: The base's tensor table.
-        adapters: In their order.
+        adapters: The adapters, in order.
         config: The base's config.json.
 
     Raises:
-        UnsupportedAdapter: an adapter changes what the base does not have, or has in another shape or form, or what
-            is tied to something else.
+        UnsupportedAdapter: an adapter changes a tensor that the base does not have, or has in another shape or form, or
+            that is tied to another one.
     """
     table = {tensor.name: tensor for tensor in tensors}
     for adapter in adapters:
@@ -71,10 +71,10 @@ def merged(
 
 
 def check_arrangement(config: Mapping[str, Any], where: str) -> None:
-    """Refuse an artifact as base where mlx-lm may have arranged what an adapter changes.
+    """Refuse an artifact as a base if mlx-lm may have rearranged tensors that an adapter changes.
 
     Raises:
-        UnsupportedAdapter: the architecture is none of those that stay as they were published.
+        UnsupportedAdapter: mlx-lm may rearrange the architecture's tensors.
     """
     if config.get("model_type") not in _LEFT_AS_PUBLISHED:
         raise UnsupportedAdapter(
@@ -110,7 +110,7 @@ def _planned(
 
 
 def _names(adapter: PeftAdapter, table: Mapping[str, ModelTensor]) -> Callable[[str], str]:
-    """From names in the adapter's model to the checkpoint's, which may lack or have the body's name in front."""
+    """A function from names in the adapter's model to those in the checkpoint, whose prefix may differ."""
     wanted = [name for name, _ in adapter.parts.whole] + [f"{pair.module}.weight" for pair in adapter.parts.pairs]
     prefixes = {name.partition(".")[0] + "." for name in (*table, *wanted)}
     ways: list[Callable[[str], str]] = [str]
@@ -156,7 +156,7 @@ def _target(
 
 
 def _is_shared(target: ModelTensor, table: Mapping[str, ModelTensor], config: Mapping[str, Any]) -> bool:
-    """Whether a tensor is the embedding of tokens, or the head, of a model in which the two are tied."""
+    """Whether a tensor is the token embedding, or the head, of a model in which the two are tied."""
     text = config.get("text_config")
     settings = {**config, **(text if isinstance(text, dict) else {})}
     if len(target.shape) != 2 or target.shape[0] != settings.get("vocab_size", target.shape[0]):
@@ -169,7 +169,7 @@ def _is_shared(target: ModelTensor, table: Mapping[str, ModelTensor], config: Ma
 
 
 def _as_tall(table: Mapping[str, ModelTensor], target: ModelTensor) -> Iterator[bool]:
-    """Whether each other matrix has a row a token, too: one of them is the head then."""
+    """For each other matrix, whether it also has a row per token, which means that one of them is the head."""
     for other in table.values():
         yield other.name != target.name and len(other.shape) == 2 and other.shape[0] == target.shape[0]
 

@@ -1,4 +1,4 @@
-"""Merges low-rank updates into rows of a weight, as PEFT's `merge_and_unload` does; the same bytes on any machine.
+"""Merges low-rank updates into rows of a weight, like PEFT's `merge_and_unload`, with the same bytes on any machine.
 
 `LoraLayer.merge` of https://github.com/huggingface/peft adds `(B @ A) * scaling` to the base's weight in float32, and
 rounds the sum to the weight's dtype.
@@ -16,7 +16,7 @@ from mlxbuild.toolchain.weights.peft.mapping import WEIGHT_PART
 
 
 def merged_rows(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """Rows of a tensor that `toolchain.weights.peft.mapping` planned."""
+    """The rows of a tensor that `toolchain.weights.peft.mapping` has planned."""
     dtype = MLX_DTYPES[tensor.dtype]
     rows = parts.rows(WEIGHT_PART, begin, end).astype(dtype)
     for number, term in enumerate(tensor.parameters["terms"]):

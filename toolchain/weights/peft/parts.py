@@ -1,6 +1,6 @@
-"""The tensors of an `adapter_model.safetensors` by what they are: pairs of low-rank matrices, and whole parameters.
+"""Classifies the tensors of an `adapter_model.safetensors`: pairs of low-rank matrices, and full parameters.
 
-Names are those that `peft.utils.save_and_load.get_peft_model_state_dict` writes.
+The names are those that `peft.utils.save_and_load.get_peft_model_state_dict` writes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HALVES: Final = {
     "lora_embedding_A": ("lora_embedding_B", True),
     "lora_embedding_B": ("lora_embedding_A", True),
 }
-"""How a half's name ends, to the end of the other half's and whether the module is an embedding."""
+"""Suffix of one matrix's name, to the suffix of the other and whether the module is an embedding."""
 _LONGEST_PATH: Final = 256
 _FLOATS: Final = frozenset({"F32", "F16", "BF16"})
 
@@ -28,15 +28,15 @@ class TableTensor(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the file."""
+        """Name in the file."""
 
     @property
     def dtype(self) -> str:
-        """As in the safetensors header."""
+        """Dtype in the safetensors header."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As in the safetensors header."""
+        """Shape in the safetensors header."""
 
 
 Row = TypeVar("Row", bound=TableTensor)
@@ -49,27 +49,27 @@ class Pair(Generic[Row]):
     module: str
     """Its path in the base model."""
     a: Row
-    """(rank, in)"""
+    """The matrix A, of shape (rank, in)."""
     b: Row
-    """(out, rank)"""
+    """The matrix B, of shape (out, rank)."""
     is_embedding: bool
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterParts(Generic[Row]):
-    """All that an adapter holds."""
+    """All tensors of an adapter."""
 
     pairs: tuple[Pair[Row], ...]
     whole: tuple[tuple[str, Row], ...]
-    """Parameters of the base that the adapter stores whole, by their names in the base model."""
+    """Parameters of the base that the adapter stores in full, by their names in the base model."""
 
 
 def parts_of(configuration: PeftConfiguration, tensors: Iterable[Row], where: str) -> AdapterParts[Row]:
-    """Sort an adapter's tensors, by name.
+    """Classify an adapter's tensors, sorted by name.
 
     Raises:
-        UnsupportedAdapter: a tensor is of no known kind, lacks its other half, or has another shape or rank than the
-            configuration says.
+        UnsupportedAdapter: a tensor is of no known kind, lacks its counterpart, or does not have the shape or rank in
+            the configuration.
     """
     by_name = {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
     pairs: list[Pair[Row]] = []
@@ -109,7 +109,7 @@ def _split(name: str) -> tuple[str, str | None]:
 
 
 def _whole_parameter(configuration: PeftConfiguration, path: str, name: str, where: str) -> str:
-    """The name in the base model of a parameter that is stored whole."""
+    """The name in the base model of a parameter that is stored in full."""
     parameter = path.replace(".base_layer.", ".")
     module, _, leaf = parameter.rpartition(".")
     if leaf not in ("weight", "bias") or "lora_" in path or not configuration.saves(module):

@@ -1,8 +1,8 @@
-"""`rank_pattern` and `alpha_pattern` of PEFT: values by an expression over module paths, matched in bounded time.
+"""PEFT's `rank_pattern` and `alpha_pattern`: values by regular expressions for module paths, matched in bounded time.
 
-The first pattern that a path, or its end after a dot, matches wins (`peft.utils.other.get_pattern_key`). Adapters come
-from anywhere and Python's `re` has no limit of its own, so only expressions are taken that cannot run away. Names
-without any sign of an expression, which are nearly all, are compared as text; their dots are dots.
+The first pattern that matches a path, or its end after a dot, wins (`peft.utils.other.get_pattern_key`). Adapters are
+untrusted and Python's `re` has no time limit, so only expressions that cannot backtrack for long are accepted. Names
+without regular expression syntax, which are nearly all, are compared as text; their dots are literal.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class ModulePatterns:
 
     values: Mapping[str, float]
     expressions: Mapping[str, re.Pattern[str]]
-    """Those patterns that are more than names."""
+    """The patterns that are regular expressions."""
 
     @classmethod
     def of(cls, values: Mapping[str, float]) -> ModulePatterns:
-        """Patterns for which `is_bounded` holds.
+        """Compile patterns for which `is_bounded` is true.
 
         Raises:
-            ValueError: there are too many expressions among them, or one is none.
+            ValueError: there are too many expressions among them, or one is invalid.
         """
         expressions = [pattern for pattern in values if not _NAME.fullmatch(pattern)]
         if len(expressions) > _MOST_EXPRESSIONS:

@@ -1,4 +1,4 @@
-"""A locked source that holds an adapter of PEFT: known by its files, and read. What it changes is found elsewhere."""
+"""Recognises and reads locked sources that are PEFT adapters."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ ADAPTER_CONFIGURATION: Final = "adapter_config.json"
 
 
 def is_peft(paths: Iterable[str]) -> bool:
-    """Whether a source with these files holds an adapter of PEFT: mlx-lm gives its weights another name."""
+    """Whether a source with these files is a PEFT adapter: mlx-lm uses another name for the weights."""
     return PEFT_WEIGHTS in (names := set(paths)) and ADAPTER_WEIGHTS not in names
 
 
 def read_adapter(source: LockedSource, factor: float, read: Callable[[LockedFile], bytes]) -> PeftAdapter:
-    """Read a source for which `is_peft` holds.
+    """Read a source for which `is_peft` is true.
 
     Args:
         source: The locked adapter.
-        factor: What the recipe multiplies its scale by.
-        read: Reads its configuration.
+        factor: The recipe's factor for its scale.
+        read: Reads the adapter's configuration.
 
     Raises:
         UnsupportedAdapter: it cannot be merged.

@@ -1,1 +1,1 @@
-"""Numbers out of what other tools have packed; `toolchain.weights.formats.decoding` names each function here."""
+"""The decoders of packed weights, which `toolchain.weights.formats.decoding` registers by name."""

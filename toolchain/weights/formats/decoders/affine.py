@@ -15,22 +15,22 @@ from mlxbuild.toolchain.weights.formats.decoders.floats import cast
 from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts
 
 _AWQ_PLACES: Final = (0, 4, 1, 5, 2, 6, 3, 7)
-"""Where in a word the eight outputs lie that AutoAWQ packs together."""
+"""The positions in a word of the eight outputs that AutoAWQ packs together."""
 
 
 class ScatteredGroups(StepError):
-    """The columns of one quantization group lie apart, which MLX has nothing like."""
+    """The columns of a quantization group are not adjacent, which MLX cannot represent."""
 
     code = "scattered-groups"
 
 
 def rows_of_gptq_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """GPTQ packs along the inputs bit by bit, as MLX does, but its matrix is the other way round."""
+    """Transpose a GPTQ weight, whose numbers are packed along the inputs in the same bit order as in MLX."""
     return Decoded(mx.contiguous(parts.columns("qweight", begin, end).view(mx.uint32).T))
 
 
 def rows_of_awq_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """AWQ packs eight outputs into a word: taken apart, turned round, and packed along the inputs."""
+    """Repack an AWQ weight, which has eight outputs per word, along the inputs."""
     numbers = _from_awq(parts, "qweight", begin, end).T
     rows, inputs = numbers.shape
     words = numbers.reshape(rows, inputs // 8, 8) << (mx.arange(8, dtype=mx.uint32) * 4)
@@ -38,10 +38,10 @@ def rows_of_awq_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int
 
 
 def rows_of_gptq_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """Scales for each group, repeated where MLX needs smaller groups. Parameters: `repeat`; `size` of the groups.
+    """Scales per group, repeated if MLX needs smaller groups. Parameters: `repeat`; `size` of the groups.
 
     Raises:
-        ScatteredGroups: `g_idx` is not the plain order of columns.
+        ScatteredGroups: `g_idx` is not the natural order of columns.
     """
     if "g_idx" in tensor.parts:
         groups = parts.whole("g_idx").astype(mx.int32)
@@ -55,7 +55,7 @@ def rows_of_gptq_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: in
 
 
 def rows_of_gptq_floats(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """(q - zero) x scale, each column with those of its group. Parameters: as for biases, and `size` of the groups."""
+    """(q - zero) x scale, with each column's own group. Parameters: as for biases, and `size` of the groups."""
     bits, inputs = tensor.parameters["bits"], tensor.shape[-1]
     numbers = unpacked(parts.columns("qweight", begin, end).view(mx.uint32).T, bits).astype(mx.float32)
     scales = parts.columns("scales", begin, end).astype(mx.float32).T
@@ -69,7 +69,7 @@ def rows_of_gptq_floats(tensor: DecodedTensor, parts: Parts, begin: int, end: in
 
 
 def rows_of_gptq_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """-zero x scale. Parameters: `bits`; `add`, what stored zeros lack; `awq`, their order; `repeat`."""
+    """-zero x scale. Parameters: `bits`; `add`, an offset missing in stored zeros; `awq`, their order; `repeat`."""
     scales = parts.columns("scales", begin, end).astype(mx.float32)
     products = (-_gptq_zeros(tensor, parts, begin, end) * scales).T
     biases = cast(_repeated(products, tensor.parameters["repeat"]), MLX_DTYPES[tensor.dtype])
@@ -77,7 +77,7 @@ def rows_of_gptq_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: in
 
 
 def _gptq_zeros(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx.array:
-    """float32, (groups, end - begin)."""
+    """The zeros as float32, of shape (groups, end - begin)."""
     bits = tensor.parameters["bits"]
     if "qzeros" not in tensor.parts:
         return mx.full((tensor.parts["scales"].shape[0], end - begin), float(1 << (bits - 1)))
@@ -89,17 +89,17 @@ def _gptq_zeros(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx
 
 
 def rows_of_int8_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """Signed bytes as unsigned ones, 128 higher."""
+    """Signed bytes converted to unsigned ones by adding 128."""
     return Decoded((parts.rows("weight", begin, end).view(mx.uint8) ^ 0x80).view(mx.uint32))
 
 
 def rows_of_packed_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """compressed-tensors' scales. Parameters: `repeat`; `single`, one for the whole tensor."""
+    """Scales of compressed-tensors. Parameters: `repeat`; `single`, one scale for the whole tensor."""
     return Decoded(_packed_scales(tensor, parts, begin, end).astype(MLX_DTYPES[tensor.dtype]))
 
 
 def rows_of_packed_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """-zero x scale, where the zero is half of the range if there is none. Parameters: `bits`, and as above."""
+    """-zero x scale, where a missing zero is half of the range. Parameters: `bits`, and as above."""
     bits = tensor.parameters["bits"]
     scales = _packed_scales(tensor, parts, begin, end).astype(mx.float32)
     zeros: Any = 1 << (bits - 1)
@@ -113,7 +113,7 @@ def rows_of_packed_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: 
 
 
 def _without_loss(decoded: Decoded, scales: mx.array, bits: int) -> Decoded:
-    """Near where float32, in which is computed, does not hold every product of a scale and a number of some bits."""
+    """Mark rows as near if float32, in which MLX computes, cannot hold every product of a scale and a number."""
     fits = mx.all((scales.view(mx.uint32) & ((1 << bits) - 1)) == 0)
     return decoded if fits.item() else Decoded(decoded.rows, "near")
 
@@ -129,7 +129,7 @@ def _repeated(groups: mx.array, times: int) -> mx.array:
 
 
 def _from_awq(parts: Parts, part: str, begin: int, end: int) -> mx.array:
-    """The 4-bit numbers of some outputs, (inputs or groups, outputs)."""
+    """The 4-bit numbers of some outputs, of shape (inputs or groups, outputs)."""
     words = parts.columns(part, begin // 8, -(-end // 8)).view(mx.uint32)
     shifts = mx.array(_AWQ_PLACES, dtype=mx.uint32) * 4
     numbers = ((words[..., None] >> shifts) & 0xF).reshape(words.shape[0], -1)
@@ -137,8 +137,8 @@ def _from_awq(parts: Parts, part: str, begin: int, end: int) -> mx.array:
 
 
 def _packed_columns(parts: Parts, part: str, begin: int, end: int, bits: int) -> mx.array:
-    """Numbers of some columns that are packed along the rows, bit by bit."""
-    unit = 32 // math.gcd(32, bits)  # so many numbers begin and end with a word
+    """The numbers of some columns that are packed along the rows, bit by bit."""
+    unit = 32 // math.gcd(32, bits)  # the number of values after which a word boundary recurs
     first, last = begin // unit * unit, -(-end // unit) * unit
     words = parts.columns(part, first * bits // 32, last * bits // 32).view(mx.uint32)
     return unpacked(words, bits)[:, begin - first : end - first]

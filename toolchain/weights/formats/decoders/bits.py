@@ -1,4 +1,4 @@
-"""Whole numbers out of the 32-bit words that they are packed into, from the lowest bit on."""
+"""Unpacks integers from 32-bit words, starting at the lowest bit."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import mlx.core as mx
 
 
 def unpacked(words: mx.array, bits: int) -> mx.array:
-    """The numbers of each row, (rows, words x 32 / bits), as uint32; `bits` need not divide 32.
+    """The numbers of each row, of shape (rows, words x 32 / bits), as uint32; `bits` need not divide 32.
 
     Args:
         words: uint32, (rows, words).
-        bits: Of a number.
+        bits: Bits per number.
     """
     rows, count = words.shape
     if 32 % bits == 0:

@@ -11,14 +11,14 @@ from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts
 
 
 def rows_of_plain(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """Numbers without any scale: every E4M3 number is one of float16, bfloat16 and float32 too."""
+    """Numbers without a scale: float16, bfloat16 and float32 represent every E4M3 number exactly."""
     return Decoded(mx.from_fp8(parts.rows("weight", begin, end), dtype=MLX_DTYPES[tensor.dtype]))
 
 
 def rows_of_scaled(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
     """Numbers times the scale of their block, in float32, then cast.
 
-    Parameters: `rows`, after how many rows blocks begin anew; `block`, rows and columns of one.
+    Parameters: `rows`, the number of rows after which blocks start again; `block`, rows and columns of a block.
     """
     numbers = mx.from_fp8(parts.rows("weight", begin, end), dtype=mx.float32)
     stored = _scales(tensor, parts, begin, end)
@@ -28,13 +28,13 @@ def rows_of_scaled(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
 
 
 def rows_of_exponents(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """The scales of MLX's mxfp8, one for each 32 numbers: those of larger blocks are repeated. Parameters as above."""
+    """The scales of MLX's mxfp8, one per 32 numbers: those of larger blocks are repeated. Parameters as above."""
     scales = mx.repeat(_scales(tensor, parts, begin, end), tensor.parameters["block"][1] // 32, axis=1)
     return Decoded(mx.contiguous(scales[:, : tensor.shape[-1]]))
 
 
 def _scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx.array:
-    """For each row the scales of its blocks. The part is a matrix with a row for each row of blocks."""
+    """The scales of each row's blocks. The part is a matrix with a row per row of blocks."""
     rows, height = tensor.parameters["rows"], tensor.parameters["block"][0]
     down = -(-rows // height)
     wanted = [row // rows * down + row % rows // height for row in range(begin, end)]

@@ -1,12 +1,12 @@
-"""Decodes NVFP4 weights: the scale of the whole tensor folded into those of the groups, or everything as floats.
+"""Decodes NVFP4 weights: the per-tensor scale is folded into the group scales, or everything is converted to floats.
 
-A folded scale that had to be rounded, by up to a half where it is near the smallest of E4M3, would pull all of its
-numbers along. So each of these goes to the E2M1 number that is nearest under the folded scale, and of the scales beside
-the product that one is taken under which a group loses least. A product that E4M3 holds stays as it is, with its
-numbers.
+If a folded scale had to be rounded, which costs up to a half near the smallest number of E4M3, all of its numbers would
+change in proportion. So each number is rounded again to the nearest E2M1 number under the folded scale, and among the
+E4M3 scales next to the product, the one with the smallest error in the group is taken. A product that E4M3 represents
+exactly is kept, with its numbers.
 
-What is compared and told is the same on every machine: products and sums are of float64, one operation at a time, and
-sums over many groups are exact.
+Results are the same on every machine: products and sums are in float64, one operation at a time, and sums over many
+groups are exact.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from mlxbuild.toolchain.weights.formats.decoders.floats import cast
 from mlxbuild.toolchain.weights.formats.decoding import Decoded, Loss, Parts
 
 _LARGEST = 448.0
-"""Of E4M3."""
+"""The largest number of E4M3."""
 _LARGEST_CODE = 0x7E
 _NUMBERS = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
-"""Of E2M1, by code without the sign."""
+"""The numbers of E2M1 by code, without the sign."""
 _MIDDLES = (0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0)
-"""Between them."""
+"""The midpoints between adjacent numbers."""
 _STEPS = np.array([0, *(sign * step for step in range(1, 5) for sign in (-1, 1))])
-"""Which numbers of E4M3 beside the nearest one are tried as a scale."""
+"""Which E4M3 numbers next to the nearest one are tried as a scale."""
 _BYTES = np.arange(256, dtype=np.uint8)
 _ONES = np.array([1], dtype="<u8") << (np.arange(8, dtype="<u8") * np.uint64(8))
-"""A one in the byte of each code."""
+"""A one in the byte that counts each code."""
 
 
 class UnusableScale(StepError):
-    """A scale that no quantizer writes."""
+    """A scale has a value that no quantizer writes."""
 
     code = "unusable-scale"
 
 
 def rows_of_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """E2M1 numbers, eight a word, for the folded scales. Parameter as below."""
+    """E2M1 numbers, eight per word, for the folded scales. Parameter as for `rows_of_scales`."""
     stored = np.array(parts.rows("weight", begin, end))
     folded = _folded(tensor, parts, begin, end)
     found = folded.pairs[folded.chosen[..., None], stored.reshape(*folded.chosen.shape, 8)].reshape(stored.shape)
@@ -55,18 +55,18 @@ def rows_of_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
 
 
 def rows_of_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """Scales times the tensor's own one, as E4M3: exact where each product is such a number, else rounded to one.
+    """Group scales times the per-tensor scale, as E4M3: exact if each product is representable, else rounded.
 
-    Parameter: `divides`, whether the tensor's scale divides.
+    Parameter: `divides`, whether to divide by the per-tensor scale instead.
     """
     folded = _folded(tensor, parts, begin, end)
     return Decoded(mx.array(folded.scales[folded.chosen]), "exact" if folded.is_exact else "rounded")
 
 
 def rows_as_floats(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """Every number by both of its scales, in float32, then cast. Parameter as above."""
+    """Every number times both of its scales, in float32, then cast. Parameter as for `rows_of_scales`."""
     words = parts.rows("weight", begin, end).view(mx.uint32)
-    ones = mx.full((end - begin, tensor.shape[-1] // 16), 0x38, dtype=mx.uint8)  # 1 as E4M3
+    ones = mx.full((end - begin, tensor.shape[-1] // 16), 0x38, dtype=mx.uint8)  # 1.0 in E4M3
     numbers = mx.dequantize(words, ones, group_size=16, bits=4, mode="nvfp4", dtype=mx.float32)
     return cast(
         numbers * mx.repeat(_products(tensor, parts, parts.rows("scale", begin, end)), 16, axis=1),
@@ -76,16 +76,16 @@ def rows_as_floats(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
 
 @dataclass(frozen=True, slots=True)
 class _Folded:
-    """What each group of some rows chose of the ways to fold a scale. There are few, as E4M3 has few numbers."""
+    """The chosen way to fold the scale of each group in some rows; E4M3 has few numbers, so there are few ways."""
 
     chosen: Any
-    """The way, (rows, groups)."""
+    """The index of the way, of shape (rows, groups)."""
     scales: Any
-    """uint8, E4M3, (ways,)."""
+    """The folded scale of each way, E4M3 as uint8, of shape (ways,)."""
     pairs: Any
-    """uint8: what a byte with two numbers becomes, (ways, 256)."""
+    """The new value of each byte with two numbers, as uint8, of shape (ways, 256)."""
     is_exact: bool
-    """Whether every scale is the product that it stands for."""
+    """Whether every folded scale equals its product."""
     loss: Loss
 
 
@@ -119,11 +119,11 @@ def _folded(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> _Folde
 
 
 def _rounded(scales: Any, sizes: Any) -> tuple[Any, Any]:
-    """What each number becomes under each of some scales, and the square of its error; (ways, codes).
+    """The new code of each number for each scale, and its squared error; both of shape (ways, codes).
 
     Args:
-        scales: uint8, E4M3, (ways,).
-        sizes: What they should be, without their sign.
+        scales: E4M3 as uint8, of shape (ways,).
+        sizes: The magnitudes that the numbers should have.
     """
     taken = np.abs(_as_numbers(scales))[:, None]
     meant = _NUMBERS * sizes[:, None]
@@ -134,7 +134,7 @@ def _rounded(scales: Any, sizes: Any) -> tuple[Any, Any]:
 
 
 def _counts(stored: Any) -> Any:
-    """How often each code is in a group, signs aside: (..., 8) of uint8, from groups of 8 bytes with two each."""
+    """The count of each code in a group, ignoring signs: (..., 8) of uint8, from groups of 8 bytes with two each."""
     both = _ONES[_BYTES & 7] + _ONES[_BYTES >> 4 & 7]
     counts = both[stored[..., 0]]
     for each in range(1, stored.shape[-1]):
@@ -148,7 +148,7 @@ def _pairs(table: Any) -> Any:
 
 
 def _sum(chosen: Any, counts: Any, values: Any) -> float:
-    """The exact sum over all numbers of what their way and code are worth."""
+    """The exact sum, over all numbers, of the value for their way and code."""
     total = []
     for code in range(len(_NUMBERS)):
         times = np.bincount(chosen.ravel(), weights=counts[..., code].ravel(), minlength=len(values))
@@ -161,7 +161,7 @@ def _as_numbers(scales: Any) -> Any:
 
 
 def _products(tensor: DecodedTensor, parts: Parts, stored: mx.array) -> mx.array:
-    """Some scales, as E4M3, times the scale of the whole tensor."""
+    """Some scales in E4M3 times the per-tensor scale."""
     scales = mx.from_fp8(stored, dtype=mx.float32)
     whole = parts.whole("whole").astype(mx.float32).reshape(())
     if not mx.all(whole > 0).item() and mx.all(mx.isfinite(whole)).item():

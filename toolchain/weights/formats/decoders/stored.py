@@ -1,4 +1,4 @@
-"""Bytes taken as they are, under another name or dtype, and the floats that a quantized matrix of MLX stands for."""
+"""Decoders for bytes that only change their name or dtype, and for dequantizing matrices in MLX's form."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts, decoder_
 
 
 def rows_as_stored(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """The rows of the one part, seen as the tensor's dtype."""
+    """The rows of the only part, viewed as the tensor's dtype."""
     (part,) = tensor.parts
     return Decoded(parts.rows(part, begin, end).view(MLX_DTYPES[tensor.dtype]))
 
 
 def rows_dequantized(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
-    """What weight, scales and biases, each decoded on its own, mean as floats: computed in float32, then cast.
+    """Weight, scales and biases, each decoded on its own, dequantized in float32 and then cast.
 
-    Parameters: `mode`, `bits`, `group_size`, and `inner`: leaf to dtype, columns, method, parameters and parts.
+    Parameters: `mode`, `bits`, `group_size`, and `inner`: leaf name to dtype, columns, method, parameters and parts.
     """
     chosen = tensor.parameters
     inner = {leaf: _Inner.of(tensor, leaf, way) for leaf, way in chosen["inner"].items()}
@@ -38,7 +38,7 @@ def _floats(arrays: Mapping[str, mx.array], chosen: Mapping[str, Any]) -> mx.arr
     weight, scales, group_size, bits = arrays["weight"], arrays["scales"], chosen["group_size"], chosen["bits"]
     if chosen["mode"] != "affine":
         return mx.dequantize(weight, scales, group_size=group_size, bits=bits, mode=chosen["mode"], dtype=mx.float32)
-    # Not `mx.dequantize`: on some machines a compiler makes one rounding of its product and its sum.
+    # Not `mx.dequantize`: on some machines its product and sum are fused with a single rounding.
     numbers = unpacked(weight, bits).astype(mx.float32).reshape(*scales.shape, group_size)
     products = numbers * scales.astype(mx.float32)[..., None]
     return (products + arrays["biases"].astype(mx.float32)[..., None]).reshape(scales.shape[0], -1)
@@ -46,7 +46,7 @@ def _floats(arrays: Mapping[str, mx.array], chosen: Mapping[str, Any]) -> mx.arr
 
 @dataclass(frozen=True, slots=True)
 class _Inner:
-    """One of weight, scales and biases inside of a dense tensor."""
+    """One of weight, scales and biases of a tensor that is dequantized."""
 
     tensor: DecodedTensor
 
