@@ -21,6 +21,7 @@ from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.oci.remote.settings import FILE_NAME
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.mlx_lm.surface import missing
 from mlxbuild.runtime.model.blas import matrix_library, prefer_openblas
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -59,6 +60,16 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         raise typer.Exit(6)
 
 
+def _mlx_lm() -> Iterator[Finding]:
+    try:
+        lacking = missing()
+    except ModuleNotFoundError as error:
+        yield Finding("mlx-lm", False, str(error), "install `mlx-lm`")
+        return
+    told = f"lacks {', '.join(lacking)}" if lacking else "has all that mlxbuild uses of it"
+    yield Finding("mlx-lm", not lacking, f"{installed('mlx-lm')}, {told}", "install a release that mlxbuild asks for")
+
+
 def _python() -> Iterator[Finding]:
     detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     yield Finding("python", sys.version_info >= (3, 11), detail, "use Python 3.11 or newer")
@@ -76,6 +87,7 @@ def _mlx() -> Iterator[Finding]:
         yield Finding("mlx", False, str(error), f"install `{extra}`; on Linux MLX needs glibc 2.35 or newer")
         return
     yield Finding("mlx", total == 16, f"{installed('mlx')}, computes on {device}")
+    yield from _mlx_lm()
     if "cpu" in device:
         yield Finding("matrix library", True, _MATRIX_LIBRARIES[matrix_library()])
     yield Finding("mlx-lm", installed("mlx-lm") != "missing", installed("mlx-lm"))

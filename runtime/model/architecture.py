@@ -9,8 +9,8 @@ from typing import Any
 
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.suggestions import nearest
+from mlxbuild.runtime.mlx_lm.package import package_folder, submodule, tables
 from mlxbuild.runtime.model import encoders
-from mlxbuild.runtime.model.mlx_lm_package import package_folder, submodule, tables
 
 
 class UnsupportedArchitecture(UserError):

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mlxbuild.registry.core.errors import StepError
+from mlxbuild.runtime.mlx_lm.package import submodule, utils
 from mlxbuild.runtime.model.architecture import is_body, is_encoder, model_classes
-from mlxbuild.runtime.model.mlx_lm_package import submodule, utils
 from mlxbuild.runtime.model.plausibility import ImplausibleConfiguration, require_plausible_folder
 from mlxbuild.runtime.model.threads import leave_streams_in_order
 

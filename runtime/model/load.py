@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.runtime.mlx_lm.package import utils
 from mlxbuild.runtime.model.blas import matrix_library, prefer_openblas
 from mlxbuild.runtime.model.memory import OutOfMemory, available_bytes, is_lack_of_memory, require_bytes
-from mlxbuild.runtime.model.mlx_lm_package import utils
 from mlxbuild.runtime.model.plausibility import require_plausible_folder
 from mlxbuild.runtime.model.threads import leave_streams_in_order
 from mlxbuild.runtime.protocol.loaded import Holding

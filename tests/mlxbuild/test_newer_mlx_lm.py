@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxbuild.runtime.model.mlx_lm_package import package_folder
+from mlxbuild.runtime.mlx_lm.package import package_folder
 from tests.mlxbuild.conftest import CommandLine
 
 

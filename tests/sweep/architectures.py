@@ -16,8 +16,8 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map
 
+from mlxbuild.runtime.mlx_lm.package import package_folder, submodule
 from mlxbuild.runtime.model.architecture import model_classes
-from mlxbuild.runtime.model.mlx_lm_package import package_folder, submodule
 
 VOCABULARY = 256
 WINDOW = 12

@@ -18,8 +18,8 @@ from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.engine.core.batching import Batching
 from mlxbuild.runtime.engine.core.engine import Engine
 from mlxbuild.runtime.engine.core.limits import Limits
+from mlxbuild.runtime.mlx_lm.package import submodule
 from mlxbuild.runtime.model.load import load_weights
-from mlxbuild.runtime.model.mlx_lm_package import submodule
 from tests.runtime.engine.questions import Asked, answers, ask, engine_of, prepared
 from tests.sweep.architectures import NOT_HERE, VOCABULARY, names, tiny_config, write_weights
 from tests.toolchain.weights.block_builds import INT4, NONE, BlockBuild, variant

@@ -7,7 +7,7 @@ of the actions and the contents of the artifact.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -15,9 +15,10 @@ from typing import Any
 
 from mlxbuild.registry.core import canonical_json
 from mlxbuild.registry.core.digest import Digest
+from mlxbuild.runtime.mlx_lm.code import model_code, template_code, weights_code
+from mlxbuild.runtime.model.architecture import is_encoder, module_name
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.files import ACCURACY_FILE, DEFAULTS_FILE, FACTS_FILE
-from mlxbuild.runtime.model.mlx_lm_code import model_code, template_code, weights_code
 from mlxbuild.toolchain.core.action import Node, OutputsOf
 from mlxbuild.toolchain.core.lock import Lock, LockedFile, LockedSource
 from mlxbuild.toolchain.graph.graph import Fetch, Graph, assemble
@@ -210,7 +211,12 @@ class _Compiler:
     @cached_property
     def _weights_code(self) -> Mapping[str, str]:
         """What steps of blocks run of mlx-lm: all of it where its `convert` decides about mixed precision."""
-        return {} if self._spec.quantization.recipe else {"mlx-lm": weights_code(self._config)}
+        return {} if self._spec.quantization.recipe else self._code(weights_code)
+
+    def _code(self, digest_of: Callable[[str], str]) -> Mapping[str, str]:
+        """What nodes run of mlx-lm: nothing where the architecture is one of our own encoders."""
+        config = self._config
+        return {"mlx-lm": "" if is_encoder(config) else digest_of(module_name(config))}
 
     @cached_property
     def _config(self) -> Mapping[str, Any]:
@@ -324,7 +330,7 @@ class _Compiler:
             measure = self._measure(gate)
             inputs["base"] = OutputsOf(measure.label)
             yield measure
-        code = {"mlx-lm": model_code(self._config)}
+        code = self._code(model_code)
         yield Node(self._label("gate", gate.name), "gate", parameters, inputs, code=code)
 
     def _measure(self, gate: Gate) -> Node:
@@ -347,6 +353,6 @@ class _Compiler:
             {"text": gate.parameters["text"]},
             {file.path: file.blob.digest for file in base.files},
             after=tuple(self._fetch(base, file) for file in base.files),
-            code={"mlx-lm": model_code(self._config)},
+            code=self._code(model_code),
             work_bytes=sum(file.blob.size_bytes for file in base.files),
         )

@@ -8,9 +8,9 @@ from typing import Any
 
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.runtime.engine.output.bare_tool_calls import BARE_FORMS
+from mlxbuild.runtime.mlx_lm.package import functions, submodule
 from mlxbuild.runtime.model.architecture import is_encoder
 from mlxbuild.runtime.model.facts import EmbeddingFacts, ModelFacts
-from mlxbuild.runtime.model.mlx_lm_package import functions, submodule
 from mlxbuild.runtime.model.prompt import ChatTemplate
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 from mlxbuild.toolchain.steps import golden

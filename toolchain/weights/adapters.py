@@ -75,7 +75,7 @@ def fused(weight: mx.array, module: Any, path: str, updates: Sequence[LowRankUpd
     from mlx.nn.layers.embedding import Embedding
     from mlx.nn.layers.linear import Linear
 
-    from mlxbuild.runtime.model.mlx_lm_package import submodule
+    from mlxbuild.runtime.mlx_lm.package import submodule
 
     for update in updates:
         try:

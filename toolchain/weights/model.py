@@ -102,7 +102,7 @@ def make_model(config: Mapping[str, Any]) -> Any:
 
 
 def _ternary(model: Any, packing: Mapping[str, Any]) -> Any:
-    from mlxbuild.runtime.model.mlx_lm_package import submodule
+    from mlxbuild.runtime.mlx_lm.package import submodule
 
     return submodule("models.bitlinear_layers").bitnet_quantize(model, packing)
 

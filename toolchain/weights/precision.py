@@ -82,7 +82,7 @@ def _recipe_rule(model: Any, scheme: QuantizationScheme | None, recipe: str | No
         return None
     if scheme is None or scheme.mode != "affine":
         raise UnsuitableRecipe(f"the recipe `{recipe}` needs mode affine", hint="leave out `mode`, or the recipe")
-    from mlxbuild.runtime.model.mlx_lm_package import submodule
+    from mlxbuild.runtime.mlx_lm.package import submodule
 
     try:
         rule: _Rule = submodule("convert").mixed_quant_predicate_builder(recipe, model, scheme.group_size)

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.mlx_lm.package import submodule
 
 KVCache = list[Any]
 """The KV cache of one sequence, or the merged one of all sequences of a batch: one entry for each layer."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.mlx_lm.package import submodule
 from mlxbuild.runtime.protocol.events import ToolCall
 
 _JSON_ARGUMENTS = ("json_tools", "kimi_k2")

@@ -14,8 +14,8 @@ from mlxbuild.runtime.engine.output.answer_parser import AnswerSplitter
 from mlxbuild.runtime.engine.output.bare_tool_calls import BARE_FORMS
 from mlxbuild.runtime.engine.structured_output.answer_grammar import answer_grammar
 from mlxbuild.runtime.engine.structured_output.grammar import GrammarVocabulary
+from mlxbuild.runtime.mlx_lm.package import submodule
 from mlxbuild.runtime.model.facts import ModelFacts
-from mlxbuild.runtime.model.mlx_lm_package import submodule
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 from mlxbuild.runtime.protocol.answers import Answer
 from mlxbuild.runtime.protocol.events import ToolCall

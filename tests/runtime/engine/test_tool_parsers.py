@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlxbuild.runtime.engine.output.answer_parser import AnswerSplitter
+from mlxbuild.runtime.mlx_lm.package import package_folder, submodule
 from mlxbuild.runtime.model.facts import ModelFacts
-from mlxbuild.runtime.model.mlx_lm_package import package_folder, submodule
 from mlxbuild.runtime.protocol.answers import Answer
 from mlxbuild.runtime.protocol.events import ToolCall
 

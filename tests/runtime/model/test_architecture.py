@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from mlxbuild.runtime.mlx_lm.package import functions, tables
 from mlxbuild.runtime.model.architecture import UnsupportedArchitecture, model_classes, module_name
-from mlxbuild.runtime.model.mlx_lm_package import functions, tables
 
 CONFIGS = [
     {"model_type": "llama"},
@@ -70,7 +70,7 @@ def test_nothing_heavy_is_imported_and_the_front_door_still_opens() -> None:
 import resource, sys
 before = resource.getrlimit(resource.RLIMIT_NOFILE)
 from mlxbuild.runtime.model.architecture import model_classes
-from mlxbuild.runtime.model.mlx_lm_package import utils
+from mlxbuild.runtime.mlx_lm.package import utils
 model, arguments = model_classes({"model_type": "llama"})
 assert utils().load_model and utils().dequantize_model
 assert "transformers" not in sys.modules and "huggingface_hub" not in sys.modules
@@ -91,7 +91,7 @@ def test_a_front_door_that_is_open_already_is_used() -> None:
     code = """
 import mlx_lm, mlx_lm.utils
 from mlxbuild.runtime.model.architecture import model_classes
-from mlxbuild.runtime.model.mlx_lm_package import utils
+from mlxbuild.runtime.mlx_lm.package import utils
 assert utils() is mlx_lm.utils
 assert model_classes({"model_type": "llama"}) == mlx_lm.utils._get_classes({"model_type": "llama"})
 print("done")
@@ -119,7 +119,7 @@ def test_a_name_that_mlx_lm_no_longer_has_is_told() -> None:
 
 def test_functions_of_a_module_are_those_that_it_has_when_it_is_imported() -> None:
     code = """
-from mlxbuild.runtime.model.mlx_lm_package import functions
+from mlxbuild.runtime.mlx_lm.package import functions
 from types import SimpleNamespace
 import sys
 names = ("_infer_thinking", "_infer_tool_parser", "_is_xtml_vocab")

@@ -11,7 +11,7 @@ import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.mlx_lm.package import submodule
 from mlxbuild.toolchain.spec.resolved import Adapter, FolderSource, Quantization
 from mlxbuild.toolchain.weights.adapters import UnusableAdapter
 from mlxbuild.toolchain.weights.plan import UnusableSource

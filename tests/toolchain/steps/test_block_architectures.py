@@ -11,7 +11,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.mlx_lm.package import submodule
 from mlxbuild.toolchain.spec.resolved import Quantization, QuantizationScheme
 from mlxbuild.toolchain.weights.dtypes import SAFETENSORS_NAMES
 from mlxbuild.toolchain.weights.encoding import as_bytes

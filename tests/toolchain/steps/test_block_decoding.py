@@ -14,7 +14,7 @@ import pytest
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import StepError
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.mlx_lm.package import submodule
 from mlxbuild.toolchain.weights.decoded import DecodedTensor
 from mlxbuild.toolchain.weights.dtypes import SAFETENSORS_NAMES
 from mlxbuild.toolchain.weights.facts import BlockFacts

@@ -13,7 +13,7 @@ import pytest
 
 from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.mlx_lm.package import submodule
 from mlxbuild.toolchain.spec.resolved import Adapter as AdapterOfRecipe
 from mlxbuild.toolchain.spec.resolved import FolderSource, Quantization
 from mlxbuild.toolchain.weights.adapters import UnusableAdapter

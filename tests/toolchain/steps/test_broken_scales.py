@@ -12,7 +12,7 @@ import pytest
 
 from mlxbuild.registry.core.errors import StepError
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.mlx_lm.package import submodule
 from mlxbuild.toolchain.weights.formats.decoders.nvfp4 import UnusableScale
 from mlxbuild.toolchain.weights.origin import LossyScales, NotFiniteWeights
 from tests.toolchain.steps.test_block_decoding import BF16, FP8, KEEP, MODELOPT, NVFP4

@@ -11,7 +11,7 @@ import mlx.core as mx
 import pytest
 
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.mlx_lm.package import submodule
 from mlxbuild.toolchain.weights.formats.packing import UnsupportedQuantization
 from tests.toolchain.steps.test_block_decoding import KEEP
 from tests.toolchain.weights.block_builds import BlockBuild, variant

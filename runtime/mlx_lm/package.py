@@ -7,6 +7,8 @@ of open files.
 from __future__ import annotations
 
 import ast
+import builtins
+import dis
 import functools
 import importlib
 import importlib.machinery
@@ -20,8 +22,18 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
+from mlxbuild.registry.core.errors import EnvironmentFailure
+
+_USED = ("load_model", "dequantize_model", "get_total_parameters")
+"""Functions of `mlx_lm.utils` that are called."""
 _lock = threading.RLock()
 _parsing = threading.Lock()
+
+
+class MlxLmNotSupported(EnvironmentFailure):
+    """The installed mlx-lm is made otherwise than the releases that this mlxbuild knows."""
+
+    code = "mlx-lm-not-supported"
 
 
 def submodule(name: str) -> ModuleType:
@@ -73,7 +85,31 @@ def utils() -> ModuleType:
     module.__package__ = "mlx_lm"
     flags = annotations.compiler_flag
     exec(compile(ast.Module(kept, []), str(file), "exec", flags=flags, dont_inherit=True), module.__dict__)
+    for name in _USED:
+        _require_globals(module, name, set())
     return module
+
+
+def _require_globals(module: ModuleType, name: str, seen: set[str]) -> None:
+    """Refuse a function that needs what was left out, in itself or in a function of the module that it calls."""
+    function = module.__dict__.get(name)
+    if name in seen or not isinstance(function, FunctionType) or function.__globals__ is not module.__dict__:
+        return
+    seen.add(name)
+    for used in _globals(function.__code__):
+        if used not in module.__dict__ and not hasattr(builtins, used):
+            raise MlxLmNotSupported(
+                f"mlx_lm.utils.{name} needs `{used}`, which is not taken from this release of mlx-lm",
+                hint="install a release of mlx-lm that mlxbuild asks for: `pip install --upgrade mlxbuild`",
+            )
+        _require_globals(module, used, seen)
+
+
+def _globals(code: CodeType) -> Iterator[str]:
+    yield from (step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals(constant)
 
 
 def _is_light(statement: ast.stmt) -> bool:

@@ -8,12 +8,11 @@ import sys
 
 import pytest
 
-from mlxbuild.runtime.model import mlx_lm_code
-from mlxbuild.runtime.model.architecture import UnsupportedArchitecture
+from mlxbuild.runtime.mlx_lm import code
 
 _PROBE = """
 import json, sys
-from mlxbuild.runtime.model.mlx_lm_package import submodule
+from mlxbuild.runtime.mlx_lm.package import submodule
 submodule(sys.argv[1])
 print(json.dumps([name.removeprefix("mlx_lm.") for name in sys.modules if name.startswith("mlx_lm.")]))
 """
@@ -24,16 +23,12 @@ def test_all_that_an_architecture_imports_is_known(name: str) -> None:
     done = subprocess.run([sys.executable, "-c", _PROBE, f"models.{name}"], capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout)) - {"models"}
     assert f"models.{name}" in loaded
-    assert loaded <= mlx_lm_code._closure((f"models.{name}",))
+    assert loaded <= code._closure((f"models.{name}",))
 
 
 def test_another_architecture_is_other_code() -> None:
-    llama, qwen = {"model_type": "llama"}, {"model_type": "qwen3"}
-    assert mlx_lm_code.weights_code(llama) == mlx_lm_code.weights_code({"model_type": "mistral"}), "which is llama's"
-    assert len({mlx_lm_code.weights_code(llama), mlx_lm_code.model_code(llama), mlx_lm_code.weights_code(qwen)}) == 3
-    assert mlx_lm_code.weights_code({"model_type": "bert"}) == "", "encoders are our own"
-    with pytest.raises(UnsupportedArchitecture):
-        mlx_lm_code.weights_code({"model_type": "no-such"})
+    digests = {code.weights_code("llama"), code.model_code("llama"), code.weights_code("qwen3"), code.template_code()}
+    assert len(digests) == 4
 
 
 @pytest.mark.parametrize(
@@ -48,4 +43,4 @@ def test_another_architecture_is_other_code() -> None:
     ],
 )
 def test_imports_are_read(text: str, found: set[str]) -> None:
-    assert set(mlx_lm_code._imported("models.llama", text)) == found
+    assert set(code._imported("models.llama", text)) == found

@@ -8,12 +8,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from mlxbuild.runtime.model.architecture import is_encoder, module_name
-from mlxbuild.runtime.model.mlx_lm_package import package_folder
+from mlxbuild.runtime.mlx_lm.package import package_folder
 
 _FROM = r"^[ \t]*from[ \t]+([.\w]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]+)"
 _IMPORT = re.compile(rf"{_FROM}|^[ \t]*import[ \t]+([\w., \t]+)", re.MULTILINE)
@@ -21,24 +19,18 @@ _BLOCKS = ("models.switch_layers", "models.bitlinear_layers")
 """What weights are arranged with, whatever the architecture."""
 
 
-def weights_code(config: Mapping[str, Any]) -> str:
-    """The digest of the code that arranges the weights of a `config.json`: the architecture, and all that it imports.
+def weights_code(architecture: str) -> str:
+    """The digest of the code that arranges weights: the architecture's module, and all that it imports of mlx-lm.
 
-    Raises:
-        UnsupportedArchitecture: mlx-lm does not know it.
+    Args:
+        architecture: The module's name below `mlx_lm.models`.
     """
-    return "" if is_encoder(config) else _digest(_closure((f"models.{module_name(config)}", *_BLOCKS)))
+    return _digest(_closure((f"models.{architecture}", *_BLOCKS)))
 
 
-def model_code(config: Mapping[str, Any]) -> str:
-    """The digest of the code that computes such a model: with its KV caches, and what loads it.
-
-    Raises:
-        UnsupportedArchitecture: mlx-lm does not know it.
-    """
-    if is_encoder(config):
-        return ""
-    return _digest({*_closure((f"models.{module_name(config)}", *_BLOCKS, "models.cache")), "utils"})
+def model_code(architecture: str) -> str:
+    """The digest of the code that computes such a model: with its KV caches, and what loads it."""
+    return _digest({*_closure((f"models.{architecture}", *_BLOCKS, "models.cache")), "utils"})
 
 
 def template_code() -> str:
