@@ -90,7 +90,6 @@ def _mlx() -> Iterator[Finding]:
     yield from _mlx_lm()
     if "cpu" in device:
         yield Finding("matrix library", True, _MATRIX_LIBRARIES[matrix_library()])
-    yield Finding("mlx-lm", installed("mlx-lm") != "missing", installed("mlx-lm"))
 
 
 def _home() -> Iterator[Finding]:
