@@ -21,7 +21,7 @@ class AnswerFormat:
     schema: Mapping[str, Any] | None = None
     """A JSON Schema; None for any JSON object."""
     grammar: str | None = None
-    """In place of a schema: a Lark grammar of the whole text, whose first rule is `start`."""
+    """In place of a schema: a grammar of the whole text, in Lark (first rule `start`) or GBNF (first rule `root`)."""
 
 
 @dataclass(frozen=True, slots=True)

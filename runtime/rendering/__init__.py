@@ -1,1 +1,1 @@
-"""Runs the untrusted code of artifacts, chat templates and tokenizers' splitting, in a process that can be killed."""
+"""Runs what is untrusted in a process that can be killed: chat templates, tokenizers' splitting, grammars."""

@@ -25,7 +25,7 @@ _LENGTH = struct.Struct(">I")
 _LONGEST_MESSAGE = 500
 """The longest message of a failure, in characters: a template may raise one of any length."""
 _TEXT, _NAMES, _FAILURE = b"t", b"n", b"f"
-_RENDER, _TRY = b"r", b"s"
+_RENDER, _TRY, _COMPILE, _CONVERT = b"r", b"s", b"g", b"c"
 
 
 class Fault(StrEnum):
@@ -89,12 +89,52 @@ class Trial:
         return _TRY + marshal.dumps((self.splitting, astuple(self.limits)))
 
 
-def decode_request(body: bytes) -> Request | Trial:
-    """Decode what `Request.encode` or `Trial.encode` returned."""
-    if body[:1] == _TRY:
-        splitting, limits = marshal.loads(body[1:])
-        return Trial(splitting, Limits(*limits))
-    text, limits, variables, now = marshal.loads(body[1:])
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """A request to compile a grammar for trial; see `grammars`.
+
+    The answer is an empty string, or llguidance's error message.
+    """
+
+    grammar: str
+    """A Lark grammar."""
+    special_tokens: tuple[tuple[int, bytes], ...]
+    """The special tokens that the grammar may name, with their texts; the first one is the stop token."""
+    rows: int
+    """The size of the vocabulary."""
+    limits: Limits
+
+    def encode(self) -> bytes:
+        """Encode the request."""
+        return _COMPILE + marshal.dumps((self.grammar, self.special_tokens, self.rows, astuple(self.limits)))
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A request to convert a GBNF grammar to Lark; a Lark grammar is answered unchanged."""
+
+    grammar: str
+    limits: Limits
+
+    def encode(self) -> bytes:
+        """Encode the request."""
+        return _CONVERT + marshal.dumps((self.grammar, astuple(self.limits)))
+
+
+AnyRequest = Request | Trial | Compilation | Conversion
+
+
+def decode_request(body: bytes) -> AnyRequest:
+    """Decode what the `encode` of any request returned."""
+    kind, given = body[:1], marshal.loads(body[1:])
+    if kind == _TRY:
+        return Trial(given[0], Limits(*given[1]))
+    if kind == _COMPILE:
+        grammar, special_tokens, rows, limits = given
+        return Compilation(grammar, special_tokens, rows, Limits(*limits))
+    if kind == _CONVERT:
+        return Conversion(given[0], Limits(*given[1]))
+    text, limits, variables, now = given
     return Request(text, Limits(*limits), variables, None if now is None else datetime.fromisoformat(now))
 
 

@@ -1,4 +1,4 @@
-"""The main loop of a renderer: renders one template after another, each within its time; `renderer` is the other side.
+"""The main loop of a renderer: answers one request after another, each within its time; `renderer` is the other side.
 
 The time is processor time, so that a busy machine makes no template fail. After half as much time again the system
 kills this process, as Python handles no signal inside a long multiplication or regular expression.
@@ -12,14 +12,18 @@ import resource
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 from mlxbuild.runtime.rendering.budget import TooMuch
 from mlxbuild.runtime.rendering.compiled import rendered, variables_of
+from mlxbuild.runtime.rendering.grammars import as_lark, compiling_fails, vocabulary
 from mlxbuild.runtime.rendering.limits import Limits
 from mlxbuild.runtime.rendering.messages import (
+    AnyRequest,
+    Compilation,
+    Conversion,
     Failure,
     Fault,
     Request,
@@ -34,6 +38,8 @@ from mlxbuild.runtime.rendering.trial import try_splitting
 
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 """The limit on address space, where the system enforces it (Linux) and the user has not set a lower one."""
+STACK_BYTES = 4 * 1024 * 1024
+"""The limit on the stack: at most half of what a thread has that later runs what was tried here."""
 _TIMES_TO_THE_END = 1.5
 
 
@@ -44,6 +50,7 @@ class TooLong(TooMuch):
 def serve(connection: socket.socket) -> None:
     """Answer requests until the other end closes the connection."""
     _limit_memory()
+    _limit_stack()
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # kills the process
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF, signal.SIGVTALRM})  # masks are inherited
     try:
@@ -53,17 +60,9 @@ def serve(connection: socket.socket) -> None:
         os._exit(1)  # the other process ended meanwhile
 
 
-def _answer(request: Request | Trial) -> bytes:
+def _answer(request: AnyRequest) -> bytes:
     try:
-        if isinstance(request, Trial):
-            importlib.import_module("tokenizers")  # outside of the timed part, as it takes longer than many trials
-            with _timed(request.limits):
-                try_splitting(request.splitting)
-                return encode_answer("")
-        with _timed(request.limits):
-            if request.variables is None or request.now is None:
-                return encode_answer(variables_of(request.text, request.limits))
-            return encode_answer(rendered(request.text, request.variables, request.now, request.limits))
+        return encode_answer(_done(request))
     except Failure as failure:
         return encode_answer(failure)
     except TooMuch as error:
@@ -72,6 +71,28 @@ def _answer(request: Request | Trial) -> bytes:
         return encode_answer(Failure(Fault.COSTLY, "the chat template takes too much memory"))
     except Exception as error:  # noqa: BLE001 - this process has further requests to answer
         return encode_answer(Failure(Fault.BROKEN, f"{type(error).__name__}: {error}"))
+
+
+def _done(request: AnyRequest) -> str | list[str]:
+    match request:
+        case Trial(splitting, limits):
+            importlib.import_module("tokenizers")  # outside of the timed part, as it takes longer than many trials
+            with _timed(limits):
+                try_splitting(splitting)
+            return ""
+        case Compilation(grammar, special_tokens, rows, limits):
+            tokens = vocabulary(special_tokens, rows)
+            with _timed(limits):
+                return compiling_fails(grammar, tokens)
+        case Conversion(grammar, limits):
+            importlib.import_module("llguidance")
+            with _timed(limits):
+                return as_lark(grammar)
+        case Request(text, limits, variables, now):
+            with _timed(limits):
+                if variables is None or now is None:
+                    return variables_of(text, limits)
+                return rendered(text, variables, now, limits)
 
 
 @contextmanager
@@ -96,3 +117,11 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
     except (OSError, ValueError):  # macOS refuses a limit below what is mapped already
         return
+
+
+def _limit_stack() -> None:
+    given, most = resource.getrlimit(resource.RLIMIT_STACK)
+    # Without a limit, the threads of a process have 2 MiB on Linux.
+    wanted = STACK_BYTES // 4 if given == resource.RLIM_INFINITY else min(STACK_BYTES, given // 2)
+    with suppress(OSError, ValueError):  # macOS refuses it; Python's threads have 16 MiB there
+        resource.setrlimit(resource.RLIMIT_STACK, (wanted, most))

@@ -16,6 +16,7 @@ from mlxbuild.runtime.rendering.messages import receive, send
 _STANDSTILL_SECONDS = 60.0
 """The timeout for a renderer that was suspended or gets no processor; its own time limit ends it long before."""
 _ENDING_SECONDS = 2.0
+_CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGTRAP})
 _KEPT_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """The environment variables that an interpreter needs to start and to format dates, and no secrets."""
 
@@ -88,6 +89,11 @@ class Renderer:
     def was_timed_out(self) -> bool:
         """Whether its own time limit killed it."""
         return self._process.returncode == -signal.SIGPROF
+
+    @property
+    def has_crashed(self) -> bool:
+        """Whether its request crashed it."""
+        return -(self._process.returncode or 0) in _CRASHES
 
     def close(self) -> None:
         """Let the process end by itself; kill it if it does not in time."""

@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 
-from mlxbuild.runtime.rendering.messages import Failure, Fault, Request, Trial, decode_answer, too_long
+from mlxbuild.runtime.rendering.messages import AnyRequest, Failure, Fault, decode_answer, too_long
 from mlxbuild.runtime.rendering.renderer import Renderer, RendererLost
 
 _MOST_AT_ONCE = 4
@@ -22,11 +22,11 @@ class Renderers:
         self._idle: list[Renderer] = []
         self._all: set[Renderer] = set()
 
-    def ask(self, request: Request | Trial) -> str | list[str]:
-        """The prompt of a template, or the names of the variables that it reads; an empty string for a trial.
+    def ask(self, request: AnyRequest) -> str | list[str]:
+        """The prompt of a template, or the names of the variables that it reads; for other requests see `messages`.
 
         Raises:
-            Failure: the template or the tokenizer is at fault.
+            Failure: the template, the tokenizer or the grammar is at fault.
             RendererLost: no process can be started, or it is killed repeatedly from outside.
             ValueError: the variables are not plain data, or nest too deeply.
         """
@@ -44,9 +44,11 @@ class Renderers:
                     self._give_back(renderer)
             if renderer.was_timed_out:
                 raise Failure(Fault.COSTLY, too_long(request.limits))
+            if renderer.has_crashed:
+                raise Failure(Fault.BROKEN, f"it crashes the process that works on it, which ended {how}")
         raise RendererLost(
             f"the process that renders chat templates ended {how}",
-            hint="it may have run out of memory, or the template breaks Python itself",
+            hint="it may have run out of memory",
         )
 
     def process_ids(self) -> list[int]:
@@ -101,7 +103,7 @@ _renderers = Renderers()
 _forsaken: list[Renderers] = []
 
 
-def ask(request: Request | Trial) -> str | list[str]:
+def ask(request: AnyRequest) -> str | list[str]:
     """Call `Renderers.ask` on the pool of this process."""
     return _renderers.ask(request)
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
 from mlxbuild.runtime.engine.structured_output.grammar import GrammarVocabulary
-from mlxbuild.runtime.engine.structured_output.json_schema import LONGEST_SCHEMA
 from mlxbuild.runtime.engine.structured_output.tool_call_grammars import call_forms, function_of
 from mlxbuild.runtime.engine.structured_output.tool_call_parts import document, text_until
+from mlxbuild.runtime.engine.structured_output.trial import as_lark
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ToolChoice
 
@@ -95,9 +95,7 @@ def _document(vocabulary: GrammarVocabulary, format: AnswerFormat) -> str:  # no
     """The rule of an answer in the response format."""
     if format.grammar is None:
         return document(vocabulary, "document", _schema(format))
-    if len(format.grammar) > LONGEST_SCHEMA:
-        raise FormatNotSupported(f"the grammar has {len(format.grammar):,} characters, above {LONGEST_SCHEMA:,}")
-    return f"document: %lark {{\n{format.grammar}\n}}"
+    return f"document: %lark {{\n{as_lark(format.grammar)}\n}}"
 
 
 def _schema(format: AnswerFormat) -> Mapping[str, Any]:  # noqa: A002

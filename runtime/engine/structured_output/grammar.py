@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.engine.structured_output.errors import MAKE_DISJOINT, FormatNotSupported
+from mlxbuild.runtime.engine.structured_output.trial import compiling_fails
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 
@@ -47,6 +48,10 @@ class GrammarVocabulary:
         self._control = frozenset({*control, *tokenizer.control_tokens(), *stops})
         self.call_end = facts.tool_call_end
         """The end marker of a tool call, which strings inside the call must not contain."""
+        self._rows = rows
+        self._special_tokens = tuple(
+            (token, tokenizer.piece(token)[1]) for token in dict.fromkeys((stops[0], *sorted(self._control)))
+        )
         self._backend = LLTokenizer(
             _Tokens(tokenizer, rows, self._control, stops[0]),  # type: ignore[arg-type]
             n_vocab=rows,
@@ -72,18 +77,16 @@ class GrammarVocabulary:
         return " ".join(parts)
 
     def constrain(self, grammar: str) -> GrammarConstraint:
-        """Compile a Lark grammar for one answer. May take long, and holds no lock.
+        """Compile a Lark grammar for one answer, after a trial. May take a second or two, and holds no lock.
 
         Raises:
-            FormatNotSupported: llguidance does not compile it; the message has its reason.
+            FormatNotSupported: llguidance does not compile it, for the reason in the message, or takes too long.
         """
         from llguidance import LLMatcher
 
+        _require_compiled(compiling_fails(grammar, self._special_tokens, self._rows))
         matcher = LLMatcher(self._backend, LLMatcher.grammar_from_lark(grammar), log_level=0)
-        if matcher.is_error():
-            if "coerce_one_of" in (reason := _reason(matcher.get_error())):
-                raise FormatNotSupported("the parts of a `oneOf` may overlap", hint=MAKE_DISJOINT)
-            raise FormatNotSupported(f"structured output cannot be enforced for this request: {reason}")
+        _require_compiled(matcher.get_error())
         return GrammarConstraint(matcher)
 
     def check_document(self, schema: str) -> None:
@@ -98,6 +101,13 @@ class GrammarVocabulary:
             raise FormatNotSupported(
                 "no document is valid for the schema", hint="does it refer to itself without end?"
             ) from None
+
+
+def _require_compiled(failure: str) -> None:
+    if failure:
+        if "coerce_one_of" in (reason := _reason(failure)):
+            raise FormatNotSupported("the parts of a `oneOf` may overlap", hint=MAKE_DISJOINT)
+        raise FormatNotSupported(f"structured output cannot be enforced for this request: {reason}")
 
 
 class GrammarConstraint:

@@ -94,7 +94,8 @@ def test_forms_that_are_not_taken_are_refused(hello: httpx.Client) -> None:
     assert "GBNF" in refused.json()["error"]["message"]
     two = asked(hello, json_schema=SCHEMA, response_format={"type": "json_object"})
     assert two.status_code == 400
-    assert hello.post("/v1/completions", json={"model": "hello", "prompt": "x", "grammar": "x"}).status_code == 400
+    told = hello.post("/v1/completions", json={"model": "hello", "prompt": "x", "grammar": "x"})
+    assert (told.status_code, told.json()["error"]["param"]) == (400, "grammar")
 
 
 @pytest.mark.parametrize("choice", ["auto", "required"])

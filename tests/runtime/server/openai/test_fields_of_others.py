@@ -42,11 +42,6 @@ def form(expected: AnswerFormat) -> Callable[[ChatRequest], bool]:
     return lambda asked: asked.format == expected
 
 
-def is_converted(request: ChatRequest) -> bool:
-    grammar = "" if request.format is None else str(request.format.grammar)
-    return grammar.startswith("%llguidance") and all(part in grammar for part in ("start: ", '"yes"', '"no"'))
-
-
 HONOURED: dict[str, list[tuple[Any, Callable[[ChatRequest], bool]]]] = {
     "chat_template_kwargs": [
         ({"tone": "kind"}, lambda asked: asked.template_variables == {"tone": "kind"} and asked.think is None),
@@ -94,7 +89,7 @@ HONOURED: dict[str, list[tuple[Any, Callable[[ChatRequest], bool]]]] = {
         ({}, form(None)),  # type: ignore[arg-type]
     ],
     "json_schema": [(SCHEMA, form(AnswerFormat(SCHEMA)))],
-    "grammar": [(GBNF, is_converted)],
+    "grammar": [(GBNF, form(AnswerFormat(grammar=GBNF)))],
     "response_format": [({"type": "json_object"}, form(AnswerFormat())), ({"type": "text"}, form(None))],  # type: ignore[arg-type]
 }
 REFUSED: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -221,7 +216,6 @@ def test_other_routes_have_them_too() -> None:
         ),
         ({"guided_choice": []}, "guided_choice"),
         ({"guided_choice": [""]}, "guided_choice[0]"),
-        ({"grammar": "neither"}, "grammar"),
         ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
         ({"chat_template_kwargs": {"self": 1}}, "chat_template_kwargs"),
