@@ -1,4 +1,4 @@
-"""A loaded model that answers in this process: what `import mlxbuild` gives, without any server."""
+"""A loaded model that answers in this process: what `import mlxbuild` offers without a server."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, M
 
 
 class NotAnArtifactFolder(UserError):
-    """A folder lacks the files that mlxbuild puts into every artifact."""
+    """A folder lacks the files that mlxbuild adds to every artifact."""
 
     code = "not-an-artifact-folder"
 
 
 class LoadedModel:
-    """One model. Weights are read when they are first needed. For any number of threads, and answers, at once."""
+    """One model, whose weights are loaded when they are first needed. Thread-safe; answers many requests at once."""
 
     def __init__(
         self,
@@ -64,15 +64,15 @@ class LoadedModel:
     ) -> None:
         """Open a folder in the form of an artifact.
 
-        `draft` is a smaller model with the same tokens, which makes single answers faster. `memory_bytes` is what
-        both may take (default: what the machine has left): weights that are held expanded at most half of it, and
-        caches a part of what they leave. `kv_bits` holds for requests that say nothing, where the model's keys and
-        values can be kept so. `is_watched` says that this process is ended from outside when it hangs.
+        `draft` is a smaller model with the same tokens, for speculative decoding of single answers. `memory_bytes` is
+        what both may take (default: what the machine has left): converted weights take at most half of it, and caches a
+        part of the rest. `kv_bits` is the default for requests that do not set it, if the model's keys and values can
+        be quantized. `is_watched` says that this process is ended from outside when it hangs.
 
         Raises:
             NotAnArtifactFolder: it has no facts.
-            BrokenFacts, BrokenDefaults, TemplateBroken, TokenizerUnreadable: what it has cannot be used.
-            DraftUnusable: the draft has other tokens, or only embeds.
+            BrokenFacts, BrokenDefaults, TemplateBroken, TokenizerUnreadable: its files cannot be used.
+            DraftUnusable: the draft has other tokens, or is an embedding model.
         """
         self.folder = folder
         self._is_watched = is_watched
@@ -92,12 +92,12 @@ class LoadedModel:
     def open(
         cls, store: Store, digest: Digest, *, limits: Limits | None = None, draft: LoadedModel | None = None
     ) -> LoadedModel:
-        """The model of an artifact, read through links into the store; nothing is copied. Its files are hashed first,
-        those that have changed since they were last.
+        """The model of an artifact, read through links into the store without copying. Files that have changed since
+        they were last hashed are hashed again.
 
         Raises:
-            BlobMissing, BlobCorrupt: the store does not hold all of it, or a file is not what it was.
-            NotAnArtifactFolder, BrokenFacts: it is not one that mlxbuild made.
+            BlobMissing, BlobCorrupt: the store lacks a blob, or a file has changed.
+            NotAnArtifactFolder, BrokenFacts: the artifact was not made by mlxbuild.
         """
         Soundness(store).require(file.blob.digest for file in Artifact.open(store, digest).files)
         model = cls(model_folder(store, digest), limits=limits, draft=draft)
@@ -106,24 +106,24 @@ class LoadedModel:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """Text to tokens and back."""
+        """Converts text to tokens and back."""
         return Tokenizer.open(self.folder, is_watched=self._is_watched)
 
     @cached_property
     def template(self) -> ChatTemplate | None:
-        """How conversations become prompts; None for a model that only continues text."""
+        """Renders conversations into prompts; None for a model that only continues text."""
         file = self.folder / TEMPLATE_FILE
         return ChatTemplate(file.read_text(encoding="utf-8-sig"), self.facts.special_tokens) if file.is_file() else None
 
     @cached_property
     def capabilities(self) -> tuple[str, ...]:
-        """What can be asked of the model, in Ollama's words; the facts know all but whether it fills gaps."""
+        """The model's capabilities, by Ollama's names: those in the facts, and whether it can fill in the middle."""
         known = self.facts.capabilities
         return (*known, "insert") if "completion" in known and Infill.of(self.tokenizer) is not None else known
 
     @property
     def has_template(self) -> bool:
-        """Whether it can chat, or only continue a text."""
+        """Whether it can chat, instead of only continuing text."""
         return self.template is not None
 
     def at(self, clock: Callable[[], datetime]) -> LoadedModel:
@@ -137,49 +137,50 @@ class LoadedModel:
 
     @property
     def weights(self) -> Weights:
-        """The model in memory, with the form in which it is held."""
+        """The weights in memory, with the form in which they are held."""
         return self._computing.weights
 
     @property
     def engine(self) -> Engine:
-        """What computes all answers of this model."""
+        """The engine that computes all answers of this model."""
         return self._computing.engine(self.tokenizer)
 
     @cached_property
     def kv_bits(self) -> int | None:
-        """In how many bits keys and values are kept where a request says nothing; None as they are."""
+        """The default number of bits for keys and values; None if they are not quantized."""
         if not self._kv_bits or (self.facts.embedding is not None and self.facts.embedding.writes_nothing):
             return None
         model = self.weights.model
         return self._kv_bits if self.engine.run(lambda: KVCacheSize.of(model)).result().group_size else None
 
     def close(self) -> None:
-        """End what is on its way, and let go of the weights. Also done when nobody has the model any more."""
+        """Fail the requests in progress and release the weights. Also done when the model is garbage-collected."""
         self._computing.close()
 
     def prepare(self, request: ChatRequest | CompletionRequest) -> Prepared:
-        """A request in the form that the engine takes; see `runtime.engine.input.preparation` for what it raises."""
+        """A request prepared for the engine; see `runtime.engine.input.preparation` for its errors."""
         return self._preparation.prepare(request)
 
     def prompt_of(self, request: PromptRequest) -> Prompt:
-        """What a request would give the model; raises what `prepare` does."""
+        """The prompt of a request; raises what `prepare` does."""
         return self._preparation.prompt(request.of)
 
     def answer(self, request: ChatRequest | CompletionRequest) -> Stream:
-        """All events of an answer, progress included. What is wrong is raised before the first one."""
+        """All events of an answer, progress included. Errors of the request are raised before the first one."""
         prepared = self.prepare(request)
         return Stream(self.engine, prepared)
 
     def chat(self, messages: Sequence[Message], **asked: Unpack[ChatKeywords]) -> Iterator[Chunk]:
-        """Answer a conversation: text, thinking and tool calls as they come, the ending last.
+        """Answer a conversation: text, reasoning and tool calls as they are generated, the ending last.
 
-        A model that cannot switch its thinking ignores `think`. An answer that ends with `stop`, and not by a stop
-        text, has the `format`; one with tools may be calls instead. Leaving the iterator ends the computing.
+        `think` is ignored by a model whose reasoning cannot be switched. An answer that ends with `stop`, and not by a
+        stop sequence, has the `format`; with tools, it may consist of tool calls instead. Closing the iterator cancels
+        the request.
 
         Raises:
             NoChatTemplate, ToolsNotTaken, InvalidConversation, TemplateRefuses, TemplateBroken, PromptUnusable,
             InvalidOption, InvalidSchema, FormatNotSupported: all before the first chunk.
-            FormLost: the answer could not be held to its form any longer.
+            FormLost: the response format could not be enforced any longer.
         """
         return _chunks(self.answer(chat_request(messages, asked)))
 
@@ -188,11 +189,11 @@ class LoadedModel:
         return _chunks_async(AsyncStream(self.engine, self.prepare(chat_request(messages, asked))))
 
     def generate(self, prompt: str, **asked: Unpack[GenerateKeywords]) -> Iterator[Chunk]:
-        """Continue a raw text, without template; nothing is split out of it.
+        """Continue a raw text, without a template; the answer is not parsed.
 
         Raises:
             PromptUnusable, InvalidOption, InvalidSchema, FormatNotSupported: before the first chunk.
-            FormLost: the answer could not be held to its form any longer.
+            FormLost: the response format could not be enforced any longer.
         """
         return _chunks(self.answer(completion_request(prompt, asked)))
 
@@ -209,30 +210,30 @@ class LoadedModel:
         system: str | None = None,
         **variables: Any,
     ) -> str:
-        """The text that `chat` gives the model, system prompt and preceding messages included.
+        """The prompt that `chat` gives the model, including system prompt and preceding messages.
 
-        A last message of the assistant is left open, for the model to continue. `variables` go to the template.
+        A last message of the assistant is left open, for the model to continue. `variables` are passed to the template.
 
         Raises:
             NoChatTemplate: the artifact has none.
-            ToolsNotTaken: there are tools, and the template has no place for them.
-            TemplateRefuses, TemplateBroken: the template does not take the conversation.
+            ToolsNotTaken: there are tools, and the template does not support them.
+            TemplateRefuses, TemplateBroken: the template does not accept the conversation.
         """
         request = chat_request(messages, ChatKeywords(tools=tools, think=think, system=system))
         return Conversation(request, self.facts, self.defaults, self.template).render(**variables)
 
     def tokenize(self, text: str, *, raw: bool = True) -> list[int]:
-        """Token ids of a text; a raw one begins as the tokenizer begins texts (often with `bos_token`)."""
+        """Token ids of a text; a raw one gets the tokenizer's special tokens (often `bos_token`)."""
         return self.tokenizer.encode(text, add_special_tokens=raw)
 
     def perplexity(
         self, text: str, *, window: int = WINDOW_TOKENS, checkpoint: Callable[[], None] = lambda: None
     ) -> float:
-        """How surprised the model is by a text; see `engine.core.perplexity`. `checkpoint` is asked on its thread.
+        """The perplexity of a text; see `engine.core.perplexity`. `checkpoint` is called on the engine's thread.
 
         Raises:
             PromptUnusable: the text has fewer than two tokens, or some that the model does not know.
-            OnlyEmbeds: the model writes nothing.
+            OnlyEmbeds: the model is an embedding model.
         """
         if self.facts.embedding is not None and self.facts.embedding.writes_nothing:
             raise OnlyEmbeds("a model that only turns texts into vectors has no perplexity")
@@ -255,17 +256,17 @@ class LoadedModel:
         prompt: str | None = None,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> Embeddings:
-        """One vector for each text, or row of token ids; answers that are being written go on meanwhile.
+        """One vector for each text, or row of token ids; running answers continue meanwhile.
 
-        A model that was not made to embed does it by its last token. `dimensions` keeps the first numbers of each
-        vector. `prompt` names what the model puts before texts of that kind, such as `query`. `is_wanted` is asked
-        now and then; the rest is not computed when it says no.
+        A model that was not made to embed uses the last token. `dimensions` keeps the first numbers of each vector.
+        `prompt` names the model's prefix for texts of that kind, such as `query`. `is_wanted` is called regularly, and
+        the rest is not computed once it returns false.
 
         Raises:
-            CancelledError: it was not wanted any longer.
-            InputUnusable: an input has no tokens, or is too long and not to be cut; or there is no such prompt.
-            NotEmbedding: the architecture shows no states, or has fewer dimensions.
-            EmbeddingNotFinite: the model made no numbers of a text.
+            CancelledError: `is_wanted` returned false.
+            InputUnusable: an input has no tokens, or is too long and not to be truncated; or there is no such prompt.
+            NotEmbedding: the architecture gives no access to hidden states, or has fewer dimensions.
+            EmbeddingNotFinite: the model computed NaN or infinity.
         """
         facts = self.facts.embedding or LAST_STATE
         longest = self.facts.longest_input
@@ -305,11 +306,11 @@ def _chunks_async(stream: AsyncStream) -> AsyncIterator[Chunk]:
 
 
 def _require_rows(facts: ModelFacts, folder: Path) -> None:
-    """The facts decide which tokens go to the embedding, and MLX reads beyond its end without a word."""
+    """Check the facts' vocabulary size, as MLX reads beyond the end of an embedding without an error."""
     try:
         rows = embedding_rows(json.loads((folder / "config.json").read_bytes()))
     except (OSError, ValueError, AttributeError, RecursionError):
-        return  # loading tells of it
+        return  # loading reports it
     if rows is not None and facts.vocabulary_size > rows:
         raise BrokenFacts(
             f"the facts speak of {facts.vocabulary_size:,} tokens, and config.json of {rows:,}",

@@ -1,7 +1,6 @@
-"""Importing mlx-lm's submodules without its front door. What is done with them lives with those who ask for them.
+"""Imports submodules of mlx-lm without running `mlx_lm/__init__.py`. They are used elsewhere.
 
-`mlx_lm/__init__.py` imports transformers, which takes about a second, and lowers the process's limit
-of open files.
+`mlx_lm/__init__.py` imports transformers, which takes about a second, and lowers the process's limit of open files.
 """
 
 from __future__ import annotations
@@ -39,23 +38,23 @@ class MlxLmNotSupported(EnvironmentFailure):
 def submodule(name: str) -> ModuleType:
     """Import `mlx_lm.<name>` without running `mlx_lm/__init__.py`.
 
-    A package object stands in for `mlx_lm` in `sys.modules` until somebody asks it for something that only the
-    front door defines (`from mlx_lm import load`); then it becomes the real package, in place.
+    A placeholder package stands for `mlx_lm` in `sys.modules` until a name is used that only `__init__.py` defines
+    (`from mlx_lm import load`); then it becomes the real package, in place.
 
     Raises:
         ModuleNotFoundError: mlx-lm is not installed, or has no such submodule.
     """
     with file_limit_kept():
         if "mlx_lm" not in sys.modules:
-            sys.modules["mlx_lm"] = _package_without_front_door()
+            sys.modules["mlx_lm"] = _package_without_init()
         return importlib.import_module(f"mlx_lm.{name}")
 
 
 @contextmanager
 def file_limit_kept() -> Iterator[None]:
-    """While inside, nobody changes resource limits: `import mlx_lm.utils` sets RLIMIT_NOFILE to 2048/4096.
+    """Ignore changes of resource limits in this context: `import mlx_lm.utils` sets RLIMIT_NOFILE to 2048/4096.
 
-    Undoing it afterwards is no way out: without privileges a lowered hard limit stays low for the process.
+    It could not be undone afterwards: a lowered hard limit cannot be raised without privileges.
     """
     with _lock:
         real = resource.setrlimit
@@ -68,10 +67,10 @@ def file_limit_kept() -> Iterator[None]:
 
 @functools.cache
 def utils() -> ModuleType:
-    """`mlx_lm.utils`: the real one when it is imported already, else its source without what makes it heavy.
+    """`mlx_lm.utils`: the real one if it is imported already, otherwise its source without the slow imports.
 
-    Left out are its imports from mlx-lm's tokenizer room and the Hub, and its change of the file limit. Its loading
-    and quantizing functions need none of them.
+    This omits its imports from mlx-lm's tokenizer modules and the Hub, and its change of the file limit. Its functions
+    for loading and quantizing need none of them.
 
     Raises:
         ModuleNotFoundError: mlx-lm is not installed.
@@ -121,7 +120,7 @@ def _is_light(statement: ast.stmt) -> bool:
 def tables(module: str, *names: str) -> dict[str, Any]:
     """Top-level tables of `mlx_lm.<module>`, taken from its source.
 
-    For modules whose import would bring transformers in. Nothing else of the module is executed.
+    For modules whose import would load transformers. Nothing else of the module is executed.
 
     Raises:
         ModuleNotFoundError: mlx-lm is not installed.
@@ -136,10 +135,10 @@ def tables(module: str, *names: str) -> dict[str, Any]:
 
 
 def functions(module: str, *names: str) -> dict[str, FunctionType]:
-    """Functions of `mlx_lm.<module>` that use nothing but each other and take no defaults.
+    """Functions of `mlx_lm.<module>` that use nothing but each other, and have no default arguments.
 
-    For modules whose import would bring transformers in. They come from the module as Python compiled it when it was
-    installed: parsing the source of a long module takes more time than a small build has.
+    For modules whose import would load transformers. They are taken from the compiled module, as parsing a long source
+    takes longer than a small build.
 
     Raises:
         ModuleNotFoundError: mlx-lm is not installed.
@@ -159,7 +158,7 @@ def _require(module: str, names: tuple[str, ...], found: Container[str]) -> None
 
 
 def _statements(file: Path) -> tuple[ast.stmt, ...]:
-    with _parsing:  # CPython 3.11 counts depth over all threads that parse, and gives up when they meet
+    with _parsing:  # CPython 3.11 counts recursion depth over all parsing threads, and fails if they overlap
         return tuple(ast.parse(file.read_text()).body)
 
 
@@ -172,10 +171,10 @@ def _compiled(module: str) -> CodeType:
 
 @functools.cache
 def package_folder() -> Path:
-    """Where mlx-lm is installed. Imports nothing.
+    """The folder in which mlx-lm is installed. Imports nothing.
 
     Raises:
-        ModuleNotFoundError: it is not.
+        ModuleNotFoundError: mlx-lm is not installed.
     """
     spec = importlib.util.find_spec("mlx_lm")
     if spec is None or spec.origin is None:
@@ -188,14 +187,14 @@ def _defines(statement: ast.stmt, names: tuple[str, ...]) -> bool:
     return any(isinstance(target, ast.Name) and target.id in names for target in targets)
 
 
-def _package_without_front_door() -> ModuleType:
+def _package_without_init() -> ModuleType:
     spec = importlib.machinery.PathFinder.find_spec("mlx_lm")
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError("No module named 'mlx_lm'", name="mlx_lm")
     loader = spec.loader
     package = importlib.util.module_from_spec(spec)
 
-    def load_front_door(name: str) -> Any:
+    def load_init(name: str) -> Any:
         if name.startswith("__") and name not in ("__version__", "__all__"):
             raise AttributeError(f"module 'mlx_lm' has no attribute {name!r}")
         with file_limit_kept():
@@ -203,5 +202,5 @@ def _package_without_front_door() -> ModuleType:
                 loader.exec_module(package)
         return getattr(package, name)
 
-    package.__dict__["__getattr__"] = load_front_door
+    package.__dict__["__getattr__"] = load_init
     return package

@@ -1,1 +1,1 @@
-"""What a loaded model is: its facts, its tokenizer, its prompt template, its weights."""
+"""The files of a model: facts, tokenizer, chat template, weights."""

@@ -22,10 +22,10 @@ class UnsupportedArchitecture(UserError):
 def model_classes(config: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
     """The `Model` and `ModelArgs` classes for a `config.json`, without importing transformers.
 
-    Encoders are our own; for all else it follows `mlx_lm.utils._get_classes`, renamed model types included.
+    Encoders are our own; all others are chosen as in `mlx_lm.utils._get_classes`, renamed model types included.
 
     Raises:
-        UnsupportedArchitecture: no `model_type`, or one that mlx-lm does not know.
+        UnsupportedArchitecture: there is no `model_type`, or mlx-lm does not know it.
     """
     name = module_name(config)
     if is_encoder(config):
@@ -36,7 +36,7 @@ def model_classes(config: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
         return (_body_of(module.Model) if is_body(config) else module.Model), module.ModelArgs
     except AttributeError:
         raise _unsupported(name) from None
-    except (ImportError, SystemExit) as error:  # one of them exits when a library is missing
+    except (ImportError, SystemExit) as error:  # some of them exit when a library is missing
         raise UnsupportedArchitecture(
             f"mlx-lm's code for `{name}` cannot be imported: {error}",
             hint="it may need a library that is not installed",
@@ -44,26 +44,26 @@ def model_classes(config: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
 
 
 def is_encoder(config: Mapping[str, Any]) -> bool:
-    """Whether a `config.json` is that of a model which reads in both directions and writes nothing."""
+    """Whether a `config.json` is that of an encoder, with bidirectional attention and no text output."""
     return str(config.get("model_type")) in encoders.FILES
 
 
 def is_body(config: Mapping[str, Any]) -> bool:
-    """Whether a `config.json` is that of a decoder which was saved without what writes: of a `MistralModel`."""
+    """Whether a `config.json` is that of a decoder saved without its language-model head, such as a `MistralModel`."""
     architectures = config.get("architectures") or ("",)
     first = architectures if isinstance(architectures, str) else str(architectures[0])
     return first.endswith("Model") and not first.endswith("LMHeadModel") and not is_encoder(config)
 
 
 def drop_idle_head(model: Any, names: Iterable[str]) -> None:
-    """Let a model do without its head where no weight of those names is the head's."""
+    """Let a model work without its language-model head if none of the weights belongs to it."""
     if "lm_head" in model and not any(name.startswith("lm_head.") for name in names):
         model.pop("lm_head")
 
 
 def _body_of(model_class: type[Any]) -> type[Any]:
     class Body(model_class):  # type: ignore[misc]
-        """The same model, which takes weights without a head."""
+        """The same model, which accepts weights without a head."""
 
         def load_weights(self, weights: Any, strict: bool = True) -> Any:
             drop_idle_head(self, (name for name, _ in weights))
@@ -73,10 +73,10 @@ def _body_of(model_class: type[Any]) -> type[Any]:
 
 
 def module_name(config: Mapping[str, Any]) -> str:
-    """The module below `mlx_lm.models`, or of an encoder, for a `config.json`. Imports nothing of mlx or mlx-lm.
+    """The module in `mlx_lm.models`, or that of an encoder, for a `config.json`. Imports neither mlx nor mlx-lm.
 
     Raises:
-        UnsupportedArchitecture: no `model_type`, or one that mlx-lm does not know.
+        UnsupportedArchitecture: there is no `model_type`, or mlx-lm does not know it.
     """
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
@@ -117,7 +117,7 @@ def _renamings() -> tuple[dict[str, str], dict[tuple[str, str], str]]:
 
 
 def embedding_rows(config: Mapping[str, Any]) -> int | None:
-    """How many tokens a configuration speaks of; None where it leaves that to the code of its architecture."""
+    """The number of embedding rows in a configuration; None if the code of the architecture decides it."""
     text = config.get("text_config")
     rows = {**config, **(text if isinstance(text, dict) else {})}.get("vocab_size")
     return rows if isinstance(rows, int) and rows > 0 else None

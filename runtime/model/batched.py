@@ -1,6 +1,6 @@
-"""What of several requests to an artifact is computed together, as it was found when that was loaded on this machine.
+"""Remembers in the home which requests to an artifact are computed together, as found when it was loaded here.
 
-Kept in the home for those who only look at artifacts. How it is found: `runtime.engine.core.batching`.
+Commands that only show artifacts read it. How it is found: `runtime.engine.core.batching`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlxbuild.registry.core.home import Home
 
 
 def remember(home: Home, digest: Digest, batched: str) -> None:
-    """Keep what was found, for the installed mlx-lm; where nothing can be written, nothing is kept."""
+    """Save the result for the installed mlx-lm, if the home is writable."""
     if recall(home, digest) == batched:
         return
     file = _file(home, digest)
@@ -30,7 +30,7 @@ def remember(home: Home, digest: Digest, batched: str) -> None:
 
 
 def recall(home: Home, digest: Digest) -> str | None:
-    """What was found with the mlx-lm that is installed now; None where it was not loaded with that."""
+    """The saved result for the installed mlx-lm; None if the artifact was not loaded with it."""
     try:
         kept = json.loads(_file(home, digest).read_text(encoding="utf-8"))
     except (OSError, ValueError):

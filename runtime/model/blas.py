@@ -1,4 +1,4 @@
-"""A fast matrix library for MLX on Linux CPUs, when the machine has one. Other backends bring their own."""
+"""Selects a fast matrix library for MLX on Linux CPUs, if the machine has one. Other backends have their own."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ import sys
 from contextlib import suppress
 
 _LIBRARY = "libopenblas.so.0"
-_WATCHFULNESS = ("OPENBLAS_THREAD_TIMEOUT", "20")
-"""For so many cycles, as a power of two, a thread without work asks for it again and again before it sleeps. By default
-it is 2 ** 26, so the threads would take their cores from all else as long as answers go on."""
+_SPIN_CYCLES = ("OPENBLAS_THREAD_TIMEOUT", "20")
+"""How many cycles, as a power of two, an idle thread spins before it sleeps. The default of 2 ** 26 would occupy all
+cores between the steps of an answer.
+"""
 
 
 def prefer_openblas() -> bool:
-    """Have MLX multiply matrices by OpenBLAS in this process; true if it will.
+    """Make MLX use OpenBLAS for matrix products in this process; returns whether it will.
 
-    MLX's Linux wheels bring the reference BLAS, whose large products take tens of times as long. Symbols that are
-    global when MLX is loaded come before those, so this must be called before anything imports `mlx.core`; later it
-    changes nothing. Sums are added up in another order then, so figures differ in their last digits; no step that makes
-    bytes of an artifact multiplies matrices.
+    MLX's Linux wheels use the reference BLAS, which is tens of times slower for large products. Global symbols that are
+    loaded before MLX take precedence, so this has to be called before anything imports `mlx.core`; later it has no
+    effect. Sums are then computed in another order, so the last digits of results differ; no step that writes bytes of
+    an artifact multiplies matrices.
     """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return False
     with suppress(OSError):
-        os.environ.setdefault(*_WATCHFULNESS)
+        os.environ.setdefault(*_SPIN_CYCLES)
         ctypes.CDLL(_LIBRARY, mode=ctypes.RTLD_GLOBAL)
         _preferred.append("openblas")
     return bool(_preferred)
 
 
 def matrix_library() -> str:
-    """What multiplies MLX's matrices on the CPU in this process: `openblas`, `accelerate` or `reference`."""
+    """The library that multiplies matrices on the CPU in this process: `openblas`, `accelerate` or `reference`."""
     if sys.platform == "darwin":
         return "accelerate"
     return _preferred[0] if _preferred else "reference"

@@ -1,4 +1,4 @@
-"""Whether one model can draft for another: it writes, and has the same tokens. How it does: `engine.speculation`."""
+"""Checks whether one model can be the draft of another. It is used in `engine.core.speculative_decoding`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 
 class DraftUnusable(UserError):
-    """A model cannot draft for another one."""
+    """A model cannot be the draft of another one."""
 
     code = "draft-unusable"
 
 
 def require_writing(draft: ModelFacts, where: str) -> None:
-    """Refuse a draft that writes nothing; `where` is the draft.
+    """Reject a draft that is an embedding model; `where` names the draft.
 
     Raises:
-        DraftUnusable: it was made to embed.
+        DraftUnusable: the draft is an embedding model.
     """
     if draft.embedding is not None:
         raise DraftUnusable("the draft model only turns texts into vectors", where=where, hint=_HINT)
 
 
 def require_same_tokens(draft: Tokenizer, model: Tokenizer, where: str) -> None:
-    """Refuse a draft whose tokens are not those of the model; `where` is the draft.
+    """Reject a draft whose tokens differ from those of the model; `where` names the draft.
 
     Raises:
-        DraftUnusable: they are not.
+        DraftUnusable: the tokens differ.
     """
     if draft.vocabulary() != model.vocabulary():
         raise DraftUnusable("the draft model has other tokens than the model", where=where, hint=_HINT)

@@ -1,4 +1,4 @@
-"""What is known of a model before it is loaded, resolved when it was built. How it is found out: the toolchain."""
+"""Facts about a model, which are resolved when it is built and read before it is loaded. The toolchain finds them."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from mlxbuild.runtime.model.files import FACTS_FILE
 from mlxbuild.runtime.model.plausibility import MOST_TOKENS
 
 SCHEMA = 1
-_ANOTHER = "build the artifact again, or pull it from where it is sound"
+_ANOTHER = "build the artifact again, or pull an undamaged copy"
 
 
 class BrokenFacts(UserError):
-    """`mlxbuild/facts.json` is not what this version reads."""
+    """`mlxbuild/facts.json` cannot be read by this version."""
 
     code = "broken-facts"
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingFacts:
-    """How a model turns a text into one vector."""
+    """How a model turns a text into a vector."""
 
     pooling: Literal["mean", "cls", "last"]
-    """The mean of all tokens' states, or the state of the first or the last one."""
+    """The mean of all tokens' hidden states, or the hidden state of the first or the last token."""
     is_encoder: bool = False
-    """Whether it reads in both directions; such a model writes nothing."""
+    """Whether attention is bidirectional; such a model cannot generate text."""
     normalizes: bool = False
-    """Whether its vectors have length 1 always, asked for or not."""
+    """Whether vectors are always normalized, even if the request does not ask for it."""
     longest: int | None = None
-    """How many tokens it was trained to read, special ones included; None for the whole context."""
+    """How many tokens it was trained on, special ones included; None for the whole context."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """Texts to put before an input, by what it is for: `query`, `document`, ..."""
+    """Prefixes of inputs by their purpose: `query`, `document`, ..."""
     default_prompt: str | None = None
-    """The name of the one that is put before inputs for which none is named."""
+    """Name of the prompt for inputs for which none is named."""
     lacks_head: bool = False
-    """Whether it is a decoder that was saved without what writes."""
+    """Whether it is a decoder saved without its language-model head."""
 
     @property
     def writes_nothing(self) -> bool:
-        """Whether it can do nothing but embed."""
+        """Whether it can only embed."""
         return self.is_encoder or self.lacks_head
 
 
 LAST_STATE = EmbeddingFacts("last")
-"""How a model embeds that was not made to: by the last token, the only one that has seen all others."""
+"""Embedding with a model that was not made for it: by the last token, the only one that attends to all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,51 +58,54 @@ class ModelFacts:
     """The facts of one artifact, `mlxbuild/facts.json`. The runtime guesses none of them."""
 
     model_type: str
-    """mlx-lm's name, as in `config.json`."""
+    """mlx-lm's name of the architecture, as in `config.json`."""
     architecture: str | None
     """The first of `architectures` in `config.json`."""
     vocabulary_size: int
-    """Rows of the output head, which may be more than the tokenizer has tokens."""
+    """Rows of the output head, which may exceed the number of tokens in the tokenizer."""
     context_length: int | None
-    """In tokens; None when the configuration sets no bound."""
+    """In tokens; None if the configuration sets no bound."""
     stop_token_ids: tuple[int, ...]
-    """Ascending. Any of them ends an answer."""
+    """Tokens that end an answer; ascending."""
     stop_texts: tuple[str, ...] = ()
-    """Any of them ends an answer, and is not part of it."""
+    """Stop sequences that end an answer and are not part of it."""
     takes_tools: bool = False
-    """Whether the template tells the model of tools, their calls and results."""
+    """Whether the chat template supports tools, tool calls and their results."""
     tool_parser: str | None = None
-    """A module below `mlx_lm.tool_parsers`, or a format of `engine.output.bare_tool_calls`, which has no markers."""
+    """A module of `mlx_lm.tool_parsers`, or a format of `engine.output.bare_tool_calls`, which has no markers."""
     tool_call_start: str | None = None
     tool_call_end: str | None = None
-    """None or empty where a call runs to the end of the answer."""
+    """None or empty if a call extends to the end of the answer."""
     tool_arguments_as_text: bool = False
-    """Whether the template wants the arguments of earlier calls as JSON text, not as an object."""
+    """Whether the template expects the arguments of earlier calls as JSON text instead of an object."""
     think_start: str | None = None
     think_end: str | None = None
     thinking_switch: str | None = None
-    """The template variable that turns thinking on and off, such as `enable_thinking`."""
+    """The template variable that turns reasoning on and off, such as `enable_thinking`."""
     appends_only: bool | None = None
-    """Whether a longer conversation always starts with the text of the shorter one; None without a template."""
+    """Whether the prompt of a longer conversation always starts with that of the shorter one; None without a template.
+    """
     first_rewritten: str | None = None
     """The first kind of conversation for which it does not."""
     chat_template: Digest | None = None
     special_tokens: Mapping[str, str] = field(default_factory=dict)
-    """`bos_token`, `eos_token`, ...: the variables of that name in the template."""
+    """`bos_token`, `eos_token`, ...: template variables of these names."""
     tokenizer_adds_bos: bool = False
-    """Whether encoding a raw prompt with special tokens puts `bos_token` before it."""
+    """Whether encoding a raw prompt with special tokens prepends `bos_token`."""
     kv_bytes_per_token: int | None = None
-    """Of an unquantized cache, of two bytes a number unless `compute_dtype` says otherwise; None where the architecture
-    keeps another kind of state."""
+    """Size of an unquantized KV cache, with two bytes for each number unless `compute_dtype` differs; None where the
+    architecture keeps another kind of state.
+    """
     embedding: EmbeddingFacts | None = None
-    """Of a model that was made to embed; it is used for nothing else."""
+    """Set for an embedding model, which is used for nothing else."""
     compute_dtype: str | None = None
-    """What MLX computes in, and keeps keys and values in, where single tensors make that wider than the weights; None
-    where it is the weights' own type."""
+    """The type in which MLX computes and keeps keys and values, where some tensors make it wider than the weights; None
+    where it is the type of the weights.
+    """
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What can be asked of the model, in Ollama's words."""
+        """The model's capabilities, by Ollama's names."""
         if self.embedding is not None:
             return ("embedding",)
         known = {"completion": True, "tools": self.takes_tools, "thinking": self.think_start is not None}
@@ -110,12 +113,12 @@ class ModelFacts:
 
     @property
     def longest_input(self) -> int | None:
-        """How many tokens of one request the model takes: its context, or less where it was trained to embed less."""
+        """How many tokens of a request the model accepts: its context, or fewer where it was trained to embed fewer."""
         trained = None if self.embedding is None else self.embedding.longest
         return min((each for each in (self.context_length, trained) if each is not None), default=None)
 
     def to_json(self) -> bytes:
-        """Canonical JSON, with the schema's number."""
+        """Canonical JSON with the number of its schema."""
         digest = None if self.chat_template is None else str(self.chat_template)
         document = {**asdict(self), "chat_template": digest, "schema": SCHEMA}
         if self.embedding is None:
@@ -128,7 +131,7 @@ class ModelFacts:
 
     @classmethod
     def from_json(cls, data: bytes) -> ModelFacts:
-        """Read what `to_json` wrote; fields that a later version added are left out.
+        """Read the output of `to_json`; unknown fields of later versions are ignored.
 
         Raises:
             BrokenFacts: not JSON, another schema, or a field of a wrong type.
@@ -152,7 +155,7 @@ class ModelFacts:
                 names = {field.name for field in fields(EmbeddingFacts)}
                 known["embedding"] = {name: value for name, value in known["embedding"].items() if name in names}
             facts: ModelFacts = _reader().validate_python(known)
-            facts.to_json()  # as a runner sends it: halves of surrogate pairs are no text
+            facts.to_json()  # raises on lone surrogates, which a runner could not send
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidDigest) as error:
             raise BrokenFacts(f"the facts cannot be read: {error}", where=FACTS_FILE, hint=_ANOTHER) from None
         if not 0 <= facts.vocabulary_size <= MOST_TOKENS:

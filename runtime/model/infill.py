@@ -1,4 +1,4 @@
-"""Filling a gap between two texts, for models that were trained to: by the control tokens that they have for it."""
+"""Fill-in-the-middle prompts, for models that were trained for them and have the control tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KNOWN = (
 
 
 def fills_gaps(tokenizer_json: bytes) -> bool:
-    """Whether a `tokenizer.json` has such tokens. They are looked for as they are written: parsing takes long."""
+    """Whether a `tokenizer.json` has such tokens. They are searched for in its text, as parsing takes long."""
     return any(all(_is_written(name, tokenizer_json) for name in names) for names in _KNOWN)
 
 
@@ -28,7 +28,7 @@ def _is_written(name: str, tokenizer_json: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Infill:
-    """The tokens before the text that precedes the gap, before the text that follows it, and before what fills it."""
+    """The tokens before the prefix, before the suffix, and before the middle that the model generates."""
 
     prefix: int
     suffix: int
@@ -36,7 +36,7 @@ class Infill:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Infill | None:
-        """Those of a tokenizer; None where it has none that are known."""
+        """The infill tokens of a tokenizer; None if it has no known ones."""
         for names in _KNOWN:
             tokens = [token for name in names if (token := tokenizer.token_id(name)) is not None]
             if len(tokens) == len(names):
@@ -44,6 +44,6 @@ class Infill:
         return None
 
     def tokens(self, tokenizer: Tokenizer, before: str, after: str, most: int | None = None) -> list[int]:
-        """The prompt for what comes between two texts. `most` is that of `Tokenizer.encode`, for each of them."""
+        """The prompt for the text between two others. `most` is that of `Tokenizer.encode`, for each of them."""
         left, right = tokenizer.encode(before, most=most), tokenizer.encode(after, most=most)
         return [self.prefix, *left, self.suffix, *right, self.middle]

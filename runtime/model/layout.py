@@ -1,4 +1,4 @@
-"""Whether mlx-lm's code takes the weights of a folder: laid out, with nothing computed. Loading them: `load`."""
+"""Checks that mlx-lm accepts the weights of a folder, by building a graph without evaluating it. Loading: `load`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mlxbuild.runtime.model.plausibility import ImplausibleConfiguration, requir
 from mlxbuild.runtime.model.threads import leave_streams_in_order
 
 NO_METAL = "No Metal back-end"
-"""What MLX says where a kernel of Metal is asked for on another machine."""
+"""MLX's message if a Metal kernel is used on another machine."""
 
 
 class WeightsUnusable(StepError):
-    """mlx-lm's code for a model does not take its weights in this form."""
+    """mlx-lm's code for a model does not accept its weights in this form."""
 
     code = "weights-unusable"
 
 
 def require_usable(folder: Path) -> None:
-    """Have mlx-lm load `config.json` and `model*.safetensors` of a folder, and lay out a pass of two tokens.
+    """Let mlx-lm load `config.json` and `model*.safetensors` of a folder, and build the graph for two tokens.
 
-    Only headers are read. What needs Metal passes: it may be meant for another machine.
+    Only headers are read. A model that needs Metal passes, as it may be meant for another machine.
 
     Raises:
-        WeightsUnusable: that fails.
-        ImplausibleConfiguration: the configuration speaks of more than there is.
+        WeightsUnusable: mlx-lm fails.
+        ImplausibleConfiguration: the configuration describes more than the weights contain.
     """
     import mlx.core as mx
 
@@ -47,7 +47,7 @@ def require_usable(folder: Path) -> None:
             return
         raise WeightsUnusable(
             f"mlx-lm's code for `{_model_type(folder)}` does not take these weights: {type(error).__name__}: {error}",
-            hint="another `quantization` may do, or an `override` that leaves modules as they are",
+            hint="try another `quantization`, or an `override` that leaves modules unquantized",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Reads the weights of a model folder into memory, in the form that this machine computes fastest."""
+"""Loads the weights of a model folder into memory, in the form that this machine computes fastest."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mlxbuild.runtime.protocol.loaded import Holding
 
 
 class WeightsUnreadable(UserError):
-    """The weights of a model folder do not fit its configuration, or cannot be read at all."""
+    """The weights of a model folder do not match its configuration, or cannot be read at all."""
 
     code = "weights-unreadable"
 
 
 _FAILURES = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
-"""What mlx-lm's code raises where a configuration or weights are not what it expects."""
+"""Exceptions of mlx-lm's code if a configuration or weights are not what it expects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +39,20 @@ class Weights:
 def load_weights(
     folder: Path, *, memory_bytes: int | None = None, checkpoint: Callable[[], None] = lambda: None
 ) -> Weights:
-    """Read `config.json` and `model*.safetensors` of a folder, by mlx-lm's own `load_model`. Nothing else is run.
+    """Load `config.json` and `model*.safetensors` of a folder with mlx-lm's own `load_model`. No other code is run.
 
-    On a CPU, multiplying quantized or 16-bit weights is many times slower than float32 (there is no blocked kernel
-    for them), so weights are held as float32 there while they take at most half of `memory_bytes` (default: what the
-    machine has left), else, without experts, expanded to their own 16 bits on the same condition, else as they are.
+    On a CPU, multiplying quantized or 16-bit weights is many times slower than float32, as there is no blocked kernel
+    for them. So they are converted to float32 there if they then take at most half of `memory_bytes` (default: what the
+    machine has left). Otherwise weights without experts are dequantized to 16 bits on the same condition, or else kept
+    as they are.
 
-    Every array is evaluated: the model may be called from any one thread. `checkpoint` is called between modules, and
-    has the load left by an error of the project's.
+    Every array is evaluated, so the model may be called from any single thread. `checkpoint` is called between modules,
+    and stops the load by raising one of the project's errors.
 
     Raises:
         UnsupportedArchitecture: mlx-lm has no code for it.
-        ImplausibleConfiguration: its configuration speaks of more than there is.
-        WeightsUnreadable: weights are missing, damaged, or not those of the configuration.
+        ImplausibleConfiguration: its configuration describes more than the weights contain.
+        WeightsUnreadable: weights are missing, damaged, or do not match the configuration.
         OutOfMemory: there is not enough memory for them, even as they are.
     """
     prefer_openblas()
@@ -83,16 +84,16 @@ def _hint(error: Exception) -> str:
     is_of_files = isinstance(error, OSError | RuntimeError | json.JSONDecodeError)
     if is_of_files:
         return "`mlxbuild verify` finds damaged files"
-    return "mlx-lm's code does not take them as they are; weights built with another `quantization` may do"
+    return "mlx-lm's code does not accept them in this form; try weights built with another `quantization`"
 
 
 def weights_bytes(folder: Path) -> int:
-    """What the weights of a folder take as they are stored."""
+    """Size of the weights of a folder as they are stored."""
     return sum(file.stat().st_size for file in folder.glob("model*.safetensors"))
 
 
 def _take_form(model: Any, room_bytes: int) -> tuple[bool, str]:
-    """Give a lazily loaded model the fastest form for a CPU; returns whether it was dequantized, and why."""
+    """Convert a lazily loaded model to the fastest form for a CPU; returns whether it was dequantized, and why."""
     import mlx.core as mx
 
     mlx_lm_utils = utils()
@@ -105,7 +106,7 @@ def _take_form(model: Any, room_bytes: int) -> tuple[bool, str]:
             model.set_dtype(mx.float32)
         return quantized, "float32 is fastest on a CPU"
     has_experts = any(type(module).__name__ == "QuantizedSwitchLinear" for module in model.modules())
-    if quantized and numbers * 2 <= room_bytes and not has_experts:  # MLX multiplies no experts in 16 bits on a CPU
+    if quantized and numbers * 2 <= room_bytes and not has_experts:  # on a CPU, MLX has no 16-bit expert products
         mlx_lm_utils.dequantize_model(model)
         return True, "float32 would take more than half of the free memory"
     return False, "expanded weights would take more than half of the free memory"

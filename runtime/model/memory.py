@@ -1,6 +1,6 @@
-"""How much memory this machine can still give to this process, and how a lack of it looks.
+"""How much memory this machine can still give to this process, and how to recognize a lack of it.
 
-Who may take how much is decided elsewhere.
+Budgets are decided elsewhere.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from mlxbuild.registry.core.errors import EnvironmentFailure
 from mlxbuild.registry.core.quantities import format_bytes
 
 _SIGNS = ("unable to allocate", "bad_alloc", "insufficient memory", "attempting to allocate", "out of memory")
-"""In the messages of MLX's backends."""
+"""Parts of the error messages of MLX's backends."""
 
 
 class OutOfMemory(EnvironmentFailure):
-    """The memory that a model needs is not there."""
+    """There is not enough memory for a model."""
 
     code = "out-of-memory"
 
 
 def available_bytes() -> int:
-    """Memory that can be taken without swapping, in bytes: of the machine, or as a limit on this process leaves.
+    """Memory that is available without swapping, in bytes, on the machine or within the limits of this process.
 
-    Where the system does not say (macOS), half of all memory.
+    If the system does not tell (macOS), half of all memory.
     """
     limit = bounded_bytes()
     return _machine_bytes() if limit is None else min(limit, _machine_bytes())
 
 
 def bounded_bytes() -> int | None:
-    """What limits on the container and on this process leave, in bytes; more is never given. None without a limit."""
+    """Bytes left by the limits of the container and of this process, a hard bound. None without a limit."""
     limits = [limit for limit in (_container_bytes(), _address_space_bytes()) if limit is not None]
     return min(limits, default=None)
 
 
 def require_bytes(size_bytes: int, what: str) -> None:
-    """Refuse to begin what cannot end well.
+    """Raise if an allocation is certain to fail.
 
     Raises:
         OutOfMemory: the limits leave less than that.
@@ -50,7 +50,7 @@ def require_bytes(size_bytes: int, what: str) -> None:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether an error of MLX or Python says that memory could not be had."""
+    """Whether an error of MLX or Python means that an allocation failed."""
     return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _SIGNS)
 
 
@@ -64,19 +64,19 @@ def _machine_bytes() -> int:
 
 
 def _container_bytes() -> int | None:
-    """By control groups, version 2; a limit of `max` is none."""
+    """Left by control groups, version 2; `max` means no limit."""
     group = Path("/sys/fs/cgroup")
     with suppress(OSError, ValueError, KeyError):
         limit = int((group / "memory.max").read_text())
         taken = int((group / "memory.current").read_text())
         amounts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        read_files = int(amounts["active_file"]) + int(amounts["inactive_file"])  # goes when memory is needed
+        read_files = int(amounts["active_file"]) + int(amounts["inactive_file"])  # freed when memory is needed
         return max(0, limit - taken + read_files)
     return None
 
 
 def _address_space_bytes() -> int | None:
-    """By `ulimit -v`."""
+    """Left by `ulimit -v`."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return None

@@ -1,7 +1,7 @@
-"""Whether the numbers of a `config.json` can belong to its tensors; asked before anything is made of them.
+"""Checks the numbers of a `config.json` against its tensors before any object is created from them.
 
-mlx-lm makes an object for every layer that a configuration speaks of, without end for a billion of them. Weights tell
-how many there can be: no layer is without a tensor, and no size is above what a dimension can hold.
+mlx-lm creates an object for each layer of a configuration, and would never finish with a billion of them. The weights
+bound their number: each layer has a tensor, and no size exceeds the dimensions of the tensors.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from mlxbuild.registry.core.errors import UserError
 
 _SIZES = re.compile(r"(^|_)(sizes?|dims?)(_|$)")
 _COUNTS = re.compile(r"(^|_)(layers?|blocks|experts?|loops|iters|depths?|stages|embedders|inputs|groups?)(_|$)")
-"""In names of what there are several of, each made or computed by itself; `hidden_size_per_layer_input` is a size."""
+"""Names of counts, of objects that are created or computed; `hidden_size_per_layer_input` is a size."""
 _OTHER_SIZES = re.compile(
     r"(^|_)(rank|heads?|vocab|hidden|embd|inner|width|channels|kernel|conv|state|ssm|expand|d_model)(_|$)"
 )
 _LEAST_COUNT = 128
-"""So many are soon made, even if there are fewer."""
+"""Counts up to this one are accepted, even with fewer tensors."""
 _LEAST_SIZE = 1024 * 1024
-"""Some sizes are no dimension, such as those of windows."""
+"""Sizes up to this one are accepted, as some are no dimensions, such as those of windows."""
 _NUMBERS_OF_A_WORD = 32
-"""How many numbers of one bit are packed in one of a tensor's."""
+"""How many one-bit weights are packed in one number of a tensor."""
 
 MOST_TOKENS = 4 * 1024 * 1024
-"""Of a vocabulary; the largest that are known have a quarter of a million."""
+"""Bound for a vocabulary; the largest known ones have a quarter of a million tokens."""
 
 
 class ImplausibleConfiguration(UserError):
-    """A number of `config.json` is larger than its weights can mean."""
+    """A number in `config.json` is too large for the weights."""
 
     code = "implausible-configuration"
 
 
 def require_plausible(config: Mapping[str, Any], shapes: Iterable[Sequence[int]], where: str = "config.json") -> None:
-    """Compare the numbers of a configuration, nested ones too, with the shapes of all its tensors.
+    """Compare the numbers of a configuration, including nested ones, with the shapes of all tensors.
 
     Raises:
         ImplausibleConfiguration: there are more layers than tensors, or a dimension that no tensor has.
@@ -67,7 +67,7 @@ def require_plausible(config: Mapping[str, Any], shapes: Iterable[Sequence[int]]
 
 
 def require_plausible_folder(folder: Path) -> None:
-    """`require_plausible` of a model folder; only headers of its weights are read.
+    """Run `require_plausible` on a model folder; only the headers of its weights are read.
 
     Raises:
         ImplausibleConfiguration: as above.
@@ -83,7 +83,7 @@ def require_plausible_folder(folder: Path) -> None:
 
 
 def _numbers(value: Any, path: str) -> Iterator[tuple[str, int]]:
-    """Integers with their names, as `text_config.num_hidden_layers`; those of a list have that of the list."""
+    """Integers with their path, such as `text_config.num_hidden_layers`; items of a list have the path of the list."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             yield from _numbers(item, f"{path}.{name}" if path else str(name))

@@ -1,4 +1,4 @@
-"""From a conversation to a prompt, by the model's chat template. What compiles and runs that: `runtime.rendering`."""
+"""Renders conversations into prompts with the model's chat template, which runs in `runtime.rendering`."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ _CONTINUATION_MARK = "CONTINUE_FINAL_MESSAGE_TAG "
 
 
 class TemplateBroken(UserError):
-    """A chat template does not parse, or fails while it renders."""
+    """A chat template has a syntax error, or fails while it renders."""
 
     code = "template-broken"
 
 
 class TemplateTooCostly(TemplateBroken):
-    """A chat template takes more time, text or memory than one prompt may."""
+    """A chat template takes more time, text or memory than a prompt may."""
 
     code = "template-too-costly"
 
 
 class TemplateEscapes(UserError):
-    """A chat template reaches for what is outside its sandbox."""
+    """A chat template accesses something outside its sandbox."""
 
     code = "template-escapes"
 
 
 class TemplateRefuses(UserError):
-    """A chat template turns a conversation down: by `raise_exception`, or by leaving out what should be continued."""
+    """A chat template rejects a conversation: by `raise_exception`, or by omitting the message to continue."""
 
     code = "template-refuses"
 
 
 class InvalidConversation(UserError):
-    """A conversation is empty, or a message in it is none."""
+    """A conversation is empty, or one of its messages is not valid."""
 
     code = "invalid-conversation"
 
@@ -66,10 +66,10 @@ _LIMITS = Limits()
 
 
 class ChatTemplate:
-    """A compiled chat template. Renders as transformers' `apply_chat_template(tokenize=False)` does.
+    """A compiled chat template. It renders as transformers' `apply_chat_template(tokenize=False)` does.
 
-    `special_tokens` (`bos_token`, `eos_token`, ...) are variables of the template; `clock` is what its
-    `strftime_now` reads.
+    `special_tokens` (`bos_token`, `eos_token`, ...) are variables of the template; `clock` is used by its
+    `strftime_now`.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class ChatTemplate:
         file: str = TEMPLATE_FILE,
         limits: Limits = _LIMITS,
     ) -> None:
-        """Compile.
+        """Compile the template.
 
         Raises:
             TemplateBroken: a syntax error, with its line.
-            TemplateEscapes: it names Python internals anywhere, reached or not.
+            TemplateEscapes: it names Python internals, even where they are not reached.
             TemplateTooCostly: compiling it takes too long.
-            RendererLost: this machine has no process for it.
+            RendererLost: this machine cannot start a renderer process.
         """
         self.text = text
         self.special_tokens = dict(special_tokens or {})
@@ -95,7 +95,7 @@ class ChatTemplate:
         self._file = file
         self._limits = limits
         self.variables = frozenset(self._asked(Request(text, limits)))
-        """The names it reads without setting them."""
+        """The names that the template reads without setting them."""
 
     def render(
         self,
@@ -106,17 +106,17 @@ class ChatTemplate:
         continue_final_message: bool = False,
         **variables: Any,
     ) -> str:
-        """The prompt text. Encode it without adding special tokens: the template has written them.
+        """Render the prompt. Encode it without adding special tokens, as the template writes them.
 
-        `continue_final_message` leaves the last message open, so that the model goes on writing it.
+        `continue_final_message` leaves the last message open, so that the model continues it.
 
         Raises:
             InvalidConversation: there are no messages, or one without a role.
-            TemplateRefuses: the template does not take this conversation.
-            TemplateBroken: it failed, or wrote what is no Unicode text.
-            TemplateTooCostly: it takes too long, or looped or grew beyond the limits.
-            TemplateEscapes: it reached for what is outside its sandbox.
-            RendererLost: this machine has no process for it.
+            TemplateRefuses: the template does not accept this conversation.
+            TemplateBroken: it failed, or wrote invalid Unicode.
+            TemplateTooCostly: it takes too long, or exceeds the limits of loops or size.
+            TemplateEscapes: it accessed something outside its sandbox.
+            RendererLost: this machine cannot start a renderer process.
         """
         check_conversation(messages)
         try:
@@ -172,7 +172,7 @@ def _error(failure: Failure, where: Location) -> UserError:
 
 @functools.cache
 def template_names() -> tuple[str, ...]:
-    """The named templates that come with mlxbuild."""
+    """Names of the templates that are included in mlxbuild."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.jinja")))
 
 
@@ -188,7 +188,7 @@ def named(name: str) -> str:
 
 
 def check_conversation(messages: Sequence[Message]) -> None:
-    """Whether every message is one.
+    """Check that there are messages and each has a role.
 
     Raises:
         InvalidConversation: there are none, or one has no role; counted from 1.
@@ -201,7 +201,7 @@ def check_conversation(messages: Sequence[Message]) -> None:
 
 
 def with_arguments(message: Message, *, as_text: bool) -> Message:
-    """The message with the arguments of its tool calls as JSON text, or as objects; templates want one of the two."""
+    """The message with the arguments of its tool calls as JSON text or as objects, as the template expects."""
     calls = message.get("tool_calls")
     return {**message, "tool_calls": [_call_with(call, as_text) for call in calls]} if calls else message
 
@@ -218,7 +218,7 @@ def _call_with(call: Mapping[str, Any], as_text: bool) -> dict[str, Any]:
 
 
 def _as_object(text: str) -> Any:
-    """Arguments as templates can go over them; what a model wrote that is no object becomes the only one."""
+    """The arguments as an object; text that is not an object becomes its only value."""
     with suppress(ValueError, RecursionError):
         arguments = json.loads(text or "{}")
         if isinstance(arguments, dict):
@@ -227,7 +227,7 @@ def _as_object(text: str) -> Any:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    """A message as transformers hands it over: plain data, no None, reasoning under each name templates know."""
+    """A message as transformers passes it: plain data without None, and reasoning under each name in use."""
     plain: dict[str, Any] = _plain({key: value for key, value in message.items() if value is not None})
     reasoning = next((plain[field] for field in _REASONING_FIELDS if field in plain), None)
     if reasoning is not None:
@@ -236,7 +236,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Rebuilt from JSON types alone: methods of richer objects are nothing that a template may call."""
+    """A copy made of JSON types only, as templates must not call methods of other objects."""
     if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, str):

@@ -1,7 +1,7 @@
-"""Encodes a text in a thread that can be left behind: what splits it may take for ever, and nothing could end it.
+"""Encodes text in a thread that can be abandoned, as the regular expressions of a tokenizer may never finish.
 
-The tokenizers library lets go of Python's lock for batches alone, so a text is one. Whether a tokenizer's expressions
-are slow with usual texts is found out before, by `runtime.rendering.trial`.
+The tokenizers library releases Python's lock only for batches, so the text is passed as a batch of one. Tokenizers that
+are slow on ordinary text are rejected before, by `runtime.rendering.trial`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from mlxbuild.registry.core.cancellation import POLL_SECONDS, checkpoint
 SECONDS = 30.0
 """For any text, however short."""
 CHARACTERS_PER_SECOND = 10_000
-"""A slow machine that is busy splits ten times as many."""
+"""Even a slow, busy machine encodes ten times as many."""
 
 
 class TakesTooLong(Exception):
-    """A text is not split in its time."""
+    """A text was not encoded in time."""
 
 
 def encode_in_time(backend: Any, text: str, *, add_special_tokens: bool) -> Any:
     """The `tokenizers.Encoding` of a text, without offsets.
 
     Raises:
-        TakesTooLong: there is none in time. The thread goes on with it until this process ends.
-        BaseException: as the library raises it, a panic included, or as whoever cancels this thread.
+        TakesTooLong: it was not encoded in time. The thread goes on until this process ends.
+        BaseException: whatever the library raises, including a panic, or whatever cancels this thread.
     """
     encodings: list[Any] = []
     failures: list[BaseException] = []

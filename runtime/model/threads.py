@@ -1,4 +1,4 @@
-"""MLX in threads that end: what a thread that computed must leave behind. Where it computes is decided elsewhere."""
+"""Cleans up MLX's streams when a thread that has computed ends. Which thread computes is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -11,69 +11,69 @@ from mlxbuild.registry.core.errors import EnvironmentFailure
 
 
 class ForkedProcess(EnvironmentFailure):
-    """This process was forked from one in which MLX had computed; MLX cannot compute in it."""
+    """This process was forked from one in which MLX had computed, so MLX cannot compute in it."""
 
     code = "forked-process"
 
 
 def leave_streams_in_order() -> None:
-    """Have MLX's streams of this thread go with the thread; call it before the thread first computes.
+    """Have MLX's streams of this thread end with the thread; to be called before the thread first computes.
 
-    MLX computes in threads of its own, which nobody waits for when a process ends. When libraries are unloaded below
-    them (OpenBLAS waits for its threads then, or takes their memory away) the process hangs or dies by a signal. So a
-    thread waits for its streams before it ends, and the main thread before the process does.
+    MLX computes in threads of its own, which nobody joins when a process ends. When their libraries are unloaded
+    (OpenBLAS then waits for its threads, or frees their memory), the process hangs or is killed by a signal. So a
+    thread waits for its streams before it ends, and the main thread does so before the process ends.
 
     Raises:
-        ForkedProcess: MLX's threads have stayed in another process.
+        ForkedProcess: MLX's threads belong to the parent process.
     """
     global _process
     require_own_threads()
     _process = os.getpid()
-    if hasattr(_thread, "farewell"):
+    if hasattr(_thread, "cleanup"):
         return
     if threading.current_thread() is threading.main_thread():
-        _thread.farewell = None
+        _thread.cleanup = None
         atexit.register(settle)
     else:
-        _thread.farewell = _Farewell()
+        _thread.cleanup = _StreamCleanup()
 
 
 def settle() -> None:
     """Wait until MLX computes nothing more on the streams of this thread."""
     if _process != os.getpid():
-        return  # it never would: its threads are in another process
+        return  # it would never return, as the threads belong to the parent process
     import mlx.core as mx
 
     for device in (mx.Device(mx.cpu), mx.default_device()):
-        with suppress(RuntimeError):  # what failed there was asked for by nobody who is left
+        with suppress(RuntimeError):  # nobody is left to receive the error
             mx.synchronize(mx.default_stream(device))
 
 
 def end_streams() -> None:
-    """Have MLX's streams of this thread end now; it computes no more. Otherwise they end with the thread."""
+    """End MLX's streams of this thread now, as it computes nothing more. Otherwise they end with the thread."""
     if threading.current_thread() is not threading.main_thread():
-        _thread.__dict__.pop("farewell", None)
+        _thread.__dict__.pop("cleanup", None)
 
 
 def require_own_threads() -> None:
-    """Refuse to compute where it would never end.
+    """Reject computing in a forked process, where it would never finish.
 
     Raises:
-        ForkedProcess: MLX's threads have stayed in another process.
+        ForkedProcess: MLX's threads belong to the parent process.
     """
     if _process not in (None, os.getpid()):
         raise ForkedProcess(
-            "MLX computes in no process that was forked from one in which it did",
+            "MLX cannot compute in a process that was forked from one in which it has computed",
             hint='load the model in the new process, begun with the start method "spawn"',
         )
 
 
-class _Farewell:
-    """Goes with its thread."""
+class _StreamCleanup:
+    """A thread-local object whose deletion cleans up when the thread ends."""
 
     def __del__(self) -> None:
         if _process != os.getpid():
-            return  # a fork clears up after threads that it does not have
+            return  # a fork deletes objects of threads that it does not have
         import mlx.core as mx
 
         settle()
@@ -82,4 +82,4 @@ class _Farewell:
 
 _thread = threading.local()
 _process: int | None = None
-"""In which MLX has computed."""
+"""The process in which MLX has computed."""

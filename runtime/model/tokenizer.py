@@ -1,4 +1,4 @@
-"""Text to token ids and back, one token at a time too. Chat templates and stops live elsewhere."""
+"""Text to token ids and back, also token by token. Chat templates and stop sequences are handled elsewhere."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ _OTHER_FORMS = (
     "vocab.json",
     "vocab.txt",
 )
-"""What transformers makes tokenizers of."""
+"""Files that transformers can convert to a tokenizer."""
 _LONGEST_REASON = 200
 _LONGEST_TOKEN = 40
-_PORTION = 4096
-"""Characters that are counted at once of a text that is likely too long: some expressions take the square of a text."""
+_CHUNK_CHARACTERS = 4096
+"""How many characters of a text that is probably too long are encoded at once, as some expressions take quadratic time.
+"""
 _LIKELY_TOO_LONG = 8
-"""Characters for each token that can be used. What people write has four or five."""
+"""Characters for each usable token from which a text is probably too long. Ordinary text has four or five."""
 _LONG_TEXT = 16 * 1024
-"""In characters; from here on other threads run while a text is split."""
+"""In characters; for longer texts, other threads run while the text is encoded."""
 _OTHER_TOKENIZER = "its expressions try too many ways to split: use another tokenizer, by `tokenizer:` in the recipe"
 
 
@@ -50,10 +51,10 @@ class TokenizerUnreadable(UserError):
 
 
 class Tokenizer:
-    """A `tokenizers.Tokenizer`, without transformers around it."""
+    """A `tokenizers.Tokenizer`, used without transformers."""
 
     def __init__(self, backend: Any, *, is_watched: bool = False) -> None:
-        """`is_watched`: whether this process is ended from outside if a text takes for ever, as the server's are."""
+        """`is_watched`: whether this process is ended from outside if encoding hangs, as server processes are."""
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
@@ -61,10 +62,10 @@ class Tokenizer:
 
     @classmethod
     def open(cls, folder: Path, *, is_watched: bool = False) -> Tokenizer:
-        """The tokenizer of a model folder: its `tokenizer.json`, or what transformers converts from other forms.
+        """The tokenizer of a model folder: its `tokenizer.json`, or one that transformers converts from another format.
 
         Raises:
-            TokenizerUnreadable: there is none, it is damaged, or transformers has no fast form of it.
+            TokenizerUnreadable: there is none, it is damaged, or transformers has no fast version of it.
         """
         file = folder / TOKENIZER_FILE
         if file.is_file():
@@ -75,11 +76,11 @@ class Tokenizer:
 
     @classmethod
     def read(cls, file: Path, *, is_watched: bool = False) -> Tokenizer:
-        """Read one `tokenizer.json`, whatever its name.
+        """Read a `tokenizer.json`, whatever its name.
 
         Raises:
             TokenizerUnreadable: it is damaged, has implausible ids, or takes too long to split texts.
-            RendererLost: this machine has no process to try it in.
+            RendererLost: this machine cannot start a process to test it in.
         """
         import tokenizers
 
@@ -101,7 +102,7 @@ class Tokenizer:
         return int(self._backend.get_vocab_size(with_added_tokens=True))
 
     def vocabulary(self) -> dict[str, int]:
-        """Token text to id, added ones included."""
+        """Token texts with their ids, added ones included."""
         return dict(self._backend.get_vocab(with_added_tokens=True))
 
     def token_id(self, token: str) -> int | None:
@@ -110,19 +111,19 @@ class Tokenizer:
         return None if found is None else int(found)
 
     def added_tokens(self) -> dict[int, str]:
-        """The tokens that are never split: control tokens and markers, by id."""
+        """Tokens that are never split, such as control tokens and markers, by id."""
         return {number: token.content for number, token in self._backend.get_added_tokens_decoder().items()}
 
     def control_tokens(self) -> frozenset[int]:
-        """Those of the added tokens that the tokenizer calls special: no text, but control of the model."""
+        """Added tokens that the tokenizer calls special: they control the model, and are not text."""
         added = self._backend.get_added_tokens_decoder().items()
         return frozenset(number for number, token in added if token.special)
 
     def encode(self, text: str, *, add_special_tokens: bool = False, most: int | None = None) -> list[int]:
-        """Token ids of a text; with special tokens as the tokenizer's own post-processing adds them.
+        """Token ids of a text, with special tokens if the tokenizer's post-processor is to add them.
 
-        `most` is how many the caller can use. Of a text with more than twice as many, the end may be left out; what
-        comes back is then still more than `most`. So a text that is far too long takes little time and memory.
+        `most` is how many tokens the caller can use. The end of a text with more than twice as many may be omitted; the
+        result then still has more than `most`. So a text that is far too long takes little time and memory.
 
         Raises:
             TokenizerUnreadable: it cannot split this text, or takes too long for it.
@@ -134,15 +135,15 @@ class Tokenizer:
         return self._encode(text, add_special_tokens)
 
     def _end_beyond(self, text: str, most: int) -> int | None:
-        """Where a text first has more than twice as many tokens as `most`, if it does.
+        """Where a text first exceeds twice as many tokens as `most`, if it does.
 
-        Portions are counted alone. A cut changes the tokens near it, which is why twice as many are asked for.
+        Chunks are encoded separately. A cut changes the tokens near it, hence the factor of two.
         """
         if len(text) <= _LIKELY_TOO_LONG * most:
             return None
         counted = 0
-        for end in range(_PORTION, len(text), _PORTION):
-            counted += len(self._encode(text[end - _PORTION : end], add_special_tokens=False))
+        for end in range(_CHUNK_CHARACTERS, len(text), _CHUNK_CHARACTERS):
+            counted += len(self._encode(text[end - _CHUNK_CHARACTERS : end], add_special_tokens=False))
             if counted > 2 * most:
                 return end
         return None
@@ -155,7 +156,7 @@ class Tokenizer:
                 f"{TOKENIZER_FILE} takes too long to split a text of {len(text):,} characters", hint=_OTHER_TOKENIZER
             ) from None
         except BaseException as error:
-            # What the library raises is a bare Exception, or a panic of Rust, which is none.
+            # The library raises bare exceptions, or Rust panics, which are not exceptions.
             if type(error) is not Exception and type(error).__name__ != "PanicException":
                 raise
             raise TokenizerUnreadable(
@@ -170,11 +171,11 @@ class Tokenizer:
         return encode(text, add_special_tokens=add_special_tokens)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        """The text of token ids. Bytes that are no UTF-8 become U+FFFD."""
+        """The text of token ids. Bytes that are not valid UTF-8 become U+FFFD."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens))
 
     def piece(self, token: int) -> tuple[str, bytes]:
-        """The text and the bytes that a token alone stands for; bytes that are no UTF-8 become U+FFFD in the text."""
+        """The text and the bytes of a single token; bytes that are not valid UTF-8 become U+FFFD in the text."""
         data = self._bytes_of(token)
         return data.decode("utf-8", errors="replace"), data
 
@@ -196,20 +197,20 @@ class Tokenizer:
 
     @functools.cached_property
     def _decoder(self) -> str:
-        """The tokenizer's own description of how it decodes."""
+        """The decoder in the tokenizer's own description."""
         decoder = self._backend.decoder
         return "" if decoder is None else decoder.__getstate__().decode()
 
     def detokenizer(self) -> Detokenizer:
-        """A fresh stream of tokens to text."""
+        """A new incremental detokenizer."""
         return Detokenizer(self.decode)
 
 
 class Detokenizer:
-    """Turns a growing row of tokens into growing text, without ever giving out half a character.
+    """Decodes a growing sequence of tokens incrementally, without ever returning part of a character.
 
-    All texts together are the text of all tokens decoded at once. Each step decodes only what came since the last
-    but one piece, as decoders may look back (a leading space, bytes of one character).
+    The returned texts together equal the text of all tokens decoded at once. Each call decodes the tokens since the
+    last piece but one, as decoders may look back (for a leading space, or the bytes of one character).
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
@@ -219,7 +220,7 @@ class Detokenizer:
         self._told_text = ""
 
     def add(self, token: int) -> str:
-        """The text that this token completes; empty while a character lacks bytes."""
+        """The text that this token completes; empty while bytes of a character are missing."""
         self._tokens.append(token)
         text = self._decode(self._tokens)
         held = len(self._tokens) - self._told_tokens
@@ -233,7 +234,7 @@ class Detokenizer:
         return piece
 
     def finish(self) -> str:
-        """What was held back; bytes that never became a character as U+FFFD."""
+        """The text that was held back, with U+FFFD for incomplete characters."""
         piece = self._decode(self._tokens)[len(self._told_text) :]
         self._tokens, self._told_tokens, self._told_text = [], 0, ""
         return piece
@@ -241,14 +242,14 @@ class Detokenizer:
 
 @functools.cache
 def _byte_of_letter() -> dict[str, int]:
-    """How byte-level vocabularies write bytes: printable Latin-1 as itself, others from U+0100 on (as GPT-2 did)."""
+    """Bytes in byte-level vocabularies: printable Latin-1 as itself, others from U+0100 on (as in GPT-2)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
 
 
 def _require_plausible(backend: Any, place: Path) -> None:
-    """Refuse ids that no embedding has a row for: lists and masks are as long as the highest id."""
+    """Reject ids beyond any embedding, as lists and masks are as long as the highest id."""
     text, highest = max(backend.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1], default=("", 0))
     if highest >= MOST_TOKENS:
         raise TokenizerUnreadable(
@@ -259,7 +260,7 @@ def _require_plausible(backend: Any, place: Path) -> None:
 
 
 def _splitting(backend: Any) -> str:
-    """What splits texts before the vocabulary does, as JSON."""
+    """What splits texts before the vocabulary is applied, as JSON."""
     parts = {"normalizer": backend.normalizer, "pre_tokenizer": backend.pre_tokenizer}
     return json.dumps({name: None if part is None else json.loads(part.__getstate__()) for name, part in parts.items()})
 
@@ -269,7 +270,7 @@ def _has_expressions(splitting: str) -> bool:
 
 
 def _require_quick(backend: Any, file: Path) -> None:
-    """Try out, where it can be ended, what splits texts by expressions of the tokenizer's own."""
+    """Test the tokenizer's own regular expressions in a process that can be ended."""
     splitting = _splitting(backend)
     if not _has_expressions(splitting):
         return
@@ -288,7 +289,7 @@ def _try(splitting: str) -> None:
 
 
 def _converted(folder: Path) -> Any:
-    """Other forms (SentencePiece, tiktoken, vocab.json with merges.txt) through transformers."""
+    """Convert other formats (SentencePiece, tiktoken, vocab.json with merges.txt) with transformers."""
     try:
         from transformers import AutoTokenizer
 
@@ -297,7 +298,7 @@ def _converted(folder: Path) -> Any:
         given = next((name for name in _OTHER_FORMS if (folder / name).is_file()), None)
         if given is None:
             raise TokenizerUnreadable(
-                f"the model has no {TOKENIZER_FILE}, and nothing that one could be made of",
+                f"the model has no {TOKENIZER_FILE}, and no files that could be converted to one",
                 where=str(folder),
                 hint=f"add the model's {TOKENIZER_FILE}, or name where the tokenizer is: tokenizer: {{hf_repo: ...}}",
             ) from None
@@ -311,6 +312,6 @@ def _converted(folder: Path) -> Any:
 
 
 def _told(error: BaseException) -> str:
-    """What a library says, on one line, without the bytes that it stumbled over."""
+    """A library's message on one line, without the bytes that it could not read."""
     reason = re.sub(r" ?b(['\"]).*\1", "", " ".join(str(error).split()))
     return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"

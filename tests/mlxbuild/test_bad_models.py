@@ -210,7 +210,7 @@ CASES: dict[str, tuple[Callable[[Path], None], int, list[str]]] = {
         _no_tokenizer,
         2,
         [
-            "error[tokenizer-unreadable]: the model has no tokenizer.json, and nothing that one could be made of",
+            "error[tokenizer-unreadable]: the model has no tokenizer.json, and no files that could be converted to one",
             "  --> MODEL",
             "hint: add the model's tokenizer.json, or name where the tokenizer is: tokenizer: {hf_repo: ...}",
         ],

@@ -215,7 +215,7 @@ def test_one_call_only_where_calls_begin_with_no_token_of_their_own(folders: dic
     single = ToolChoice("auto", allows_several=False)
     _, ending = answer(model.chat(USER, tools=TOOLS[:1], tool_choice=single, max_tokens=8))
     assert ending.reason in ("length", "stop")
-    with pytest.raises(FormatNotSupported, match="begin with no token"):
+    with pytest.raises(FormatNotSupported, match="do not begin with a special token"):
         model.chat(USER, tools=TOOLS[:1], tool_choice=single, format=AnswerFormat(PERSON))
 
 

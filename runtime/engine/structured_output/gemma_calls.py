@@ -131,7 +131,7 @@ class _Values:
     def _written(self, value: Any) -> str:
         if isinstance(value, list | dict):
             raise FormatNotSupported(
-                "a list of values of a tool cannot have arrays and objects in this model's tool call format"
+                "an `enum` of a tool cannot have arrays and objects in this model's tool call format"
             )
         if not isinstance(value, str):
             return literal(json.dumps(value))

@@ -1,4 +1,4 @@
-"""Models that read a text in both directions, to embed it. mlx-lm has none of them. How they are used: the engine."""
+"""Encoders, models with bidirectional attention for embedding, which mlx-lm does not have. The engine uses them."""
 
 FILES = {"bert": "bert", "roberta": "bert", "xlm-roberta": "bert", "modernbert": "modernbert"}
-"""`model_type` in config.json to the module here that computes it."""
+"""Maps `model_type` in config.json to the module here that computes it."""

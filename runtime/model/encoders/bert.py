@@ -1,4 +1,4 @@
-"""BERT and RoBERTa (XLM-R too): learned positions, normalised after each part (arXiv:1810.04805, 1907.11692)."""
+"""BERT and RoBERTa (and XLM-R): learned positions, normalization after each block (arXiv:1810.04805, 1907.11692)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OTHER_HEADS = ("pooler.", "cls.", "lm_head.", "classifier.", "embeddings.positi
 
 @dataclass(frozen=True)
 class ModelArgs:
-    """What of `config.json` decides the computation."""
+    """The fields of `config.json` that affect the computation."""
 
     model_type: str
     vocab_size: int
@@ -36,10 +36,10 @@ class ModelArgs:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> ModelArgs:
-        """Of a `config.json`; what it has besides is left out.
+        """Read a `config.json`; other fields are ignored.
 
         Raises:
-            ValueError: positions are of another kind than learned ones.
+            ValueError: positions are not learned ones.
         """
         args = arguments(cls, config)
         if args.position_embedding_type != "absolute":
@@ -48,7 +48,7 @@ class ModelArgs:
 
 
 class Model(Part):
-    """Token ids to hidden states. Parameters have the names that publishers give them, without a prefix."""
+    """Token ids to hidden states. Parameters have the names that publishers use, without a prefix."""
 
     def __init__(self, args: ModelArgs) -> None:
         super().__init__()
@@ -58,11 +58,11 @@ class Model(Part):
 
     @property
     def layers(self) -> list[Any]:
-        """One module a layer."""
+        """One module for each layer."""
         return self.encoder.layer
 
     def __call__(self, tokens: mx.array, real: mx.array) -> mx.array:
-        """Hidden states (shape [B, L, D]) of tokens (shape [B, L]); `real` is false at padding, which stands last."""
+        """Hidden states (shape [B, L, D]) of tokens (shape [B, L]); `real` is false at padding, which comes last."""
         mask = attended(real)
         hidden = self.embeddings(tokens)
         for layer in self.encoder.layer:
@@ -70,14 +70,14 @@ class Model(Part):
         return hidden
 
     def sanitize(self, weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
-        """The encoder's own tensors, whatever heads were saved with it."""
+        """The encoder's own tensors, without any heads that were saved with it."""
         return {
             name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): array
             for name, array in kept(weights, ("bert.", "roberta."), _OTHER_HEADS).items()
         }
 
     def quant_predicate(self, path: str, _: Part) -> bool:
-        """Positions and token types are few, and stay as they are."""
+        """Embeddings of positions and token types are small, and are not quantized."""
         return not path.endswith(("position_embeddings", "token_type_embeddings"))
 
 
@@ -127,7 +127,7 @@ class _Layer(Part):
 
 
 class _Added(Part):
-    """A linear layer whose result is added to what was there before, and normalised."""
+    """A linear layer whose output is added to the residual and normalized."""
 
     def __init__(self, inputs: int, outputs: int, epsilon: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""ModernBERT: rotary positions, gated units, and most layers that look at their neighbourhood (arXiv:2412.13663)."""
+"""ModernBERT: rotary positions, gated units, and local attention in most layers (arXiv:2412.13663)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OTHER_HEADS = ("head.", "decoder.", "classifier.")
 
 @dataclass(frozen=True)
 class ModelArgs:
-    """What of `config.json` decides the computation."""
+    """The fields of `config.json` that affect the computation."""
 
     model_type: str
     vocab_size: int
@@ -34,16 +34,16 @@ class ModelArgs:
     hidden_activation: str = "gelu"
     global_attn_every_n_layers: int = 3
     local_attention: int = 128
-    """How many tokens a layer of neighbourhoods sees, half of them on each side."""
+    """How many tokens a layer with local attention sees, half of them on each side."""
     global_rope_theta: float = 160000.0
     local_rope_theta: float | None = 10000.0
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> ModelArgs:
-        """Of a `config.json` in its older or newer form; what it has besides is left out.
+        """Read a `config.json` in its older or newer form; other fields are ignored.
 
         Raises:
-            ValueError: rotary positions are scaled, or layers are of another kind than these.
+            ValueError: rotary positions are scaled, or there are other kinds of layers.
         """
         known = dict(config)
         ropes = config.get("rope_parameters") or {}
@@ -60,7 +60,7 @@ class ModelArgs:
 
 
 class Model(Part):
-    """Token ids to hidden states. Parameters have the names that publishers give them, without a prefix."""
+    """Token ids to hidden states. Parameters have the names that publishers use, without a prefix."""
 
     def __init__(self, args: ModelArgs) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Model(Part):
         self.final_norm = _norm(args)
 
     def __call__(self, tokens: mx.array, real: mx.array) -> mx.array:
-        """Hidden states (shape [B, L, D]) of tokens (shape [B, L]); `real` is false at padding, which stands last."""
+        """Hidden states (shape [B, L, D]) of tokens (shape [B, L]); `real` is false at padding, which comes last."""
         everywhere = attended(real)
         places = mx.arange(tokens.shape[1])
         distance = mx.abs(places[:, None] - places[None])
@@ -85,7 +85,7 @@ class Model(Part):
         return final
 
     def sanitize(self, weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
-        """The encoder's own tensors, whatever heads were saved with it."""
+        """The encoder's own tensors, without any heads that were saved with it."""
         return kept(weights, ("model.",), _OTHER_HEADS)
 
 

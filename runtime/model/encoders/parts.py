@@ -1,4 +1,4 @@
-"""What the encoders share: attention in both directions, activations, and how a checkpoint is read."""
+"""Parts shared by the encoders: bidirectional attention, activations, and reading checkpoints."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Arguments = TypeVar("Arguments")
 
 
 class Part(Module):
-    """A module with nothing in it yet."""
+    """An empty module."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
 
 def arguments(kind: type[Arguments], config: Mapping[str, Any]) -> Arguments:
-    """The fields that a configuration gives; the dataclass has the others' defaults."""
+    """Create the dataclass from a configuration; missing fields keep their defaults."""
     fields: Any = dataclasses.fields(kind)  # type: ignore[arg-type]
     return kind(**{field.name: config[field.name] for field in fields if config.get(field.name) is not None})
 
 
 def kept(weights: Mapping[str, mx.array], prefixes: Sequence[str], dropped: Sequence[str]) -> dict[str, mx.array]:
-    """Tensors by their name without the first prefix that they have; those of other heads are left out."""
+    """Tensors with the first matching prefix removed from their names; those of other heads are dropped."""
     found: dict[str, mx.array] = {}
     for name, array in weights.items():
         prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
@@ -38,10 +38,10 @@ def kept(weights: Mapping[str, mx.array], prefixes: Sequence[str], dropped: Sequ
 
 
 def activation(name: str) -> Callable[[mx.array], mx.array]:
-    """By the name that configurations give it.
+    """An activation function by its name in configurations.
 
     Raises:
-        ValueError: no such activation is known.
+        ValueError: the activation is not known.
     """
     known: dict[str, Callable[[mx.array], mx.array]] = {
         "gelu": activations.gelu,
@@ -56,12 +56,12 @@ def activation(name: str) -> Callable[[mx.array], mx.array]:
 
 
 def attended(real: mx.array) -> mx.array:
-    """The mask (shape [B, 1, 1, L]) by which every token sees all that are no padding."""
+    """The mask (shape [B, 1, 1, L]) that lets every token attend to all tokens except padding."""
     return real[:, None, None, :]
 
 
 class Attention:
-    """Attention of several heads; `mask` is true where a token (row) sees another one (column)."""
+    """Multi-head attention; `mask` is true where a token (row) attends to another one (column)."""
 
     def __init__(self, heads: int) -> None:
         self._heads = heads
@@ -73,7 +73,7 @@ class Attention:
         return self.of_heads(queries, keys, values, mask)
 
     def of_heads(self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array) -> mx.array:
-        """The same for parts of shape [B, heads, L, size]; gives [B, L, heads * size]."""
+        """The same for tensors of shape [B, heads, L, size]; returns [B, L, heads * size]."""
         scale = queries.shape[-1] ** -0.5
         mixed = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
         return mixed.transpose(0, 2, 1, 3).reshape(queries.shape[0], queries.shape[2], -1)
