@@ -1,4 +1,4 @@
-"""Asks a model for any of the APIs: finds it, has it loaded, and counts what it says."""
+"""Sends requests to a model for all APIs: finds the model, has it loaded, and updates the metrics."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _LOADED_AT_ONCE_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class AskedModel:
-    """A loaded model, as long as a request uses it."""
+    """A loaded model that a request uses."""
 
     name: str
-    """In the store."""
+    """The model's name in the store."""
     lease: Lease
     _metrics: Metrics
     _context_length: int | None
-    """For questions that name none."""
+    """The context length of requests that set none."""
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """In Ollama's words."""
+        """The model's capabilities by Ollama's names."""
         return self.lease.runner.loaded.capabilities
 
     async def answer(self, question: ChatRequest | CompletionRequest) -> AsyncGenerator[Progress | Chunk, None]:
-        """What the model says, the chunk with the ending last. Close the iterator (`contextlib.aclosing`) to cancel.
+        """Stream an answer; its last chunk carries the ending. Close the iterator (`contextlib.aclosing`) to cancel.
 
         Raises:
             MlxbuildError: the request is refused, or fails.
@@ -69,7 +69,7 @@ class AskedModel:
         return replace(question, context_tokens=self._context_length)
 
     async def embed(self, question: EmbeddingRequest) -> Embeddings:
-        """Vectors of texts.
+        """Compute the embeddings of texts.
 
         Raises:
             MlxbuildError: the request is refused, or fails.
@@ -79,7 +79,7 @@ class AskedModel:
         return embeddings
 
     async def prompt(self, question: PromptRequest) -> Prompt:
-        """What the model would be given.
+        """The prompt that a request would give the model.
 
         Raises:
             MlxbuildError: the request is refused.
@@ -89,12 +89,12 @@ class AskedModel:
 
 @contextlib.asynccontextmanager
 async def asked_model(request: Request, name: str, keep_alive: KeepAlive | None = None) -> AsyncIterator[AskedModel]:
-    """The model that a client names, in memory until the end of the `async with` statement.
+    """The model of a request by its name, kept in memory until the end of the `async with` statement.
 
     Raises:
         InvalidReference, UnknownReference: there is no such model.
-        ServerBusy: too many requests wait for loads.
-        MlxbuildError: it is not admitted, or cannot be loaded.
+        ServerBusy: too many requests wait for models to load.
+        MlxbuildError: the model is not admitted, or cannot be loaded.
     """
     application = application_of(request)
     reference, _ = find_model(application.store, name)
@@ -107,5 +107,5 @@ async def asked_model(request: Request, name: str, keep_alive: KeepAlive | None 
         try:
             yield AskedModel(str(reference), lease, metrics, application.settings.context_length)
         finally:
-            if lease.load_seconds > waited_seconds:  # its process had died
+            if lease.load_seconds > waited_seconds:  # the process had died, and the model was loaded again
                 metrics.loaded(str(reference), lease.load_seconds - waited_seconds)

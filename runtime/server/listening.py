@@ -1,4 +1,4 @@
-"""The socket that a server listens on; bound before anything heavy is loaded, so that nobody is turned away."""
+"""The socket that a server listens on; it is bound before heavy imports, so that early clients are not refused."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ BACKLOG = 2048
 
 
 class CannotListen(EnvironmentFailure):
-    """The address cannot be listened on."""
+    """The server cannot listen on the address."""
 
     code = "cannot-listen"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket at an address; port 0 takes a free one.
+    """Listen on an address; port 0 chooses a free one.
 
     Raises:
-        CannotListen: another process has it, or there is no such address.
+        CannotListen: another process uses the address, or this machine does not have it.
     """
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]

@@ -1,4 +1,4 @@
-"""What the server's code logs through. Where that goes, and in what form: `operations.logs`."""
+"""The logger of the server's code; `observability.logs` configures its output."""
 
 from __future__ import annotations
 

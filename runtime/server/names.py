@@ -1,8 +1,8 @@
-"""Which artifact of the store a client means. How people write references: `registry.core.reference`.
+"""Resolves a client's model name to an artifact in the store; `registry.core.reference` parses references.
 
-Clients of Ollama leave out tags, and write names in any case. So: a name without a tag is its tag `latest`; where there
-is none, and all tags of the name are one artifact, it is that one. A name that is not found as it is written is looked
-for in any case. `variant@version` is the tag `variant-version`, as everywhere.
+Clients of Ollama leave out tags, and write names in any case. So a name without a tag means the tag `latest`; if there
+is none, and all tags of the name refer to one artifact, it means that one. A name that is not found as written is
+matched case-insensitively. `variant@version` means the tag `variant-version`, as everywhere.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from mlxbuild.registry.store.tags import UnknownReference
 
 
 def parse_name(text: str) -> Reference:
-    """A name as a client writes it: the repository in lowercase, no spaces around.
+    """Parse a client's name: strips spaces, and lowercases the repository.
 
     Raises:
-        InvalidReference: it is none.
+        InvalidReference: the text is not a name.
     """
     text = text.strip()
     try:
@@ -34,10 +34,10 @@ def parse_name(text: str) -> Reference:
 
 
 def find_model(store: Store, text: str) -> tuple[Reference, Digest]:
-    """The artifact that a client means, by a reference that has a tag or a digest.
+    """Find the artifact of a client's name; the returned reference has a tag or a digest.
 
     Raises:
-        InvalidReference: the text is no name.
+        InvalidReference: the text is not a name.
         UnknownReference: the store has no such artifact.
     """
     reference = parse_name(text)
@@ -53,7 +53,7 @@ def find_model(store: Store, text: str) -> tuple[Reference, Digest]:
     if len({tags[name] for name in alike}) == 1:
         return Reference.parse(alike[0]), tags[alike[0]]
     try:
-        return Reference.parse(wanted), store.tags.resolve(reference)  # it may have come meanwhile
+        return Reference.parse(wanted), store.tags.resolve(reference)  # it may have been added meanwhile
     except UnknownReference as error:
         raise UnknownReference(f"model '{text}' not found", hint=error.hint) from None
 

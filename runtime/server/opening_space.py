@@ -1,5 +1,6 @@
-"""Keeps white space back that an answer begins with, until there is text: before a call of a tool it would be a part
-of the answer in which nothing stands, which some clients cannot send back.
+"""Holds back leading white space of an answer until text follows; before a tool call it is dropped.
+
+Otherwise the answer would have a blank text before the call, which some clients cannot send back.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from mlxbuild.runtime.protocol.events import Chunk
 
 
 class OpeningSpace:
-    """Of one answer."""
+    """Filters the leading white space of one answer."""
 
     def __init__(self) -> None:
         self._kept = ""
         self._is_open = True
 
     def passed(self, chunk: Chunk) -> Chunk:
-        """The chunk as it is to be told. The space is told with the first text, or with the end; never before calls."""
+        """The filtered chunk. The space is sent with the first text or with the end, but never before tool calls."""
         if not self._is_open:
             return chunk
         if chunk.tool_call is not None:

@@ -1,4 +1,4 @@
-"""The ground that request bodies of every API stand on. What each of them holds lives with its API."""
+"""The base class of the request bodies of all APIs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pydantic_core import PydanticCustomError
 
 
 class RequestBody(BaseModel):
-    """Fields that nobody knows are passed over, types are not guessed, and null is as good as absent."""
+    """A request body that ignores unknown fields, and validates types strictly; null means absent."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def refused(why: str, *neutral: Any) -> BeforeValidator:
-    """For a field that may be null only: one that would change the answer, and that nothing here can honour.
+    """A validator for a field that would change the answer but is not supported, so it must be null or neutral.
 
-    The neutral values are as good as null; where none are called so, False and 0 are.
+    Without `neutral` values, False and 0 are neutral.
     """
 
     def check(value: Any) -> None:

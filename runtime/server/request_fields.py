@@ -1,4 +1,4 @@
-"""Reads a request as the body that its route takes, and logs fields that nobody here knows: they are passed over."""
+"""Reads and validates the body of a request, and logs its unknown fields, which are ignored."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from mlxbuild.runtime.server.ollama.body import NativeBody
 
 _MOST_REMEMBERED = 4096
 _LONGEST = 80
-"""Characters of a name that are told."""
+"""How many characters of a name are logged."""
 _told: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
 
 async def read_request(request: Request, model: type[Body]) -> Body:
-    """The body, checked.
+    """Read and validate the body of a request.
 
     Raises:
-        InvalidRequest: it is none, with the field that is wrong.
-        RequestTooLarge, RequestTooSlow, ContentCodingNotSupported: as `bodies.read_body`.
+        InvalidRequest: the body is not a JSON object, or a field is wrong, which the error names.
+        RequestTooLarge, RequestTooSlow, ContentCodingNotSupported: as for `bodies.read_body`.
     """
     return known_body(request, model, await read_json(request))
 
 
 def known_body(request: Request, model: type[Body], document: dict[str, Any]) -> Body:
-    """The same of a document that was read.
+    """Validate a body that was already read.
 
     Raises:
-        InvalidRequest: with the field that is wrong.
+        InvalidRequest: a field is wrong; the error names it.
     """
     body = checked(model, document)
     tell_unknown(model, document, route=request.path, client=request.headers.get("user-agent", ""))
@@ -41,7 +41,7 @@ def known_body(request: Request, model: type[Body], document: dict[str, Any]) ->
 
 
 def tell_unknown(model: type[BaseModel], document: dict[str, Any], *, route: str, client: str) -> None:
-    """Log every field that the body has not; once for each client, route and name."""
+    """Log every unknown field, once per client, route and name."""
     known, folds = _known(model)
     for name in document:
         key = (client[:_LONGEST], route, name[:_LONGEST])
@@ -55,5 +55,5 @@ def tell_unknown(model: type[BaseModel], document: dict[str, Any], *, route: str
 
 @functools.cache
 def _known(model: type[BaseModel]) -> tuple[frozenset[str], bool]:
-    """The names of its fields, and whether they match in any case."""
+    """The names of a model's fields, and whether they match case-insensitively."""
     return frozenset(field.alias or name for name, field in model.model_fields.items()), issubclass(model, NativeBody)

@@ -1,4 +1,4 @@
-"""A server's life: it listens, serves, and ends in order. What it serves: `app`."""
+"""Runs a server from listening to its graceful shutdown; `app` creates the application that it serves."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from mlxbuild.runtime.server.connections.protocol import BoundedProtocol
 from mlxbuild.runtime.server.listening import BACKLOG
 
 _ACCEPTED_AT_ONCE = 16
-"""Connections that are taken in before any of them is looked at: each already has a descriptor by then."""
+"""How many connections are accepted at once, before the connection limit applies; each takes a descriptor."""
 _POLL_SECONDS = 0.02
 LAST_WORDS_SECONDS = 2.0
-"""For streams that were cut off to write why, and again for transfers and builds, which nobody waits for, to end."""
+"""Time for interrupted streams to write their error, and again for abandoned transfers and builds to end."""
 
 
 async def serve(app: Sanic[Any, Any], listening: socket.socket, stop: asyncio.Event, *, grace_seconds: float) -> None:
-    """Serve until `stop` is set; then refuse what comes, let what runs end, and tell what does not that it is over.
+    """Serve until `stop` is set; then refuse new work, wait for running requests, and interrupt those that do not end.
 
-    Whoever asks meanwhile is answered (see `stopping`): the server listens until all else has ended.
-    Contract: it returns within `grace_seconds`, and `LAST_WORDS_SECONDS` twice, after that.
+    Meanwhile the server still listens, and answers new requests with an error (see `stopping`).
+    Contract: it returns within `grace_seconds` plus twice `LAST_WORDS_SECONDS` after `stop` is set.
     """
     server = await app.create_server(
         sock=listening, protocol=BoundedProtocol, backlog=_ACCEPTED_AT_ONCE, return_asyncio_server=True
     )
     assert server is not None
-    listening.listen(BACKLOG)  # for asyncio, one number says both how many may wait and how many it takes in at once
+    listening.listen(BACKLOG)  # asyncio uses its `backlog` also as the number of connections that it accepts at once
     await server.startup()  # type: ignore[no-untyped-call]
     try:
         await stop.wait()
@@ -56,7 +56,7 @@ async def _end(app: Sanic[Any, Any], server: AsyncioServer, grace_seconds: float
 
 
 async def _answered(app: Sanic[Any, Any], server: AsyncioServer, ends: float) -> None:
-    """Wait until no request is being answered that came before the end began, and all answers are out."""
+    """Wait until all requests from before the shutdown are answered, and all responses are sent."""
     loop = asyncio.get_running_loop()
     while loop.time() < ends:
         if not app.ctx.running and not any(connection.has_unsent for connection in server.connections):
@@ -65,7 +65,7 @@ async def _answered(app: Sanic[Any, Any], server: AsyncioServer, ends: float) ->
 
 
 async def _closed(server: AsyncioServer, ends: float) -> None:
-    """Wait until every connection has closed, which they do as soon as their answer is out."""
+    """Wait until every connection is closed, which happens as soon as its response is sent."""
     loop = asyncio.get_running_loop()
     while server.connections:
         for connection in tuple(server.connections):

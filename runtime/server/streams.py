@@ -1,4 +1,4 @@
-"""Answers that are written while they come into being. Errors end them in words, never in silence."""
+"""Streamed responses, into which an error is written if one occurs in the middle."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mlxbuild.runtime.server.observability.observation import request_id
 
 
 class ReaderGone(Exception):
-    """A client takes nothing in any more, and its connection was ended."""
+    """A client stopped reading, and its connection was aborted."""
 
 
 class AnswerStream:
-    """A streamed answer to one request; its status and headers go out with the first piece.
+    """A streamed response to one request; its status and headers are sent with the first piece.
 
-    Use it in an `async with` statement. An error before the first piece leaves the statement, and becomes an answer
-    with its own status; one after it is written into the stream, which then ends. When the client goes away the
-    statement's task is cancelled, and so is what it waits for.
+    Use it in an `async with` statement. An error before the first piece is raised from the statement, and becomes a
+    response with its own status; a later error is written into the stream, which then ends. If the client disconnects,
+    the statement's task is cancelled.
     """
 
     def __init__(self, request: Request, manners: Manners) -> None:
@@ -33,9 +33,9 @@ class AnswerStream:
         self._response: HTTPResponse | None = None
 
     async def send(self, piece: bytes) -> None:
-        """Write a piece, and wait while the client has enough unread ones."""
+        """Send a piece, and wait while the client has too many unread ones."""
         if self._response is None:
-            headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies hand pieces on as they come
+            headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies must not buffer
             self._response = await self._request.respond(content_type=self._manners.stream_type, headers=headers)
         try:
             async with asyncio.timeout(application_of(self._request).settings.reader_seconds):
@@ -56,7 +56,7 @@ class AnswerStream:
     ) -> bool:
         if isinstance(error, asyncio.CancelledError):
             if not is_stopping(self._request):
-                return False  # nobody listens any more
+                return False  # the client is gone
             error = ServerStopping("the server is being stopped")
             if self._response is None:
                 raise error
@@ -75,6 +75,6 @@ class AnswerStream:
 
 
 def is_stopping(request: Request) -> bool:
-    """Whether a request was cancelled because the server ends, and not because its client went away."""
+    """Whether a request was cancelled because the server is stopping, not because its client disconnected."""
     app: Any = request.app
     return bool(getattr(app.ctx, "is_stopping", False)) and not request.conn_info.lost  # type: ignore[union-attr]

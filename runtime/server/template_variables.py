@@ -1,4 +1,4 @@
-"""Variables that a request gives its model's chat template, and what they say of thinking."""
+"""The chat template variables of a request, and their effect on thinking."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NO_VARIABLES = frozenset(
     {"messages", "tools", "documents", "chat_template", "add_generation_prompt", "continue_final_message", "self"}
 )
 _THINKING = ("enable_thinking", "thinking")
-"""Variables of templates that turn thinking on and off."""
+"""Template variables that turn thinking on and off."""
 
 
 def _checked(variables: dict[str, Any]) -> dict[str, Any]:
@@ -26,5 +26,5 @@ TemplateVariables = Annotated[dict[str, Any], AfterValidator(_checked)]
 
 
 def switched_off(variables: Mapping[str, Any] | None) -> bool | None:
-    """Off where they turn thinking off, whichever name the model's template has for that; else None."""
+    """False if a variable turns thinking off, by any of the names that templates use; else None."""
     return False if any((variables or {}).get(name) is False for name in _THINKING) else None

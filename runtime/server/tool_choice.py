@@ -1,4 +1,4 @@
-"""Which tools a model is told of, and whether it has to call one, whichever API's words that was asked in."""
+"""The tools for the prompt, and the tool choice, for all APIs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TemplateTool = Mapping[str, Any]
 
 
 def template_tool(name: str, description: str | None, parameters: Mapping[str, Any] | None) -> TemplateTool:
-    """A tool as chat templates know it."""
+    """A tool in the format of chat templates."""
     described = {} if description is None else {"description": description}
     schema = parameters or {"type": "object", "properties": {}}
     return {"type": "function", "function": {"name": name, **described, "parameters": schema}}
@@ -27,10 +27,10 @@ def chosen(
     allowed: Sequence[str] | None = None,
     allows_several: bool = True,
 ) -> tuple[tuple[TemplateTool, ...], ToolChoice]:
-    """The tools that the model is told of, and the choice among them; `allowed` leaves out all others.
+    """The tools for the prompt, and the tool choice; `allowed` leaves out all other tools.
 
     Raises:
-        InvalidRequest: a name that no tool has, the same name twice, or a call is asked for and there are no tools.
+        InvalidRequest: no tool has a given name, two have the same, or a call is required and there are no tools.
     """
     names = [tool["function"]["name"] for tool in tools]
     for number, each in enumerate(names):

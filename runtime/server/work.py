@@ -1,4 +1,4 @@
-"""Long work in threads, for requests that tell of its progress: transfers and builds. What is done is the caller's."""
+"""Runs long work, such as transfers and builds, in threads, for requests that stream its progress."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Result = TypeVar("Result")
 
 
 class Abandoned(Exception):
-    """Raised in a work's thread when nobody waits for it any more."""
+    """Raised in the thread of work that was cancelled because nobody waits for it any more."""
 
 
 class Lanes:
-    """How many pieces of long work a server does at once. Beside asyncio's own threads, which loads need."""
+    """The threads for long work, whose number is limited; asyncio's own threads are left to model loads."""
 
     def __init__(self, count: int, places: SettingPlaces | None = None) -> None:
         self.count = count
@@ -32,10 +32,10 @@ class Lanes:
         self._running: set[threading.Thread] = set()
 
     def begin(self, run: Callable[[], None]) -> None:
-        """Run something in a lane that is free. Call it from the event loop.
+        """Run a function in a free lane. Call it from the event loop.
 
         Raises:
-            ServerBusy: none is.
+            ServerBusy: no lane is free.
         """
         self._running = {thread for thread in self._running if thread.is_alive()}
         if len(self._running) >= self.count:
@@ -44,13 +44,13 @@ class Lanes:
                 hint=f"try again later, or raise `serve.max_transfers` {self._places.of('max_transfers')}, "
                 f"now {self.count}",
             )
-        # Not an executor: its threads are waited for at the end of the process, whatever they are at.
+        # Not an executor, as the end of the process would wait for its threads.
         thread = threading.Thread(target=run, name="work", daemon=True)
         self._running.add(thread)
         thread.start()
 
     async def ended(self, seconds: float) -> None:
-        """Wait until no lane is taken, but no longer than that."""
+        """Wait until all lanes are free, for at most `seconds`."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + seconds
         while any(thread.is_alive() for thread in self._running) and loop.time() < ends:
@@ -58,29 +58,29 @@ class Lanes:
 
 
 class Work(Generic[Result]):
-    """One piece of long work, from the beginning to the end of an `async with` statement; leaving it early ends it."""
+    """One piece of long work, which runs during an `async with` statement; leaving it early cancels the work."""
 
     def __init__(self, lanes: Lanes, do: Callable[[], Result], news: Callable[[], list[dict[str, Any]]]) -> None:
-        """`do` blocks, in a thread that `checkpoint` cancels where it waits; `news` gives what is new to tell."""
+        """`do` runs in a thread, and is cancelled by `checkpoint`; `news` returns the progress since its last call."""
         self._lanes, self._do, self._news = lanes, do, news
         self._is_abandoned = threading.Event()
         self._outcome: Future[Result] = Future()
         self.result: Result
 
     def checkpoint(self) -> None:
-        """For the thread.
+        """Check in the thread whether to go on.
 
         Raises:
-            Abandoned: it is to end.
+            Abandoned: the work was cancelled.
         """
         if self._is_abandoned.is_set():
             raise Abandoned
 
     async def __aenter__(self) -> Self:
-        """Begin.
+        """Start the work.
 
         Raises:
-            ServerBusy: too much else is being done.
+            ServerBusy: no lane is free.
         """
         self._lanes.begin(self._run)
         return self
@@ -91,10 +91,10 @@ class Work(Generic[Result]):
         self._is_abandoned.set()
 
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
-        """What there is to tell, as it comes, until it is done. Afterwards `result` is there.
+        """Stream the progress until the work is done; afterwards `result` is set.
 
         Raises:
-            Exception: whatever the work raises.
+            Exception: any error of the work.
         """
         outcome = asyncio.wrap_future(self._outcome)
         try:
@@ -106,21 +106,21 @@ class Work(Generic[Result]):
                     yield told
             self.result = outcome.result()
         finally:
-            outcome.cancel()  # it is not told any more, be it that the loop has ended
+            outcome.cancel()  # so that the thread does not notify a loop that may have ended
 
     def _run(self) -> None:
         self._outcome.set_running_or_notify_cancel()
         try:
             with cancellation.cancelled_by(self.checkpoint):
                 result = self._do()
-        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+        except BaseException as error:  # noqa: BLE001 - raised again in `progress`
             self._outcome.set_exception(error)
         else:
             self._outcome.set_result(result)
 
 
 async def in_thread(do: Callable[[], Result]) -> Result:
-    """Do something short in a thread; a cancellation waits for its end, so that nothing is taken away under it."""
+    """Run something short in a thread; a cancellation waits for its end, as it may still use its arguments."""
     doing = asyncio.ensure_future(asyncio.to_thread(do))
     try:
         return await asyncio.shield(doing)
@@ -131,6 +131,6 @@ async def in_thread(do: Callable[[], Result]) -> Result:
 
 
 def _forget(future: asyncio.Future[Any]) -> None:
-    """Take note of an abandoned work's error, which nobody else does."""
+    """Retrieve the error of abandoned work, so that asyncio does not log it."""
     if not future.cancelled():
         future.exception()

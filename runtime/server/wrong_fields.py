@@ -1,4 +1,4 @@
-"""Says what is wrong with a field of a request in plain English, whatever the validator's own words are."""
+"""Rewords pydantic's validation errors of request fields in plain English."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS = {
     "model": "an object",
     "model_attributes": "an object",
 }
-"""By pydantic's `…_type`."""
+"""The types by the names in pydantic's errors of the form `…_type`."""
 _BOUNDS = {
     "greater_than_equal": "must be {ge} or more",
     "greater_than": "must be above {gt}",
@@ -33,12 +33,12 @@ _BOUNDS = {
 
 
 def said(place: str, kind: str, details: Mapping[str, Any], own_words: str) -> str:
-    """What is wrong with the field at a place, which is empty for the whole body.
+    """The message for a wrong field; `place` is empty for the whole body.
 
     Args:
-        kind: The validator's name of the error, such as `int_type`.
-        details: What it tells besides.
-        own_words: What the validator says; used only where the error is one of ours.
+        kind: Pydantic's type of the error, such as `int_type`.
+        details: The error's context.
+        own_words: The error's own message, used only for errors that mlxbuild defines.
     """
     named = f"`{place}`" if place else "the body"
     if kind in ("refused", "value_error"):
@@ -54,13 +54,13 @@ def said(place: str, kind: str, details: Mapping[str, Any], own_words: str) -> s
 
 
 def tag_place(place: str, details: Mapping[str, Any]) -> str:
-    """Where the field stands that tells which of several objects one is."""
+    """The place of the discriminator field of a union."""
     name = str(details.get("discriminator", "")).strip("'")
-    name = "type" if name.endswith("()") else name  # read by a function of ours
+    name = "type" if name.endswith("()") else name  # our own discriminator functions read `type`
     return f"{place}.{name}" if place else name
 
 
 def _either(tags: str) -> str:
-    """From `'a', 'b', 'c'` to `'a', 'b' or 'c'`."""
+    """Turn `'a', 'b', 'c'` into `'a', 'b' or 'c'`."""
     before, _, last = tags.rpartition(", ")
     return f"{before} or {last}" if before else last

@@ -1,4 +1,4 @@
-"""`/api/health`, which is our own: whether the server lives, and with `?ready` whether it takes requests."""
+"""Our own `/api/health`, a liveness probe and with `?ready` a readiness probe, and `/metrics`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def _health(request: Request) -> HTTPResponse:
 
 
 def _not_ready(request: Request) -> str | None:
-    """Why requests would fail now."""
+    """The reason why requests would fail now; None if the server is ready."""
     if request.app.ctx.is_stopping:
         return "the server is being stopped"
     if missing := request.app.ctx.preloading:
@@ -57,13 +57,13 @@ _OPERATIONS = (
     Operation(
         "GET",
         "/api/health",
-        "Tell whether the server lives, with `?ready` whether it takes requests",
+        "Check that the server is alive, or with `?ready` that it accepts requests",
         {
             200: _STATUS,
             503: _STATUS,
         },
     ),
-    Operation("GET", "/metrics", "Tell Prometheus what was done", {200: Reply({TEXT: {"type": "string"}})}),
+    Operation("GET", "/metrics", "Get the metrics for Prometheus", {200: Reply({TEXT: {"type": "string"}})}),
 )
 
 API = Api(("/api/health", "/metrics"), MANNERS, _routes, "Operations", _OPERATIONS)

@@ -1,4 +1,4 @@
-"""The server's log: one JSON object a line, in a file that is rotated. What is logged: told elsewhere."""
+"""Configures the server's log: one JSON object per line, in a rotated file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _HIDDEN = "[hidden]"
 
 
 def log_to(destination: Path | None, *, level: str, file_bytes: int, files: int) -> None:
-    """Have everything that this process logs written to a file, or to stderr where there is none.
+    """Write all logs of this process to a file, or to stderr if `destination` is None.
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
-        file_bytes: After how many bytes a new file begins.
-        files: How many earlier ones are kept.
+        file_bytes: The size in bytes at which a new file is started.
+        files: How many earlier files are kept.
     """
     handler: logging.Handler
     if destination is None:
@@ -37,7 +37,7 @@ def log_to(destination: Path | None, *, level: str, file_bytes: int, files: int)
         with disk_errors(destination.parent):
             destination.parent.mkdir(parents=True, exist_ok=True)
         handler = _File(destination, maxBytes=file_bytes, backupCount=files, encoding="utf-8", delay=True)
-    added = [structlog.stdlib.ExtraAdder()]  # what other libraries' records carry besides their message
+    added = [structlog.stdlib.ExtraAdder()]  # the extra fields of other libraries' records
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=added, processors=_PROCESSORS))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -48,7 +48,7 @@ def log_to(destination: Path | None, *, level: str, file_bytes: int, files: int)
 
 
 class _File(RotatingFileHandler):
-    """Where the disk refuses it says so once on stderr, and goes on when there is room again."""
+    """A log file that reports a write error once on stderr, and goes on when writing succeeds again."""
 
     _refused = False
     _told = False
@@ -73,7 +73,7 @@ class _File(RotatingFileHandler):
 
 
 def log_request(observed: Observed) -> None:
-    """One line for a request. Bodies, headers and queries are never logged."""
+    """Log one line for a request. Bodies, headers and queries are never logged."""
     told = {
         "request_id": observed.request_id,
         "method": observed.method,
@@ -90,7 +90,7 @@ def log_request(observed: Observed) -> None:
 
 
 def _hide_secrets(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Nothing that reads as a secret is written, however it came here."""
+    """Replace everything that looks like a secret."""
     return {key: _HIDDEN if _SECRET_NAME.search(key) else _cleared(value) for key, value in event.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus: requests, answers, and what the models in memory do."""
+"""The server's Prometheus metrics: requests, answers, connections, and the loaded models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SPEEDS = (1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 
 
 class Metrics:
-    """The counts of one server, in a registry of its own."""
+    """The metrics of one server, in a registry of its own."""
 
     def __init__(self, application: Application, connections: ConnectionLimit) -> None:
         self.registry = CollectorRegistry()
@@ -35,27 +35,35 @@ class Metrics:
         self._requests = Counter("http_requests", "Requests that ended", ("method", "route", "status"), **given)
         self._request_seconds = Histogram(
             "http_request_duration_seconds",
-            "From a request's head to the last byte",
+            "Time from a request's head to the last byte",
             ("route",),
             buckets=_SECONDS,
             **given,
         )
-        self._errors = Counter("errors", "Errors that were told, by code", ("code",), **given)
-        self._loads = Counter("model_loads", "Requests that waited for a model to be loaded", ("model",), **given)
-        self._load_seconds = Histogram("model_load_seconds", "How long they waited", buckets=_SECONDS, **given)
+        self._errors = Counter("errors", "Error responses, by code", ("code",), **given)
+        self._loads = Counter("model_loads", "Requests that waited for a model to load", ("model",), **given)
+        self._load_seconds = Histogram(
+            "model_load_seconds", "Time requests waited for a model", buckets=_SECONDS, **given
+        )
         self._first_token_seconds = Histogram(
-            "time_to_first_token_seconds", "From the question to the first token", ("model",), buckets=_SECONDS, **given
+            "time_to_first_token_seconds",
+            "Time from the request to the first token",
+            ("model",),
+            buckets=_SECONDS,
+            **given,
         )
         self._speed = Histogram(
-            "generation_tokens_per_second", "Of single answers", ("model",), buckets=_SPEEDS, **given
+            "generation_tokens_per_second", "Speed of an answer", ("model",), buckets=_SPEEDS, **given
         )
-        self._prompt_tokens = Counter("prompt_tokens", "Tokens of prompts", ("model",), **given)
-        self._reused_tokens = Counter("prefix_cache_hit_tokens", "Those found in the prefix cache", ("model",), **given)
-        self._answer_tokens = Counter("generation_tokens", "Tokens of answers", ("model",), **given)
+        self._prompt_tokens = Counter("prompt_tokens", "Prompt tokens", ("model",), **given)
+        self._reused_tokens = Counter(
+            "prefix_cache_hit_tokens", "Prompt tokens found in the prefix cache", ("model",), **given
+        )
+        self._answer_tokens = Counter("generation_tokens", "Generated tokens", ("model",), **given)
 
     def observe(self, observed: Observed) -> None:
         """Count a request."""
-        method = observed.method if observed.method in _METHODS else "-"  # a client can make up any number of them
+        method = observed.method if observed.method in _METHODS else "-"  # a client could make up any number of methods
         self._requests.labels(method, observed.route, str(observed.status)).inc()
         self._request_seconds.labels(observed.route).observe(observed.seconds)
         if observed.error is not None:
@@ -67,11 +75,11 @@ class Metrics:
         self._load_seconds.observe(seconds)
 
     def began(self, model: str, seconds: float) -> None:
-        """Count an answer's first token."""
+        """Record the time to an answer's first token."""
         self._first_token_seconds.labels(model).observe(seconds)
 
     def answered(self, model: str, ending: Ending) -> None:
-        """Count a whole answer."""
+        """Count the tokens of a completed answer."""
         self._prompt_tokens.labels(model).inc(ending.prompt_tokens)
         self._reused_tokens.labels(model).inc(ending.reused_tokens)
         self._answer_tokens.labels(model).inc(ending.answer_tokens)
@@ -79,48 +87,52 @@ class Metrics:
             self._speed.labels(model).observe((ending.answer_tokens - 1) / ending.answer_seconds)
 
     def embedded(self, model: str, tokens: int) -> None:
-        """Count embeddings."""
+        """Count the tokens of embeddings."""
         self._prompt_tokens.labels(model).inc(tokens)
 
     def page(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(WithEarlierNames(self.registry))
 
 
 _FIGURES: tuple[tuple[str, str, Callable[[Resident, Vitals], float]], ...] = (
-    ("bytes", "Memory that is counted for a model", lambda resident, _: resident.size_bytes),
-    ("requests", "Requests that a model answers", lambda resident, _: resident.requests),
-    ("requests_waiting", "Requests of them that do not run yet", lambda _, vitals: vitals.requests_waiting),
+    ("bytes", "Memory that is reserved for a model", lambda resident, _: resident.size_bytes),
+    ("requests", "Requests that use a model", lambda resident, _: resident.requests),
+    ("requests_waiting", "Requests of a model that do not run yet", lambda _, vitals: vitals.requests_waiting),
     ("memory_bytes", "Memory that MLX holds for a model", lambda _, vitals: vitals.memory_bytes),
-    ("kv_cache_bytes", "Keys and values of running requests", lambda _, vitals: vitals.cache_bytes),
-    ("prefix_cache_bytes", "Keys and values that are kept for prompts to come", lambda _, vitals: vitals.prefix_bytes),
-    ("prefix_cache_hits", "Prompts whose beginning was kept, since the load", lambda _, vitals: vitals.prefix_hits),
+    ("kv_cache_bytes", "Size of the KV caches of running requests", lambda _, vitals: vitals.cache_bytes),
+    ("prefix_cache_bytes", "Size of the prefix cache", lambda _, vitals: vitals.prefix_bytes),
+    ("prefix_cache_hits", "Prefix cache hits since the load", lambda _, vitals: vitals.prefix_hits),
     (
         "prefix_cache_misses",
-        "Prompts of which nothing was kept, since the load",
+        "Prefix cache misses since the load",
         lambda _, vitals: vitals.prefix_misses,
     ),
     (
         "speculative_draft_tokens",
-        "Tokens that a draft proposed, since the load",
+        "Tokens that the draft model proposed, since the load",
         lambda _, vitals: vitals.drafted_tokens,
     ),
-    ("speculative_accepted_tokens", "Those of them that the model took", lambda _, vitals: vitals.accepted_tokens),
-    ("iteration_seconds", "The last step of all running requests", lambda _, vitals: vitals.tick_seconds),
-    ("failed_iterations", "Steps that failed, since the load", lambda _, vitals: vitals.failures),
+    (
+        "speculative_accepted_tokens",
+        "Drafted tokens that the model accepted, since the load",
+        lambda _, vitals: vitals.accepted_tokens,
+    ),
+    ("iteration_seconds", "Time of the engine's last iteration", lambda _, vitals: vitals.tick_seconds),
+    ("failed_iterations", "Iterations that failed, since the load", lambda _, vitals: vitals.failures),
 )
-"""Name, meaning, and how it is found."""
+"""The name, the help text and the value of each gauge."""
 
 
 class _Models:
-    """What is so at the moment of a scrape."""
+    """Collects the metrics of loaded models when they are scraped."""
 
     def __init__(self, application: Application) -> None:
         self._residency = application.residency
 
     def collect(self) -> Iterable[Metric]:
-        """One gauge for each figure."""
-        yield GaugeMetricFamily("mlxbuild_queue_requests", "Requests that wait for a load", self._residency.waiting)
+        """Yield the gauges."""
+        yield GaugeMetricFamily("mlxbuild_queue_requests", "Requests that wait for a model", self._residency.waiting)
         residents = self._residency.resident()
         for name, meaning, figure in _FIGURES:
             gauge = GaugeMetricFamily(f"mlxbuild_model_{name}", meaning, labels=["model"])
@@ -130,16 +142,16 @@ class _Models:
 
 
 class _Connections:
-    """Those that are open at the moment, and what became of those there was no place for."""
+    """Collects the metrics of connections when they are scraped."""
 
     def __init__(self, limit: ConnectionLimit) -> None:
         self._limit = limit
 
     def collect(self) -> Iterable[Metric]:
-        """One metric for each count."""
-        yield GaugeMetricFamily("mlxbuild_connections", "Connections that are open", self._limit.count)
-        yield GaugeMetricFamily("mlxbuild_most_connections", "How many there may be", self._limit.most)
+        """Yield the metrics."""
+        yield GaugeMetricFamily("mlxbuild_connections", "Open connections", self._limit.count)
+        yield GaugeMetricFamily("mlxbuild_most_connections", "The limit on connections", self._limit.most)
         yield CounterMetricFamily(
-            "mlxbuild_connections_let_go", "Ended without a whole request, for new ones", self._limit.let_go
+            "mlxbuild_connections_let_go", "Waiting connections that were closed for new ones", self._limit.let_go
         )
-        yield CounterMetricFamily("mlxbuild_connections_refused", "Turned away", self._limit.refused)
+        yield CounterMetricFamily("mlxbuild_connections_refused", "Connections that were refused", self._limit.refused)

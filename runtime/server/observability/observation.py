@@ -1,4 +1,4 @@
-"""Sees every request from its head to its last byte: gives it an id, and tells who counts and logs how it went."""
+"""Observes every request from its head to its last byte: assigns an id, and notifies the metrics and the log."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ _SOUND_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """How one request went."""
+    """The outcome of one request."""
 
     request_id: str
     method: str
     route: str
-    """The path as it was declared, or `-` where there is none."""
+    """The path of the declared route, or `-` if there is none."""
     path: str
     status: int
     error: str | None
-    """The code of the error, also of one in the middle of a stream."""
+    """The code of the error, even of one in the middle of a stream."""
     seconds: float
     client: str
-    """Its address."""
+    """The client's address."""
     caller: str | None
-    """The name of its API key."""
+    """The name of the client's API key."""
     model: str | None
-    """That it asked, as the store names it."""
+    """The name of the requested model in the store."""
 
 
 Observer = Callable[[Observed], None]
 
 
 def request_id(request: Request) -> str:
-    """The id that the client gave, if it is a sound one, or a new one."""
+    """The id that the client sent, if it is valid, or a new one."""
     known: str | None = getattr(request.ctx, "request_id", None)
     if known is None:
         given = request.headers.get(ID_HEADER.lower(), "")
@@ -56,12 +56,12 @@ def request_id(request: Request) -> str:
 
 
 def write_id(request: Request, response: BaseHTTPResponse) -> None:
-    """Response middleware: every answer tells its request's id."""
+    """Response middleware: add the request's id to every response."""
     response.headers[ID_HEADER] = request_id(request)
 
 
 class ObservedProtocol(HttpProtocol):
-    """Sanic's protocol; the application's `observers` are told of each request when it has ended."""
+    """Sanic's protocol, which notifies the application's `observers` when a request has ended."""
 
     __slots__ = ()
 
@@ -71,10 +71,10 @@ class ObservedProtocol(HttpProtocol):
 
     async def _handle(self, request: Request) -> None:
         begun = time.perf_counter()
-        structlog.contextvars.bind_contextvars(request_id=request_id(request))  # for whatever is logged on its way
+        structlog.contextvars.bind_contextvars(request_id=request_id(request))  # for all that is logged meanwhile
         running: set[asyncio.Task[Any]] = self.app.ctx.running
         task = asyncio.current_task()
-        if task is not None and not self.app.ctx.is_stopping:  # what comes later is told so, and not waited for
+        if task is not None and not self.app.ctx.is_stopping:  # later requests are refused, and not waited for
             running.add(task)
         is_gone = False
         try:

@@ -1,4 +1,4 @@
-"""Writes answers in the native form: pieces with text, thinking and calls, and the counts at the end."""
+"""Writes answers in the native format: pieces with text, thinking and tool calls, and the statistics at the end."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from mlxbuild.runtime.server.ollama.messages import written_calls
 
 
 class Form(Protocol):
-    """How a route wraps what the model says."""
+    """The format in which a route wraps an answer."""
 
     def __call__(self, text: str, thinking: str, tool_calls: list[dict[str, Any]]) -> dict[str, Any]:
-        """The fields that carry it."""
+        """The fields that carry text, thinking and tool calls."""
 
 
 def in_response(text: str, thinking: str, tool_calls: list[dict[str, Any]]) -> dict[str, Any]:
-    """The form of `generate`."""
+    """The format of `generate`."""
     fields: dict[str, Any] = {"response": text}
     fields |= {"thinking": thinking} if thinking else {}
     return fields | ({"tool_calls": tool_calls} if tool_calls else {})
 
 
 def in_message(text: str, thinking: str, tool_calls: list[dict[str, Any]]) -> dict[str, Any]:
-    """The form of `chat`."""
+    """The format of `chat`."""
     message: dict[str, Any] = {"role": "assistant", "content": text}
     message |= {"thinking": thinking} if thinking else {}
     return {"message": message | ({"tool_calls": tool_calls} if tool_calls else {})}
 
 
 class AnswerWriter:
-    """One answer, on its way into JSON objects."""
+    """Converts one answer to JSON objects."""
 
     def __init__(self, model: str, form: Form, *, begun: float, lease: Lease) -> None:
         """`model` is the name as the client wrote it; `begun` is `time.perf_counter()` when the request came."""
@@ -43,7 +43,7 @@ class AnswerWriter:
         self._answer = Answer()
 
     def piece(self, chunk: Chunk) -> dict[str, Any] | None:
-        """What a chunk adds, as an object of a stream; None where it adds nothing yet."""
+        """The stream object for a chunk; None if the chunk has nothing to send."""
         first_index = len(self._answer.tool_calls)
         scores = self._answer.add(chunk)
         calls = written_calls([chunk.tool_call], first_index) if chunk.tool_call else []
@@ -56,7 +56,7 @@ class AnswerWriter:
         return self._object(self._form("", "", []), (), is_done=True) | self._counts()
 
     def whole(self) -> dict[str, Any]:
-        """All of the answer as one object."""
+        """The whole answer as one object."""
         answer = self._answer
         calls = written_calls(answer.tool_calls, 0)
         fields = self._form(answer.text, answer.thinking, calls)
@@ -87,17 +87,17 @@ class AnswerWriter:
 
 
 def now() -> str:
-    """RFC 3339 in UTC."""
+    """The current time in UTC, in the format of RFC 3339."""
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 def nanoseconds(seconds: float) -> int:
-    """As all durations of the API are told."""
+    """Convert a duration to nanoseconds, the unit of the API."""
     return round(seconds * 1e9)
 
 
 def _reason(ending: Ending) -> str:
-    """A tool call is an end like any other here."""
+    """The finish reason; tool calls count as `stop` in this API."""
     return "length" if ending.reason == "length" else "stop"
 
 

@@ -1,4 +1,4 @@
-"""`/api/blobs/:digest`: contents that clients bring, for `create` to build from."""
+"""`/api/blobs/:digest`: blobs that clients upload, for `create` to build from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlxbuild.runtime.server.work import in_thread
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 _PIECE_BYTES = 4 * 1024 * 1024
 LEFT_FREE_BYTES = 256 * 1024 * 1024
-"""Of the disk, by blobs."""
+"""The disk space that uploaded blobs leave free."""
 
 
 def add_to(blueprint: Blueprint) -> None:
@@ -36,10 +36,10 @@ def add_to(blueprint: Blueprint) -> None:
 
 
 def blob_digest(written: str) -> Digest:
-    """`sha256:` or `sha256-`, and 64 hexadecimal digits.
+    """Parse `sha256:` or `sha256-`, and 64 hexadecimal digits.
 
     Raises:
-        InvalidRequest: it is something else.
+        InvalidRequest: the text has another form.
     """
     match = _DIGEST.fullmatch(unquote(written))
     if match is None:
@@ -78,10 +78,10 @@ async def _post(request: Request, written: str) -> HTTPResponse:
 
 
 def check_room(store: Store, size_bytes: int) -> None:
-    """Whether so much more may be written, and the disk still has some room for all else.
+    """Check that the disk has space for that many more bytes, and `LEFT_FREE_BYTES` besides.
 
     Raises:
-        DiskFull: it may not.
+        DiskFull: the disk has less space.
     """
     free = shutil.disk_usage(store.home.root).free
     if size_bytes + LEFT_FREE_BYTES > free:

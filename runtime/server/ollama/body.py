@@ -1,4 +1,4 @@
-"""What all request bodies of the native API have in common: how keys match, and what null means."""
+"""The base of all request bodies of the native API: how keys match, and what null means."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class NativeBody(RequestBody):
-    """Unknown keys are passed over, keys match in any case, and null is as good as absent.
+    """A request body that ignores unknown keys, matches keys case-insensitively, and treats null as absent.
 
     Contract: Ollama decodes with Go's `encoding/json`, and its own client sends `"options":null` and the like.
     """
@@ -29,17 +29,17 @@ class NativeBody(RequestBody):
 
 
 class ModelBody(NativeBody):
-    """A body that names a model by `model`, or by `name`, its older word."""
+    """A body that names a model by `model`, or by the older `name`."""
 
     model: str = ""
     name: str = ""
 
     @property
     def named(self) -> str:
-        """The name, without spaces around; empty where there is none."""
+        """The name without surrounding spaces; empty if there is none."""
         return (self.model or self.name).strip()
 
     @property
     def echoed(self) -> str:
-        """The name as the client wrote it, which answers repeat."""
+        """The name as the client wrote it, which responses repeat."""
         return self.model or self.name

@@ -23,7 +23,7 @@ from mlxbuild.runtime.server.template_variables import TemplateVariables, switch
 
 
 class ChatBody(QuestionBody):
-    """What `chat` takes."""
+    """The body of `POST /api/chat`."""
 
     messages: list[MessageBody] = Field(default_factory=list)
     tools: list[dict[str, Any]] = Field(default_factory=list)

@@ -1,4 +1,4 @@
-"""`POST /api/create`: a build, asked for by Ollama's fields or by a ModelSpec. Who builds: `application.Builder`."""
+"""`POST /api/create`: builds a model from Ollama's fields or from a ModelSpec, by `application.Builder`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mlxbuild.runtime.server.work import Work
 
 
 class CreateBody(ModelBody):
-    """What it takes; `modelspec` is our own, and stands for all the others but `files`."""
+    """The body of `POST /api/create`; `modelspec` is our extension, and replaces all other fields except `files`."""
 
     stream: bool = True
     modelspec: str | dict[str, Any] | None = None
@@ -71,19 +71,19 @@ async def _create(request: Request) -> HTTPResponse | None:
 
 
 class _Statuses:
-    """What a build has told since somebody asked last."""
+    """Collects the status messages of a build until they are read."""
 
     def __init__(self) -> None:
         self._statuses: list[str] = []
         self._lock = Lock()
 
     def add(self, status: str) -> None:
-        """Called by the build's thread."""
+        """Add a status message; called by the build's thread."""
         with self._lock:
             self._statuses.append(status)
 
     def told(self) -> list[dict[str, Any]]:
-        """All that is new."""
+        """Take the new messages."""
         with self._lock:
             new, self._statuses = self._statuses, []
         return [{"status": status} for status in new]

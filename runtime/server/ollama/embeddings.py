@@ -23,26 +23,26 @@ from mlxbuild.runtime.server.request_fields import read_request
 
 
 class EmbeddingBody(ModelBody):
-    """The fields that both forms have."""
+    """The fields that both routes share."""
 
     keep_alive: Any = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     def stays(self) -> KeepAlive | None:
-        """How long the model is to stay, the options being sound."""
+        """The keep-alive of the request; also validates its options."""
         read_options(self.options)
         return None if self.keep_alive is None else KeepAlive.parse(self.keep_alive)
 
 
 class EmbedBody(EmbeddingBody):
-    """What `embed` takes."""
+    """The body of `POST /api/embed`."""
 
     input: Any = None
     truncate: bool = True
     dimensions: int = 0
 
     def inputs(self) -> tuple[str, ...]:
-        """The texts; an empty one alone is none."""
+        """The texts; a single empty string counts as none."""
         if self.input is None or self.input == "":
             return ()
         texts = self.input if isinstance(self.input, list) else [self.input]
@@ -52,7 +52,7 @@ class EmbedBody(EmbeddingBody):
 
 
 class EmbeddingsBody(EmbeddingBody):
-    """What the older form takes."""
+    """The body of `POST /api/embeddings`."""
 
     prompt: str = ""
 

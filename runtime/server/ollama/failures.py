@@ -1,4 +1,4 @@
-"""What the native API refuses in words of its own, which clients look for. All other errors: `runtime.server`."""
+"""Errors that the native API words as Ollama does, because clients look for these messages."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 
 
 class OptionOfWrongType(UserError):
-    """An option has a value of another type than it takes."""
+    """An option has a value of the wrong type."""
 
     code = "option-of-wrong-type"
 
 
 class FormatOfWrongKind(UserError):
-    """A format is neither JSON in general nor a JSON Schema."""
+    """The `format` is neither `json` nor a JSON Schema."""
 
     code = "format-of-wrong-kind"
 
 
 def missing_model(how: str) -> UserError:
-    """The error of a request without a model: a route's contract says which one."""
+    """The error of a request without a model; `how` is the route's message, or `not found`."""
     return UnknownReference("model '' not found") if how == "not found" else InvalidRequest(how)
 
 
 @contextlib.contextmanager
 def names_told(name: str, *, not_found: str | None = None, malformed: str = "invalid model name") -> Iterator[None]:
-    """Tells errors of a name in a route's own words.
+    """Reword the errors of a name by a route's own messages.
 
     Raises:
-        InvalidReference, UnknownReference: told anew, with their hints.
+        InvalidReference, UnknownReference: with the route's message, and the hint of the original.
     """
     try:
         yield
@@ -44,10 +44,10 @@ def names_told(name: str, *, not_found: str | None = None, malformed: str = "inv
 
 
 def lacks(name: str, capability: str) -> NotSupported:
-    """The error of a model that cannot do what is asked for."""
+    """The error of a model that lacks the capability of a route."""
     return NotSupported(f'"{name}" does not support {capability}')
 
 
 def cannot(full_name: str, capability: str, *, hint: str | None = None) -> NotSupported:
-    """The same, of what a request brings along: tools, images, a suffix."""
+    """The error of a model that does not support a part of the request: tools, images, a suffix."""
     return NotSupported(f"{full_name} does not support {capability}", hint=hint)

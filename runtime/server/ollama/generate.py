@@ -20,7 +20,7 @@ from mlxbuild.runtime.server.request_fields import read_request
 
 
 class GenerateBody(QuestionBody):
-    """What `generate` takes."""
+    """The body of `POST /api/generate`."""
 
     prompt: str = ""
     suffix: str = ""

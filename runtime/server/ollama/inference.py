@@ -1,4 +1,4 @@
-"""The way of a question through `generate` and `chat`, once it is clear what is asked."""
+"""Answers a parsed request for `generate` and `chat`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 
 
 async def load_or_unload(request: Request, body: QuestionBody, stays: KeepAlive | None, form: Form) -> HTTPResponse:
-    """Answer an empty question: it loads the model, or lets it go where it is not to stay."""
+    """Answer an empty request: it loads the model, or unloads it if the keep-alive is 0."""
     application = application_of(request)
     reference, digest = find_model(application.store, body.named)
     is_unload = stays is not None and stays.seconds == 0
@@ -57,7 +57,7 @@ async def answer(
     form: Form,
     begun: float,
 ) -> HTTPResponse | None:
-    """Answer as a stream, or in one piece."""
+    """Answer as a stream, or as one object."""
     writer = AnswerWriter(body.echoed, form, begun=begun, lease=asked.lease)
     async with contextlib.aclosing(asked.answer(question)) as events:
         if not body.stream:
@@ -74,5 +74,5 @@ async def answer(
 
 
 def json_answer(document: dict[str, Any], status: int = 200) -> HTTPResponse:
-    """One JSON object."""
+    """A response with one JSON object."""
     return HTTPResponse(as_json(document), status, content_type=JSON_TYPE)

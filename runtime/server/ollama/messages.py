@@ -1,4 +1,4 @@
-"""Messages and tools as the native API writes them, and as models are asked."""
+"""Messages and tool calls in the native API's format, and their conversion for chat templates."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mlxbuild.runtime.server.ollama.body import NativeBody
 
 
 class FunctionBody(NativeBody):
-    """What a call calls."""
+    """The function and the arguments of a tool call."""
 
     name: str = ""
     arguments: dict[str, Any] | str = Field(default_factory=dict)
-    """An object; a text with JSON in it is taken, too."""
+    """An object; a string with JSON is accepted, too."""
 
 
 class ToolCallBody(NativeBody):
-    """A call that the model made earlier."""
+    """A tool call that the model made earlier."""
 
     id: str = ""
     function: FunctionBody = Field(default_factory=FunctionBody)
@@ -42,7 +42,7 @@ class MessageBody(NativeBody):
 
 
 def conversation(bodies: Sequence[MessageBody]) -> tuple[Message, ...]:
-    """The messages as templates know them."""
+    """Convert the messages for chat templates."""
     names = {call.id: call.function.name for body in bodies for call in body.tool_calls if call.id}
     return tuple(_message(body, names) for body in bodies)
 
@@ -69,7 +69,7 @@ def _call(body: ToolCallBody) -> dict[str, Any]:
 
 
 def written_calls(calls: Iterable[ToolCall], first_index: int) -> list[dict[str, Any]]:
-    """Calls as answers carry them; `arguments` is an object."""
+    """Tool calls in the format of responses, where `arguments` is an object."""
     return [
         {
             "id": call_id(),

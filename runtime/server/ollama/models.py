@@ -1,4 +1,4 @@
-"""`/api/tags`, `/api/copy` and `/api/delete`: the names in the store."""
+"""`/api/tags`, `/api/copy` and `/api/delete`: list, add and delete names in the store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlxbuild.runtime.server.request_fields import read_request
 
 
 class CopyBody(NativeBody):
-    """What `copy` takes."""
+    """The body of `POST /api/copy`."""
 
     source: str = ""
     destination: str = ""
@@ -58,7 +58,7 @@ def _entry(name: str, model: ListedModel) -> dict[str, Any]:
 
 
 def details(model: ListedModel) -> dict[str, Any]:
-    """A model in a few words."""
+    """The `details` of a model."""
     known = {
         "context_length": model.context_length,
         "embedding_length": model.config.get("hidden_size"),

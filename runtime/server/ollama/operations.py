@@ -1,4 +1,4 @@
-"""What the OpenAPI document tells of the native API's routes."""
+"""The OpenAPI operations of the native API's routes."""
 
 from __future__ import annotations
 
@@ -41,30 +41,30 @@ def _told(schema: Schema, kind: str = JSON) -> Mapping[int, Reply]:
 
 
 OPERATIONS = (
-    Operation("GET", "/", "Tell that the server is there", _told({"type": "string"}, TEXT)),
-    Operation("GET", "/api/version", "Tell the version", _told(fields("version"))),
-    Operation("GET", "/api/status", "Tell that there is no cloud", _told(fields("cloud"))),
+    Operation("GET", "/", "Check that the server is running", _told({"type": "string"}, TEXT)),
+    Operation("GET", "/api/version", "Show the version", _told(fields("version"))),
+    Operation("GET", "/api/status", "Show that cloud models are disabled", _told(fields("cloud"))),
     Operation("POST", "/api/generate", "Answer a prompt", _asked(fields("model", "created_at")), GenerateBody),
     Operation("POST", "/api/chat", "Answer a conversation", _asked(fields("model", "created_at")), ChatBody),
-    Operation("POST", "/api/embed", "Turn texts into vectors", _asked(fields("embeddings"), streams=False), EmbedBody),
+    Operation("POST", "/api/embed", "Embed texts", _asked(fields("embeddings"), streams=False), EmbedBody),
     Operation(
         "POST",
         "/api/embeddings",
-        "Turn a text into a vector",
+        "Embed one text",
         _asked(fields("embedding"), streams=False),
         EmbeddingsBody,
     ),
     Operation("GET", "/api/tags", "List the models", _told(fields("models"))),
-    Operation("POST", "/api/show", "Tell of one model", _named((JSON, fields("details", "capabilities"))), ShowBody),
+    Operation("POST", "/api/show", "Show one model", _named((JSON, fields("details", "capabilities"))), ShowBody),
     Operation("POST", "/api/copy", "Give a model another name", _named(), CopyBody),
-    Operation("DELETE", "/api/delete", "Take a name away", _named(), ModelBody),
-    Operation("POST", "/api/pull", "Fetch a model from a registry", _moved(), TransferBody),
-    Operation("POST", "/api/push", "Send a model to a registry", _moved(), PushBody),
+    Operation("DELETE", "/api/delete", "Delete a name", _named(), ModelBody),
+    Operation("POST", "/api/pull", "Pull a model from a registry", _moved(), TransferBody),
+    Operation("POST", "/api/push", "Push a model to a registry", _moved(), PushBody),
     Operation("POST", "/api/create", "Build a model", _moved(), CreateBody),
     Operation(
         "POST",
         "/api/blobs/{digest}",
-        "Bring the bytes of a file",
+        "Upload a blob",
         {**_named(), 201: Reply()},
         _BYTES,
         body_type="application/octet-stream",
@@ -73,10 +73,10 @@ OPERATIONS = (
     Operation(
         "HEAD",
         "/api/blobs/{digest}",
-        "Ask whether the bytes of a file are there",
+        "Check whether a blob exists",
         {status: Reply() for status in (200, 400, 404)},
         parameters=_DIGEST,
     ),
     Operation("GET", "/api/ps", "List the models in memory", _told(fields("models"))),
-    Operation("POST", "/api/stop", "Let a model go from memory", _named((JSON, {"type": "object"})), ModelBody),
+    Operation("POST", "/api/stop", "Unload a model from memory", _named((JSON, {"type": "object"})), ModelBody),
 )

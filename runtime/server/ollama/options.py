@@ -1,4 +1,4 @@
-"""Ollama's `options` as ours. What each of them does: `runtime.engine.core.options`."""
+"""Translates Ollama's `options` to those of `runtime.engine.core.options`, which documents them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAME = ("temperature", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "pr
 _INTEGERS = frozenset({"num_ctx", "num_predict", "seed", "top_k", "repeat_last_n", "draft_num_predict", "kv_bits"})
 _FLOATS = frozenset({*_SAME, "typical_p"}) - _INTEGERS
 _LOADER_INTEGERS = frozenset({"num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread"})
-"""How llama.cpp is to load and compute: checked, and without a meaning here."""
+"""Options for llama.cpp's loader: their types are checked, but they have no effect."""
 _BOOLEANS = frozenset({"use_mmap", "counts_recent"})
 _DEPRECATED = frozenset(
     {"penalize_newline", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock", "tfs_z"}
@@ -24,25 +24,25 @@ _DEPRECATED = frozenset(
 _OURS = ("kv_bits", "counts_recent")
 _SMALLEST_CONTEXT = 4
 NO_BOUND = 2**31 - 1
-"""Tokens of an answer: the artifact's own bound does not hold then, and no context is longer."""
+"""A `max_tokens` above any context length, which overrides the artifact's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class NativeOptions:
-    """What a request's options come to."""
+    """The options of a request, translated."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
-    """As `runtime.protocol.requests` takes them."""
+    """The options for `runtime.protocol.requests`."""
     context_tokens: int | None = None
 
 
 def read_options(given: Mapping[str, Any]) -> NativeOptions:
-    """Check and translate. Unknown and deprecated ones are logged and passed over, as Ollama does.
+    """Check and translate options. Unknown options are logged and ignored, as in Ollama; deprecated ones are ignored.
 
     Raises:
-        OptionOfWrongType: with the type that it should have.
-        InvalidOption: of the range that only Ollama's name tells.
-        NotSupported: an option that would change the answer, and that there is nothing for here.
+        OptionOfWrongType: an option has the wrong type.
+        InvalidOption: an option that is checked here is out of range.
+        NotSupported: an option would change the answer, but is not supported.
     """
     typed: dict[str, Any] = {}
     for name, value in given.items():

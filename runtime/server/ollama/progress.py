@@ -1,4 +1,4 @@
-"""Writes progress in the native form: one object for each thing that changed."""
+"""Writes the progress of transfers and builds in the native format, one object for each change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SUCCESS = {"status": "success"}
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The words in which Ollama tells of a transfer; its clients show them."""
+    """Ollama's status messages of a transfer, which its clients show."""
 
     moving: str
     first: tuple[str, ...]
@@ -43,7 +43,7 @@ PUSH = Wording("pushing", ("retrieving manifest",), ("pushing manifest",))
 
 @dataclass
 class TransferNews:
-    """What a transfer in other threads has to tell since somebody asked last."""
+    """Collects the progress of a transfer in other threads until it is read."""
 
     wording: Wording
     _completed: dict[NamedBlob, int] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class TransferNews:
     _lock: Lock = field(default_factory=Lock)
 
     def observe(self, event: Event) -> None:
-        """Take note of an event; for any thread."""
+        """Record an event; may be called from any thread."""
         cancellation.checkpoint()
         with self._lock:
             self._note(event)
@@ -73,7 +73,7 @@ class TransferNews:
                 self._notes.append(message)
 
     def told(self) -> list[dict[str, Any]]:
-        """One object for each blob that came further, and for each warning."""
+        """Take the new progress: one object for each warning, and for each blob that advanced."""
         with self._lock:
             changed = [(item, self._completed[item]) for item in self._changed]
             notes = [{"status": note} for note in self._notes]
@@ -98,7 +98,7 @@ async def tell_progress(
     last: tuple[str, ...] = (),
     streams: bool,
 ) -> HTTPResponse | None:
-    """Answer with progress as a stream, or with its end alone."""
+    """Answer with a stream of progress, or only with the result."""
     if not streams:
         async for _ in progress:
             pass

@@ -1,4 +1,4 @@
-"""What `generate` and `chat` have in common in a request: format, thinking, options, scores, time to stay."""
+"""The fields that `generate` and `chat` share: response format, thinking, options, log-probabilities, keep-alive."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _MOST_ALTERNATIVES = 20
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What of a question is clear before there is a model."""
+    """The part of a request that is validated before the model is loaded."""
 
     options: NativeOptions
     format: AnswerFormat | None
     stays: KeepAlive | None
-    """How long the model is to stay; None where nothing is said."""
+    """The keep-alive of the request; None if it has none."""
 
 
 class QuestionBody(ModelBody):
-    """The fields that both have."""
+    """The shared fields of the bodies of `generate` and `chat`."""
 
     stream: bool = True
     format: Any = None
@@ -45,12 +45,11 @@ class QuestionBody(ModelBody):
     debug_render_only: bool = Field(False, alias="_debug_render_only")
 
     def settled(self) -> Settled:
-        """What needs no model.
+        """Validate the fields that do not depend on the model.
 
         Raises:
             FormatOfWrongKind: `format` is neither `json` nor a schema.
-            InvalidKeepAlive, InvalidOption, InvalidRequest, NotSupported, OptionOfWrongType: a field is not what it
-                should be.
+            InvalidKeepAlive, InvalidOption, InvalidRequest, NotSupported, OptionOfWrongType: a field is invalid.
         """
         if not isinstance(self.think, bool | None) and self.think not in _EFFORTS:
             efforts = ", ".join(f'"{effort}"' for effort in _EFFORTS)
@@ -61,10 +60,10 @@ class QuestionBody(ModelBody):
         return Settled(self._options(), self._format(), stays)
 
     def thinking(self, capabilities: tuple[str, ...]) -> bool | str | None:
-        """Whether the model is to think, or how hard; as it can where nothing is said.
+        """Whether the model thinks, or with which effort; by default it thinks if it can.
 
         Raises:
-            NotSupported: it is to, and cannot.
+            NotSupported: thinking is requested, and the model does not support it.
         """
         wanted: bool | str | None = self.think
         if "thinking" not in capabilities:
@@ -92,7 +91,7 @@ class QuestionBody(ModelBody):
         if self.logprobs:
             own |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         options = {**own, **read.options}
-        Options().changed(options)  # so that nothing is loaded in vain, nor loaded alone with options that are none
+        Options().changed(options)  # validate before the model is loaded, and also if it is only loaded
         return NativeOptions(options, read.context_tokens)
 
 

@@ -1,4 +1,4 @@
-"""`GET /api/ps`, and `POST /api/stop`, which is our own: the models in memory."""
+"""`GET /api/ps` and our own `POST /api/stop`: list and unload the models in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mlxbuild.runtime.server.ollama.models import details
 from mlxbuild.runtime.server.request_fields import read_request
 
 _FOREVER = timedelta(days=292 * 365)
-"""How far away Ollama puts the end of what never ends."""
+"""How far in the future Ollama puts the expiry of a model that never expires."""
 
 
 def add_to(blueprint: Blueprint) -> None:
@@ -49,7 +49,7 @@ def _entry(store: Store, resident: Resident) -> dict[str, Any]:
     try:
         model = describe(store, resident.digest)
         told, disk_bytes = details(model), model.size_bytes
-    except MlxbuildError:  # it was removed from the store, and lives on in memory
+    except MlxbuildError:  # the artifact was removed from the store, but the model is still in memory
         pass
     return {
         "name": name,
@@ -98,7 +98,7 @@ async def _stop(request: Request) -> HTTPResponse:
 
 
 def _resident(application: Application, name: str) -> Reference:
-    """By digest, as it may have been loaded by another name; by name where the store has it no more."""
+    """A reference by digest, as the model may be loaded by another name; by name if it is no longer in the store."""
     try:
         reference, digest = find_model(application.store, name)
     except UnknownReference:

@@ -1,4 +1,4 @@
-"""`POST /api/show`: all that an artifact tells of its model."""
+"""`POST /api/show`: the details of a model, from its artifact."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST_LIST = 5
 
 
 class ShowBody(ModelBody):
-    """What `show` takes."""
+    """The body of `POST /api/show`."""
 
     verbose: bool = False
     system: str = ""
@@ -90,7 +90,7 @@ _OLLAMA_NAMES = {"max_tokens": "num_predict", "context": "num_ctx", "stops": "st
 
 
 def _modelfile(name: str, model: ListedModel, system: str) -> Iterator[str]:
-    """What would make the same model of this one; its own recipe is in the artifact (`mlxbuild show --recipe`)."""
+    """A Modelfile that derives the same model from this one; its own recipe is shown by `mlxbuild show --recipe`."""
     yield "# Built by mlxbuild; this makes another model of the same weights and template."
     yield f"FROM {name}"
     for line in _parameters(model.defaults):
@@ -102,7 +102,7 @@ def _modelfile(name: str, model: ListedModel, system: str) -> Iterator[str]:
 
 
 def _model_info(model: ListedModel, *, is_verbose: bool) -> dict[str, Any]:
-    """GGUF's words for what `config.json` says."""
+    """The contents of `config.json` under GGUF's metadata keys."""
     config, family = model.config, model.family
     text: Mapping[str, Any] = config.get("text_config") or config
     named = {

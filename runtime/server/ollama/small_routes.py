@@ -1,4 +1,4 @@
-"""The routes by which clients see that a server is there, and which."""
+"""The routes by which clients detect the server and its version."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import application_of
 
 LIVENESS = "Ollama is running"
-"""Word for word: clients look for it."""
+"""Ollama's exact text, which clients look for."""
 COMPATIBLE_VERSION = "0.33.0"
-"""The version of Ollama whose contract this is; clients switch features on by it."""
+"""The version of Ollama that this API is compatible with; clients enable features by it."""
 
 
 def add_to(blueprint: Blueprint) -> None:

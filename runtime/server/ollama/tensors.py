@@ -17,7 +17,7 @@ _LONGEST_HEADER_BYTES = 100_000_000
 
 
 def tensors(artifact: Artifact) -> Iterator[dict[str, Any]]:
-    """Name, type and shape of each, by file and name."""
+    """The name, type and shape of each tensor, ordered by file and name."""
     for file in artifact.files:
         if file.path.endswith(".safetensors"):
             for name, entry in sorted(_header(artifact.store.path(file.blob.digest)).items()):

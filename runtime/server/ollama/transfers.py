@@ -1,4 +1,4 @@
-"""`POST /api/pull` and `POST /api/push`, with progress. How bytes move: `registry.oci.exchange`."""
+"""`POST /api/pull` and `POST /api/push`, with progress; `registry.oci.exchange` transfers the blobs."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from mlxbuild.runtime.server.work import Work
 
 
 class TransferBody(ModelBody):
-    """What both take; `username` and `password` are for `mlxbuild login`."""
+    """The fields that both routes share; use `mlxbuild login` instead of `username` and `password`."""
 
     insecure: bool = False
     stream: bool = True
 
 
 class PushBody(TransferBody):
-    """What `push` takes; `force` is our own."""
+    """The body of `POST /api/push`; `force` is our extension."""
 
     force: bool = False
-    """Move a tag that holds a version, too, though it names other bytes at the registry."""
+    """Move version tags, too, even if they have another digest in the registry."""
 
 
 def add_to(blueprint: Blueprint) -> None:

@@ -1,4 +1,4 @@
-"""How the native API writes errors and streams."""
+"""The format of errors and streams in the native API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlxbuild.runtime.server.failures import HttpFailure
 
 
 def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:
-    """`error` is what Ollama's clients read; what is besides is ours, and as the tree of errors has it."""
+    """The JSON of an error: `error` for Ollama's clients, and our own fields as in every mlxbuild error."""
     told = {
         "error": failure.message,
         "code": failure.code,

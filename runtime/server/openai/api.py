@@ -1,4 +1,4 @@
-"""OpenAI's API as a whole: its routes, and its manners."""
+"""OpenAI's API as a whole: its routes and its wire format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a model is to think, in OpenAI's words."""
+"""OpenAI's reasoning efforts, and their meaning for chat templates."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from mlxbuild.runtime.server.request_body import RequestBody
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"]
 _MEANT: dict[str, bool | str] = {"none": False, "minimal": "low", "xhigh": "max", "ultra": "max"}
-"""What those are that templates do not know; the others are levels of their own."""
+"""The efforts that templates do not know, and the efforts that replace them."""
 
 
 class Reasoning(RequestBody):
-    """The same as an object."""
+    """The effort as an object."""
 
     effort: Effort | None = None
 
 
 def thinking(*efforts: Effort | None) -> bool | str | None:
-    """Off, or a level, by the first that was given; None leaves it to the model."""
+    """Thinking off or an effort, by the first effort that is given; None leaves it to the model."""
     return next((_MEANT.get(effort, effort) for effort in efforts if effort is not None), None)

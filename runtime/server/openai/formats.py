@@ -1,4 +1,4 @@
-"""The forms that an answer can be asked to have, as chat completions and responses write them."""
+"""The response formats of chat completions and responses."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class TextFormat(RequestBody):
-    """Any text."""
+    """The response format for any text."""
 
     type: Literal["text"]
 
 
 class JsonFormat(RequestBody):
-    """Some JSON object, or what a schema allows, as llama.cpp's clients write it."""
+    """The response format for any JSON object, or for a schema in llama.cpp's syntax."""
 
     type: Literal["json_object"]
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
 class JsonSchema(RequestBody):
-    """A schema with its name; it is held, `strict` or not."""
+    """A JSON Schema with a name; it is enforced, `strict` or not."""
 
     name: str | None = None
     description: str | None = None
@@ -32,7 +32,7 @@ class JsonSchema(RequestBody):
 
 
 class SchemaFormat(RequestBody):
-    """JSON that a schema allows."""
+    """The response format for a JSON Schema."""
 
     type: Literal["json_schema"]
     json_schema: JsonSchema

@@ -1,4 +1,4 @@
-"""What every route of OpenAI's API does with a body before its model is asked, and with a stream while it is silent."""
+"""Code shared by the routes of OpenAI's API: finding the model, checking its capabilities, keeping streams alive."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mlxbuild.runtime.server.streams import AnswerStream
 
 
 def model_of(request: Request, name: str, keep_alive: float | str | None) -> AbstractAsyncContextManager[AskedModel]:
-    """The model that a body names."""
+    """The model of a request, as an async context manager."""
     return asked_model(request, name, None if keep_alive is None else KeepAlive.parse(keep_alive))
 
 
 def check_abilities(model: AskedModel, name: str, question: ChatRequest, thinking_field: str) -> None:
-    """Whether the model can answer conversations, and think if it is to.
+    """Require that the model can answer conversations, and think if that is requested.
 
     Raises:
-        NotSupported: it cannot.
+        NotSupported: the model cannot.
     """
     require(model, name, "completion", called="chat")
     if question.think:
@@ -32,14 +32,14 @@ def check_abilities(model: AskedModel, name: str, question: ChatRequest, thinkin
 
 
 def fingerprint(model: AskedModel) -> dict[str, Any]:
-    """Which artifact answers: the beginning of its digest."""
+    """The `system_fingerprint`: the start of the artifact's digest."""
     return {"system_fingerprint": f"fp_{model.lease.digest.hex[:12]}"}
 
 
 async def tell_progress(stream: AnswerStream, progress: Progress) -> None:
-    """Write a comment, which keeps clients and proxies waiting while a long prompt is read.
+    """Send a comment that keeps the connection alive while a long prompt is prefilled.
 
-    Before anything is read there is none: until then an error can still have its own status.
+    None is sent before prefill has started, as until then an error can still have its own status.
     """
     if progress.done_tokens:
         await stream.send(b": %d of %d prompt tokens\n\n" % (progress.done_tokens, progress.total_tokens))

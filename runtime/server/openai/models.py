@@ -1,4 +1,4 @@
-"""`/v1/models`: which models there are."""
+"""The routes `GET /v1/models` and `GET /v1/models/{model}`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mlxbuild.runtime.server.names import find_model
 from mlxbuild.runtime.server.openai.places import tell_places
 
 _NOBODY = "library"
-"""The owner of models without a namespace, by Ollama's word."""
+"""The owner of models without a namespace, by Ollama's name."""
 
 
 async def models(request: Request) -> HTTPResponse:
-    """All models, those that came last first; for Anthropic's clients, which ask by the same path, in pages."""
+    """List all models, the newest first; Anthropic's clients, which use the same path, get pages."""
     application = application_of(request)
     listed = await asyncio.to_thread(list_models, application.store)
     longest = application.settings.context_length
@@ -32,7 +32,7 @@ async def models(request: Request) -> HTTPResponse:
 
 
 async def model(request: Request, name: str) -> HTTPResponse:
-    """One model, by any name that requests take; it may have slashes."""
+    """Show one model, by any name that requests accept; it may contain slashes."""
     tell_places(request, prompt="model")
     application = application_of(request)
     store, longest = application.store, application.settings.context_length
@@ -45,7 +45,7 @@ async def model(request: Request, name: str) -> HTTPResponse:
 
 
 def _model(name: str, reference: Reference, described: ListedModel, longest: int | None) -> dict[str, Any]:
-    """The context is told under the names that clients of vLLM, of LM Studio and of OpenRouter look for."""
+    """A model in OpenAI's format, with the context length under the names of vLLM, LM Studio and OpenRouter."""
     namespace, _, _ = reference.repository.rpartition("/")
     created = int(described.modified.timestamp())
     told = {"id": name, "object": "model", "created": created, "owned_by": namespace or _NOBODY}

@@ -1,4 +1,4 @@
-"""What the OpenAPI document tells of OpenAI's routes."""
+"""The OpenAPI operations of OpenAI's routes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/completions",
-        "Continue texts",
+        "Continue prompts",
         answers((JSON, _COMPLETION), (EVENTS, EVENT), errors=_ERROR, statuses=_ASKING),
         CompletionBody,
     ),
     Operation(
         "POST",
         "/v1/embeddings",
-        "Turn texts into vectors",
+        "Embed texts",
         answers((JSON, fields("object", "data", "model", "usage")), errors=_ERROR, statuses=_ASKING),
         EmbeddingBody,
     ),
@@ -49,20 +49,20 @@ OPERATIONS = (
             f"/v1/responses/{{response_id}}{below}",
             summary,
             answers((JSON, reply), errors=_ERROR, statuses=(400, 404, 500)),
-            parameters={"response_id": "The id that the response was told with."},
+            parameters={"response_id": "The id of the response."},
         )
         for method, below, summary, reply in (
-            ("GET", "", "Tell of a response that is kept", _RESPONSE),
-            ("DELETE", "", "Keep a response no longer", fields("id", "object", "deleted")),
-            ("GET", "/input_items", "List what a response answered", fields("object", "data", "has_more")),
+            ("GET", "", "Show a stored response", _RESPONSE),
+            ("DELETE", "", "Delete a stored response", fields("id", "object", "deleted")),
+            ("GET", "/input_items", "List the input items of a response", fields("object", "data", "has_more")),
         )
     ),
     Operation("GET", "/v1/models", "List the models", {200: Reply({JSON: fields("data")})}),
     Operation(
         "GET",
         "/v1/models/{model}",
-        "Tell of one model",
+        "Show one model",
         answers((JSON, _MODEL), errors=_ERROR, statuses=(400, 404, 500)),
-        parameters={"model": "The model's name; slashes may be written as they are."},
+        parameters={"model": "The model's name; slashes need no escaping."},
     ),
 )

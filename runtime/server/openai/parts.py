@@ -1,4 +1,4 @@
-"""What messages of chat completions and of responses are made of. How each names its types stands with its messages."""
+"""The content parts that messages of chat completions and of responses share."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _MEDIA = {
 
 
 class TextPart(RequestBody):
-    """A part that is text."""
+    """A text part."""
 
     text: str
 
 
 class RefusalPart(RequestBody):
-    """What a model once said instead of an answer."""
+    """A part in which a model refused to answer."""
 
     type: Literal["refusal"]
     refusal: str
 
 
 class MediaPart(RequestBody):
-    """A part that is no text; read so that it can be refused clearly."""
+    """A part that is not text; it is parsed so that it can be refused with a clear message."""
 
     type: str
 
 
 def text_of(content: str | Sequence[TextPart | RefusalPart | MediaPart], place: str) -> str:
-    """All of a content, which stands at that place.
+    """The text of a message's content; `place` is its field in the request, for errors.
 
     Raises:
-        NotSupported: a part that is no text.
+        NotSupported: a part is not text.
     """
     if isinstance(content, str):
         return content

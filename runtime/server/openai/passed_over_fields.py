@@ -1,4 +1,4 @@
-"""Fields of other servers without which the answer is the same: taken, whatever they are, and not used."""
+"""Fields of other servers that do not change the answer: any value is accepted and ignored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class PassedOverFields(RequestBody):
-    """What chat completions, completions and responses pass over in silence; the reasons stand in docs/openai.md."""
+    """The fields that chat completions, completions and responses ignore; docs/openai.md has the reasons."""
 
     draft_model: Any = None
     guided_decoding_backend: Any = None

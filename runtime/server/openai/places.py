@@ -1,4 +1,4 @@
-"""Which field of a request an error is about that was found out behind the API, and does not say so itself."""
+"""The request fields of errors that are raised below the API and do not name their field."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _OF_FORMS = ("invalid-schema", "format-not-supported", "form-lost")
 
 
 def tell_places(request: Request, *, prompt: str, form: str | None = None) -> None:
-    """Remember for the errors of a request what its route calls the prompt, and what asks for the answer's form.
+    """Set the fields that errors of a request refer to: that of the prompt, and that of the response format.
 
-    Where no field asks for a form, only tools can.
+    Without a response format, its errors can only come from the tools.
     """
     request.ctx.places = (
         _ALIKE | dict.fromkeys(_OF_PROMPTS, prompt) | dict.fromkeys(_OF_FORMS, "tools" if form is None else form)

@@ -1,4 +1,4 @@
-"""Fields of other servers that would change the answer, and that nothing here can honour: refused unless neutral."""
+"""Fields of other servers that would change the answer but are not supported: refused unless their value is neutral."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlxbuild.runtime.server.request_body import RequestBody, refused
 
 
 class RefusedFields(RequestBody):
-    """What chat completions and completions refuse; false and 0 are neutral where nothing else is said to be."""
+    """The fields that chat completions and completions refuse; false and 0 are neutral unless others are given."""
 
     use_beam_search: Annotated[None, refused("there is no beam search: ask for several answers by `n`")] = None
     length_penalty: Annotated[None, refused("there is no beam search", 1)] = None

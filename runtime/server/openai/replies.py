@@ -1,4 +1,4 @@
-"""What replies of several of OpenAI's routes have in common: usage, calls and log-probabilities."""
+"""The parts that responses of several of OpenAI's routes share: usage, tool calls and log-probabilities."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mlxbuild.runtime.server.ids import call_id
 
 
 def arguments_text(call: ToolCall) -> str:
-    """A call's arguments as OpenAI has them: JSON in a text."""
+    """A tool call's arguments in OpenAI's format: JSON in a string."""
     return json.dumps(call.arguments, ensure_ascii=False)
 
 
 def call_reply(call: ToolCall, index: int) -> dict[str, Any]:
-    """A call in a message, or whole in a delta."""
+    """A tool call in a message, or complete in a delta."""
     function = {"name": call.name, "arguments": arguments_text(call)}
     return {"index": index, "id": call_id(), "type": "function", "function": function}
 
 
 def usage_reply(endings: Iterable[Ending], thinking_tokens: int = 0) -> dict[str, Any]:
-    """Token counts of all choices. Choices of one prompt count it once, as OpenAI does."""
+    """The usage of all choices; their prompt counts once, as with OpenAI."""
     all_endings = list(endings)
     prompt = max((ending.prompt_tokens for ending in all_endings), default=0)
     return usage_of(prompt, sum(ending.answer_tokens for ending in all_endings), all_endings, thinking_tokens)
@@ -32,7 +32,7 @@ def usage_reply(endings: Iterable[Ending], thinking_tokens: int = 0) -> dict[str
 def usage_of(
     prompt_tokens: int, answer_tokens: int, endings: Iterable[Ending], thinking_tokens: int = 0
 ) -> dict[str, Any]:
-    """Token counts with their details."""
+    """The usage: token counts with their details."""
     cached = max((ending.reused_tokens for ending in endings), default=0)
     return {
         "prompt_tokens": prompt_tokens,
@@ -44,7 +44,7 @@ def usage_of(
 
 
 def score_reply(scored: ScoredToken) -> Mapping[str, Any]:
-    """A token with its log-probability and the others that were likely."""
+    """A token with its log-probability and the most likely alternatives."""
     return {**_token(scored.score), "top_logprobs": [_token(other) for other in scored.alternatives]}
 
 

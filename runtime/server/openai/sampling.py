@@ -1,4 +1,4 @@
-"""How an answer is drawn, in OpenAI's words, and in the model's. What is not given stays the artifact's matter."""
+"""OpenAI's sampling fields and their translation to the engine's options; the artifact's defaults apply to the rest."""
 
 from __future__ import annotations
 
@@ -26,47 +26,47 @@ def _not_zero(tokens: int) -> int:
 TokenText = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 MaxTokens = Annotated[int, Field(ge=-1), AfterValidator(_not_zero)]
-"""-1 for no bound."""
+"""A maximum number of tokens; -1 means no limit."""
 _SEEDS = 2**64
 
 
 class SamplingBody(PassedOverFields):
-    """What chat completions, completions and responses have in common."""
+    """The fields that chat completions, completions and responses share."""
 
     model: Annotated[str, Field(min_length=1)]
     stream: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     user: str | None = None
-    """Taken, and not used."""
+    """Accepted, and ignored."""
     top_k: Annotated[int, Field(ge=0)] | None = None
-    """An extension, as are the following."""
+    """An extension, as are the following fields."""
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     repeat_last_n: Annotated[int, Field(ge=-1)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0, le=10)] | None = None
-    """vLLM's name: prompt and answer count as a whole, unless a window is given. 0 is mlx_lm's word for none."""
+    """vLLM's name of `repeat_penalty`, over prompt and answer unless a window is given; 0 means none, as in mlx_lm."""
     repetition_context_size: Annotated[int, Field(ge=0)] | None = None
-    """mlx_lm's name of the window."""
+    """mlx_lm's name of `repeat_last_n`."""
     min_tokens: Annotated[int, Field(ge=0)] | None = None
     ignore_eos: bool | None = None
-    """The answer goes on until `max_tokens`, a stop text or the end of the context."""
+    """The answer only ends at `max_tokens`, a stop sequence or the end of the context."""
     stop_token_ids: list[Token] | None = None
     num_draft_tokens: Annotated[int, Field(ge=0, le=MOST_DRAFT_TOKENS)] | None = None
     ttl: Annotated[float, Field(ge=0)] | None = None
     """LM Studio's name of `keep_alive`, in seconds."""
     keep_alive: float | str | None = None
-    """How long the model stays in memory afterwards: seconds, or a text such as `5m`."""
+    """How long the model stays in memory afterwards, as seconds or a string such as `5m`."""
     num_ctx: Annotated[int, Field(ge=1)] | None = None
     """A smaller context than the model's, in tokens."""
     options: dict[str, Any] | None = None
-    """Options of the native API; fields of their own win over them."""
+    """Options of the native API; the request's own fields take precedence."""
 
     def sampling(self) -> dict[str, Any]:
-        """Those options of the engine that the common fields set.
+        """The engine's options that these fields set.
 
         Raises:
-            InvalidRequest, NotSupported: what is wrong in `options`.
+            InvalidRequest, NotSupported: something in `options` is wrong.
         """
         return dict(self._native().options) | given(
             temperature=self.temperature,
@@ -81,7 +81,7 @@ class SamplingBody(PassedOverFields):
         )
 
     def stays(self) -> float | str | None:
-        """How long the model is to stay in memory, by either name."""
+        """The keep-alive, by either name."""
         return self.ttl if self.keep_alive is None else self.keep_alive
 
     def _repetition(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class SamplingBody(PassedOverFields):
         return {"repeat_penalty": self.repetition_penalty or 1.0, "repeat_last_n": -1 if window is None else window}
 
     def context_tokens(self) -> int | None:
-        """The context that was asked for."""
+        """The requested context length."""
         return self.num_ctx or self._native().context_tokens
 
     def _native(self) -> NativeOptions:
@@ -102,18 +102,18 @@ class SamplingBody(PassedOverFields):
 
 
 class PenaltiesBody(SamplingBody):
-    """What chat completions and completions have in common besides."""
+    """Further fields that chat completions and completions share."""
 
     stop: str | list[str] | None = None
-    """Empty texts stop nothing; an empty list leaves the artifact's own in place."""
+    """The stop sequences; empty strings are ignored, and an empty list keeps the artifact's own."""
     n_predict: MaxTokens | None = None
-    """llama.cpp's name of `max_tokens`, which wins."""
+    """llama.cpp's name of `max_tokens`, which takes precedence."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     logit_bias: dict[TokenText, Bias] | None = None
-    """From token ids to what is added to their scores."""
+    """The biases that are added to logits, by token id."""
 
     def sampling(self) -> dict[str, Any]:
         stops = [self.stop] if isinstance(self.stop, str) else self.stop
@@ -125,28 +125,28 @@ class PenaltiesBody(SamplingBody):
         )
 
     def seeds(self) -> list[int | None]:
-        """One for each choice: they count up from the one that was given."""
+        """The seeds of the choices, counting up from the given one."""
         count = self.n or 1
         return [None if self.seed is None else (self.seed + number) % _SEEDS for number in range(count)]
 
 
 class StreamOptions(RequestBody):
-    """What a stream carries besides the answer."""
+    """The options of a stream."""
 
     include_usage: bool | None = None
 
 
 def bound(*tokens: int | None) -> int | None:
-    """The first bound of an answer's length that was given; -1 is LM Studio's and llama.cpp's word for none."""
+    """The first maximum length of the answer that is given; -1 means no limit, as in LM Studio and llama.cpp."""
     first = next((each for each in tokens if each is not None), None)
     return NO_BOUND if first == -1 else first
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """Without those that are None."""
+    """The options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def with_seed(options: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
-    """The options of one choice."""
+    """The options of one choice, with its seed."""
     return {**options, **given(seed=seed)}

@@ -1,4 +1,4 @@
-"""The form that an answer is to have, under all the names that OpenAI's, vLLM's and llama.cpp's clients know."""
+"""The fields for structured output of OpenAI's, vLLM's and llama.cpp's clients."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mlxbuild.runtime.server.request_body import RequestBody, refused
 Text = Annotated[str, Field(min_length=1)]
 Choices = Annotated[list[Text], Field(min_length=1)]
 Schema = dict[str, Any] | Text
-"""An object, or a text that has it as JSON."""
+"""A JSON Schema as an object, or as a string with JSON."""
 
 
 class StructuredOutputs(RequestBody):
-    """vLLM's object: one of these."""
+    """vLLM's `structured_outputs`, of which one field may be set."""
 
     json_: Annotated[Schema | None, Field(alias="json")] = None
     json_object: bool | None = None
@@ -32,7 +32,7 @@ class StructuredOutputs(RequestBody):
 
 
 class StructuredOutputsBody(RequestBody):
-    """What chat completions and completions have in common."""
+    """The fields for structured output that chat completions and completions share."""
 
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
@@ -45,10 +45,10 @@ class StructuredOutputsBody(RequestBody):
     structural_tag: Annotated[None, refused("structural tags are not supported: give a grammar")] = None
 
     def answer_format(self) -> AnswerFormat | None:
-        """The form that the answer must have.
+        """The response format of the answer.
 
         Raises:
-            InvalidRequest: two forms are asked for, or one cannot be read.
+            InvalidRequest: more than one format is given, or a format cannot be parsed.
         """
         forms = self._forms()
         if len(forms) > 1:
@@ -56,7 +56,7 @@ class StructuredOutputsBody(RequestBody):
         return self._format(forms[0]) if forms else None
 
     def form_field(self) -> str | None:
-        """The field that asks for a form."""
+        """The field that sets a response format, if any."""
         return next(iter(self._forms()), None)
 
     def _forms(self) -> list[str]:
@@ -109,7 +109,7 @@ def _of_grammar(grammar: str, _place: str) -> AnswerFormat:
 
 
 def lark_of_regex(pattern: str) -> str:
-    """A Lark grammar of the texts that match a regular expression as a whole."""
+    """A Lark grammar of the texts that fully match a regular expression."""
     body = re.sub(r"(?<!\\)/", r"\\/", pattern.removeprefix("^"))
     body = body[:-1] if body.endswith("$") and not body.endswith("\\$") else body
     return f"start: /{body}/"

@@ -1,4 +1,4 @@
-"""What requests set of the chat template and of thinking, under the names of vLLM's, SGLang's and others' clients."""
+"""The fields for the chat template and for thinking, as clients of vLLM, SGLang and others name them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mlxbuild.runtime.server.template_variables import TemplateVariables, switch
 
 
 class ThinkingSwitch(RequestBody):
-    """Whether the model thinks, as DeepSeek's, GLM's and Anthropic's clients say it."""
+    """The thinking switch of DeepSeek's, GLM's and Anthropic's clients."""
 
     type: Literal["enabled", "disabled", "adaptive", "auto"]
 
 
 class ThinkingBody(RequestBody):
-    """What chat completions and responses have in common."""
+    """The fields for thinking that chat completions and responses share."""
 
     chat_template_kwargs: TemplateVariables | None = None
     """Variables of the chat template."""
@@ -28,7 +28,7 @@ class ThinkingBody(RequestBody):
     thinking: ThinkingSwitch | bool | None = None
 
     def wanted_thinking(self) -> tuple[bool | str | None, str]:
-        """On, off, an effort, or None for the model's own way; and the field that says so."""
+        """Thinking on, off, an effort, or None to leave it to the model, and the field that sets it."""
         if self.think is not None:
             return self.think, "think"
         if self.enable_thinking is not None:
@@ -41,25 +41,25 @@ class ThinkingBody(RequestBody):
 
 
 class TemplateBody(ThinkingBody):
-    """What chat completions have besides."""
+    """Further fields of chat completions for the chat template."""
 
     chat_template: Annotated[str, Field(min_length=1)] | None = None
-    """A Jinja template in place of the model's."""
+    """A Jinja template that replaces the model's."""
     documents: list[dict[str, Any]] | None = None
-    """For templates that tell the model of documents."""
+    """Documents for templates that support them."""
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
 
     def template_variables(self) -> dict[str, Any]:
-        """All variables that are set."""
+        """The template variables that the request sets."""
         documents = {} if self.documents is None else {"documents": self.documents}
         return {**(self.chat_template_kwargs or {}), **documents}
 
     def prompt_ending(self, last_role: str) -> PromptEnding | None:
-        """How the conversation ends in the prompt; None where nothing is said.
+        """How the conversation ends in the prompt; None if the request does not say.
 
         Raises:
-            InvalidRequest: both are asked for, or the last message is not the assistant's.
+            InvalidRequest: both fields are set, or the message to continue is not the assistant's.
         """
         if self.continue_final_message:
             if self.add_generation_prompt:

@@ -1,4 +1,4 @@
-"""One text or several, as texts or as token ids: what completions and embeddings take."""
+"""The inputs of completions and embeddings: one or more texts, as strings or token ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Texts = str | Annotated[list[str] | list[Token] | list[Tokens], Field(min_length
 
 
 def each_of(texts: str | list[str] | list[int] | list[list[int]]) -> list[str | tuple[int, ...]]:
-    """All texts; a list of numbers is one."""
+    """The single texts; a list of token ids is one text."""
     if isinstance(texts, str):
         return [texts]
     single = tuple(part for part in texts if isinstance(part, int))

@@ -1,4 +1,4 @@
-"""Tools, and calls of them, as chat completions and responses write them. How calls are answered: elsewhere."""
+"""The functions and allowed tools that chat completions and responses share."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class Function(RequestBody):
     name: FunctionName
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    """A JSON Schema of an object."""
+    """The JSON Schema of the arguments."""
 
     def as_template_tool(self) -> TemplateTool:
-        """As chat templates know it."""
+        """The tool for chat templates."""
         return template_tool(self.name, self.description, self.parameters)
 
 
 class NamedFunction(RequestBody):
-    """A function that was described before."""
+    """The name of one of the request's functions."""
 
     name: FunctionName
 
 
 class Allowed(RequestBody):
-    """The name of one allowed tool, in the form of either API."""
+    """An allowed tool, in the format of either API."""
 
     type: Literal["function", "custom"]
     name: FunctionName | None = None
@@ -41,7 +41,7 @@ class Allowed(RequestBody):
     function: NamedFunction | None = None
 
     def tool_name(self, place: str) -> str:
-        """Wherever it stands."""
+        """The tool's name, from the field of either API; `place` is for the error."""
         name = self.function.name if self.function else self.name
         if name is None:
             raise InvalidRequest("an allowed tool has no name", where=place)

@@ -1,4 +1,4 @@
-"""How OpenAI's API writes errors and streams."""
+"""The format of errors and streams in OpenAI's API."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mlxbuild.runtime.server.api import Manners, server_event
 from mlxbuild.runtime.server.failures import HttpFailure
 
 DONE = b"data: [DONE]\n\n"
-"""How a stream ends that came to its end."""
+"""The last event of a complete stream."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _CODES = {
     "unknown-reference": "model_not_found",
     "context-exceeded": "context_length_exceeded",
     "unknown-previous-response": "previous_response_not_found",
 }
-"""Those that clients look for; all others are the codes of docs/errors.md."""
+"""OpenAI's codes that clients look for; other errors keep their codes in docs/errors.md."""
 
 
 def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The route by which the document is told."""
+"""The route `GET /openapi.json`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mlxbuild.runtime.server.openapi.document import document
 from mlxbuild.runtime.server.openapi.operation import JSON, Operation, Reply, fields
 
 _DOCUMENT = Reply({JSON: fields("openapi", "info", "paths", "components")})
-OPERATIONS = (Operation("GET", "/openapi.json", "Tell of all routes", {200: _DOCUMENT}),)
+OPERATIONS = (Operation("GET", "/openapi.json", "Show the OpenAPI document of all routes", {200: _DOCUMENT}),)
 
 
 async def _document(request: Request) -> HTTPResponse:
     server = request.app.ctx
-    if server.openapi is None:  # putting it together takes longer than others like to wait, and it is always the same
+    if server.openapi is None:  # cached, as building it takes long and it never changes
         server.openapi = _put_together(server.apis, application_of(request))
     return raw(server.openapi, content_type=JSON)
 

@@ -1,4 +1,4 @@
-"""Puts the OpenAPI document of a server together from what its APIs tell of their routes."""
+"""Builds the OpenAPI document of a server from the operations of its APIs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCHEMAS = "#/components/schemas/{model}"
 def document(
     operations: Mapping[str, Iterable[Operation]], *, version: str, asks_for_key: bool = False
 ) -> dict[str, Any]:
-    """The document of all operations; the keys become their tags."""
+    """The document of all operations, which are tagged by the keys of the mapping."""
     tagged = [(tag, operation) for tag, each in operations.items() for operation in each]
     bodies = {operation.body for _, operation in tagged if isinstance(operation.body, type)}
     models = [(body, "validation") for body in sorted(bodies, key=lambda body: body.__qualname__)]
@@ -45,7 +45,7 @@ def document(
 
 
 def _with_short_names(told: dict[str, Any]) -> dict[str, Any]:
-    """Models of one name are told apart by the folders they are in, and those need not be told in full."""
+    """Shorten the long names by which pydantic distinguishes models of the same name."""
     text = _LONG_NAME.sub(lambda found: found[1].replace("__", "."), json.dumps(told))
     short: dict[str, Any] = json.loads(text)
     return short

@@ -1,4 +1,4 @@
-"""What is told of one route: its body, its parameters and its replies. The routes themselves belong to the APIs."""
+"""The description of one route for the OpenAPI document: its body, its parameters and its responses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TEXT = "text/plain"
 _NOT_ALLOWED = (401, 403, 429)
 Schema = Mapping[str, Any]
 EVENT: Schema = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
-"""Of one server-sent event."""
+"""The schema of one server-sent event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What comes under one status: schemas by content type; no content where there are none."""
+    """The response for one status: schemas by content type; without any, it has no content."""
 
     contents: Mapping[str, Schema] = field(default_factory=dict)
 
@@ -32,22 +32,22 @@ class Operation:
 
     method: str
     path: str
-    """With its parameters in braces."""
+    """The path, with its parameters in braces."""
     summary: str
     replies: Mapping[int, Reply]
     body: type[BaseModel] | Schema | None = None
     body_type: str = JSON
     needs_body: bool = True
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """What each of the path's parameters is."""
+    """The descriptions of the path's parameters, by name."""
 
 
 def fields(*names: str, **schemas: Schema) -> Schema:
-    """The schema of an object that has some fields, of any type unless it is told."""
+    """The schema of an object with required fields, of any type unless a schema is given."""
     return {"type": "object", "required": [*names, *schemas], "properties": schemas}
 
 
 def answers(*contents: tuple[str, Schema], errors: Schema, statuses: tuple[int, ...]) -> dict[int, Reply]:
-    """A good reply, and errors of one form under some statuses, and under those of who may not ask."""
+    """The responses of a route: success, and errors with one schema for `statuses` and those of access control."""
     failures = {status: Reply({JSON: errors}) for status in sorted({*statuses, *_NOT_ALLOWED})}
     return {HTTPStatus.OK.value: Reply(dict(contents)), **failures}

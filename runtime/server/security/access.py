@@ -1,4 +1,4 @@
-"""What every request passes before its route: the checks of host, origin, key and rate."""
+"""The access checks of every request before its route: host, origin, API key and rate limit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mlxbuild.runtime.server.security.origins import Origins, headers
 from mlxbuild.runtime.server.security.rates import RateLimit
 
 OPEN_PATHS = frozenset({"/", "/api/version", "/api/health"})
-"""What tells only that a server is there; asked without a key by probes and clients."""
+"""Paths that need no key, as probes and clients use them to detect the server."""
 
 
 class AccessCheck:
-    """The checks of one server."""
+    """The access checks of one server."""
 
     def __init__(self, application: Application) -> None:
         settings = application.settings
@@ -34,11 +34,11 @@ class AccessCheck:
         self._rate = RateLimit(per_minute) if per_minute else None
 
     async def check(self, request: Request) -> HTTPResponse | None:
-        """Request middleware: let it through, answer a browser's preflight, or refuse.
+        """Request middleware: admit a request, answer a browser's preflight, or refuse.
 
         Raises:
-            Forbidden, NoApiKey, RateLimited: it does not pass.
-            KeysUnreadable: nobody does.
+            Forbidden, NoApiKey, RateLimited: the request is refused.
+            KeysUnreadable: the server cannot read its keys, so every request is refused.
         """
         if self._checks_host and not self._hosts.are_told_by(request.headers.get("host", "")):
             raise Forbidden(
@@ -63,7 +63,7 @@ class AccessCheck:
         return None
 
     async def tell_browser(self, request: Request, response: BaseHTTPResponse) -> None:
-        """Response middleware: the headers that let a website read the answer."""
+        """Response middleware: add the CORS headers that let a website read the response, and `Retry-After`."""
         origin = request.headers.get("origin")
         if origin is not None and self._admits(origin, request):
             requested = request.headers.get("access-control-request-headers", "")
@@ -75,7 +75,7 @@ class AccessCheck:
         return self._origins.admit(origin, request.headers.get("host", ""))
 
     def _caller(self, request: Request) -> str:
-        """Who asks: the name of a key, or an address."""
+        """The caller of a request: the name of an API key, or an address."""
         if self._keys is None:
             return request.ip or "-"
         key = _key(request)
@@ -101,7 +101,7 @@ class AccessCheck:
         )
 
     def _tell_once(self, error: BrokenKeyFile) -> None:
-        """The log has the story, once for each fault of the file; callers hear only that there is one."""
+        """Log each fault of the key file once; callers get no details."""
         if error.message != self._told:
             self._told = error.message
             log.error("broken-key-file", reason=error.message, file=error.where, hint=error.hint)

@@ -1,4 +1,4 @@
-"""API keys: made once, kept as hashes in the home, compared in constant time. No keys for signatures."""
+"""The server's API keys, of which the home stores hashes; they are compared in constant time."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 class InvalidKeyName(UserError):
-    """A name of an API key is taken, unknown, or none."""
+    """The name of an API key is taken, unknown or invalid."""
 
     code = "invalid-key-name"
 
 
 class BrokenKeyFile(EnvironmentFailure):
-    """The file of API keys is not what mlxbuild writes; until it is, no key lets anybody in."""
+    """The file of API keys is damaged; until it is repaired, every key is refused."""
 
     code = "broken-key-file"
 
@@ -44,16 +44,16 @@ class BrokenKeyFile(EnvironmentFailure):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key, without what makes it one."""
+    """The stored entry of a key, without the secret."""
 
     name: str
     sha256: str
-    """Hexadecimal, of the whole key: with 256 random bits in it, it needs no slower hash."""
+    """The hash of the whole key in hexadecimal; a key has 256 random bits, so it needs no slower hash."""
     created_at: str
 
 
 class KeyRing:
-    """The keys of a home. Changes of the file count at once."""
+    """The keys of a home. Changes of the file take effect at once."""
 
     def __init__(self, home: Home) -> None:
         self._file = home.root / FILE_NAME
@@ -87,7 +87,7 @@ class KeyRing:
         return self._keys
 
     def name_of(self, key: str) -> str | None:
-        """Whose key it is; None for one that is not known. Takes as long whichever it is."""
+        """The name of a key; None if it is unknown. The time does not depend on which key it is."""
         digest = _hash(key)
         found = None
         for each in self.keys():
@@ -96,10 +96,10 @@ class KeyRing:
         return found
 
     def add(self, name: str) -> str:
-        """Make a key; it is returned, and nowhere kept.
+        """Create a key and return it; the key itself is not stored.
 
         Raises:
-            InvalidKeyName: it is none, or taken.
+            InvalidKeyName: the name is invalid or taken.
         """
         if _NAME.fullmatch(name) is None:
             raise InvalidKeyName(f"`{name}` is no name for a key", hint="use letters, digits, `.`, `_`, `@` and `-`")
@@ -112,10 +112,10 @@ class KeyRing:
         return key
 
     def remove(self, name: str) -> None:
-        """Forget a key; requests with it are refused from now on.
+        """Remove a key; requests with it are refused from now on.
 
         Raises:
-            InvalidKeyName: there is none of that name.
+            InvalidKeyName: there is no key of that name.
         """
         keys = self.keys()
         kept = tuple(each for each in keys if each.name != name)
@@ -134,10 +134,10 @@ def _hash(key: str) -> str:
 
 
 def _read(file: Path) -> tuple[ApiKey, ...]:
-    """The keys in a file.
+    """Read the keys in a file.
 
     Raises:
-        ValueError: with what is wrong.
+        ValueError: the file is damaged; the message says how.
     """
     try:
         entries: Any = json.loads(file.read_bytes())

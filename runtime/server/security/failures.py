@@ -1,4 +1,4 @@
-"""Why a request is turned away before anybody looks at what it asks."""
+"""Errors of requests that fail the access checks."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from mlxbuild.registry.core.errors import EnvironmentFailure, UserError
 
 
 class Forbidden(UserError):
-    """The request comes from where the server takes none: another website, or a name that is not the server's."""
+    """The request comes from a website that is not allowed, or names a host that is not the server's."""
 
     code = "forbidden"
 
 
 class NoApiKey(UserError):
-    """The server asks for an API key, and the request has none that is known."""
+    """The server requires an API key, and the request has none or an unknown one."""
 
     code = "no-api-key"
 
 
 class KeysUnreadable(EnvironmentFailure):
-    """The server asks for API keys, and cannot read its own: nobody is let in."""
+    """The server requires API keys but cannot read its own, so it refuses all requests."""
 
     code = "keys-unreadable"
 
 
 class RateLimited(UserError):
-    """More requests came from one caller than the server takes."""
+    """A caller sent more requests than the rate limit allows."""
 
     code = "rate-limited"

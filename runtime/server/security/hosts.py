@@ -1,4 +1,4 @@
-"""By which names a server is known. A name that others can point at this machine (DNS rebinding) is none of them."""
+"""The host names of a server, which exclude names that others could point at this machine (DNS rebinding)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mlxbuild.runtime.server.authority import Authority
 _OF_CONTAINERS = frozenset(
     f"host.{network}.internal" for network in ("docker", "containers", "orb", "lima", "rancher-desktop")
 )
-"""Names by which container engines let programs in containers reach their host."""
+"""Names by which programs in containers reach their host."""
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach what listens there."""
+    """Whether an address is only reachable from this machine."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -23,7 +23,7 @@ def is_loopback(address: str) -> bool:
 
 
 class HostNames:
-    """The names of one server: local ones, and those of the settings."""
+    """The names of one server: local names, and those of the settings."""
 
     def __init__(self, others: Iterable[str] = ()) -> None:
         self._others = frozenset(name.strip().lower().removesuffix(".") for name in others)
@@ -34,8 +34,8 @@ class HostNames:
         """Whether a `Host` header names this server.
 
         Contract: it is empty, or names a host that cannot be rebound, this machine by its own name, or the host of a
-        container. No other names, under `.local` and `.internal` neither: whoever answers names in a network could
-        point them here.
+        container. Other names are refused, even under `.local` and `.internal`, as anyone who answers DNS queries in
+        the network could point them here.
         """
         authority = Authority.parse(header)
         if authority is None:
@@ -44,10 +44,10 @@ class HostNames:
         return name == "" or self.cannot_be_rebound(authority) or name in self._machine or name in _OF_CONTAINERS
 
     def cannot_be_rebound(self, authority: Authority) -> bool:
-        """Whether a website under this name is of this machine or its private network for certain.
+        """Whether a website under this name certainly belongs to this machine or its private network.
 
-        Contract: a loopback, private or unspecified address; `localhost` and `*.localhost`, which browsers look up
-        nowhere (RFC 6761); a name that the settings vouch for.
+        Contract: a loopback, private or unspecified address; `localhost` and `*.localhost`, which browsers do not look
+        up by DNS (RFC 6761); or a name in the settings.
         """
         name, address = authority.host, authority.address
         if address is not None:

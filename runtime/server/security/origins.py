@@ -1,4 +1,4 @@
-"""Which websites may use the server from a browser, and the headers that tell the browser so (CORS)."""
+"""The websites that may use the server from a browser, and the CORS headers for them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _PREFLIGHT_SECONDS = 12 * 3600
 
 
 class Origins:
-    """The origins that are let in: local ones, applications and browser extensions, and those of the settings."""
+    """The allowed origins: local ones, applications and browser extensions, and those of the settings."""
 
     def __init__(self, others: Iterable[str] = (), hosts: HostNames | None = None) -> None:
-        """`others` may have `*` in them; `hosts` are the server's own names."""
+        """`others` may contain `*`; `hosts` are the server's own names."""
         self._others = tuple(_pattern(origin) for origin in others if origin.strip())
         self._hosts = hosts or HostNames()
 
     def admit(self, origin: str, host: str = "") -> bool:
         """Whether a website may use the server.
 
-        Contract: it is local, an application or an extension, one of the settings, or a page of this very server:
-        `host` is the request's `Host` header, names the same host and port, and cannot be rebound.
+        Contract: it is local, an application or an extension, in the settings, or a page of this server itself: then
+        `host`, the request's `Host` header, names the same host and port, and cannot be rebound.
         """
         origin = origin.lower()
         if _APPLICATIONS.fullmatch(origin) or any(other.fullmatch(origin) for other in self._others):
@@ -52,12 +52,12 @@ class Origins:
 
 
 def _pattern(written: str) -> re.Pattern[str]:
-    """An origin in which `*` stands for anything."""
+    """The pattern of an origin in which `*` matches anything."""
     return re.compile(".*".join(map(re.escape, written.strip().rstrip("/").lower().split("*"))), re.DOTALL)
 
 
 def headers(origin: str, requested: str | None = None) -> dict[str, str]:
-    """What a browser is told of an origin that is let in; `requested` are the headers that a preflight asks for."""
+    """The CORS headers for an allowed origin; `requested` are the headers that a preflight asks for."""
     told = {
         "Access-Control-Allow-Origin": origin,
         "Access-Control-Expose-Headers": "X-Request-Id, Retry-After",

@@ -1,4 +1,4 @@
-"""The body of a chat completion. What it means to the model: `request`; its messages: `messages`."""
+"""The request body of a chat completion; its messages are in `messages`, and `request` converts it for the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlxbuild.runtime.server.tool_choice import Mode
 
 
 class Tool(RequestBody):
-    """One tool; this server calls none itself."""
+    """A tool, which the client runs; this server runs none itself."""
 
     type: Literal["function"]
     function: Function
@@ -32,14 +32,14 @@ class NamedTool(RequestBody):
 
 
 class AllowedTools(RequestBody):
-    """Some of the tools."""
+    """The tools that may be called, by name."""
 
     mode: Literal["auto", "required"]
     tools: list[Allowed]
 
 
 class AllowedToolsChoice(RequestBody):
-    """A choice among some of the tools."""
+    """A tool choice that allows only some of the tools."""
 
     type: Literal["allowed_tools"]
     allowed_tools: AllowedTools
@@ -55,7 +55,7 @@ class ChatBody(PenaltiesBody, StructuredOutputsBody, TemplateBody, RefusedFields
     stream_options: StreamOptions | None = None
     max_completion_tokens: MaxTokens | None = None
     max_tokens: MaxTokens | None = None
-    """The older name; the newer one wins."""
+    """The older name of `max_completion_tokens`, which takes precedence."""
     tools: list[Tool] | None = None
     tool_choice: AnyToolChoice | None = None
     parallel_tool_calls: bool | None = None

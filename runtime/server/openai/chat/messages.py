@@ -1,4 +1,4 @@
-"""The messages of a chat completion, and the conversation that a chat template is given."""
+"""The messages of a chat completion, and their conversion to a conversation for the chat template."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class ChatText(TextPart):
-    """A text."""
+    """A text part."""
 
     type: Literal["text"]
 
 
 class ChatMedia(MediaPart):
-    """A picture, sound or file."""
+    """An image, audio or file part."""
 
     type: Literal["image_url", "input_audio", "file"]
 
@@ -30,15 +30,15 @@ Content = str | list[Annotated[ChatText | RefusalPart | ChatMedia, Field(discrim
 
 
 class CalledFunction(RequestBody):
-    """A call that a model made."""
+    """The function of a tool call that a model made."""
 
     name: Annotated[str, Field(min_length=1)]
     arguments: str
-    """A JSON object, as text."""
+    """The arguments as a string with a JSON object."""
 
 
 class Call(RequestBody):
-    """The same, with its id."""
+    """A tool call with its id."""
 
     id: str | None = None
     type: Literal["function"] | None = None
@@ -46,7 +46,7 @@ class Call(RequestBody):
 
 
 class PlainMessage(RequestBody):
-    """A message of the user, or an instruction; `developer` is today's name of `system`."""
+    """A message of the user, or an instruction; `developer` is the newer name of `system`."""
 
     role: Literal["system", "developer", "user"]
     content: Content
@@ -54,7 +54,7 @@ class PlainMessage(RequestBody):
 
 
 class AssistantMessage(RequestBody):
-    """An earlier answer."""
+    """An earlier answer of the model."""
 
     role: Literal["assistant"]
     content: Content | None = None
@@ -66,7 +66,7 @@ class AssistantMessage(RequestBody):
 
 
 class ToolMessage(RequestBody):
-    """What a tool gave back."""
+    """The result of a tool call."""
 
     role: Literal["tool"]
     content: Content
@@ -78,11 +78,11 @@ AnyMessage = Annotated[PlainMessage | AssistantMessage | ToolMessage, Field(disc
 
 
 def conversation(messages: Sequence[AnyMessage]) -> tuple[Message, ...]:
-    """The messages as chat templates know them; a tool's result gets the name of the tool that was called.
+    """Convert the messages for chat templates; a tool's result gets the name of the tool that was called.
 
     Raises:
-        InvalidRequest: an answer without content and calls.
-        NotSupported: a part that is no text.
+        InvalidRequest: a message of the assistant has neither content nor tool calls.
+        NotSupported: a part is not text.
     """
     names: dict[str, str] = {}
     return tuple(_translated(message, f"messages[{number}]", names) for number, message in enumerate(messages))

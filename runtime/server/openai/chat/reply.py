@@ -1,4 +1,4 @@
-"""A chat completion in one piece."""
+"""The response of a chat completion that is not streamed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlxbuild.runtime.server.openai.replies import call_reply, score_reply, usag
 
 
 def chat_reply(head: dict[str, Any], answers: Sequence[Answer], *, with_scores: bool) -> dict[str, Any]:
-    """The whole reply; `head` is what it shares with the chunks of a stream."""
+    """The whole response; `head` has the fields that it shares with the chunks of a stream."""
     endings = [answer.ending for answer in answers if answer.ending is not None]
     return {
         **head,
@@ -21,7 +21,7 @@ def chat_reply(head: dict[str, Any], answers: Sequence[Answer], *, with_scores: 
 
 
 def thinking_fields(thinking: str) -> dict[str, str]:
-    """Thinking under both names that clients look for."""
+    """The thinking under both names that clients look for."""
     return {"reasoning": thinking, "reasoning_content": thinking}
 
 

@@ -1,4 +1,4 @@
-"""From the body of a chat completion to what is asked of the model."""
+"""Converts the body of a chat completion to requests to the model."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mlxbuild.runtime.server.tool_choice import TemplateTool, chosen
 
 
 def chat_requests(body: ChatBody) -> list[ChatRequest]:
-    """One request for each choice.
+    """The requests to the model, one for each choice.
 
     Raises:
-        InvalidRequest: with the field that is wrong.
-        NotSupported: something that this server cannot do.
+        InvalidRequest: a field is wrong; the error names it.
+        NotSupported: the body asks for something that this server cannot do.
     """
     messages = conversation(body.messages)
     tools, choice = _tools(body)
@@ -43,7 +43,7 @@ def chat_requests(body: ChatBody) -> list[ChatRequest]:
 
 
 def wanted_thinking(body: ChatBody) -> tuple[bool | str | None, str]:
-    """Off, on or a level, with the field that says so; None leaves it to the model."""
+    """Thinking off, on or an effort, and the field that sets it; None leaves it to the model."""
     level = thinking(body.reasoning_effort, body.reasoning.effort if body.reasoning else None)
     return body.wanted_thinking() if level is None else (level, "reasoning_effort")
 

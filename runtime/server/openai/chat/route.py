@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: the body is read, the model asked, and its answer written, whole or as it comes."""
+"""The route `POST /v1/chat/completions`."""
 
 from __future__ import annotations
 

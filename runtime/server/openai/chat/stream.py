@@ -1,4 +1,4 @@
-"""The chunks of a streamed chat completion. How they are written to the client is no matter of this file."""
+"""Builds the chunks of a streamed chat completion; `route` sends them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mlxbuild.runtime.server.openai.replies import call_reply, score_reply, usag
 
 
 class ChatStream:
-    """All choices of one stream. Thinking and text never share a chunk; a call comes whole."""
+    """All choices of one stream. Thinking and text never share a chunk; a tool call is sent in one chunk."""
 
     def __init__(self, head: dict[str, Any], choices: int, *, with_scores: bool, with_usage: bool) -> None:
-        """`head` is what all chunks share."""
+        """`head` has the fields that all chunks share."""
         self._head = {**head, "object": "chat.completion.chunk"}
         self._with_scores, self._with_usage = with_scores, with_usage
         self._answers = [Answer() for _ in range(choices)]
         self._begun = [False] * choices
 
     def chunks(self, index: int, chunk: Chunk) -> Iterator[dict[str, Any]]:
-        """What a chunk of one choice adds to the stream."""
+        """The stream chunks for a chunk of one choice."""
         answer = self._answers[index]
         scores = [score_reply(each) for each in answer.add(chunk)]
         if chunk.thinking:
@@ -35,7 +35,7 @@ class ChatStream:
             yield self._delta(index, {}, reason=chunk.ending.reason)
 
     def usage(self) -> Iterator[dict[str, Any]]:
-        """The last chunk, where it was asked for."""
+        """The last chunk with the usage, if it was requested."""
         if self._with_usage:
             endings = [answer.ending for answer in self._answers if answer.ending is not None]
             thinking = sum(answer.thinking_tokens for answer in self._answers)

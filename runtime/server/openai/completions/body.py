@@ -1,4 +1,4 @@
-"""The body of a completion, and what is asked of the model for it."""
+"""The request body of a completion, and its conversion to requests to the model."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class CompletionBody(PenaltiesBody, StructuredOutputsBody, RefusedFields):
 
     prompt: Texts
     suffix: str | None = None
-    """The text after the gap; for models that were trained to fill one."""
+    """The text after the gap, for models that were trained to fill in the middle."""
     max_tokens: Annotated[int, Field(ge=-1)] | None = None
-    """-1 goes on until the model stops, or the context is full; 0 only counts the prompt, and echoes it where asked."""
+    """-1 generates until the model stops or the context is full; 0 only counts or echoes the prompt."""
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    """How many likely tokens are told in the place of each."""
+    """How many of the most likely tokens are returned at each position."""
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1)] | None = None
     stream_options: StreamOptions | None = None
 
 
 def completion_requests(body: CompletionBody) -> list[CompletionRequest]:
-    """One request for each choice of each prompt, the choices of the first prompt first.
+    """The requests to the model: one for each choice of each prompt, the choices of the first prompt first.
 
     Raises:
-        InvalidRequest: an empty prompt.
-        NotSupported: something that this server cannot do.
+        InvalidRequest: a prompt is empty.
+        NotSupported: the body asks for something that this server cannot do.
     """
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise NotSupported("this server gives every completion that it makes", where="best_of", hint="set n alone")

@@ -1,4 +1,4 @@
-"""Completions in one piece, and in chunks."""
+"""Builds the response of completions, whole or in chunks."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from mlxbuild.runtime.server.openai.replies import usage_of
 
 OBJECT = "text_completion"
 PlacedScore = tuple[ScoredToken, int]
-"""With where the token begins in the text, in characters."""
+"""A token's score, and the token's offset in the text in characters."""
 
 
 class Completions:
-    """The choices of one request; `echoes` are what precedes each, empty where nothing is echoed."""
+    """The choices of one request; `echoes` are the prompts to put before each, or empty."""
 
     def __init__(self, head: dict[str, Any], echoes: Sequence[str], choices_each: int, *, with_scores: bool) -> None:
-        """`head` is what the reply and all chunks share; `choices_each` is how many belong to one prompt."""
+        """`head` has the fields that the response and all chunks share; `choices_each` is the count per prompt."""
         self._head = {**head, "object": OBJECT}
         self._echoes, self._choices_each, self._with_scores = list(echoes), choices_each, with_scores
         self._answers = [Answer() for _ in echoes]
         self._lengths = [len(echo) for echo in echoes]
-        """Of what each choice has told so far, in characters."""
+        """The length of each choice's text so far, in characters."""
         self._scores: list[list[PlacedScore]] = [[] for _ in echoes]
 
     def reply(self) -> dict[str, Any]:
-        """Everything, at the end."""
+        """The whole response."""
         choices = []
         for index, (echo, answer) in enumerate(zip(self._echoes, self._answers, strict=True)):
             scores = _written(self._scores[index]) if self._with_scores else None
@@ -36,7 +36,7 @@ class Completions:
         return {**self._head, "choices": choices, "usage": self._usage()}
 
     def add(self, index: int, chunk: Chunk) -> list[PlacedScore]:
-        """Take a chunk of one choice; gives the scores of its tokens."""
+        """Add a chunk of one choice; returns the scores of its tokens."""
         scored = self._answers[index].add(chunk)
         start = self._lengths[index]
         end = self._lengths[index] = start + len(chunk.text)
@@ -45,7 +45,7 @@ class Completions:
         return placed
 
     def chunks(self, index: int, chunk: Chunk, *, with_usage: bool) -> Iterator[dict[str, Any]]:
-        """What a chunk of one choice adds to a stream."""
+        """The stream chunks for a chunk of one choice."""
         placed = self.add(index, chunk)
         begins, self._echoes[index] = self._echoes[index], ""
         text = begins + chunk.text
@@ -56,7 +56,7 @@ class Completions:
             yield {**self._head, "choices": [_choice(index, text, scores, reason)], **usage}
 
     def usage_chunk(self) -> dict[str, Any]:
-        """The last chunk of a stream that tells its usage."""
+        """The last chunk of a stream, with the usage."""
         return {**self._head, "choices": [], "usage": self._usage()}
 
     def _usage(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _choice(index: int, text: str, scores: dict[str, Any] | None, reason: str | 
 
 
 def _written(placed: Sequence[PlacedScore]) -> dict[str, Any]:
-    """Of tokens with the same text only the likeliest is told; the one that was chosen always is."""
+    """The log-probabilities; of tokens with the same text the sampled one, or else the most likely one, is returned."""
     return {
         "tokens": [_text(each.score) for each, _ in placed],
         "token_logprobs": [each.score.logprob for each, _ in placed],
@@ -84,7 +84,7 @@ def _written(placed: Sequence[PlacedScore]) -> dict[str, Any]:
 
 
 def _text(score: TokenScore) -> str:
-    """The token's text; of a part of a character its bytes, in OpenAI's form."""
+    """The token's text; for a part of a character its bytes, in OpenAI's format."""
     try:
         return score.data.decode()
     except UnicodeDecodeError:
@@ -92,7 +92,7 @@ def _text(score: TokenScore) -> str:
 
 
 def _offsets(scored: Sequence[ScoredToken], start: int, end: int) -> list[int]:
-    """Where the tokens begin that make the text from `start` to `end`; a part of a character begins where that does."""
+    """The offsets of the tokens in the text from `start` to `end`; a part of a character has its character's offset."""
     offsets: list[int] = []
     following = b""
     for each in reversed(scored):
@@ -104,5 +104,5 @@ def _offsets(scored: Sequence[ScoredToken], start: int, end: int) -> list[int]:
 
 
 def _begins_one(byte: int) -> bool:
-    """Whether a character begins with it in UTF-8, and does not only go on."""
+    """Whether a byte starts a character in UTF-8, and is not a continuation byte."""
     return byte & 0xC0 != 0x80

@@ -1,4 +1,4 @@
-"""`POST /v1/completions`: the body is read, the model asked, and its answers written, whole or as they come."""
+"""The route `POST /v1/completions`."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ async def completions(request: Request) -> HTTPResponse | None:
 
 
 async def _unanswered(model: AskedModel, questions: Sequence[CompletionRequest]) -> AsyncGenerator[Told]:
-    """The events of answers that may have no token."""
+    """The events of answers whose `max_tokens` is 0."""
     for number, question in enumerate(questions):
         prompt = await model.prompt(PromptRequest(question))
         yield number, Chunk(ending=Ending("length", prompt.tokens, 0, 0, 0.0, 0.0))
 
 
 async def _prompts(model: AskedModel, questions: Sequence[CompletionRequest]) -> list[str]:
-    """What the model is asked to continue, as text."""
+    """The prompts as text."""
     return [
         question.prompt
         if isinstance(question.prompt, str)

@@ -1,4 +1,4 @@
-"""The body of an embedding request, what is asked of the model for it, and the reply."""
+"""The body of an embedding request, its conversion to a request to the model, and the response."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class EmbeddingBody(RequestBody):
     dimensions: Annotated[int, Field(ge=1)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
-    """Taken, and not used."""
+    """Accepted, and ignored."""
     truncate: bool | None = None
-    """An extension: cut what is longer than the context, instead of refusing it."""
+    """An extension: cut inputs that are longer than the context, instead of refusing them."""
     keep_alive: float | str | None = None
 
 
 def embedding_request(body: EmbeddingBody) -> EmbeddingRequest:
-    """What is asked of the model."""
+    """The request to the model."""
     return EmbeddingRequest(tuple(each_of(body.input)), dimensions=body.dimensions, truncates=bool(body.truncate))
 
 

@@ -1,4 +1,4 @@
-"""`POST /v1/embeddings`: the body is read, the model asked, and its vectors written."""
+"""The route `POST /v1/embeddings`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlxbuild.runtime.server.request_fields import read_request
 
 
 async def embeddings(request: Request) -> HTTPResponse:
-    """Turn texts into vectors."""
+    """Compute the embeddings of texts."""
     body = await read_request(request, EmbeddingBody)
     tell_places(request, prompt="input")
     async with model_of(request, body.model, body.keep_alive) as model:

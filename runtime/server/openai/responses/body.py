@@ -1,4 +1,4 @@
-"""The body of a response, and what is asked of the model for it."""
+"""The request body of a response, and its conversion to a request to the model."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ SEALED_REASONING = "reasoning.encrypted_content"
 
 
 class SchemaFormat(JsonSchema):
-    """JSON that a schema allows."""
+    """The response format for a JSON Schema."""
 
     type: Literal["json_schema"]
 
 
 class TextSettings(RequestBody):
-    """What the text is to be like."""
+    """The response format of the text."""
 
     format: Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="type")] | None = None
 
 
 class ReasoningSettings(RequestBody):
-    """How much the model is to think; what it thought is always given whole."""
+    """The reasoning effort; the reasoning is always returned in full, whatever `summary` says."""
 
     effort: Effort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
@@ -54,10 +54,10 @@ class ResponseBody(SamplingBody, ThinkingBody):
     text: TextSettings | None = None
     truncation: Literal["auto", "disabled"] | None = None
     include: list[str] | None = None
-    """`message.output_text.logprobs` and `reasoning.encrypted_content` are known; others are passed over."""
+    """`message.output_text.logprobs` and `reasoning.encrypted_content` are supported; others are ignored."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     store: bool | None = None
-    """Whether the response is kept for a while; replies say whether it is."""
+    """Whether the response is stored for a while; the reply says whether it is."""
     metadata: dict[str, str] | None = None
     previous_response_id: str | None = None
     conversation: Annotated[None, refused("no conversation is kept: send all of it as input")] = None
@@ -65,18 +65,18 @@ class ResponseBody(SamplingBody, ThinkingBody):
     background: Annotated[Literal[False] | None, refused("nothing is answered in the background")] = None
 
     def wants_scores(self) -> bool:
-        """Whether the text comes with log-probabilities."""
+        """Whether log-probabilities of the text are requested."""
         return SCORES in (self.include or ()) or bool(self.top_logprobs)
 
     def wants_sealed_reasoning(self) -> bool:
-        """Whether what the model thought comes in a form, too, that only this server can read."""
+        """Whether encrypted reasoning, which only this server can read, is requested."""
         return SEALED_REASONING in (self.include or ())
 
     def callable_tools(self) -> CallableTools:
         """The tools that the model may call.
 
         Raises:
-            InvalidRequest: two have the same name.
+            InvalidRequest: two tools have the same name.
         """
         return CallableTools.of(self.tools or ())
 
@@ -84,11 +84,11 @@ class ResponseBody(SamplingBody, ThinkingBody):
 def response_request(
     body: ResponseBody, items: Sequence[AnyItem] | None = None, before: Sequence[AnyItem] = ()
 ) -> ChatRequest:
-    """What is asked of the model; `items` are those of the body, made whole, and `before` what went before them.
+    """The request to the model; `items` are those of the body with references resolved, and `before` earlier ones.
 
     Raises:
-        InvalidRequest: with the field that is wrong.
-        NotSupported: something that this server cannot do.
+        InvalidRequest: a field is wrong; the error names it.
+        NotSupported: the body asks for something that this server cannot do.
     """
     callable_tools = body.callable_tools()
     tools, choice = callable_tools.chosen(body.tool_choice, allows_several=body.parallel_tool_calls is not False)
@@ -112,7 +112,7 @@ def response_request(
 
 
 def wanted_thinking(body: ResponseBody) -> tuple[bool | str | None, str]:
-    """Off, on or a level, with the field that says so; None leaves it to the model."""
+    """Thinking off, on or an effort, and the field that sets it; None leaves it to the model."""
     level = thinking(body.reasoning.effort if body.reasoning else None)
     return body.wanted_thinking() if level is None else (level, "reasoning.effort")
 

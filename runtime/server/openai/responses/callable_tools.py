@@ -1,4 +1,4 @@
-"""The tools that a model may call for a response: namespaces are flattened, and calls get their clients' names back."""
+"""The tools that a model may call for a response: flattens namespaces, and maps calls back to the client's names."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from mlxbuild.runtime.server.openai.responses.tools import (
 from mlxbuild.runtime.server.tool_choice import TemplateTool, chosen, template_tool
 
 INPUT = "input"
-"""The one argument of a custom tool, as models are told of it."""
+"""The name of a custom tool's only argument in the prompt."""
 
 
 def flat_name(namespace: str | None, name: str) -> str:
-    """The model's name of a tool in a namespace: `mcp__weather__get` is `get` of `mcp__weather`."""
+    """A tool's name in the prompt: `get` in the namespace `mcp__weather` becomes `mcp__weather__get`."""
     return f"{namespace.removesuffix('__')}__{name}" if namespace else name
 
 
 @dataclass(frozen=True, slots=True)
 class CallableTool:
-    """One of them."""
+    """One tool that the model may call."""
 
     tool: FunctionTool | CustomTool
     namespace: str | None
     place: str
-    """Where it stands in the request."""
+    """The tool's field in the request, for errors."""
 
     @property
     def name(self) -> str:
-        """The model's name of it."""
+        """The tool's name in the prompt."""
         return flat_name(self.namespace, self.tool.name)
 
     def as_template_tool(self) -> TemplateTool:
-        """As chat templates know it."""
+        """The tool for chat templates."""
         if isinstance(self.tool, FunctionTool):
             return template_tool(self.name, self.tool.description, self.tool.parameters)
         told = {"type": "string", **_told(self.tool)}
@@ -58,16 +58,16 @@ class CallableTool:
 
 @dataclass(frozen=True, slots=True)
 class CallableTools:
-    """All of them, by the model's name."""
+    """All tools that the model may call, by their names in the prompt."""
 
     by_name: Mapping[str, CallableTool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tools: Sequence[AnyTool]) -> CallableTools:
-        """Those that somebody here can run: the client. Hosted tools are left out.
+        """The tools of a request that the client can run; hosted tools are left out.
 
         Raises:
-            InvalidRequest: two have the same name.
+            InvalidRequest: two tools have the same name.
         """
         by_name: dict[str, CallableTool] = {}
         for each in _flattened(tools):
@@ -79,11 +79,11 @@ class CallableTools:
     def chosen(
         self, choice: AnyToolChoice | None, *, allows_several: bool
     ) -> tuple[tuple[TemplateTool, ...], ToolChoice]:
-        """What the model is told of, and the choice among it.
+        """The tools for the prompt, and the tool choice.
 
         Raises:
-            InvalidRequest: a name that no tool has, or a call is asked for and there are no tools.
-            NotSupported: a hosted tool is to be used.
+            InvalidRequest: no tool has the chosen name, or a call is required and there are no tools.
+            NotSupported: a hosted tool is chosen.
         """
         tools = [each.as_template_tool() for each in self.by_name.values()]
         match choice:
@@ -103,12 +103,12 @@ class CallableTools:
                 return chosen(tools, mode=mode or "auto", allows_several=allows_several)
 
     def text_grammars(self) -> dict[str, str]:
-        """The Lark grammars of custom tools that have one."""
+        """The Lark grammars of the custom tools that have one, by name."""
         formats = {name: getattr(each.tool, "format", None) for name, each in self.by_name.items()}
         return {name: each.lark() for name, each in formats.items() if isinstance(each, GrammarText)}
 
     def item(self, call: ToolCall) -> dict[str, Any]:
-        """A call as an item of the response, in its client's words."""
+        """A tool call as an item of the response, with the client's name of the tool."""
         called = self.by_name.get(self._model_name(call.name, None))
         name = called.tool.name if called else call.name
         namespace = {"namespace": called.namespace} if called and called.namespace else {}
@@ -119,7 +119,7 @@ class CallableTools:
         return {**kind, "call_id": call_id(), "name": name, **namespace, "arguments": arguments_text(call)}
 
     def _model_name(self, name: str, namespace: str | None) -> str:
-        """The model's name of the tool that a choice names, by the model's name or by the only one of that name."""
+        """The name in the prompt of a chosen tool; without a namespace it is found if only one tool has that name."""
         if namespace is not None or name in self.by_name:
             return flat_name(namespace, name)
         same = [flat for flat, each in self.by_name.items() if each.tool.name == name]
@@ -138,7 +138,7 @@ def _flattened(tools: Sequence[AnyTool]) -> Iterator[CallableTool]:
 
 
 def _told(tool: CustomTool) -> dict[str, str]:
-    """What a model is told of the text."""
+    """The description of a custom tool's text in the prompt."""
     if not isinstance(tool.format, GrammarText):
         return {}
     syntax = "Lark grammar" if tool.format.syntax == "lark" else "regular expression"
@@ -146,7 +146,7 @@ def _told(tool: CustomTool) -> dict[str, str]:
 
 
 def _input(call: ToolCall) -> str:
-    """The text of a call, also where a model has called its argument something else."""
+    """The text of a call, even if the model has named its argument differently."""
     texts = [value for value in (call.arguments.get(INPUT), *call.arguments.values()) if isinstance(value, str)]
     return texts[0] if texts else arguments_text(call)
 

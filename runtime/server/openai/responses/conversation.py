@@ -1,4 +1,4 @@
-"""The input items of a response as the conversation that a chat template is given."""
+"""Converts the input items of a response to a conversation for the chat template."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from mlxbuild.runtime.server.openai.responses.items import (
 def conversation(
     instructions: str | None, items: str | Sequence[AnyItem], before: Sequence[AnyItem] = ()
 ) -> tuple[Message, ...]:
-    """The items as messages, after those that went `before` the request.
+    """Convert the items to messages, with those `before` the request first.
 
-    What the assistant thought, said and called in one go becomes one message. Items that mean nothing here are
-    passed over: clients send back whatever another server once gave them.
+    Reasoning, text and tool calls of one turn of the assistant become one message. Unknown items are ignored, as
+    clients send back whatever they got from another server.
 
     Raises:
-        InvalidRequest: nothing is left of the input.
-        NotSupported: a part that is no text.
+        InvalidRequest: no message is left.
+        NotSupported: a part is not text.
     """
     told = _Conversation()
     if instructions:
@@ -50,14 +50,14 @@ def conversation(
 
 
 class _Conversation:
-    """The messages so far."""
+    """Collects the messages of a conversation."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self._names: dict[str, str] = {}
 
     def add(self, item: AnyItem, place: str) -> None:
-        """The next item, which stands at that place."""
+        """Add the next item; `place` is its field in the request, for errors."""
         match item:
             case MessageItem(role="assistant"):
                 turn = self._open_turn(begins=bool(self.messages and self.messages[-1]["content"]))
@@ -92,7 +92,7 @@ class _Conversation:
         self.messages.append(result | ({"name": self._names[call_id]} if call_id in self._names else {}))
 
     def _open_turn(self, *, begins: bool = False) -> dict[str, Any]:
-        """The assistant's message that is being put together."""
+        """The assistant's message that the current turn adds to; `begins` starts a new one."""
         if begins or not self.messages or self.messages[-1]["role"] != "assistant":
             self.messages.append({"role": "assistant", "content": ""})
         return self.messages[-1]

@@ -1,4 +1,4 @@
-"""The input items of a response, as clients write them. The conversation that they are: `conversation`."""
+"""The input items of a response; `conversation` converts them for the chat template."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Id = Annotated[str, Field(min_length=1)]
 
 
 class ItemText(TextPart):
-    """A text of a message or of a tool's result."""
+    """A text part of a message or of a tool's result."""
 
     type: Literal["input_text", "output_text"]
 
 
 class ItemMedia(MediaPart):
-    """A picture, sound or file."""
+    """An image, file or audio part."""
 
     type: Literal["input_image", "input_file", "input_audio"]
 
@@ -29,7 +29,7 @@ Content = str | list[Annotated[ItemText | RefusalPart | ItemMedia, Field(discrim
 
 
 class MessageItem(RequestBody):
-    """A message; its type may be left out."""
+    """A message; its `type` may be left out."""
 
     type: Literal["message"] | None = None
     role: Literal["system", "developer", "user", "assistant"]
@@ -37,18 +37,18 @@ class MessageItem(RequestBody):
 
 
 class CallItem(RequestBody):
-    """A call that a model made."""
+    """A function call that a model made."""
 
     type: Literal["function_call"]
     call_id: Id
     name: Id
     namespace: str | None = None
     arguments: str
-    """A JSON object, as text."""
+    """The arguments as a string with a JSON object."""
 
 
 class CustomCallItem(RequestBody):
-    """The same of a custom tool."""
+    """A call of a custom tool."""
 
     type: Literal["custom_tool_call"]
     call_id: Id
@@ -58,7 +58,7 @@ class CustomCallItem(RequestBody):
 
 
 class ActionItem(RequestBody):
-    """A call of one of the tools that have items of their own, made by another model."""
+    """A call of a built-in tool that has an item type of its own, made by another model."""
 
     type: Literal["local_shell_call", "shell_call", "apply_patch_call"]
     call_id: Id | None = None
@@ -67,7 +67,7 @@ class ActionItem(RequestBody):
 
 
 class CallOutputItem(RequestBody):
-    """What a tool gave back."""
+    """The result of a tool call."""
 
     type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: Id
@@ -75,45 +75,45 @@ class CallOutputItem(RequestBody):
 
 
 class ActionOutputItem(RequestBody):
-    """What came of an action."""
+    """The result of an action."""
 
     type: Literal["local_shell_call_output", "shell_call_output", "apply_patch_call_output"]
     call_id: Id | None = None
     id: str | None = None
-    """The call's, where there is no `call_id`."""
+    """The call's id, if there is no `call_id`."""
     output: Any = None
 
 
 class ReasoningText(RequestBody):
-    """A part of what a model thought."""
+    """A part of a model's reasoning."""
 
     type: str
     text: str
 
 
 class ReasoningItem(RequestBody):
-    """What a model thought before the items that follow."""
+    """A model's reasoning before the items that follow."""
 
     type: Literal["reasoning"]
     summary: list[ReasoningText] | None = None
     content: list[ReasoningText] | None = None
     encrypted_content: str | None = None
-    """Where only this server can read what it thought."""
+    """The reasoning in a form that only this server can read."""
 
     def text(self) -> str:
-        """The whole of it; the content where there is one."""
+        """The whole reasoning: the content, or else the summary."""
         return "\n".join(part.text for part in self.content or self.summary or ())
 
 
 class ItemReference(RequestBody):
-    """An item of an earlier response, by its id; its type may be left out."""
+    """A reference to an item of an earlier response by its id; its `type` may be left out."""
 
     type: Literal["item_reference"] | None = None
     id: Id
 
 
 class OtherItem(RequestBody):
-    """What nothing here makes of, and that clients send back from elsewhere: a web search, a picture, a compaction."""
+    """Any other item that clients send back from other servers, such as a web search; it is ignored."""
 
     type: str
 

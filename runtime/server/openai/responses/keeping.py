@@ -1,4 +1,4 @@
-"""What a server keeps for responses, and for whom: made when it is first needed, and shared by all requests."""
+"""The server's response store and reasoning key, created on first use and shared by all requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlxbuild.runtime.server.openai.responses.stored_responses import StoredResp
 
 
 def stored_responses(request: Request) -> StoredResponses:
-    """The responses of the server that a request came to."""
+    """The stored responses of the server that received a request."""
     context: Any = request.app.ctx
     if not hasattr(context, "stored_responses"):
         settings = application_of(request).settings
@@ -26,7 +26,7 @@ def stored_responses(request: Request) -> StoredResponses:
 
 
 def reasoning_seal(request: Request) -> ReasoningSeal:
-    """The seal of the server's home."""
+    """The encryption of reasoning with the key of the server's home."""
     context: Any = request.app.ctx
     if not hasattr(context, "reasoning_seal"):
         context.reasoning_seal = ReasoningSeal(application_of(request).home)
@@ -35,6 +35,6 @@ def reasoning_seal(request: Request) -> ReasoningSeal:
 
 
 def owner_of(request: Request) -> str:
-    """Whose responses a request may ask for: those of its API key's name; of a server without keys, anybody's."""
+    """The owner of the responses that a request may read: the name of its API key; empty on a server without keys."""
     owner: str = getattr(request.ctx, "caller", "")
     return owner

@@ -1,4 +1,4 @@
-"""A response as it grows: its items, the events that tell of them, and the whole at the end."""
+"""Builds a response from the model's chunks: its items, the stream events, and the complete response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REASONING, _MESSAGE = "reasoning", "message"
 
 
 class ResponseEvents:
-    """One response. Every chunk of the model gives events; `response` is always what has come so far."""
+    """One response. Every chunk of the model yields events; `response` is the response so far."""
 
     def __init__(
         self,
@@ -28,11 +28,11 @@ class ResponseEvents:
         keep: Callable[[Mapping[str, Any]], bool] | None = None,
         seal: Callable[[str], str] | None = None,
     ) -> None:
-        """Nothing has come yet.
+        """Start with an empty response.
 
         Args:
-            keep: Keeps the whole response before its end is told, or finds no room; None of one that nobody keeps.
-            seal: Makes of what the model thought a form that only this server can read; None where none was asked for.
+            keep: Stores the complete response before the last event; returns whether it did. None does not store it.
+            seal: Encrypts the reasoning for this server; None if that is not requested.
         """
         self._keep, self._seal = keep, seal
         self.response = _empty(body, response_id, is_stored=keep is not None)
@@ -44,12 +44,12 @@ class ResponseEvents:
         self._scores: list[Any] = []
 
     def begin(self) -> Iterator[Event]:
-        """That there is a response."""
+        """The events that start the response."""
         yield self._event("response.created", response=dict(self.response))
         yield self._event("response.in_progress", response=dict(self.response))
 
     def add(self, chunk: Chunk) -> Iterator[Event]:
-        """What a chunk adds. Take all of them: the response grows with them."""
+        """The events of a chunk. Consume all of them, as the response is updated along the way."""
         scores = [score_reply(each) for each in self._answer.add(chunk)]
         if chunk.thinking:
             yield from self._open(_REASONING)
@@ -67,7 +67,7 @@ class ResponseEvents:
             yield from self._end(chunk.ending)
 
     def fail(self, failure: HttpFailure) -> Iterator[Event]:
-        """The end of a response that cannot be brought to its end."""
+        """The events that end a failed response."""
         yield from self._close("incomplete")
         self.response |= {"status": "failed", "error": {"code": "server_error", "message": failure.message}}
         yield self._event("error", code=failure.code, message=failure.message, param=failure.where)
@@ -112,7 +112,7 @@ class ResponseEvents:
         yield self._part_event(added, part=_part(kind, "", []))
 
     def _close(self, status: str) -> Iterator[Event]:
-        """End the item that is open, with all that there is to tell of it."""
+        """The events that complete the open item, if there is one."""
         item, text, scores = self._item, "".join(self._parts), self._scores
         if item is None:
             return
@@ -145,7 +145,7 @@ class ResponseEvents:
         self.response["output"] = [*self.response["output"], item]
 
     def _part_event(self, kind: str, /, **fields: Any) -> Event:
-        """An event of the open item's only part."""
+        """An event about the only part of the open item."""
         assert self._item is not None
         part_index = "summary_index" if self._item["type"] == _REASONING else "content_index"
         return self._event(kind, item_id=self._item["id"], output_index=self._index(), **{part_index: 0}, **fields)
@@ -171,7 +171,7 @@ def _empty(body: ResponseBody, response_id: str, *, is_stored: bool) -> dict[str
 
     try:
         given = body.model_dump(mode="json", by_alias=True)
-    except ValueError as error:  # pydantic takes some 120 levels
+    except ValueError as error:  # pydantic serializes some 120 levels
         raise InvalidRequest("the request nests too deeply to be told back") from error
     return {
         "id": response_id,

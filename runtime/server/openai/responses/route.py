@@ -1,4 +1,4 @@
-"""`POST /v1/responses`: the body is read, the model asked, and its answer written, whole or event by event."""
+"""The route `POST /v1/responses`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _written(event: Event) -> bytes:
 
 
 def _manners(told: ResponseEvents) -> Manners:
-    """An error in the middle of a stream is the end of this very response."""
+    """OpenAI's format, in which an error in the middle of the stream ends this response."""
 
     def stream_error(failure: HttpFailure, _request_id: str) -> bytes:
         return b"".join(map(_written, told.fail(failure)))

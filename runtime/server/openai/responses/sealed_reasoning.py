@@ -1,7 +1,7 @@
-"""What a model thought, in a form that only this home can read: for clients that keep conversations themselves.
+"""Encrypts reasoning by a key of this home, for clients that store conversations themselves.
 
-AES-256-GCM; whoever asked is authenticated with it, so that nobody reads another's. The form is `mlxb1_` and, in
-base64, a nonce of 12 bytes and the ciphertext with its tag.
+AES-256-GCM with the owner as associated data, so that no client can use another's. The format is `mlxb1_` followed by
+the base64 of a nonce of 12 bytes and the ciphertext with its tag.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _NONCE_BYTES = 12
 
 
 class ReasoningKeyUnusable(EnvironmentFailure):
-    """The file of the key that seals reasoning is not what mlxbuild writes."""
+    """The file with the key that encrypts reasoning has unexpected contents."""
 
     code = "reasoning-key-unusable"
 
 
 class ReasoningSeal:
-    """The key of a home, made when it is first needed."""
+    """Encrypts by the key of a home, which is created on first use."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
 
     def seal(self, owner: str, thought: str) -> str:
-        """The opaque form of a thought; another one every time.
+        """Encrypt reasoning; the result differs every time.
 
         Raises:
-            ReasoningKeyUnusable: the file of the key has something else in it.
+            ReasoningKeyUnusable: the file of the key has unexpected contents.
         """
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -50,10 +50,10 @@ class ReasoningSeal:
         return _PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode()
 
     def open(self, owner: str, sealed: str) -> str | None:
-        """The thought; None of what was sealed elsewhere, for somebody else, or changed, which the log is told.
+        """Decrypt reasoning; returns None, and logs it, if it has another key or owner, or was changed.
 
         Raises:
-            ReasoningKeyUnusable: the file of the key has something else in it.
+            ReasoningKeyUnusable: the file of the key has unexpected contents.
         """
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -89,7 +89,7 @@ def _read_or_make(file: Path) -> bytes:
                     out.write(secrets.token_bytes(_KEY_BYTES))
                     out.flush()
                     os.fsync(descriptor)
-                with contextlib.suppress(FileExistsError):  # another server was first
+                with contextlib.suppress(FileExistsError):  # another server has created it meanwhile
                     os.link(new, file)
             finally:
                 new.unlink()

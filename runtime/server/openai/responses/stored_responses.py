@@ -1,4 +1,4 @@
-"""The responses that a server keeps for a while, in memory, each for whoever asked for it. Routes: `stored_routes`."""
+"""Stores responses in memory for a while, each readable by its owner only; the routes are in `stored_routes`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Kept:
     response: bytes
     items: bytes
     item_ids: frozenset[str]
-    """Of the input and of the output."""
+    """The ids of the items in input and output."""
     used_seconds: float
 
     @property
@@ -35,23 +35,23 @@ class _Kept:
 
 
 class StoredResponses:
-    """Responses with their input items. An owner is told of its own only; what was asked for longest ago goes first."""
+    """Responses with their input items, by owner; the least recently used are evicted first."""
 
     def __init__(
         self, *, most: int, most_bytes: int, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Room for so many, of so many bytes of JSON together, each for so long after it was last asked for."""
+        """`most` and `most_bytes` of JSON bound all responses; each expires `seconds` after its last use."""
         self._most, self._most_bytes, self._seconds, self._clock = most, most_bytes, seconds, clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._size_bytes = 0
 
     @property
     def keeps(self) -> bool:
-        """Whether anything is kept at all."""
+        """Whether any responses are stored."""
         return self._most > 0 and self._most_bytes > 0
 
     def keep(self, owner: str, response: Mapping[str, Any], items: Sequence[Item]) -> bool:
-        """Keep a response that has ended, with its own input items, all of which have ids. Whether there is room."""
+        """Store a completed response with its own input items, which all have ids; returns whether it fits."""
         kept = _Kept(
             owner,
             response["previous_response_id"],
@@ -68,38 +68,38 @@ class StoredResponses:
         return True
 
     def response(self, owner: str, response_id: str) -> dict[str, Any]:
-        """A response as it was told.
+        """Return a stored response.
 
         Raises:
-            UnknownResponse: it is not kept.
+            UnknownResponse: the response is not stored.
         """
         response: dict[str, Any] = json.loads(self._found(owner, response_id).response)
         return response
 
     def forget(self, owner: str, response_id: str) -> None:
-        """Keep a response no longer.
+        """Delete a response.
 
         Raises:
-            UnknownResponse: it is not kept.
+            UnknownResponse: the response is not stored.
         """
         self._found(owner, response_id)
         self._drop(response_id)
 
     def input_items(self, owner: str, response_id: str) -> list[Item]:
-        """All that a response answered: its own input, and what went before it as far back as that is kept.
+        """The input of a response: its own items, after those of earlier responses as far as they are stored.
 
         Raises:
-            UnknownResponse: it is not kept.
+            UnknownResponse: the response is not stored.
         """
         kept = self._found(owner, response_id)
         before, _ = self._chain(owner, kept.previous_id)
         return [*_items(before), *json.loads(kept.items)]
 
     def conversation(self, owner: str, response_id: str) -> list[Item]:
-        """All items up to the end of a response.
+        """All items of a conversation, up to and including a response.
 
         Raises:
-            UnknownPreviousResponse: it is not kept, or one that went before is not.
+            UnknownPreviousResponse: the response, or an earlier one, is not stored.
         """
         chain, missing = self._chain(owner, response_id)
         if missing is not None:
@@ -107,7 +107,7 @@ class StoredResponses:
         return _items(chain)
 
     def item(self, owner: str, item_id: str) -> Item | None:
-        """An item of any response that is kept."""
+        """An item of any stored response; None if there is none with this id."""
         for response_id, kept in reversed(self._kept.items()):
             if kept.owner == owner and item_id in kept.item_ids:
                 kept = self._found(owner, response_id)
@@ -116,7 +116,7 @@ class StoredResponses:
         return None
 
     def _chain(self, owner: str, last_id: str | None) -> tuple[list[_Kept], str | None]:
-        """A response and those before it, the first one first; and the id of the one that is missing before them."""
+        """A response and those before it, the first one first, and the id of the missing one before them, if any."""
         chain: list[_Kept] = []
         asked = last_id
         while asked is not None:

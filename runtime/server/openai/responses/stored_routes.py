@@ -1,4 +1,4 @@
-"""`/v1/responses/{id}`: responses that are kept are told of, and forgotten."""
+"""The routes below `/v1/responses/{id}`, which show and delete stored responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class _Page(RequestBody):
-    """Which of the items."""
+    """The query of a page of items."""
 
     after: str | None = None
     limit: Annotated[int, Field(strict=False, ge=1, le=100)] = 20
@@ -23,20 +23,20 @@ class _Page(RequestBody):
 
 
 async def stored_response(request: Request, response_id: str) -> HTTPResponse:
-    """A response as it was told."""
+    """Show a stored response."""
     if request.args.get("stream") == "true":
         raise NotSupported("a response that has ended is not streamed again", where="stream")
     return json(stored_responses(request).response(owner_of(request), response_id))
 
 
 async def forget_response(request: Request, response_id: str) -> HTTPResponse:
-    """Keep a response no longer."""
+    """Delete a stored response."""
     stored_responses(request).forget(owner_of(request), response_id)
     return json({"id": response_id, "object": "response", "deleted": True})
 
 
 async def input_items(request: Request, response_id: str) -> HTTPResponse:
-    """All that a response answered, the last first unless it is asked for the other way round."""
+    """List the input items of a response, by default the last first."""
     page = checked(_Page, {name: request.args.get(name) for name in request.args})
     items = stored_responses(request).input_items(owner_of(request), response_id)
     if page.order == "desc":

@@ -1,4 +1,4 @@
-"""The tools of a response, and the choice among them, as clients write them. What a model is told: `callable_tools`."""
+"""The tools and the tool choice in the body of a response; `callable_tools` converts them for the model."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from mlxbuild.runtime.server.tool_choice import Mode
 
 
 class FunctionTool(Function):
-    """A function; this server calls none itself."""
+    """A function, which the client runs; this server runs none itself."""
 
     type: Literal["function"]
     strict: bool | None = None
 
 
 class FreeText(RequestBody):
-    """Any text."""
+    """The format of a custom tool that takes any text."""
 
     type: Literal["text"]
 
 
 class GrammarText(RequestBody):
-    """A text that keeps to a grammar."""
+    """The format of a custom tool whose text has to match a grammar."""
 
     type: Literal["grammar"]
     syntax: Literal["lark", "regex"]
     definition: Annotated[str, Field(min_length=1)]
 
     def lark(self) -> str:
-        """The grammar, whichever syntax it was given in."""
+        """The grammar in Lark's syntax."""
         return self.definition if self.syntax == "lark" else lark_of_regex(self.definition)
 
 
 class CustomTool(RequestBody):
-    """A tool that takes one text in place of arguments."""
+    """A tool that takes one text instead of JSON arguments."""
 
     type: Literal["custom"]
     name: FunctionName
@@ -48,7 +48,7 @@ class CustomTool(RequestBody):
 
 
 class NamespaceTool(RequestBody):
-    """A group of tools. Codex sends those of every MCP server so."""
+    """A group of tools. Codex sends the tools of each MCP server as one."""
 
     type: Literal["namespace"]
     name: FunctionName
@@ -57,7 +57,7 @@ class NamespaceTool(RequestBody):
 
 
 class HostedTool(RequestBody):
-    """A tool that OpenAI's servers run, as `web_search`, or that has items of its own. No model here is told of it."""
+    """A tool that OpenAI's servers run, such as `web_search`, or one with its own items; it is left out of prompts."""
 
     model_config = ConfigDict(extra="allow")
     type: str
@@ -86,7 +86,7 @@ class NamedChoice(RequestBody):
 
 
 class AllowedToolsChoice(RequestBody):
-    """A choice among some of the tools."""
+    """A tool choice that allows only some of the tools."""
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]

@@ -1,4 +1,4 @@
-"""All that a response answers: what went before it, with references followed, and sealed reasoning opened."""
+"""Completes the input of a response: adds earlier items, resolves references, and decrypts reasoning."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _PREFIXES = {"message": "msg_", "reasoning": "rs_", "function_call": "fc_", "cus
 
 @dataclass(frozen=True, slots=True)
 class WholeInput:
-    """The items before the request's own, and those."""
+    """The complete input: the items of earlier responses, and the request's own."""
 
     before: Sequence[AnyItem]
     own: Sequence[AnyItem]
     written: Sequence[Item]
-    """The own ones as JSON, in the form in which they are kept and told: whole, and with ids."""
+    """The request's own items as JSON, in the form in which they are stored: with references resolved, and with ids."""
 
 
 def whole_input(
@@ -36,10 +36,10 @@ def whole_input(
     owner: str,
     opened: Callable[[str], str | None],
 ) -> WholeInput:
-    """The input of a request; `given` is the body's as JSON.
+    """Complete the input of a request; `given` is the body's input as JSON.
 
     Raises:
-        UnknownPreviousResponse, UnknownItem: something that it refers to is not kept.
+        UnknownPreviousResponse, UnknownItem: the previous response or a referenced item is not stored.
     """
     previous = body.previous_response_id
     before = [] if previous is None else stored.conversation(owner, previous)
@@ -73,7 +73,7 @@ def _with_thought(item: AnyItem, opened: Callable[[str], str | None]) -> AnyItem
 
 
 def _written(item: Item, taken: Container[str]) -> Item:
-    """The item as it is told, with an id that no other has: pages go on after an id."""
+    """The item in the form in which it is stored, with a unique id, as pages of items are addressed by id."""
     kind = "message" if (given := item.get("type")) is None else given
     item_id = item.get("id")
     if item_id in taken:
