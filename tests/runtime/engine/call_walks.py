@@ -1,4 +1,4 @@
-"""Models of every form of calls, and random walks over what a grammar lets through."""
+"""Models with every format of tool calls, and random walks over what a grammar allows."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ STOP = 1
 _TAGS = ("arg_key>", "arg_value>", "parameter>", "param>", "invoke>", "function>", "atem:parameter>", "atem:invoke>")
 _MARKS = ('<|"|>', "<escape>", "[ARGS]", "<|sep|>", *(f"<{tag}" for tag in _TAGS), *(f"</{tag}" for tag in _TAGS))
 _TEMPTING = ("null", "true", "12", *'}{",:])\0')
-"""Texts in which a form could lose its way; marks, and the halves of what ends a call, are others."""
+"""Texts that could break a format; special tokens and halves of end markers are added to them."""
 _ENDING = {f"</{tag}" for tag in _TAGS} | {'<|"|>', "<escape>", '"', "}", "]", ")"}
 
 
 class CallingModel:
-    """A model that writes calls in the form of one of mlx-lm's parsers."""
+    """A model that writes tool calls in the format of one of mlx-lm's parsers."""
 
     def __init__(self, parser: str, *, marked: bool) -> None:
-        """`marked`: what is around a call and its arguments are tokens that stand for nothing else."""
+        """`marked`: the tags around a call and its arguments are special tokens."""
         backend: Any = byte_tokenizer()
         module = None if parser in BARE_FORMS else submodule(f"tool_parsers.{parser}")
         start, end = (None, None) if module is None else (module.tool_call_start, module.tool_call_end)
@@ -64,12 +64,12 @@ class CallingModel:
         return GrammarVocabulary(self.tokenizer, self.facts)
 
     def grammar(self, tools: Sequence[Any], name: str | None = None) -> str:
-        """Of an answer that has to call one of the tools, or the named one."""
+        """The grammar of an answer that has to call one of the tools, or the named one."""
         choice = ToolChoice("required", name)
         return answer_grammar(self.facts, self.vocabulary, tools=tools, tool_choice=choice)
 
     def walk(self, grammar: str, seed: int) -> str | None:
-        """A random text that the grammar lets through. None when it would not end."""
+        """A random text that the grammar allows; None if it would not end."""
         constraint: Any = self.vocabulary.constrain(grammar)
         dice, tokens = random.Random(seed), list[int]()
         logits = mx.zeros(self.tokenizer.vocabulary_size)
@@ -85,7 +85,7 @@ class CallingModel:
         return None
 
     def lets_through(self, grammar: str, text: str) -> bool:
-        """Whether the whole text could be an answer."""
+        """Whether the whole text is allowed as an answer."""
         constraint: Any = self.vocabulary.constrain(grammar)
         for token in [*self.tokenizer.encode(text), STOP]:
             if constraint.mask(mx.zeros((1, self.tokenizer.vocabulary_size)))[0, token].item() != 0:
@@ -94,7 +94,7 @@ class CallingModel:
         return True
 
     def read(self, text: str, tools: Sequence[Any]) -> list[ToolCall]:
-        """The calls of a whole answer, as they are told to whoever asked."""
+        """The calls parsed from a whole answer."""
         splitter, answer = AnswerSplitter(self.facts, tools=tools, structured=True), Answer()
         for chunk in [*splitter.feed(text), *splitter.finish()]:
             answer.add(chunk)
@@ -104,5 +104,5 @@ class CallingModel:
 
 @functools.cache
 def calling_model(parser: str, *, marked: bool) -> CallingModel:
-    """Made once."""
+    """A model that is cached by its arguments."""
     return CallingModel(parser, marked=marked)

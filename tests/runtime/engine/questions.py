@@ -1,4 +1,4 @@
-"""Asking an engine directly, many at once, and waiting for all answers."""
+"""Sends requests to an engine, many at once, and collects their events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def engine_of(model: Any, limits: Limits = PLENTY, batching: Batching | None = N
 
 @dataclass
 class Asked:
-    """One request and what came of it."""
+    """One request and its events."""
 
     ticket: Ticket = field(default_factory=lambda: Ticket(0))
     """The first ticket is 1."""
@@ -80,12 +80,12 @@ class Asked:
 
 
 def prepared(tokens: Sequence[int], limit: int | None = 12, **options: Any) -> Prepared:
-    """A request without stops."""
+    """A request without stop tokens."""
     return Prepared(tuple(tokens), Options(max_tokens=limit, **options), limit=limit)
 
 
 def ask(engine: Engine, *requests: Prepared) -> list[Asked]:
-    """Submit all at once."""
+    """Submit all requests at once."""
     asked = [Asked() for _ in requests]
     for one, request in zip(asked, requests, strict=True):
         one.ticket = engine.submit(request, one.take)
@@ -93,10 +93,10 @@ def ask(engine: Engine, *requests: Prepared) -> list[Asked]:
 
 
 def answers(engine: Engine, *requests: Prepared) -> list[Asked]:
-    """Submit all at once, and wait for all."""
+    """Submit all requests at once, and wait for all answers."""
     return [one.wait() for one in ask(engine, *requests)]
 
 
 def words(seed: int, count: int) -> list[int]:
-    """A prompt of that many tokens; other seeds give other ones."""
+    """A prompt of that many tokens, which depends on the seed."""
     return [(seed * 7919 + place * (seed % 13 + 1) * 31) % 290 + 7 for place in range(count)]

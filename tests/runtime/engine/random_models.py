@@ -1,4 +1,4 @@
-"""Random models in memory, a tiny one of each kind of state: keys and values, windows, recurrence, and mixtures."""
+"""Tiny random models in memory, one for each kind of state: keys and values, windows, recurrence, and mixtures."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ PLAIN_CONFIG: Mapping[str, Mapping[str, Any]] = {
         "norm_topk_prob": True,
     },
 }
-"""More models that have keys and values alone."""
+"""More models that have only keys and values."""
 _UNUSUAL: Mapping[str, Mapping[str, Any]] = {
-    # Heads as large as they have to be to be quantized.
+    # Heads that are large enough to be quantized.
     "wide": {"model_type": "qwen3", **_COMMON, "head_dim": 64},
     "deep": {"model_type": "qwen3", **_COMMON, "num_hidden_layers": 4},
 }
@@ -118,13 +118,13 @@ _UNUSUAL: Mapping[str, Mapping[str, Any]] = {
 
 @functools.cache
 def random_model(kind: str) -> Any:
-    """In float32, evaluated; the same one each time."""
+    """A cached model in float32, with evaluated weights."""
     own = {**OWN_CONFIG, **PLAIN_CONFIG}
     config = _UNUSUAL[kind] if kind in _UNUSUAL else {"model_type": kind, **_COMMON, **own[kind]}
     model_class, arguments_class = model_classes(config)
     mx.random.seed(5)
     model = model_class(arguments_class.from_dict(config))
-    # Freshly made weights answer almost alike to everything.
+    # Newly initialized weights give almost the same answer to everything.
     model.update(tree_map(lambda array: array * 3 if array.ndim > 1 else array, model.parameters()))
     model.set_dtype(mx.float32)
     mx.eval(model.parameters())

@@ -1,4 +1,4 @@
-"""Random schemas, and random walks over what a grammar of one lets through."""
+"""Random schemas, and random walks over what their grammars allow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSING = tuple('"}]0')
 
 
 def walk(schema: Mapping[str, Any] | None, seed: int = 0, longest: int = 400) -> str | None:
-    """A random text that the grammar lets through, or None when it would not end."""
+    """A random text that the grammar allows; None if it would not end."""
     constraint = VOCABULARY.constrain(answer_grammar(FACTS, VOCABULARY, format=AnswerFormat(schema)))
     dice, tokens = random.Random(seed), list[int]()
     closing = [token for text in CLOSING if (token := TOKENIZER.token_id(text)) is not None]
@@ -128,13 +128,13 @@ SCHEMAS: Any = st.recursive(
 
 
 def with_reference(part: Any) -> dict[str, Any]:
-    """The schema once by reference, and once again below itself."""
+    """The schema by reference, and once more below itself."""
     whole = {"type": "object", "properties": {"part": {"$ref": "#/$defs/part"}, "more": {"$ref": "#"}}}
     return {"$defs": {"part": part}, **whole, "required": ["part"], "additionalProperties": False}
 
 
 def with_company(part: Any) -> dict[str, Any]:
-    """The schema by reference, beside others that may speak of the same properties."""
+    """The schema by reference, beside others that may constrain the same properties."""
     return {
         "$defs": {"part": part},
         "allOf": [{"$ref": "#/$defs/part"}, {"properties": {"more": {"type": "integer"}}}],

@@ -1,4 +1,4 @@
-"""What cannot be batched is computed alone, beside the batch: drafted answers, quantized keys and values."""
+"""Sequences that cannot be batched are computed alone, beside the batch: drafted answers, quantized keys and values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.runtime.engine.random_models import random_model
 
 
 class Perturbed:
-    """A draft that is often right: the model itself, with a little noise that each token brings."""
+    """A draft that is often right: the model itself, with a little noise that depends on the token."""
 
     def __init__(self, model: Any, strength: float) -> None:
         self._model = model
@@ -128,7 +128,7 @@ def test_a_draft_leaves_no_garbage_behind() -> None:
 
 
 class Narrow(Perturbed):
-    """A draft that has fewer rows than the model."""
+    """A draft that has fewer embedding rows than the model."""
 
     ROWS = 150
 

@@ -1,4 +1,4 @@
-"""Thinking and tool calls are split out of an answer wherever its text is cut."""
+"""Reasoning and tool calls are split from an answer, wherever its text is cut into pieces."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def split(
     thinking: bool = False,
     structured: bool = False,
 ) -> tuple[str, str, list[ToolCall], bool]:
-    """Text, thinking, calls and whether there were any."""
+    """Text, reasoning, calls, and whether there were any."""
     places = sorted({min(cut, len(text)) for cut in cuts or []} | {0, len(text)})
     splitter = AnswerSplitter(facts, thinking=thinking, structured=structured)
     chunks = [chunk for a, b in itertools.pairwise(places) for chunk in splitter.feed(text[a:b])] + splitter.finish()
@@ -123,7 +123,7 @@ def test_arguments_written_as_text_are_read() -> None:
 
 
 def cut(text: str, facts: ModelFacts = FACTS, **options: Any) -> tuple[str, list[ToolCall]]:
-    """Text and calls of an answer that reached its limit there, token by token."""
+    """Text and calls of an answer that reached its length limit there, token by token."""
     splitter = AnswerSplitter(facts, **options)
     chunks = [chunk for letter in text for chunk in splitter.feed(letter)] + splitter.finish(is_cut=True)
     return "".join(c.text for c in chunks), [c.tool_call for c in chunks if c.tool_call is not None]

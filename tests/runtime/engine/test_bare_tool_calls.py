@@ -1,4 +1,4 @@
-"""Calls without markers are found at the beginning of an answer, wherever its text is cut, and nothing else is one."""
+"""Calls without markers are found only at the start of an answer, wherever its text is cut into pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be computed at once is found out by itself, and what cannot be computed is named."""
+"""The trial finds what may be computed together, and names what cannot be computed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_what_differs_is_found(name: str, dtype: mx.Dtype, expected: Batching) -
 
 
 class Unruly:
-    """A model that looks at its last KV cache first."""
+    """A model that uses its last KV cache first."""
 
     def __init__(self) -> None:
         self.model = random_model("deep")
@@ -128,7 +128,7 @@ def test_requests_to_a_model_that_batches_nothing_wait_for_each_other() -> None:
         ] == tokens
 
 
-def test_what_may_not_be_read_in_parts_is_read_as_mlx_lm_does_and_not_kept() -> None:
+def test_without_chunked_prefill_prompts_are_computed_as_mlx_lm_does_and_not_kept() -> None:
     limits = Limits(part_tokens=64, cache_bytes=1 << 34, prefix_bytes=1 << 26)
     with engine_of(random_model("llama"), limits, batching=Batching(reads_in_parts=False)) as engine:
         (asked,) = answers(engine, prepared(words(1, 200), 2))

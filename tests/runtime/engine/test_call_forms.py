@@ -1,4 +1,4 @@
-"""Calls that a grammar lets through are read by mlx-lm's parser of that form, with arguments of their schema."""
+"""Calls that a grammar allows are parsed by mlx-lm's parser for that format, with arguments valid in their schema."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ VALUES: Any = st.recursive(
 
 
 def check(model: CallingModel, parameters: dict[str, Any], seed: int) -> None:
-    """A walk is read as a call with arguments of the schema, or the tool is refused."""
+    """A walk is parsed as a call with arguments valid in the schema, or the tool is refused."""
     tools = [tool("look_up", parameters)]
     try:
         grammar = model.grammar(tools)
@@ -126,7 +126,7 @@ def check(model: CallingModel, parameters: dict[str, Any], seed: int) -> None:
         event("endless")
         return
     if BEYOND_FLOATS.search(text):
-        event("beyond floats")  # any JSON number may be; some of mlx-lm's parsers fail on one
+        event("beyond floats")  # any JSON number is allowed; some of mlx-lm's parsers fail on such a one
         return
     event("read")
     calls = model.read(text, tools)

@@ -1,4 +1,4 @@
-"""An object that lists its properties has no others, unless its schema says so or another part has a say in them."""
+"""Objects that list their properties are closed, unless the schema allows others or another subschema applies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors are those of transformers, whatever else is in the batch; and what is wrong with an input is told."""
+"""Vectors equal those of transformers, whatever else is in the batch, and errors of inputs are reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POOLINGS = ("mean", "cls", "last")
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The reference models in memory; the decoder with its names as mlx-lm writes them."""
+    """The reference models in memory; the decoder with mlx-lm's parameter names."""
     loaded = {name: load_weights(MODELS / name).model for name in ENCODERS}
     folder = shutil.copytree(MODELS / "qwen3", tmp_path_factory.mktemp("models") / "qwen3")
     weights: Any = mx.load(str(folder / "model.safetensors"))
@@ -48,7 +48,7 @@ def facts(pooling: Any, name: str = "bert", **more: Any) -> EmbeddingFacts:
 
 
 def embed(model: Any, rows: Any, own: EmbeddingFacts, **settings: Any) -> Any:
-    """All vectors, read to the end."""
+    """All vectors, computed to the end."""
     embedding, vectors = Embedding(model, rows, own, **{**SETTINGS, **settings}), None
     while vectors is None:
         vectors = embedding.advance()
@@ -72,7 +72,7 @@ def test_vectors_are_those_of_transformers_alone_and_together(models: dict[str, 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("model_type", ["qwen3", "mamba", "gemma3_text"])
-def test_a_decoder_reads_long_texts_in_parts(tmp_path: Path, model_type: str, pooling: str) -> None:
+def test_a_decoder_computes_long_texts_in_chunks(tmp_path: Path, model_type: str, pooling: str) -> None:
     more: Any = {"sliding_window": 16, "sliding_window_pattern": 2, **MAMBA}
     model = load_weights(write_model(tmp_path / "model", model_type, more=more)).model
     rows = [[(7 * place) % 90 + 5 for place in range(length)] for length in (150, 90)]

@@ -1,4 +1,4 @@
-"""What is embedded begins with the model's prompt, is cut without losing its special tokens, or is refused."""
+"""Inputs get the model's prompt, and are truncated without losing special tokens, or refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLS, SEP, A, B, C = 1, 2, 4, 5, 6
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    """Words, with [CLS] before and [SEP] behind them."""
+    """A tokenizer of words, with [CLS] before and [SEP] after them."""
     vocabulary = {word: number for number, word in enumerate(WORDS)}
     backend: Any = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()

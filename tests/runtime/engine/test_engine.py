@@ -1,4 +1,4 @@
-"""Whatever runs beside it, an answer is the one that it would be alone."""
+"""An answer is the same as alone, whatever runs beside it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_PREFIXES = Limits(part_tokens=64, cache_bytes=1 << 34, prefix_bytes=0)
 
 
 def reference(model: Any, tokens: list[int], count: int) -> list[int]:
-    """Greedy, by the model alone: everything anew for each token."""
+    """Greedy decoding with the model alone, without a KV cache."""
     tokens = list(tokens)
     for _ in range(count):
         tokens.append(int(mx.argmax(model(mx.array([tokens]))[0, -1]).item()))
@@ -90,7 +90,7 @@ def test_scores_are_those_of_the_model() -> None:
     assert all(not event.alternatives and event.score for event in other.events if getattr(event, "token", None))  # type: ignore[union-attr]
 
 
-def test_more_requests_than_rows_wait_in_order() -> None:
+def test_requests_beyond_the_limit_of_sequences_wait_in_order() -> None:
     limits = Limits(rows=2, part_tokens=64, cache_bytes=1 << 34, prefix_bytes=0)
     requests = [prepared(words(n, 5), 4) for n in range(6)]
     begun: list[int] = []
@@ -121,7 +121,7 @@ def test_progress_is_told_while_a_prompt_is_read() -> None:
     assert {each.total_tokens for each in asked.progress} == {200}
 
 
-def test_a_long_row_beside_short_ones_has_a_batch_of_its_own_and_the_same_answer() -> None:
+def test_a_long_sequence_beside_short_ones_has_its_own_batch_and_the_same_answer() -> None:
     requests = [prepared(words(1, 1500), 20), *[prepared(words(seed, 9), 30) for seed in (2, 3, 4)]]
     with engine_of(random_model("qwen3"), NO_PREFIXES) as engine:
         expected = [answers(engine, request)[0].tokens for request in requests]

@@ -1,4 +1,4 @@
-"""Requests that are left, fail, or meet a failing machine: others go on, and nothing is lost silently."""
+"""Requests that are cancelled or fail, and failing iterations: others go on, and every failure is reported."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_leaving_at_any_moment_changes_nothing_for_others(leavers: list[tuple[in
 
 
 def _leave_after(engine: Engine, request: Prepared, count: int) -> Asked:
-    """Leave in the delivery of so many events, which is in the middle of an iteration."""
+    """Cancel a request while its events are delivered, in the middle of an iteration."""
     asked = Asked()
 
     def take(events: Sequence[Event]) -> None:
@@ -96,7 +96,7 @@ def test_a_failing_delivery_ends_its_own_request_only() -> None:
 
 
 class OnlyToken:
-    """A constraint: the same token always, and after some steps it fails."""
+    """A constraint that always allows the same token, and fails after some steps."""
 
     def __init__(self, token: int, steps: int = 1 << 30) -> None:
         self.token = token
@@ -112,7 +112,7 @@ class OnlyToken:
         self.advanced.append(token)
 
 
-def test_a_constraint_holds_its_row_and_no_other() -> None:
+def test_a_constraint_applies_to_its_sequence_only() -> None:
     held = OnlyToken(40)
     request = Prepared(tuple(words(1, 9)), Options(temperature=1.0), limit=8, constraint=held)
     free = [prepared(words(2, 30), 20), prepared(words(3, 3), 20, temperature=1.0, seed=4)]
@@ -124,7 +124,7 @@ def test_a_constraint_holds_its_row_and_no_other() -> None:
     assert [each.tokens for each in others] == expected
 
 
-def test_a_failing_constraint_fails_its_row_alone() -> None:
+def test_a_failing_constraint_fails_its_sequence_only() -> None:
     request = Prepared(tuple(words(1, 9)), limit=20, constraint=OnlyToken(40, steps=3))
     with engine_of(random_model("qwen3")) as engine:
         expected = answers(engine, prepared(words(2, 30), 20))[0].tokens
@@ -135,7 +135,7 @@ def test_a_failing_constraint_fails_its_row_alone() -> None:
 
 
 class Broken:
-    """A model that fails when it is told to."""
+    """A model that fails on demand."""
 
     def __init__(self) -> None:
         self._model = random_model("qwen3")
@@ -149,7 +149,7 @@ class Broken:
         return logits
 
 
-def test_a_failing_tick_fails_what_is_on_its_way_and_the_next_is_sound() -> None:
+def test_a_failing_iteration_fails_its_requests_and_the_next_is_sound() -> None:
     model = Broken()
     with engine_of(model, batching=EVERYTHING) as engine:
         expected = answers(engine, prepared(words(1, 9)))[0].tokens

@@ -1,4 +1,4 @@
-"""Answers are mlx-lm's, token for token; they stop where they must, and sampling can be repeated."""
+"""Answers equal mlx-lm's, token for token; they end where they have to, and sampling can be repeated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_greedy_answers_are_those_of_mlx_lm(tmp_path: Path, model_type: str) -> 
     assert text(ours, max_tokens=48) == "".join(response.text for response in responses)
 
 
-def test_a_long_prompt_goes_through_in_parts(tiny: LoadedModel) -> None:
+def test_a_long_prompt_is_prefilled_in_chunks(tiny: LoadedModel) -> None:
     whole = tokens(tiny, PROMPT * 8, max_tokens=12)
     assert tokens(LoadedModel(tiny.folder, limits=Limits(part_tokens=7)), PROMPT * 8, max_tokens=12) == whole
 

@@ -1,4 +1,4 @@
-"""Whatever a grammar lets through has the form that was asked for: random walks over the tokens that it allows."""
+"""Whatever a grammar allows has the requested format: random walks over the allowed tokens."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_schema_that_nests_without_end_is_refused() -> None:
 
 
 def choice(count: int, optional: int, required: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Objects that are offered together, each with properties of its own."""
+    """Alternatives between objects, each with its own properties."""
     kinds = {"kind": {"type": "string"}} if "kind" in required else {}
     return {
         "type": "array",
@@ -246,7 +246,7 @@ def test_a_choice_of_too_many_objects_is_refused_before_the_answer_begins(schema
     ],
 )
 def test_schemas_that_could_be_looked_at_without_end(schema: dict[str, Any]) -> None:
-    """Each took ten seconds or minutes once."""
+    """Each of them once took ten seconds or minutes."""
     assert "x-guidance" in grammar_of(schema)
 
 

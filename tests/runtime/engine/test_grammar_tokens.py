@@ -1,4 +1,4 @@
-"""A grammar follows a model's tokens: whatever they are cut from, and none that stands for something else."""
+"""A grammar follows a model's tokens, whatever their boundaries, and allows no control token as text."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_control_tokens_and_rows_without_a_token_never_come() -> None:
 
 
 def sentencepiece_like() -> Tokenizer:
-    """Words that begin with ▁, and bytes for all else."""
+    """A vocabulary of words that begin with ▁, and bytes for everything else."""
     letters = [f"<0x{byte:02X}>" for byte in range(256)]
     words = ["▁", "▁{", "}", '"', "a", "b", ":", "▁1", "12", "▁is"]
     vocabulary = {word: number for number, word in enumerate(["<s>", "</s>", "<unk>", *letters, *words])}

@@ -1,4 +1,4 @@
-"""A grammar inside JSON lets through a text there where the grammar itself lets it through, and nothing else."""
+"""Inside a JSON string, a rewritten grammar allows exactly the texts of the original one."""
 
 from __future__ import annotations
 

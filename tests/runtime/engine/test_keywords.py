@@ -1,4 +1,4 @@
-"""What is asked by keyword becomes a request, and a wrong name is told with the ones that there are."""
+"""Keyword arguments become a request, and unknown ones are reported with the known ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory KV caches take: measured against those of a real model, in all forms."""
+"""Predicted memory of KV caches, compared with those of a real model, in all forms."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_model_whose_cache_cannot_be_quantized_has_one_form() -> None:
     assert kv_cache_size.in_bits(4) == kv_cache_size
 
 
-def test_rows_of_a_batch_are_as_long_as_its_longest_and_others_are_by_themselves() -> None:
+def test_sequences_of_a_batch_are_as_long_as_its_longest_and_others_count_alone() -> None:
     model, draft = random_model("wide"), random_model("qwen3")
     kv_budget = KVBudget(model, draft)
     assert kv_budget.expected_bytes([row(10)]) == 0, "nothing is measured on a thread that only asks"

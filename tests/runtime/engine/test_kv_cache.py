@@ -1,4 +1,4 @@
-"""KV caches get their room one after another, and hold what they would have held."""
+"""KV caches of different layers grow in different steps, and keep their contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits on memory that change while an engine works."""
+"""Memory limits that change while an engine works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Markers are found however the text is cut, and nothing is held back longer than it must be."""
+"""Markers are found wherever the text is cut, and no text is held back longer than necessary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options change only what is given, and wrong ones are told."""
+"""Only given options change, and invalid ones are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer's tokens become: stop texts look at the text of the answer alone, not at thinking and calls."""
+"""Chunks of an answer's tokens; stop sequences apply to its text only, not to reasoning and tool calls."""
 
 from __future__ import annotations
 

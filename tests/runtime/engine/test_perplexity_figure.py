@@ -1,4 +1,4 @@
-"""The perplexity of a text is what its definition says, in windows of any size."""
+"""The perplexity of a text equals its definition, with windows of any size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEXT = "hello world, how are you? It is what it is."
 
 
 def by_definition(model: LoadedModel, window: int) -> float:
-    """Token by token, each given only the tokens of its window before it."""
+    """Computed token by token, each with only the tokens of its window before it."""
     tokens = model.tokenize(TEXT)
     total = 0.0
     for place in range(1, len(tokens)):

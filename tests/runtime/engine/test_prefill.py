@@ -1,4 +1,4 @@
-"""Prompts are read in chunks, also in chunks of layers, and leave the same KV caches whatever the chunks were."""
+"""Prefill in chunks, also split between layers, gives the same KV caches for any chunks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.runtime.engine.random_models import KINDS, random_model
 
 
 def chunk_of(tokens: int, size: int | None = None) -> PrefillChunk:
-    """So many tokens, through as many layers as make that size; through all where there is none."""
+    """A chunk of so many tokens, through as many layers as fit in `size` token-layers; all layers without a size."""
     return PrefillChunk(tokens, None if size is None else lambda count: max(size // count, 1))
 
 
@@ -40,7 +40,7 @@ def whole_logits(model: Any, sequence: SequenceState) -> mx.array:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("tokens", "size"), [(1, 1), (16, 1), (16, 32), (40, None)])
 @pytest.mark.parametrize("prefix_bytes", [0, 1 << 26])
-def test_a_prompt_read_in_slices_is_read_like_a_whole_one(
+def test_a_prompt_prefilled_in_chunks_gives_the_same_as_a_whole_one(
     kind: str, tokens: int, size: int | None, prefix_bytes: int
 ) -> None:
     chunk = chunk_of(tokens, size)
@@ -63,7 +63,7 @@ CHUNKS = st.builds(chunk_of, st.integers(1, 300), st.none() | st.integers(1, 150
 
 
 def require_right(model: Any, ready: Ready) -> None:
-    """Each sequence goes on as if its prompt had been read at once and alone."""
+    """Each sequence continues as if its prompt had been computed at once and alone."""
     last = mx.array([[sequence.tokens[-1]] for sequence in ready.sequences])
     logits = model(last, cache=ready.cache)[:, -1]
     for sequence, mine in zip(ready.sequences, logits, strict=True):
@@ -77,7 +77,7 @@ def require_right(model: Any, ready: Ready) -> None:
     st.lists(st.integers(2, 120), min_size=1, max_size=4),
     st.lists(st.integers(0, 30), max_size=3),
 )
-def test_parts_of_any_size_leave_nothing_out(
+def test_chunks_of_any_size_leave_nothing_out(
     chunks: list[PrefillChunk], lengths: list[int], leave_at: list[int]
 ) -> None:
     model = random_model("qwen3")
@@ -103,7 +103,7 @@ def test_parts_of_any_size_leave_nothing_out(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_short_prompts_are_read_together_a_few_layers_at_a_time(kind: str) -> None:
+def test_short_prompts_are_prefilled_together_a_few_layers_at_a_time(kind: str) -> None:
     model = random_model(kind)
     depth = len(fresh(model))
     prefill = Prefill(model, PrefixCache(model, 0))
@@ -123,7 +123,7 @@ def test_short_prompts_are_read_together_a_few_layers_at_a_time(kind: str) -> No
 
 @pytest.mark.parametrize("kind", ["gemma3_text", "gpt_oss", "lfm2"])
 @pytest.mark.parametrize("lengths", [[1, 2], [2, 1], [1, 2, 2, 1, 9], [1, 1]])
-def test_prompts_of_which_nothing_is_left_to_read_are_read_with_no_others(kind: str, lengths: list[int]) -> None:
+def test_prompts_without_waiting_tokens_are_batched_only_with_each_other(kind: str, lengths: list[int]) -> None:
     model = random_model(kind)
     prefill = Prefill(model, PrefixCache(model, 0))
     for seed, length in enumerate(lengths):
@@ -152,7 +152,7 @@ def test_a_long_prompt_begins_with_one_layer_cache_after_another() -> None:
     assert mx.allclose(next_logits(model, ready, sequence), whole_logits(model, sequence), atol=2e-3)
 
 
-def test_what_is_kept_of_a_prompt_is_not_copied_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_prefix_is_not_copied_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlxbuild.runtime.engine.core.prefill._COPIED_AT_ONCE_BYTES", 0)
     model = random_model("deep")
     prefill = Prefill(model, PrefixCache(model, 1 << 26))
@@ -177,7 +177,7 @@ def test_a_prompt_left_between_two_layers_is_kept_as_far_as_it_began() -> None:
     sequence = sequence_of(words(3, 70))
     prefill.add(sequence)
     depth = len(fresh(model))
-    for _ in range(depth):  # so that the second part has come to its first layers
+    for _ in range(depth):  # until the second chunk has passed its first layers
         assert prefill.advance(chunk_of(16, 1)).tokens == 16
     assert sequence.cached_tokens == 16
     prefill.drop([sequence])
@@ -187,7 +187,7 @@ def test_a_prompt_left_between_two_layers_is_kept_as_far_as_it_began() -> None:
     assert mx.allclose(logits, whole_logits(model, sequence), atol=2e-3)
 
 
-def test_what_many_prompts_begin_with_is_read_once() -> None:
+def test_a_common_prefix_of_many_prompts_is_prefilled_once() -> None:
     model = random_model("qwen3")
     prefill = Prefill(model, PrefixCache(model, 1 << 26))
     beginning = words(1, 30)
@@ -202,7 +202,7 @@ def test_what_many_prompts_begin_with_is_read_once() -> None:
         require_right(model, each.ready)
 
 
-def test_what_two_prompts_begin_with_is_read_with_both() -> None:
+def test_a_common_prefix_of_two_prompts_is_prefilled_with_both() -> None:
     model = random_model("qwen3")
     prefill = Prefill(model, PrefixCache(model, 1 << 26))
     for seed in (2, 3):

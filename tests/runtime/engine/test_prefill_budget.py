@@ -1,4 +1,4 @@
-"""Parts of prompts take no longer than the steps of running answers allow, whatever the machine."""
+"""Chunks take no longer than the decode steps of running answers allow, on any machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def layers_of(chunk: PrefillChunk) -> int:
 
 @dataclass(frozen=True)
 class Read:
-    """What was read in one iteration."""
+    """The chunk computed in one iteration."""
 
     tokens: int
     layers: int
@@ -52,7 +52,7 @@ def read(
     running: int = 1,
     waiting: int = 1,
 ) -> list[Read]:
-    """What is read in so many iterations by a machine on which a layer takes so long for so many tokens."""
+    """The chunks of so many iterations on a simulated machine; `layer_seconds` is the time of a layer by tokens."""
     parts = []
     for _ in range(iterations):
         chunk = prefill_budget.chunk(running, waiting)
@@ -67,7 +67,7 @@ def read(
 
 
 @given(st.floats(1e-4, 1.0), st.floats(0, 0.5), st.floats(1e-7, 1e-1), st.sampled_from([128, 512, 2048]))
-def test_parts_are_as_large_as_the_running_answers_allow(step: float, fixed: float, token: float, most: int) -> None:
+def test_chunks_are_as_large_as_the_running_answers_allow(step: float, fixed: float, token: float, most: int) -> None:
     bound = max(STEPS * step, UNNOTICED)
 
     def layer_seconds(tokens: int) -> float:
@@ -85,7 +85,7 @@ def test_parts_are_as_large_as_the_running_answers_allow(step: float, fixed: flo
 
 
 @given(st.integers(1, 4), st.integers(0, 12), st.floats(1e-3, 1.0))
-def test_where_more_wait_than_are_answered_more_is_read(running: int, more: int, step: float) -> None:
+def test_the_budget_grows_where_more_requests_wait_than_run(running: int, more: int, step: float) -> None:
     def layer_seconds(tokens: int) -> float:
         return tokens * 1e-6
 
@@ -97,14 +97,14 @@ def test_where_more_wait_than_are_answered_more_is_read(running: int, more: int,
 
 
 @pytest.mark.parametrize("slower", [4, 20])
-def test_parts_become_smaller_when_the_prompt_gets_longer(slower: int) -> None:
+def test_chunks_become_smaller_when_the_prompt_gets_longer(slower: int) -> None:
     prefill_budget = paced(0.02, most=2048)
     before = read(prefill_budget, 100, 0.02, lambda tokens: tokens * 1e-5)[-1]
     after = read(prefill_budget, 200, 0.02, lambda tokens: tokens * 1e-5 * slower)[-1]
     assert before.size >= (slower / 2) * after.size
 
 
-def test_what_was_read_alone_tells_how_much_may_be_read_beside_answers() -> None:
+def test_a_chunk_computed_alone_tells_the_size_of_chunks_beside_answers() -> None:
     prefill_budget = PrefillBudget(most=512)
     prefill_budget.prefilled(46, 29, 46 * 29 * 1e-4)
     prefill_budget.stepped(0.05)
@@ -113,7 +113,7 @@ def test_what_was_read_alone_tells_how_much_may_be_read_beside_answers() -> None
     assert 0.5 * STEPS * 0.05 <= chunk.tokens * layers_of(chunk) * 1e-4 <= 1.01 * STEPS * 0.05
 
 
-def test_that_a_batch_grows_is_not_taken_for_reading() -> None:
+def test_a_growing_batch_is_not_taken_for_prefill() -> None:
     prefill_budget = paced(0.05)
     before = read(prefill_budget, 60, 0.05, lambda tokens: tokens * 1e-4)[-1]
     after = read(prefill_budget, 1, 0.4, lambda tokens: tokens * 1e-4, running=8)
@@ -121,7 +121,7 @@ def test_that_a_batch_grows_is_not_taken_for_reading() -> None:
     assert all(part.size >= before.size for part in after)
 
 
-def test_a_slow_step_is_left_alone_and_is_not_taken_for_the_usual() -> None:
+def test_after_a_slow_step_prefill_is_skipped_and_it_is_not_taken_for_the_usual() -> None:
     prefill_budget = paced(0.01)
     assert prefill_budget.chunk(1, 1) is not None
     prefill_budget.stepped(0.05)
@@ -136,7 +136,7 @@ def test_a_slow_step_is_left_alone_and_is_not_taken_for_the_usual() -> None:
     assert prefill_budget.chunk(1, 1) is not None, "steps that stay slow are the usual ones"
 
 
-def test_one_part_that_took_long_changes_little() -> None:
+def test_one_slow_chunk_changes_little() -> None:
     prefill_budget = paced(0.05)
     before = read(prefill_budget, 60, 0.05, lambda tokens: tokens * 1e-4)[-1]
     prefill_budget.prefilled(before.tokens, 1, 10.0)
@@ -145,7 +145,7 @@ def test_one_part_that_took_long_changes_little() -> None:
     assert 2 * after.tokens * layers_of(after) >= before.size
 
 
-def test_not_every_part_is_measured() -> None:
+def test_not_every_chunk_is_measured() -> None:
     parts = read(paced(0.05), 100, 0.05, lambda tokens: tokens * 1e-4)
     assert all(part.is_measured for part in parts[:4])
     assert 20 <= sum(part.is_measured for part in parts) <= 40

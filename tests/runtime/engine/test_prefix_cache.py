@@ -1,4 +1,4 @@
-"""Prefixes are found, used least recently first thrown out, within their budget, and never change an answer."""
+"""Prefixes are found, evicted by least recent use, kept within the budget, and never change an answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = tuple(words(1, 600))
 
 
 def read(model: Any, tokens: Sequence[int], layers: KVCache | None = None) -> KVCache:
-    """KV caches that the tokens went through."""
+    """A KV cache with these tokens."""
     layers = fresh(model) if layers is None else layers
     if tokens:
         model(mx.array([list(tokens)]), cache=layers)
@@ -34,7 +34,7 @@ def next_logits(model: Any, layers: KVCache, tokens: Sequence[int]) -> list[floa
 
 
 class Prefixes(RuleBasedStateMachine):
-    """Against a plain list of what was kept, in the order of use."""
+    """Compares the cache with a plain list of entries in the order of use."""
 
     BUDGET = 400_000
 
@@ -126,7 +126,7 @@ def test_conversations_are_the_same_with_and_without_prefixes(kind: str) -> None
                     asked = _with_boundary(engine, conversation, len(system))
                     told.append((asked.tokens, asked.ending.reused_tokens))
                     conversation += [*asked.tokens, *words(len(conversation), 5)]
-            for _ in range(2):  # the very same again
+            for _ in range(2):  # the same again
                 asked = _with_boundary(engine, conversation, len(system))
                 told.append((asked.tokens, asked.ending.reused_tokens))
         return told
@@ -167,7 +167,7 @@ def test_what_is_kept_costs_nothing_until_it_is_changed() -> None:
         assert next_logits(model, changed, [8]) == pytest.approx(expected, abs=1e-3)
 
 
-def test_requests_at_once_with_one_beginning_read_it_once() -> None:
+def test_a_common_prefix_of_concurrent_requests_is_prefilled_once() -> None:
     beginning = words(3, 400)
     limits = Limits(part_tokens=512, cache_bytes=1 << 34, prefix_bytes=1 << 26)
     with engine_of(random_model("qwen3"), limits) as engine:

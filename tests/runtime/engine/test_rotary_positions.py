@@ -1,4 +1,4 @@
-"""Shared rotations are those of MLX's own layer, are computed once, and leave other ones alone."""
+"""Shared rotations equal those of MLX's own layer, are computed once, and leave other layers unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlxbuild.runtime.engine.core.rotary_positions import share_rotations
 
 
 class TwoLayers(nn.Module):
-    """As attention layers of a model hold what rotates."""
+    """Two rotary layers, as in the attention layers of a model."""
 
     def __init__(self, *rotations: nn.RoPE) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def test_layers_that_rotate_alike_compute_the_angles_once() -> None:
 
 
 def written(*arrays: mx.array) -> str:
-    """What is to be computed for arrays, one line an operation."""
+    """The graph of arrays, one operation on each line."""
     import io
 
     out = io.StringIO()

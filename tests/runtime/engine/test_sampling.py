@@ -1,4 +1,4 @@
-"""Tokens are drawn from what filters and penalties leave, and by the row's own seed alone."""
+"""Tokens are sampled from what filters and penalties leave, and depend on the sequence's own seed only."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ KINDS: list[dict[str, Any]] = [
 @given(
     st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2**64 - 1)), min_size=1, max_size=9), st.integers(0, 99)
 )
-def test_a_row_draws_alike_whatever_is_beside_it(rows: list[tuple[dict[str, Any], int]], noise: int) -> None:
+def test_a_sequence_samples_alike_whatever_is_beside_it(rows: list[tuple[dict[str, Any], int]], noise: int) -> None:
     logits = mx.random.normal((len(rows), 64), key=mx.random.key(noise))
     options = [Options(**kind, seed=seed) for kind, seed in rows]
     together = [Sampler(each) for each in options]

@@ -1,4 +1,4 @@
-"""Which parts of a `oneOf` can be told apart, so that it is held as an `anyOf`."""
+"""Which alternatives of a `oneOf` are disjoint, so that it can be treated as an `anyOf`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_parts_that_may_overlap_are_refused(parts: list[Any]) -> None:
 
 
 def _kinds(count: int, **versions: Any) -> list[Any]:
-    """Objects, each of a kind of its own."""
+    """Objects with a distinct `kind` each."""
     return [
         {
             "type": "object",

@@ -1,4 +1,4 @@
-"""Numbers, texts and patterns of schemas: held exactly as they are written, or refused with the reason."""
+"""Numbers, strings and patterns of schemas are enforced exactly as written, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
 from tests.runtime.engine.schema_walks import lets_through
 
 ODD = 175928847299117063
-"""No float is this number."""
+"""No float equals this number."""
 LAST = 2**63 - 1
 
 

@@ -1,4 +1,4 @@
-"""What is computed is left between two layers when an engine ends; a fork of its process is told that it has none."""
+"""An ending engine stops between two layers, and a forked process is told that it has no engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts that say, in other tokens, what a control token stands for."""
+"""Texts that spell a control token with other tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VOCABULARY = GrammarVocabulary(TOKENIZER, FACTS)
 
 
 def spelled(text: str) -> list[int]:
-    """A text in tokens of single letters."""
+    """A text in single-letter tokens."""
     return [token for letter in text for token in TOKENIZER.encode(letter)]
 
 

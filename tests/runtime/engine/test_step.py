@@ -1,4 +1,4 @@
-"""Compiled steps give what plain ones give, whatever the room of the caches, and are given up where they cannot."""
+"""Compiled steps equal uncompiled ones, with any capacity of the caches, and are turned off where they do not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(model: Any, count: int) -> KVCache:
 
 @pytest.fixture
 def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """MLX compiles for real; what kernels that gives, and that they compute the same: `runner/test_kernels`."""
+    """Enable compiling in MLX; which kernels that produces is tested in `runner/test_kernels`."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     mx.enable_compile()
     yield
@@ -62,7 +62,7 @@ def test_other_kinds_of_state_take_plain_steps(kind: str) -> None:
     assert mx.allclose(mine, model(mx.array([[9]]), cache=twins)[:, -1, :])
 
 
-def test_several_rows_and_rows_that_have_read_nothing_take_plain_steps() -> None:
+def test_several_sequences_and_empty_caches_take_plain_steps() -> None:
     model = random_model("qwen3")
     step = Step(model)
     step.compile()
@@ -74,7 +74,7 @@ def test_several_rows_and_rows_that_have_read_nothing_take_plain_steps() -> None
 
 
 class ReadsItsPosition:
-    """Code that must know where it is, as some models' is."""
+    """A model whose code evaluates its position, as some do."""
 
     def __init__(self, model: Any) -> None:
         self.model, self.layers, self.modules = model, model.layers, model.modules
@@ -85,7 +85,7 @@ class ReadsItsPosition:
 
 
 class KnowsItsCaches(ReadsItsPosition):
-    """Code that does something else with caches that it does not know."""
+    """A model whose code behaves differently with unknown kinds of caches."""
 
     def __call__(self, tokens: mx.array, cache: KVCache) -> Any:
         logits = self.model(tokens, cache=cache)

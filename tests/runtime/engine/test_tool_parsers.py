@@ -1,4 +1,4 @@
-"""Every form of tool calls that mlx-lm reads comes out whole: with thinking before it, in pieces cut anywhere."""
+"""Every tool call format of mlx-lm is parsed completely, after reasoning, and in pieces cut anywhere."""
 
 from __future__ import annotations
 
