@@ -142,7 +142,7 @@ def _compare(artifact: Artifact, variant: LockedVariant, checkpoint: Callable[[]
             name = names.get(tensor.name)
             if name is None or name not in claims:
                 raise NotComparable(
-                    f"`{tensor.name}` of the file is computed into others, or dropped", where=tensor.file
+                    f"`{tensor.name}` of the file is computed into other tensors, or dropped", where=tensor.file
                 )
             yield TensorComparison(
                 name, tensor.dtype, claims[name], _largest_difference(tensor, files[tensor.file], stored, name)

@@ -253,7 +253,7 @@ def _conclude(
         tags = tags_of(goal.spec, is_default=goal.is_default) if passes and options.gates else ()
         moving = moves(store, dict.fromkeys(tags, manifest.digest))
         if moving and keeps_versions:
-            refusals.append(moving[0].refused("build with --force: in CI, versions stay where they are"))
+            refusals.append(moving[0].refused("build with --force: in CI, version tags do not move without it"))
             tags = ()
         else:
             for move in moving:
@@ -291,7 +291,7 @@ def _gate_errors(artifacts: Iterable[Built]) -> list[MlxbuildError]:
         GateFailed(
             artifact.verdicts,
             where=artifact.label,
-            hint=f"no tag moved; look into it by its digest: `mlxbuild show {artifact.digest}`",
+            hint=f"no tag moved; inspect it by its digest: `mlxbuild show {artifact.digest}`",
         )
         for artifact in artifacts
         if not all(verdict.passed for verdict in artifact.verdicts)

@@ -39,7 +39,7 @@ class Verification:
         if self.problems:
             listed = "".join(f"\n  {problem}" for problem in self.problems)
             raise VerificationFailed(
-                f"{len(self.problems)} promises are broken{listed}",
+                f"{len(self.problems)} checks failed{listed}",
                 where=name,
                 hint="damaged blobs were set aside: the next `mlxbuild create` makes them again",
             )

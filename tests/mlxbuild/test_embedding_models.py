@@ -187,9 +187,10 @@ def test_a_decoder_without_a_head_that_is_to_write_is_refused(builder: Callable[
     shutil.rmtree(model / "1_Pooling")
     (mlxbuild.folder / "ModelSpec.yaml").write_text(RECIPE.split("tests:")[0])
     done = mlxbuild("create", "--progress", "none")
-    assert (done.code, "the weights lack `lm_head.weight`, so the model cannot write" in done.err) == (3, True), (
-        done.err
-    )
+    assert (done.code, "the weights lack `lm_head.weight`, so the model cannot generate text" in done.err) == (
+        3,
+        True,
+    ), done.err
     (mlxbuild.folder / "ModelSpec.yaml").write_text(RECIPE + "pooling: last\n")
     assert mlxbuild("create", "--progress", "none").code == 0
 
@@ -247,13 +248,13 @@ CASES: dict[str, tuple[Callable[[Path], None], int, list[str]]] = {
         [
             "error[unknown-pooling]: the model's pooling is pooling_mode_max_tokens",
             "  --> 1_Pooling/config.json",
-            "hint: known are mean, cls and last; set one of them as the recipe's `pooling` if it is meant",
+            "hint: mean, cls and last are supported; set one of them as the recipe's `pooling` if it fits",
         ],
     ),
     "more-modules": (
         _more_modules,
         2,
-        ["error[unknown-pooling]: the model's vectors go through a module `Dense`", "  --> modules.json"],
+        ["error[unknown-pooling]: the model's embeddings go through a module `Dense`", "  --> modules.json"],
     ),
     "no-json": (
         _no_json,

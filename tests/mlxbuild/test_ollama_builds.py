@@ -51,7 +51,7 @@ def test_a_name_becomes_a_recipe_and_an_artifact(
     name = f"{ollama_registry.host}/library/tiny:q8"
     printed = here("import", f"ollama:{name}")
     assert printed.code == 0, printed.err
-    assert "note: left out: what the model sees images with (`projector`)." in printed.err
+    assert "note: left out: its vision projector (`projector`)." in printed.err
     assert "note: left out: the parameter mirostat" in printed.err
     recipe = yaml.safe_load(printed.out)
     assert (recipe["name"], recipe["base"], recipe["license"]) == ("tiny", {"ollama": name}, "Apache-2.0")

@@ -233,7 +233,7 @@ def test_the_provenance_says_how_close_tensors_are(tmp_path: Path, store: Store)
     assert contradictions(predicate, artifact) == ()
     definition["internalParameters"]["accuracy"]["exact"].append("model.layers.0.mlp.up_proj.weight")
     assert contradictions(predicate, artifact) == (
-        "the provenance tells otherwise how close tensors are to their source than the artifact",
+        "the provenance and the artifact disagree on how close tensors are to their source",
     )
 
 
@@ -268,7 +268,7 @@ def test_a_comparison_with_the_base_is_refused_by_name(tmp_path: Path, store: St
     tiny_gguf(tmp_path / "tiny.gguf")
     (tmp_path / "text.txt").write_text("ab")
     gate = "tests: [{perplexity: {dataset: text.txt, max_increase_vs_base: 5%}}]"
-    with pytest.raises(MlxbuildError, match="a GGUF file is not loaded as it is"):
+    with pytest.raises(MlxbuildError, match="a GGUF file cannot be loaded as it is"):
         build(tmp_path, store, f"base: {{gguf: tiny.gguf}}\n{gate}")
 
 

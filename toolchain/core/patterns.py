@@ -11,9 +11,9 @@ import re
 from typing import Any
 
 _BEYOND = (
-    (re.compile(r"\(\?<?[=!]"), "it looks ahead or behind (`{}`)"),
-    (re.compile(r"\\[1-9]|\(\?P="), "it refers back to what a group has matched (`{}`)"),
-    (re.compile(r"[*+?}]\+|\(\?>"), "it never gives back what it has matched (`{}`)"),
+    (re.compile(r"\(\?<?[=!]"), "it uses lookahead or lookbehind (`{}`)"),
+    (re.compile(r"\\[1-9]|\(\?P="), "it uses a backreference (`{}`)"),
+    (re.compile(r"[*+?}]\+|\(\?>"), "it uses a possessive quantifier or an atomic group (`{}`)"),
 )
 """Constructs that RE2 does not support, each with an explanation: RE2's own message only names the place."""
 

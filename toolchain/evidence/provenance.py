@@ -87,7 +87,7 @@ def _contradict(predicate: Mapping[str, Any], artifact: Artifact) -> Iterator[st
         yield "the provenance is of another lock than the artifact carries"
     accuracy = _mapping(definition, "internalParameters").get("accuracy")
     if accuracy != _accuracy(artifact).get("accuracy"):
-        yield "the provenance tells otherwise how close tensors are to their source than the artifact"
+        yield "the provenance and the artifact disagree on how close tensors are to their source"
     if definition.get("resolvedDependencies") != _inputs(artifact):
         yield "the provenance names other inputs than the lock"
     named = bill_of_materials_of(predicate)

@@ -78,4 +78,4 @@ class Chronicle:
             }
         )
         if not kept:
-            self._stream.emit(Warned("what ran could not be noted, so `why` will not know of it"))
+            self._stream.emit(Warned("the history could not be written, so `why` will not know of this run"))

@@ -102,7 +102,7 @@ def _run(step: Step, request: ActionRequest, context: StepContext) -> Mapping[st
         raise UnexpectedFailure(
             f"{type(error).__name__}: {error}",
             where=request.label,
-            hint="run again with `-v` for the whole story; if the input is sound, this is a bug",
+            hint="run again with `-v` for details; if the input is valid, this is a bug",
         ) from error
 
 

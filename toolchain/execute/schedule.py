@@ -116,7 +116,7 @@ class Scheduler:
                 self._take(self._queue.get())
             is_done = True
         except KeyboardInterrupt:
-            self._stream.emit(Warned("stopping as soon as what runs can be broken off; what is done is kept"))
+            self._stream.emit(Warned("stopping as soon as running actions can be interrupted; finished ones are kept"))
             raise
         finally:
             self._fetching.close(cancel=not is_done)

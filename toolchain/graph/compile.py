@@ -337,13 +337,14 @@ class _Compiler:
         base = self._variant.base
         if base.gguf is not None:
             raise UnusableSource(
-                f"the test `{gate.name}` compares with the base, and a GGUF file is not loaded as it is",
+                f"the test `{gate.name}` compares with the base, but a GGUF file cannot be loaded as it is",
                 where=str(self._spec.recipe),
                 hint="set `max` instead; `mlxbuild verify --against-source` compares the tensors themselves",
             )
         if self._configuration.literals:
             raise UnusableSource(
-                f"the test `{gate.name}` compares with the base, which another tool has quantized: it is not loaded so",
+                f"the test `{gate.name}` compares with the base, which another tool has quantized: "
+                "it cannot be loaded as it is",
                 where=str(self._spec.recipe),
                 hint="set `max` instead",
             )

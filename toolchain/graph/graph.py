@@ -63,5 +63,5 @@ def assemble(nodes: Iterable[Node], fetches: Mapping[str, Fetch]) -> Graph:
         order = tuple(TopologicalSorter(needed).static_order())
     except CycleError as error:
         loop = " → ".join(reversed(error.args[1]))
-        raise BrokenGraph(f"actions need each other in a circle: {loop}") from error
+        raise BrokenGraph(f"actions depend on each other in a cycle: {loop}") from error
     return Graph({label: by_label[label] for label in order}, fetches)

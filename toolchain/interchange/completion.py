@@ -50,9 +50,9 @@ def completed(store: Store, digest: Digest) -> Digest:
 
 def _require_files(artifact: Artifact) -> None:
     if not any(file.path.endswith(".safetensors") and "/" not in file.path for file in artifact.files):
-        what = "holds no safetensors at its top"
+        what = "holds no safetensors at its top level"
     elif artifact.file(CONFIG_FILE) is None:
-        what = f"has no {CONFIG_FILE} at its top"
+        what = f"has no {CONFIG_FILE} at its top level"
     else:
         return
     raise NotRunnable(f"the artifact {what}", where=str(artifact.digest), hint="it can be kept and moved, but not run")

@@ -30,10 +30,10 @@ _DRAFT = "what drafts for a model is a setting of the server, `drafts`"
 _OTHERS = {
     "renderer": "prompts are rendered by the artifact's own chat template",
     "parser": "think tags and tool calls are found in the chat template when the artifact is built",
-    "requires": "it speaks of Ollama's version",
+    "requires": "it refers to Ollama's version",
     "draft_files": _DRAFT,
     "draft_quantize": _DRAFT,
-    "info": "what a model is, is found in its files",
+    "info": "these facts are found in the model's files",
 }
 
 

@@ -61,7 +61,7 @@ def _leave(draft: Draft, directive: Directive) -> None:
         "DRAFT": "there is no speculative decoding with a second model",
         "RENDERER": "prompts are rendered by the artifact's own chat template",
         "PARSER": "think tags and tool calls are found in the chat template when the artifact is built",
-        "REQUIRES": "it speaks of Ollama's version",
+        "REQUIRES": "it refers to Ollama's version",
     }
     draft.note(f"{directive.name} {directive.value}, line {directive.line}: left out, {reasons[directive.name]}.")
 

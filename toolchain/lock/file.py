@@ -130,7 +130,7 @@ def decode(data: bytes, where: str) -> Lock:
         _damaged("the lock lacks its header", where)
     body = text[header.end() :]
     if str(Digest.of_bytes(body.encode())) != header[1]:
-        _damaged("the lock was edited, merged or cut short: its checksum is another", where)
+        _damaged("the lock was edited, merged or cut short: its checksum does not match", where)
     try:
         entries = json.loads(body)
         version = entries["lock_version"]
@@ -141,7 +141,7 @@ def decode(data: bytes, where: str) -> Lock:
         _require(roles == sorted(set(roles)), "the roles are not distinct and sorted")
         return Lock(Digest.parse(entries["spec_digest"]), sources)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, InvalidDigest) as error:
-        _damaged(f"the lock does not hold what a lock holds ({error})", where)
+        _damaged(f"the lock is malformed ({error})", where)
 
 
 def _by_role(sources: Iterable[LockedSource]) -> list[LockedSource]:
@@ -202,11 +202,11 @@ def _read_source(entry: dict[str, Any]) -> LockedSource:
     gguf, header = entry.get("gguf"), entry.get("header")
     derives = gguf is not None or kind == "ollama"
     parts = () if gguf is None else split_paths(gguf)
-    _require(all(part in entry["files"] for part in parts), "the GGUF file, or a part of it, is none of the files")
+    _require(all(part in entry["files"] for part in parts), "the GGUF file, or a part of it, is not among the files")
     for path, (digest, size_bytes, *mark) in entry["files"].items():
         _require(not unsafe(path), f"the path {path!a} is not safe")
         _require(type(size_bytes) is int and size_bytes >= 0, f"`{path}` has no size")
-        _require(mark == [] or (mark == [_DERIVED] and derives), f"`{path}` has a mark that is not known")
+        _require(mark == [] or (mark == [_DERIVED] and derives), f"`{path}` has an unknown flag")
         files.append(LockedFile(path, Blob(Digest.parse(digest), size_bytes), derived=bool(mark)))
         sizes[path] = size_bytes
     _require(not collisions(sizes), "two paths are one file on systems that ignore case")

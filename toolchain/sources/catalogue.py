@@ -186,7 +186,7 @@ class SourceCatalogue:
                 self._index.content(self._store.path(self._store.put(content).digest), immutable=True)
         if not self._store.has(file.blob.digest):
             raise StaleLock(
-                f"`{file.path}` of `{source.identity}` is locked as another version of mlxbuild derived it",
+                f"`{file.path}` of `{source.identity}` was derived differently by the mlxbuild that locked it",
                 where=str(file.blob.digest),
                 hint="run `mlxbuild lock`, or use the version that locked it",
             )

@@ -117,8 +117,8 @@ def _row(tensor: LockedTensor | HeaderTensor) -> str:
 
 def _other(source: LockedSource, path: str, what: str) -> SourceCorrupt:
     return SourceCorrupt(
-        f"the header of `{path}` is another than was read when it was locked: {what}",
+        f"the header of `{path}` differs from the one that was locked: {what}",
         where=f"{source.identity}@{source.pinned}",
-        hint="the server answered a part of the file from another content than the whole: check HF_ENDPOINT or the "
+        hint="the server answered range requests with other content than the whole file: check HF_ENDPOINT or the "
         "registry, then remove the lock and run `mlxbuild lock`",
     )

@@ -102,7 +102,7 @@ def _answers(
 
 
 def _pooling() -> Iterator[str]:
-    yield "# How texts become vectors is read from 1_Pooling/config.json and modules.json; without them it is the mean."
+    yield "# The pooling is read from 1_Pooling/config.json and modules.json; without them it is the mean."
     yield "# pooling: mean  # or cls, last"
 
 

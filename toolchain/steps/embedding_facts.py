@@ -49,12 +49,13 @@ def find_embedding(
         return None
     if bool(config.get("is_decoder")) if encoder else _reads_both_ways(config):
         raise UnknownPooling(
-            "the model reads in another direction than its architecture here does", where="config.json"
+            "the model has causal attention and its architecture here does not, or the other way round",
+            where="config.json",
         )
     steps = _steps(documents.get(MODULES_FILE))
     for step in steps:
         if step not in _STEPS_KNOWN:
-            raise UnknownPooling(f"the model's vectors go through a module `{step}`", where=MODULES_FILE)
+            raise UnknownPooling(f"the model's embeddings go through a module `{step}`", where=MODULES_FILE)
     prompts = _object(documents.get(PROMPTS_FILE))
     texts = {name: text for name, text in _object(prompts.get("prompts")).items() if isinstance(text, str)}
     default = prompts.get("default_prompt_name")
@@ -105,7 +106,7 @@ def _pooling(document: Any) -> Pooling | None:
         raise UnknownPooling(
             f"the model's pooling is {told}",
             where=POOLING_FILE,
-            hint="known are mean, cls and last; set one of them as the recipe's `pooling` if it is meant",
+            hint="mean, cls and last are supported; set one of them as the recipe's `pooling` if it fits",
         )
     return found
 

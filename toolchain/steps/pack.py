@@ -132,7 +132,7 @@ def _refuse_a_lost_head(config: Mapping[str, Any], facts: Mapping[str, Any], blo
     """Refuse to drop a head: a model without one can only embed."""
     if facts.get("embedding") is None and lacks_head(config) and "lm_head" not in _modules(blocks):
         raise UnusableModel(
-            "the weights lack `lm_head.weight`, so the model cannot write",
+            "the weights lack `lm_head.weight`, so the model cannot generate text",
             hint="if it is meant to embed, set the recipe's `pooling`",
         )
 

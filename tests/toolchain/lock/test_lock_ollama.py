@@ -79,7 +79,7 @@ def test_a_model_is_locked_without_moving_its_weights(
     assert "application/vnd.docker.distribution.manifest.v2+json" in (ollama_registry.asked("manifest")[0].accept or "")
     assert all(request.authorization is None for request in ollama_registry.asked("storage"))
     assert [sentence.partition("left out: ")[2] for sentence in told] == [
-        "what the model sees images with (`projector`)",
+        "its vision projector (`projector`)",
         "the parameter `mirostat`, which recipes do not have so",
     ]
     assert decode(encode(lock), "ModelSpec.lock") == lock

@@ -47,7 +47,7 @@ def test_safetensors_of_the_hub(local_hub: LocalHub, store: Store, write_recipe:
     local_hub.faults.append(Fault("blob", MODEL, replace=tiny_weights("a", "c")))
     (source,) = make_lock(recipe, store).sources
     local_hub.faults.clear()
-    told = r"header of `model\.safetensors` is another than .*`b` is F32 \[4, 8\] at \d+ in the file alone"
+    told = r"header of `model\.safetensors` differs from .*`b` is F32 \[4, 8\] at \d+ in the file alone"
     for _ in range(2):  # the second time the file is there already
         with pytest.raises(SourceCorrupt, match=told):
             fetched(source, store)
@@ -63,7 +63,7 @@ def test_gguf_of_the_hub(local_hub: LocalHub, store: Store, write_recipe: WriteR
     local_hub.faults.append(Fault("blob", "tiny.gguf", replace=other))
     (source,) = make_lock(recipe, store).sources
     local_hub.faults.clear()
-    with pytest.raises(SourceCorrupt, match=r"`tiny\.gguf` is another than .* and sha256:\w+ in the lock"):
+    with pytest.raises(SourceCorrupt, match=r"`tiny\.gguf` differs from .* and sha256:\w+ in the lock"):
         fetched(source, store)
     (again,) = make_lock(recipe, store).sources
     fetched(again, store)

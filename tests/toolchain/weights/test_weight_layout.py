@@ -67,7 +67,7 @@ def test_floats_are_no_reason_to_read_a_document() -> None:
 @pytest.mark.parametrize("method", ["bitsandbytes", "hqq", "quanto", "aqlm", "auto-round", "torchao"])
 def test_a_method_that_is_not_known_is_refused_by_name(method: str) -> None:
     message, hint = refusal(table(a__weight=("U8", (4, 4))), {"quant_method": method})
-    assert message == f"the weights are quantized by `{method}`, which cannot be taken over"
+    assert message == f"the weights are quantized by `{method}`, which is not supported"
     assert "bfloat16" in hint
 
 

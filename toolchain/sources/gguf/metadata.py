@@ -101,7 +101,7 @@ class Metadata:
 
     def fail(self, message: str, hint: str = _HINT) -> NoReturn:
         """Raise an error about the metadata."""
-        raise GgufMetadata(f"the GGUF file's metadata makes no model: {message}", where=self.where, hint=hint)
+        raise GgufMetadata(f"the GGUF file's metadata is invalid: {message}", where=self.where, hint=hint)
 
     def _value(self, key: str, default: Any) -> Any:
         if key in self.values:

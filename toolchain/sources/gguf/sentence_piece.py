@@ -37,7 +37,7 @@ def sentence_piece(metadata: Metadata, written: Vocabulary) -> dict[str, Any]:
     has_prefix = metadata.flag("tokenizer.ggml.add_space_prefix", True)
     unknown = vocabulary.special.unknown
     if unknown is not None and texts[unknown] not in ids:
-        metadata.fail(f"token {unknown}, which stands for what is unknown, has no text")
+        metadata.fail(f"token {unknown}, the unknown token, has no text")
     return {
         "version": "1.0",
         "truncation": None,

@@ -33,7 +33,7 @@ def tokenizer_documents(metadata: Metadata, vocabulary: Vocabulary) -> dict[str,
     elif kind == "llama":
         content, adds_bos = sentence_piece(metadata, vocabulary), True
     else:
-        message = f"tokenizers of the kind `{kind[:60]}` (`{MODEL}`) are not rebuilt"
+        message = f"tokenizers of the kind `{kind[:60]}` (`{MODEL}`) cannot be converted"
         raise UnsupportedGguf(message, where=metadata.where, hint=ANOTHER_TOKENIZER)
     ends = text_ends(metadata, vocabulary.special, adds_bos=adds_bos)
     content["post_processor"] = post_processor(vocabulary, ends)

@@ -37,9 +37,9 @@ _SINGLE: Final = {
     "messages": MESSAGES_FILE,
 }
 _DROPPED: Final = {
-    "projector": "what the model sees images with (`projector`)",
-    "draft": "the model that drafts for it (`draft`)",
-    "embed": "embeddings of another time (`embed`)",
+    "projector": "its vision projector (`projector`)",
+    "draft": "its draft model (`draft`)",
+    "embed": "embeddings of an older format (`embed`)",
 }
 _DRAFT_PREFIXES: Final = ("draft.", "draft/")
 _LEFT: Final = frozenset({"template", "prompt"})

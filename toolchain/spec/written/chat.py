@@ -61,11 +61,13 @@ TextOrFile = Annotated[Annotated[str, arm("text")] | Annotated[FileForm, arm("fi
 class DefaultsForm(Form):
     """Sampling parameters for requests that do not set them."""
 
-    temperature: float | None = Field(None, ge=0, le=10, description="0 takes the most likely token always.")
-    top_p: float | None = Field(None, gt=0, le=1, description="Keep the smallest set of tokens of this probability.")
+    temperature: float | None = Field(None, ge=0, le=10, description="0 always takes the most likely token.")
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="Keep the smallest set of tokens with this total probability."
+    )
     top_k: int | None = Field(None, ge=0, le=1_000_000, description="Keep this many tokens; 0 keeps all.")
     min_p: float | None = Field(
-        None, ge=0, le=1, description="Drop tokens less likely than this part of the most likely one."
+        None, ge=0, le=1, description="Drop tokens less likely than this fraction of the most likely one."
     )
     max_tokens: int | None = Field(None, ge=1, le=10_000_000, description="Longest answer, in tokens.")
     stops: Items[NonEmpty] | None = Field(None, description="Texts that end an answer.")

@@ -97,12 +97,12 @@ class ExpectForm(Form):
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
-    contains: NonEmpty | None = Field(None, description="A text that the answer holds.")
+    contains: NonEmpty | None = Field(None, description="A text that the answer must contain.")
     regex: Annotated[str, AfterValidator(_check_regex)] | None = Field(
-        None, description="Searched in the answer, by RE2."
+        None, description="A regular expression (RE2) that must match in the answer."
     )
-    json_schema: dict[str, Any] | None = Field(None, description="The answer is JSON of this schema.")
-    equals: str | None = Field(None, description="The whole answer, without surrounding space.")
+    json_schema: dict[str, Any] | None = Field(None, description="A JSON Schema that the answer must match.")
+    equals: str | None = Field(None, description="The exact answer, without surrounding space.")
 
     @model_validator(mode="after")
     def _not_null(self) -> Self:

@@ -91,7 +91,7 @@ class QuantizationForm(SchemeForm):
     """The quantization of all weights, with exceptions."""
 
     label: Label | None = Field(
-        None, description="Name of this quantization in labels of variants; by default made of what it says."
+        None, description="Name of this quantization in labels of variants; by default derived from its settings."
     )
     recipe: Literal["mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6"] | None = Field(
         None, description="Mixed recipe of mlx-lm: low bits for most matrices, high bits for the sensitive ones."

@@ -72,17 +72,19 @@ class VariantsForm(Form):
 class ModelSpec(Form):
     """A recipe for one model in one or more variants."""
 
-    schema_: Literal["mlxbuild/v1"] | None = Field(None, alias="schema", description="Form of this file.")
+    schema_: Literal["mlxbuild/v1"] | None = Field(None, alias="schema", description="Schema version of this file.")
     name: Name = Field(description="Name of the artifact, the last part of its repository.", examples=["hello"])
     version: Version = Field(description="Version, quoted.", examples=["1.0"])
     description: str | None = Field(None, description="One sentence for people.")
     license: LicenseValue | None = Field(None, description="SPDX expression, or with the license texts.")
     base: Base = Field(description="Where the weights come from: exactly one of hf_repo, path, gguf, from, ollama.")
-    format: Literal["mlx"] | None = Field(None, description="Form of the weights; only mlx.")
+    format: Literal["mlx"] | None = Field(None, description="Format of the weights; only mlx.")
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="Type of the tensors that are not quantized; default as in the base."
     )
-    quantization: QuantizationValue | None = Field(None, description="Default none; of a GGUF file keep.")
+    quantization: QuantizationValue | None = Field(
+        None, description="Quantization; default none, or keep for a GGUF file."
+    )
     tokenizer: Tokenizer | None = Field(None, description="Default inherit, from the base.")
     adapters: Items[AdapterForm] | None = Field(
         None, description="LoRA adapters, fused in this order before quantizing."
@@ -91,7 +93,7 @@ class ModelSpec(Form):
     system_prompt: TextOrFile | None = Field(None, description="Text, or {file: ...}.")
     messages: Items[MessageForm] | None = Field(None, description="Messages that precede every chat.")
     pooling: Literal["mean", "cls", "last"] | None = Field(
-        None, description="How texts become vectors; default as the base says. Makes a model that only embeds."
+        None, description="Pooling of token states to an embedding; default as in the base. The model then only embeds."
     )
     defaults: DefaultsForm | None = Field(None, description="Sampling parameters.")
     variants: VariantsForm | None = Field(None, description="Matrix of variants; default one.")

@@ -80,7 +80,7 @@ class BaseFolderForm(Form):
     """A folder with a model."""
 
     path: BaseFolder = Field(
-        description="Folder, relative to the recipe or, where the recipe need work on this machine only, absolute.",
+        description="Folder, relative to the recipe, or absolute if the recipe only has to work on this machine.",
         examples=["./weights"],
     )
 

@@ -48,13 +48,13 @@ def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
     for name, tensor in table.items():
         if tensor.dtype == "F8_E5M2":
             raise UnsupportedQuantization(
-                f"`{name}` is stored as F8_E5M2, which cannot be taken over",
+                f"`{name}` is stored as F8_E5M2, which is not supported",
                 hint="give the model in bfloat16, or as F8_E4M3",
             )
         if tensor.dtype != _E4M3 and not (packing.method == "mxfp8" and _is_bytes(tensor)):
             continue
         if name.endswith(_ENDINGS):
-            raise misfit(tensor, f"is a scale of a form of `{packing.method}` that cannot be taken over")
+            raise misfit(tensor, f"is a scale of a form of `{packing.method}` that is not supported")
         scale = _scale_of(name, table)
         used.add(name)
         if scale is None:

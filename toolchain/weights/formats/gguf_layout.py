@@ -173,7 +173,7 @@ def _unsuitable(tensor: LockedTensor) -> UnsuitableGguf:
             hint="take a file of Q4_K_M, Q5_K_M or Q8_0; or set `quantization: int4`, which rounds a second time",
         )
     return UnsuitableGguf(
-        f"`{tensor.name}` is of type {tensor.dtype}, which no weights are of",
+        f"`{tensor.name}` is of type {tensor.dtype}, which is no type of weights",
         where=tensor.file,
         hint="take another file of the model, such as Q4_K_M or Q8_0",
     )

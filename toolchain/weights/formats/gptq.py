@@ -93,7 +93,7 @@ def _decoded(
     inputs = weight.shape[0] if is_awq else weight.shape[0] * 32 // bits if bits in _WIDTHS else 0
     if bits not in ((4,) if is_awq else _WIDTHS):
         raise UnsupportedQuantization(
-            f"the weights are quantized to {bits} bits by `{packing.method}`, which cannot be taken over",
+            f"the weights are quantized to {bits} bits by `{packing.method}`, which is not supported",
             where="config.json",
             hint="give a model of 4 bits, or the unquantized model",
         )
@@ -120,7 +120,7 @@ def _decoded(
     group_size = group_of(inputs, size)
     if group_size is None:
         raise UnsupportedQuantization(
-            f"`{module}` is quantized by `{packing.method}` in groups of {size}, and MLX has none but 32, 64 and 128",
+            f"`{module}` is quantized by `{packing.method}` in groups of {size}, but MLX only has 32, 64 and 128",
             where="config.json",
             hint="ask for `quantization: bf16`, which decodes them, or give the unquantized model",
         )

@@ -80,7 +80,7 @@ def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: Rea
         return Layout(tuple(table.values()))
     if packing.method not in (None, _MXFP4, *_METHODS):
         raise UnsupportedQuantization(
-            f"the weights are quantized by `{packing.method}`, which cannot be taken over",
+            f"the weights are quantized by `{packing.method}`, which is not supported",
             where=_CONFIGURATION,
             hint=_UNQUANTIZED,
         )

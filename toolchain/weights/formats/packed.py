@@ -128,7 +128,7 @@ def _integers(
     group_size = group_of(columns, size)
     if group_size is None:
         raise UnsupportedQuantization(
-            f"`{module}` is quantized by `compressed-tensors` in groups of {size}, and MLX has none but 32, 64 and 128",
+            f"`{module}` is quantized by `compressed-tensors` in groups of {size}, but MLX only has 32, 64 and 128",
             where="config.json",
             hint="give the unquantized model",
         )

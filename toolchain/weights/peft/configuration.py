@@ -38,7 +38,7 @@ _KINDS: Final = {
     "megatron_config": "LoRA on layers of Megatron",
 }
 _UNMERGEABLE_KINDS: Final = {
-    "alora_invocation_tokens": "activated LoRA, which is at work after some tokens only",
+    "alora_invocation_tokens": "activated LoRA, which applies after certain tokens only",
     "arrow_config": "Arrow, which chooses among adapters by the token",
 }
 _HARMLESS: Final = frozenset(

@@ -20,7 +20,7 @@ from tests.toolchain.sources.gguf.written_models import CONFIGURATIONS, LLAMA3, 
 def test_factors_that_config_json_cannot_tell() -> None:
     header = header_of("llama 3.2")
     assert factor_tensors(header) == ("rope_freqs.weight",)
-    told = "the tensor `rope_freqs.weight` cannot be told in config.json: "
+    told = "the tensor `rope_freqs.weight` cannot be expressed in config.json: "
     assert refused(header, UnsupportedGguf) == told + "its values were not read"
     assert refused(header, UnsupportedGguf, factors={"rope_freqs.weight": [1.5] * 32}) == (
         told + "no known parameters of Llama 3's scaling give these factors"
@@ -66,7 +66,7 @@ def test_gemma_without_windows() -> None:
 def test_layers_at_unequal_distances() -> None:
     odd = {"gemma3.attention.sliding_window_pattern": (True, False, True, True, True, False)}
     assert refused(changed(header_of("gemma3"), odd), GgufMetadata).endswith(
-        "has no layer in equal distances whose attention is not in windows"
+        "does not have full attention at equal intervals of layers"
     )
 
 

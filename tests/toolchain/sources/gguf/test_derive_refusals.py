@@ -22,12 +22,12 @@ from tests.toolchain.sources.gguf.written_headers import changed, header_of, ref
         (
             {"general.architecture": "clip"},
             UnsupportedGguf,
-            "the file holds the part of a model that sees or hears (mmproj), not the language model",
+            "the file holds a multimodal projector (mmproj), not the language model",
         ),
         (
             {"general.type": "mmproj"},
             UnsupportedGguf,
-            "the file holds the part of a model that sees or hears (mmproj), not the language model",
+            "the file holds a multimodal projector (mmproj), not the language model",
         ),
         ({"general.type": "adapter"}, UnsupportedGguf, "the file holds an adapter (LoRA), not a model"),
         ({"general.type": "vocab"}, UnsupportedGguf, "the file holds `vocab`, not a model"),
@@ -36,30 +36,30 @@ from tests.toolchain.sources.gguf.written_headers import changed, header_of, ref
         (
             {"llama.block_count": "two"},
             GgufMetadata,
-            "the GGUF file's metadata makes no model: `llama.block_count` is the text `two`, "
+            "the GGUF file's metadata is invalid: `llama.block_count` is the text `two`, "
             "where a whole number of 1 or more is expected",
         ),
         (
             {"llama.block_count": 2**30},
             GgufMetadata,
-            "the GGUF file's metadata makes no model: `llama.block_count` is 1073741824, but the file has 21 tensors",
+            "the GGUF file's metadata is invalid: `llama.block_count` is 1073741824, but the file has 21 tensors",
         ),
         (
             {"llama.attention.head_count": (4, 2)},
             GgufMetadata,
-            "the GGUF file's metadata makes no model: `llama.attention.head_count` is a list of 2, "
+            "the GGUF file's metadata is invalid: `llama.attention.head_count` is a list of 2, "
             "where a whole number of 1 or more is expected",
         ),
         (
             {"llama.attention.layer_norm_rms_epsilon": float("nan")},
             GgufMetadata,
-            "the GGUF file's metadata makes no model: `llama.attention.layer_norm_rms_epsilon` is `nan`, "
+            "the GGUF file's metadata is invalid: `llama.attention.layer_norm_rms_epsilon` is `nan`, "
             "where a finite number is expected",
         ),
         (
             {"llama.rope.dimension_count": 8},
             GgufMetadata,
-            "the GGUF file's metadata makes no model: `llama.rope.dimension_count` is 8, but a head has 16 numbers, "
+            "the GGUF file's metadata is invalid: `llama.rope.dimension_count` is 8, but a head has 16 numbers, "
             "and this architecture rotates all of them",
         ),
         (
@@ -81,12 +81,12 @@ from tests.toolchain.sources.gguf.written_headers import changed, header_of, ref
         (
             {"tokenizer.ggml.model": "t5"},
             UnsupportedGguf,
-            "tokenizers of the kind `t5` (`tokenizer.ggml.model`) are not rebuilt",
+            "tokenizers of the kind `t5` (`tokenizer.ggml.model`) cannot be converted",
         ),
         (
             {"tokenizer.ggml.model": "bert"},
             UnsupportedGguf,
-            "tokenizers of the kind `bert` (`tokenizer.ggml.model`) are not rebuilt",
+            "tokenizers of the kind `bert` (`tokenizer.ggml.model`) cannot be converted",
         ),
         (
             {"tokenizer.ggml.scores": (-1000.0,) * 40, "tokenizer.ggml.tokens": tuple(f"a{n}" for n in range(40))},
@@ -96,19 +96,19 @@ from tests.toolchain.sources.gguf.written_headers import changed, header_of, ref
         (
             {"tokenizer.ggml.bos_token_id": 40},
             GgufMetadata,
-            "the GGUF file's metadata makes no model: `tokenizer.ggml.bos_token_id` is 40, "
+            "the GGUF file's metadata is invalid: `tokenizer.ggml.bos_token_id` is 40, "
             "but the vocabulary has 40 tokens",
         ),
         (
             {"tokenizer.ggml.token_type": (1,) * 39},
             GgufMetadata,
-            "the GGUF file's metadata makes no model: `tokenizer.ggml.tokens` has 40 entries, "
+            "the GGUF file's metadata is invalid: `tokenizer.ggml.tokens` has 40 entries, "
             "but `tokenizer.ggml.token_type` 39",
         ),
         (
             {"tokenizer.huggingface.json": "[]"},
             GgufMetadata,
-            "the GGUF file's metadata makes no model: `tokenizer.huggingface.json` is no tokenizer.json",
+            "the GGUF file's metadata is invalid: `tokenizer.huggingface.json` is no tokenizer.json",
         ),
     ],
 )

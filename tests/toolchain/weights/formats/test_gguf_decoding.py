@@ -143,7 +143,7 @@ def test_types_without_a_form_in_mlx_are_not_kept(kind: str, path: Path) -> None
 
 def test_integers_are_no_weights(path: Path) -> None:
     write(path, {"a": ("I32", np.zeros((2, 4), np.int32))})
-    with pytest.raises(UnsuitableGguf, match="is of type I32, which no weights are of"):
+    with pytest.raises(UnsuitableGguf, match="is of type I32, which is no type of weights"):
         Decoding(path, NONE)
 
 

@@ -87,7 +87,7 @@ def _pattern(model: GgufModel) -> int:
         return metadata.count(key, _GEMMA3_PATTERN)
     pattern = value.index(False) + 1 if False in value else len(value) + 1
     if any(type(item) is not bool or item != ((number + 1) % pattern != 0) for number, item in enumerate(value)):
-        metadata.fail(f"`{key}` has no layer in equal distances whose attention is not in windows")
+        metadata.fail(f"`{key}` does not have full attention at equal intervals of layers")
     return pattern
 
 

@@ -85,7 +85,7 @@ def _scaling(model: GgufModel, size: int) -> dict[str, Any] | None:
             raise ValueError("the metadata scales positions, too")
     except ValueError as error:
         raise UnsupportedGguf(
-            f"the tensor `{LLAMA_FACTORS}` cannot be told in config.json: {error}",
+            f"the tensor `{LLAMA_FACTORS}` cannot be expressed in config.json: {error}",
             where=model.metadata.where,
             hint="take another model; positions that are scaled otherwise give wrong answers",
         ) from None

@@ -66,7 +66,7 @@ def _scaling(model: GgufModel, context: int, original: int, rotated: int) -> dic
         named = {name: shortest(values or (), rotated // 2) for name, values in factors.items()}
     except ValueError as error:
         raise UnsupportedGguf(
-            f"the tensors `{LONG_FACTORS}` and `{SHORT_FACTORS}` cannot be told in config.json: {error}",
+            f"the tensors `{LONG_FACTORS}` and `{SHORT_FACTORS}` cannot be expressed in config.json: {error}",
             where=metadata.where,
             hint="take another model; positions that are scaled otherwise give wrong answers",
         ) from None
@@ -84,7 +84,7 @@ def _check_attention_factor(model: GgufModel, context: int, original: int) -> No
     known = math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1.0 and original > 1 else 1.0
     given = model.metadata.number(model.metadata.own("rope.scaling.attn_factor"), known)
     if abs(given - known) > _TOLERANCE * known:
-        raise ValueError(f"attention is scaled by {given}, not by {known:.6f} as the lengths of context mean")
+        raise ValueError(f"attention is scaled by {given}, not by {known:.6f} as the context lengths imply")
 
 
 def _tensors(model: GgufModel) -> dict[str, Placement | None]:

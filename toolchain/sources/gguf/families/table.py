@@ -69,6 +69,6 @@ _ADAPTER_HINT = (
     "that it was made for as `base`"
 )
 _OTHER_KINDS = {
-    "mmproj": "the file holds the part of a model that sees or hears (mmproj), not the language model",
+    "mmproj": "the file holds a multimodal projector (mmproj), not the language model",
     "adapter": "the file holds an adapter (LoRA), not a model",
 }
