@@ -67,7 +67,7 @@ def bench(
             for each in figures
         ],
     )
-    say("answers are sampled with seeds, and no prompt is like another")
+    say("answers are sampled with seeds, and all prompts differ")
 
 
 def _counts(written: str) -> list[int]:
@@ -76,7 +76,7 @@ def _counts(written: str) -> list[int]:
     except ValueError:
         counts = []
     if not counts or not all(1 <= count <= 1024 for count in counts):
-        raise InvalidStreams(f"`{written}` is no list of stream counts", hint="write 1,4,16")
+        raise InvalidStreams(f"`{written}` is not a list of stream counts", hint="write 1,4,16")
     return counts
 
 

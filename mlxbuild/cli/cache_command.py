@@ -36,7 +36,7 @@ def disk_usage(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
         say_json([{"what": what, "items": items, "bytes": size} for what, items, size in rows])
         return
     say_table(("WHAT", "ITEMS", "SIZE"), [(what, str(items), format_bytes(size)) for what, items, size in rows])
-    say("`mlxbuild gc --dry-run` tells what can be freed")
+    say("`mlxbuild gc --dry-run` shows what can be freed")
 
 
 def _usage(store: Store) -> list[tuple[str, int, int]]:

@@ -32,7 +32,7 @@ from mlxbuild.runtime.protocol.requests import AnswerFormat
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-_HELP = "/clear starts anew · /bye or Ctrl-D ends · Ctrl-C stops an answer"
+_HELP = "/clear starts over · /bye or Ctrl-D ends · Ctrl-C stops an answer"
 
 
 @app.command(cls=LevelledThinking)

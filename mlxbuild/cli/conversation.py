@@ -98,7 +98,7 @@ def _served(name: str, keep_alive: str | None) -> ServedModel | None:
     except (InvalidReference, UnknownReference):
         return None
     except UserError as error:  # such as a missing API key: this process must not answer instead
-        error.hint = "; ".join(filter(None, (error.hint, "--embedded asks no server")))
+        error.hint = "; ".join(filter(None, (error.hint, "--embedded does not use a server")))
         raise
     try:
         with open_store() as store:

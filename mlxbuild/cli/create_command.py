@@ -104,6 +104,6 @@ def create_artifacts(
             if built.digest is not None:
                 say(f"{built.label} {built.digest}")
         if not gates:
-            tell("no tag moved, because no gates ran")
+            tell("no tag was moved, because no gates ran")
     if report.exit_code:
         raise typer.Exit(report.exit_code)

@@ -95,7 +95,7 @@ def _mlx() -> Iterator[Finding]:
 def _home() -> Iterator[Finding]:
     home = Home.from_environment()
     yield _try(
-        "home", lambda: _writable(home), "choose another with MLXBUILD_HOME, or mend its permissions", str(home.root)
+        "home", lambda: _writable(home), "choose another with MLXBUILD_HOME, or fix its permissions", str(home.root)
     )
     yield _try("settings", lambda: _readable_settings(home), "see the message", str(home.root / FILE_NAME))
     yield _try("store", lambda: f"{len(Store.open(home).tags.items())} names", "see the message", str(home.store))
@@ -132,5 +132,5 @@ def _try(what: str, examine: Callable[[], str], hint: str, place: str) -> Findin
 def _tools() -> Iterator[Finding]:
     found = shutil.which("g++") or shutil.which("clang++")
     if sys.platform == "linux":
-        detail = found or "none: MLX then runs fused operations one by one, which is slower but right"
+        detail = found or "none: MLX then runs fused operations one by one, which is slower but correct"
         yield Finding("C++ compiler", True, detail)

@@ -113,4 +113,4 @@ def _print_one(store: Store, evidence: Evidence, kind: str, name: str) -> None:
             say_json(json_object(store.read(referrer.content.digest), str(referrer.digest)))
             return
     kinds = ", ".join([*KINDS.values(), *_DOCUMENTS.values()])
-    raise NoEvidence(f"it has no evidence of the kind `{kind}`", where=name, hint=f"kinds are {kinds}")
+    raise NoEvidence(f"it has no evidence of kind `{kind}`", where=name, hint=f"kinds are {kinds}")

@@ -33,7 +33,7 @@ def collect_garbage(
     """Remove blobs that no name needs. Artifacts with names stay fully cached for the next build."""
     budget_bytes = size_bytes(budget)
     if budget_bytes is None:
-        raise UserError(f"`{budget}` is no size", hint=f"write a number of bytes, or one with a unit: {FORMS}")
+        raise UserError(f"`{budget}` is not a size", hint=f"write a number of bytes, or one with a unit: {FORMS}")
     store = Store.open(Home.from_environment())
     traces = TraceStore(store.home)
     spared = retention(traces.all())
@@ -59,7 +59,7 @@ def collect_garbage(
         )
         return
     if grace:
-        tell(f"blobs younger than {format_seconds(grace)} stay in any case; `--grace 0` lets them go, too")
+        tell(f"blobs younger than {format_seconds(grace)} stay in any case; `--grace 0` removes them, too")
     would = "would free" if dry_run else "freed"
     say(
         f"{would} {format_bytes(collection.freed_bytes)} in {len(collection.removed)} blobs; "

@@ -60,7 +60,7 @@ def import_path(
 
 
 def _without_artifact(what: str) -> NameWithoutArtifact:
-    return NameWithoutArtifact(f"{what} becomes a recipe, which has its own name", hint="leave --name out")
+    return NameWithoutArtifact(f"{what} becomes a recipe, which contains its own name", hint="leave --name out")
 
 
 def _from_ollama(written: str, name: str | None) -> None:
@@ -106,13 +106,11 @@ def _explain(artifact: Imported) -> None:
         return
     if artifact.has_safetensors:
         tell(
-            f"note: {artifact.name} was not built by mlxbuild: it has no defaults, and its stop tokens and the like "
-            f'are found out whenever it is run. To keep them, build from it: `base: {{from: "{artifact.name}"}}`.'
+            f"note: {artifact.name} was not built by mlxbuild: it has no defaults, and its stop tokens and other facts "
+            f'are detected each time it is run. To keep them, build from it: `base: {{from: "{artifact.name}"}}`.'
         )
     else:
-        tell(
-            f"note: {artifact.name} holds no safetensors, so it can be kept and moved, but neither run nor built from."
-        )
+        tell(f"note: {artifact.name} holds no safetensors, so it can be stored and copied, but not run or built from.")
 
 
 def _convert(form: Form, path: Path) -> None:

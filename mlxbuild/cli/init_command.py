@@ -56,7 +56,7 @@ def _gguf_of(place: ModelPlace, model: str) -> str | None:
 def _from_gguf(place: ModelPlace, file: str, model: str, name: str | None) -> str:
     if not file.endswith(".gguf"):
         raise NotAModel(
-            f"`{file}` is no GGUF file by its name", hint="give it the ending .gguf, or name a model folder"
+            f"`{file}` is not a GGUF file by its name", hint="give it the ending .gguf, or name a model folder"
         )
     if file not in place.names():
         known = models_among(place.names())
@@ -83,5 +83,5 @@ def _json(content: bytes | None) -> dict[str, Any]:
     try:
         value = json.loads(content) if content else {}
     except ValueError as error:
-        raise NotAModel(f"a configuration of the model is no JSON: {error}") from error
+        raise NotAModel(f"a configuration file of the model is not JSON: {error}") from error
     return value if isinstance(value, dict) else {}

@@ -25,12 +25,14 @@ def make_keys(
 ) -> None:
     """Create a key pair (ECDSA over P-256). MLXBUILD_KEY_PASSWORD, if set, encrypts the private key."""
     if not name or Path(name).name != name or name.startswith("."):
-        raise KeyUnusable("the name of a pair is one plain word", where=name, hint="choose the folder with `--output`")
+        raise KeyUnusable(
+            "the name of a key pair is one plain word", where=name, hint="choose the folder with `--output`"
+        )
     password = password_from_environment()
     key = generate()
     private = (output or folder(Home.from_environment())) / f"{name}.key"
     say(str(private))
     say(str(write_pair(key, private, password)))
-    tell(f"{key.public.fingerprint}: keep {private.name} to yourself, hand {name}.pub to those who verify")
+    tell(f"{key.public.fingerprint}: keep {private.name} secret, and give {name}.pub to those who verify")
     if password is None:
         tell(f"the private key is not encrypted: set {PASSWORD_VARIABLE} before `keygen` for one that is")

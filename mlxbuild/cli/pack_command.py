@@ -44,7 +44,10 @@ def pack_archive(
         reference, digest = find(store, name)
         if str(output) == "-":
             if sys.stdout.isatty():
-                raise ArchiveToTerminal("an archive is no text", hint="name a file with `-o`, or send it on: `| ssh …`")
+                raise ArchiveToTerminal(
+                    "an archive is binary, and is not printed on a terminal",
+                    hint="name a file with `-o`, or pipe it: `| ssh …`",
+                )
             pack(store, digest, _name(reference), sys.stdout.buffer, with_referrers=referrers)
             return
         packed = _write(store, reference, digest, output, referrers)

@@ -128,7 +128,7 @@ def _planned(
     if not all_variants:
         source, digest = find(store, name)
         if target is None and source.digest is not None:
-            raise NothingToPush("a digest does not tell where to push", hint="name the target, as host/name:tag")
+            raise NothingToPush("a digest does not name a place to push to", hint="name the target, as host/name:tag")
         goal = Reference.parse(target) if target is not None else Reference(source.repository, None, None, source.host)
         first = goal.tag or (source.tag if source.digest is None else None) or DEFAULT_TAG
         others = _tags(store, source.name).get(digest, ()) if short_tags else ()
@@ -136,7 +136,7 @@ def _planned(
     source = Reference.parse(name)
     goal = Reference.parse(target) if target is not None else source
     if source.tag or source.digest or goal.tag or goal.digest:
-        raise NothingToPush("--all-variants takes names without tag and digest", hint=f"write {source.name}")
+        raise NothingToPush("--all-variants needs a name without tag and digest", hint=f"write {source.name}")
     by_digest = _tags(store, source.name)
     if not by_digest:
         raise NothingToPush(f"the store has no variant of `{source.name}`", hint="`mlxbuild list` shows its names")

@@ -71,7 +71,7 @@ def thinking(think: bool | None, effort: str | None) -> bool | str | None:
     if effort in ("true", "false"):
         return effort == "true"
     if effort not in _EFFORTS:
-        raise UnknownEffort(f"`{effort}` is no level of thinking", hint=f"levels are {', '.join(_EFFORTS)}")
+        raise UnknownEffort(f"`{effort}` is not a reasoning effort", hint=f"efforts are {', '.join(_EFFORTS)}")
     return effort
 
 
@@ -104,7 +104,7 @@ def refuse_images(prompt: str) -> None:
     for word in prompt.split():
         path = word.strip("'\"")
         if path.lower().endswith(_IMAGES) and Path(path).is_file():
-            raise ImagesNotTaken(f"`{path}` is a picture, and models take text alone here")
+            raise ImagesNotTaken(f"`{path}` is an image, and only text input is supported")
 
 
 def options(temperature: float | None, seed: int | None, max_tokens: int | None) -> dict[str, Any]:

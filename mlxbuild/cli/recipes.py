@@ -84,7 +84,7 @@ def load_recipe(path: Path, store: Store, *, portable: bool, root: Path | None =
         RecipeOutside: it is not below the root.
     """
     if root is not None and not path.resolve().is_relative_to(root.resolve()):
-        raise RecipeOutside(f"`{path}` lies outside of {root}", hint="name a folder around it with `--root`")
+        raise RecipeOutside(f"`{path}` is outside {root}", hint="name a folder around it with `--root`")
     recipe = load_remembered(path, store.home, portable=portable, within=root)
     if portable:
         require_portable(recipe)

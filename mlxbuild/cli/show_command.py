@@ -49,7 +49,7 @@ def show(
             hint = "only artifacts that mlxbuild built have one"
             say(_carried(artifact, RECIPE_FILE, "carries no recipe", hint))
         elif template:
-            hint = "it takes whole prompts alone; a recipe gives a template with `prompt_template`"
+            hint = "it only completes raw prompts; a recipe sets a template with `prompt_template`"
             say(_carried(artifact, TEMPLATE_FILE, "has no chat template", hint))
         elif as_json:
             say_json(_describe(artifact, recall(store.home, digest), expected_need(store, digest)))

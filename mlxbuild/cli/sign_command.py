@@ -40,4 +40,4 @@ def sign(
     for kind, referrer_digest in made.items():
         say(f"{kind} {referrer_digest}")
     if signed.provenance is None:
-        tell("the artifact carries no recipe and lock, so it got a signature alone")
+        tell("the artifact has no recipe and lock, so only a signature was attached")

@@ -38,7 +38,7 @@ def run_gates(
         gates = [each for each in carried_spec(artifact, recipe).gates if not gate or each.name in gate]
         if not gates:
             raise UserError(
-                "there is no such gate" if gate else "the artifact carries no gates",
+                "there is no such gate" if gate else "the artifact has no gates",
                 where=name,
                 hint="gates are the `tests` of its recipe: `mlxbuild show --recipe` prints them",
             )

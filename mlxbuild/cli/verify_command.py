@@ -128,7 +128,7 @@ def _check_trust(store: Store, digest: Digest, keys: list[PublicKey]) -> dict[st
     for each in evidence.attestations:
         if each.problem is None and each.signer is not None and each.statement is not None:
             foreign = each.predicate_type == PROVENANCE and not is_ours(each.statement.predicate)
-            kind = "provenance of another build system (not judged)" if foreign else each.kind
+            kind = "provenance of another build system (not checked)" if foreign else each.kind
             proven[kind] = str(each.signer.fingerprint)
     return proven
 

@@ -58,7 +58,7 @@ def why(
             say(f"  {change}")
     same = len(told) - len(changed)
     if same:
-        say(f"{same} of {len(told)} actions have had the same inputs ever since they were first built")
+        say(f"{same} of {len(told)} actions have had the same inputs since they were first built")
 
 
 def _of_all_variants(history: History, name: str, step: str) -> list[str]:

@@ -32,7 +32,7 @@ def _listed(value: Any) -> Any:
 
 def _bytes(value: Any) -> int:
     if (found := size_bytes(value)) is None:
-        raise ValueError("it is no size")
+        raise ValueError("it is not a size")
     return found
 
 
@@ -40,7 +40,7 @@ def _keep_alive(value: Any) -> KeepAlive:
     try:
         return value if isinstance(value, KeepAlive) else KeepAlive.from_setting(value)
     except InvalidKeepAlive:
-        raise ValueError("it is no duration") from None
+        raise ValueError("it is not a duration") from None
 
 
 def _mapped(value: Any) -> Any:
@@ -50,7 +50,7 @@ def _mapped(value: Any) -> Any:
     pairs = [pair.partition("=") for pair in _listed(value)]
     mapped = {key.strip(): name.strip() for key, _, name in pairs}
     if len(mapped) < len(pairs) or not all(key and name for key, name in mapped.items()):
-        raise ValueError("write model=draft, with commas between, each model once")
+        raise ValueError("write model=draft pairs separated by commas, each model once")
     return mapped
 
 
@@ -73,7 +73,7 @@ def _bits(value: Any) -> int:
 
 def _seconds(value: Any) -> float:
     if (found := setting_seconds(value)) is None:
-        raise ValueError("it is no duration")
+        raise ValueError("it is not a duration")
     return found
 
 

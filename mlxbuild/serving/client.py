@@ -34,7 +34,7 @@ QUESTION_SECONDS = 30.0
 LONGEST_BYTES = 64 * 1024 * 1024
 """The maximum size of the response to a short request."""
 _KEY_VARIABLES = ("MLXBUILD_API_KEY", "OLLAMA_API_KEY")
-_OTHERS_PORT = "is it the server's port, and is the server well? `mlxbuild doctor` and its log tell more"
+_OTHERS_PORT = "check that it is the server's port; `mlxbuild doctor` and the server's log tell more"
 _OPTION_NAMES = {"max_tokens": "num_predict", "stops": "stop"}
 
 
@@ -78,7 +78,7 @@ class Server:
             host, port = server_address(home, os.environ)
             hint = "start one: `mlxbuild serve`"
             if is_listening(host, port):
-                hint = "something else listens there, or it is stuck, or stops: name where yours is by MLXBUILD_HOST"
+                hint = "another program listens there, or the server hangs: MLXBUILD_HOST names where yours is"
             raise NoServer(f"no mlxbuild server answers on {host}:{port}", hint=hint)
         return server
 
@@ -116,14 +116,14 @@ class Server:
                     _raise_told(told, 200)
                     yield told
             except (requests.RequestException, HTTPError, ValueError) as error:
-                raise NoServer(f"the answer broke off: {error}") from None
+                raise NoServer(f"the answer ended early: {error}") from None
 
     def _ask(self, method: str, path: str, fields: Mapping[str, Any] | None, seconds: float | None) -> dict[str, Any]:
         with _answering_within(seconds), closing(self._send(method, path, fields)) as answer:
             told = _read_json(answer)
         if not isinstance(told, dict) or answer.status_code != 200:
             raise NoServer(
-                f"{path} is answered with status {answer.status_code} by what is no server of ours",
+                f"{path} was answered with status {answer.status_code}, but not by an mlxbuild server",
                 where=self.url,
                 hint=_OTHERS_PORT,
             )
@@ -152,16 +152,16 @@ def _read_json(answer: requests.Response) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise NoServer("the answer is no JSON", where=answer.url, hint=_OTHERS_PORT) from None
+        raise NoServer("the answer is not JSON", where=answer.url, hint=_OTHERS_PORT) from None
 
 
 def _read(answer: requests.Response) -> bytes:
     try:
         data: bytes = answer.raw.read(LONGEST_BYTES + 1, decode_content=True)
     except (OSError, HTTPError) as error:
-        raise NoServer(f"the answer broke off: {error}", where=answer.url, hint=_OTHERS_PORT) from None
+        raise NoServer(f"the answer ended early: {error}", where=answer.url, hint=_OTHERS_PORT) from None
     if len(data) > LONGEST_BYTES:
-        raise NoServer("the answer does not come to an end", where=answer.url, hint=_OTHERS_PORT)
+        raise NoServer("the answer is too long", where=answer.url, hint=_OTHERS_PORT)
     return data
 
 

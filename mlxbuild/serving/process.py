@@ -65,7 +65,7 @@ def _end(stop: asyncio.Event, number: signal.Signals, seconds: float) -> None:
 
 def _leave(number: signal.Signals, seconds: float) -> None:
     """Exit the process despite threads, which cannot be ended otherwise. Worker processes notice and end."""
-    log.error("left", reason=f"not everything had ended within {seconds:g} seconds")
+    log.error("left", reason=f"not everything ended within {seconds:g} seconds")
     os._exit(128 + number)
 
 

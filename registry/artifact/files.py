@@ -75,7 +75,7 @@ def unsafe(path: str) -> str | None:
         return "holds a control character"
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):
-        return "climbs or has an empty part"
+        return "goes up to a parent folder or has an empty part"
     if len(path.encode()) > LONGEST_PATH_BYTES or any(len(part.encode()) > LONGEST_COMPONENT_BYTES for part in parts):
         return "is too long"
     return None

@@ -14,7 +14,7 @@ from mlxbuild.registry.store.layout import MANIFEST_LIMIT_BYTES, Store
 __all__ = ["MANIFEST_LIMIT_BYTES", "InvalidManifest", "Layer", "Manifest", "json_object", "parse", "read"]
 
 
-_NOT_OURS = "it was damaged or made to mislead, or is no model: build, pull or import it again"
+_NOT_OURS = "it was damaged or tampered with, or is not a model: build, pull or import it again"
 _LONGEST_TOLD = 100
 
 
@@ -92,7 +92,7 @@ def json_object(data: bytes, where: str) -> dict[str, Any]:
     try:
         document = bounded_json.decode(data)
     except ValueError as error:
-        raise InvalidManifest(f"it is no JSON that can be read: {error}", where=where) from error
+        raise InvalidManifest(f"it is not valid JSON: {error}", where=where) from error
     if not isinstance(document, dict):
         raise InvalidManifest("it is not a JSON object", where=where)
     return document
@@ -134,5 +134,5 @@ def _annotations(value: object, where: str) -> Mapping[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise InvalidManifest("annotations are texts by name", where=where)
+        raise InvalidManifest("annotations are a map from strings to strings", where=where)
     return value

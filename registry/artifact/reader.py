@@ -97,7 +97,7 @@ class Artifact:
         try:
             return self.read(path).decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise InvalidManifest(f"it is no UTF-8: {error}", where=path) from None
+            raise InvalidManifest(f"it is not UTF-8: {error}", where=path) from None
 
 
 def artifact_file(layer: Layer) -> ArtifactFile:

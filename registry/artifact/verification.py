@@ -121,7 +121,7 @@ def _check_blobs(
     def check(blob: Blob) -> tuple[ProblemKind, str] | None:
         try:
             if (found := store.size(blob.digest)) != blob.size_bytes:
-                return ProblemKind.SIZE, f"{found} bytes lie in the store, {blob.size_bytes} were promised"
+                return ProblemKind.SIZE, f"{found} bytes are in the store, {blob.size_bytes} were promised"
             store.verify(blob.digest, counted)
         except BlobMissing as error:
             return ProblemKind.MISSING, error.message

@@ -30,7 +30,7 @@ class Move:
     def __str__(self) -> str:
         return (
             f"`{self.name}` moves from {self.before} to {self.after}: "
-            "with another version in the recipe, both would keep a name"
+            "give the recipe another version, so that both keep a name"
         )
 
     def refused(self, hint: str) -> VersionTagMoves:

@@ -46,13 +46,13 @@ def _named(error: OSError, path: Path | str) -> StoreFailure:
         )
     if error.errno in _IN_THE_WAY:
         return StoreFailure(
-            f"something else lies where the store has its own: {reason}",
+            f"something else is in the place of a file or folder of the store: {reason}",
             where=where,
-            hint="move away what should be a folder, or a file, and is not; or choose another home with MLXBUILD_HOME",
+            hint="move it away, or choose another home with MLXBUILD_HOME",
         )
     if error.errno == errno.EXDEV:
         return StoreFailure(
-            "the store and its cache lie on two filesystems", where=where, hint="keep all of MLXBUILD_HOME on one"
+            "the store and its cache are on two filesystems", where=where, hint="keep all of MLXBUILD_HOME on one"
         )
     return StoreFailure(f"the disk refused: {reason}", where=where, hint="check the disk, and try again")
 

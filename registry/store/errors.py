@@ -17,7 +17,7 @@ class StoreFailure(EnvironmentFailure):
     def gone(cls, folder: Path) -> StoreFailure:
         """The error for a folder of the store that was moved or deleted while it was in use."""
         return StoreFailure(
-            "the store is not where it was",
+            "the store was moved or deleted",
             where=str(folder),
             hint="put the folder back; building or pulling something makes a new store",
         )
@@ -41,7 +41,7 @@ class BlobMissing(EnvironmentFailure):
     code = "blob-missing"
 
     def __init__(self, digest: Digest) -> None:
-        super().__init__(f"the store does not hold {digest}", hint="build or pull again what needs it")
+        super().__init__(f"the store does not hold {digest}", hint="build or pull the artifact that needs it again")
         self.digest = digest
 
 
@@ -51,7 +51,7 @@ class BlobCorrupt(TrustError):
     code = "blob-corrupt"
 
     def __init__(self, digest: Digest, message: str, *, where: str) -> None:
-        hint = "build or pull again: the damaged blob is set aside and made anew"
+        hint = "build or pull again: the damaged blob is quarantined and replaced"
         super().__init__(message, where=where, hint=hint)
         self.digest = digest
 

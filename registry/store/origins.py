@@ -59,7 +59,7 @@ class Origins:
             raise StoreFailure(
                 f"the origins cannot be read: {error}",
                 where=str(self._path),
-                hint="bring the file back from a backup; without it, the policy knows artifacts by their names alone",
+                hint="restore the file from a backup; without it, the policy knows only the current names of artifacts",
             ) from error
 
     def record(self, found: Mapping[Digest, Origin]) -> None:

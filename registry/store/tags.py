@@ -238,7 +238,7 @@ class TagTable:
         if not isinstance(index, dict) or not isinstance(index.get("manifests"), list):
             raise self._damaged("it has no list of manifests")
         if not all(isinstance(entry, dict) for entry in index["manifests"]):
-            raise self._damaged("its list of manifests holds something else")
+            raise self._damaged("its list of manifests has an entry that is not an object")
         for entry in index["manifests"]:
             if not _DIGEST.fullmatch(str(entry.get("digest"))):  # its blobs would be collected
                 whose = "an entry" if _name(entry) is None else f"the entry of `{_name(entry)}`"
@@ -252,7 +252,7 @@ class TagTable:
         return StoreFailure(
             f"the tags cannot be read: {reason}",
             where=str(self._path),
-            hint=f"bring it back from a backup, or write `{_BEGINNING}` into it: then building or pulling again "
+            hint=f"restore it from a backup, or write `{_BEGINNING}` into it: then building or pulling again "
             "restores the tags, from blobs that stay until `gc`",
         )
 

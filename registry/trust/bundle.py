@@ -44,10 +44,10 @@ def read_bundle(data: bytes) -> Envelope:
     except (ValueError, RecursionError) as error:
         raise InvalidBundle(f"it is not JSON: {error}") from None
     if not isinstance(document, dict) or not str(document.get("mediaType")).startswith(_BUNDLE_FAMILY):
-        raise InvalidBundle("it is no Sigstore bundle")
+        raise InvalidBundle("it is not a Sigstore bundle")
     content = document.get("dsseEnvelope")
     if not isinstance(content, dict):
-        raise InvalidBundle("it signs something else than a statement")
+        raise InvalidBundle("it does not sign a statement")
     envelope = Envelope.from_json(content)
     if envelope.payload_type != PAYLOAD_TYPE:
         raise InvalidBundle(f"it signs `{envelope.payload_type}`, not a statement")

@@ -55,7 +55,7 @@ class Envelope:
                 tuple(_decode(signature["sig"]) for signature in document["signatures"]),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidBundle(f"it holds no DSSE envelope ({error!r})") from None
+            raise InvalidBundle(f"it has no DSSE envelope ({error!r})") from None
 
 
 def pre_authentication(payload_type: str, payload: bytes) -> bytes:

@@ -85,7 +85,7 @@ class Evidence:
             return
         problems = dict.fromkeys(each.problem for each in self.attestations if each.problem is not None)
         if problems:
-            raise Untrusted(f"no signature holds: {'; '.join(problems)}", where=where, hint=_HINT)
+            raise Untrusted(f"no signature is valid: {'; '.join(problems)}", where=where, hint=_HINT)
         if self.attestations:
             raise Untrusted("the key signed evidence, but not the artifact itself", where=where, hint=_HINT)
         raise Untrusted("the artifact is not signed", where=where, hint=_HINT)
@@ -123,7 +123,7 @@ def _examine(store: Store, referrer: Referrer, subject: Digest, keys: Sequence[P
     problem: str | None = None
     try:
         if referrer.content is None:
-            raise InvalidBundle("its manifest has not just one layer")
+            raise InvalidBundle("its manifest does not have exactly one layer")
         envelope = read_bundle(store.read(referrer.content.digest, limit_bytes=_BUNDLE_LIMIT_BYTES))
         statement = Statement.decode(envelope.payload)
         signer = envelope.signer(keys)

@@ -23,8 +23,8 @@ PASSWORD_VARIABLE = "MLXBUILD_KEY_PASSWORD"
 
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
 _LIMIT_BYTES = 64 * 1024
-_MAKE_ONE = "make a pair with `mlxbuild keygen`"
-_PUT_PUBLIC = "put the public key of whoever signs there, a PEM file as `mlxbuild keygen` and cosign write it"
+_MAKE_ONE = "make a key pair with `mlxbuild keygen`"
+_PUT_PUBLIC = "name the signer's public key, a PEM file as `mlxbuild keygen` and cosign write it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def write_pair(key: PrivateKey, private: Path, password: bytes | None) -> Path:
     public = private.with_suffix(".pub")
     for path in (private, public):
         if path.exists():
-            raise KeyExists("there is such a key already", where=str(path), hint="choose another name")
+            raise KeyExists("a key of that name exists already", where=str(path), hint="choose another name")
     private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _write_new(private, key.to_pem(password), 0o600)
     _write_new(public, key.public.to_pem(), 0o644)
@@ -108,7 +108,7 @@ def read_private(path: Path, password: bytes | None) -> PrivateKey:
     """
     data = _read(path)
     if b"SIGSTORE PRIVATE KEY" in data or b"COSIGN PRIVATE KEY" in data:
-        _unusable("the private key is in the form that only cosign reads", path, f"{_MAKE_ONE}; cosign reads its .pub")
+        _unusable("the private key is in cosign's own format", path, f"{_MAKE_ONE}; cosign reads its .pub")
     try:
         key = serialization.load_pem_private_key(data, password)
     except TypeError:
@@ -117,11 +117,11 @@ def read_private(path: Path, password: bytes | None) -> PrivateKey:
         return read_private(path, None)  # the variable is set for another key, and this one has no password
     except ValueError:
         hint = _MAKE_ONE if password is None else f"check {PASSWORD_VARIABLE}"
-        _unusable("it is no private key, or the password is another", path, hint)
+        _unusable("it is not a private key, or the password is wrong", path, hint)
     except UnsupportedAlgorithm as error:
         _unusable(f"the key cannot be used: {error}", path, _MAKE_ONE)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        _unusable("it is no key for ECDSA over P-256", path, _MAKE_ONE)
+        _unusable("it is not a key for ECDSA over P-256", path, _MAKE_ONE)
     return PrivateKey(key)
 
 
@@ -145,9 +145,9 @@ def parse_public(pem: bytes, where: str) -> PublicKey:
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        _unusable("it is no public key in PEM", where, _PUT_PUBLIC)
+        _unusable("it is not a public key in PEM", where, _PUT_PUBLIC)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        _unusable("it is no key for ECDSA over P-256", where, _PUT_PUBLIC)
+        _unusable("it is not a key for ECDSA over P-256", where, _PUT_PUBLIC)
     return PublicKey(key)
 
 

@@ -85,7 +85,7 @@ def read_policy(home: Home) -> Policy:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         if path.is_symlink():
-            raise InvalidPolicy("the policy is a link to nothing", where=str(path), hint=_FORM) from None
+            raise InvalidPolicy("the policy is a broken link", where=str(path), hint=_FORM) from None
         return Policy((), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -97,9 +97,9 @@ def read_policy(home: Home) -> Policy:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidPolicy(f"the policy is not YAML: {error}", where=str(path), hint=_FORM) from None
     if listed is None or listed == []:
-        raise InvalidPolicy("the policy has no rules, so nothing is let through", where=str(path), hint=_FORM)
+        raise InvalidPolicy("the policy has no rules, so everything is refused", where=str(path), hint=_FORM)
     if not isinstance(listed, list):
-        raise InvalidPolicy("the policy is no list of rules", where=str(path), hint=_FORM)
+        raise InvalidPolicy("the policy is not a list of rules", where=str(path), hint=_FORM)
     return Policy(tuple(_rule(each, number, path) for number, each in enumerate(listed, 1)), str(path))
 
 
@@ -210,7 +210,7 @@ def _rule(written: Any, number: int, path: Path) -> Rule:
     # YAML reads a bare `off` as false.
     mode = "off" if written.get("mode") is False else written.get("mode")
     if mode not in list(Mode):
-        raise InvalidPolicy(f"`{mode}` is no mode", where=where, hint=f"modes are {', '.join(Mode)}")
+        raise InvalidPolicy(f"`{mode}` is not a mode", where=where, hint=f"modes are {', '.join(Mode)}")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise InvalidPolicy("keys are a list of files or PEM texts", where=where)
     if mode != Mode.OFF and not keys:

@@ -62,10 +62,10 @@ class Statement:
             subjects = tuple(Digest.parse(f"sha256:{text}") for text in named if text is not None)
             kind, predicate = document["predicateType"], document.get("predicate")
             if not isinstance(kind, str) or not kind.isprintable():
-                raise InvalidBundle("the statement has no type that can be told")
+                raise InvalidBundle("the statement has no type")
             if not isinstance(predicate, dict | None):
-                raise InvalidBundle("the predicate is no JSON object")
+                raise InvalidBundle("the predicate is not a JSON object")
             canonical_json.encode(predicate)  # fails on lone surrogates and NaN, which other JSON parsers reject
             return cls(subjects, kind, predicate or {})
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError, InvalidDigest) as error:
-            raise InvalidBundle(f"what is signed is no in-toto statement ({error!r})") from None
+            raise InvalidBundle(f"the payload is not an in-toto statement ({error!r})") from None

@@ -136,7 +136,7 @@ def test_a_closed_and_encrypted_registry(kind: str, hello: Example, tmp_path: Pa
     with CLOSABLE[kind](tmp_path / "closed", htpasswd=True, tls=True) as closed:
         name, trusted = f"{closed.host}/acme/hello:int4", {"MLXBUILD_REGISTRY_CA": str(closed.ca)}
         plain = mlxbuild("push", "hello:int4", name)
-        assert (plain.code, "speaks https" in plain.err) == (5, True), plain.err
+        assert (plain.code, "to use https" in plain.err) == (5, True), plain.err
         refused = mlxbuild("push", "hello:int4", name, env=trusted)
         assert (refused.code, f"mlxbuild login {closed.host}" in refused.err) == (5, True)
         login = ("login", closed.host, "--username", USER, "--password-stdin")

@@ -145,7 +145,7 @@ def test_a_home_that_cannot_be_used(
 
 @pytest.mark.parametrize(
     ("broken", "place", "said"),
-    [(_models_of_file, "models", "something else lies where"), (_wrong_setting, "config.yaml", "did you mean")],
+    [(_models_of_file, "models", "something else is in the place"), (_wrong_setting, "config.yaml", "did you mean")],
 )
 def test_the_doctor_tells_what_later_commands_would(
     prepared: Callable[[Callable[[Home], None]], Home],

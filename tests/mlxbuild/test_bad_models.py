@@ -310,7 +310,7 @@ def test_a_model_without_a_template_says_so(mlxbuild: CommandLine) -> None:
     assert shown.err.splitlines() == [
         "error[not-in-artifact]: the artifact has no chat template",
         f"  --> {digest}",
-        "hint: it takes whole prompts alone; a recipe gives a template with `prompt_template`",
+        "hint: it only completes raw prompts; a recipe sets a template with `prompt_template`",
     ]
 
 

@@ -82,7 +82,7 @@ def test_why_tells_which_input_changed(mlxbuild: CommandLine, edit: Callable[[st
     ]
     assert mlxbuild("why", "tiny").out.startswith("tiny:int4/pack\n")
     unchanged = mlxbuild("why", "tiny:int4", "quantize")
-    assert unchanged.out == "5 of 5 actions have had the same inputs ever since they were first built\n"
+    assert unchanged.out == "5 of 5 actions have had the same inputs since they were first built\n"
 
 
 def test_why_of_something_never_built(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:

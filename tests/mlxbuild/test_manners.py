@@ -40,12 +40,12 @@ def test_run_asks_for_a_prompt_where_nobody_can_be_asked(mlxbuild: CommandLine) 
 def test_why_takes_a_name_alone_for_all_its_variants(mlxbuild: CommandLine) -> None:
     assert mlxbuild("create", "--no-gates").code == 0
     outcome = mlxbuild("why", "tiny", "tokenizer")
-    assert outcome.out == "2 of 2 actions have had the same inputs ever since they were first built\n"
+    assert outcome.out == "2 of 2 actions have had the same inputs since they were first built\n"
 
 
 def test_a_build_without_gates_says_that_no_tag_moved(mlxbuild: CommandLine) -> None:
     outcome = mlxbuild("create", "--no-gates")
-    assert outcome.err.endswith("no tag moved, because no gates ran\n")
+    assert outcome.err.endswith("no tag was moved, because no gates ran\n")
     assert mlxbuild("list", "--json").out == "[]\n"
 
 

@@ -48,13 +48,13 @@ def admit_manifest(raw: RawManifest, where: str) -> Manifest:
     """
     manifest = manifests.parse(raw.data, raw.digest)
     if raw.media_type in media_types.INDEXES:  # a client that reads it as an index would see other content
-        raise InvalidManifest(f"it is sent as {raw.media_type}, and is no index", where=where)
+        raise InvalidManifest(f"it is sent as {raw.media_type}, and is not an index", where=where)
     sizes: dict[Digest, Blob] = {raw.digest: Blob(raw.digest, len(raw.data))}
     for layer in (manifest.config, *manifest.layers):
         if layer.blob.digest.algorithm != "sha256":
             raise InvalidManifest(f"a blob is named by {layer.blob.digest.algorithm}, not sha256", where=where)
         if sizes.setdefault(layer.blob.digest, layer.blob) != layer.blob:
-            raise InvalidManifest(f"{layer.blob.digest} is named with two sizes", where=where)
+            raise InvalidManifest(f"{layer.blob.digest} is listed with two sizes", where=where)
     return manifest
 
 
@@ -68,5 +68,7 @@ def require_none(problems: tuple[Problem, ...], where: str) -> None:
         told = [f"{problem.where}: {problem.message}" for problem in problems[:_MOST_TOLD]]
         more = [f"and {len(problems) - _MOST_TOLD} more"] if len(problems) > _MOST_TOLD else []
         raise BrokenPromises(
-            "the artifact breaks its own promises" + "".join(f"\n  {line}" for line in (*told, *more)), where=where
+            "the artifact does not match its own manifest and config"
+            + "".join(f"\n  {line}" for line in (*told, *more)),
+            where=where,
         )

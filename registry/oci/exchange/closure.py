@@ -21,7 +21,9 @@ def follow(subject: Digest, bring: Callable[[Digest], Iterable[Digest]], leave_o
     waiting = deque([subject])
     while waiting:
         if len(found) >= MOST_REFERRERS:
-            leave_out(waiting[0], f"more than {MOST_REFERRERS} manifests speak of {subject}: what refers to it stays")
+            leave_out(
+                waiting[0], f"more than {MOST_REFERRERS} manifests refer to {subject}: the rest of them is left out"
+            )
             break
         near = [digest for digest in bring(waiting.popleft()) if digest != subject and digest not in found]
         found.update(dict.fromkeys(near))

@@ -101,7 +101,7 @@ class _Courier:
         for digest in _entries(raw):
             entry = self._sources.manifest_of(digest)
             if entry.media_type == OCI_INDEX:
-                raise manifests.InvalidManifest("an index lies in an index", where=str(digest))
+                raise manifests.InvalidManifest("an index contains an index", where=str(digest))
             amount += self.carry(entry, title)
             self._target.put_manifest(entry.data, entry.media_type, entry.digest)
         return amount
@@ -138,7 +138,7 @@ class _Courier:
 def _entries(raw: RawManifest) -> list[Digest]:
     listed = manifests.json_object(raw.data, str(raw.digest)).get("manifests")
     if not isinstance(listed, list) or len(listed) > _MOST_ENTRIES:
-        raise manifests.InvalidManifest("it is no index of manifests", where=str(raw.digest))
+        raise manifests.InvalidManifest("it is not an index of manifests", where=str(raw.digest))
     try:
         return [Digest.parse(str(entry["digest"])) for entry in listed]
     except (InvalidDigest, LookupError, TypeError) as error:

@@ -133,7 +133,7 @@ class _Receiver:
         manifest: Manifest = referrer.manifest
         items: tuple[NamedBlob, ...] = named_blobs(manifest)
         if any(item.blob.digest.algorithm != "sha256" for item in items):
-            return "it names a blob by something else than sha256"
+            return "it names a blob by a digest other than sha256"
         if sum(item.blob.size_bytes for item in items) > EVIDENCE_LIMIT_BYTES:
             return f"it has more than {EVIDENCE_LIMIT_BYTES} bytes"
         try:

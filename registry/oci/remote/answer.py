@@ -49,7 +49,7 @@ def resolved(url: str, told: str) -> str:
             return address
     except ValueError:
         pass
-    raise RegistryFailure("the registry tells an address that is none", where=place("", url).strip())
+    raise RegistryFailure("the registry returned an invalid address", where=place("", url).strip())
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

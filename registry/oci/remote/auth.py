@@ -140,7 +140,7 @@ class Authorizer:
             raise RegistryFailure("the registry sends credentials to an address that is not encrypted", where=where)
         host = host_of(url)
         if host is None:
-            raise RegistryFailure("the registry tells an address that is none", where=where)
+            raise RegistryFailure("the registry returned an invalid address", where=where)
         registry, realms = self._endpoint.host, self._realms
         own = host_of(self._endpoint.origin) or self._endpoint.address
         if credential is None or realms.allow(registry, own, host):
@@ -197,6 +197,6 @@ def _token(answer: Answer) -> tuple[str, float]:
     except (ValueError, AttributeError):
         token, seconds = None, None
     if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
-        raise RegistryFailure("the token service gave no token", where=answer.where)
+        raise RegistryFailure("the token service returned no token", where=answer.where)
     is_sound = isinstance(seconds, int | float) and 0 < seconds < _LONGEST_LIFE_SECONDS  # false for NaN
     return token, float(seconds) if is_sound else 0.0

@@ -68,7 +68,7 @@ class FilePart:
         left = self._end - self._position
         piece = os.pread(self._descriptor, left if size < 0 else min(size, left), self._position)
         if left and size and not piece:  # else the registry would wait for the missing bytes
-            raise TransferCorrupt("the file became shorter while it was sent", hint="build or pull again what it is of")
+            raise TransferCorrupt("the file became shorter while it was sent", hint="build or pull its artifact again")
         self._position += len(piece)
         self._sent.advance(len(piece))
         return piece
@@ -127,6 +127,6 @@ class Relay:
         self._hasher.update(piece)
         self._passed_bytes += len(piece)
         if not piece or (len(piece) == left and self._hasher.hexdigest() != self._blob.digest.hex):
-            raise TransferCorrupt(f"the bytes that came for {self._blob.digest} are not those of that digest")
+            raise TransferCorrupt(f"the bytes received for {self._blob.digest} have another digest")
         self._sent.advance(len(piece))
         return piece

@@ -51,7 +51,7 @@ def read(transport: Transport, blob: Blob) -> bytes:
     """See `Remote.read_blob`."""
     answer = transport.request("GET", f"blobs/{blob.digest}", limit_bytes=blob.size_bytes)
     if answer.truncated or Digest.of_bytes(answer.body) != blob.digest:
-        raise TransferCorrupt(f"the bytes that came for {blob.digest} have another digest", where=answer.where)
+        raise TransferCorrupt(f"the bytes received for {blob.digest} have another digest", where=answer.where)
     return answer.body
 
 
@@ -62,11 +62,11 @@ def read_range(transport: Transport, blob: Blob, begin: int, size_bytes: int) ->
     answer = transport.request("GET", f"blobs/{blob.digest}", headers=headers, allowed=(200, 206), limit_bytes=limit)
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "")) if answer.status == 206 else None
     if answer.status == 206 and (match is None or int(match[1]) != begin):
-        raise RegistryFailure("another part came than was asked for", where=answer.where)
+        raise RegistryFailure("the registry sent another range than requested", where=answer.where)
     skip = begin if match is None else 0
     part = answer.body[skip : skip + size_bytes]
     if len(part) != size_bytes:
-        raise RegistryFailure(f"{len(part)} bytes came of the {size_bytes} that were asked for", where=answer.where)
+        raise RegistryFailure(f"{len(part)} bytes came of {size_bytes} that were requested", where=answer.where)
     return part
 
 
@@ -89,7 +89,7 @@ def _complete(transport: Transport, partial: Partial) -> None:
             if corrupt >= _CORRUPT_ATTEMPTS:
                 partial.path.unlink(missing_ok=True)
                 error.where = where
-                error.hint = "the registry, or something between, gives other bytes than the manifest names"
+                error.hint = "the registry, or a proxy, sends bytes that do not match the manifest"
                 raise
         except RegistryFailure as error:
             attempts.failed(error, partial.size_bytes)
@@ -102,7 +102,9 @@ def _attempt(transport: Transport, partial: Partial, *, in_parts: bool) -> bool:
     path = f"blobs/{partial.blob.digest}"
     with transport.reading(path, headers=headers, allowed=(200, 206, 416)) as response:
         if response.status_code != 200 and not start:
-            raise RegistryFailure("a part came that nobody asked for", where=f"{transport.endpoint.name}/{path}")
+            raise RegistryFailure(
+                "the registry sent a range that was not requested", where=f"{transport.endpoint.name}/{path}"
+            )
         if response.status_code == 416 or (response.status_code == 206 and not _begins(response.headers, partial)):
             return False
         if response.status_code == 200:

@@ -41,8 +41,8 @@ _BY_CODE: dict[str, type[RegistryFailure]] = {
 _HINTS: dict[type[RegistryFailure], str] = {
     RepositoryUnknown: "check the name; a private repository needs `mlxbuild login`",
     ManifestUnknown: "check the tag or digest",
-    RemoteBlobUnknown: "push the artifact again from where it is whole",
-    RegistryBusy: "try again later; what was moved is kept",
+    RemoteBlobUnknown: "push the artifact again from a store that has all of it",
+    RegistryBusy: "try again later; what was transferred is kept",
 }
 
 
@@ -56,7 +56,7 @@ def failure(answer: Answer) -> RegistryFailure:
     if kind is RegistryRefused and "/v2/" in answer.where:  # but not at hosts that blobs are redirected to
         hint = f"log in with `mlxbuild login {canonical_host(host)}`"
     if answer.status == 400 and _met_encryption(answer):
-        hint = "the registry speaks https, it seems: name its certificate authority as `ca` in config.yaml"
+        hint = "the registry seems to use https: name its certificate authority as `ca` in config.yaml"
     return kind(
         f"{host} answered {answer.status}" + (f": {told}" if told else ""),
         where=answer.where,
@@ -75,7 +75,7 @@ def unreachable(error: Exception, where: str, host: str) -> RegistryFailure:
     if isinstance(error, requests.exceptions.SSLError):
         hint = (
             "name its certificate authority as `ca` in config.yaml, or list the host there under `insecure` "
-            "if it speaks plain http"
+            "if it uses plain http"
         )
     return RegistryUnreachable(
         f"no answer from {host}: {_printable(str(reason)).rpartition('): ')[2] or type(reason).__name__}",
@@ -90,7 +90,7 @@ def too_slow(overrun: Overrun, where: str) -> RegistryTooSlow:
     host = where.partition("//")[2].partition("/")[0]
     hint = overrun.hint
     if overrun.awaited is Awaited.ENCRYPTION:
-        hint += "; list the host under `insecure` if it speaks plain http"
+        hint += "; list the host under `insecure` if it uses plain http"
     return RegistryTooSlow(f"{canonical_host(host)} {overrun.story}", where=where, hint=hint, passing=True)
 
 

@@ -36,7 +36,7 @@ def _names(transport: Transport, first: str, key: str, actions: str, other_scope
         answer = transport.request("GET", following, actions=actions, other_scopes=other_scopes)
         if len(seen) > _MOST_PAGES or count > _MOST_NAMES:
             raise RegistryFailure(
-                f"the list of {key} has no end: more than {_MOST_NAMES} names or {_MOST_PAGES} pages",
+                f"the list of {key} is too long: more than {_MOST_NAMES} names or {_MOST_PAGES} pages",
                 where=answer.where,
                 hint="name what you want by its tag or digest",
             )
@@ -47,7 +47,7 @@ def _names(transport: Transport, first: str, key: str, actions: str, other_scope
         if names is None:  # how some registries answer for an empty repository
             names = []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise RegistryFailure(f"the list of {key} is not what it should be", where=answer.where)
+            raise RegistryFailure(f"the list of {key} is invalid", where=answer.where)
         count += len(names)
         yield from names
         following = next_page(answer)

@@ -80,7 +80,7 @@ def get(transport: Transport, name: str) -> RawManifest:
         raise TransferCorrupt(
             f"the manifest should have the digest {expected} and has {digest}",
             where=answer.where,
-            hint="something between here and the registry changes its answers",
+            hint="something between here and the registry, such as a proxy, changes its responses",
         )
     return RawManifest(answer.body, _media_type(answer), digest)
 

@@ -91,7 +91,7 @@ class Partial:
             TransferCorrupt: they have another digest.
         """
         if self._hasher.hexdigest() != self.blob.digest.hex:
-            raise TransferCorrupt(f"the bytes that came for {self.blob.digest} have another digest")
+            raise TransferCorrupt(f"the bytes received for {self.blob.digest} have another digest")
         with disk_errors(self.path):
             os.fsync(self._descriptor)
 

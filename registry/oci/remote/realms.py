@@ -91,7 +91,7 @@ class Realms:
         if block is None or registry in self.allowed:
             hint = f"add `{self.line(registry, realm)}` below `{_KEY}`"
             raise InvalidSettings(
-                "nothing can be added to the file without losing its form", where=str(self.file), hint=hint
+                "the file has a form that cannot be edited automatically", where=str(self.file), hint=hint
             )
         line = f"{block['indent'] or '  '}{self.line(registry, realm)}\n"
         data = f"{text[: block.end('key')]}{line}{text[block.end('key') :]}".encode()
@@ -100,7 +100,7 @@ class Realms:
 
 
 _BLOCK = re.compile(rf"^(?P<key>{_KEY}:[ ]*\n)(?P<indent>[ ]+)?", re.MULTILINE)
-_FORM = 'it is made like this: `realms: {"registry.example.com": ["auth.example.com"]}`'
+_FORM = 'write it like this: `realms: {"registry.example.com": ["auth.example.com"]}`'
 
 
 def host_of(url: str) -> str | None:
@@ -117,4 +117,4 @@ def _checked(host: object, file: Path) -> str:
     try:
         return str(Reference("name", host=str(host).lower()).host)
     except InvalidReference as error:
-        raise InvalidSettings(f"`{host}` is no host: {error.message}", where=str(file), hint=_FORM) from error
+        raise InvalidSettings(f"`{host}` is not a host: {error.message}", where=str(file), hint=_FORM) from error

@@ -63,7 +63,7 @@ def list_referrers(remote: Remote, subject: Digest, leave_out: LeaveOut | None =
     try:
         listed = list(islice(_listed(remote, subject), MOST_REFERRERS + 1))
     except (InvalidReferrersList, ManifestTooLarge) as error:
-        left_out(subject, f"all that is attached to it: {error.message}")
+        left_out(subject, f"all of its referrers: {error.message}")
         return ()
     found = []
     for number, digest in enumerate(listed):
@@ -127,7 +127,7 @@ def _list(remote: Remote, subject: Digest, entries: Sequence[dict[str, Any]]) ->
         # Long enough for a concurrent writer that read the tag before us to write it.
         cancellation.wait(random.uniform(*_PAUSE_SECONDS))
     raise RegistryFailure(
-        "others keep overwriting the list of referrers", where=f"{remote.name}:{tag}", hint="push again"
+        "other clients keep overwriting the list of referrers", where=f"{remote.name}:{tag}", hint="push again"
     )
 
 
@@ -169,7 +169,7 @@ def _index(data: bytes, where: str) -> dict[str, Any]:
     listed = document.get("manifests")
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise InvalidReferrersList(
-            "the list of referrers is no index", where=where, hint="another tool wrote it: look at it"
+            "the list of referrers is not an index", where=where, hint="another tool wrote it: inspect it"
         )
     return document
 

@@ -48,9 +48,9 @@ def finish(transport: Transport, address: str, blob: Blob, body: Body) -> None:
     error = failure(answer)
     if error.registry_code == "DIGEST_INVALID":
         raise TransferCorrupt(
-            f"the registry did not get the bytes of {blob.digest}",
+            f"the registry did not receive the bytes of {blob.digest}",
             where=answer.where,
-            hint="run `mlxbuild verify`; if the artifact is sound, something on the way changes bytes",
+            hint="run `mlxbuild verify`; if the artifact is intact, something on the way changes bytes",
         )
     raise error
 
@@ -69,7 +69,7 @@ def location(transport: Transport, answer: Answer) -> str:
     """
     told = answer.headers.get("Location")
     if not told:
-        raise RegistryFailure("the registry began an upload without an address for it", where=answer.where)
+        raise RegistryFailure("the registry began an upload without giving its address", where=answer.where)
     address = resolved(answer.url, told)
     if transport.endpoint.scheme == "https" and not address.startswith("https://"):
         if urlsplit(address).hostname != urlsplit(answer.url).hostname:
@@ -152,6 +152,6 @@ class ChunkedUpload:
         offset = otherwise if match is None else int(match[1]) + 1
         offset = 0 if offset == 1 else offset
         if offset > self._blob.size_bytes:
-            raise RegistryFailure("the registry says that it has more bytes than were sent", where=answer.where)
+            raise RegistryFailure("the registry reports more bytes than were sent", where=answer.where)
         self._sent.move(offset)
         self.confirmed_bytes = max(self.confirmed_bytes, offset)

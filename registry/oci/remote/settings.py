@@ -169,5 +169,5 @@ def _checked_registry(text: str, file: Path) -> str:
 def _authorities(text: str, file: Path) -> Path:
     path = (file.parent / Path(text).expanduser()).absolute()
     if not path.is_file():
-        raise InvalidSettings("the file of certificate authorities is not there", where=str(path))
+        raise InvalidSettings("the file of certificate authorities does not exist", where=str(path))
     return path

@@ -231,7 +231,7 @@ class Transport:
                     where=place(method, url),
                 )
             url = target
-        raise RegistryFailure("the registry redirects without end", where=place(method, url))
+        raise RegistryFailure("the registry redirects endlessly", where=place(method, url))
 
     def _answer(self, response: requests.Response, limit_bytes: int) -> Answer:
         with response:

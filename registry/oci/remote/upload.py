@@ -82,7 +82,9 @@ def relay(transport: Transport, blob: Blob, source: Transport, progress: Callabl
 
             def body() -> Relay:
                 if not bodies:
-                    raise RegistryUnreachable("the upload has to begin again: its source is read once", passing=True)
+                    raise RegistryUnreachable(
+                        "the upload has to start again, because its source can be read only once", passing=True
+                    )
                 return bodies.pop()
 
             return _whole(transport, blob, body if blob.size_bytes else b"")

@@ -29,11 +29,11 @@ _Result = TypeVar("_Result")
 class Awaited(Enum):
     """What is awaited from the peer, with the words for a message about it."""
 
-    CONNECTION = "made no connection"
-    ENCRYPTION = "began no encryption"
+    CONNECTION = "accepted no connection"
+    ENCRYPTION = "did not start TLS"
     ANSWER = "gave no answer"
     BYTES = "sent nothing more"
-    RECEIVER = "took nothing more"
+    RECEIVER = "accepted no more bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Overrun:
         """The hint on what to do."""
         change = "lower" if self.setting == _RATE else "raise"
         setting = f"`{self.setting}` in config.yaml, or {variable(self.setting)}"
-        return f"check the network; where it is only slow, {change} {setting}"
+        return f"check the network; if it is only slow, {change} {setting}"
 
 
 class Watch:
@@ -137,7 +137,7 @@ class Watch:
         if self._due_seconds >= DUE_BYTES / rate:
             verb = "sent" if awaited is Awaited.BYTES else "took"
             told = f"{verb} {self._moved_bytes} bytes in {format_seconds(self._due_seconds)}"
-            story = f"{told}, and {rate:g} a second are the least"
+            story = f"{told}, and {rate:g} a second is the minimum"
             raise self._complain(Overrun(awaited, _RATE, story))
 
 

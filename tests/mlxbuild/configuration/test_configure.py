@@ -198,14 +198,14 @@ def test_numbers_that_make_no_sense(home: Home, key: str, value: str, told: str)
         (
             "memory",
             "10 gigs",
-            "it is no size",
+            "it is not a size",
             "bytes from 0 to 1,000,000,000,000,000,000, or one with a unit: `10 GB`",
         ),
         ("body_limit", "10", "greater than or equal to 1000", "or one with a unit: `10 GB`, `1.5GiB`"),
-        ("header_seconds", "soon", "it is no duration", "seconds from 0.1 to 86,400, or one with a unit: `5m`"),
+        ("header_seconds", "soon", "it is not a duration", "seconds from 0.1 to 86,400, or one with a unit: `5m`"),
         ("grace_seconds", "-1", "greater than or equal to 0", "or one with a unit: `5m`, `1h30m`, `500ms`"),
-        ("load_timeout", "5 minutes", "it is no duration", "it is a number of seconds, or one with a unit: `5m`"),
-        ("keep_alive", "soon", "it is no duration", "it is a number of seconds, or one with a unit: `5m`"),
+        ("load_timeout", "5 minutes", "it is not a duration", "it is a number of seconds, or one with a unit: `5m`"),
+        ("keep_alive", "soon", "it is not a duration", "it is a number of seconds, or one with a unit: `5m`"),
         ("max_queue", "many", "valid integer", "it is a number from 1 to 1,000,000"),
     ],
 )

@@ -190,7 +190,7 @@ def test_other_addresses_need_keys(command: Command, built_home: Home) -> None:
                 assert (refused.returncode, refused.stdout) == (2, "")
                 assert "error[no-api-key]" in refused.stderr
                 assert "set MLXBUILD_API_KEY" in refused.stderr
-                assert refused.stderr.endswith("; --embedded asks no server\n")
+                assert refused.stderr.endswith("; --embedded does not use a server\n")
             assert key not in (built_home.logs / "serve.jsonl").read_text()
     finally:
         command("config", "remove-key", "tests")

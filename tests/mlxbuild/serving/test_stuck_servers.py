@@ -94,7 +94,7 @@ def test_what_is_no_server_of_ours_is_not_waited_for(
     assert Server.find(Home(tmp_path)) is None
     with pytest.raises(NoServer) as caught:
         Server.require(Home(tmp_path))
-    assert "something else listens there" in str(caught.value.hint)
+    assert "another program listens there" in str(caught.value.hint)
 
 
 @pytest.mark.timeout(60)

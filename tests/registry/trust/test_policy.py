@@ -75,7 +75,7 @@ def test_a_policy_that_cannot_be_read_lets_nothing_through(place: Place) -> None
         place.admit("ghcr.io/acme/hello")
     path.rmdir()
     path.symlink_to("nowhere.yaml")
-    with pytest.raises(InvalidPolicy, match="a link to nothing"):
+    with pytest.raises(InvalidPolicy, match="a broken link"):
         place.admit("ghcr.io/acme/hello")
     path.unlink()
     path.write_bytes(b"\xff")
@@ -179,15 +179,15 @@ def test_a_key_may_stand_in_the_policy(place: Place, key: PrivateKey) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("rules: []", "no list of rules"),
+        ("rules: []", "not a list of rules"),
         ("- 7", "pattern, mode and keys"),
         ("- {mode: enforce, keys: [keys/acme.pub]}", "needs a pattern"),
-        ("- {pattern: '*', mode: strict, keys: [keys/acme.pub]}", "`strict` is no mode"),
-        ("- {pattern: '*', keys: [keys/acme.pub]}", "`None` is no mode"),
+        ("- {pattern: '*', mode: strict, keys: [keys/acme.pub]}", "`strict` is not a mode"),
+        ("- {pattern: '*', keys: [keys/acme.pub]}", "`None` is not a mode"),
         ("- {pattern: '*', mode: enforce}", "needs keys"),
         ("- {pattern: '*', mode: warn, keys: []}", "needs keys"),
         ("- {pattern: '*', mode: enforce, keys: keys/acme.pub}", "keys are a list"),
-        ("- {pattern: '*', mode: [enforce], keys: [keys/acme.pub]}", "is no mode"),
+        ("- {pattern: '*', mode: [enforce], keys: [keys/acme.pub]}", "is not a mode"),
         ("- {pattern: '*', mode: off, key: x}", "`key` is unknown"),
         ("- {pattern: '*'", "not YAML"),
         ("- !!python/object:os.system {}", "not YAML"),

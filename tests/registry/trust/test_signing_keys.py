@@ -87,7 +87,7 @@ def test_a_password_is_asked_for_and_checked(key: PrivateKey, tmp_path: Path) ->
     with pytest.raises(KeyUnusable, match="has a password") as missing:
         read_private(tmp_path / "locked.key", None)
     assert missing.value.hint == "set MLXBUILD_KEY_PASSWORD"
-    with pytest.raises(KeyUnusable, match="password is another"):
+    with pytest.raises(KeyUnusable, match="password is wrong"):
         read_private(tmp_path / "locked.key", b"wrong")
     assert read_private(tmp_path / "open.key", b"of another key").public.fingerprint == key.public.fingerprint
 
@@ -102,12 +102,12 @@ def test_the_password_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "no private key"),
+        (b"", "not a private key"),
         (
             b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nZQ==\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n",
             "cosign",
         ),
-        (b"-----BEGIN PRIVATE KEY-----\nZQ==\n-----END PRIVATE KEY-----\n", "no private key"),
+        (b"-----BEGIN PRIVATE KEY-----\nZQ==\n-----END PRIVATE KEY-----\n", "not a private key"),
     ],
 )
 def test_what_is_no_private_key_is_refused(content: bytes, reason: str, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def change(**changes: object) -> Spoil:
 
 
 BAD: dict[str, tuple[Spoil, type[MlxbuildError], str]] = {
-    "climbs": (lambda m: rename(m, "../../evil"), UnsafePath, "climbs"),
+    "climbs": (lambda m: rename(m, "../../evil"), UnsafePath, "parent folder"),
     "absolute": (lambda m: rename(m, "/etc/passwd"), UnsafePath, "absolute"),
     "case": (lambda m: rename(m, "CONFIG.json"), UnsafePath, "one file"),
     "below-a-file": (lambda m: rename(m, "config.json/x"), UnsafePath, "one file"),
@@ -267,7 +267,7 @@ def test_a_list_of_evidence_that_is_none_stops_no_pull_and_is_not_overwritten(
     events: list[Event] = []
     assert pull(second_store, there, settings=SETTINGS, observe=events.append).referrers == ()
     (told,) = [event for event in events if isinstance(event, EvidenceLeftOut)]
-    assert (told.digest, "no index" in told.reason) == (artifact.digest, True)
+    assert (told.digest, "not an index" in told.reason) == (artifact.digest, True)
     attach_locally(store, artifact.digest, b"mine", "application/x-mine", {})
     with pytest.raises(InvalidReferrersList):
         push(store, artifact.digest, there, settings=SETTINGS)

@@ -151,7 +151,7 @@ def test_evidence_without_end_ends(
     pushed = push(store, artifact.digest, there, settings=SETTINGS, observe=events.append)
     assert len(pushed.referrers) == 3
     assert [event.reason for event in events if isinstance(event, EvidenceLeftOut)] == [
-        f"more than 3 manifests speak of {artifact.digest}: what refers to it stays"
+        f"more than 3 manifests refer to {artifact.digest}: the rest of them is left out"
     ]
 
 

@@ -85,7 +85,7 @@ def test_a_partial_that_is_a_link_is_not_written_through(
     partial = store.home.cache / "partial" / there.digest.hex
     partial.parent.mkdir(parents=True)
     partial.symlink_to(tmp_path / "precious")
-    with pytest.raises(StoreFailure, match="something else lies"):
+    with pytest.raises(StoreFailure, match="something else is in the place"):
         remote.download_blob(there, store)
     assert (tmp_path / "precious").read_bytes() == b"precious"
 

@@ -51,7 +51,7 @@ def test_what_is_kept_leaves_the_rest_of_the_file_as_it_is(tmp_path: Path) -> No
     realms = Realms.load(file)
     assert realms.allow("one.example.com", "one.example.com", "auth.example.com")
     assert realms.allow("two.example.com:5000", "two.example.com:5000", "auth.example.com:5001")
-    with pytest.raises(InvalidSettings, match="losing its form") as caught:
+    with pytest.raises(InvalidSettings, match="edited automatically") as caught:
         realms.keep("one.example.com", "more.example.com")
     assert '"one.example.com": ["auth.example.com", "more.example.com"]' in str(caught.value.hint)
 

@@ -66,7 +66,7 @@ class TestLimits:
         proxy.faults.append(Fault(method, path, status=200, body=DOCUMENT, headers=headers, drip=10, times=9))
         with pytest.raises(RegistryTooSlow) as caught:
             ask(quick)
-        told(caught.value, proxy.host, path, "are the least", "least_bytes_per_second")
+        told(caught.value, proxy.host, path, "is the minimum", "least_bytes_per_second")
         assert len(proxy.asked(method, path)) == 2
 
     def test_an_answer_that_does_not_begin(self, quick: Remote, proxy: FaultProxy, pauses: list[float]) -> None:
@@ -98,12 +98,12 @@ class TestLimits:
         ca = closed_registry.ca  # type: ignore[attr-defined]
         with silent_peer() as host, pytest.raises(RegistryTooSlow) as caught:
             open_remote(f"{host}/{NAME}", **QUICK, ca=ca).ping()
-        told(caught.value, f"{host} began no encryption for 0.30 s", "connect_seconds", "plain http")
+        told(caught.value, f"{host} did not start TLS for 0.30 s", "connect_seconds", "plain http")
 
     def test_a_peer_that_takes_no_connection(self, open_remote: Open, pauses: list[float]) -> None:
         with full_peer() as host, pytest.raises(RegistryTooSlow) as caught:
             open_remote(f"{host}/{NAME}", **QUICK).ping()
-        told(caught.value, f"{host} made no connection for 0.30 s", "connect_seconds")
+        told(caught.value, f"{host} accepted no connection for 0.30 s", "connect_seconds")
 
     def test_a_blob_that_drips_is_no_progress(
         self, quick: Remote, proxy: FaultProxy, there: Blob, store: Store, pauses: list[float]
@@ -146,7 +146,7 @@ class TestLimits:
         remote = open_remote(f"{proxy.host}/{NAME}", **QUICK, chunk_bytes=chunk_bytes)
         with pytest.raises(RegistryTooSlow) as caught:
             remote.upload_blob(blob, store)
-        told(caught.value, method, "gave no answer" if fault == "silent" else "took")
+        told(caught.value, method, "gave no answer" if fault == "silent" else "accepted")
         assert len(proxy.asked(method)) == 2
 
     def test_only_waiting_is_counted_and_not_what_is_done_with_the_bytes(

@@ -62,7 +62,7 @@ def test_a_store_that_is_gone_is_not_an_empty_one(
     finally:
         (home / "away").rename(home / gone)
     assert [answer.status_code for answer in answers] == [500, 500]
-    assert answers[0].json()["error"] == "the store is not where it was"
+    assert answers[0].json()["error"] == "the store was moved or deleted"
     assert answers[0].json()["where"] == str(home / where)
     assert "put the folder back" in answers[1].json()["error"]["message"]
     assert ready.status_code == 503
@@ -80,7 +80,7 @@ def test_a_model_with_a_damaged_document_hides_no_other(hello: httpx.Client, hel
         assert "hello:latest" in names(hello)
         assert "broken:latest" not in names(hello)
         answer = hello.post("/api/show", json={"model": "broken"})
-        assert "no JSON" in answer.json()["error"]
+        assert "not valid JSON" in answer.json()["error"]
     finally:
         store.tags.remove("broken:latest")
 
