@@ -1,4 +1,4 @@
-"""Errors that the server and its runners tell alike."""
+"""Errors that both the server and its runners raise."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Request:
         plain: Any = (self.text, astuple(self.limits), self.variables, now)
         body = _RENDER + marshal.dumps(plain)
         if len(body) > LONGEST_BYTES:
-            raise ValueError(f"{len(body):,} bytes are more than the {LONGEST_BYTES:,} that are rendered")
+            raise ValueError(f"{len(body):,} bytes are more than the {LONGEST_BYTES:,} that can be rendered")
         return body
 
 

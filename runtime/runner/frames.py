@@ -50,7 +50,7 @@ def decode(body: bytes) -> list[Any]:
     except (ValueError, RecursionError) as error:
         raise MalformedFrame(f"a frame is not JSON: {error}") from None
     if not isinstance(message, list) or not message or not isinstance(message[0], str):
-        raise MalformedFrame("a frame is no list that begins with a word")
+        raise MalformedFrame("a frame is not a list that begins with a string")
     return message
 
 

@@ -42,9 +42,7 @@ def decoder(written: str) -> Decoder:
         return _Identity()
     if codings in (["gzip"], ["x-gzip"]):
         return _Gzip()
-    raise ContentCodingNotSupported(
-        f"a body in the content coding {', '.join(codings)} is not read here", hint="use gzip"
-    )
+    raise ContentCodingNotSupported(f"the content coding {', '.join(codings)} is not supported", hint="use gzip")
 
 
 class _Identity:

@@ -24,7 +24,7 @@ _BOUNDS = {
     "too_short": "must have at least {min_length} item",
     "too_long": "must have at most {max_length}",
     "string_too_short": "must not be empty",
-    "string_pattern_mismatch": "has a form that is not taken",
+    "string_pattern_mismatch": "has the wrong form",
     "literal_error": "must be {expected}",
     "finite_number": "must be a finite number",
     "int_from_float": "must be an integer",

@@ -60,14 +60,14 @@ def read_head(data: bytes) -> RequestHead:
     except HttpParserUpgrade:
         pass  # a server may ignore a request to upgrade to another protocol
     except HttpParserInvalidMethodError:
-        raise NoSuchMethod("the method is none of HTTP's") from None
+        raise NoSuchMethod("the method is not one of HTTP's") from None
     except HttpParserError as error:
         if re.match(rb"[A-Z]+ \S+ HTTP/(?!1\.\d)\d", data):
-            raise VersionNotSupported("only HTTP/1.1 and HTTP/1.0 are spoken here") from None
-        raise MalformedRequest(f"the request is no HTTP: {error}") from None
+            raise VersionNotSupported("only HTTP/1.1 and HTTP/1.0 are supported") from None
+        raise MalformedRequest(f"the request is not valid HTTP: {error}") from None
     version = parser.get_http_version()
     if version not in _VERSIONS:
-        raise VersionNotSupported(f"HTTP/{version} is not spoken here")
+        raise VersionNotSupported(f"HTTP/{version} is not supported")
     method = parser.get_method().decode("ascii")
     authority, target = _target(read.url, method)
     fields = [(name.decode("ascii").lower(), value.decode("utf-8", "surrogateescape")) for name, value in read.fields]
@@ -129,16 +129,16 @@ def _target(url: bytes, method: str) -> tuple[str | None, str]:
     try:
         parts: Any = parse_url(url)
     except HttpParserError:
-        raise MalformedRequest("the request's target is no URL") from None
+        raise MalformedRequest("the request's target is not a URL") from None
     path = parts.path or b"/"
     if not path.startswith(b"/") or parts.userinfo is not None:
-        raise MalformedRequest("the request's target is neither a path nor a URL of HTTP")
+        raise MalformedRequest("the request's target is neither a path nor an HTTP URL")
     _check_path(path)
     target = path if parts.query is None else path + b"?" + parts.query
     if parts.schema is None:
         return None, target.decode("ascii")
     if parts.schema.lower() not in (b"http", b"https"):
-        raise MalformedRequest("the request's target is no URL of HTTP")
+        raise MalformedRequest("the request's target is not an HTTP URL")
     return url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0].decode("ascii"), target.decode("ascii")
 
 
@@ -160,7 +160,7 @@ def _host(written: list[str], authority: str | None, *, is_needed: bool) -> str 
         raise MalformedRequest("there has to be one `Host` header")
     for each in (*written, *([] if authority is None else [authority])):
         if Authority.parse(each) is None:
-            raise MalformedRequest("the `Host` is no name or address with a port")
+            raise MalformedRequest("the `Host` is not a name or address, with or without a port")
     return authority if authority is not None else written[0] if written else None
 
 

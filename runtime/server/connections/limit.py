@@ -151,7 +151,7 @@ class ConnectionLimit:
     def _refusal_of_descriptors(self, most: int) -> TooManyConnections:
         return TooManyConnections(
             f"the server has {most} connections, and takes no more; try again later",
-            hint=f"raise how many file descriptors the process may have (`ulimit -n`): they do for {most} connections",
+            hint=f"raise how many file descriptors the process may have (`ulimit -n`): they allow {most} connections",
         )
 
     def _refusal_of_address(self, most: int) -> TooManyConnections:

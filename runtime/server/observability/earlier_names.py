@@ -1,4 +1,4 @@
-"""Metrics under the names that they had at first, beside the present ones, for one release."""
+"""Exports metrics under their earlier names, too, for one release."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ EARLIER: Mapping[str, str] = {
     "mlxbuild_model_iteration_seconds": "mlxbuild_model_tick_seconds",
     "mlxbuild_model_failed_iterations": "mlxbuild_model_failed_ticks",
 }
-"""Present name to earlier one, without the endings that samples have."""
+"""The earlier names by present names, without the suffixes of samples."""
 
 
 class WithEarlierNames:
-    """The metrics of a registry, each of `EARLIER` once more under its earlier name."""
+    """The metrics of a registry, with copies of those in `EARLIER` under their earlier names."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
-        """Collect all, and rename copies."""
+        """Yield all metrics, and the renamed copies."""
         for family in self._registry.collect():
             yield family
             if (earlier := EARLIER.get(family.name)) is not None:

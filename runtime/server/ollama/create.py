@@ -91,7 +91,7 @@ class _Statuses:
 
 def _order(body: CreateBody, application: Application) -> BuildOrder:
     if body.remote_host:
-        raise NotSupported("models of other servers cannot be created from")
+        raise NotSupported("models cannot be created from those of other servers")
     name = _name(body)
     spec = body.modelspec if isinstance(body.modelspec, str | None) else json.dumps(body.modelspec)
     if spec is None:

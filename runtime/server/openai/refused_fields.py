@@ -14,11 +14,11 @@ class RefusedFields(RequestBody):
     length_penalty: Annotated[None, refused("there is no beam search", 1)] = None
     allowed_token_ids: Annotated[None, refused("give a grammar, or `logit_bias`", [])] = None
     bad_words: Annotated[None, refused("give `logit_bias` for their tokens", [])] = None
-    prompt_logprobs: Annotated[None, refused("log-probabilities of a prompt are not told")] = None
+    prompt_logprobs: Annotated[None, refused("log-probabilities of the prompt are not supported")] = None
     truncate_prompt_tokens: Annotated[None, refused("no prompt is shortened: send less")] = None
-    include_stop_str_in_output: Annotated[None, refused("stop texts are never part of an answer")] = None
+    include_stop_str_in_output: Annotated[None, refused("stop sequences are never part of an answer")] = None
     skip_special_tokens: Annotated[None, refused("special tokens have no text here", True)] = None
-    logits_processors: Annotated[None, refused("requests bring no code along", [])] = None
+    logits_processors: Annotated[None, refused("requests cannot bring code", [])] = None
     typical_p: Annotated[None, refused("use `top_p` or `min_p`", 1)] = None
     xtc_probability: Annotated[None, refused("use `top_p` or `min_p`")] = None
     dry_multiplier: Annotated[None, refused("use `repetition_penalty`")] = None

@@ -52,7 +52,9 @@ class StructuredOutputsBody(RequestBody):
         """
         forms = self._forms()
         if len(forms) > 1:
-            raise InvalidRequest(f"only one of {' and '.join(f'`{each}`' for each in forms)} can hold", where=forms[-1])
+            raise InvalidRequest(
+                f"only one of {' and '.join(f'`{each}`' for each in forms)} can be given", where=forms[-1]
+            )
         return self._format(forms[0]) if forms else None
 
     def form_field(self) -> str | None:

@@ -86,7 +86,7 @@ class AccessCheck:
         except BrokenKeyFile as error:
             self._tell_once(error)
             if not is_open:
-                raise KeysUnreadable("the server cannot read its API keys; its log tells why") from None
+                raise KeysUnreadable("the server cannot read its API keys; its log says why") from None
             name = None
         if name is not None:
             request.ctx.caller = name

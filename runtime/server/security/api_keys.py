@@ -102,7 +102,9 @@ class KeyRing:
             InvalidKeyName: the name is invalid or taken.
         """
         if _NAME.fullmatch(name) is None:
-            raise InvalidKeyName(f"`{name}` is no name for a key", hint="use letters, digits, `.`, `_`, `@` and `-`")
+            raise InvalidKeyName(
+                f"`{name}` is not a valid name for a key", hint="use letters, digits, `.`, `_`, `@` and `-`"
+            )
         keys = self.keys()
         if any(each.name == name for each in keys):
             raise InvalidKeyName(f"there is a key of the name `{name}` already", hint="remove it first")
@@ -144,14 +146,14 @@ def _read(file: Path) -> tuple[ApiKey, ...]:
     except (OSError, RecursionError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(entries, list):
-        raise ValueError("it is no list of keys")
+        raise ValueError("it is not a list of keys")
     return tuple(_key(each) for each in entries)
 
 
 def _key(entry: Any) -> ApiKey:
     if not isinstance(entry, dict) or not entry.keys() >= {"name", "sha256", "created_at"}:
-        raise ValueError("an entry of it is no key")
+        raise ValueError("an entry in it is not a key")
     key = ApiKey(str(entry["name"]), str(entry["sha256"]), str(entry["created_at"]))
     if _SHA256.fullmatch(key.sha256) is None:
-        raise ValueError(f"the hash of the key `{key.name}` is none")
+        raise ValueError(f"the hash of the key `{key.name}` is not a SHA-256")
     return key

@@ -67,4 +67,4 @@ class ChatBody(PenaltiesBody, StructuredOutputsBody, TemplateBody, RefusedFields
     functions: Annotated[None, refused("give `tools` instead")] = None
     function_call: Annotated[None, refused("give `tool_choice` instead")] = None
     web_search_options: Annotated[None, refused("this server does not search the web")] = None
-    audio: Annotated[None, refused("this server gives no sound")] = None
+    audio: Annotated[None, refused("this server does not generate audio")] = None

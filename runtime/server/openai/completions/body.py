@@ -39,7 +39,9 @@ def completion_requests(body: CompletionBody) -> list[CompletionRequest]:
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise NotSupported("this server gives every completion that it makes", where="best_of", hint="set n alone")
     if body.echo and body.logprobs is not None:
-        raise NotSupported("log-probabilities of a prompt are not told", where="echo", hint="leave out one of the two")
+        raise NotSupported(
+            "log-probabilities of the prompt are not supported", where="echo", hint="leave out one of the two"
+        )
     prompts = each_of(body.prompt)
     if not all(prompts):
         raise InvalidRequest("a prompt is empty", where="prompt")

@@ -34,7 +34,7 @@ def unknown_previous_response(response_id: str, missing: str) -> UnknownPrevious
     """The error of a previous response; `missing` is its id, or that of an earlier one that it continues."""
     told = f"no response `{response_id}` is kept"
     if missing != response_id:
-        told = f"`{response_id}` cannot be gone on from: the earlier response `{missing}` is not kept any more"
+        told = f"`{response_id}` cannot be continued: the earlier response `{missing}` is not kept any more"
     return UnknownPreviousResponse(told, where="previous_response_id", hint=_HINT)
 
 

@@ -172,7 +172,7 @@ def _empty(body: ResponseBody, response_id: str, *, is_stored: bool) -> dict[str
     try:
         given = body.model_dump(mode="json", by_alias=True)
     except ValueError as error:  # pydantic serializes some 120 levels
-        raise InvalidRequest("the request nests too deeply to be told back") from error
+        raise InvalidRequest("the request nests too deeply to be repeated in the response") from error
     return {
         "id": response_id,
         "object": "response",

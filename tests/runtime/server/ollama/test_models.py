@@ -165,7 +165,7 @@ def test_blobs(hello: httpx.Client, hello_application: Application) -> None:
         ({"model": "x", "files": {"x": ""}}, 400, "invalid digest format"),
         ({"model": "x", "files": {"x": "sha256:" + "0" * 64}}, 400, f'blob "sha256:{"0" * 64}" not found'),
         ({"model": "x", "files": {"x.bin": "sha256:" + "0" * 64}}, 400, "`x.bin` cannot be built from"),
-        ({"model": "x", "from": "y", "remote_host": "z"}, 400, "models of other servers cannot be created from"),
+        ({"model": "x", "from": "y", "remote_host": "z"}, 400, "models cannot be created from those of other servers"),
     ],
 )
 def test_creations_that_are_refused(hello: httpx.Client, fields: dict[str, Any], status: int, message: str) -> None:

@@ -231,7 +231,7 @@ def test_a_response_whose_beginning_is_gone_cannot_be_gone_on_after() -> None:
     stored.keep("", response(0), asked(0))
     stored.keep("", response(1, 0), asked(1))
     stored.forget("", "resp_0")
-    with pytest.raises(UnknownPreviousResponse, match="`resp_1` cannot be gone on from: the earlier response `resp_0`"):
+    with pytest.raises(UnknownPreviousResponse, match="`resp_1` cannot be continued: the earlier response `resp_0`"):
         stored.conversation("", "resp_1")
     assert stored.response("", "resp_1")
     stored.keep("", response(2, 1), asked(2))

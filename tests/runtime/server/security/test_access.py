@@ -145,7 +145,7 @@ def test_keys_are_kept_as_hashes(hello_application: Application) -> None:
     assert ring.name_of("") is None
     with pytest.raises(InvalidKeyName, match="already"):
         ring.add("alice")
-    with pytest.raises(InvalidKeyName, match="no name"):
+    with pytest.raises(InvalidKeyName, match="not a valid name"):
         ring.add("a b")
     ring.remove("alice")
     assert ring.name_of(key) is None
