@@ -78,14 +78,14 @@ class Batch:
         """Start the next step and return the tokens of the current one, except for sequences that have just joined."""
 
         inputs, scores = cast("mx.array", self._inputs), self._scores
-        reading = [place for place, sequence in enumerate(self.sequences) if not sequence.is_known]
+        unread = [place for place, sequence in enumerate(self.sequences) if not sequence.is_known]
         if all(sequence.ends_with_next for sequence in self.sequences):
             values = cast("list[int]", inputs.tolist())
         else:
             values = self._start_step(inputs)
         read = {} if scores is None else scores.read()
         sampled = []
-        for place in reading:
+        for place in unread:
             sequence = self.sequences[place]
             sequence.tokens.append(values[place])
             sampled.append(SampledToken(sequence, values[place], read.get(place)))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mlxbuild.registry.core.errors import EnvironmentFailure, UserError
 from mlxbuild.registry.store.durable import FREE_SOME_SPACE
 from mlxbuild.registry.store.errors import DiskFull
-from mlxbuild.runtime.engine.core.kv_cache import KVCache, can_merge, extracted, merged, read_padded, shared
+from mlxbuild.runtime.engine.core.kv_cache import KVCache, can_merge, extracted, merged, prefill_padded, shared
 from mlxbuild.runtime.engine.core.trial import CutTooEarly, Trial
 from mlxbuild.runtime.model.layout import NO_METAL
 from mlxbuild.runtime.model.memory import OutOfMemory, is_lack_of_memory
@@ -78,9 +78,9 @@ class Comparison:
         tokens = range(1, trial.vocabulary())
         self._prompts = [drawn.choices(tokens, k=count) for count in _TOKENS]
         try:
-            self._read = [self._alone(prompt) for prompt in self._prompts]
+            self._prefilled = [self._alone(prompt) for prompt in self._prompts]
             self._expected = []
-            for prompt, read in zip(self._prompts, self._read, strict=True):
+            for prompt, read in zip(self._prompts, self._prefilled, strict=True):
                 self._expected += self._last([prompt], shared(read))
             mx.eval([[layer.state for layer in each.cache] for each in self._expected])
             mx.eval([each.logits for each in self._expected if each.logits is not None])
@@ -102,46 +102,46 @@ class Comparison:
 
     def reads_together(self) -> bool:
         """Whether prompts can be prefilled together, from the start or from a cached prefix of each."""
-        return can_merge(self._trial.fresh()) and self._agrees("in prompts read together", self._together)
+        return can_merge(self._trial.fresh()) and self._agrees("in prompts prefilled together", self._batched)
 
     def reads_in_parts(self) -> bool:
         """Whether chunked prefill gives the same result as a single pass."""
-        return self._agrees("in parts of a prompt", self._in_parts)
+        return self._agrees("in chunks of a prompt", self._in_chunks)
 
     def _alone(self, tokens: Sequence[int], *, begun: int = 0) -> KVCache:
         """Prefill all tokens but the last; returns the KV cache."""
         cache = self._trial.fresh()
-        for part in (tokens[:begun], tokens[begun:-1]):
-            if part:
-                self._trial.read([part], cache)
+        for chunk in (tokens[:begun], tokens[begun:-1]):
+            if chunk:
+                self._trial.run([chunk], cache)
         return cache
 
     def _last(self, prompts: Sequence[Sequence[int]], cache: KVCache, *, is_merged: bool = False) -> list[_Outcome]:
         """The results of the prompts after their last tokens."""
-        logits = self._trial.read([prompt[-1:] for prompt in prompts], cache)
+        logits = self._trial.run([prompt[-1:] for prompt in prompts], cache)
         return [
             _Outcome(extracted(cache, row) if is_merged else cache, None if logits is None else logits[row])
             for row in range(len(prompts))
         ]
 
     def _joined(self) -> _Compared:
-        cache = _extended(*(merged([shared(read)]) for read in self._read))
+        cache = _extended(*(merged([shared(read)]) for read in self._prefilled))
         yield from zip(self._last(self._prompts, cache, is_merged=True), self._expected, strict=True)
 
     def _joined_empty(self) -> _Compared:
         prompts = [self._prompts[0], self._prompts[1][:1]]
         expected = [self._expected[0], *self._last(prompts[1:], self._trial.fresh())]
-        cache = _extended(merged([shared(self._read[0])]), merged([self._trial.fresh()]))
+        cache = _extended(merged([shared(self._prefilled[0])]), merged([self._trial.fresh()]))
         yield from zip(self._last(prompts, cache, is_merged=True), expected, strict=True)
 
-    def _together(self) -> _Compared:
+    def _batched(self) -> _Compared:
         for begun in ((0, 0), _BEGUN, _ONE_BEGUN):
             cut = list(zip(self._prompts, begun, strict=True))
             cache = merged([self._alone([*prompt[:count], 0]) for prompt, count in cut])
-            read_padded(self._trial.read, [prompt[count:-1] for prompt, count in cut], cache)
+            prefill_padded(self._trial.run, [prompt[count:-1] for prompt, count in cut], cache)
             yield from zip(self._last(self._prompts, cache, is_merged=True), self._expected, strict=True)
 
-    def _in_parts(self) -> _Compared:
+    def _in_chunks(self) -> _Compared:
         prompt = self._prompts[0]
         yield self._last([prompt], self._alone(prompt, begun=_BEGUN[0]))[0], self._expected[0]
 

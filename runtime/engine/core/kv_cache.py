@@ -113,18 +113,20 @@ def can_merge(cache: KVCache) -> bool:
     return all(hasattr(leaf, "merge") for leaf in leaves(cache))
 
 
-def merged(rows: Sequence[KVCache]) -> KVCache:
+def merged(caches: Sequence[KVCache]) -> KVCache:
     """The KV caches of several sequences merged into that of a batch."""
-    return [caches[0].merge(list(caches)) for caches in zip(*rows, strict=True)]
+    return [layers[0].merge(list(layers)) for layers in zip(*caches, strict=True)]
 
 
-def read_padded(read: Callable[[list[list[int]], KVCache], Any], rows: Sequence[Sequence[int]], cache: KVCache) -> int:
-    """Run tokens of several sequences through `read` with their merged KV cache, the shorter ones padded on the right.
+def prefill_padded(
+    run: Callable[[list[list[int]], KVCache], Any], prompts: Sequence[Sequence[int]], cache: KVCache
+) -> int:
+    """Run tokens of several sequences through `run` with their merged KV cache, the shorter ones padded on the right.
 
     Either all of them have tokens or none has: mlx-lm's sliding windows fail otherwise. Returns the number of tokens,
     padding included. Nothing is evaluated.
     """
-    lengths = [len(row) for row in rows]
+    lengths = [len(tokens) for tokens in prompts]
     longest = max(lengths)
     padding = [longest - length for length in lengths]
     if not longest:
@@ -132,11 +134,11 @@ def read_padded(read: Callable[[list[list[int]], KVCache], Any], rows: Sequence[
     if any(padding):
         for layer in cache:
             layer.prepare(lengths=lengths, right_padding=padding)
-    read([[*row, *[0] * missing] for row, missing in zip(rows, padding, strict=True)], cache)
+    run([[*tokens, *[0] * missing] for tokens, missing in zip(prompts, padding, strict=True)], cache)
     if any(padding):
         for layer in cache:
             layer.finalize()
-    return longest * len(rows)
+    return longest * len(prompts)
 
 
 def extracted(cache: KVCache, row: int) -> KVCache:

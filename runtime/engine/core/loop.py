@@ -108,14 +108,14 @@ class Loop:
         is_still = threading.Event()
         goes_on = self._resumed = threading.Event()
 
-        def rest() -> None:
+        def block() -> None:
             settle()
             is_still.set()
             goes_on.wait()
 
-        self._pause = rest  # between two layers
+        self._pause = block  # between two layers
         try:
-            self.ask(rest)
+            self.ask(block)
         except EngineEnded:
             self.wait()
         else:

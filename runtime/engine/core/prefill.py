@@ -17,8 +17,8 @@ from mlxbuild.runtime.engine.core.kv_cache import (
     grow_by,
     merged,
     nbytes,
+    prefill_padded,
     quantized,
-    read_padded,
     shared,
     unshare,
 )
@@ -266,7 +266,7 @@ class Prefill:
         import mlx.core as mx
 
         cache = merged([self._begun(prompt) for prompt in prompts])
-        tokens = read_padded(
+        tokens = prefill_padded(
             lambda sequences, caches: self._model(mx.array(sequences), cache=caches),
             [prompt.waiting for prompt in prompts],
             cache,

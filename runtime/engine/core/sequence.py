@@ -40,7 +40,7 @@ class SequenceState:
         """Deliver events; if that fails, the sequence fails, as nobody receives the answer."""
         try:
             self.deliver(events)
-        except Exception as error:  # noqa: BLE001 - whatever it is, other rows go on
+        except Exception as error:  # noqa: BLE001 - whatever it is, other sequences go on
             self.failure = error
 
     @property

@@ -58,7 +58,7 @@ class Trial:
         """Empty KV caches for the layers that are computed."""
         return fresh(self._model)[: self.depth]
 
-    def read(self, rows: Sequence[Sequence[int]], cache: KVCache) -> mx.array | None:
+    def run(self, rows: Sequence[Sequence[int]], cache: KVCache) -> mx.array | None:
         """Build a pass of tokens into the KV caches; returns the logits after the last tokens, if passes are whole."""
         import mlx.core as mx
 
