@@ -100,7 +100,7 @@ class NotSupported(UserError):
 
 
 class UpstreamUnsound(Exception):
-    """What another server sent for a request does not hold what it promises; `error` tells what."""
+    """Data that another server sent for a request fails verification; `error` is the reason."""
 
     def __init__(self, error: TrustError) -> None:
         super().__init__(error.message)
