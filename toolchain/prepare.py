@@ -31,7 +31,7 @@ class LockMode(StrEnum):
     UPDATE = "update"
     """It is created or updated, and written."""
     LOCKED = "locked"
-    """It is an error."""
+    """It raises an error."""
     FROZEN = "frozen"
     """It is used as it is; only a missing lock is an error."""
     DRAFT = "draft"

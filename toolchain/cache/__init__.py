@@ -1,1 +1,1 @@
-"""Traces (key to outputs), the rebuildable index and the history behind `why`."""
+"""The cache of a home: traces (key to outputs), the remote cache, retention, and the history that `why` reads."""

@@ -13,7 +13,7 @@ MISSING: Any = type("Missing", (), {"__repr__": lambda self: "(missing)"})()
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One value that differs."""
+    """A value that differs between two documents."""
 
     path: str
     """Dotted path with list indices in brackets; empty for the whole document."""

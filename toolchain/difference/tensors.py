@@ -23,7 +23,7 @@ Kind = Literal["added", "removed", "shape", "precision", "values"]
 
 @dataclass(frozen=True, slots=True)
 class TensorDifference:
-    """One tensor that differs."""
+    """A tensor that differs between two artifacts."""
 
     name: str
     kind: Kind
@@ -89,7 +89,7 @@ def _scheme(quantization: Mapping[str, Any] | None, module: str) -> Scheme | Non
 def compare(
     before: Mapping[str, LogicalTensor], after: Mapping[str, LogicalTensor], *, values: bool = True
 ) -> Iterator[TensorDifference]:
-    """Every tensor that differs, by name.
+    """Every tensor that differs, sorted by name.
 
     Args:
         before: Tensors of the first artifact.

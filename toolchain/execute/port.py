@@ -36,7 +36,7 @@ class WorkerLost(MlxbuildError):
 
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
-    """One action to run."""
+    """A request to run one action."""
 
     label: str
     key: Digest

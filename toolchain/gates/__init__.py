@@ -1,1 +1,1 @@
-"""Tests that an artifact must pass before a tag moves."""
+"""The gates, which are tests that an artifact must pass before a tag moves."""

@@ -22,7 +22,7 @@ class GateResult:
     """Measured values as plain JSON data: numbers, answers, token ids."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON data."""
+        """The result as plain JSON data."""
         return asdict(self)
 
     @classmethod

@@ -30,7 +30,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlannedAction:
-    """One line of a plan."""
+    """An action in a plan, with its status and the reason."""
 
     label: str
     step: str

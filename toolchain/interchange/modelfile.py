@@ -46,7 +46,7 @@ class Directive:
 
 
 def read(data: bytes, where: str) -> tuple[Directive, ...]:
-    """The directives of a Modelfile.
+    """Parse the directives of a Modelfile.
 
     Args:
         data: UTF-8, or UTF-16 with a byte order mark.

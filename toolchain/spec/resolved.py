@@ -142,7 +142,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSpec:
-    """One point of a recipe's matrix."""
+    """A variant of a recipe, which is one point of its matrix."""
 
     recipe: Path
     name: str

@@ -1,8 +1,8 @@
-/* Affine quantization of bfloat16 rows in one pass over the bytes, with the very bytes of MLX's `mx.quantize`.
+/* Affine quantization of bfloat16 rows in one pass over the bytes, giving the same bytes as MLX's `mx.quantize`.
  *
  * The arithmetic is that of MLX's CPU backend (mlx/backend/cpu/quantized.cpp): each operation is rounded once, and
- * nothing is contracted or reordered, so that every machine gives the same bytes. When it is used, and what happens
- * where it was not built, stands in affine.py.
+ * nothing is contracted or reordered, so that every machine gives the same bytes. affine.py decides when it is used, and what
+ * happens if it was not built.
  */
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
@@ -29,13 +29,13 @@ static inline float widened(uint16_t number) {
   return value;
 }
 
-static inline uint16_t narrowed(float value) { /* to nearest, half to even; never NaN here */
+static inline uint16_t narrowed(float value) { /* rounds to nearest, half to even; the value is never NaN */
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
   return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-/* Least significant bits first. */
+/* Packs numbers with the least significant bits first. */
 static inline uint8_t *packed(uint8_t *out, const uint8_t *numbers, int count, int bits) {
   if (bits == 8) {
     memcpy(out, numbers, (size_t)count);
@@ -53,7 +53,7 @@ static inline uint8_t *packed(uint8_t *out, const uint8_t *numbers, int count, i
   return out;
 }
 
-/* Integers in the order of the numbers, infinities at the ends and NaN beyond them; it is its own inverse. */
+/* Maps numbers to integers in the same order, with infinities at the ends and NaN beyond; it is its own inverse. */
 static inline int16_t ordered(uint16_t number) {
   return (int16_t)(number ^ ((uint16_t)((int16_t)number >> 15) & 0x7fff));
 }

@@ -13,10 +13,10 @@ MLX_DTYPES: Final = {
     "F16": mx.float16, "BF16": mx.bfloat16, "F32": mx.float32, "F64": mx.float64, "C64": mx.complex64,
     "F8_E4M3": mx.uint8, "F8_E8M0": mx.uint8,
 }  # fmt: skip
-"""As `mx.load` reads them; MLX cannot read other dtypes."""
+"""Dtypes as `mx.load` reads them; MLX cannot read others."""
 
 SAFETENSORS_NAMES: Final = {dtype: name for name, dtype in MLX_DTYPES.items() if not name.startswith("F8")}
-"""As `mx.save_safetensors` writes them."""
+"""Dtype names as `mx.save_safetensors` writes them."""
 
 EXPONENT_BITS: Final = {
     mx.float16: (mx.uint16, 0x7C00),

@@ -33,7 +33,7 @@ class NotFinite(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How one parameter is stored."""
+    """The encoding of one parameter: how it is cast, quantized and stored."""
 
     name: str
     shape: tuple[int, ...]

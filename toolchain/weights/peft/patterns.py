@@ -33,7 +33,7 @@ def is_bounded(pattern: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ModulePatterns:
-    """Values by pattern, in order."""
+    """Values by pattern, in the order of the configuration."""
 
     values: Mapping[str, float]
     expressions: Mapping[str, re.Pattern[str]]
