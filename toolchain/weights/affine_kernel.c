@@ -1,8 +1,8 @@
 /* Affine quantization of bfloat16 rows in one pass over the bytes, giving the same bytes as MLX's `mx.quantize`.
  *
  * The arithmetic is that of MLX's CPU backend (mlx/backend/cpu/quantized.cpp): each operation is rounded once, and
- * nothing is contracted or reordered, so that every machine gives the same bytes. affine.py decides when it is used, and what
- * happens if it was not built.
+ * nothing is contracted or reordered, so that every machine gives the same bytes. affine.py decides when it is used, and
+ * what happens if it was not built.
  */
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
