@@ -86,7 +86,9 @@ class Tokenizer:
 
         try:
             backend = tokenizers.Tokenizer.from_buffer(file.read_bytes().removeprefix(codecs.BOM_UTF8))
-        except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception
+        except BaseException as error:
+            if not isinstance(error, Exception) and not _is_panic(error):
+                raise
             raise TokenizerUnreadable(
                 f"{TOKENIZER_FILE} cannot be read: {_told(error)}",
                 where=str(file),
@@ -156,8 +158,7 @@ class Tokenizer:
                 f"{TOKENIZER_FILE} takes too long to split a text of {len(text):,} characters", hint=_OTHER_TOKENIZER
             ) from None
         except BaseException as error:
-            # The library raises bare exceptions, or Rust panics, which are not exceptions.
-            if type(error) is not Exception and type(error).__name__ != "PanicException":
+            if type(error) is not Exception and not _is_panic(error):  # the library raises bare ones
                 raise
             raise TokenizerUnreadable(
                 f"{TOKENIZER_FILE} cannot split a text of {len(text):,} characters: {_told(error)}",
@@ -309,6 +310,11 @@ def _converted(folder: Path) -> Any:
             f"{TOKENIZER_FILE} to the source",
         ) from None
     return backend
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether it is a panic of the library's Rust code, which is no `Exception`."""
+    return type(error).__name__ == "PanicException"
 
 
 def _told(error: BaseException) -> str:
