@@ -137,7 +137,10 @@ class Exchange(Http):
         try:
             if self.request_body == "chunked" and self.request_bytes_left == 0:
                 await self._check_end_of_chunk()
-            return await super().read()
+            data = await super().read()
+            if data is None and self.protocol.transport is not None:
+                self.protocol.transport.resume_reading()  # a large body pauses it, and hides that a client left
+            return data
         except BadRequest as error:
             if self.stage not in (Stage.HANDLER, Stage.RESPONSE):
                 raise  # no route reads this body: Sanic closes the connection
