@@ -7,7 +7,7 @@ are slow on ordinary text are rejected before, by `runtime.rendering.trial`.
 from __future__ import annotations
 
 import math
-from threading import Thread
+from threading import BoundedSemaphore, Thread
 from typing import Any
 
 from mlxbuild.registry.core.cancellation import POLL_SECONDS, checkpoint
@@ -18,6 +18,10 @@ CHARACTERS_PER_SECOND = 10_000
 """Even a slow, busy machine encodes ten times as many."""
 
 
+_places = BoundedSemaphore(4)
+"""How many texts are encoded at once, including those that nobody waits for any more, as each takes a core."""
+
+
 class TakesTooLong(Exception):
     """A text was not encoded in time."""
 
@@ -26,7 +30,7 @@ def encode_in_time(backend: Any, text: str, *, add_special_tokens: bool) -> Any:
     """The `tokenizers.Encoding` of a text, without offsets.
 
     Raises:
-        TakesTooLong: it was not encoded in time. The thread goes on until this process ends.
+        TakesTooLong: it was not encoded in time. The thread goes on with it, and keeps its place meanwhile.
         BaseException: whatever the library raises, including a panic, or whatever cancels this thread.
     """
     encodings: list[Any] = []
@@ -37,10 +41,21 @@ def encode_in_time(backend: Any, text: str, *, add_special_tokens: bool) -> Any:
             encodings.extend(backend.encode_batch_fast([text], add_special_tokens=add_special_tokens))
         except BaseException as error:  # noqa: BLE001 - it is raised below
             failures.append(error)
+        finally:
+            _places.release()
 
+    polls = iter(range(math.ceil((SECONDS + len(text) / CHARACTERS_PER_SECOND) / POLL_SECONDS)))
+    while not _places.acquire(timeout=POLL_SECONDS):
+        checkpoint()
+        if next(polls, None) is None:
+            raise TakesTooLong
     thread = Thread(target=encode, name="tokenizer", daemon=True)
-    thread.start()
-    for _ in range(math.ceil((SECONDS + len(text) / CHARACTERS_PER_SECOND) / POLL_SECONDS)):
+    try:
+        thread.start()
+    except RuntimeError:  # the system has no thread left
+        _places.release()
+        raise
+    for _ in polls:
         thread.join(POLL_SECONDS)
         if not thread.is_alive():
             break

@@ -39,8 +39,8 @@ _CHUNK_CHARACTERS = 4096
 """
 _LIKELY_TOO_LONG = 8
 """Characters for each usable token from which a text is probably too long. Ordinary text has four or five."""
-_LONG_TEXT = 16 * 1024
-"""In characters; for longer texts, other threads run while the text is encoded."""
+LONG_TEXT = 4096
+"""In characters; for longer texts, other threads run while the text is encoded, and waiting for it can be cancelled."""
 _OTHER_TOKENIZER = "its expressions try too many ways to split: use another tokenizer, by `tokenizer:` in the recipe"
 
 
@@ -167,7 +167,7 @@ class Tokenizer:
 
     def _encoding(self, text: str, add_special_tokens: bool) -> Any:
         encode = self._backend.encode
-        if self._is_bounded or len(text) >= _LONG_TEXT:
+        if self._is_bounded or len(text) >= LONG_TEXT:
             encode = functools.partial(encode_in_time, self._backend)
         return encode(text, add_special_tokens=add_special_tokens)
 

@@ -12,12 +12,13 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from mlxbuild.registry.core.cancellation import cancelled_by, checkpoint
 from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.engine.core.limits import Limits
 from mlxbuild.runtime.engine.core.loop import EngineEnded, Ticket
@@ -27,6 +28,7 @@ from mlxbuild.runtime.protocol.failures import as_failure
 from mlxbuild.runtime.protocol.loaded import Loaded, Vitals
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
 from mlxbuild.runtime.runner.kernels import compile_steps
+from mlxbuild.runtime.runner.lanes import Lanes
 from mlxbuild.runtime.runner.outbox import Outbox
 
 
@@ -64,16 +66,14 @@ class Work:
         self._lock = threading.Lock()
         self._asked: dict[int, _Asked] = {}
         """Requests by their numbers, the oldest first."""
-        self._preparing = ThreadPoolExecutor(2, "preparing")
-        self._embedding = ThreadPoolExecutor(2, "embedding")
-        self._preparing.submit(self._load)
+        self._lanes = Lanes()
+        threading.Thread(target=self._load, name="loading", daemon=True).start()
 
     def ask(self, number: int, request: Request) -> None:
         """Answer a request; its events go to the outbox with its number."""
         with self._lock:
             self._asked[number] = _Asked()
-        threads = self._embedding if isinstance(request, EmbeddingRequest) else self._preparing
-        threads.submit(self._answer, number, request)
+        self._lanes.submit(request, partial(self._answer, number, request))
 
     def cancel(self, number: int) -> None:
         """Cancel a request; it sends no more events."""
@@ -164,11 +164,14 @@ class Work:
             compile_steps(model)
 
     def _answer(self, number: int, request: Request) -> None:
-        with self._lock:
+        def check() -> None:
             if number not in self._asked:
-                return  # cancelled meanwhile
+                raise CancelledError
+
         try:
-            self._begin(number, request)
+            with cancelled_by(check):
+                checkpoint()  # it may have been cancelled before its turn
+                self._begin(number, request)
         except CancelledError:
             pass  # nobody waits for the answer
         except BaseException as error:  # noqa: BLE001  # the request fails, the runner goes on

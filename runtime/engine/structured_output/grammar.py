@@ -7,6 +7,7 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from mlxbuild.registry.core.cancellation import checkpoint
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.engine.structured_output.errors import MAKE_DISJOINT, FormatNotSupported
 from mlxbuild.runtime.engine.structured_output.trial import compiling_fails
@@ -84,7 +85,9 @@ class GrammarVocabulary:
         """
         from llguidance import LLMatcher
 
+        checkpoint()
         _require_compiled(compiling_fails(grammar, self._special_tokens, self._rows))
+        checkpoint()
         matcher = LLMatcher(self._backend, LLMatcher.grammar_from_lark(grammar), log_level=0)
         _require_compiled(matcher.get_error())
         return GrammarConstraint(matcher)

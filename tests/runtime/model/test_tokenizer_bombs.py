@@ -92,6 +92,31 @@ def test_a_text_that_takes_for_ever_is_given_up_and_the_process_ends(tmp_path: P
     assert "TokenizerUnreadable: tokenizer.json takes too long to split a text of 10,000 characters" in done.stderr
 
 
+CROWDED = """\
+import os, sys, threading
+from pathlib import Path
+from mlxbuild.runtime.model import splitting
+from mlxbuild.runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
+
+splitting.SECONDS = 0.2
+tokenizer = Tokenizer.read(Path(sys.argv[1]))
+for _ in range(6):
+    try:
+        tokenizer.encode("üä" * 1000)
+    except TokenizerUnreadable:
+        pass
+print(sum(thread.name == "tokenizer" for thread in threading.enumerate()), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.timeout(60)
+def test_no_more_texts_are_left_behind_than_there_are_places(tmp_path: Path) -> None:
+    file = write(tmp_path / "tokenizer.json", r"(?:[üä]{1,3}){1,9}[0-9]|.")
+    done = subprocess.run([sys.executable, "-c", CROWDED, file], capture_output=True, text=True, timeout=50)
+    assert done.stdout == "4\n"
+
+
 def test_both_ways_of_encoding_agree(tmp_path: Path) -> None:
     file = write(tmp_path / "tokenizer.json", QWEN2)
     bounded, watched = Tokenizer.read(file), Tokenizer.read(file, is_watched=True)
