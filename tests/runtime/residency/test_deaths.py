@@ -13,7 +13,7 @@ import pytest
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.protocol.requests import CompletionRequest
+from mlxbuild.runtime.protocol.requests import AnswerFormat, CompletionRequest
 from mlxbuild.runtime.residency.deaths import MOST, REST_SECONDS, Deaths
 from mlxbuild.runtime.residency.drafts import Draft
 from mlxbuild.runtime.residency.errors import ModelKeepsDying
@@ -116,6 +116,26 @@ runpy.run_module("mlxbuild.runtime.runner", run_name="__main__")
                 with pytest.raises(ModelKeepsDying, match=r"hello:int4.* 3 times .*SIGABRT"):
                     await ask(models)
             assert loads.read_text() == "1" * MOST
+
+    asyncio.run(scenario())
+
+
+def test_what_is_being_prepared_when_its_process_dies_is_asked_once_more_and_no_more(hello_store: Store) -> None:
+    slow = AnswerFormat({"type": "object", "patternProperties": {f"^p{number}[a-z]*$": {} for number in range(500)}})
+
+    async def scenario() -> None:
+        async with residency(hello_store) as models, models.lease(INT4) as lease:
+            first = lease.runner
+            os.kill(first.process_id, signal.SIGSTOP)
+            asking = asyncio.create_task(anext(lease.answer(CompletionRequest("x", format=slow))))
+            await asyncio.sleep(0)  # it has been asked
+            os.kill(first.process_id, signal.SIGKILL)
+            while lease.runner is first:
+                await asyncio.sleep(0.01)
+            os.kill(lease.runner.process_id, signal.SIGKILL)
+            with pytest.raises(RunnerDied, match="SIGKILL"):
+                await asking
+            assert len(lease.places) == 2
 
     asyncio.run(scenario())
 

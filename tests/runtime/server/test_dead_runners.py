@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pytest
 
 from mlxbuild.runtime.residency.deaths import MOST, REST_SECONDS
+from mlxbuild.runtime.runner.client import Runner
 from mlxbuild.runtime.runner.errors import RunnerDied
 from mlxbuild.runtime.server.application import Application
 from tests.runtime.server.running import RunningServer, soon
+from tests.runtime.vitals import at_rest
 
 MODEL = "hello:none-1.0"
 MESSAGES = [{"role": "user", "content": "What is a lock?"}]
@@ -72,6 +76,37 @@ def test_all_are_answered_by_one_process_that_is_loaded_afresh(
     assert runner() != first
     assert resident()["requests"] == 0
     assert loads() >= loads_before + len(REQUESTS)
+
+
+def test_what_nobody_waits_for_is_not_asked_again(
+    hello_server: RunningServer, hello_application: Application, hello: httpx.Client
+) -> None:
+    async def runner() -> Runner:
+        async with hello_application.residency.lease(MODEL) as lease:
+            return lease.runner
+
+    def resident() -> dict[str, Any]:
+        (model,) = (each for each in hello.get("/api/ps").json()["models"] if each["name"] == MODEL)
+        return dict(model)
+
+    def leave(path: str, body: dict[str, Any], blanks: int) -> None:
+        content = json.dumps({"model": MODEL, **body}) + " " * blanks
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(hello_server.url + path, content=content, timeout=httpx.Timeout(60, read=0.3))
+
+    first = asyncio.run_coroutine_threadsafe(runner(), hello_server.loop).result(60)
+    os.kill(first.process_id, signal.SIGSTOP)
+    left = [(path, body, blanks) for path, body in REQUESTS for blanks in (0, 100_000)]
+    with ThreadPoolExecutor(len(left)) as threads:
+        for each in [threads.submit(leave, *arguments) for arguments in left]:
+            each.result()
+    soon(lambda: resident()["requests"] == 0)
+    os.kill(first.process_id, signal.SIGKILL)
+    assert hello.post("/api/chat", json={"model": MODEL, "messages": MESSAGES, **SHORT}).status_code == 200
+    second = asyncio.run_coroutine_threadsafe(runner(), hello_server.loop).result(60)
+    assert second is not first
+    told = asyncio.run_coroutine_threadsafe(at_rest(second), hello_server.loop).result(60)
+    assert told.answer_tokens <= 3
 
 
 def test_who_keeps_dying_is_told_with_the_time_of_the_next_try(
