@@ -88,7 +88,7 @@ def test_what_is_not_known_is_refused(documents: Any, told: str) -> None:
     ],
 )
 def test_a_model_that_looks_where_its_code_does_not_is_refused(config: Any) -> None:
-    with pytest.raises(UnknownPooling, match="another direction"):
+    with pytest.raises(UnknownPooling, match="causal attention"):
         find_embedding(config, {MODULES_FILE: modules("Transformer", "Pooling")})
 
 
