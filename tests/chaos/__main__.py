@@ -92,8 +92,9 @@ def _run(disk: Path, seconds: float, seed: int) -> int:
             run = _Run(stage, seed)
             try:
                 digests = _prepare(stage)
+                begun = time.monotonic()
                 run.act(seconds)
-                problems = [*run.problems, *_aftermath(stage, digests)]
+                problems = [*run.problems, *_aftermath(stage, digests, begun)]
                 _report(run, server.samples, flaky)
             finally:
                 server.kill()
@@ -212,8 +213,8 @@ class _Run:
             self._stage.server.start()
 
 
-def _aftermath(stage: Stage, digests: dict[str, str]) -> list[str]:
-    """What is wrong when all is calm again."""
+def _aftermath(stage: Stage, digests: dict[str, str], begun: float) -> list[str]:
+    """What is wrong when all is calm again; `begun` is when the actors began, by the monotonic clock."""
     problems = []
     stage.registry.calm = True
     try:
@@ -232,7 +233,7 @@ def _aftermath(stage: Stage, digests: dict[str, str]) -> list[str]:
     except (Fault, httpx.HTTPError) as error:
         problems.append(f"afterwards: {error}")
     time.sleep(30)
-    stage.server.sample(time.monotonic())
+    stage.server.sample(time.monotonic() - begun)
     problems += _growth(stage.server.samples)
     try:
         print(f"stopped at the end within {stage.server.stop():.1f} s", flush=True)
