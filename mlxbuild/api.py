@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.home import Home
-from mlxbuild.registry.core.reference import DEFAULT_TAG, Reference
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.leases import shared
-from mlxbuild.registry.trust.policy import admit
 
 if TYPE_CHECKING:
     from mlxbuild.registry.oci.exchange.pull import Pulled
@@ -121,19 +120,20 @@ def push(reference: str, target: str | None = None, *, store: Store | None = Non
 
     Raises:
         UnknownReference: no artifact of that name is in the store.
+        NothingToPush: it is named by a digest, and there is no target.
         NoRegistry, RegistryFailure: no registry is configured, or the push failed.
         VersionTagMoves: a tag that contains a version would move.
     """
+    from mlxbuild.registry.oci.exchange.destination import destination
     from mlxbuild.registry.oci.exchange.push import push as send
     from mlxbuild.registry.oci.remote.settings import Settings
 
     store = store or open_store()
-    source, goal = Reference.parse(reference), Reference.parse(target or reference)
-    tag = goal.tag or source.tag or DEFAULT_TAG
+    source, goal = Reference.parse(reference), None if target is None else Reference.parse(target)
     with shared(store.home):
-        digest, settings = store.tags.resolve(source), Settings.load(store.home)
-        where = Reference(goal.repository, None, goal.digest, goal.host)
-        return send(store, digest, where, settings=settings, tags=(tag,), force=force)
+        to = destination(store, source, store.tags.resolve(source), goal)
+        settings = Settings.load(store.home)
+        return send(store, to.digest, to.repository, settings=settings, tags=to.tags, force=force)
 
 
 def pull(reference: str, *, store: Store | None = None) -> Pulled:
@@ -167,15 +167,13 @@ def load(reference: str, *, draft: str | None = None, store: Store | None = None
         MlxbuildError: the model cannot be loaded.
     """
     from mlxbuild.runtime.loaded_model import LoadedModel
-    from mlxbuild.toolchain.interchange.completion import completed
+    from mlxbuild.toolchain.interchange.completion import runnable
 
     opened = store or open_store()
 
     def found(name: str) -> Digest:
         parsed = Reference.parse(name)
-        digest = opened.tags.resolve(parsed)
-        admit(opened, parsed, digest, tell=logging.getLogger("mlxbuild").warning)
-        return completed(opened, digest)
+        return runnable(opened, parsed, opened.tags.resolve(parsed), tell=logging.getLogger("mlxbuild").warning)
 
     drafting = None if draft is None else LoadedModel.open(opened, found(draft))
     return LoadedModel.open(opened, found(reference), draft=drafting)

@@ -16,7 +16,6 @@ from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_seconds
 from mlxbuild.registry.core.reference import InvalidReference
 from mlxbuild.registry.store.tags import UnknownReference
-from mlxbuild.registry.trust.policy import admit
 from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.runtime.protocol.requests import Message
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
@@ -73,12 +72,11 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
         return
     with open_store() as store:  # protects its blobs from garbage collection while it is in use
         reference, digest = find(store, name)
-        admit(store, reference, digest, tell=tell)
         prefer_openblas()  # before anything loads MLX
         from mlxbuild.runtime.loaded_model import LoadedModel
-        from mlxbuild.toolchain.interchange.completion import completed
+        from mlxbuild.toolchain.interchange.completion import runnable
 
-        yield LoadedModel.open(store, completed(store, digest))
+        yield LoadedModel.open(store, runnable(store, reference, digest, tell=tell))
 
 
 def _served(name: str, keep_alive: str | None) -> ServedModel | None:

@@ -14,21 +14,15 @@ from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core.digest import Digest
-from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.quantities import format_bytes, format_seconds
-from mlxbuild.registry.core.reference import DEFAULT_TAG, Reference
+from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.exchange.destination import destination, destinations_of_variants
 from mlxbuild.registry.oci.exchange.push import Pushed, push
 from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-class NothingToPush(UserError):
-    """No artifact in the store was selected."""
-
-    code = "nothing-to-push"
 
 
 @app.command()
@@ -62,18 +56,22 @@ def push_artifact(
     pushed: list[Pushed] = []
     with open_store() as store, shown(progress) as observe:
         settings = Settings.load(store.home)
-        planned = _planned(store, name, target, all_variants=all_variants, short_tags=short_tags)
+        goal = None if target is None else Reference.parse(target)
+        if all_variants:
+            planned = destinations_of_variants(store, Reference.parse(name), goal, short_tags=short_tags)
+        else:
+            planned = (destination(store, *find(store, name), goal, short_tags=short_tags),)
         if sign is not None:
-            _sign(store, [digest for digest, _, _ in planned], sign)
-        for digest, _, _ in planned:
-            _warn_of_path(Artifact.open(store, digest))
-        for digest, reference, tags in planned:
+            _sign(store, [each.digest for each in planned], sign)
+        for each in planned:
+            _warn_of_path(Artifact.open(store, each.digest))
+        for each in planned:
             done = push(
                 store,
-                digest,
-                reference,
+                each.digest,
+                each.repository,
                 settings=settings,
-                tags=tags,
+                tags=each.tags,
                 observe=observe,
                 jobs=jobs,
                 mount_from=mount_from or (),
@@ -119,47 +117,6 @@ def _sign(store: Store, digests: Sequence[Digest], key: str) -> None:
     private = read_private(locate(store.home, key, ".key"), password_from_environment())
     for digest in digests:
         sign_artifact(Artifact.open(store, digest), private)
-
-
-def _planned(
-    store: Store, name: str, target: str | None, *, all_variants: bool, short_tags: bool
-) -> list[tuple[Digest, Reference, tuple[str, ...]]]:
-    """The artifacts to push: digest, target, and the tags there."""
-    if not all_variants:
-        source, digest = find(store, name)
-        if target is None and source.digest is not None:
-            raise NothingToPush("a digest does not name a place to push to", hint="name the target, as host/name:tag")
-        goal = Reference.parse(target) if target is not None else Reference(source.repository, None, None, source.host)
-        first = goal.tag or (source.tag if source.digest is None else None) or DEFAULT_TAG
-        others = _tags(store, source.name).get(digest, ()) if short_tags else ()
-        return [(digest, Reference(goal.repository, None, goal.digest, goal.host), (first, *others))]
-    source = Reference.parse(name)
-    goal = Reference.parse(target) if target is not None else source
-    if source.tag or source.digest or goal.tag or goal.digest:
-        raise NothingToPush("--all-variants needs a name without tag and digest", hint=f"write {source.name}")
-    by_digest = _tags(store, source.name)
-    if not by_digest:
-        raise NothingToPush(f"the store has no variant of `{source.name}`", hint="`mlxbuild list` shows its names")
-    return [(digest, goal, tags if short_tags else _full_tags(tags)) for digest, tags in sorted(by_digest.items())]
-
-
-def _tags(store: Store, name: str) -> dict[Digest, tuple[str, ...]]:
-    """The tags in the store under a name, by artifact."""
-    found: dict[Digest, tuple[str, ...]] = {}
-    for store_name, descriptor in store.tags.items():
-        repository, _, tag = store_name.rpartition(":")
-        if repository == name:
-            found[descriptor.digest] = (*found.get(descriptor.digest, ()), tag)
-    return found
-
-
-def _full_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
-    """The most specific tags, such as `int4-1.0` among `int4-1.0`, `int4`, `1.0` and `latest`."""
-    return tuple(tag for tag in tags if tag != DEFAULT_TAG and not any(_is_part(tag, other) for other in tags)) or tags
-
-
-def _is_part(tag: str, other: str) -> bool:
-    return other.startswith(f"{tag}-") or other.endswith(f"-{tag}")
 
 
 def _described(pushed: Pushed) -> dict[str, object]:

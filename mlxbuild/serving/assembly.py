@@ -6,7 +6,6 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.registry.trust.policy import admit
 from mlxbuild.runtime.residency.drafts import Drafts
 from mlxbuild.runtime.residency.limits import Limits
 from mlxbuild.runtime.residency.residency import Residency
@@ -29,10 +28,9 @@ def assemble(
     store = Store.open(home)
 
     def admit_to_run(reference: Reference, digest: Digest) -> Digest:
-        admit(store, reference, digest, tell=lambda reason: log.warning("trust", reason=reason))
-        from mlxbuild.toolchain.interchange.completion import completed
+        from mlxbuild.toolchain.interchange.completion import runnable
 
-        return completed(store, digest)
+        return runnable(store, reference, digest, tell=lambda reason: log.warning("trust", reason=reason))
 
     residency = Residency.of(store, admit_to_run, limits, drafts=drafts)
     return Application(home, store, settings, residency, ProcessBuilder(store), __version__)

@@ -31,6 +31,15 @@ def test_a_recipe_is_built_verified_pushed_and_pulled(
     with docker_registry(tmp_path / "registry") as registry:
         assert package.push("tiny:int4", f"{registry.host}/acme/tiny", store=store).tags == ("int4",)
         assert package.pull(f"{registry.host}/acme/tiny:int4", store=other).digest == built.digest
+        by_digest = f"tiny@{built.digest}"
+        with pytest.raises(package.MlxbuildError) as raised:
+            package.push(by_digest, store=store)
+        refused = mlxbuild("push", by_digest)
+        assert (refused.code, raised.value.code) == (2, "nothing-to-push")
+        assert refused.err.startswith(f"error[{raised.value.code}]: {raised.value.message}")
+        pushed = mlxbuild("push", by_digest, f"{registry.host}/acme/digest")
+        assert package.push(by_digest, f"{registry.host}/acme/digest", store=store).tags == ("latest",)
+        assert pushed.out == f"{registry.host}/acme/digest:latest {built.digest}\n", pushed.err
     assert package.verify(f"{registry.host}/acme/tiny:int4", store=other).digest == built.digest
     monkeypatch.setenv("MLXBUILD_HOME", str(other.home.root))
     assert package.open_store().home == other.home

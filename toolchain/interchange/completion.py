@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,25 @@ from mlxbuild.registry.artifact import media_types
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core import canonical_json
 from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.errors import StoreReadOnly
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.origins import Origin, Origins
+from mlxbuild.registry.trust.policy import admit
 from mlxbuild.runtime.model.files import FACTS_FILE, TEMPLATE_FILE
 from mlxbuild.toolchain.interchange.errors import NotRunnable
 
 CONFIG_FILE = "config.json"
+
+
+def runnable(store: Store, reference: Reference, digest: Digest, *, tell: Callable[[str], None]) -> Digest:
+    """The artifact to run for a name, if the trust policy admits it; `tell` gets the warnings of the policy.
+
+    Raises:
+        MlxbuildError: the errors of `admit` and `completed`.
+    """
+    admit(store, reference, digest, tell=tell)
+    return completed(store, digest)
 
 
 def completed(store: Store, digest: Digest) -> Digest:

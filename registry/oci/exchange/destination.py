@@ -1,0 +1,82 @@
+"""Decides where artifacts of the store are pushed to, and under which tags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.reference import DEFAULT_TAG, Reference
+from mlxbuild.registry.store.layout import Store
+
+
+class NothingToPush(UserError):
+    """No artifact in the store was selected."""
+
+    code = "nothing-to-push"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An artifact, the repository that it is pushed to, and its tags there."""
+
+    digest: Digest
+    repository: Reference
+    """It has no tag; with a digest, the artifact has to have that one."""
+    tags: tuple[str, ...]
+
+
+def destination(
+    store: Store, source: Reference, digest: Digest, target: Reference | None, *, short_tags: bool = False
+) -> Destination:
+    """The destination of one artifact: `target`, or else the name that it was asked for by.
+
+    Its tag is that of the target, or else the one that it was asked for by, or else `latest`. With `short_tags` it also
+    gets the other tags that it has in the store.
+
+    Raises:
+        NothingToPush: it was asked for by digest, which does not say where to push it, and there is no target.
+    """
+    if target is None and source.digest is not None:
+        raise NothingToPush("a digest does not name a place to push to", hint="name the target, as host/name:tag")
+    goal = target or Reference(source.repository, None, None, source.host)
+    first = goal.tag or (source.tag if source.digest is None else None) or DEFAULT_TAG
+    others = _tags(store, source.name).get(digest, ()) if short_tags else ()
+    return Destination(digest, Reference(goal.repository, None, goal.digest, goal.host), (first, *others))
+
+
+def destinations_of_variants(
+    store: Store, source: Reference, target: Reference | None, *, short_tags: bool = False
+) -> tuple[Destination, ...]:
+    """The destinations of all artifacts that have a name, each with its most specific tags, or with all of them.
+
+    Raises:
+        NothingToPush: the store has no artifact of that name, or source or target has a tag or digest.
+    """
+    goal = target or source
+    if source.tag or source.digest or goal.tag or goal.digest:
+        raise NothingToPush("--all-variants needs a name without tag and digest", hint=f"write {source.name}")
+    by_digest = _tags(store, source.name)
+    if not by_digest:
+        raise NothingToPush(f"the store has no variant of `{source.name}`", hint="`mlxbuild list` shows its names")
+    found = sorted(by_digest.items())
+    return tuple(Destination(digest, goal, tags if short_tags else _full_tags(tags)) for digest, tags in found)
+
+
+def _tags(store: Store, name: str) -> dict[Digest, tuple[str, ...]]:
+    """The tags in the store under a name, by artifact."""
+    found: dict[Digest, tuple[str, ...]] = {}
+    for store_name, descriptor in store.tags.items():
+        repository, _, tag = store_name.rpartition(":")
+        if repository == name:
+            found[descriptor.digest] = (*found.get(descriptor.digest, ()), tag)
+    return found
+
+
+def _full_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """The most specific tags, such as `int4-1.0` among `int4-1.0`, `int4`, `1.0` and `latest`."""
+    return tuple(tag for tag in tags if tag != DEFAULT_TAG and not any(_is_part(tag, other) for other in tags)) or tags
+
+
+def _is_part(tag: str, other: str) -> bool:
+    return other.startswith(f"{tag}-") or other.endswith(f"-{tag}")
