@@ -10,7 +10,7 @@ from typing import Any
 from sanic import Sanic
 from sanic.server.async_server import AsyncioServer
 
-from mlxbuild.runtime.server.connections.protocol import BoundedProtocol
+from mlxbuild.runtime.server.connections.exchange import ExchangeProtocol
 from mlxbuild.runtime.server.listening import BACKLOG
 
 _ACCEPTED_AT_ONCE = 16
@@ -27,7 +27,7 @@ async def serve(app: Sanic[Any, Any], listening: socket.socket, stop: asyncio.Ev
     Contract: it returns within `grace_seconds` plus twice `LAST_WORDS_SECONDS` after `stop` is set.
     """
     server = await app.create_server(
-        sock=listening, protocol=BoundedProtocol, backlog=_ACCEPTED_AT_ONCE, return_asyncio_server=True
+        sock=listening, protocol=ExchangeProtocol, backlog=_ACCEPTED_AT_ONCE, return_asyncio_server=True
     )
     assert server is not None
     listening.listen(BACKLOG)  # asyncio uses its `backlog` also as the number of connections that it accepts at once

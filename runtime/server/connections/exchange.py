@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sanic.compat import Header
 from sanic.exceptions import BadRequest
@@ -16,10 +16,8 @@ from sanic.http import Http, Stage
 from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.server.connections.head import RequestHead, read_head, told_request_line
 from mlxbuild.runtime.server.connections.lingering import LINGERING_SECONDS
+from mlxbuild.runtime.server.connections.protocol import BoundedProtocol
 from mlxbuild.runtime.server.failures import HeaderTooLarge, MalformedRequest, RequestTooSlow
-
-if TYPE_CHECKING:
-    from mlxbuild.runtime.server.connections.protocol import BoundedProtocol
 
 MOST_HEAD_BYTES = 16_384
 """The maximum size of request line and header fields together."""
@@ -254,3 +252,10 @@ class Exchange(Http):
         self.request.method = method
         self.request.conn_info = self.protocol.conn_info
         await self.protocol.refuse(self.request, exception)
+
+
+class ExchangeProtocol(BoundedProtocol):
+    """The protocol of the server's connections."""
+
+    HTTP_CLASS = Exchange
+    __slots__ = ()

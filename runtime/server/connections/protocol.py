@@ -10,7 +10,6 @@ from sanic.http import Stage
 
 from mlxbuild.runtime.residency.errors import ServerStopping
 from mlxbuild.runtime.server.api import as_json
-from mlxbuild.runtime.server.connections.exchange import Exchange
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
 from mlxbuild.runtime.server.connections.lingering import LingeringClose
 from mlxbuild.runtime.server.failures import TooManyConnections, failure_of
@@ -25,9 +24,8 @@ _REFUSAL = (
 
 
 class BoundedProtocol(ObservedProtocol):
-    """The protocol of the server's connections, limited by the application's settings."""
+    """A connection, limited by the application's settings. `exchange` adds what reads its requests."""
 
-    HTTP_CLASS = Exchange
     __slots__ = ("_accepted_at", "_has_asked", "settings")
 
     settings: ServerSettings
