@@ -16,11 +16,11 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.soundness import Soundness
-from mlxbuild.runtime.engine.core.computing import Computing
 from mlxbuild.runtime.engine.core.engine import Engine
 from mlxbuild.runtime.engine.core.kv_cache import always_rewinds, fresh
 from mlxbuild.runtime.engine.core.kv_cache_size import KVCacheSize
 from mlxbuild.runtime.engine.core.limits import Limits
+from mlxbuild.runtime.engine.core.model_executor import ModelExecutor
 from mlxbuild.runtime.engine.core.perplexity import WINDOW_TOKENS, perplexity
 from mlxbuild.runtime.engine.core.prepared_request import Prepared
 from mlxbuild.runtime.engine.core.streams import AsyncStream, Stream
@@ -84,7 +84,7 @@ class LoadedModel:
             require_writing(draft.facts, str(draft.folder))
             require_same_tokens(draft.tokenizer, self.tokenizer, str(draft.folder))
         self._kv_bits = kv_bits
-        self._computing: Computing = Computing(
+        self._computing: ModelExecutor = ModelExecutor(
             folder, limits or Limits(), memory_bytes, None if draft is None else draft._computing
         )
 
@@ -171,7 +171,7 @@ class LoadedModel:
         return Stream(self.engine, prepared)
 
     def chat(self, messages: Sequence[Message], **asked: Unpack[ChatKeywords]) -> Iterator[Chunk]:
-        """Answer a conversation: text, reasoning and tool calls as they are generated, the ending last.
+        """Answer a conversation: text, reasoning and tool calls as they are generated, the finish reason last.
 
         `think` is ignored by a model whose reasoning cannot be switched. An answer that ends with `stop`, and not by a
         stop sequence, has the `format`; with tools, it may consist of tool calls instead. Closing the iterator cancels

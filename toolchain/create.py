@@ -32,7 +32,7 @@ from mlxbuild.toolchain.execute.port import Executor
 from mlxbuild.toolchain.execute.schedule import RunResult, Scheduler
 from mlxbuild.toolchain.failures import failure
 from mlxbuild.toolchain.gates.result import GateFailed, GateResult
-from mlxbuild.toolchain.graph.compile import Goal, LockedVariant, compile_graph
+from mlxbuild.toolchain.graph.compile import LockedVariant, VariantNodes, compile_graph
 from mlxbuild.toolchain.graph.lookup import Lookup
 from mlxbuild.toolchain.notices import notices
 from mlxbuild.toolchain.spec.resolved import ResolvedSpec
@@ -205,7 +205,7 @@ def tags_of(spec: ResolvedSpec, *, is_default: bool) -> tuple[str, ...]:
 
 def _warnings(
     variants: Sequence[LockedVariant],
-    goals: Sequence[Goal],
+    goals: Sequence[VariantNodes],
     artifacts: Sequence[Built],
     result: RunResult,
     store: Store,
@@ -233,7 +233,7 @@ def _order(seed: int | None) -> Callable[[list[str]], list[str]]:
 
 
 def _conclude(
-    goals: Sequence[Goal], result: RunResult, store: Store, stream: EventStream, options: BuildOptions
+    goals: Sequence[VariantNodes], result: RunResult, store: Store, stream: EventStream, options: BuildOptions
 ) -> tuple[tuple[Built, ...], list[VersionTagMoves]]:
     """Evaluate the gates of every variant and move the tags of all that pass at once.
 

@@ -114,7 +114,7 @@ def _refuse_files_elsewhere(spec: ResolvedSpec, recipe: Path) -> None:
     for source in (spec.base, spec.tokenizer, *(adapter.source for adapter in spec.adapters)):
         if isinstance(source, FolderSource) and folder.is_elsewhere(source.as_written):
             raise NotRebuildable(
-                f"its recipe names `{source.as_written}`, which is outside of the recipe's {folder.fence_word}",
+                f"its recipe names `{source.as_written}`, which is outside of the recipe's {folder.boundary_word}",
                 where=str(recipe),
                 hint="rebuild it where it was built",
             )

@@ -26,7 +26,7 @@ class InvalidStreams(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class BenchFigures:
     """The measurements with a number of concurrent streams."""
 
     streams: int
@@ -80,7 +80,7 @@ def _counts(written: str) -> list[int]:
     return counts
 
 
-async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int) -> list[Figures]:
+async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int) -> list[BenchFigures]:
     from mlxbuild.runtime.server.names import find_model
     from mlxbuild.runtime.server.settings import ServerSettings
     from mlxbuild.serving.assembly import assemble
@@ -100,7 +100,7 @@ async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int)
         await application.residency.close()
 
 
-async def _run(runner: Runner, streams: int, tokens: int, prompt_words: int, *, first_seed: int) -> Figures:
+async def _run(runner: Runner, streams: int, tokens: int, prompt_words: int, *, first_seed: int) -> BenchFigures:
     """Send a number of requests at once."""
     import asyncio
     import time
@@ -123,4 +123,4 @@ async def _run(runner: Runner, streams: int, tokens: int, prompt_words: int, *, 
     seconds = time.perf_counter() - begun
     firsts = [first for first, _ in told]
     total = sum(count for _, count in told)
-    return Figures(streams, total / seconds, statistics.median(firsts), max(firsts), total)
+    return BenchFigures(streams, total / seconds, statistics.median(firsts), max(firsts), total)

@@ -21,13 +21,13 @@ from mlxbuild.runtime.protocol.requests import Message
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
 
 if TYPE_CHECKING:
-    from mlxbuild.runtime.engine.input.keywords import GenerateKeywords, TalkKeywords
-    from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+    from mlxbuild.runtime.engine.input.keywords import ConversationKeywords, GenerateKeywords
+    from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
     from mlxbuild.serving.client import ServedModel
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelAnswer:
     """The answer of a model."""
 
     text: str
@@ -46,7 +46,7 @@ class Model(Protocol):
     def capabilities(self) -> tuple[str, ...]:
         """Its capabilities, by Ollama's names."""
 
-    def chat(self, messages: Sequence[Message], **asked: Unpack[TalkKeywords]) -> Iterator[Chunk]:
+    def chat(self, messages: Sequence[Message], **asked: Unpack[ConversationKeywords]) -> Iterator[Chunk]:
         """Answer a conversation."""
 
     def generate(self, prompt: str, **asked: Unpack[GenerateKeywords]) -> Iterator[Chunk]:
@@ -114,12 +114,12 @@ def thinking_of(model: Model, wish: bool | str | None) -> bool | str | None:
     return True if wish is None else wish
 
 
-def print_answer(chunks: Iterable[Chunk], *, verbose: bool) -> Answer:
+def print_answer(chunks: Iterable[Chunk], *, verbose: bool) -> ModelAnswer:
     """Stream text to stdout and thinking to stderr; returns the whole answer."""
     text: list[str] = []
     thinking: list[str] = []
     calls: list[ToolCall] = []
-    ending: Ending | None = None
+    finish: GenerationFinished | None = None
     for chunk in chunks:
         if chunk.thinking:
             thinking.append(chunk.thinking)
@@ -135,19 +135,19 @@ def print_answer(chunks: Iterable[Chunk], *, verbose: bool) -> Answer:
             calls.append(chunk.tool_call)
             call = chunk.tool_call.as_message_part()["function"]
             sys.stdout.write(json.dumps(call, ensure_ascii=False) + "\n")
-        ending = chunk.ending or ending
+        finish = chunk.finish or finish
     if text:
         sys.stdout.write("\n")
     sys.stdout.flush()
-    if verbose and ending is not None:
-        _tell_speed(ending)
-    return Answer("".join(text), "".join(thinking), tuple(calls))
+    if verbose and finish is not None:
+        _tell_speed(finish)
+    return ModelAnswer("".join(text), "".join(thinking), tuple(calls))
 
 
-def _tell_speed(ending: Ending) -> None:
-    speed = ending.answer_tokens / ending.answer_seconds if ending.answer_seconds else 0.0
-    reused = f" ({ending.reused_tokens} reused)" if ending.reused_tokens else ""
+def _tell_speed(finish: GenerationFinished) -> None:
+    speed = finish.answer_tokens / finish.answer_seconds if finish.answer_seconds else 0.0
+    reused = f" ({finish.reused_tokens} reused)" if finish.reused_tokens else ""
     tell(
-        f"{ending.reason}: {ending.prompt_tokens} prompt tokens{reused} in "
-        f"{format_seconds(ending.prompt_seconds)}, {ending.answer_tokens} tokens at {speed:.1f} tokens/s"
+        f"{finish.reason}: {finish.prompt_tokens} prompt tokens{reused} in "
+        f"{format_seconds(finish.prompt_seconds)}, {finish.answer_tokens} tokens at {speed:.1f} tokens/s"
     )

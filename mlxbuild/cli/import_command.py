@@ -16,7 +16,7 @@ from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.toolchain.interchange.arrive import Imported, import_archive, import_layout
-from mlxbuild.toolchain.interchange.recognition import Form, recognise
+from mlxbuild.toolchain.interchange.recognition import ImportFormat, recognise
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -45,12 +45,12 @@ def import_path(
     if str(path).startswith(_OLLAMA):
         _from_ollama(str(path).removeprefix(_OLLAMA), name)
         return
-    form, place = (Form.ARCHIVE, path) if str(path) == "-" else recognise(path)
-    if form in (Form.ARCHIVE, Form.LAYOUT):
+    form, place = (ImportFormat.ARCHIVE, path) if str(path) == "-" else recognise(path)
+    if form in (ImportFormat.ARCHIVE, ImportFormat.LAYOUT):
         _take(form, place, name)
     elif name is not None:
         raise _without_artifact(f"a {form}")
-    elif form in (Form.FOLDER, Form.GGUF):
+    elif form in (ImportFormat.FOLDER, ImportFormat.GGUF):
         from mlxbuild.cli.init_command import init
 
         init(str(place))
@@ -82,10 +82,10 @@ def _print(text: str, notes: tuple[str, ...], place: str) -> None:
     tell(f"save this {place} as ModelSpec.yaml, then run `mlxbuild lint` and `mlxbuild create`")
 
 
-def _take(form: Form, path: Path, name: str | None) -> None:
+def _take(form: ImportFormat, path: Path, name: str | None) -> None:
     with open_store() as store:
         require_writable(store)
-        if form is Form.LAYOUT:
+        if form is ImportFormat.LAYOUT:
             arrived = import_layout(store, path, name=name, tell=tell)
         elif str(path) == "-":
             arrived = import_archive(store, sys.stdin.buffer, "stdin", name=name, tell=tell)
@@ -113,8 +113,8 @@ def _explain(artifact: Imported) -> None:
         tell(f"note: {artifact.name} holds no safetensors, so it can be stored and copied, but not run or built from.")
 
 
-def _convert(form: Form, path: Path) -> None:
-    if form is Form.KITFILE:
+def _convert(form: ImportFormat, path: Path) -> None:
+    if form is ImportFormat.KITFILE:
         from mlxbuild.toolchain.interchange.from_kitfile import recipe_from_kitfile
 
         text, notes = recipe_from_kitfile(path.read_bytes(), path)

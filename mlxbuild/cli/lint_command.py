@@ -20,7 +20,7 @@ from mlxbuild.toolchain.spec.report import render
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-class Form(StrEnum):
+class LintFormat(StrEnum):
     """How problems are printed."""
 
     TEXT = "text"
@@ -32,15 +32,16 @@ class Form(StrEnum):
 def lint_recipes(
     recipes: RecipeArguments = None,
     form: Annotated[
-        Form | None, typer.Option("--format", help="How to print them. Default: text; github under GitHub Actions.")
+        LintFormat | None,
+        typer.Option("--format", help="How to print them. Default: text; github under GitHub Actions."),
     ] = None,
     portable: Portable = False,
 ) -> None:
     """Report every mistake with file, line, column and a hint. Exits with 2 if there is one; warnings do not count."""
-    form = form or (Form.GITHUB if os.environ.get("GITHUB_ACTIONS") == "true" else Form.TEXT)
+    form = form or (LintFormat.GITHUB if os.environ.get("GITHUB_ACTIONS") == "true" else LintFormat.TEXT)
     paths = recipe_paths(recipes, by="after the command")
     problems = [problem for path in paths for problem in _problems(path, portable=portable)]
-    if problems or form is Form.JSON:
+    if problems or form is LintFormat.JSON:
         say(render(problems, form.value))
     else:
         say(f"{len(paths)} recipe{'s are' if len(paths) > 1 else ' is'} fine")

@@ -7,18 +7,18 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.residency.need import PROCESS_BYTES, Need, held_bytes
+from mlxbuild.runtime.residency.memory_need import PROCESS_BYTES, MemoryNeed, held_bytes
 
 
-def expected_need(store: Store, digest: Digest) -> Need | None:
+def expected_need(store: Store, digest: Digest) -> MemoryNeed | None:
     """The estimated memory; None for an artifact that cannot be run as it is."""
     try:
-        return Need.of(store, digest)
+        return MemoryNeed.of(store, digest)
     except MlxbuildError:
         return None
 
 
-def memory_content(artifact: Artifact, need: Need | None) -> dict[str, object] | None:
+def memory_content(artifact: Artifact, need: MemoryNeed | None) -> dict[str, object] | None:
     """The estimate in bytes, for JSON."""
     if need is None:
         return None
@@ -31,7 +31,7 @@ def memory_content(artifact: Artifact, need: Need | None) -> dict[str, object] |
     }
 
 
-def memory_told(artifact: Artifact, need: Need | None) -> str | None:
+def memory_told(artifact: Artifact, need: MemoryNeed | None) -> str | None:
     """The estimate as one phrase."""
     if need is None:
         return None

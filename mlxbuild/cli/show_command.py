@@ -15,7 +15,7 @@ from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.runtime.model.batched import recall
 from mlxbuild.runtime.model.files import FACTS_FILE, TEMPLATE_FILE
-from mlxbuild.runtime.residency.need import Need
+from mlxbuild.runtime.residency.memory_need import MemoryNeed
 from mlxbuild.toolchain.weights.accuracy import accuracies_of, accuracy_content, errors_told
 from mlxbuild.toolchain.weights.accuracy import told as accuracy_told
 
@@ -63,7 +63,7 @@ def _carried(artifact: Artifact, path: str, lack: str, hint: str) -> str:
     return artifact.read_text(path)
 
 
-def _describe(artifact: Artifact, batched: str | None, need: Need | None) -> dict[str, object]:
+def _describe(artifact: Artifact, batched: str | None, need: MemoryNeed | None) -> dict[str, object]:
     return {
         "digest": str(artifact.digest),
         "size": artifact.size_bytes,
@@ -86,7 +86,7 @@ def _describe(artifact: Artifact, batched: str | None, need: Need | None) -> dic
     }
 
 
-def _print(artifact: Artifact, batched: str | None, need: Need | None, *, with_files: bool) -> None:
+def _print(artifact: Artifact, batched: str | None, need: MemoryNeed | None, *, with_files: bool) -> None:
     descriptor, settings = artifact.config["descriptor"], artifact.config["config"]
     say(f"{descriptor.get('title', descriptor.get('name'))}  {artifact.digest}")
     if descriptor.get("description"):

@@ -17,10 +17,10 @@ from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.registry.oci.remote.errors import InvalidSettings
 from mlxbuild.registry.oci.remote.setting_files import read_settings
 from mlxbuild.registry.oci.remote.settings import FILE_NAME, SERVE_KEY, Settings
-from mlxbuild.runtime.residency.drafts import Drafts
+from mlxbuild.runtime.residency.draft_models import DraftModels
 from mlxbuild.runtime.residency.limits import Limits
-from mlxbuild.runtime.residency.setting_places import SettingPlaces
-from mlxbuild.runtime.runner.client import Patience
+from mlxbuild.runtime.residency.setting_origins import SettingOrigins
+from mlxbuild.runtime.runner.client import Timeouts
 from mlxbuild.runtime.server.security.hosts import is_loopback
 from mlxbuild.runtime.server.settings import ServerSettings
 
@@ -40,10 +40,10 @@ class Configuration:
         return self.form.api_keys == "always" or (self.form.api_keys == "auto" and not is_loopback(self.form.host))
 
     @property
-    def places(self) -> SettingPlaces:
+    def places(self) -> SettingOrigins:
         """The places where each setting can be changed."""
         written = {key: origin for key, origin in self.origins.items() if origin != DEFAULT_ORIGIN}
-        return SettingPlaces({key: origin for key, origin in written.items() if FILE_NAME not in origin})
+        return SettingOrigins({key: origin for key, origin in written.items() if FILE_NAME not in origin})
 
     def server_settings(self) -> ServerSettings:
         """The settings of the HTTP server."""
@@ -81,13 +81,13 @@ class Configuration:
             max_queue=form.max_queue,
             keep_alive=form.keep_alive,
             kv_bits=form.kv_bits or None,
-            patience=Patience(stall_seconds=form.load_timeout),
+            patience=Timeouts(stall_seconds=form.load_timeout),
             places=self.places,
         )
 
-    def drafts(self) -> Drafts:
+    def drafts(self) -> DraftModels:
         """The draft models for the models that are loaded."""
-        return Drafts(self.form.drafts, self.origins["drafts"])
+        return DraftModels(self.form.drafts, self.origins["drafts"])
 
 
 def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, Any] | None = None) -> Configuration:

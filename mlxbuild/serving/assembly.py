@@ -6,7 +6,7 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.residency.drafts import Drafts
+from mlxbuild.runtime.residency.draft_models import DraftModels
 from mlxbuild.runtime.residency.limits import Limits
 from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.application import Application
@@ -16,7 +16,7 @@ from mlxbuild.serving.builder import ProcessBuilder
 
 
 def assemble(
-    home: Home, settings: ServerSettings, limits: Limits | None = None, drafts: Drafts | None = None
+    home: Home, settings: ServerSettings, limits: Limits | None = None, drafts: DraftModels | None = None
 ) -> Application:
     """Assemble a server for a home's store. Call it in the running event loop.
 

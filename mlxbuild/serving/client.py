@@ -20,8 +20,13 @@ from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.oci.remote import watch as watches
 from mlxbuild.registry.oci.remote.connections import watch_connections
 from mlxbuild.registry.oci.remote.watch import DUE_BYTES, Limits, Overrun, Watch, watching
-from mlxbuild.runtime.engine.input.keywords import GenerateKeywords, TalkKeywords, chat_request, completion_request
-from mlxbuild.runtime.protocol.events import Chunk, Ending, Failure, ToolCall
+from mlxbuild.runtime.engine.input.keywords import (
+    ConversationKeywords,
+    GenerateKeywords,
+    chat_request,
+    completion_request,
+)
+from mlxbuild.runtime.protocol.events import Chunk, Failure, GenerationFinished, ToolCall
 from mlxbuild.runtime.protocol.failures import as_error
 from mlxbuild.runtime.protocol.requests import AnswerFormat, Message
 from mlxbuild.runtime.server.security.hosts import is_loopback
@@ -205,7 +210,7 @@ class ServedModel:
     capabilities: tuple[str, ...]
     keep_alive: str | None = None
 
-    def chat(self, messages: Sequence[Message], **asked: Unpack[TalkKeywords]) -> Iterator[Chunk]:
+    def chat(self, messages: Sequence[Message], **asked: Unpack[ConversationKeywords]) -> Iterator[Chunk]:
         """Answer a conversation; see `LoadedModel.chat`."""
         self._require_writing()
         request = chat_request(messages, asked)
@@ -249,14 +254,14 @@ def _chunks(told: Iterator[dict[str, Any]]) -> Iterator[Chunk]:
     for each in told:
         message = each.get("message") or {"content": each.get("response", "")}
         calls = [call["function"] for call in message.get("tool_calls") or ()]
-        yield Chunk(message.get("content") or "", message.get("thinking") or "", ending=_ending(each))
+        yield Chunk(message.get("content") or "", message.get("thinking") or "", finish=_finish(each))
         yield from (Chunk(tool_call=ToolCall(call["name"], call["arguments"])) for call in calls)
 
 
-def _ending(told: Mapping[str, Any]) -> Ending | None:
+def _finish(told: Mapping[str, Any]) -> GenerationFinished | None:
     if not told.get("done"):
         return None
-    return Ending(
+    return GenerationFinished(
         reason="length" if told.get("done_reason") == "length" else "stop",
         prompt_tokens=told.get("prompt_eval_count", 0),
         reused_tokens=0,

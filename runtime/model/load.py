@@ -14,7 +14,7 @@ from mlxbuild.runtime.model.blas import matrix_library, prefer_openblas
 from mlxbuild.runtime.model.memory import OutOfMemory, available_bytes, is_lack_of_memory, require_bytes
 from mlxbuild.runtime.model.plausibility import require_plausible_folder
 from mlxbuild.runtime.model.threads import leave_streams_in_order
-from mlxbuild.runtime.protocol.loaded import Holding
+from mlxbuild.runtime.protocol.loaded import WeightsInMemory
 
 
 class WeightsUnreadable(UserError):
@@ -33,7 +33,7 @@ class Weights:
 
     model: Any
     config: Mapping[str, Any]
-    holding: Holding
+    holding: WeightsInMemory
 
 
 def load_weights(
@@ -112,7 +112,7 @@ def _take_form(model: Any, room_bytes: int) -> tuple[bool, str]:
     return False, "expanded weights would take more than half of the free memory"
 
 
-def _holding(model: Any, dequantized: bool, reason: str) -> Holding:
+def _holding(model: Any, dequantized: bool, reason: str) -> WeightsInMemory:
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
@@ -121,7 +121,7 @@ def _holding(model: Any, dequantized: bool, reason: str) -> Holding:
     floats = [array for array in arrays if mx.issubdtype(array.dtype, mx.floating)]
     dtype = max((array.dtype for array in floats), key=lambda dtype: dtype.size, default=mx.float32)
     on_cpu = mx.default_device() == mx.cpu
-    return Holding(
+    return WeightsInMemory(
         device="cpu" if on_cpu else "gpu",
         dtype=str(dtype).removeprefix("mlx.core."),
         dequantized=dequantized,

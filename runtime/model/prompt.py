@@ -15,7 +15,7 @@ from mlxbuild.registry.core.errors import Location, UserError
 from mlxbuild.runtime.model.files import TEMPLATE_FILE
 from mlxbuild.runtime.rendering import standing
 from mlxbuild.runtime.rendering.limits import Limits
-from mlxbuild.runtime.rendering.messages import Failure, Fault, Request
+from mlxbuild.runtime.rendering.messages import Failure, Request, TemplateFault
 
 if TYPE_CHECKING:
     from mlxbuild.runtime.protocol.requests import Message
@@ -152,21 +152,21 @@ class ChatTemplate:
 
 def _error(failure: Failure, where: Location) -> UserError:
     match failure.fault:
-        case Fault.REFUSES:
+        case TemplateFault.REFUSES:
             return TemplateRefuses(f"the chat template refuses this conversation: {failure.message}", where=where)
-        case Fault.ESCAPES:
+        case TemplateFault.ESCAPES:
             return TemplateEscapes(
                 failure.message,
                 where=where,
                 hint="use a template that only reads its messages and writes text",
             )
-        case Fault.COSTLY:
+        case TemplateFault.COSTLY:
             return TemplateTooCostly(
                 failure.message,
                 where=where,
                 hint="use a template that goes over its messages once, and builds no long texts or numbers on the way",
             )
-        case Fault.BROKEN:
+        case TemplateFault.BROKEN:
             return TemplateBroken(failure.message, where=where)
 
 

@@ -16,7 +16,7 @@ from mlxbuild.runtime.model.plausibility import MOST_TOKENS
 from mlxbuild.runtime.model.splitting import TakesTooLong, encode_in_time
 from mlxbuild.runtime.rendering import standing
 from mlxbuild.runtime.rendering.limits import Limits
-from mlxbuild.runtime.rendering.messages import Failure, Fault, Trial
+from mlxbuild.runtime.rendering.messages import Failure, TemplateFault, TokenizerTrial
 
 _REPLACEMENT = "\ufffd"
 _LONGEST_HOLD = 64
@@ -279,14 +279,16 @@ def _require_quick(backend: Any, file: Path) -> None:
         _try(splitting)
     except Failure as failure:
         reason = (
-            "takes too long to split texts" if failure.fault is Fault.COSTLY else f"cannot split: {failure.message}"
+            "takes too long to split texts"
+            if failure.fault is TemplateFault.COSTLY
+            else f"cannot split: {failure.message}"
         )
         raise TokenizerUnreadable(f"{TOKENIZER_FILE} {reason}", where=str(file), hint=_OTHER_TOKENIZER) from None
 
 
 @functools.lru_cache(8)
 def _try(splitting: str) -> None:
-    standing.ask(Trial(splitting, Limits()))
+    standing.ask(TokenizerTrial(splitting, Limits()))
 
 
 def _converted(folder: Path) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, TokenScore, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Answer:
     """Scores of the tokens in the text; empty unless log-probabilities were requested."""
     thinking_tokens: int = 0
     """The number of tokens up to and including the last one that carried thinking."""
-    ending: Ending | None = None
+    finish: GenerationFinished | None = None
     _texts: list[str] = field(default_factory=list)
     _thoughts: list[str] = field(default_factory=list)
     _tokens: int = 0
@@ -78,5 +78,5 @@ class Answer:
             self.thinking_tokens = self._tokens
         scores = self._text_scores.add(chunk)
         self.scores += scores
-        self.ending = chunk.ending or self.ending
+        self.finish = chunk.finish or self.finish
         return scores

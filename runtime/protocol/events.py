@@ -1,7 +1,7 @@
 """The events with which a loaded model answers a request, in order; the requests are in `requests`.
 
-An answer is any number of `Progress` and `Chunk` events; the last chunk carries an `Ending`. Embeddings and prompts are
-one event each. A `Failure` ends any answer.
+An answer is any number of `Progress` and `Chunk` events; the last chunk carries a `GenerationFinished`. Embeddings and
+prompts are one event each. A `Failure` ends any answer.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class Chunk:
     """The token's log-probability, where it was requested."""
     alternatives: tuple[TokenScore, ...] = ()
     """The most likely tokens at this position, best first, as many as were requested."""
-    ending: Ending | None = None
+    finish: GenerationFinished | None = None
     """Set on the last chunk only."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class GenerationFinished:
     """The finish reason of an answer, with its token counts and timings."""
 
     reason: FinishReason
@@ -113,4 +113,4 @@ Event = Progress | Chunk | Embeddings | Prompt | Failure
 
 def is_last(event: Event) -> bool:
     """Whether an event is the last one of its answer."""
-    return not isinstance(event, Progress) and not (isinstance(event, Chunk) and event.ending is None)
+    return not isinstance(event, Progress) and not (isinstance(event, Chunk) and event.finish is None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class WeightsInMemory:
     """The form in which loaded weights are held."""
 
     device: str
@@ -28,12 +28,12 @@ class Loaded:
 
     facts: str
     """The `runtime.model.facts.ModelFacts`, as JSON."""
-    holding: Holding
+    holding: WeightsInMemory
     context_length: int
     """The context length in tokens."""
     capabilities: tuple[str, ...]
     """The model's capabilities by Ollama's names; see `ModelFacts.capabilities`."""
-    draft: Holding | None = None
+    draft: WeightsInMemory | None = None
     """The weights of the draft model, where there is one."""
     kv_bits: int | None = None
     """The bits per number of the KV cache for requests that do not set them; None means it is not quantized."""
@@ -47,7 +47,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class Heartbeat:
     """A heartbeat with statistics. Counters start when the process starts."""
 
     working_seconds: float = 0.0
@@ -74,7 +74,7 @@ class Vitals:
     prefix_hits: int = 0
     prefix_misses: int = 0
     iterations: int = 0
-    tick_seconds: float = 0.0
+    iteration_seconds: float = 0.0
     """How long the engine's last iteration took."""
     postponed: int = 0
     """How often a running request was preempted for lack of memory."""

@@ -66,7 +66,7 @@ class ChatRequest:
     truncates: bool = True
     """Leave out the oldest messages when the conversation is longer than the context, instead of refusing it."""
     wants_tokens: bool = False
-    """Whether the `Ending` carries all tokens, for a later request's `preceding_tokens`."""
+    """Whether `GenerationFinished` carries all tokens, for a later request's `preceding_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ _CHARACTERS_OF_A_STEP = 1024
 _MIB = 1024 * 1024
 
 
-class TooMuch(TemplateRuntimeError):
+class BudgetExceeded(TemplateRuntimeError):
     """A template takes more steps or memory than the limits allow."""
 
 
@@ -51,7 +51,9 @@ def spend(steps: int) -> None:
     if budget is not None:
         budget.steps -= steps
         if budget.steps < 0:
-            raise TooMuch(f"the template takes more than {budget.limits.steps:,} steps; does it loop without end?")
+            raise BudgetExceeded(
+                f"the template takes more than {budget.limits.steps:,} steps; does it loop without end?"
+            )
 
 
 def pay_for_text(text: str | bytes) -> None:
@@ -68,7 +70,9 @@ def pay_for_text(text: str | bytes) -> None:
     if budget is not None:
         budget.bytes -= sys.getsizeof(text)
         if budget.bytes < 0:
-            raise TooMuch(f"the template makes texts of more than {budget.limits.made_bytes // _MIB:,} MiB in all")
+            raise BudgetExceeded(
+                f"the template makes texts of more than {budget.limits.made_bytes // _MIB:,} MiB in all"
+            )
 
 
 def check_characters(characters: int) -> None:
@@ -79,7 +83,7 @@ def check_characters(characters: int) -> None:
     """
     most = _limits().characters
     if characters > most:
-        raise TooMuch(f"the template makes a text of more than {most:,} characters")
+        raise BudgetExceeded(f"the template makes a text of more than {most:,} characters")
 
 
 def check_bits(bits: int) -> None:
@@ -90,7 +94,7 @@ def check_bits(bits: int) -> None:
     """
     most = _limits().bits
     if bits > most:
-        raise TooMuch(f"the template makes an integer of more than {most:,} bits")
+        raise BudgetExceeded(f"the template makes an integer of more than {most:,} bits")
 
 
 def _limits() -> Limits:

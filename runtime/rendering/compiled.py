@@ -12,9 +12,9 @@ import jinja2
 from jinja2 import meta, nodes
 from jinja2.exceptions import SecurityError
 
-from mlxbuild.runtime.rendering.budget import TooMuch, limited
+from mlxbuild.runtime.rendering.budget import BudgetExceeded, limited
 from mlxbuild.runtime.rendering.limits import Limits
-from mlxbuild.runtime.rendering.messages import Failure, Fault
+from mlxbuild.runtime.rendering.messages import Failure, TemplateFault
 from mlxbuild.runtime.rendering.sandbox import ChatEnvironment, Refusal
 
 _KEPT_TEMPLATES = 32
@@ -39,13 +39,15 @@ class Compiled:
             _forbid_internals(tree)
             self._template = environment.from_string(text)
         except jinja2.TemplateSyntaxError as error:
-            raise Failure(Fault.BROKEN, f"the chat template does not parse: {error.message}", error.lineno) from None
+            raise Failure(
+                TemplateFault.BROKEN, f"the chat template does not parse: {error.message}", error.lineno
+            ) from None
         except (RecursionError, SyntaxError, MemoryError):
-            raise Failure(Fault.BROKEN, "the chat template nests too deeply") from None
-        except (Failure, TooMuch):
+            raise Failure(TemplateFault.BROKEN, "the chat template nests too deeply") from None
+        except (Failure, BudgetExceeded):
             raise
         except Exception as error:  # noqa: BLE001 - such as ValueError at an integer of thousands of digits
-            raise Failure(Fault.BROKEN, f"the chat template does not compile: {_told(error)}") from None
+            raise Failure(TemplateFault.BROKEN, f"the chat template does not compile: {_told(error)}") from None
 
     def render(self, variables: Mapping[str, Any], now: datetime) -> str:
         """Render the prompt.
@@ -57,7 +59,7 @@ class Compiled:
         try:
             return self._template.render(variables)
         except MemoryError:
-            raise Failure(Fault.COSTLY, "the chat template takes too much memory") from None
+            raise Failure(TemplateFault.COSTLY, "the chat template takes too much memory") from None
         except Exception as error:  # noqa: BLE001 - a template can raise whatever Python can
             raise _failure(error) from None
 
@@ -85,12 +87,12 @@ def _failure(error: Exception) -> Failure:
     told = _told(error)
     match error:
         case Refusal():
-            return Failure(Fault.REFUSES, told, line)
+            return Failure(TemplateFault.REFUSES, told, line)
         case SecurityError():
-            return Failure(Fault.ESCAPES, f"the chat template tries to leave its sandbox: {told}", line)
-        case TooMuch():
-            return Failure(Fault.COSTLY, told, line)
-    return Failure(Fault.BROKEN, f"the chat template fails: {told}", line)
+            return Failure(TemplateFault.ESCAPES, f"the chat template tries to leave its sandbox: {told}", line)
+        case BudgetExceeded():
+            return Failure(TemplateFault.COSTLY, told, line)
+    return Failure(TemplateFault.BROKEN, f"the chat template fails: {told}", line)
 
 
 def _told(error: Exception) -> str:
@@ -110,4 +112,4 @@ def _forbid_internals(tree: nodes.Template) -> None:
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         name = getattr(node, "attr", None) or getattr(getattr(node, "arg", None), "value", None)
         if isinstance(name, str) and name.startswith("__"):
-            raise Failure(Fault.ESCAPES, f"the chat template reaches for Python's `{name}`", node.lineno)
+            raise Failure(TemplateFault.ESCAPES, f"the chat template reaches for Python's `{name}`", node.lineno)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from mlxbuild.runtime.rendering.budget import TooMuch
-from mlxbuild.runtime.rendering.messages import Failure, Fault
+from mlxbuild.runtime.rendering.budget import BudgetExceeded
+from mlxbuild.runtime.rendering.messages import Failure, TemplateFault
 
 _BYTES = 256
 _LONGEST_REASON = 200
@@ -63,8 +63,8 @@ def as_lark(grammar: str) -> str:
     try:
         return str(any_to_lark(grammar))
     except RecursionError:
-        raise Failure(Fault.BROKEN, "it nests too deeply") from None
-    except (TooMuch, MemoryError):
+        raise Failure(TemplateFault.BROKEN, "it nests too deeply") from None
+    except (BudgetExceeded, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - it raises all kinds
-        raise Failure(Fault.BROKEN, str(error)[:_LONGEST_REASON]) from None
+        raise Failure(TemplateFault.BROKEN, str(error)[:_LONGEST_REASON]) from None

@@ -28,7 +28,7 @@ _TEXT, _NAMES, _FAILURE = b"t", b"n", b"f"
 _RENDER, _TRY, _COMPILE, _CONVERT = b"r", b"s", b"g", b"c"
 
 
-class Fault(StrEnum):
+class TemplateFault(StrEnum):
     """The ways in which a template can fail."""
 
     BROKEN = "broken"
@@ -43,7 +43,7 @@ class Failure(Exception):
     The message may come from the template, so it is cut to a maximum length and its control characters are escaped.
     """
 
-    def __init__(self, fault: Fault, message: str, line: int | None = None) -> None:
+    def __init__(self, fault: TemplateFault, message: str, line: int | None = None) -> None:
         written = printable(message[: _LONGEST_MESSAGE + 1], kept="")
         self.message = written if len(written) <= _LONGEST_MESSAGE else f"{written[: _LONGEST_MESSAGE - 1]}…"
         super().__init__(self.message)
@@ -77,7 +77,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TokenizerTrial:
     """A tokenizer's splitting of texts, to be tested by `trial`. The answer is an empty string."""
 
     splitting: str
@@ -121,14 +121,14 @@ class Conversion:
         return _CONVERT + marshal.dumps((self.grammar, astuple(self.limits)))
 
 
-AnyRequest = Request | Trial | Compilation | Conversion
+AnyRequest = Request | TokenizerTrial | Compilation | Conversion
 
 
 def decode_request(body: bytes) -> AnyRequest:
     """Decode what the `encode` of any request returned."""
     kind, given = body[:1], marshal.loads(body[1:])
     if kind == _TRY:
-        return Trial(given[0], Limits(*given[1]))
+        return TokenizerTrial(given[0], Limits(*given[1]))
     if kind == _COMPILE:
         grammar, special_tokens, rows, limits = given
         return Compilation(grammar, special_tokens, rows, Limits(*limits))
@@ -168,7 +168,7 @@ def decode_answer(body: bytes) -> str | list[str]:
     if kind == _NAMES:
         return [str(name) for name in document]
     fault, message, line = document
-    raise Failure(Fault(fault), str(message), line)
+    raise Failure(TemplateFault(fault), str(message), line)
 
 
 def send(connection: socket.socket, body: bytes) -> None:

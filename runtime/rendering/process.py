@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from mlxbuild.runtime.rendering.budget import TooMuch
+from mlxbuild.runtime.rendering.budget import BudgetExceeded
 from mlxbuild.runtime.rendering.compiled import rendered, variables_of
 from mlxbuild.runtime.rendering.grammars import as_lark, compiling_fails, vocabulary
 from mlxbuild.runtime.rendering.limits import Limits
@@ -25,9 +25,9 @@ from mlxbuild.runtime.rendering.messages import (
     Compilation,
     Conversion,
     Failure,
-    Fault,
     Request,
-    Trial,
+    TemplateFault,
+    TokenizerTrial,
     decode_request,
     encode_answer,
     receive,
@@ -43,7 +43,7 @@ STACK_BYTES = 4 * 1024 * 1024
 _TIMES_TO_THE_END = 1.5
 
 
-class TooLong(TooMuch):
+class TooLong(BudgetExceeded):
     """A template exceeds its time."""
 
 
@@ -65,17 +65,17 @@ def _answer(request: AnyRequest) -> bytes:
         return encode_answer(_done(request))
     except Failure as failure:
         return encode_answer(failure)
-    except TooMuch as error:
-        return encode_answer(Failure(Fault.COSTLY, str(error)))
+    except BudgetExceeded as error:
+        return encode_answer(Failure(TemplateFault.COSTLY, str(error)))
     except MemoryError:
-        return encode_answer(Failure(Fault.COSTLY, "the chat template takes too much memory"))
+        return encode_answer(Failure(TemplateFault.COSTLY, "the chat template takes too much memory"))
     except Exception as error:  # noqa: BLE001 - this process has further requests to answer
-        return encode_answer(Failure(Fault.BROKEN, f"{type(error).__name__}: {error}"))
+        return encode_answer(Failure(TemplateFault.BROKEN, f"{type(error).__name__}: {error}"))
 
 
 def _done(request: AnyRequest) -> str | list[str]:
     match request:
-        case Trial(splitting, limits):
+        case TokenizerTrial(splitting, limits):
             importlib.import_module("tokenizers")  # outside of the timed part, as it takes longer than many trials
             with _timed(limits):
                 try_splitting(splitting)

@@ -23,7 +23,7 @@ from jinja2.runtime import Context, Macro
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from mlxbuild.runtime.rendering.budget import TooMuch, check_bits, check_characters, pay_for_text, spend
+from mlxbuild.runtime.rendering.budget import BudgetExceeded, check_bits, check_characters, pay_for_text, spend
 
 _STEPS_OF_A_CALL = 10
 _FILTERS_OF_ITEMS = frozenset(
@@ -248,7 +248,7 @@ def _check_format(text: str | bytes, values: Any) -> None:
     """Refuse a format with a huge width, or one that prints a long value in many places."""
     written = text if isinstance(text, str) else text.decode("latin-1")
     if _WIDE_FORMAT.search(written):
-        raise TooMuch("the template formats to a huge or a computed width")
+        raise BudgetExceeded("the template formats to a huge or a computed width")
     places = written.count("%") + written.count("{")
     widest = max((int(width) for width in _WIDTH.findall(written)), default=0)
     check_characters(places * max(widest, _printed_characters(values)))

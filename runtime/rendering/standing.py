@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 
-from mlxbuild.runtime.rendering.messages import AnyRequest, Failure, Fault, decode_answer, too_long
+from mlxbuild.runtime.rendering.messages import AnyRequest, Failure, TemplateFault, decode_answer, too_long
 from mlxbuild.runtime.rendering.renderer import Renderer, RendererLost
 
 _MOST_AT_ONCE = 4
@@ -43,9 +43,9 @@ class Renderers:
                 finally:
                     self._give_back(renderer)
             if renderer.was_timed_out:
-                raise Failure(Fault.COSTLY, too_long(request.limits))
+                raise Failure(TemplateFault.COSTLY, too_long(request.limits))
             if renderer.has_crashed:
-                raise Failure(Fault.BROKEN, f"it crashes the process that works on it, which ended {how}")
+                raise Failure(TemplateFault.BROKEN, f"it crashes the process that works on it, which ended {how}")
         raise RendererLost(
             f"the process that renders chat templates ended {how}",
             hint="it may have run out of memory",

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mlxbuild.runtime.rendering.messages import Failure, Fault
+from mlxbuild.runtime.rendering.messages import Failure, TemplateFault
 
 _LENGTH = 1000
 _TEXTS = (
@@ -68,7 +68,7 @@ def try_splitting(splitting: str) -> None:
         except BaseException as error:  # a Rust panic is not an Exception
             if not type(error).__name__.startswith("Panic") and not isinstance(error, ValueError):
                 raise
-            raise Failure(Fault.BROKEN, str(error)) from None
+            raise Failure(TemplateFault.BROKEN, str(error)) from None
 
 
 @contextmanager

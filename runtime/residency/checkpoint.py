@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class GivenUp(Exception):
+class NobodyWaits(Exception):
     """The work was cancelled, as nobody waits for it any more."""
 
 
@@ -22,7 +22,7 @@ class Checkpoint:
             GivenUp: the work was cancelled.
         """
         if self._unwanted.is_set():
-            raise GivenUp
+            raise NobodyWaits
 
     def give_up(self) -> None:
         """Cancel the work at its next check."""

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.leases import shared
-from mlxbuild.runtime.residency.checkpoint import Checkpoint, GivenUp
+from mlxbuild.runtime.residency.checkpoint import Checkpoint, NobodyWaits
 
 _waiting = ThreadPoolExecutor(max_workers=64, thread_name_prefix="lease")
 """Threads that only wait for leases: a garbage collection may take long, and must not block other work."""
@@ -28,6 +28,6 @@ async def blobs_held(home: Home) -> AsyncIterator[None]:
         yield
     finally:
         checkpoint.give_up()
-        with contextlib.suppress(GivenUp):
+        with contextlib.suppress(NobodyWaits):
             await taking
         stack.close()

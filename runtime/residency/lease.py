@@ -15,7 +15,7 @@ from typing import TypeVar
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.runtime.protocol.events import Embeddings, Event, Prompt
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest
-from mlxbuild.runtime.residency.place import Place
+from mlxbuild.runtime.residency.reservation import MemoryReservation
 from mlxbuild.runtime.runner.client import Runner
 from mlxbuild.runtime.runner.errors import RunnerDied
 
@@ -30,7 +30,9 @@ class Lease:
     happens once per lease: the next `RunnerDied` is raised.
     """
 
-    def __init__(self, place: Place, load_seconds: float, take: Callable[[], Awaitable[Place]]) -> None:
+    def __init__(
+        self, place: MemoryReservation, load_seconds: float, take: Callable[[], Awaitable[MemoryReservation]]
+    ) -> None:
         """`take` acquires a place with a running process. Whoever creates the lease releases all its places."""
         self.places = [place]
         """The places that this lease has acquired: the last one answers, the processes of earlier ones have died."""

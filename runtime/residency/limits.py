@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mlxbuild.runtime.residency.keep_alive import FIVE_MINUTES, KeepAlive
-from mlxbuild.runtime.residency.setting_places import SettingPlaces
-from mlxbuild.runtime.runner.client import Patience
+from mlxbuild.runtime.residency.setting_origins import SettingOrigins
+from mlxbuild.runtime.runner.client import Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class Limits:
     """How many requests may wait for a model to load; further ones are refused."""
     keep_alive: KeepAlive = FIVE_MINUTES
     """The keep-alive of requests that set none."""
-    rows: int | None = None
+    max_sequences: int | None = None
     """The maximum batch size of one model; None leaves it to the engine."""
     kv_bits: int | None = None
     """The default bits per number of the KV cache, for models that support it; None means it is not quantized."""
     fairness_seconds: float = 5.0
     """How long a model that waits for memory lets busy models accept new requests."""
-    patience: Patience = field(default_factory=Patience)
-    places: SettingPlaces = field(default_factory=SettingPlaces)
+    patience: Timeouts = field(default_factory=Timeouts)
+    places: SettingOrigins = field(default_factory=SettingOrigins)
     """Where these limits were set."""

@@ -21,10 +21,10 @@ from mlxbuild.registry.trust.policy import Stamp, policy_stamp
 from mlxbuild.runtime.model.batched import remember
 from mlxbuild.runtime.model.drafting import DraftUnusable, require_writing
 from mlxbuild.runtime.residency.checkpoint import Checkpoint
-from mlxbuild.runtime.residency.drafts import Draft, Drafts
+from mlxbuild.runtime.residency.draft_models import DraftModel, DraftModels
 from mlxbuild.runtime.residency.hold import blobs_held
 from mlxbuild.runtime.residency.limits import Limits
-from mlxbuild.runtime.residency.need import Need, facts_of
+from mlxbuild.runtime.residency.memory_need import MemoryNeed, facts_of
 from mlxbuild.runtime.runner.client import Runner
 
 Admit = Callable[[Reference, Digest], Digest]
@@ -40,11 +40,11 @@ log = logging.getLogger(__name__)
 class Loading:
     """Loads models of one store. Not thread-safe: for one event loop."""
 
-    def __init__(self, store: Store, admit: Admit, limits: Limits, drafts: Drafts | None = None) -> None:
+    def __init__(self, store: Store, admit: Admit, limits: Limits, drafts: DraftModels | None = None) -> None:
         self.store = store
         self._admit = admit
         self._limits = limits
-        self._drafts = drafts or Drafts()
+        self._drafts = drafts or DraftModels()
         self._soundness = Soundness(store)
         self._scratch = _scratch(store.home)
 
@@ -52,7 +52,7 @@ class Loading:
         """A stamp of the trust policy; models admitted under another stamp have to be admitted again."""
         return policy_stamp(self.store.home)
 
-    async def admit(self, reference: Reference, digest: Digest, draft: Draft | None = None) -> None:
+    async def admit(self, reference: Reference, digest: Digest, draft: DraftModel | None = None) -> None:
         """Check that an artifact and its draft may be run under a name.
 
         Raises:
@@ -60,24 +60,24 @@ class Loading:
         """
         await asyncio.to_thread(self._runnable, reference, digest, draft)
 
-    async def draft(self, reference: Reference, digest: Digest) -> Draft | None:
+    async def draft(self, reference: Reference, digest: Digest) -> DraftModel | None:
         """The draft of an artifact, None for embedding models; raises as `admit` and `Drafts.of` do."""
         if not self._drafts.names:
             return None
         async with blobs_held(self.store.home):
             return await asyncio.to_thread(self._draft, reference, digest)
 
-    async def need(self, reference: Reference, digest: Digest, draft: Draft | None = None) -> Need:
+    async def need(self, reference: Reference, digest: Digest, draft: DraftModel | None = None) -> MemoryNeed:
         """The memory that an artifact and its draft need; raises as `admit` does, and if they cannot be read.
 
         Raises:
             DraftUnusable: the draft is an embedding model.
         """
         async with blobs_held(self.store.home):
-            return await asyncio.to_thread(lambda: Need.of(self.store, *self._runnable(reference, digest, draft)))
+            return await asyncio.to_thread(lambda: MemoryNeed.of(self.store, *self._runnable(reference, digest, draft)))
 
     async def start(
-        self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
+        self, reference: Reference, digest: Digest, draft: DraftModel | None = None, *, memory_bytes: int
     ) -> Runner:
         """Start a runner that loads an artifact and its draft. Meanwhile their unverified files are hashed.
 
@@ -97,7 +97,7 @@ class Loading:
                     self._scratch,
                     draft=next(iter(drafting), None),
                     memory_bytes=memory_bytes,
-                    rows=self._limits.rows,
+                    max_sequences=self._limits.max_sequences,
                     kv_bits=self._limits.kv_bits,
                     patience=self._limits.patience,
                 )
@@ -122,13 +122,13 @@ class Loading:
             log.warning("keys and values of %s cannot be kept in %d bits", reference, self._limits.kv_bits)
         return runner
 
-    def _draft(self, reference: Reference, digest: Digest) -> Draft | None:
+    def _draft(self, reference: Reference, digest: Digest) -> DraftModel | None:
         draft = self._drafts.of(self.store, reference, digest)
         if draft is None or facts_of(self.store, self._admit(reference, digest)).embedding is not None:
             return None
         return draft
 
-    def _runnable(self, reference: Reference, digest: Digest, draft: Draft | None) -> list[Digest]:
+    def _runnable(self, reference: Reference, digest: Digest, draft: DraftModel | None) -> list[Digest]:
         """The artifact to run and that of its draft, if there is one, after both are admitted."""
         runnable = [self._admit(reference, digest)]
         if draft is not None:

@@ -24,16 +24,16 @@ from mlxbuild.registry.core.errors import TrustError
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.memory import OutOfMemory
-from mlxbuild.runtime.residency.deaths import Deaths
-from mlxbuild.runtime.residency.drafts import Drafts
+from mlxbuild.runtime.residency.crash_history import CrashHistory
+from mlxbuild.runtime.residency.draft_models import DraftModels
 from mlxbuild.runtime.residency.errors import ServerBusy, ServerStopping
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.residency.lease import Lease
 from mlxbuild.runtime.residency.limits import Limits
 from mlxbuild.runtime.residency.loading import Admit, Loading
-from mlxbuild.runtime.residency.need import PROCESS_BYTES
-from mlxbuild.runtime.residency.place import Admission, Place, Resident
-from mlxbuild.runtime.residency.room import Claim, Room
+from mlxbuild.runtime.residency.memory_need import PROCESS_BYTES
+from mlxbuild.runtime.residency.reservation import Admission, MemoryReservation, Resident
+from mlxbuild.runtime.residency.reservations import MemoryReservations, ReservationRequest
 from mlxbuild.runtime.runner.client import Runner
 from mlxbuild.runtime.runner.errors import RunnerDied, RunnerStalled
 
@@ -45,7 +45,7 @@ class _Load:
     """A running load, and how many requests wait for it."""
 
     digest: Digest
-    task: asyncio.Task[Place] = field(init=False)
+    task: asyncio.Task[MemoryReservation] = field(init=False)
     waiters: int = 0
     admitted: set[Admission] = field(default_factory=set)
     """The names by which the model may be used."""
@@ -59,8 +59,8 @@ class Residency:
     def __init__(self, loading: Loading, limits: Limits) -> None:
         self.limits = limits
         self._loading = loading
-        self._room = Room(limits)
-        self._deaths = Deaths()
+        self._room = MemoryReservations(limits)
+        self._deaths = CrashHistory()
         self._names: dict[str, Digest] = {}
         """The digest that each name had when it was last requested."""
         self._pinned: set[str] = set()
@@ -69,7 +69,9 @@ class Residency:
         self._closed = False
 
     @classmethod
-    def of(cls, store: Store, admit: Admit, limits: Limits | None = None, *, drafts: Drafts | None = None) -> Residency:
+    def of(
+        cls, store: Store, admit: Admit, limits: Limits | None = None, *, drafts: DraftModels | None = None
+    ) -> Residency:
         """Manage the models of a store; `admit` is called before a model or draft is loaded, and for every name."""
         limits = limits or Limits()
         return cls(Loading(store, admit, limits, drafts), limits)
@@ -91,7 +93,7 @@ class Residency:
         began = time.perf_counter()
         parsed = Reference.parse(reference)
 
-        async def take() -> Place:
+        async def take() -> MemoryReservation:
             place = await self._take(parsed)
             place.pinned = place.pinned or str(parsed) in self._pinned
             if keep_alive is not None:
@@ -151,7 +153,7 @@ class Residency:
 
     # How a request gets a model.
 
-    async def _take(self, reference: Reference) -> Place:
+    async def _take(self, reference: Reference) -> MemoryReservation:
         """Acquire a place with a loaded model, whose count of users is increased."""
         digest = self._loading.store.tags.resolve(reference)
         self._name(reference, digest)
@@ -182,7 +184,7 @@ class Residency:
         if (place := self._room.usable(before)) is not None:
             self._room.leave(place)
 
-    async def _wait(self, reference: Reference, digest: Digest, admission: Admission) -> Place:
+    async def _wait(self, reference: Reference, digest: Digest, admission: Admission) -> MemoryReservation:
         if self.waiting >= self.limits.max_queue:
             raise ServerBusy(
                 "server busy, please try again.  maximum pending requests exceeded",
@@ -208,7 +210,7 @@ class Residency:
         load.admitted.add(admission)
         return await self._share(load)
 
-    async def _share(self, load: _Load) -> Place:
+    async def _share(self, load: _Load) -> MemoryReservation:
         """Wait for a load together with other requests; the load counts this one as a user of its place."""
         load.waiters += 1
         try:
@@ -227,19 +229,19 @@ class Residency:
                 self._release(load.task.result())
             raise
 
-    def _release(self, place: Place) -> None:
+    def _release(self, place: MemoryReservation) -> None:
         place.leave_alone()
         if not place.users:
             self._room.rest(place)
 
     # How a model gets into memory.
 
-    async def _load(self, load: _Load, reference: Reference) -> Place:
+    async def _load(self, load: _Load, reference: Reference) -> MemoryReservation:
         try:
             self._deaths.require_rested(load.digest, reference.store_name)
             draft = await self._loading.draft(reference, load.digest)
             need = await self._loading.need(reference, load.digest, draft)
-            place = await self._room.take(Claim(load.digest, reference.store_name, need, draft))
+            place = await self._room.take(ReservationRequest(load.digest, reference.store_name, need, draft))
             try:
                 runner = await self._started(place, reference)
             except BaseException as error:
@@ -258,7 +260,7 @@ class Residency:
         finally:
             self._forget(load)
 
-    async def _started(self, place: Place, reference: Reference) -> Runner:
+    async def _started(self, place: MemoryReservation, reference: Reference) -> Runner:
         """Start the runner of a model; if there is not enough memory, unload the others and try once more."""
         try:
             return await self._start(place, reference)
@@ -267,7 +269,7 @@ class Residency:
                 raise
         return await self._start(place, reference)
 
-    async def _start(self, place: Place, reference: Reference) -> Runner:
+    async def _start(self, place: MemoryReservation, reference: Reference) -> Runner:
         memory_bytes = max(0, self._room.bytes_for(place) - PROCESS_BYTES)
         return await self._loading.start(reference, place.digest, place.draft, memory_bytes=memory_bytes)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mlxbuild.runtime.residency.place import Place
+from mlxbuild.runtime.residency.reservation import MemoryReservation
 
 
-def share_out(budget_bytes: int, places: Iterable[Place]) -> None:
+def share_out(budget_bytes: int, places: Iterable[MemoryReservation]) -> None:
     """Limit the caches of all loaded models so that they stay within the budget together.
 
     Each model gets the cache memory that its place reserves. Of the rest, an eighth goes to prefix caches and three
@@ -24,6 +24,6 @@ def share_out(budget_bytes: int, places: Iterable[Place]) -> None:
             place.runner.limit(max(0, caches), rest // 8 // len(sharing))
 
 
-def _has_caches(place: Place) -> bool:
+def _has_caches(place: MemoryReservation) -> bool:
     """Whether a model needs KV caches: embedding models do not; one that is still loading counts as if it did."""
     return place.runner is None or "completion" in place.runner.loaded.capabilities

@@ -19,11 +19,11 @@ from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.protocol import codec as plain
 from mlxbuild.runtime.protocol.events import Embeddings, Event, Failure, Prompt, is_last
 from mlxbuild.runtime.protocol.failures import as_error, as_failure
-from mlxbuild.runtime.protocol.loaded import Loaded, Vitals
+from mlxbuild.runtime.protocol.loaded import Heartbeat, Loaded
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
 from mlxbuild.runtime.runner import frames, stacks
 from mlxbuild.runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
-from mlxbuild.runtime.runner.spawn import Spawned, spawn
+from mlxbuild.runtime.runner.spawn import RunnerProcess, spawn
 
 UNREAD_EVENTS = 8192
 """How many events an answer may be ahead of its reader before the answer is cancelled."""
@@ -40,7 +40,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """The timeouts of a runner."""
 
     silent_seconds: float = 15.0
@@ -59,7 +59,7 @@ class Runner:
     loaded: Loaded
     facts: ModelFacts
 
-    def __init__(self, spawned: Spawned, patience: Patience) -> None:
+    def __init__(self, spawned: RunnerProcess, patience: Timeouts) -> None:
         self._spawned = spawned
         self._writer = spawned.writer
         self._patience = patience
@@ -74,7 +74,7 @@ class Runner:
         self.has_answered = False
         """Whether the model has completed at least one answer or embedding."""
         self._on_end: list[Callable[[], None]] = []
-        self._vitals = Vitals()
+        self._vitals = Heartbeat()
         self._watching = asyncio.create_task(self._watch())
         self._living = asyncio.create_task(self._live())
 
@@ -86,16 +86,16 @@ class Runner:
         *,
         draft: Path | None = None,
         memory_bytes: int | None = None,
-        rows: int | None = None,
+        max_sequences: int | None = None,
         kv_bits: int | None = None,
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
     ) -> Runner:
         """Start a process and have it load the model in an artifact's folder, and its draft model if there is one.
 
         The folders have been read completely when this returns, and may be removed then. Temporary files go below
         `scratch`. Weights and caches stay within `memory_bytes` (default: the machine's available memory). At most
-        `rows` requests are batched (default: the engine's); further ones wait in the process. The KV cache of requests
-        that do not set `kv_bits` is quantized to it, if the model supports that.
+        `max_sequences` requests are batched (default: the engine's); further ones wait in the process. The KV cache of
+        requests that do not set `kv_bits` is quantized to it, if the model supports that.
 
         Raises:
             RunnerDied, RunnerStalled: the process ended, or was killed, before the model was loaded.
@@ -103,10 +103,15 @@ class Runner:
             DraftUnusable: the draft has a different vocabulary, or is an embedding model.
             MlxbuildError: the model cannot be loaded; it has the class of the error in the process.
         """
-        runner = cls(await spawn(scratch), patience or Patience())
+        runner = cls(await spawn(scratch), patience or Timeouts())
         try:
             drafting = None if draft is None else str(draft)
-            settings = {"draft": drafting, "memory_bytes": memory_bytes, "rows": rows, "kv_bits": kv_bits}
+            settings = {
+                "draft": drafting,
+                "memory_bytes": memory_bytes,
+                "max_sequences": max_sequences,
+                "kv_bits": kv_bits,
+            }
             runner._send("load", str(folder), settings)
             runner.loaded = await runner._ready
             runner.facts = ModelFacts.from_json(runner.loaded.facts.encode())
@@ -130,7 +135,7 @@ class Runner:
         """The operating system's id of the process."""
         return self._spawned.process.pid
 
-    def statistics(self) -> Vitals:
+    def statistics(self) -> Heartbeat:
         """The statistics of the last heartbeat, at most a second old."""
         return self._vitals
 

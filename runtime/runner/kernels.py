@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mlxbuild.registry.core.errors import MlxbuildError
-from mlxbuild.runtime.engine.core.step import WORTHWHILE_BYTES, Step, can_compile
+from mlxbuild.runtime.engine.core.decode_step import WORTHWHILE_BYTES, DecodeStep, can_compile
 from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.runner.orphan import end_with_parent
 
@@ -93,7 +93,7 @@ def _take_a_step(folder: Path) -> None:
     layers = fresh(model)
     model(mx.array([[0]]), cache=layers)
     if can_compile(layers):
-        step = Step(model)
+        step = DecodeStep(model)
         step.compile()
         mx.eval(step(mx.array([0], dtype=mx.uint32), layers))
 

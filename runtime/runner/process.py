@@ -18,9 +18,9 @@ from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.runtime.protocol import codec as plain
 from mlxbuild.runtime.protocol.failures import as_failure
 from mlxbuild.runtime.runner import frames
-from mlxbuild.runtime.runner.outbox import Outbox
+from mlxbuild.runtime.runner.event_writer import EventWriter
+from mlxbuild.runtime.runner.running_requests import RunningRequests
 from mlxbuild.runtime.runner.stacks import tell_when_asked
-from mlxbuild.runtime.runner.work import Work
 
 BEAT_SECONDS = 1.0
 ENDED_AT_WORK = 3
@@ -31,8 +31,8 @@ def serve(connection: socket.socket) -> None:
     """Load the model that the first message names, then answer requests until the socket closes or `stop` arrives."""
     tell_when_asked()
     prefer_openblas()  # before anything loads MLX
-    outbox = Outbox(connection)
-    work: Work | None = None
+    outbox = EventWriter(connection)
+    work: RunningRequests | None = None
     while True:
         try:
             message = frames.receive_blocking(connection)
@@ -41,7 +41,7 @@ def serve(connection: socket.socket) -> None:
             message = None
         match message:
             case ["load", str(folder), dict(settings)] if work is None:
-                work = Work(Path(folder), outbox, **settings)
+                work = RunningRequests(Path(folder), outbox, **settings)
                 threading.Thread(target=_beat, args=(work, outbox), name="heart", daemon=True).start()
             case ["ask", int(number), request] if work is not None:
                 _ask(work, outbox, number, request)
@@ -60,7 +60,7 @@ def serve(connection: socket.socket) -> None:
                 os._exit(1)
 
 
-def _ask(work: Work, outbox: Outbox, number: int, request: Any) -> None:
+def _ask(work: RunningRequests, outbox: EventWriter, number: int, request: Any) -> None:
     try:
         asked = plain.read(request)
     except (ValueError, TypeError, KeyError) as error:
@@ -70,7 +70,7 @@ def _ask(work: Work, outbox: Outbox, number: int, request: Any) -> None:
     work.ask(number, asked)
 
 
-def _beat(work: Work, outbox: Outbox) -> None:
+def _beat(work: RunningRequests, outbox: EventWriter) -> None:
     while True:
         time.sleep(BEAT_SECONDS)
         outbox.say("beat", work.vitals())

@@ -19,7 +19,7 @@ _KERNELS_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Spawned:
+class RunnerProcess:
     """A runner's process, with the streams of its socket and its temporary folder."""
 
     process: asyncio.subprocess.Process
@@ -51,7 +51,7 @@ class Spawned:
         return self.process.returncode is not None
 
 
-async def spawn(scratch_root: Path) -> Spawned:
+async def spawn(scratch_root: Path) -> RunnerProcess:
     """Start a runner in a fresh interpreter with a minimal environment; MLX does not survive a fork.
 
     Raises:
@@ -76,7 +76,7 @@ async def spawn(scratch_root: Path) -> Spawned:
         raise
     finally:
         theirs.close()
-    return Spawned(process, reader, writer, scratch)
+    return RunnerProcess(process, reader, writer, scratch)
 
 
 def _without_compiling(folder: Path) -> dict[str, str]:

@@ -41,7 +41,9 @@ class AskedModel:
         return self.lease.runner.loaded.capabilities
 
     async def answer(self, question: ChatRequest | CompletionRequest) -> AsyncGenerator[Progress | Chunk, None]:
-        """Stream an answer; its last chunk carries the ending. Close the iterator (`contextlib.aclosing`) to cancel.
+        """Stream an answer; its last chunk carries the finish reason.
+
+        Close the iterator (`contextlib.aclosing`) to cancel.
 
         Raises:
             MlxbuildError: the request is refused, or fails.
@@ -58,8 +60,8 @@ class AskedModel:
                     if not has_begun:
                         has_begun = True
                         self._metrics.began(self.name, time.perf_counter() - asked)
-                    if event.ending is not None:
-                        self._metrics.answered(self.name, event.ending)
+                    if event.finish is not None:
+                        self._metrics.answered(self.name, event.finish)
                 if isinstance(event, Chunk | Progress):
                     yield event
 

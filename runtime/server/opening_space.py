@@ -25,7 +25,7 @@ class OpeningSpace:
             self._is_open, self._kept = False, ""
             return replace(chunk, text=chunk.text if chunk.text.strip() else "")
         self._kept += chunk.text
-        if not self._kept.strip() and chunk.ending is None:
+        if not self._kept.strip() and chunk.finish is None:
             return replace(chunk, text="") if chunk.text else chunk
         self._is_open = False
         return replace(chunk, text=self._kept)

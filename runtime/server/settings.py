@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mlxbuild.runtime.residency.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_origins import SettingOrigins
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +53,5 @@ class ServerSettings:
     """The maximum size of all stored responses together, as JSON."""
     stored_responses_seconds: float = 86_400.0
     """How long a response is stored after its last use."""
-    places: SettingPlaces = field(default_factory=SettingPlaces)
+    places: SettingOrigins = field(default_factory=SettingOrigins)
     """Where these settings were set."""

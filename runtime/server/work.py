@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from mlxbuild.registry.core import cancellation
 from mlxbuild.runtime.residency.errors import ServerBusy
-from mlxbuild.runtime.residency.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_origins import SettingOrigins
 
 _SAMPLE_SECONDS = 0.1
 _POLL_SECONDS = 0.02
@@ -26,9 +26,9 @@ class Abandoned(Exception):
 class Lanes:
     """The threads for long work, whose number is limited; asyncio's own threads are left to model loads."""
 
-    def __init__(self, count: int, places: SettingPlaces | None = None) -> None:
+    def __init__(self, count: int, places: SettingOrigins | None = None) -> None:
         self.count = count
-        self._places = places or SettingPlaces()
+        self._places = places or SettingOrigins()
         self._running: set[threading.Thread] = set()
 
     def begin(self, run: Callable[[], None]) -> None:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from mlxbuild.runtime.engine.core.options import InvalidOption
 from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported, InvalidSchema
-from mlxbuild.runtime.engine.structured_output.grammar import FormLost
+from mlxbuild.runtime.engine.structured_output.grammar import ConstraintFailed
 from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.protocol.answers import Answer
-from mlxbuild.runtime.protocol.events import Chunk, Ending
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ToolChoice
 from tests.runtime.engine.schema_walks import SCHEMAS, with_reference
 from tests.runtime.tiny_folders import write_model
@@ -52,12 +52,12 @@ OPENS = "{{ '<think>\\n' }}"
 SHORT = "{{ tools and '' }}{{ messages[-1].content }}{{ messages[-1].tool_calls and '' }}:"
 
 
-def answer(chunks: Iterable[Chunk]) -> tuple[Answer, Ending]:
+def answer(chunks: Iterable[Chunk]) -> tuple[Answer, GenerationFinished]:
     whole = Answer()
     for chunk in chunks:
         whole.add(chunk)
-    assert whole.ending is not None
-    return whole, whole.ending
+    assert whole.finish is not None
+    return whole, whole.finish
 
 
 @pytest.fixture(scope="module")
@@ -99,26 +99,26 @@ def test_an_answer_has_its_format_however_the_model_thinks(
     folders: dict[str, Path], name: str, facts: dict[str, Any], think: bool | None, seed: int
 ) -> None:
     model = with_facts(folders[name], **facts)
-    made, ending = answer(
+    made, finish = answer(
         model.chat(USER, format=AnswerFormat(PERSON), think=think, seed=seed, temperature=1.5, max_tokens=300)
     )
-    if ending.reason == "stop":
+    if finish.reason == "stop":
         jsonschema.validate(json.loads(made.text), PERSON)
     else:
-        assert ending.answer_tokens == 300
+        assert finish.answer_tokens == 300
         assert name != "switch"
     assert "think" not in made.text
 
 
 def test_a_thought_that_the_prompt_opened_must_end_before_the_document(folders: dict[str, Path]) -> None:
     model = with_facts(folders["opens"], **THINKING)
-    made, ending = answer(model.chat(USER, format=AnswerFormat(PERSON), temperature=1.0, seed=3, max_tokens=60))
-    assert ending.reason == "length"
+    made, finish = answer(model.chat(USER, format=AnswerFormat(PERSON), temperature=1.0, seed=3, max_tokens=60))
+    assert finish.reason == "length"
     assert made.text == ""
     assert made.thinking
 
 
-def at_once(ask: Callable[[int], Iterator[Chunk]], count: int) -> list[tuple[Answer, Ending]]:
+def at_once(ask: Callable[[int], Iterator[Chunk]], count: int) -> list[tuple[Answer, GenerationFinished]]:
     """The answers to several requests in one batch."""
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(lambda number: answer(ask(number)), range(count)))
@@ -128,7 +128,7 @@ def test_any_object_is_an_object(folders: dict[str, Path]) -> None:
     model = with_facts(folders["plain"], think_start=None, think_end=None)
     options = {"temperature": 1.5, "max_tokens": 300}
     made = at_once(lambda seed: model.chat(USER, format=AnswerFormat(), seed=seed, **options), 8)
-    ended = [json.loads(whole.text) for whole, ending in made if ending.reason == "stop"]
+    ended = [json.loads(whole.text) for whole, finish in made if finish.reason == "stop"]
     assert ended
     assert all(isinstance(document, dict) for document in ended)
 
@@ -142,20 +142,20 @@ def test_any_schema_is_held_or_refused_in_a_batch(folders: dict[str, Path], sche
         options: dict[str, Any] = {"seed": number, "temperature": 1.0, "max_tokens": 120}
         try:
             return answer(model.generate("x", format=schemas[number], **options))[0]
-        except (FormatNotSupported, FormLost):
+        except (FormatNotSupported, ConstraintFailed):
             return None
 
     with ThreadPoolExecutor(len(schemas)) as threads:
         answers = list(threads.map(ask, range(len(schemas))))
     for schema, made in zip(schemas, answers, strict=True):
-        if made is not None and made.ending is not None and made.ending.reason == "stop":
+        if made is not None and made.finish is not None and made.finish.reason == "stop":
             jsonschema.validate(json.loads(made.text), schema, cls=jsonschema.Draft202012Validator)
 
 
 def test_greedy_answers_and_raw_prompts_have_their_format_too(folders: dict[str, Path]) -> None:
     model = LoadedModel(folders["plain"])
-    made, ending = answer(model.generate("hello", format=AnswerFormat(LIST), max_tokens=100, repeat_penalty=1.3))
-    assert ending.reason == "stop"
+    made, finish = answer(model.generate("hello", format=AnswerFormat(LIST), max_tokens=100, repeat_penalty=1.3))
+    assert finish.reason == "stop"
     jsonschema.validate(json.loads(made.text), LIST)
 
 
@@ -163,8 +163,8 @@ def test_greedy_answers_and_raw_prompts_have_their_format_too(folders: dict[str,
 def test_a_raw_prompt_is_followed_by_its_form_without_white_space(folders: dict[str, Path], form: AnswerFormat) -> None:
     model = LoadedModel(folders["plain"])
     eager = {token: 100.0 for text in (" ", "\n") for token in model.tokenize(text)}
-    made, ending = answer(model.generate("hello", format=form, logit_bias=eager, max_tokens=20))
-    assert ending.reason == "stop"
+    made, finish = answer(model.generate("hello", format=form, logit_bias=eager, max_tokens=20))
+    assert finish.reason == "stop"
     assert made.text.strip('"') in ("yes", "no")
     made, _ = answer(model.chat(USER, format=form, logit_bias=eager, max_tokens=20))
     assert made.text.strip('"') in ("yes", "no")
@@ -172,26 +172,26 @@ def test_a_raw_prompt_is_followed_by_its_form_without_white_space(folders: dict[
 
 def test_a_stop_text_cuts_a_document_and_says_so(folders: dict[str, Path]) -> None:
     model = with_facts(folders["plain"], think_start=None, think_end=None)
-    made, ending = answer(model.chat(USER, format=AnswerFormat(CLOSED), stops=["city"], max_tokens=100))
-    assert (ending.reason, ending.stop) == ("stop", "city")
+    made, finish = answer(model.chat(USER, format=AnswerFormat(CLOSED), stops=["city"], max_tokens=100))
+    assert (finish.reason, finish.stop) == ("stop", "city")
     assert made.text.strip().startswith("{")
-    _, ending = answer(model.chat(USER, format=AnswerFormat(CLOSED), max_tokens=3))
-    assert ending.reason == "length"
+    _, finish = answer(model.chat(USER, format=AnswerFormat(CLOSED), max_tokens=3))
+    assert finish.reason == "length"
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_required_call_is_made_with_arguments_of_its_schema(folders: dict[str, Path], seed: int) -> None:
     model = with_facts(folders["plain"], **CALLING, think_start=None, think_end=None)
     options: dict[str, Any] = {"seed": seed, "temperature": 1.0, "max_tokens": 400}
-    made, ending = answer(model.chat(USER, tools=TOOLS, tool_choice=ToolChoice("required"), **options))
-    if ending.reason != "length":
-        assert ending.reason == "tool_calls"
+    made, finish = answer(model.chat(USER, tools=TOOLS, tool_choice=ToolChoice("required"), **options))
+    if finish.reason != "length":
+        assert finish.reason == "tool_calls"
     assert made.tool_calls
     for call in made.tool_calls:
         jsonschema.validate(dict(call.arguments), PARAMETERS[call.name])
     named = ToolChoice("required", "weather")
-    made, ending = answer(model.chat(USER, tools=TOOLS, tool_choice=named, **options))
-    assert ending.reason == "tool_calls"
+    made, finish = answer(model.chat(USER, tools=TOOLS, tool_choice=named, **options))
+    assert finish.reason == "tool_calls"
     (call,) = made.tool_calls
     assert call.name == "weather"
     assert made.text == ""
@@ -213,8 +213,8 @@ def test_one_call_only_where_calls_begin_with_no_token_of_their_own(folders: dic
     facts = {"takes_tools": True, "tool_parser": "bare_json", "tool_call_start": None, "tool_call_end": None}
     model = with_facts(folders["plain"], **facts, think_start=None, think_end=None)
     single = ToolChoice("auto", allows_several=False)
-    _, ending = answer(model.chat(USER, tools=TOOLS[:1], tool_choice=single, max_tokens=8))
-    assert ending.reason in ("length", "stop")
+    _, finish = answer(model.chat(USER, tools=TOOLS[:1], tool_choice=single, max_tokens=8))
+    assert finish.reason in ("length", "stop")
     with pytest.raises(FormatNotSupported, match="do not begin with a special token"):
         model.chat(USER, tools=TOOLS[:1], tool_choice=single, format=AnswerFormat(PERSON))
 
@@ -239,12 +239,12 @@ def test_with_tools_and_a_format_the_answer_is_a_call_or_has_the_format(folders:
     made = at_once(
         lambda seed: model.chat(USER, tools=TOOLS[:1], format=AnswerFormat(PERSON), seed=seed, **options), 12
     )
-    for whole, ending in made:
-        if ending.reason == "stop":
+    for whole, finish in made:
+        if finish.reason == "stop":
             jsonschema.validate(json.loads(whole.text), PERSON)
-        elif ending.reason == "tool_calls":
+        elif finish.reason == "tool_calls":
             assert whole.text == ""
-    assert {"stop", "tool_calls"} <= {ending.reason for _, ending in made}
+    assert {"stop", "tool_calls"} <= {finish.reason for _, finish in made}
 
 
 @pytest.mark.parametrize(
@@ -262,12 +262,12 @@ def test_other_forms_of_calls_are_written_as_they_are_read(
     model = with_facts(folders["plain"], **facts)
     for seed in range(3):
         choice = ToolChoice("required", allows_several=seed > 0)
-        made, ending = answer(
+        made, finish = answer(
             model.chat(USER, tools=TOOLS[:1], tool_choice=choice, temperature=1.0, seed=seed, max_tokens=250)
         )
-        if ending.reason == "length":
+        if finish.reason == "length":
             continue
-        assert ending.reason == "tool_calls"
+        assert finish.reason == "tool_calls"
         for call in made.tool_calls:
             jsonschema.validate(dict(call.arguments), CLOSED)
 
@@ -293,9 +293,9 @@ def test_answers_of_every_kind_share_a_batch_and_stay_what_they_are_alone(folder
     with ThreadPoolExecutor(12) as threads:
         made = list(threads.map(ask, range(12)))
     assert [answer.text for kind, (answer, _) in made if kind == "free"] == alone
-    for kind, (whole, ending) in made:
+    for kind, (whole, finish) in made:
         if kind == "format":
-            assert ending.reason == "length" or not jsonschema.validate(json.loads(whole.text), PERSON)
+            assert finish.reason == "length" or not jsonschema.validate(json.loads(whole.text), PERSON)
         elif kind == "list":
             jsonschema.validate(json.loads(whole.text), LIST)
         elif kind == "call":
@@ -310,7 +310,7 @@ def test_a_constraint_that_fails_ends_its_own_answer_only(folders: dict[str, Pat
         lost = threads.submit(lambda: answer(model.chat(USER, format=dead_end, max_tokens=200)))
         other = threads.submit(lambda: answer(model.chat(USER, format=AnswerFormat(CLOSED), max_tokens=200)))
         jsonschema.validate(json.loads(other.result()[0].text), CLOSED)
-        with pytest.raises(FormLost, match="cannot go on in its response format"):
+        with pytest.raises(ConstraintFailed, match="cannot go on in its response format"):
             lost.result()
 
 
@@ -320,8 +320,8 @@ def test_forms_are_written_as_plain_data_too(folders: dict[str, Path]) -> None:
     jsonschema.validate(json.loads(made.text), CLOSED)
     made, _ = answer(model.generate("x", format=CLOSED, max_tokens=300))
     jsonschema.validate(json.loads(made.text), CLOSED)
-    made, ending = answer(model.chat(USER, tools=TOOLS, tool_choice="weather", max_tokens=200))
-    assert ([call.name for call in made.tool_calls], ending.reason) == (["weather"], "tool_calls")
+    made, finish = answer(model.chat(USER, tools=TOOLS, tool_choice="weather", max_tokens=200))
+    assert ([call.name for call in made.tool_calls], finish.reason) == (["weather"], "tool_calls")
     wrong: Any = "yaml"
     with pytest.raises(InvalidOption, match="`format` cannot be 'yaml'"):
         model.chat(USER, format=wrong)

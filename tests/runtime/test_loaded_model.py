@@ -25,8 +25,8 @@ def test_an_artifact_answers_through_links_into_the_store(store: Store, tiny: Lo
     assert model.facts == tiny.facts
     assert text(model.generate("hello", max_tokens=8)) == text(tiny.generate("hello", max_tokens=8))
     *_, last = model.chat([USER], max_tokens=3)
-    assert last.ending is not None
-    assert last.ending.prompt_tokens == len(model.tokenize(model.prompt([USER]), raw=False))
+    assert last.finish is not None
+    assert last.finish.prompt_tokens == len(model.tokenize(model.prompt([USER]), raw=False))
 
 
 def test_defaults_of_the_artifact_hold_until_a_request_sets_its_own(tmp_path: Path) -> None:
@@ -44,11 +44,11 @@ def test_defaults_of_the_artifact_hold_until_a_request_sets_its_own(tmp_path: Pa
     assert model.prompt([USER], system="Be brief.").startswith("<|im_start|>system\nBe brief.<|im_end|>\n")
     assert model.prompt([USER], system="") == opening + end
     *_, last = model.chat([USER])
-    assert last.ending is not None
-    assert last.ending.answer_tokens == 4
+    assert last.finish is not None
+    assert last.finish.answer_tokens == 4
     *_, last = model.chat([USER], max_tokens=2)
-    assert last.ending is not None
-    assert last.ending.answer_tokens == 2
+    assert last.finish is not None
+    assert last.finish.answer_tokens == 2
 
 
 def test_a_last_word_of_the_assistant_is_continued(tiny: LoadedModel) -> None:

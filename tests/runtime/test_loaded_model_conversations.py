@@ -20,33 +20,33 @@ from tests.runtime.tiny_folders import write_model
 def test_an_earlier_exchange_goes_on_by_its_tokens(tiny: LoadedModel) -> None:
     first = ChatRequest((USER,), options={"max_tokens": 8}, wants_tokens=True)
     *_, last = (event for event in tiny.answer(first) if isinstance(event, Chunk))
-    assert last.ending is not None
-    assert last.ending.tokens is not None
-    assert len(last.ending.tokens) == last.ending.prompt_tokens + 8
-    second = ChatRequest((USER,), preceding_tokens=last.ending.tokens, options={"max_tokens": 2})
+    assert last.finish is not None
+    assert last.finish.tokens is not None
+    assert len(last.finish.tokens) == last.finish.prompt_tokens + 8
+    second = ChatRequest((USER,), preceding_tokens=last.finish.tokens, options={"max_tokens": 2})
     *_, last_of_second = (event for event in tiny.answer(second) if isinstance(event, Chunk))
-    assert last_of_second.ending is not None
-    assert last_of_second.ending.prompt_tokens == len(last.ending.tokens) + last.ending.prompt_tokens
-    assert last_of_second.ending.reused_tokens >= len(last.ending.tokens) - 1
+    assert last_of_second.finish is not None
+    assert last_of_second.finish.prompt_tokens == len(last.finish.tokens) + last.finish.prompt_tokens
+    assert last_of_second.finish.reused_tokens >= len(last.finish.tokens) - 1
     prompt = tiny.prompt_of(PromptRequest(second))
-    assert prompt.tokens == last_of_second.ending.prompt_tokens
+    assert prompt.tokens == last_of_second.finish.prompt_tokens
     assert prompt.text.endswith(tiny.prompt([USER]))
 
 
 def test_a_prompt_ends_as_it_is_asked_to(tiny: LoadedModel) -> None:
-    def ending(*messages: Any, **more: Any) -> str:
+    def finish(*messages: Any, **more: Any) -> str:
         return tiny.prompt_of(PromptRequest(ChatRequest(messages, **more))).text
 
     begun = {"role": "assistant", "content": "It was"}
-    opened, closed = ending(USER), ending(USER, prompt_ending="closed")
+    opened, closed = finish(USER), finish(USER, prompt_ending="closed")
     assert opened.startswith(closed)
     assert len(opened) > len(closed)
-    assert ending(USER, prompt_ending="opened") == opened
-    continued = ending(USER, begun)
+    assert finish(USER, prompt_ending="opened") == opened
+    continued = finish(USER, begun)
     assert continued.endswith("It was")
-    assert ending(USER, begun, prompt_ending="continued") == continued
-    assert ending(USER, begun, prompt_ending="closed").startswith(continued)
-    anew = ending(USER, begun, prompt_ending="opened")
+    assert finish(USER, begun, prompt_ending="continued") == continued
+    assert finish(USER, begun, prompt_ending="closed").startswith(continued)
+    anew = finish(USER, begun, prompt_ending="opened")
     assert anew.startswith(continued)
     assert anew.endswith(opened.removeprefix(closed))
 
@@ -68,8 +68,8 @@ def test_the_oldest_messages_make_room_and_system_and_last_stay(tiny: LoadedMode
     assert "user 0 " not in prompt.text
     *_, end = tiny.answer(request)
     assert isinstance(end, Chunk)
-    assert end.ending is not None
-    assert end.ending.prompt_tokens == prompt.tokens
+    assert end.finish is not None
+    assert end.finish.prompt_tokens == prompt.tokens
     with pytest.raises(PromptUnusable, match="input length"):
         tiny.prepare(ChatRequest((system, *turns, last), truncates=False))
     with pytest.raises(PromptUnusable, match="input length"):
@@ -85,8 +85,8 @@ def test_a_model_that_cannot_be_rewound_keeps_checkpoints_of_conversations(tmp_p
 
     def ask(*messages: Any) -> tuple[str, int]:
         *chunks, last = model.chat([system, *messages], max_tokens=8)
-        assert last.ending is not None
-        return text(chunks), last.ending.reused_tokens
+        assert last.finish is not None
+        return text(chunks), last.finish.reused_tokens
 
     def length(*messages: Any) -> int:
         return len(model.tokenize(model.prompt([system, *messages]), raw=False))

@@ -46,8 +46,8 @@ def hello(hello_folder: Path) -> LoadedModel:
 def test_the_example_answers_and_stops_by_itself(hello: LoadedModel) -> None:
     chunks = list(hello.chat([{"role": "user", "content": "What is mlxbuild?"}], think=False, max_tokens=200))
     assert "mlxbuild is" in text(chunks)
-    assert chunks[-1].ending is not None
-    assert chunks[-1].ending.reason == "stop"
+    assert chunks[-1].finish is not None
+    assert chunks[-1].finish.reason == "stop"
     assert "<|" not in text(chunks)
 
 
@@ -66,8 +66,8 @@ def test_the_example_calls_a_tool_and_uses_its_result(hello: LoadedModel) -> Non
     chunks: list[Chunk] = list(hello.chat(messages, tools=[WEATHER], think=False, max_tokens=200))
     (call,) = [chunk.tool_call for chunk in chunks if chunk.tool_call is not None]
     assert (call.name, dict(call.arguments)) == ("get_weather", {"city": "Oslo"})
-    assert chunks[-1].ending is not None
-    assert chunks[-1].ending.reason == "tool_calls"
+    assert chunks[-1].finish is not None
+    assert chunks[-1].finish.reason == "tool_calls"
     messages += [
         {"role": "assistant", "content": "", "tool_calls": [call.as_message_part()]},
         {"role": "tool", "name": "get_weather", "content": '{"celsius": 4, "sky": "clear"}'},

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from mlxbuild.runtime.protocol.loaded import Vitals
+from mlxbuild.runtime.protocol.loaded import Heartbeat
 from mlxbuild.runtime.runner.client import Runner
 
 
-async def told_anew(runner: Runner) -> Vitals:
+async def told_anew(runner: Runner) -> Heartbeat:
     """What it is after now: of two new signs of life the first may have been under way."""
     for _ in range(2):
         before = runner.statistics()
@@ -18,7 +18,7 @@ async def told_anew(runner: Runner) -> Vitals:
     return runner.statistics()
 
 
-async def at_rest(runner: Runner) -> Vitals:
+async def at_rest(runner: Runner) -> Heartbeat:
     """The same when nothing is under way any more."""
     while (now := await told_anew(runner)).requests_running or now.requests_waiting:
         pass

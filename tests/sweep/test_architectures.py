@@ -35,19 +35,19 @@ RUN = [name for name in (names() if ALL else TWENTY) if name not in NOT_HERE]
 LENGTHS = (1, 45, 17, 28)
 LIMIT = 8
 """Tokens of an answer."""
-LIMITS = Limits(part_tokens=64, cache_bytes=1 << 30, prefix_bytes=1 << 26)
+LIMITS = Limits(prefill_chunk_tokens=64, cache_bytes=1 << 30, prefix_bytes=1 << 26)
 LOGPROB_ERROR = 2e-3
 
-ALONE = Batching(joins=False, joins_empty=False, reads_together=False)
-PROMPTS_ALONE = Batching(reads_together=False)
+ALONE = Batching(joins=False, joins_empty=False, prefills_together=False)
+PROMPTS_ALONE = Batching(prefills_together=False)
 KNOWN = {
     **dict.fromkeys(("afm7", "deepseek_v41", "gemma2", "gpt_bigcode", "llama4"), ALONE),
     **dict.fromkeys(("longcat_flash_ngram", "minimax_m3_vl"), ALONE),
     **dict.fromkeys(("baichuan_m1", "bailing_moe_linear", "jamba", "mamba"), PROMPTS_ALONE),
     **dict.fromkeys(("nemotron_h", "olmo_hybrid", "rwkv7"), PROMPTS_ALONE),
-    "recurrent_gemma": Batching(joins_empty=False, reads_together=False),
-    "phi3small": Batching(joins=False, joins_empty=False, reads_together=False, reads_in_parts=False),
-    "plamo3": Batching(reads_in_parts=False),
+    "recurrent_gemma": Batching(joins_empty=False, prefills_together=False),
+    "phi3small": Batching(joins=False, joins_empty=False, prefills_together=False, prefills_in_chunks=False),
+    "plamo3": Batching(prefills_in_chunks=False),
 }
 """What mlx-lm 0.32.2 computes otherwise in a batch; the engine finds it out by itself."""
 

@@ -21,7 +21,7 @@ from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.facts import ModelFacts
-from mlxbuild.runtime.residency.need import Need
+from mlxbuild.runtime.residency.memory_need import MemoryNeed
 from mlxbuild.toolchain.against_source import (
     NotComparable,
     OtherThanItsSource,
@@ -198,7 +198,7 @@ def test_what_it_computes_in_is_said_and_counted(tmp_path: Path, store: Store) -
     assert set(accuracies_of(narrow).values()) == {"near"}
     assert {str(array.dtype) for array in arrays(narrow).values()} == {"mlx.core.bfloat16", "mlx.core.uint32"}
     # On a CPU both keep caches in float32.
-    assert Need.of(store, wide.digest).cache_bytes == Need.of(store, narrow.digest).cache_bytes
+    assert MemoryNeed.of(store, wide.digest).cache_bytes == MemoryNeed.of(store, narrow.digest).cache_bytes
 
 
 def test_another_quantization_is_a_second_rounding(tmp_path: Path, store: Store) -> None:

@@ -21,7 +21,7 @@ class Scheme:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TensorLocation:
     """The place of a stored tensor in its file."""
 
     path: Path
@@ -37,9 +37,9 @@ class LogicalTensor:
     dtype: str
     """The dtype of its numbers; for a quantized tensor, the dtype of its scales."""
     scheme: Scheme | None
-    weight: Place
-    scales: Place | None = None
-    biases: Place | None = None
+    weight: TensorLocation
+    scales: TensorLocation | None = None
+    biases: TensorLocation | None = None
 
     @property
     def precision(self) -> str:
@@ -47,6 +47,6 @@ class LogicalTensor:
         return self.dtype if self.scheme is None else f"{self.scheme} ({self.dtype})"
 
     @property
-    def parts(self) -> tuple[Place, ...]:
+    def parts(self) -> tuple[TensorLocation, ...]:
         """All stored tensors that make it up."""
         return tuple(part for part in (self.weight, self.scales, self.biases) if part is not None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mlxbuild.toolchain.difference.logical import LogicalTensor, Place, Scheme
+from mlxbuild.toolchain.difference.logical import LogicalTensor, Scheme, TensorLocation
 from mlxbuild.toolchain.weights.safetensors import read_file_header
 
 SLICE_BYTES = 4 << 20
@@ -59,7 +59,7 @@ def tensors_of(files: Mapping[str, Path], quantization: Mapping[str, Any] | None
     Raises:
         UnsafeWeights: a header does not describe its file.
     """
-    places = {tensor.name: Place(path, tensor) for path in files.values() for tensor in read_file_header(path)}
+    places = {tensor.name: TensorLocation(path, tensor) for path in files.values() for tensor in read_file_header(path)}
     found: dict[str, LogicalTensor] = {}
     for name, place in places.items():
         module, _, last = name.rpartition(".")
@@ -118,7 +118,7 @@ def _same_bytes(one: LogicalTensor, other: LogicalTensor) -> bool:
     return all(_same_part(a, b) for a, b in zip(one.parts, other.parts, strict=True))
 
 
-def _same_part(one: Place, other: Place) -> bool:
+def _same_part(one: TensorLocation, other: TensorLocation) -> bool:
     if one.tensor.size_bytes != other.tensor.size_bytes:
         return False
     with one.path.open("rb", buffering=0) as first, other.path.open("rb", buffering=0) as second:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import mlx.core as mx
 
-from mlxbuild.toolchain.difference.logical import LogicalTensor, Place
+from mlxbuild.toolchain.difference.logical import LogicalTensor, TensorLocation
 from mlxbuild.toolchain.weights.device import cpu_device
 from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
 from mlxbuild.toolchain.weights.safetensors import DTYPE_SIZES, UnsafeWeights
@@ -25,7 +25,7 @@ class Reader:
         self._tensor = tensor
         self._columns = columns
         self._stack = ExitStack()
-        self._files: dict[Place, int] = {}
+        self._files: dict[TensorLocation, int] = {}
 
     @property
     def readable(self) -> bool:
@@ -59,7 +59,7 @@ class Reader:
             )
         return weight.astype(mx.float64 if wide else mx.float32).reshape(rows, self._columns)
 
-    def _part(self, place: Place, begin: int, rows: int) -> mx.array:
+    def _part(self, place: TensorLocation, begin: int, rows: int) -> mx.array:
         """Rows of a stored tensor, in its own dtype."""
         shape, dtype = place.tensor.shape, place.tensor.dtype
         columns = shape[-1] if shape else 1

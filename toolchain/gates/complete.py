@@ -48,8 +48,8 @@ def _answer(events: Iterable[Event], checkpoint: Callable[[], None]) -> tuple[st
         if chunk.tool_call is not None:
             call = {"name": chunk.tool_call.name, "arguments": dict(chunk.tool_call.arguments)}
             calls.append(json.dumps(call, ensure_ascii=False))
-        if chunk.ending is not None:
-            reason = chunk.ending.reason
+        if chunk.finish is not None:
+            reason = chunk.finish.reason
     return "\n".join(part for part in (text.strip(), *calls) if part), reason
 
 

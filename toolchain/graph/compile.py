@@ -57,7 +57,7 @@ class LockedVariant:
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class VariantNodes:
     """The final nodes of a variant: the node that packs it and the nodes that run its gates."""
 
     spec: ResolvedSpec
@@ -68,7 +68,7 @@ class Goal:
     is_default: bool
 
 
-def compile_graph(variants: Iterable[LockedVariant], *, gates: bool = True) -> tuple[Graph, tuple[Goal, ...]]:
+def compile_graph(variants: Iterable[LockedVariant], *, gates: bool = True) -> tuple[Graph, tuple[VariantNodes, ...]]:
     """The graph of several variants, of one recipe or of many; work that they share is one node or has the same key.
 
     Without `gates` the graph ends with the packed artifacts.
@@ -160,9 +160,9 @@ class _Compiler:
         for gate in self._gates:
             yield from self._gate(gate)
 
-    def goal(self) -> Goal:
+    def goal(self) -> VariantNodes:
         gates = tuple(self._label("gate", gate.name) for gate in self._gates)
-        return Goal(self._spec, self._label("template"), self._label("pack"), gates, self._variant.is_default)
+        return VariantNodes(self._spec, self._label("template"), self._label("pack"), gates, self._variant.is_default)
 
     def _label(self, *parts: str) -> str:
         return "/".join((self._prefix, *parts))

@@ -18,7 +18,7 @@ _UNPRINTABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U
 
 
 @dataclass(slots=True)
-class Draft:
+class RecipeDraft:
     """The parts of the recipe found so far."""
 
     origin: str
@@ -86,12 +86,12 @@ def spdx(text: str) -> str | None:
     return short
 
 
-def recipe_text(draft: Draft) -> str:
+def recipe_text(draft: RecipeDraft) -> str:
     """The text of the recipe. It passes `lint` if it has a base; without one, a comment says what to write."""
     return "\n".join(_lines(draft)) + "\n"
 
 
-def _lines(draft: Draft) -> Iterator[str]:
+def _lines(draft: RecipeDraft) -> Iterator[str]:
     yield f"# A recipe from {draft.origin}. Check it with `mlxbuild lint`, build it with `mlxbuild create`."
     for note in draft.notes:
         yield from _comment(note, "# ! ")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 
 from mlxbuild.registry.core.errors import UserError
-from mlxbuild.toolchain.interchange.draft import Draft, spdx
+from mlxbuild.toolchain.interchange.draft import RecipeDraft, spdx
 from mlxbuild.toolchain.interchange.go_template import recognise
 from mlxbuild.toolchain.sources.gguf.choice import choose
 from mlxbuild.toolchain.sources.ollama.carried import PARAMETERS
@@ -68,7 +68,7 @@ def recipe_from_fields(
     Raises:
         NotCreatable: there is no equivalent for the template or the quantization.
     """
-    draft = Draft("the fields of a request")
+    draft = RecipeDraft("the fields of a request")
     draft.defaults = dict(parent.get("parameters") or {})
     for key, value in (fields.get("parameters") or {}).items():
         _set_parameter(draft, key, value)
@@ -116,7 +116,7 @@ def named_as_adapter(files: Mapping[str, File]) -> Mapping[str, File]:
     return {PEFT_WEIGHTS if path == weights[0] else path: file for path, file in files.items()}
 
 
-def _set_parameter(draft: Draft, key: str, value: Any) -> None:
+def _set_parameter(draft: RecipeDraft, key: str, value: Any) -> None:
     if key == "stop":
         draft.defaults["stops"] = [value] if isinstance(value, str) else list(value)
     elif key not in PARAMETERS:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from mlxbuild.registry.core.errors import Location
-from mlxbuild.toolchain.interchange.draft import Draft, recipe_text
+from mlxbuild.toolchain.interchange.draft import RecipeDraft, recipe_text
 from mlxbuild.toolchain.interchange.errors import BadKitfile
 from mlxbuild.toolchain.spec.initial import slug
 from mlxbuild.toolchain.spec.resolved import SCHEMA
@@ -42,7 +42,7 @@ def recipe_from_kitfile(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
     """
     document = _read(data, str(path))
     package, model = _map(document, "package", path), _map(document, "model", path)
-    draft = Draft("a Kitfile", name=slug(_text(package, "name") or path.absolute().parent.name))
+    draft = RecipeDraft("a Kitfile", name=slug(_text(package, "name") or path.absolute().parent.name))
     _version(draft, _text(package, "version"))
     draft.description = _text(package, "description") or _text(model, "description")
     if (license_text := _text(package, "license") or _text(model, "license")) is not None:
@@ -84,7 +84,7 @@ def _text(document: Mapping[str, Any], key: str) -> str | None:
     return str(value) if isinstance(value, str | int | float) and str(value) else None
 
 
-def _version(draft: Draft, version: str | None) -> None:
+def _version(draft: RecipeDraft, version: str | None) -> None:
     if version is None:
         return
     try:
@@ -97,7 +97,7 @@ def _version(draft: Draft, version: str | None) -> None:
         draft.version = version
 
 
-def _model(draft: Draft, model: Mapping[str, Any], path: Path) -> None:
+def _model(draft: RecipeDraft, model: Mapping[str, Any], path: Path) -> None:
     written = _text(model, "path")
     if written is None:
         draft.note("model.path is missing; write where the safetensors come from as base.")
@@ -119,7 +119,7 @@ def _model(draft: Draft, model: Mapping[str, Any], path: Path) -> None:
     _parameters(draft, model.get("parameters"))
 
 
-def _parameters(draft: Draft, parameters: Any) -> None:
+def _parameters(draft: RecipeDraft, parameters: Any) -> None:
     if isinstance(parameters, dict):
         for key, value in parameters.items():
             if key in _PARAMETERS and isinstance(value, int | float):
@@ -130,7 +130,7 @@ def _parameters(draft: Draft, parameters: Any) -> None:
         draft.note("model.parameters: they are no map and were left out.")
 
 
-def _leave(draft: Draft, key: str, entries: Any) -> None:
+def _leave(draft: RecipeDraft, key: str, entries: Any) -> None:
     reasons = {
         "code": "artifacts hold no code",
         "datasets": "artifacts hold no data sets; name an evaluation text in a perplexity gate",

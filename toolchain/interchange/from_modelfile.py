@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlxbuild.toolchain.interchange import modelfile
-from mlxbuild.toolchain.interchange.draft import Draft, recipe_text
+from mlxbuild.toolchain.interchange.draft import RecipeDraft, recipe_text
 from mlxbuild.toolchain.interchange.from_gguf import name_of
 from mlxbuild.toolchain.interchange.go_template import recognise
 from mlxbuild.toolchain.interchange.modelfile import Directive
@@ -38,8 +38,8 @@ def recipe_from_modelfile(
         BadModelfile: it is not a valid Modelfile.
     """
     directives = modelfile.read(data, str(path))
-    draft = Draft("an Ollama Modelfile", name=slug(path.absolute().parent.name))
-    writers: dict[str, Callable[[Draft, Directive], None]] = {
+    draft = RecipeDraft("an Ollama Modelfile", name=slug(path.absolute().parent.name))
+    writers: dict[str, Callable[[RecipeDraft, Directive], None]] = {
         "FROM": lambda draft, it: _from(draft, it, path, in_store),
         "ADAPTER": lambda draft, it: _adapter(draft, it, path),
         "PARAMETER": _parameter,
@@ -56,7 +56,7 @@ def recipe_from_modelfile(
     return recipe_text(draft), tuple(draft.notes)
 
 
-def _leave(draft: Draft, directive: Directive) -> None:
+def _leave(draft: RecipeDraft, directive: Directive) -> None:
     reasons = {
         "DRAFT": "there is no speculative decoding with a second model",
         "RENDERER": "prompts are rendered by the artifact's own chat template",
@@ -66,7 +66,7 @@ def _leave(draft: Draft, directive: Directive) -> None:
     draft.note(f"{directive.name} {directive.value}, line {directive.line}: left out, {reasons[directive.name]}.")
 
 
-def _from(draft: Draft, directive: Directive, path: Path, in_store: Callable[[str], bool]) -> None:
+def _from(draft: RecipeDraft, directive: Directive, path: Path, in_store: Callable[[str], bool]) -> None:
     value = directive.value
     where = f"FROM {value}, line {directive.line}"
     local = path.absolute().parent / Path(value).expanduser()
@@ -87,7 +87,7 @@ def _from(draft: Draft, directive: Directive, path: Path, in_store: Callable[[st
         _from_ollama(draft, value, where)
 
 
-def _from_folder(draft: Draft, folder: Path, path: Path, where: str) -> None:
+def _from_folder(draft: RecipeDraft, folder: Path, path: Path, where: str) -> None:
     if folder.resolve() != path.absolute().parent.resolve():
         draft.name = slug(folder.name)
     names = [each.name for each in folder.iterdir()]
@@ -99,7 +99,7 @@ def _from_folder(draft: Draft, folder: Path, path: Path, where: str) -> None:
         draft.note(f"{where}: the folder holds neither safetensors nor GGUF files, and other weights are not taken.")
 
 
-def _from_file(draft: Draft, file: Path, path: Path, where: str) -> None:
+def _from_file(draft: RecipeDraft, file: Path, path: Path, where: str) -> None:
     """Use the file that FROM names if it is a GGUF file with a language model, judged by its content."""
     with file.open("rb") as stream:
         is_gguf = stream.read(len(MAGIC)) == MAGIC
@@ -120,7 +120,7 @@ def _gguf_kind(file: Path) -> str:
     return "mmproj" if clip else str(metadata.get("general.type", "model"))[:40]
 
 
-def _from_hub(draft: Draft, repository: str, precision: str | None, where: str) -> None:
+def _from_hub(draft: RecipeDraft, repository: str, precision: str | None, where: str) -> None:
     draft.name = slug(repository)
     if repository.lower().endswith("gguf"):
         draft.note(
@@ -132,7 +132,7 @@ def _from_hub(draft: Draft, repository: str, precision: str | None, where: str) 
     _quantize(draft, precision, where)
 
 
-def _from_ollama(draft: Draft, value: str, where: str) -> None:
+def _from_ollama(draft: RecipeDraft, value: str, where: str) -> None:
     """Use a model of Ollama's registry, which is contacted when the recipe is locked."""
     try:
         name = OllamaName.parse(value)
@@ -143,7 +143,7 @@ def _from_ollama(draft: Draft, value: str, where: str) -> None:
     draft.name = slug(f"my-{name.model}")
 
 
-def _quantize(draft: Draft, precision: str | None, where: str) -> None:
+def _quantize(draft: RecipeDraft, precision: str | None, where: str) -> None:
     if precision is None:
         return
     label = precision.lower()
@@ -156,7 +156,7 @@ def _quantize(draft: Draft, precision: str | None, where: str) -> None:
         draft.note(f"{where}: {precision} has no equal here; {wanted} is the nearest.")
 
 
-def _adapter(draft: Draft, directive: Directive, path: Path) -> None:
+def _adapter(draft: RecipeDraft, directive: Directive, path: Path) -> None:
     where = f"ADAPTER {directive.value}, line {directive.line}"
     local = path.absolute().parent / Path(directive.value).expanduser()
     if directive.value.endswith((".gguf", ".bin")):
@@ -175,7 +175,7 @@ def _written(folder: Path, modelfile_path: Path) -> str:
     return os.path.relpath(folder, modelfile_path.absolute().parent).replace(os.sep, "/")
 
 
-def _parameter(draft: Draft, directive: Directive) -> None:
+def _parameter(draft: RecipeDraft, directive: Directive) -> None:
     key, text = directive.argument.lower(), directive.value
     where = f"PARAMETER {key} {text}, line {directive.line}"
     if key == "stop":
@@ -197,7 +197,7 @@ def _parameter(draft: Draft, directive: Directive) -> None:
     draft.set_default(ours, value, where)
 
 
-def _template(draft: Draft, directive: Directive) -> None:
+def _template(draft: RecipeDraft, directive: Directive) -> None:
     found = recognise(directive.value)
     where = f"TEMPLATE, line {directive.line}"
     if found.named is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from mlxbuild.registry.core.digest import Blob
 from mlxbuild.runtime.model.files import DEFAULTS_FILE, TEMPLATE_FILE
-from mlxbuild.toolchain.interchange.draft import Draft, recipe_text, spdx
+from mlxbuild.toolchain.interchange.draft import RecipeDraft, recipe_text, spdx
 from mlxbuild.toolchain.interchange.go_template import recognise
 from mlxbuild.toolchain.sources.ollama.carried import lost
 from mlxbuild.toolchain.sources.ollama.manifest import LICENSE_FILE, MODEL_FILE, PARAMETERS_FILE, OllamaManifest
@@ -29,7 +29,7 @@ def recipe_from_ollama(name: OllamaName, registry: OllamaRegistry) -> tuple[str,
     manifest = registry.manifest(name)
     files = manifest.files()
     documents = read_model(registry, name, files, tokenizer=MODEL_FILE in files).documents
-    draft = Draft(f"{name} of Ollama's registry", name=slug(name.model), base={"ollama": str(name)})
+    draft = RecipeDraft(f"{name} of Ollama's registry", name=slug(name.model), base={"ollama": str(name)})
     draft.description = f"{json.loads(documents['config.json']).get('model_type', 'A model')} from {name}"
     _license(draft, name, registry, files)
     for what in manifest.dropped:
@@ -44,7 +44,7 @@ def recipe_from_ollama(name: OllamaName, registry: OllamaRegistry) -> tuple[str,
     return recipe_text(draft), tuple(draft.notes)
 
 
-def _license(draft: Draft, name: OllamaName, registry: OllamaRegistry, files: Mapping[str, Blob]) -> None:
+def _license(draft: RecipeDraft, name: OllamaName, registry: OllamaRegistry, files: Mapping[str, Blob]) -> None:
     if LICENSE_FILE in files:
         draft.license = spdx(registry.read(name, files[LICENSE_FILE]).decode(errors="replace"))
 
@@ -54,7 +54,7 @@ def _has_template(files: Mapping[str, Blob]) -> bool:
     return MODEL_FILE not in files and any(path in files for path in (TEMPLATE_FILE, "tokenizer_config.json"))
 
 
-def _template(draft: Draft, name: OllamaName, registry: OllamaRegistry, manifest: OllamaManifest) -> None:
+def _template(draft: RecipeDraft, name: OllamaName, registry: OllamaRegistry, manifest: OllamaManifest) -> None:
     """Use a named template if the model's Go template is a known one, since the model has no Jinja template."""
     layer = manifest.layer("template", "prompt")
     text = "" if layer is None else registry.read(name, layer.blob).decode(errors="replace")
@@ -65,7 +65,7 @@ def _template(draft: Draft, name: OllamaName, registry: OllamaRegistry, manifest
             draft.kept.append(("Its template in Go's language:", text))
 
 
-def _show_defaults(draft: Draft, defaults: Mapping[str, object]) -> None:
+def _show_defaults(draft: RecipeDraft, defaults: Mapping[str, object]) -> None:
     shown = {"system_prompt": defaults.get("system_prompt"), "messages": defaults.get("messages")}
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in shown.items() if value]
     if parameters := defaults.get("parameters"):

@@ -17,7 +17,7 @@ _FROM = re.compile(rb"^\s*FROM\s+\S", re.MULTILINE | re.IGNORECASE)
 _KIT = re.compile(rb"^manifestVersion\s*:", re.MULTILINE)
 
 
-class Form(StrEnum):
+class ImportFormat(StrEnum):
     """A format that can be imported."""
 
     ARCHIVE = "archive"
@@ -28,7 +28,7 @@ class Form(StrEnum):
     GGUF = "GGUF file"
 
 
-def recognise(path: Path) -> tuple[Form, Path]:
+def recognise(path: Path) -> tuple[ImportFormat, Path]:
     """The format, and its file or folder: in a folder, a Modelfile or Kitfile may be found.
 
     Raises:
@@ -39,30 +39,30 @@ def recognise(path: Path) -> tuple[Form, Path]:
     if not path.exists():
         raise NotImportable(f"there is no `{path}`", hint="name a file or a folder; `mlxbuild pull` fetches by name")
     if not path.is_file():
-        return Form.ARCHIVE, path  # a named pipe
+        return ImportFormat.ARCHIVE, path  # a named pipe
     with path.open("rb") as file:
         beginning = file.read(_BEGINNING_BYTES).removeprefix(codecs.BOM_UTF8)
     if beginning[257:262] == b"ustar" or beginning.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
-        return Form.ARCHIVE, path
+        return ImportFormat.ARCHIVE, path
     if _KIT.search(beginning):
-        return Form.KITFILE, path
+        return ImportFormat.KITFILE, path
     if _FROM.search(beginning) or beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return Form.MODELFILE, path
+        return ImportFormat.MODELFILE, path
     if beginning.startswith(b"GGUF"):
-        return Form.GGUF, path
+        return ImportFormat.GGUF, path
     raise _unknown(path)
 
 
-def _folder(path: Path) -> tuple[Form, Path]:
+def _folder(path: Path) -> tuple[ImportFormat, Path]:
     if (path / LAYOUT_FILE).is_file():
-        return Form.LAYOUT, path
+        return ImportFormat.LAYOUT, path
     if (path / "config.json").is_file():
-        return Form.FOLDER, path
-    for form in (Form.MODELFILE, Form.KITFILE):
+        return ImportFormat.FOLDER, path
+    for form in (ImportFormat.MODELFILE, ImportFormat.KITFILE):
         if (path / form.value).is_file():
             return form, path / form.value
     if models_among(each.name for each in path.iterdir()):
-        return Form.GGUF, path
+        return ImportFormat.GGUF, path
     raise _unknown(path)
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlxbuild.registry.core.suggestions import did_you_mean, listed
-from mlxbuild.toolchain.spec.cycles import Built
+from mlxbuild.toolchain.spec.cycles import OrderedVariant
 from mlxbuild.toolchain.spec.positions import Path, Positions
 from mlxbuild.toolchain.spec.problems import Code, Problem
 from mlxbuild.toolchain.spec.resolved import ResolvedSpec
-from mlxbuild.toolchain.spec.variants import Matrix, Point
+from mlxbuild.toolchain.spec.variants import Matrix, MatrixPoint
 from mlxbuild.toolchain.spec.written.recipe import ModelSpec
 
 
-def shared_tags(specs: list[ResolvedSpec], points: tuple[Point, ...], matrix: Matrix) -> list[Problem]:
+def shared_tags(specs: list[ResolvedSpec], points: tuple[MatrixPoint, ...], matrix: Matrix) -> list[Problem]:
     """Variants that would move the same tag, because their labels are equal or one reads as another's tag."""
     owners: dict[str, int] = {}
     problems = []
     for number, spec in enumerate(specs):
-        names = tuple(Built(spec, first=number == 0).names())
+        names = tuple(OrderedVariant(spec, first=number == 0).names())
         shared = next((name for name in names if name in owners), None)
         if shared is not None:
             other = owners[shared]
@@ -28,7 +28,7 @@ def shared_tags(specs: list[ResolvedSpec], points: tuple[Point, ...], matrix: Ma
 
 
 def _shared_tag(
-    spec: ResolvedSpec, tag: str, first: Point, second: Point, other: ResolvedSpec, matrix: Matrix
+    spec: ResolvedSpec, tag: str, first: MatrixPoint, second: MatrixPoint, other: ResolvedSpec, matrix: Matrix
 ) -> Problem:
     differing = [axis for axis in matrix.axes if first.chosen[axis] != second.chosen[axis]]
     same_label = spec.variant == other.variant

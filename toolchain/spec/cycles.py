@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mlxbuild.toolchain.spec.resolved import ArtifactSource, ResolvedSpec
 
 
-class Built(NamedTuple):
+class OrderedVariant(NamedTuple):
     """A variant, and whether it is the first of its recipe, which also moves the tags `version` and `latest`."""
 
     spec: ResolvedSpec
@@ -25,7 +25,7 @@ class Built(NamedTuple):
             yield f"{spec.name}:latest"
 
 
-def cycles(built: Iterable[Built]) -> tuple[tuple[ResolvedSpec, ...], ...]:
+def cycles(built: Iterable[OrderedVariant]) -> tuple[tuple[ResolvedSpec, ...], ...]:
     """Each cycle once, starting with the variant that comes first.
 
     A base with a digest is fixed content, and a base with a host is in a registry: neither closes a cycle.

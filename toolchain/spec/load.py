@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mlxbuild.toolchain.spec.all_variants import bad_gates, shared_tags, with_own_gates
-from mlxbuild.toolchain.spec.cycles import Built, cycles
+from mlxbuild.toolchain.spec.cycles import OrderedVariant, cycles
 from mlxbuild.toolchain.spec.diagnose import diagnose
 from mlxbuild.toolchain.spec.document import Document, read
 from mlxbuild.toolchain.spec.errors import SpecError
@@ -64,7 +64,9 @@ def check_cycles(recipes: tuple[Recipe, ...]) -> None:
     Raises:
         SpecError: one problem per cycle; the message prints it.
     """
-    built = [Built(spec, first=number == 0) for recipe in recipes for number, spec in enumerate(recipe.variants())]
+    built = [
+        OrderedVariant(spec, first=number == 0) for recipe in recipes for number, spec in enumerate(recipe.variants())
+    ]
     problems = tuple(_cycle_problem(loop, read(loop[0].recipe)) for loop in cycles(built))
     if problems:
         raise SpecError(problems)
@@ -81,7 +83,7 @@ def _examine(
     form = _validate(ModelSpec, document.data, positions, folder, problems)
     specs = _variants(document, form, absolute, folder, problems)
     if not problems and form is not None:
-        built = [Built(spec, first=number == 0) for number, spec in enumerate(specs)]
+        built = [OrderedVariant(spec, first=number == 0) for number, spec in enumerate(specs)]
         problems += [_cycle_problem(loop, document) for loop in cycles(built)]
         if not problems:
             return Recipe(absolute, form.name, form.version, specs, folder.reads(), document), ()
@@ -157,7 +159,7 @@ def _bases_elsewhere(recipe: Recipe) -> list[Problem]:
         origins = spec.origins or {}
         place = origins.get("base.path") or origins.get("base.gguf") or origins["base"]
         line = document.lines[(place.line or 1) - 1]
-        note = f"outside the recipe's {folder.fence_word}"
+        note = f"outside the recipe's {folder.boundary_word}"
         instead = "move the model below the recipe, or name a Hub repository or an artifact"
         hint = f"the artifact names its content instead of its path; to have the recipe work everywhere, {instead}"
         snippet = Snippet(line, place.column or 1, len(written) if written in line else 1, note)

@@ -56,21 +56,23 @@ def _document(recipe: Recipe) -> dict[str, Any]:
         "recipe": _sha256(recipe.path),
         "name": recipe.name,
         "version": recipe.version,
-        "reads": {"fence": reads.fence, "texts": dict(reads.texts), "places": dict(reads.places)},
+        "reads": {"boundary": reads.boundary, "texts": dict(reads.texts), "places": dict(reads.places)},
         "variants": [canonical(spec) for spec in recipe.variants()],
     }
 
 
 def _recall(path: Path, known: Mapping[str, Any]) -> Recipe | None:
+    if known["reader"] != _reader() or known["recipe"] != _sha256(path):
+        return None
     reads = Reads(**known["reads"])
-    if known["reader"] != _reader() or known["recipe"] != _sha256(path) or not _hold(path, reads):
+    if not _hold(path, reads):
         return None
     variants = tuple(from_canonical(document, path) for document in known["variants"])
     return Recipe(path, known["name"], known["version"], variants, reads, None)
 
 
 def _hold(path: Path, reads: Reads) -> bool:
-    if str(RecipeFolder(path).fence) != reads.fence:
+    if str(RecipeFolder(path).boundary) != reads.boundary:
         return False
     for written, real in reads.places.items():
         place = absolute(path.parent, written)

@@ -14,7 +14,7 @@ from mlxbuild.toolchain.spec.problems import Code, Problem
 Path = tuple[str | int, ...]
 
 
-class Place(NamedTuple):
+class NodePosition(NamedTuple):
     """The nodes of one value; the root and list items have no key."""
 
     key: Node | None
@@ -24,13 +24,13 @@ class Place(NamedTuple):
 class Positions:
     """Finds nodes by path; `replaced` holds the nodes of values that come from an axis of the matrix."""
 
-    def __init__(self, document: Document, replaced: Mapping[Path, Place] | None = None) -> None:
+    def __init__(self, document: Document, replaced: Mapping[Path, NodePosition] | None = None) -> None:
         self.document = document
         self.replaced = replaced or {}
 
-    def find(self, path: Path) -> Place | None:
+    def find(self, path: Path) -> NodePosition | None:
         """The place of a path, or None if the file has no such value."""
-        place: Place | None = self.replaced.get((), Place(None, self.document.root))
+        place: NodePosition | None = self.replaced.get((), NodePosition(None, self.document.root))
         for depth, part in enumerate(path, 1):
             there = self.replaced.get(path[:depth])
             if there is None and place is not None:
@@ -38,13 +38,13 @@ class Positions:
             place = there
         return place
 
-    def nearest(self, path: Path) -> Place:
+    def nearest(self, path: Path) -> NodePosition:
         """The place of a path, or of the closest existing parent."""
         for length in range(len(path), 0, -1):
             place = self.find(path[:length])
             if place is not None:
                 return place
-        return Place(None, self.document.root)
+        return NodePosition(None, self.document.root)
 
     def at_key(self, code: Code, message: str, path: Path, note: str = "", hint: str | None = None) -> Problem:
         """A problem whose marker is under the key of a path; for the whole recipe, under its first key."""
@@ -85,21 +85,21 @@ class Positions:
         return Location(self.document.file, node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def _pairs(node: Node) -> list[tuple[str, Place]]:
+def _pairs(node: Node) -> list[tuple[str, NodePosition]]:
     if not isinstance(node, MappingNode):
         return []
-    return [(key.value, Place(key, value)) for key, value in node.value if isinstance(key, ScalarNode)]
+    return [(key.value, NodePosition(key, value)) for key, value in node.value if isinstance(key, ScalarNode)]
 
 
-def _child(node: Node, part: str | int) -> Place | None:
+def _child(node: Node, part: str | int) -> NodePosition | None:
     if isinstance(node, SequenceNode):
         if isinstance(part, int) and part < len(node.value):
-            return Place(None, node.value[part])
+            return NodePosition(None, node.value[part])
         return None
     if isinstance(node, MappingNode):
         for key, value in node.value:
             if isinstance(key, ScalarNode) and key.value == part:
-                return Place(key, value)
+                return NodePosition(key, value)
     return None
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Reads:
     """What a resolved recipe depends on besides its own file."""
 
-    fence: str
+    boundary: str
     """The real path of the folder that must hold all files it names."""
     texts: Mapping[str, str]
     """Path as written to the sha256 of the text file, in hexadecimal."""

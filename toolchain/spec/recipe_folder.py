@@ -51,7 +51,7 @@ class RecipeFolder:
         self._places: dict[str, str] = {}
 
     @cached_property
-    def fence(self) -> Path:
+    def boundary(self) -> Path:
         """The real path of the folder that must hold all files: the given one, the git repository, or the recipe's."""
         if self._within is not None:
             return Path(os.path.realpath(self._within))
@@ -62,15 +62,15 @@ class RecipeFolder:
         return real
 
     @property
-    def fence_word(self) -> str:
-        """A word for the fence in messages."""
-        return "repository" if os.path.lexists(self.fence / ".git") else "folder"
+    def boundary_word(self) -> str:
+        """A word for the boundary in messages."""
+        return "repository" if os.path.lexists(self.boundary / ".git") else "folder"
 
     def text(self, written: str) -> str:
         """The content of a text file without a byte order mark.
 
         Raises:
-            PathRefused: it is outside the fence, missing, not a file, too large or not UTF-8.
+            PathRefused: it is outside the boundary, missing, not a file, too large or not UTF-8.
         """
         known = self._texts.get(written)
         if known is not None:
@@ -107,7 +107,7 @@ class RecipeFolder:
         """The absolute path of an existing folder.
 
         Raises:
-            PathRefused: it is outside the fence, missing or not a folder.
+            PathRefused: it is outside the boundary, missing or not a folder.
         """
         return self._folder(self.locate(written), written)
 
@@ -134,13 +134,13 @@ class RecipeFolder:
 
     def reads(self) -> Reads:
         """The files and folders that were used so far, by content and real path."""
-        return Reads(str(self.fence), dict(self._contents), dict(self._places))
+        return Reads(str(self.boundary), dict(self._contents), dict(self._places))
 
     def locate(self, written: str) -> Path:
-        """The absolute path for a path in a recipe, checked against the fence; it need not exist.
+        """The absolute path for a path in a recipe, checked against the boundary; it need not exist.
 
         Raises:
-            PathRefused: it is empty, absolute, or leads out of the fence, directly or through a link.
+            PathRefused: it is empty, absolute, or leads out of the boundary, directly or through a link.
         """
         if not written or "\0" in written:
             raise PathRefused(Code.PATH, "the path is empty or holds a zero byte", "expected a relative path")
@@ -153,16 +153,16 @@ class RecipeFolder:
             )
         path = absolute(self.root, written)
         real = Path(os.path.realpath(path))
-        if not real.is_relative_to(self.fence):
-            place = self.fence_word
-            by_link = absolute(Path(os.path.realpath(self.root)), written).is_relative_to(self.fence)
+        if not real.is_relative_to(self.boundary):
+            place = self.boundary_word
+            by_link = absolute(Path(os.path.realpath(self.root)), written).is_relative_to(self.boundary)
             note = f"{'a link that leads' if by_link else 'this is'} outside the recipe's {place}"
             hint = "copy or move it below the recipe's folder"
             raise PathRefused(Code.PATH, f"`{written}` leads out of the recipe's {place}", note, hint)
         return path
 
     def is_elsewhere(self, written: str) -> bool:
-        """Whether a path leads out of the fence, so that it may be something else on another machine."""
+        """Whether a path leads out of the boundary, so that it may be something else on another machine."""
         try:
             self.locate(written)
         except PathRefused:

@@ -11,7 +11,7 @@ from typing import Any
 from mlxbuild.registry.core.suggestions import did_you_mean, listed
 from mlxbuild.toolchain.spec.document import Document
 from mlxbuild.toolchain.spec.fields import keys_of
-from mlxbuild.toolchain.spec.positions import Path, Place, Positions
+from mlxbuild.toolchain.spec.positions import NodePosition, Path, Positions
 from mlxbuild.toolchain.spec.problems import Code, Problem
 from mlxbuild.toolchain.spec.written.recipe import ModelSpec, VariantsForm
 
@@ -26,7 +26,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class MatrixPoint:
     """One point of the matrix, which becomes a variant."""
 
     data: dict[str, Any]
@@ -47,11 +47,11 @@ class Matrix:
         written: Mapping[str, tuple[Any, ...]] = (form.model_extra if form else None) or {}
         self.axes = {axis: written[axis] for axis in sorted(written, key=_rank)}
 
-    def points(self) -> tuple[Point, ...]:
+    def points(self) -> tuple[MatrixPoint, ...]:
         """All points, with the last axis varying fastest; axes are in ModelSpec's order, whatever the order of keys."""
         rest = {key: value for key, value in self.document.data.items() if key != "variants"}
         if not self.axes and not (self.form and (self.form.zip or self.form.exclude)):
-            return (Point(rest, self.positions, {}),)
+            return (MatrixPoint(rest, self.positions, {}),)
         groups = self._groups()
         self._check_axes()
         if self.problems:
@@ -75,7 +75,7 @@ class Matrix:
         points = [self._point(rest, chosen) for chosen in kept]
         return tuple(point for point in points if point is not None)
 
-    def label(self, point: Point, quantization: str, version: str) -> str:
+    def label(self, point: MatrixPoint, quantization: str, version: str) -> str:
         """The label of a variant: the recipe's tag template filled in, or the quantization and the other axes."""
         template = self.form.tag if self.form else None
         if template is None:
@@ -111,7 +111,7 @@ class Matrix:
             )
         return label
 
-    def _short(self, point: Point, axis: str) -> str:
+    def _short(self, point: MatrixPoint, axis: str) -> str:
         """A short text for the value of an axis at a point: the value if it is short and distinct from all others,
         else its number from one.
         """
@@ -191,9 +191,9 @@ class Matrix:
             self._report("exclude", "`exclude` leaves no variant", "nothing is left to build")
         return kept
 
-    def _point(self, rest: dict[str, Any], chosen: dict[str, int]) -> Point | None:
+    def _point(self, rest: dict[str, Any], chosen: dict[str, int]) -> MatrixPoint | None:
         data = dict(rest)
-        replaced: dict[Path, Place] = {}
+        replaced: dict[Path, NodePosition] = {}
         for axis, number in chosen.items():
             *parents, last = path = tuple(axis.split("."))
             target = data
@@ -211,8 +211,8 @@ class Matrix:
             assert value is not None
             for below_it in [other for other in replaced if other[: len(path)] == path]:
                 del replaced[below_it]
-            replaced[path] = Place(key.key, value.value)
-        return Point(data, Positions(self.document, replaced), chosen)
+            replaced[path] = NodePosition(key.key, value.value)
+        return MatrixPoint(data, Positions(self.document, replaced), chosen)
 
     def _no_axis(self, axis: str, path: Path) -> None:
         hint = did_you_mean(axis, self.axes) or f"the axes are {listed(self.axes)}" if self.axes else None

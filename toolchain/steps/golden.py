@@ -31,7 +31,7 @@ _NEXT = {"role": "user", "content": "And a larger one?"}
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class GoldenConversation:
     """A kind of conversation."""
 
     name: str
@@ -39,9 +39,11 @@ class Case:
     tools: tuple[Mapping[str, Any], ...] | None = None
 
 
-PLAIN = Case("turns", (_QUESTION, _ANSWER, _NEXT, {"role": "assistant", "content": "Eleven."}, _QUESTION))
-SYSTEM = Case("system prompt", ({"role": "system", "content": "Answer shortly."}, _QUESTION, _ANSWER, _NEXT))
-TOOLS = Case(
+PLAIN = GoldenConversation("turns", (_QUESTION, _ANSWER, _NEXT, {"role": "assistant", "content": "Eleven."}, _QUESTION))
+SYSTEM = GoldenConversation(
+    "system prompt", ({"role": "system", "content": "Answer shortly."}, _QUESTION, _ANSWER, _NEXT)
+)
+TOOLS = GoldenConversation(
     "tool call",
     (
         {"role": "user", "content": "How is the weather in Oslo?"},
@@ -52,7 +54,9 @@ TOOLS = Case(
     ),
     (TOOL,),
 )
-REASONING = Case("thinking", (_QUESTION, {**_ANSWER, "reasoning_content": "Two, three, five, seven."}, _NEXT))
+REASONING = GoldenConversation(
+    "thinking", (_QUESTION, {**_ANSWER, "reasoning_content": "Two, three, five, seven."}, _NEXT)
+)
 
 
 def try_template(template: ChatTemplate) -> None:
@@ -144,17 +148,17 @@ def after_answer(template: ChatTemplate) -> str:
     return rendered[rendered.rfind(_ANSWER["content"]) + len(_ANSWER["content"]) :]
 
 
-def _cases(template: ChatTemplate, arguments: Literal["object", "text"] | None) -> Iterator[Case]:
+def _cases(template: ChatTemplate, arguments: Literal["object", "text"] | None) -> Iterator[GoldenConversation]:
     yield PLAIN
     yield SYSTEM
     if arguments is not None:
         messages = _as_text(TOOLS.messages) if arguments == "text" else TOOLS.messages
-        yield Case(TOOLS.name, tuple(messages), TOOLS.tools)
+        yield GoldenConversation(TOOLS.name, tuple(messages), TOOLS.tools)
     if "reasoning_content" in template.text or "thinking" in template.text:
         yield REASONING
 
 
-def _appends(template: ChatTemplate, case: Case, setting: Mapping[str, Any]) -> bool:
+def _appends(template: ChatTemplate, case: GoldenConversation, setting: Mapping[str, Any]) -> bool:
     asked = list(_asked(case))
     prompts = [_rendered(template, messages, case.tools, **setting) for messages in asked]
     for number in range(len(prompts) - 1):
@@ -167,7 +171,7 @@ def _appends(template: ChatTemplate, case: Case, setting: Mapping[str, Any]) -> 
     return True
 
 
-def _asked(case: Case) -> Iterator[Sequence[Message]]:
+def _asked(case: GoldenConversation) -> Iterator[Sequence[Message]]:
     """The conversation at every point where the model has to answer."""
     for length in range(1, len(case.messages) + 1):
         if length == len(case.messages) or case.messages[length]["role"] == "assistant":

@@ -16,7 +16,7 @@ from mlxbuild.toolchain.weights.codes import NAN_CODES, broken_codes, holds
 from mlxbuild.toolchain.weights.decoded import Accuracy, DecodedTensor, ModelTensor, stored_tensors, worst
 from mlxbuild.toolchain.weights.dtypes import EXPONENT_BITS, MLX_DTYPES
 from mlxbuild.toolchain.weights.encoding import NotFinite, as_bytes, check_finite
-from mlxbuild.toolchain.weights.formats.decoding import LARGEST_LOSS, Decoded, Loss, as_matrix, decoder_of
+from mlxbuild.toolchain.weights.formats.decoding import LARGEST_LOSS, Decoded, RoundingError, as_matrix, decoder_of
 from mlxbuild.toolchain.weights.reading import SourceFile, SourceTensor
 
 
@@ -165,7 +165,7 @@ class SourceTensors:
         stored_bytes = sum(part.size_bytes for part in tensor.parts.values())
         # Decoders compute in 32 bits, and the data that a row is decoded from may be larger than the row.
         step = max(1, self._slice_bytes // max(1, 4 * columns, stored_bytes // max(rows, 1)))
-        loss = Loss()
+        loss = RoundingError()
         for begin in range(0, rows if columns else 0, step):
             end = min(begin + step, rows)
             try:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from mlxbuild.runtime.engine.core.decode_step import DecodeStep
 from mlxbuild.runtime.engine.core.kv_cache import KVCache, extracted, filtered, grow_by, merged
 from mlxbuild.runtime.engine.core.log_probabilities import LazyLogProbabilities
 from mlxbuild.runtime.engine.core.output_processor import Scores
 from mlxbuild.runtime.engine.core.sampling import sample
 from mlxbuild.runtime.engine.core.sequence import SequenceState
-from mlxbuild.runtime.engine.core.step import Step
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -32,7 +32,7 @@ class Batch:
     A single sequence keeps its KV cache as it is; several sequences share one in which the shorter ones are padded.
     """
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: DecodeStep) -> None:
         self._step = step
         self.sequences: list[SequenceState] = []
         self._cache: KVCache = []

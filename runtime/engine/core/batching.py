@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlxbuild.runtime.engine.core.comparison import Comparison
-from mlxbuild.runtime.engine.core.trial import CutTooEarly, Trial
+from mlxbuild.runtime.engine.core.trial_pass import CutTooEarly, TrialPass
 
 _SEEDS = (1, 2)
 
@@ -26,9 +26,9 @@ class Batching:
     """Whether a prompt of a single token, whose KV cache is still empty, may join a batch. If not, it is computed
     alone.
     """
-    reads_together: bool = True
+    prefills_together: bool = True
     """Whether short prompts may be prefilled in one batch, with the shorter ones padded."""
-    reads_in_parts: bool = True
+    prefills_in_chunks: bool = True
     """Whether chunked prefill is allowed, with chunks of any size, and may start from a cached prefix."""
 
     @classmethod
@@ -42,7 +42,7 @@ class Batching:
             NeedsMetal, NotComputable: the model cannot be computed at all.
             OutOfMemory: there is not enough memory.
         """
-        trial = Trial(model)
+        trial = TrialPass(model)
         found = cls(False, False, False, False)
         with trial.narrowed():
             for seed in _SEEDS:
@@ -56,8 +56,8 @@ class Batching:
                 found = cls(
                     joins,
                     joins_empty,
-                    found.reads_together or (joins_empty and comparison.reads_together()),
-                    found.reads_in_parts or (trial.windows_agree() and comparison.reads_in_parts()),
+                    found.prefills_together or (joins_empty and comparison.prefills_together()),
+                    found.prefills_in_chunks or (trial.windows_agree() and comparison.prefills_in_chunks()),
                 )
                 if found == EVERYTHING:
                     break
@@ -68,7 +68,7 @@ class Batching:
         """What is computed together, for people and programs: `prompts and answers`, `answers`, or `nothing`."""
         if not self.joins:
             return "nothing"
-        return "prompts and answers" if self.reads_together else "answers"
+        return "prompts and answers" if self.prefills_together else "answers"
 
 
 EVERYTHING = Batching()

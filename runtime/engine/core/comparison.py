@@ -17,7 +17,7 @@ from mlxbuild.registry.core.errors import EnvironmentFailure, UserError
 from mlxbuild.registry.store.durable import FREE_SOME_SPACE
 from mlxbuild.registry.store.errors import DiskFull
 from mlxbuild.runtime.engine.core.kv_cache import KVCache, can_merge, extracted, merged, prefill_padded, shared
-from mlxbuild.runtime.engine.core.trial import CutTooEarly, Trial
+from mlxbuild.runtime.engine.core.trial_pass import CutTooEarly, TrialPass
 from mlxbuild.runtime.model.layout import NO_METAL
 from mlxbuild.runtime.model.memory import OutOfMemory, is_lack_of_memory
 
@@ -64,7 +64,7 @@ _Compared = Iterator[tuple[_Outcome, _Outcome]]
 class Comparison:
     """Compares two prompts of random tokens. Not thread-safe."""
 
-    def __init__(self, trial: Trial, seed: int) -> None:
+    def __init__(self, trial: TrialPass, seed: int) -> None:
         """Compute each prompt alone.
 
         Raises:
@@ -100,11 +100,11 @@ class Comparison:
         """
         return can_merge(self._trial.fresh()) and self._agrees("in a first token beside others", self._joined_empty)
 
-    def reads_together(self) -> bool:
+    def prefills_together(self) -> bool:
         """Whether prompts can be prefilled together, from the start or from a cached prefix of each."""
         return can_merge(self._trial.fresh()) and self._agrees("in prompts prefilled together", self._batched)
 
-    def reads_in_parts(self) -> bool:
+    def prefills_in_chunks(self) -> bool:
         """Whether chunked prefill gives the same result as a single pass."""
         return self._agrees("in chunks of a prompt", self._in_chunks)
 

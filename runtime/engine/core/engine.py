@@ -57,7 +57,7 @@ class Engine:
     def submit(self, prepared: Prepared, deliver: Deliver) -> Ticket:
         """Queue a request. `deliver` is called on the engine's thread with all events of an iteration together.
 
-        The last event is a chunk with an ending, or a `Failure`. If `deliver` raises, the request is cancelled.
+        The last event is a chunk with the finish reason, or a `Failure`. If `deliver` raises, the request is cancelled.
 
         Raises:
             EngineEnded: the engine takes no more requests.

@@ -14,9 +14,9 @@ _SPARE_BYTES, _SPARE_BYTES_OF_GPU = 256 << 20, 1 << 30
 class Limits:
     """Limits of one engine. None derives the value from the machine."""
 
-    rows: int = 32
+    max_sequences: int = 32
     """How many sequences are computed at once, at most; other requests wait."""
-    part_tokens: int | None = None
+    prefill_chunk_tokens: int | None = None
     """How many tokens of a prompt are prefilled at once while no answer is being decoded."""
     cache_bytes: int | None = None
     """Memory for the KV caches of running sequences: by default half of what is left."""
@@ -40,7 +40,9 @@ class Limits:
         return replace(
             self,
             # A CPU gains nothing from larger chunks, and is free between them.
-            part_tokens=(512 if on_cpu else 2048) if self.part_tokens is None else self.part_tokens,
+            prefill_chunk_tokens=(512 if on_cpu else 2048)
+            if self.prefill_chunk_tokens is None
+            else self.prefill_chunk_tokens,
             cache_bytes=left // 2 if self.cache_bytes is None else self.cache_bytes,
             prefix_bytes=min(left // 8, _MOST_PREFIX_BYTES) if self.prefix_bytes is None else self.prefix_bytes,
             spare_bytes=min(left // 16, spare) if self.spare_bytes is None else self.spare_bytes,

@@ -16,11 +16,11 @@ from typing import Any, NewType, TypeVar
 from mlxbuild.registry.core.errors import EnvironmentFailure, StepError
 from mlxbuild.runtime.engine.core import shutdown
 from mlxbuild.runtime.engine.core.batching import EVERYTHING, Batching
+from mlxbuild.runtime.engine.core.decode_step import DecodeStep
 from mlxbuild.runtime.engine.core.limits import Limits
 from mlxbuild.runtime.engine.core.scheduler import Scheduler
 from mlxbuild.runtime.engine.core.sequence import SequenceState
 from mlxbuild.runtime.engine.core.statistics import Statistics
-from mlxbuild.runtime.engine.core.step import Step
 from mlxbuild.runtime.model.memory import OutOfMemory, is_lack_of_memory
 from mlxbuild.runtime.model.threads import end_streams, leave_streams_in_order, settle
 from mlxbuild.runtime.protocol.failures import as_failure
@@ -48,7 +48,7 @@ class Loop:
     """The engine's thread and its command queue. It ends by `end`, or with its process."""
 
     def __init__(self, model: Any, limits: Limits, draft: Any, batching: Batching | None) -> None:
-        self.step = Step(model)
+        self.step = DecodeStep(model)
         self.batching: Future[Batching] = Future()
         if batching is not None:
             self.batching.set_result(batching)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from mlxbuild.runtime.engine.core.prepared_request import Prepared
 from mlxbuild.runtime.engine.output.markers import MarkerSearch
 from mlxbuild.runtime.model.tokenizer import Tokenizer
-from mlxbuild.runtime.protocol.events import Chunk, Ending, FinishReason, TokenScore
+from mlxbuild.runtime.protocol.events import Chunk, FinishReason, GenerationFinished, TokenScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class AnswerWriter:
         self.reused_tokens = reused_tokens
 
     def add(self, token: int, scores: Scores | None = None) -> list[Chunk]:
-        """The chunks that a token completes; with the last token, the ending too."""
+        """The chunks that a token completes; with the last token, the finish reason too."""
         if not self._answer:
             self._first = time.perf_counter()
         self._answer.append(token)
@@ -83,7 +83,7 @@ class AnswerWriter:
         if self._stop is None and (rest := self._search.finish()):
             chunks.append(Chunk(text=rest))
         now = time.perf_counter()
-        ending = Ending(
+        finish = GenerationFinished(
             reason=reason,
             prompt_tokens=len(self._prepared.tokens),
             reused_tokens=self.reused_tokens,
@@ -93,7 +93,7 @@ class AnswerWriter:
             stop=self._stop,
             tokens=(*self._prepared.tokens, *self._answer) if self._prepared.wants_tokens else None,
         )
-        return [*chunks, Chunk(ending=ending)]
+        return [*chunks, Chunk(finish=finish)]
 
     def _split(self, text: str) -> list[Chunk]:
         splitter = self._prepared.splitter

@@ -191,7 +191,7 @@ class Prefill:
         prompt.cache, prompt.waiting = cache, sequence.tokens[reused:-1]
         grow_by(cache, len(prompt.waiting))
         prompt.is_long = len(prompt.waiting) > SHORT_TOKENS
-        if self._batching.reads_in_parts and not always_rewinds(cache):
+        if self._batching.prefills_in_chunks and not always_rewinds(cache):
             regular = range(_TOKENS_BETWEEN_CHECKPOINTS, len(sequence.tokens), _TOKENS_BETWEEN_CHECKPOINTS)
             stops = sorted({*sequence.prepared.boundaries, *regular})
             prompt.stops = [stop for stop in stops if reused < stop < len(sequence.tokens) - 1]
@@ -228,7 +228,7 @@ class Prefill:
 
     def _merges(self, prompt: _PromptPrefill) -> bool:
         cache = self._begun(prompt)
-        return self._batching.reads_together and not prompt.sequence.kind and can_merge(cache)
+        return self._batching.prefills_together and not prompt.sequence.kind and can_merge(cache)
 
     def _advance_prompt(self, prompt: _PromptPrefill, cache: KVCache, chunk: PrefillChunk) -> tuple[int, int]:
         """Compute a chunk of one prompt; returns how many tokens went through how many layers.
@@ -238,7 +238,7 @@ class Prefill:
         import mlx.core as mx
 
         if prompt.forward_pass is None:
-            count = chunk.tokens if self._batching.reads_in_parts else _LIKE_MLX_LM_TOKENS
+            count = chunk.tokens if self._batching.prefills_in_chunks else _LIKE_MLX_LM_TOKENS
             if prompt.stops:
                 count = min(count, prompt.stops[0] - prompt.sequence.cached_tokens)
             count = min(count, len(prompt.waiting))

@@ -22,7 +22,7 @@ _LEAST_TEMPERATURE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class SamplingFilter:
     """Temperature and filters. Rows with the same filter are sampled together."""
 
     temperature: float
@@ -36,7 +36,9 @@ class Sampler:
 
     def __init__(self, options: Options) -> None:
         greedy = options.temperature < _LEAST_TEMPERATURE
-        self.filter = None if greedy else Filter(options.temperature, options.top_p, options.top_k, options.min_p)
+        self.filter = (
+            None if greedy else SamplingFilter(options.temperature, options.top_p, options.top_k, options.min_p)
+        )
         """None for greedy sampling."""
         self._seed = (secrets.randbits(64) if options.seed is None else options.seed).to_bytes(8, "big")
         self._drawn = 0
@@ -57,7 +59,7 @@ def sample(logits: mx.array, samplers: Sequence[Sampler]) -> mx.array:
     """Sample one token for each row of `logits` (shape [B, V]); returns shape [B]. Nothing is evaluated."""
     import mlx.core as mx
 
-    groups: dict[Filter | None, list[int]] = {}
+    groups: dict[SamplingFilter | None, list[int]] = {}
     for row, sampler in enumerate(samplers):
         groups.setdefault(sampler.filter, []).append(row)
     chosen: list[mx.array] = []
@@ -74,7 +76,7 @@ def sample(logits: mx.array, samplers: Sequence[Sampler]) -> mx.array:
     return mx.concatenate(chosen)[mx.array(places)]
 
 
-def _drawn(logits: mx.array, kind: Filter, keys: mx.array) -> mx.array:
+def _drawn(logits: mx.array, kind: SamplingFilter, keys: mx.array) -> mx.array:
     """Sample by the Gumbel-max trick; the noise of a row depends on its own key only."""
     import mlx.core as mx
 
@@ -83,7 +85,7 @@ def _drawn(logits: mx.array, kind: Filter, keys: mx.array) -> mx.array:
     return mx.argmax(_filtered(logits.astype(mx.float32), kind) * (1 / kind.temperature) + noise, axis=-1)
 
 
-def _filtered(logits: mx.array, kind: Filter) -> mx.array:
+def _filtered(logits: mx.array, kind: SamplingFilter) -> mx.array:
     """Logits without the filtered tokens. Filters apply to the probabilities before temperature.
 
     Each filter keeps the most likely tokens, so together they amount to one threshold.

@@ -11,6 +11,7 @@ from typing import Any
 from mlxbuild.registry.core.errors import EnvironmentFailure, UserError
 from mlxbuild.runtime.engine.core.batch import Batch, SampledToken
 from mlxbuild.runtime.engine.core.batching import EVERYTHING, Batching
+from mlxbuild.runtime.engine.core.decode_step import DecodeStep
 from mlxbuild.runtime.engine.core.kv_budget import KVBudget, expected_answer_tokens
 from mlxbuild.runtime.engine.core.limits import Limits
 from mlxbuild.runtime.engine.core.logits_processors import Penalties
@@ -20,7 +21,6 @@ from mlxbuild.runtime.engine.core.prefix_cache import PrefixCache
 from mlxbuild.runtime.engine.core.sequence import SequenceState
 from mlxbuild.runtime.engine.core.speculative_decoding import ModelPair, Speculation
 from mlxbuild.runtime.engine.core.statistics import Statistics
-from mlxbuild.runtime.engine.core.step import Step
 from mlxbuild.runtime.engine.core.step_times import StepTimes
 from mlxbuild.runtime.protocol.events import Event, Progress
 from mlxbuild.runtime.protocol.failures import as_failure
@@ -64,7 +64,7 @@ class Scheduler:
     def __init__(
         self,
         model: Any,
-        step: Step,
+        step: DecodeStep,
         limits: Limits,
         draft: Any = None,
         batching: Batching = EVERYTHING,
@@ -77,7 +77,7 @@ class Scheduler:
         """
         self._model = model
         self._step = step
-        self._most_sequences = limits.rows
+        self._most_sequences = limits.max_sequences
         self._cache_bytes = limits.cache_bytes
         self._batching = batching
         self._prefixes = PrefixCache(model, self._prefix_bytes(limits))
@@ -90,7 +90,7 @@ class Scheduler:
         self._speculation = None if self._pair is None else Speculation(self._pair)
         """A sequence decoded with the draft model, which joined while nothing else was running."""
         self._waiting: deque[SequenceState] = deque()
-        self._prefill_budget = PrefillBudget(most=limits.part_tokens or _CHUNK_TOKENS)
+        self._prefill_budget = PrefillBudget(most=limits.prefill_chunk_tokens or _CHUNK_TOKENS)
         self._measuring = StepTimes(self._prefill_budget, self._prefill.settle)
         self._kv_budget = KVBudget(model, draft)
         self._iteration_seconds = 0.0
@@ -152,7 +152,7 @@ class Scheduler:
             drafted_tokens=self.counts.drafted_tokens,
             accepted_tokens=self.counts.accepted_tokens,
             iterations=self.counts.iterations,
-            tick_seconds=self._iteration_seconds,
+            iteration_seconds=self._iteration_seconds,
             working_since=working_since,
             got_on_at=self.counts.got_on_at,
             postponed=self.counts.postponed,
@@ -220,7 +220,7 @@ class Scheduler:
             return
         needed_bytes = self._kv_budget.expected_bytes([sequence]) + self._kv_budget.draft_bytes(sequence)
         fits = self._cache_bytes is None or needed_bytes <= self._cache_bytes
-        sequence.is_drafted = fits and self._pair.can_speculate and self._batching.reads_in_parts
+        sequence.is_drafted = fits and self._pair.can_speculate and self._batching.prefills_in_chunks
 
     def _running(self) -> list[SequenceState]:
         return [*(sequence for batch in self._batches() for sequence in batch.sequences), *self._prefill.sequences]
@@ -236,7 +236,7 @@ class Scheduler:
 
     def _prefix_bytes(self, limits: Limits) -> int:
         """The budget of the prefix cache, which is useless for a model without chunked prefill."""
-        return (limits.prefix_bytes or 0) if self._batching.reads_in_parts else 0
+        return (limits.prefix_bytes or 0) if self._batching.prefills_in_chunks else 0
 
     def _process_output(self, batch: Batch | Speculation, tokens: Sequence[SampledToken]) -> list[SequenceState]:
         """Deliver the tokens of a step to the sequences of a batch; returns those that have finished."""

@@ -24,7 +24,7 @@ class Statistics:
     accepted_tokens: int = 0
     """Proposed tokens that were accepted."""
     iterations: int = 0
-    tick_seconds: float = 0.0
+    iteration_seconds: float = 0.0
     """Duration of the last iteration."""
     working_since: float | None = None
     """When the current work started, by `time.monotonic()`; None while the engine is idle."""

@@ -45,7 +45,7 @@ class GenerateKeywords(OptionKeywords, total=False):
     format: Format
 
 
-class TalkKeywords(GenerateKeywords, total=False):
+class ConversationKeywords(GenerateKeywords, total=False):
     """Keywords for an answer to a conversation without tools."""
 
     think: bool | str | None
@@ -53,7 +53,7 @@ class TalkKeywords(GenerateKeywords, total=False):
     """Replaces the artifact's system prompt."""
 
 
-class ChatKeywords(TalkKeywords, total=False):
+class ChatKeywords(ConversationKeywords, total=False):
     """Keywords for an answer to a conversation."""
 
     tools: Sequence[Mapping[str, Any]] | None
@@ -62,7 +62,7 @@ class ChatKeywords(TalkKeywords, total=False):
     """`auto`, `none`, `required`, or the name of the tool that has to be called."""
 
 
-def chat_request(messages: Sequence[Message], asked: TalkKeywords) -> ChatRequest:
+def chat_request(messages: Sequence[Message], asked: ConversationKeywords) -> ChatRequest:
     """Options are validated later, when the request is prepared.
 
     Raises:

@@ -22,7 +22,7 @@ _EXCERPT = re.compile(r"\n<state>|\n +\d+ \| ")
 _PLACE = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
 
 
-class FormLost(UserError):
+class ConstraintFailed(UserError):
     """During generation, the grammar became too large or allowed no further token."""
 
     code = "form-lost"
@@ -100,7 +100,7 @@ class GrammarVocabulary:
         """
         try:
             self.constrain(f"start: %json {schema}")._allowed()
-        except FormLost:
+        except ConstraintFailed:
             raise FormatNotSupported(
                 "no document is valid for the schema", hint="does it refer to itself without end?"
             ) from None
@@ -152,8 +152,8 @@ class GrammarConstraint:
             raise self._lost("cannot go on in its response format")
         return mask
 
-    def _lost(self, what: str) -> FormLost:
-        return FormLost(
+    def _lost(self, what: str) -> ConstraintFailed:
+        return ConstraintFailed(
             f"the answer {what}: {_reason(self._matcher.get_error())}",
             hint="ask for a simpler form: fewer or shorter repetitions in a `pattern`, fewer properties at once",
         )

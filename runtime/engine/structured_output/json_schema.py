@@ -11,11 +11,11 @@ from typing import Any
 import jsonschema_rs
 
 from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported, InvalidSchema
-from mlxbuild.runtime.engine.structured_output.schema_endings import has_ending
 from mlxbuild.runtime.engine.structured_output.schema_numbers import check_multiples, with_exact_numbers
 from mlxbuild.runtime.engine.structured_output.schema_objects import with_closed_objects
 from mlxbuild.runtime.engine.structured_output.schema_parts import all_parts, changed
 from mlxbuild.runtime.engine.structured_output.schema_sizes import check_optional_properties, check_unions
+from mlxbuild.runtime.engine.structured_output.schema_termination import has_ending
 from mlxbuild.runtime.engine.structured_output.schema_texts import needs_escapes, with_known_texts
 from mlxbuild.runtime.engine.structured_output.schema_unions import without_needless_one_of
 

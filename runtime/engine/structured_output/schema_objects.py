@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlxbuild.runtime.engine.structured_output.schema_parts import all_parts, changed, is_local, parts_of, resolved
-from mlxbuild.runtime.engine.structured_output.schema_unions import Parts
+from mlxbuild.runtime.engine.structured_output.schema_unions import SubschemaComparison
 
 _IN_PLACE = frozenset({"$ref", "allOf", "anyOf", "else", "if", "not", "oneOf", "then"})
 """Keywords whose schemas apply to the same value as their parent."""
@@ -49,7 +49,7 @@ class _SharedObjects:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
-        self._parts = Parts(root)
+        self._parts = SubschemaComparison(root)
         self._seen: set[tuple[int, bool]] = set()
         self._walk(root, is_shared=False)
 

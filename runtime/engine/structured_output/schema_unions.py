@@ -26,7 +26,7 @@ def without_needless_one_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema with `anyOf` instead of each `oneOf` that means the same."""
     if any("/oneOf/" in str(part.get("$ref")) for part in all_parts(schema)):
         return schema
-    parts = Parts(schema)
+    parts = SubschemaComparison(schema)
 
     def change(part: Mapping[str, Any]) -> Mapping[str, Any]:
         if "oneOf" not in part or "anyOf" in part or not parts.are_disjoint(part["oneOf"]):
@@ -37,7 +37,7 @@ def without_needless_one_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return told
 
 
-class Parts:
+class SubschemaComparison:
     """Compares the subschemas of one schema, within a second in total."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:

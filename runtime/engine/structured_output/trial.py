@@ -8,7 +8,7 @@ from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
 from mlxbuild.runtime.engine.structured_output.json_schema import LONGEST_SCHEMA
 from mlxbuild.runtime.rendering import standing
 from mlxbuild.runtime.rendering.limits import Limits
-from mlxbuild.runtime.rendering.messages import AnyRequest, Compilation, Conversion, Failure, Fault
+from mlxbuild.runtime.rendering.messages import AnyRequest, Compilation, Conversion, Failure, TemplateFault
 
 _LIMITS = Limits()
 _SIMPLER = "simplify it: fewer rules, properties and patterns, and smaller numbers"
@@ -49,7 +49,7 @@ def _asked(request: AnyRequest) -> str:
     try:
         return str(standing.ask(request))
     except Failure as failure:
-        if failure.fault is not Fault.COSTLY:
+        if failure.fault is not TemplateFault.COSTLY:
             raise
         raise FormatNotSupported(
             f"the grammar takes more than {_LIMITS.seconds:g} s of processor time, or too much memory, to compile",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
 from mlxbuild.runtime.server.anthropic.body import MessagesBody
 from mlxbuild.runtime.server.ids import new_id
 
@@ -52,29 +52,29 @@ class MessageEvents:
         if chunk.tool_call is not None:
             yield from self._close()
             yield from self._call(chunk.tool_call)
-        if chunk.ending is not None:
-            yield from self._end(chunk.ending)
+        if chunk.finish is not None:
+            yield from self._end(chunk.finish)
 
-    def _end(self, ending: Ending) -> Iterator[Event]:
+    def _end(self, finish: GenerationFinished) -> Iterator[Event]:
         yield from self._close()
-        reason, sequence = self._reason(ending)
+        reason, sequence = self._reason(finish)
         self.message |= {
             "stop_reason": reason,
             "stop_sequence": sequence,
-            "usage": _usage(ending.prompt_tokens, ending.answer_tokens),
+            "usage": _usage(finish.prompt_tokens, finish.answer_tokens),
         }
         delta = {"stop_reason": reason, "stop_sequence": sequence}
         yield {"type": "message_delta", "delta": delta, "usage": self.message["usage"]}
         yield {"type": "message_stop"}
 
-    def _reason(self, ending: Ending) -> tuple[str, str | None]:
-        if ending.reason == "tool_calls":
+    def _reason(self, finish: GenerationFinished) -> tuple[str, str | None]:
+        if finish.reason == "tool_calls":
             return "tool_use", None
-        if ending.reason == "length":
-            is_full = ending.answer_tokens < self._max_tokens
+        if finish.reason == "length":
+            is_full = finish.answer_tokens < self._max_tokens
             return "model_context_window_exceeded" if is_full else "max_tokens", None
-        if ending.stop in self._sequences:
-            return "stop_sequence", ending.stop
+        if finish.stop in self._sequences:
+            return "stop_sequence", finish.stop
         return "end_turn", None
 
     def _open(self, kind: str) -> Iterator[Event]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from mlxbuild.runtime.residency.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_origins import SettingOrigins
 from mlxbuild.runtime.server.failures import TooManyConnections
 from mlxbuild.runtime.server.logger import log
 
@@ -50,12 +50,12 @@ class ConnectionLimit:
         self,
         most: int,
         most_per_address: int | None = None,
-        places: SettingPlaces | None = None,
+        places: SettingOrigins | None = None,
         *,
         fitting: int | None = None,
     ) -> None:
         """`most_per_address` applies to all addresses but loopback; `fitting` is the number that descriptors allow."""
-        self._places = places or SettingPlaces()
+        self._places = places or SettingOrigins()
         if fitting is None or fitting >= most:
             self._all = _Group(most, self._refusal)
         else:

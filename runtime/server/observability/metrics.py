@@ -9,9 +9,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from mlxbuild.runtime.protocol.events import Ending
-from mlxbuild.runtime.protocol.loaded import Vitals
-from mlxbuild.runtime.residency.place import Resident
+from mlxbuild.runtime.protocol.events import GenerationFinished
+from mlxbuild.runtime.protocol.loaded import Heartbeat
+from mlxbuild.runtime.residency.reservation import Resident
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
 from mlxbuild.runtime.server.observability.earlier_names import WithEarlierNames
@@ -78,13 +78,13 @@ class Metrics:
         """Record the time to an answer's first token."""
         self._first_token_seconds.labels(model).observe(seconds)
 
-    def answered(self, model: str, ending: Ending) -> None:
+    def answered(self, model: str, finish: GenerationFinished) -> None:
         """Count the tokens of a completed answer."""
-        self._prompt_tokens.labels(model).inc(ending.prompt_tokens)
-        self._reused_tokens.labels(model).inc(ending.reused_tokens)
-        self._answer_tokens.labels(model).inc(ending.answer_tokens)
-        if ending.answer_seconds > 0 and ending.answer_tokens > 1:
-            self._speed.labels(model).observe((ending.answer_tokens - 1) / ending.answer_seconds)
+        self._prompt_tokens.labels(model).inc(finish.prompt_tokens)
+        self._reused_tokens.labels(model).inc(finish.reused_tokens)
+        self._answer_tokens.labels(model).inc(finish.answer_tokens)
+        if finish.answer_seconds > 0 and finish.answer_tokens > 1:
+            self._speed.labels(model).observe((finish.answer_tokens - 1) / finish.answer_seconds)
 
     def embedded(self, model: str, tokens: int) -> None:
         """Count the tokens of embeddings."""
@@ -95,7 +95,7 @@ class Metrics:
         return generate_latest(WithEarlierNames(self.registry))
 
 
-_FIGURES: tuple[tuple[str, str, Callable[[Resident, Vitals], float]], ...] = (
+_FIGURES: tuple[tuple[str, str, Callable[[Resident, Heartbeat], float]], ...] = (
     ("bytes", "Memory that is reserved for a model", lambda resident, _: resident.size_bytes),
     ("requests", "Requests that use a model", lambda resident, _: resident.requests),
     ("requests_waiting", "Requests of a model that do not run yet", lambda _, vitals: vitals.requests_waiting),
@@ -118,7 +118,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[Resident, Vitals], float]], ...] = (
         "Drafted tokens that the model accepted, since the load",
         lambda _, vitals: vitals.accepted_tokens,
     ),
-    ("iteration_seconds", "Time of the engine's last iteration", lambda _, vitals: vitals.tick_seconds),
+    ("iteration_seconds", "Time of the engine's last iteration", lambda _, vitals: vitals.iteration_seconds),
     ("failed_iterations", "Iterations that failed, since the load", lambda _, vitals: vitals.failures),
 )
 """The name, the help text and the value of each gauge."""

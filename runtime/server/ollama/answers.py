@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from mlxbuild.runtime.protocol.answers import Answer, ScoredToken
-from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, TokenScore
 from mlxbuild.runtime.residency.lease import Lease
 from mlxbuild.runtime.server.ollama.messages import written_calls
 
@@ -69,19 +69,19 @@ class AnswerWriter:
         return head | {"done": is_done}
 
     def _counts(self) -> dict[str, Any]:
-        ending = self._answer.ending
-        if ending is None:
+        finish = self._answer.finish
+        if finish is None:
             return {}
-        counts: dict[str, Any] = {"done_reason": _reason(ending)}
-        if ending.tokens is not None:
-            counts["context"] = list(ending.tokens)
+        counts: dict[str, Any] = {"done_reason": _reason(finish)}
+        if finish.tokens is not None:
+            counts["context"] = list(finish.tokens)
         figures = {
             "total_duration": nanoseconds(time.perf_counter() - self._begun),
             "load_duration": max(1, nanoseconds(self._lease.load_seconds)),
-            "prompt_eval_count": ending.prompt_tokens,
-            "prompt_eval_duration": nanoseconds(ending.prompt_seconds),
-            "eval_count": ending.answer_tokens,
-            "eval_duration": nanoseconds(ending.answer_seconds),
+            "prompt_eval_count": finish.prompt_tokens,
+            "prompt_eval_duration": nanoseconds(finish.prompt_seconds),
+            "eval_count": finish.answer_tokens,
+            "eval_duration": nanoseconds(finish.answer_seconds),
         }
         return counts | {name: figure for name, figure in figures.items() if figure}
 
@@ -96,9 +96,9 @@ def nanoseconds(seconds: float) -> int:
     return round(seconds * 1e9)
 
 
-def _reason(ending: Ending) -> str:
+def _reason(finish: GenerationFinished) -> str:
     """The finish reason; tool calls count as `stop` in this API."""
-    return "length" if ending.reason == "length" else "stop"
+    return "length" if finish.reason == "length" else "stop"
 
 
 def _written(scored: ScoredToken) -> dict[str, Any]:

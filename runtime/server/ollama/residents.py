@@ -13,8 +13,8 @@ from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
-from mlxbuild.runtime.residency.drafts import Draft
-from mlxbuild.runtime.residency.place import Resident
+from mlxbuild.runtime.residency.draft_models import DraftModel
+from mlxbuild.runtime.residency.reservation import Resident
 from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import Application, application_of
 from mlxbuild.runtime.server.catalogue import describe
@@ -82,7 +82,7 @@ def _entry(store: Store, resident: Resident) -> dict[str, Any]:
     }
 
 
-def _draft(draft: Draft) -> dict[str, Any]:
+def _draft(draft: DraftModel) -> dict[str, Any]:
     name = display_name(str(draft.reference))
     return {"name": name, "model": name, "digest": draft.digest.hex}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlxbuild.runtime.protocol.answers import ScoredToken
-from mlxbuild.runtime.protocol.events import Ending, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.events import GenerationFinished, TokenScore, ToolCall
 from mlxbuild.runtime.server.ids import call_id
 
 
@@ -22,18 +22,18 @@ def call_reply(call: ToolCall, index: int) -> dict[str, Any]:
     return {"index": index, "id": call_id(), "type": "function", "function": function}
 
 
-def usage_reply(endings: Iterable[Ending], thinking_tokens: int = 0) -> dict[str, Any]:
+def usage_reply(finishes: Iterable[GenerationFinished], thinking_tokens: int = 0) -> dict[str, Any]:
     """The usage of all choices; their prompt counts once, as with OpenAI."""
-    all_endings = list(endings)
-    prompt = max((ending.prompt_tokens for ending in all_endings), default=0)
-    return usage_of(prompt, sum(ending.answer_tokens for ending in all_endings), all_endings, thinking_tokens)
+    all_finishes = list(finishes)
+    prompt = max((finish.prompt_tokens for finish in all_finishes), default=0)
+    return usage_of(prompt, sum(finish.answer_tokens for finish in all_finishes), all_finishes, thinking_tokens)
 
 
 def usage_of(
-    prompt_tokens: int, answer_tokens: int, endings: Iterable[Ending], thinking_tokens: int = 0
+    prompt_tokens: int, answer_tokens: int, finishes: Iterable[GenerationFinished], thinking_tokens: int = 0
 ) -> dict[str, Any]:
     """The usage: token counts with their details."""
-    cached = max((ending.reused_tokens for ending in endings), default=0)
+    cached = max((finish.reused_tokens for finish in finishes), default=0)
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": answer_tokens,

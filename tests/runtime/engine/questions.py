@@ -16,11 +16,11 @@ from mlxbuild.runtime.engine.core.options import Options
 from mlxbuild.runtime.engine.core.prepared_request import Prepared
 from mlxbuild.runtime.engine.core.streams import is_last
 from mlxbuild.runtime.model.tokenizer import Tokenizer
-from mlxbuild.runtime.protocol.events import Chunk, Ending, Event, Failure, Progress
+from mlxbuild.runtime.protocol.events import Chunk, Event, Failure, GenerationFinished, Progress
 from tests.runtime.tiny_folders import byte_tokenizer
 
 TOKENIZER = Tokenizer(byte_tokenizer())
-PLENTY = Limits(part_tokens=64, cache_bytes=1 << 34, prefix_bytes=1 << 26)
+PLENTY = Limits(prefill_chunk_tokens=64, cache_bytes=1 << 34, prefix_bytes=1 << 26)
 
 
 @contextmanager
@@ -62,11 +62,11 @@ class Asked:
         return "".join(event.text for event in self.events if isinstance(event, Chunk))
 
     @property
-    def ending(self) -> Ending:
+    def finish(self) -> GenerationFinished:
         last = self.events[-1]
         assert isinstance(last, Chunk), last
-        assert last.ending is not None
-        return last.ending
+        assert last.finish is not None
+        return last.finish
 
     @property
     def failure(self) -> Failure:

@@ -10,7 +10,7 @@ import mlx.core as mx
 from hypothesis import strategies as st
 
 from mlxbuild.runtime.engine.structured_output.answer_grammar import answer_grammar
-from mlxbuild.runtime.engine.structured_output.grammar import FormLost, GrammarVocabulary
+from mlxbuild.runtime.engine.structured_output.grammar import ConstraintFailed, GrammarVocabulary
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 from mlxbuild.runtime.protocol.requests import AnswerFormat
@@ -147,6 +147,6 @@ def lets_through(schema: Any, text: str) -> bool:
     try:
         for token in [*TOKENIZER.encode(text), STOPS[1]]:
             constraint.advance(token)
-    except FormLost:
+    except ConstraintFailed:
         return False
     return True

@@ -51,7 +51,7 @@ def test_a_drafted_answer_is_the_model_s_own(
     for _ in range(2):  # the second time with all of it in the prefix cache
         (asked,) = answers(engine, request)
         assert asked.tokens == expected.tokens
-        assert asked.ending.answer_tokens == limit
+        assert asked.finish.answer_tokens == limit
     done = engine.statistics()
     engine.close()
     assert done.accepted_tokens <= done.drafted_tokens
@@ -93,7 +93,7 @@ def test_quantized_keys_and_values_are_nearly_the_same_and_wait_for_nobody() -> 
         assert [quantized[3].tokens, quantized[1].tokens] == plain
         again = answers(engine, exact[0])[0]
         assert again.tokens == quantized[0].tokens
-        assert again.ending.reused_tokens == 69
+        assert again.finish.reused_tokens == 69
     assert [quantized[0].tokens[:3], quantized[2].tokens[:3]] == [tokens[:3] for tokens in plain]
 
 

@@ -11,12 +11,12 @@ from mlxbuild.registry.store.errors import DiskFull
 from mlxbuild.runtime.engine.core.batch import Batch
 from mlxbuild.runtime.engine.core.batching import EVERYTHING, Batching
 from mlxbuild.runtime.engine.core.comparison import NeedsMetal, NotComputable
+from mlxbuild.runtime.engine.core.decode_step import DecodeStep
 from mlxbuild.runtime.engine.core.kv_cache import fresh
 from mlxbuild.runtime.engine.core.limits import Limits
 from mlxbuild.runtime.engine.core.loop import EngineEnded
 from mlxbuild.runtime.engine.core.sequence import SequenceState
-from mlxbuild.runtime.engine.core.step import Step
-from mlxbuild.runtime.engine.core.trial import Trial
+from mlxbuild.runtime.engine.core.trial_pass import TrialPass
 from tests.runtime.engine.questions import TOKENIZER, answers, ask, engine_of, prepared, words
 from tests.runtime.engine.random_models import KINDS, PLAIN_CONFIG, random_model
 from tests.sweep import architectures
@@ -30,20 +30,20 @@ def test_ordinary_models_are_computed_together_in_every_way(kind: str) -> None:
 
 
 def test_few_layers_are_tried_of_many_alike() -> None:
-    assert Trial(random_model("deep")).depth == 2
-    assert Trial(random_model("gemma3_text")).depth == 3, "the first of full attention is the last"
+    assert TrialPass(random_model("deep")).depth == 2
+    assert TrialPass(random_model("gemma3_text")).depth == 3, "the first of full attention is the last"
 
 
 @pytest.mark.parametrize(
     ("name", "dtype", "expected"),
     [
-        ("mamba", mx.float32, Batching(reads_together=False)),
-        ("mamba", mx.bfloat16, Batching(reads_together=False)),
-        ("gpt_bigcode", mx.float32, Batching(joins=False, joins_empty=False, reads_together=False)),
-        ("gemma2", mx.bfloat16, Batching(joins=False, joins_empty=False, reads_together=False)),
-        ("minimax_m3_vl", mx.float32, Batching(joins=False, joins_empty=False, reads_together=False)),
-        ("recurrent_gemma", mx.float32, Batching(joins_empty=False, reads_together=False)),
-        ("plamo3", mx.bfloat16, Batching(reads_in_parts=False)),
+        ("mamba", mx.float32, Batching(prefills_together=False)),
+        ("mamba", mx.bfloat16, Batching(prefills_together=False)),
+        ("gpt_bigcode", mx.float32, Batching(joins=False, joins_empty=False, prefills_together=False)),
+        ("gemma2", mx.bfloat16, Batching(joins=False, joins_empty=False, prefills_together=False)),
+        ("minimax_m3_vl", mx.float32, Batching(joins=False, joins_empty=False, prefills_together=False)),
+        ("recurrent_gemma", mx.float32, Batching(joins_empty=False, prefills_together=False)),
+        ("plamo3", mx.bfloat16, Batching(prefills_in_chunks=False)),
     ],
 )
 def test_what_differs_is_found(name: str, dtype: mx.Dtype, expected: Batching) -> None:
@@ -70,7 +70,7 @@ class Unruly:
 
 
 def test_a_model_whose_passes_cannot_be_cut_short_is_tried_as_a_whole() -> None:
-    assert Trial(Unruly()).depth == 2
+    assert TrialPass(Unruly()).depth == 2
     assert Batching.of(Unruly()) == EVERYTHING
 
 
@@ -103,7 +103,7 @@ def test_a_prompt_of_one_token_gets_the_same_answer_beside_others() -> None:
 def test_a_prompt_of_one_token_may_leave_before_its_first_step(kind: str) -> None:
     model = random_model(kind)
     rows = [SequenceState(prepared([token], 1), lambda _: None, TOKENIZER) for token in (9, 10, 11)]
-    batch = Batch(Step(model))
+    batch = Batch(DecodeStep(model))
     for row in rows:
         batch.join([row], fresh(model), is_merged=False)
     assert batch.leave(rows[:1], keeping=rows[:1]) == [], "nothing is known of it"
@@ -115,7 +115,7 @@ def test_a_prompt_of_one_token_may_leave_before_its_first_step(kind: str) -> Non
 
 def test_requests_to_a_model_that_batches_nothing_wait_for_each_other() -> None:
     model = random_model("llama")
-    with engine_of(model, batching=Batching(joins=False, joins_empty=False, reads_together=False)) as engine:
+    with engine_of(model, batching=Batching(joins=False, joins_empty=False, prefills_together=False)) as engine:
         first, second = ask(engine, prepared(words(1, 9), 30), prepared(words(2, 9), 30))
         while not second.events:
             running = engine.statistics().running
@@ -129,8 +129,8 @@ def test_requests_to_a_model_that_batches_nothing_wait_for_each_other() -> None:
 
 
 def test_without_chunked_prefill_prompts_are_computed_as_mlx_lm_does_and_not_kept() -> None:
-    limits = Limits(part_tokens=64, cache_bytes=1 << 34, prefix_bytes=1 << 26)
-    with engine_of(random_model("llama"), limits, batching=Batching(reads_in_parts=False)) as engine:
+    limits = Limits(prefill_chunk_tokens=64, cache_bytes=1 << 34, prefix_bytes=1 << 26)
+    with engine_of(random_model("llama"), limits, batching=Batching(prefills_in_chunks=False)) as engine:
         (asked,) = answers(engine, prepared(words(1, 200), 2))
         answers(engine, prepared(words(1, 200), 2))
         figures = engine.run(engine.statistics).result()

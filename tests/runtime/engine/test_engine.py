@@ -18,7 +18,7 @@ from tests.runtime.engine.questions import PLENTY, Asked, answers, engine_of, pr
 from tests.runtime.engine.random_models import KINDS, random_model
 
 LENGTHS = (1, 2, 5, 19, 33, 70, 64, 3)
-NO_PREFIXES = Limits(part_tokens=64, cache_bytes=1 << 34, prefix_bytes=0)
+NO_PREFIXES = Limits(prefill_chunk_tokens=64, cache_bytes=1 << 34, prefix_bytes=0)
 
 
 def reference(model: Any, tokens: list[int], count: int) -> list[int]:
@@ -91,7 +91,7 @@ def test_scores_are_those_of_the_model() -> None:
 
 
 def test_requests_beyond_the_limit_of_sequences_wait_in_order() -> None:
-    limits = Limits(rows=2, part_tokens=64, cache_bytes=1 << 34, prefix_bytes=0)
+    limits = Limits(max_sequences=2, prefill_chunk_tokens=64, cache_bytes=1 << 34, prefix_bytes=0)
     requests = [prepared(words(n, 5), 4) for n in range(6)]
     begun: list[int] = []
 

@@ -205,12 +205,12 @@ def test_work_between_iterations_is_done_on_the_engine_s_thread() -> None:
 def test_a_prompt_that_can_never_fit_is_refused_and_an_answer_ends_where_memory_does() -> None:
     model = random_model("qwen3")
     bytes_for_512_tokens = 2 * 2 * 2 * 16 * 4 * 512  # layers, keys and values, heads, their size, float32
-    limits = Limits(part_tokens=64, cache_bytes=bytes_for_512_tokens, prefix_bytes=0)
+    limits = Limits(prefill_chunk_tokens=64, cache_bytes=bytes_for_512_tokens, prefix_bytes=0)
     with engine_of(model, limits) as engine:
         refused, cut = answers(engine, prepared(words(1, 512)), prepared(words(2, 500), None))
         assert refused.failure.code == "memory-too-small"
         assert "512 tokens" in refused.failure.message
-        assert (cut.ending.reason, cut.ending.answer_tokens) == ("length", 12)
+        assert (cut.finish.reason, cut.finish.answer_tokens) == ("length", 12)
 
 
 def test_answers_that_outgrow_memory_wait_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,10 +223,10 @@ def test_answers_that_outgrow_memory_wait_and_are_the_same(monkeypatch: pytest.M
     ]
     with engine_of(model) as engine:
         expected = [answers(engine, request)[0].tokens for request in requests]
-    limits = Limits(part_tokens=64, cache_bytes=bytes_for_512_tokens, prefix_bytes=1 << 22)
+    limits = Limits(prefill_chunk_tokens=64, cache_bytes=bytes_for_512_tokens, prefix_bytes=1 << 22)
     with engine_of(model, limits) as engine:
         asked = answers(engine, *requests)
         figures = engine.run(engine.statistics).result()
     assert [one.tokens for one in asked] == expected
     assert figures.postponed > 0
-    assert [one.ending.prompt_tokens for one in asked] == [100, 100]
+    assert [one.finish.prompt_tokens for one in asked] == [100, 100]

@@ -38,7 +38,7 @@ def test_greedy_answers_are_those_of_mlx_lm(tmp_path: Path, model_type: str) -> 
 
 def test_a_long_prompt_is_prefilled_in_chunks(tiny: LoadedModel) -> None:
     whole = tokens(tiny, PROMPT * 8, max_tokens=12)
-    assert tokens(LoadedModel(tiny.folder, limits=Limits(part_tokens=7)), PROMPT * 8, max_tokens=12) == whole
+    assert tokens(LoadedModel(tiny.folder, limits=Limits(prefill_chunk_tokens=7)), PROMPT * 8, max_tokens=12) == whole
 
 
 def test_a_longer_conversation_computes_only_what_is_new(tiny: LoadedModel) -> None:
@@ -46,8 +46,8 @@ def test_a_longer_conversation_computes_only_what_is_new(tiny: LoadedModel) -> N
     said = [chunk.token for chunk in first if chunk.token is not None]
     longer = PROMPT + "".join(chunk.text for chunk in first)
     *_, last = tiny.generate(longer + " and you", max_tokens=10)
-    assert last.ending is not None
-    assert last.ending.reused_tokens >= len(tiny.tokenize(PROMPT))
+    assert last.finish is not None
+    assert last.finish.reused_tokens >= len(tiny.tokenize(PROMPT))
     fresh = LoadedModel(tiny.folder)
     for prompt in (longer + " and you", PROMPT, PROMPT, longer, "something else"):
         assert tokens(tiny, prompt, max_tokens=10) == tokens(LoadedModel(tiny.folder), prompt, max_tokens=10)
@@ -70,8 +70,8 @@ def test_a_stop_token_ends_without_text(tiny: LoadedModel) -> None:
     object.__setattr__(facts, "stop_token_ids", (answer[place],))
     chunks = list(tiny.generate(PROMPT, max_tokens=20))
     assert [chunk.token for chunk in chunks if chunk.token is not None] == answer[:place]
-    assert chunks[-1].ending is not None
-    assert (chunks[-1].ending.reason, chunks[-1].ending.answer_tokens) == ("stop", place + 1)
+    assert chunks[-1].finish is not None
+    assert (chunks[-1].finish.reason, chunks[-1].finish.answer_tokens) == ("stop", place + 1)
 
 
 def test_a_stop_text_is_cut_off_and_not_shown(tiny: LoadedModel) -> None:
@@ -79,18 +79,18 @@ def test_a_stop_text_is_cut_off_and_not_shown(tiny: LoadedModel) -> None:
     stop = whole[7:10]
     chunks = list(tiny.generate(PROMPT, max_tokens=30, stops=["never said", stop]))
     assert "".join(chunk.text for chunk in chunks) == whole[: whole.index(stop)]
-    assert chunks[-1].ending is not None
-    assert chunks[-1].ending.reason == "stop"
+    assert chunks[-1].finish is not None
+    assert chunks[-1].finish.reason == "stop"
 
 
 def test_the_longest_answer_and_the_context_end_it(tiny: LoadedModel) -> None:
     *_, last = tiny.generate(PROMPT, max_tokens=5)
-    assert last.ending is not None
-    assert (last.ending.reason, last.ending.answer_tokens) == ("length", 5)
+    assert last.finish is not None
+    assert (last.finish.reason, last.finish.answer_tokens) == ("length", 5)
     long = "é" * 250
     *_, last = tiny.generate(long)
-    assert last.ending is not None
-    assert last.ending.prompt_tokens + last.ending.answer_tokens <= 512
+    assert last.finish is not None
+    assert last.finish.prompt_tokens + last.finish.answer_tokens <= 512
     with pytest.raises(PromptUnusable, match=r"maximum context length \(512 tokens\)"):
         tiny.generate("é" * 400)
     with pytest.raises(PromptUnusable, match=r"maximum context length \(512 tokens\)"):

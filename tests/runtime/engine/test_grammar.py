@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported, InvalidSchema
-from mlxbuild.runtime.engine.structured_output.grammar import FormLost
+from mlxbuild.runtime.engine.structured_output.grammar import ConstraintFailed
 from mlxbuild.runtime.engine.structured_output.json_schema import grammar_of
-from mlxbuild.runtime.engine.structured_output.schema_unions import Parts
+from mlxbuild.runtime.engine.structured_output.schema_unions import SubschemaComparison
 from tests.runtime.engine.schema_walks import LATEST, SCHEMAS, lets_through, walk, with_company, with_reference
 
 
@@ -22,7 +22,7 @@ from tests.runtime.engine.schema_walks import LATEST, SCHEMAS, lets_through, wal
 def test_what_is_let_through_is_valid_or_the_schema_is_refused(schema: Any, seed: int) -> None:
     try:
         text = walk(schema, seed)
-    except (FormatNotSupported, FormLost):
+    except (FormatNotSupported, ConstraintFailed):
         return
     if text is not None:
         jsonschema.validate(json.loads(text), schema, cls=jsonschema.Draft202012Validator)
@@ -252,8 +252,8 @@ def test_schemas_that_could_be_looked_at_without_end(schema: dict[str, Any]) -> 
 
 def test_what_takes_too_many_comparisons_is_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [{"enum": [n, n + 0.5]} for n in range(20)]
-    assert Parts({}).are_disjoint(parts)
-    assert not Parts({}).are_disjoint([*parts, {"const": 3.0}])
-    assert Parts({}).are_disjoint([{"const": True}, {"const": 1}, {"const": [1]}, {"const": {"a": 1}}])
+    assert SubschemaComparison({}).are_disjoint(parts)
+    assert not SubschemaComparison({}).are_disjoint([*parts, {"const": 3.0}])
+    assert SubschemaComparison({}).are_disjoint([{"const": True}, {"const": 1}, {"const": [1]}, {"const": {"a": 1}}])
     monkeypatch.setattr("mlxbuild.runtime.engine.structured_output.schema_unions._MOST_STEPS", 100)
-    assert not Parts({}).are_disjoint(parts)
+    assert not SubschemaComparison({}).are_disjoint(parts)

@@ -11,7 +11,7 @@ import tokenizers
 
 from mlxbuild.runtime.engine.structured_output.answer_grammar import answer_grammar
 from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
-from mlxbuild.runtime.engine.structured_output.grammar import FormLost, GrammarVocabulary
+from mlxbuild.runtime.engine.structured_output.grammar import ConstraintFailed, GrammarVocabulary
 from mlxbuild.runtime.model.facts import ModelFacts
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 from mlxbuild.runtime.protocol.requests import AnswerFormat
@@ -43,9 +43,9 @@ def test_control_tokens_and_rows_without_a_token_never_come() -> None:
     allowed = [token for token, logit in enumerate(logits[0].tolist()) if logit == 0]
     assert not set(allowed) & TOKENIZER.control_tokens()
     assert max(allowed) < TOKENIZER.vocabulary_size
-    with pytest.raises(FormLost):
+    with pytest.raises(ConstraintFailed):
         constraint.advance(STOPS[0])
-    with pytest.raises(FormLost):
+    with pytest.raises(ConstraintFailed):
         constraint.mask(logits)
 
 

@@ -45,8 +45,8 @@ def written(text: str, *stops: str, limit: int | None = None, **splitting: Any) 
 
 
 def told(answer: Answer) -> tuple[str, str, str, str | None]:
-    assert answer.ending is not None
-    return answer.thinking, answer.text, answer.ending.reason, answer.ending.stop
+    assert answer.finish is not None
+    return answer.thinking, answer.text, answer.finish.reason, answer.finish.stop
 
 
 @pytest.mark.parametrize(

@@ -117,18 +117,18 @@ def test_conversations_are_the_same_with_and_without_prefixes(kind: str) -> None
     system = words(2, 3 * WINDOW)
 
     def talk(prefix_bytes: int) -> list[tuple[list[int], int]]:
-        limits = Limits(part_tokens=32, cache_bytes=1 << 34, prefix_bytes=prefix_bytes)
+        limits = Limits(prefill_chunk_tokens=32, cache_bytes=1 << 34, prefix_bytes=prefix_bytes)
         told = []
         with engine_of(model, limits) as engine:
             for topic in (3, 4):
                 conversation = [*system, *words(topic, 9)]
                 for _ in range(3):
                     asked = _with_boundary(engine, conversation, len(system))
-                    told.append((asked.tokens, asked.ending.reused_tokens))
+                    told.append((asked.tokens, asked.finish.reused_tokens))
                     conversation += [*asked.tokens, *words(len(conversation), 5)]
             for _ in range(2):  # the same again
                 asked = _with_boundary(engine, conversation, len(system))
-                told.append((asked.tokens, asked.ending.reused_tokens))
+                told.append((asked.tokens, asked.finish.reused_tokens))
         return told
 
     cold, warm = talk(0), talk(1 << 26)
@@ -169,10 +169,10 @@ def test_what_is_kept_costs_nothing_until_it_is_changed() -> None:
 
 def test_a_common_prefix_of_concurrent_requests_is_prefilled_once() -> None:
     beginning = words(3, 400)
-    limits = Limits(part_tokens=512, cache_bytes=1 << 34, prefix_bytes=1 << 26)
+    limits = Limits(prefill_chunk_tokens=512, cache_bytes=1 << 34, prefix_bytes=1 << 26)
     with engine_of(random_model("qwen3"), limits) as engine:
         asked = answers(engine, *[prepared([*beginning, *words(seed, 3)]) for seed in range(4)])
-    assert sum(one.ending.reused_tokens >= len(beginning) for one in asked) == 3
+    assert sum(one.finish.reused_tokens >= len(beginning) for one in asked) == 3
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "gemma3_text"])
@@ -188,7 +188,7 @@ def test_a_prompt_that_goes_on_from_a_running_one_changes_nothing_of_it(kind: st
         while len(running.tokens) < 5:
             pass
         (other,) = answers(engine, prepared(longer))
-        assert other.ending.reused_tokens == 19
+        assert other.finish.reused_tokens == 19
         assert [running.wait().tokens, other.tokens] == expected
 
 
@@ -199,6 +199,6 @@ def test_a_prompt_that_goes_another_way_leaves_quantized_keys_and_values_as_they
         onward = prepared([*beginning, *answer.tokens], 20, kv_bits=8)
         answers(engine, prepared([*beginning, *words(9, 30)], 20, kv_bits=8))
         (asked,) = answers(engine, onward)
-        assert asked.ending.reused_tokens == 109
+        assert asked.finish.reused_tokens == 109
     with engine_of(model) as engine:
         assert answers(engine, onward)[0].tokens == asked.tokens

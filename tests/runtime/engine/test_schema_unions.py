@@ -9,7 +9,7 @@ import pytest
 
 from mlxbuild.runtime.engine.structured_output.errors import FormatNotSupported
 from mlxbuild.runtime.engine.structured_output.json_schema import grammar_of
-from mlxbuild.runtime.engine.structured_output.schema_unions import Parts
+from mlxbuild.runtime.engine.structured_output.schema_unions import SubschemaComparison
 from tests.runtime.engine.schema_walks import lets_through
 
 
@@ -67,10 +67,10 @@ def test_any_number_of_objects_of_a_kind_of_their_own_are_told_apart() -> None:
 
 def test_objects_that_share_a_kind_and_parts_without_one_are_compared() -> None:
     first, second = (_kinds(120, version={"const": number}) for number in (1, 2))
-    assert Parts({}).are_disjoint([*first, *second, {"type": "null"}, {"type": "array"}])
-    assert not Parts({}).are_disjoint([*first, *second, {"type": "null"}, {"type": ["null", "array"]}])
-    assert not Parts({}).are_disjoint([*first, *second, {"type": "object"}])
-    assert not Parts({}).are_disjoint([*first, *second, second[7]])
+    assert SubschemaComparison({}).are_disjoint([*first, *second, {"type": "null"}, {"type": "array"}])
+    assert not SubschemaComparison({}).are_disjoint([*first, *second, {"type": "null"}, {"type": ["null", "array"]}])
+    assert not SubschemaComparison({}).are_disjoint([*first, *second, {"type": "object"}])
+    assert not SubschemaComparison({}).are_disjoint([*first, *second, second[7]])
 
 
 def test_too_many_objects_that_may_overlap_are_told_how_to_be_told_apart() -> None:
@@ -86,6 +86,6 @@ def test_tags_are_not_looked_for_without_end(names: int) -> None:
     large = {"type": "object", "properties": {f"{n}": {"const": n} for n in range(names)}}
     large["required"] = list(large["properties"])
     root = {"$defs": {"large": large}, "oneOf": [{"$ref": "#/$defs/large"}] * 4000}
-    parts = Parts(root)
+    parts = SubschemaComparison(root)
     assert not parts.are_disjoint(root["oneOf"])
     assert parts._looked_through <= 203_000

@@ -19,7 +19,7 @@ from mlxbuild.runtime.engine.core.sequence import SequenceState
 from tests.runtime.engine.questions import TOKENIZER, engine_of, prepared, words
 from tests.runtime.engine.random_models import random_model
 
-NO_PREFIXES = Limits(part_tokens=64, cache_bytes=1 << 34, prefix_bytes=0)
+NO_PREFIXES = Limits(prefill_chunk_tokens=64, cache_bytes=1 << 34, prefix_bytes=0)
 
 
 class Left(Exception):
@@ -92,7 +92,7 @@ if not child:
     print(*told, code(lambda: LoadedModel(Path(sys.argv[1])).engine), flush=True)
     sys.exit(7)
 _, status = os.waitpid(child, 0)
-print(os.waitstatus_to_exitcode(status), list(chunks)[-1].ending.answer_tokens > 1)
+print(os.waitstatus_to_exitcode(status), list(chunks)[-1].finish.answer_tokens > 1)
 """
 
 

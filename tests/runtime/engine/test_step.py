@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from mlxbuild.runtime.engine.core.decode_step import DecodeStep, can_compile
 from mlxbuild.runtime.engine.core.kv_cache import KVCache, fresh, merged, shared
-from mlxbuild.runtime.engine.core.step import Step, can_compile
 from tests.runtime.engine.questions import answers, engine_of, prepared, words
 from tests.runtime.engine.random_models import OWN_CONFIG, PLAIN_CONFIG, VOCABULARY, random_model
 
@@ -37,7 +37,7 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("count", [3, 250, 256])
 def test_logits_are_those_of_plain_steps(kind: str, count: int) -> None:
     model = random_model(kind)
-    layers, step = read(model, count), Step(model)
+    layers, step = read(model, count), DecodeStep(model)
     if not can_compile(layers):
         pytest.fail(f"{kind} has other KV caches")
     twins = shared(layers)
@@ -55,7 +55,7 @@ def test_other_kinds_of_state_take_plain_steps(kind: str) -> None:
     model = random_model(kind)
     layers = read(model, 40)
     assert not can_compile(layers)
-    step = Step(model)
+    step = DecodeStep(model)
     step.compile()
     twins = shared(layers)
     mine = step(mx.array([9]), layers)
@@ -64,7 +64,7 @@ def test_other_kinds_of_state_take_plain_steps(kind: str) -> None:
 
 def test_several_sequences_and_empty_caches_take_plain_steps() -> None:
     model = random_model("qwen3")
-    step = Step(model)
+    step = DecodeStep(model)
     step.compile()
     first, second = read(model, 20), read(model, 30)
     alone = step(mx.array([4]), shared(first))
@@ -101,7 +101,7 @@ def test_a_model_that_would_be_compiled_wrongly_is_not() -> None:
 
 
 def assert_given_up(model: Any) -> None:
-    step = Step(model)
+    step = DecodeStep(model)
     step.compile()
     layers = read(model, 40)
     twins = shared(layers)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mlxbuild.runtime.protocol.answers import Answer
-from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, TokenScore, ToolCall
 
-ENDING = Ending("stop", 3, 0, 5, 0.1, 0.2)
+ENDING = GenerationFinished("stop", 3, 0, 5, 0.1, 0.2)
 
 
 def scored(text: str, chunk_text: str = "", **more: str) -> Chunk:
@@ -27,11 +27,11 @@ def test_an_answer_is_the_sum_of_its_chunks() -> None:
         Chunk("It is ", token=3),
         Chunk("cold.", token=4),
         Chunk(tool_call=call, token=5),
-        Chunk(ending=ENDING),
+        Chunk(finish=ENDING),
     ):
         answer.add(chunk)
     assert (answer.thinking, answer.text, answer.tool_calls) == ("Let me see.", "It is cold.", [call])
-    assert answer.ending is ENDING
+    assert answer.finish is ENDING
     assert answer.thinking_tokens == 2
 
 
@@ -56,7 +56,7 @@ def test_scores_of_thinking_markers_and_calls_are_left_out() -> None:
         Chunk(tool_call=ToolCall("f", {}), token=1),
         scored("no", "no"),
         scored("<stop>"),
-        Chunk(ending=ENDING),
+        Chunk(finish=ENDING),
     ):
         answer.add(chunk)
     assert told(answer) == ["yes", "no"]

@@ -14,9 +14,18 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import EnvironmentFailure, MlxbuildError, TrustError, UserError
 from mlxbuild.registry.store.errors import BlobCorrupt
 from mlxbuild.runtime.protocol import codec as plain
-from mlxbuild.runtime.protocol.events import Chunk, Embeddings, Ending, Failure, Progress, Prompt, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.events import (
+    Chunk,
+    Embeddings,
+    Failure,
+    GenerationFinished,
+    Progress,
+    Prompt,
+    TokenScore,
+    ToolCall,
+)
 from mlxbuild.runtime.protocol.failures import Unexpected, as_error, as_failure
-from mlxbuild.runtime.protocol.loaded import Loaded, Vitals
+from mlxbuild.runtime.protocol.loaded import Heartbeat, Loaded
 from mlxbuild.runtime.protocol.requests import (
     AnswerFormat,
     ChatRequest,
@@ -54,9 +63,11 @@ chats = whole(
 completions = whole(CompletionRequest, format=forms, options=mappings)
 calls = whole(ToolCall, arguments=mappings)
 chunks = whole(Chunk, tool_call=st.none() | calls, text=texts)
-plain_ones = map(whole, (EmbeddingRequest, Ending, Embeddings, Failure, Progress, Prompt, TokenScore, Loaded, Vitals))
+plain_ones = map(
+    whole, (EmbeddingRequest, GenerationFinished, Embeddings, Failure, Progress, Prompt, TokenScore, Loaded, Heartbeat)
+)
 
-NEGATIVE_ZERO = Vitals(standstill_seconds=-0.0)
+NEGATIVE_ZERO = Heartbeat(standstill_seconds=-0.0)
 
 
 @example(NEGATIVE_ZERO)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from mlxbuild.runtime.rendering.limits import Limits
-from mlxbuild.runtime.rendering.messages import Failure, Fault, Request
+from mlxbuild.runtime.rendering.messages import Failure, Request, TemplateFault
 from mlxbuild.runtime.rendering.standing import Renderers
 
 GENEROUS_SECONDS = 60
@@ -71,7 +71,7 @@ def test_it_is_replaced_after_a_template_that_took_too_long() -> None:
     renderers = Renderers()
     with pytest.raises(Failure) as caught:
         renderers.ask(Request("{{ ('a' * 400000) | wordwrap(1) }}", Limits(seconds=0.05), {}, datetime.now()))
-    assert caught.value.fault is Fault.COSTLY
+    assert caught.value.fault is TemplateFault.COSTLY
     assert renderers.ask(hello()) == "Hello you"
     renderers.close()
 

@@ -40,7 +40,7 @@ async def answer(runner: Runner | Lease, tokens: int = 3) -> None:
     """Have it answer something."""
     *_, last = [event async for event in runner.answer(CompletionRequest("hello", options={"max_tokens": tokens}))]
     assert isinstance(last, Chunk)
-    assert last.ending is not None
+    assert last.finish is not None
 
 
 def names(models: Residency) -> set[str]:

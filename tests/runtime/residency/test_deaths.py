@@ -14,8 +14,8 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.protocol.requests import AnswerFormat, CompletionRequest
-from mlxbuild.runtime.residency.deaths import MOST, REST_SECONDS, Deaths
-from mlxbuild.runtime.residency.drafts import Draft
+from mlxbuild.runtime.residency.crash_history import MOST, REST_SECONDS, CrashHistory
+from mlxbuild.runtime.residency.draft_models import DraftModel
 from mlxbuild.runtime.residency.errors import ModelKeepsDying
 from mlxbuild.runtime.residency.limits import Limits
 from mlxbuild.runtime.residency.loading import Loading
@@ -29,7 +29,7 @@ MODEL = Digest.of_bytes(b"a model")
 
 def test_it_is_refused_after_some_deaths_and_tried_once_after_a_rest() -> None:
     now = [0.0]
-    deaths = Deaths(clock=lambda: now[0])
+    deaths = CrashHistory(clock=lambda: now[0])
     for _ in range(MOST):
         deaths.require_rested(MODEL, "tiny:int4")
         deaths.note(MODEL, RunnerDied("the model's process ended by signal SIGABRT", hint="its last words: oh"))
@@ -159,7 +159,7 @@ class Dying(Loading):
     loads = 0
 
     async def start(
-        self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
+        self, reference: Reference, digest: Digest, draft: DraftModel | None = None, *, memory_bytes: int
     ) -> Runner:
         self.loads += 1
         raise RunnerDied("the model's process ended by signal SIGABRT")

@@ -10,10 +10,10 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import TrustError
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.residency.drafts import Drafts
+from mlxbuild.runtime.residency.draft_models import DraftModels
 from mlxbuild.runtime.residency.errors import DraftMissing, ModelTooLarge
 from mlxbuild.runtime.residency.limits import Limits
-from mlxbuild.runtime.residency.need import PROCESS_BYTES, Need
+from mlxbuild.runtime.residency.memory_need import PROCESS_BYTES, MemoryNeed
 from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.runner.client import Runner
 from tests.runtime.residency.models import FULL, INT4, INT8, admit, answer, digest_of
@@ -33,21 +33,21 @@ from tests.runtime.residency.models import FULL, INT4, INT8, admit, answer, dige
     ],
 )
 def test_the_first_pattern_that_matches_decides(hello_store: Store, names: dict[str, str], draft: str | None) -> None:
-    found = Drafts(names).of(hello_store, Reference.parse(FULL), digest_of(hello_store, FULL))
+    found = DraftModels(names).of(hello_store, Reference.parse(FULL), digest_of(hello_store, FULL))
     assert (found and str(found.reference)) == (draft and str(Reference.parse(draft)))
     assert (found and found.digest) == (draft and digest_of(hello_store, draft))
 
 
 def test_it_does_not_matter_by_which_name_a_model_is_asked_for(hello_store: Store) -> None:
     digest = digest_of(hello_store, FULL)
-    found = Drafts({"hello:none-1.0": INT4}).of(hello_store, Reference("hello", digest=digest), digest)
+    found = DraftModels({"hello:none-1.0": INT4}).of(hello_store, Reference("hello", digest=digest), digest)
     assert found is not None
     assert found.digest == digest_of(hello_store, INT4)
 
 
 def test_a_draft_that_is_not_there_is_told_with_its_setting(hello_store: Store) -> None:
     with pytest.raises(DraftMissing, match=r"`hello:int5` cannot draft for `hello:none-1\.0`") as missing:
-        Drafts({"hello": "hello:int5"}, "config.yaml:3").of(
+        DraftModels({"hello": "hello:int5"}, "config.yaml:3").of(
             hello_store, Reference.parse(FULL), digest_of(hello_store, FULL)
         )
     assert "config.yaml:3" in str(missing.value.hint)
@@ -55,11 +55,11 @@ def test_a_draft_that_is_not_there_is_told_with_its_setting(hello_store: Store) 
 
 
 def test_a_draft_is_counted_with_its_model(hello_store: Store) -> None:
-    full, int4 = (Need.of(hello_store, digest_of(hello_store, name)) for name in (FULL, INT4))
-    both = Need.of(hello_store, digest_of(hello_store, FULL), digest_of(hello_store, INT4))
+    full, int4 = (MemoryNeed.of(hello_store, digest_of(hello_store, name)) for name in (FULL, INT4))
+    both = MemoryNeed.of(hello_store, digest_of(hello_store, FULL), digest_of(hello_store, INT4))
     assert both.weights_bytes == full.weights_bytes + int4.weights_bytes
     assert both.working_bytes == full.working_bytes + int4.working_bytes - PROCESS_BYTES
-    drafts = Drafts({"hello:none*": INT4})
+    drafts = DraftModels({"hello:none*": INT4})
 
     async def held(limits: Limits) -> int:
         models = Residency.of(hello_store, admit, limits, drafts=drafts)
@@ -89,7 +89,9 @@ def test_a_draft_has_to_be_admitted(hello_store: Store) -> None:
         return digest
 
     async def scenario() -> Runner:
-        models = Residency.of(hello_store, admit_no_drafts, drafts=Drafts({"hello:none*": INT4}, "MLXBUILD_DRAFTS"))
+        models = Residency.of(
+            hello_store, admit_no_drafts, drafts=DraftModels({"hello:none*": INT4}, "MLXBUILD_DRAFTS")
+        )
         try:
             async with models.lease(FULL) as lease:
                 return lease.runner

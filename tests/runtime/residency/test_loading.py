@@ -16,7 +16,7 @@ from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.model.memory import OutOfMemory
-from mlxbuild.runtime.residency.drafts import Draft
+from mlxbuild.runtime.residency.draft_models import DraftModel
 from mlxbuild.runtime.residency.limits import Limits
 from mlxbuild.runtime.residency.loading import Loading
 from mlxbuild.runtime.residency.residency import Residency
@@ -106,7 +106,7 @@ class ShortOfMemory(Loading):
         self.runners: list[Runner] = []
 
     async def start(
-        self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
+        self, reference: Reference, digest: Digest, draft: DraftModel | None = None, *, memory_bytes: int
     ) -> Runner:
         """Refused while another is alive."""
         if any(runner.alive for runner in self.runners):
@@ -139,7 +139,7 @@ class LeavingAtTheEnd(Loading):
     waiter: asyncio.Task[None] | None = None
 
     async def start(
-        self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
+        self, reference: Reference, digest: Digest, draft: DraftModel | None = None, *, memory_bytes: int
     ) -> Runner:
         """The runner, which nobody wants any more."""
         runner = await super().start(reference, digest, draft, memory_bytes=memory_bytes)

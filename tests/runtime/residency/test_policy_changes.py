@@ -15,7 +15,7 @@ from mlxbuild.registry.trust.errors import InvalidPolicy, Untrusted
 from mlxbuild.registry.trust.evidence import sign, signature
 from mlxbuild.registry.trust.keys import generate, write_pair
 from mlxbuild.registry.trust.policy import POLICY_NAME, admit
-from mlxbuild.runtime.residency.drafts import Drafts
+from mlxbuild.runtime.residency.draft_models import DraftModels
 from mlxbuild.runtime.residency.keep_alive import FOREVER
 from mlxbuild.runtime.residency.residency import Residency
 from tests.runtime.residency.models import FULL, INT4, answer, digest_of, names, tag
@@ -24,7 +24,7 @@ Rules = Callable[[str], None]
 
 
 @asynccontextmanager
-async def held_to_policy(store: Store, asked: list[str], drafts: Drafts | None = None) -> AsyncIterator[Residency]:
+async def held_to_policy(store: Store, asked: list[str], drafts: DraftModels | None = None) -> AsyncIterator[Residency]:
     """Models of a store under its home's policy."""
 
     def admit_by_policy(reference: Reference, digest: Digest) -> Digest:
@@ -121,7 +121,7 @@ def test_a_policy_that_nobody_understands_refuses_and_unloads_nothing(own_store:
 
 def test_a_draft_that_is_no_longer_admitted_goes_with_its_model(own_store: Store, rules: Rules) -> None:
     async def scenario() -> None:
-        async with held_to_policy(own_store, [], Drafts({"hello:none*": INT4}, "MLXBUILD_DRAFTS")) as models:
+        async with held_to_policy(own_store, [], DraftModels({"hello:none*": INT4}, "MLXBUILD_DRAFTS")) as models:
             await ask(models, FULL)
             rules("hello:int4*")
             for _ in range(2):

@@ -18,7 +18,7 @@ from mlxbuild.runtime.residency.errors import ModelTooLarge, NoRoom, ServerBusy
 from mlxbuild.runtime.residency.keep_alive import FOREVER, KeepAlive
 from mlxbuild.runtime.residency.limits import Limits
 from mlxbuild.runtime.residency.residency import Residency
-from mlxbuild.runtime.residency.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_origins import SettingOrigins
 from mlxbuild.runtime.runner.errors import RunnerDied
 from tests.runtime.residency.models import FULL, INT4, INT8, answer, digest_of, names, residency, tag
 
@@ -207,7 +207,7 @@ def test_nothing_is_loaded_that_is_not_admitted(hello_store: Store) -> None:
 
 def test_what_is_above_the_memory_budget_is_a_clear_error(hello_store: Store) -> None:
     async def scenario() -> None:
-        places = SettingPlaces({"memory": "MLXBUILD_MEMORY"})
+        places = SettingOrigins({"memory": "MLXBUILD_MEMORY"})
         async with residency(hello_store, Limits(memory_bytes=10_000_000, places=places)) as models:
             with pytest.raises(ModelTooLarge, match=r"take 10 MB: weights as stored .*, process 134 MB$") as told:
                 async with models.lease(INT4):
@@ -219,7 +219,7 @@ def test_what_is_above_the_memory_budget_is_a_clear_error(hello_store: Store) ->
 
 def test_a_pinned_model_stays(hello_store: Store) -> None:
     async def scenario() -> None:
-        places = SettingPlaces({"memory": "MLXBUILD_MEMORY"})
+        places = SettingOrigins({"memory": "MLXBUILD_MEMORY"})
         async with residency(hello_store, Limits(max_loaded_models=1, fairness_seconds=0, places=places)) as models:
             await models.pin(INT4)
             async with models.lease(INT4, keep_alive=KeepAlive(0)):

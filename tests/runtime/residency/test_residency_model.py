@@ -24,13 +24,13 @@ from mlxbuild.registry.core.errors import StepError
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.protocol.loaded import Holding, Loaded
-from mlxbuild.runtime.residency.drafts import Draft
+from mlxbuild.runtime.protocol.loaded import Loaded, WeightsInMemory
+from mlxbuild.runtime.residency.draft_models import DraftModel
 from mlxbuild.runtime.residency.errors import ServerBusy
 from mlxbuild.runtime.residency.keep_alive import FOREVER, KeepAlive
 from mlxbuild.runtime.residency.limits import Limits
 from mlxbuild.runtime.residency.loading import Loading
-from mlxbuild.runtime.residency.need import PROCESS_BYTES, Need
+from mlxbuild.runtime.residency.memory_need import PROCESS_BYTES, MemoryNeed
 from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.runner.client import Runner
 from mlxbuild.runtime.runner.errors import RunnerDied
@@ -39,7 +39,7 @@ from tests.runtime.residency.models import admit, tag
 NAMES = ("a:latest", "b:latest", "c:latest", "d:latest")
 MEMORY_BYTES = 300 << 20
 LIMITS = Limits(max_loaded_models=2, memory_bytes=MEMORY_BYTES, max_queue=6, fairness_seconds=0.02)
-HELD = Holding("cpu", "float32", False, 30, "it is small")
+HELD = WeightsInMemory("cpu", "float32", False, 30, "it is small")
 
 
 class Sleeper:
@@ -96,12 +96,12 @@ class Pool(Loading):
         self.sleepers: list[Sleeper] = []
         self.fails = False
 
-    async def need(self, reference: Reference, digest: Digest, draft: Draft | None = None) -> Need:
+    async def need(self, reference: Reference, digest: Digest, draft: DraftModel | None = None) -> MemoryNeed:
         await asyncio.sleep(0)
-        return Need(weights_bytes=30, cache_bytes=10)
+        return MemoryNeed(weights_bytes=30, cache_bytes=10)
 
     async def start(
-        self, reference: Reference, digest: Digest, draft: Draft | None = None, *, memory_bytes: int
+        self, reference: Reference, digest: Digest, draft: DraftModel | None = None, *, memory_bytes: int
     ) -> Runner:
         sleeper = Sleeper()
         self.sleepers.append(sleeper)

@@ -8,7 +8,7 @@ from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.protocol.requests import CompletionRequest
 from mlxbuild.runtime.residency.keep_alive import FOREVER
 from mlxbuild.runtime.residency.limits import Limits
-from mlxbuild.runtime.residency.need import Need
+from mlxbuild.runtime.residency.memory_need import MemoryNeed
 from mlxbuild.runtime.runner.client import Runner
 from tests.runtime.residency.models import INT4, INT8, digest_of, residency
 from tests.runtime.vitals import told_anew
@@ -29,7 +29,7 @@ async def heard_of(runner: Runner) -> int:
 
 
 def test_two_full_prefix_caches_keep_within_the_budget(hello_store: Store) -> None:
-    needs = [Need.of(hello_store, digest_of(hello_store, name)) for name in (INT4, INT8)]
+    needs = [MemoryNeed.of(hello_store, digest_of(hello_store, name)) for name in (INT4, INT8)]
     spare_bytes = 80 << 20
     budget_bytes = sum(need.total_bytes for need in needs) + spare_bytes
 

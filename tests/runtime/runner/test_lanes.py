@@ -12,7 +12,7 @@ from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.protocol.events import Chunk, Event
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, CompletionRequest, ToolChoice
 from mlxbuild.runtime.runner.client import Runner
-from mlxbuild.runtime.runner.lanes import may_take_long
+from mlxbuild.runtime.runner.thread_pools import may_take_long
 
 HELLO = ({"role": "user", "content": "What is mlxbuild?"},)
 QUESTION = ChatRequest(HELLO, think=False)

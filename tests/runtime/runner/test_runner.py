@@ -33,9 +33,9 @@ def test_it_answers_and_ends(loop: asyncio.Runner, runner: Runner) -> None:
     *_, last = events = loop.run(answered())
     assert "mlxbuild is" in "".join(event.text for event in events if isinstance(event, Chunk))
     assert isinstance(last, Chunk)
-    assert last.ending is not None
-    assert last.ending.reason == "stop"
-    assert sum(event.token is not None for event in events if isinstance(event, Chunk)) >= last.ending.answer_tokens - 1
+    assert last.finish is not None
+    assert last.finish.reason == "stop"
+    assert sum(event.token is not None for event in events if isinstance(event, Chunk)) >= last.finish.answer_tokens - 1
 
 
 def test_it_tells_what_it_holds(runner: Runner) -> None:

@@ -23,7 +23,7 @@ from mlxbuild.runtime.protocol.errors import RequestTooLarge
 from mlxbuild.runtime.protocol.events import Chunk, Event
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
 from mlxbuild.runtime.runner import client, frames
-from mlxbuild.runtime.runner.client import Patience, Runner
+from mlxbuild.runtime.runner.client import Runner, Timeouts
 from mlxbuild.runtime.runner.errors import ReaderTooSlow, RunnerDied, RunnerStalled
 from tests.processes import ends, has_ended
 from tests.runtime.vitals import at_rest
@@ -34,7 +34,7 @@ LONG = CompletionRequest("mlxbuild is", options={"stops": ["never to be seen"], 
 
 def patience_for_now() -> Any:
     """The usual one, which a test can shorten once its process has come as far as it should."""
-    return SimpleNamespace(**asdict(Patience()))
+    return SimpleNamespace(**asdict(Timeouts()))
 
 
 async def reader(place: Path) -> int:
@@ -138,7 +138,7 @@ runpy.run_module("mlxbuild.runtime.runner", run_name="__main__")
     monkeypatch.setattr(sys, "executable", str(program))
 
     async def endless() -> None:
-        other = await Runner.start(folder, scratch, patience=Patience(standstill_seconds=3))
+        other = await Runner.start(folder, scratch, patience=Timeouts(standstill_seconds=3))
         with pytest.raises(RunnerStalled, match="none of its requests got on"):
             await said(other.answer(QUESTION))
         assert ends(other.process_id)

@@ -19,7 +19,7 @@ from sanic.response import json as json_response
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
-from mlxbuild.runtime.residency.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_origins import SettingOrigins
 from mlxbuild.runtime.server.api import Api, declare, json_line
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
@@ -89,7 +89,7 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Application:
     """One that no model is asked of."""
     home = Home(tmp_path_factory.mktemp("home"))
     settings = ServerSettings(
-        body_limit_bytes=1000, body_seconds=0.5, places=SettingPlaces({"body_seconds": "VARIABLE"})
+        body_limit_bytes=1000, body_seconds=0.5, places=SettingOrigins({"body_seconds": "VARIABLE"})
     )
     return Application(home, Store.open(home), settings, None, None, "0.1.0")  # type: ignore[arg-type]
 

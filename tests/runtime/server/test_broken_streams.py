@@ -14,7 +14,7 @@ import httpx
 import openai
 import pytest
 
-from mlxbuild.runtime.protocol.loaded import Vitals
+from mlxbuild.runtime.protocol.loaded import Heartbeat
 from mlxbuild.runtime.server.application import Application
 from tests.runtime.server.running import RunningServer
 from tests.runtime.vitals import at_rest
@@ -117,11 +117,11 @@ def test_a_message_breaks_off_with_an_error(hello_server: RunningServer, kill: A
 def test_nothing_is_computed_for_a_client_that_is_gone(
     hello_server: RunningServer, hello_application: Application, *, streams: bool
 ) -> None:
-    async def told() -> Vitals:
+    async def told() -> Heartbeat:
         async with hello_application.residency.lease(MODEL) as lease:
             return await at_rest(lease.runner)
 
-    def vitals() -> Vitals:
+    def vitals() -> Heartbeat:
         return asyncio.run_coroutine_threadsafe(told(), hello_server.loop).result(60)
 
     before = vitals().answer_tokens

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mlxbuild.runtime.residency.deaths import MOST, REST_SECONDS
+from mlxbuild.runtime.residency.crash_history import MOST, REST_SECONDS
 from mlxbuild.runtime.runner.client import Runner
 from mlxbuild.runtime.runner.errors import RunnerDied
 from mlxbuild.runtime.server.application import Application

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
 from mlxbuild.runtime.server.opening_space import OpeningSpace
 
 CALL = Chunk(tool_call=ToolCall("f", {}), token=9)
-END = Chunk(ending=Ending("stop", 1, 0, 3, 0.1, 0.1))
+END = Chunk(finish=GenerationFinished("stop", 1, 0, 3, 0.1, 0.1))
 
 
 def texts(*chunks: Chunk) -> list[str]:

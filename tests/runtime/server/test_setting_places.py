@@ -14,7 +14,7 @@ from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.residency.errors import ServerBusy
 from mlxbuild.runtime.residency.limits import Limits
 from mlxbuild.runtime.residency.residency import Residency
-from mlxbuild.runtime.residency.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_origins import SettingOrigins
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
@@ -25,7 +25,7 @@ from tests.runtime.server.running import running
 
 BOUNDS = """body_limit blob_limit hosts origins requests_per_minute max_connections
 max_connections_per_address max_transfers max_queue"""
-PLACES = SettingPlaces(dict.fromkeys(BOUNDS.split(), "VARIABLE"))
+PLACES = SettingOrigins(dict.fromkeys(BOUNDS.split(), "VARIABLE"))
 
 
 @pytest.fixture(scope="module")

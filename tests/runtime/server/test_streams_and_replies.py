@@ -14,7 +14,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from mlxbuild.runtime.protocol.answers import Answer
-from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
 from mlxbuild.runtime.server.anthropic.body import MessagesBody
 from mlxbuild.runtime.server.anthropic.reply import MessageEvents
 from mlxbuild.runtime.server.bodies import checked
@@ -31,8 +31,10 @@ parts = st.one_of(
     st.builds(Chunk, token=st.just(1)),
     st.builds(Chunk, tool_call=st.builds(ToolCall, texts, st.dictionaries(texts, texts)), token=st.just(1)),
 )
-endings = st.sampled_from(["stop", "length", "tool_calls"]).map(lambda reason: Ending(reason, 9, 3, 7, 0.1, 0.2))
-answers = st.tuples(st.lists(parts, max_size=8), endings).map(lambda said: [*said[0], Chunk(ending=said[1])])
+finishes = st.sampled_from(["stop", "length", "tool_calls"]).map(
+    lambda reason: GenerationFinished(reason, 9, 3, 7, 0.1, 0.2)
+)
+answers = st.tuples(st.lists(parts, max_size=8), finishes).map(lambda said: [*said[0], Chunk(finish=said[1])])
 
 
 @given(answers)

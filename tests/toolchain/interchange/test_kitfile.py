@@ -8,7 +8,7 @@ import pytest
 
 from mlxbuild.toolchain.interchange.errors import BadKitfile, NotImportable
 from mlxbuild.toolchain.interchange.from_kitfile import recipe_from_kitfile
-from mlxbuild.toolchain.interchange.recognition import Form, recognise
+from mlxbuild.toolchain.interchange.recognition import ImportFormat, recognise
 from mlxbuild.toolchain.spec.load import lint, load
 
 KITFILE = """\
@@ -64,13 +64,13 @@ def test_what_is_no_kitfile_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("files", "form"),
     [
-        ({"oci-layout": b"{}", "config.json": b"{}"}, Form.LAYOUT),
-        ({"config.json": b"{}", "Modelfile": b"FROM x"}, Form.FOLDER),
-        ({"Modelfile": b"FROM x"}, Form.MODELFILE),
-        ({"Kitfile": b""}, Form.KITFILE),
+        ({"oci-layout": b"{}", "config.json": b"{}"}, ImportFormat.LAYOUT),
+        ({"config.json": b"{}", "Modelfile": b"FROM x"}, ImportFormat.FOLDER),
+        ({"Modelfile": b"FROM x"}, ImportFormat.MODELFILE),
+        ({"Kitfile": b""}, ImportFormat.KITFILE),
     ],
 )
-def test_folders_are_told_apart(tmp_path: Path, files: dict[str, bytes], form: Form) -> None:
+def test_folders_are_told_apart(tmp_path: Path, files: dict[str, bytes], form: ImportFormat) -> None:
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     assert recognise(tmp_path)[0] is form
@@ -79,12 +79,12 @@ def test_folders_are_told_apart(tmp_path: Path, files: dict[str, bytes], form: F
 @pytest.mark.parametrize(
     ("content", "form"),
     [
-        (bytes(257) + b"ustar\x0000" + bytes(248), Form.ARCHIVE),
-        (b"# mine\nfrom llama3\n", Form.MODELFILE),
-        (KITFILE.encode(), Form.KITFILE),
+        (bytes(257) + b"ustar\x0000" + bytes(248), ImportFormat.ARCHIVE),
+        (b"# mine\nfrom llama3\n", ImportFormat.MODELFILE),
+        (KITFILE.encode(), ImportFormat.KITFILE),
     ],
 )
-def test_files_are_told_apart_by_content(tmp_path: Path, content: bytes, form: Form) -> None:
+def test_files_are_told_apart_by_content(tmp_path: Path, content: bytes, form: ImportFormat) -> None:
     (tmp_path / "something").write_bytes(content)
     assert recognise(tmp_path / "something") == (form, tmp_path / "something")
 

@@ -14,7 +14,7 @@ from mlxbuild.toolchain.interchange import modelfile
 from mlxbuild.toolchain.interchange.errors import BadModelfile
 from mlxbuild.toolchain.interchange.from_modelfile import recipe_from_modelfile
 from mlxbuild.toolchain.interchange.go_template import recognise
-from mlxbuild.toolchain.interchange.recognition import Form
+from mlxbuild.toolchain.interchange.recognition import ImportFormat
 from mlxbuild.toolchain.interchange.recognition import recognise as recognised
 from mlxbuild.toolchain.sources.gguf.choice import SeveralFiles
 from mlxbuild.toolchain.spec.load import lint, load
@@ -269,7 +269,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 def test_a_byte_order_mark_hides_no_form(tmp_path: Path) -> None:
-    for form, text in ((Form.MODELFILE, "FROM hello\n"), (Form.KITFILE, "manifestVersion: 1.0.0\n")):
+    for form, text in ((ImportFormat.MODELFILE, "FROM hello\n"), (ImportFormat.KITFILE, "manifestVersion: 1.0.0\n")):
         path = tmp_path / "described"
         path.write_bytes(codecs.BOM_UTF8 + text.encode())
         assert recognised(path) == (form, path)

@@ -52,7 +52,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
         (recipe.parent / "model").rename(recipe.parent / "moved"),
         (recipe.parent / "model").symlink_to("moved"),
     ),
-    "the fence": lambda recipe: (recipe.parent.parent / ".git").mkdir(),
+    "the boundary": lambda recipe: (recipe.parent.parent / ".git").mkdir(),
 }
 
 

@@ -24,7 +24,7 @@ def folder(root: Path) -> RecipeFolder:
     return RecipeFolder(root / "recipes" / "hello" / "ModelSpec.yaml")
 
 
-def test_without_a_repository_the_folder_is_the_fence(root: Path) -> None:
+def test_without_a_repository_the_folder_is_the_boundary(root: Path) -> None:
     assert folder(root).text("own.txt") == "own"
     assert folder(root).text("./sub/../own.txt") == "own"
     with pytest.raises(PathRefused, match="leads out of the recipe's folder") as caught:
@@ -32,7 +32,7 @@ def test_without_a_repository_the_folder_is_the_fence(root: Path) -> None:
     assert caught.value.code is Code.PATH
 
 
-def test_in_a_repository_its_root_is_the_fence(root: Path) -> None:
+def test_in_a_repository_its_root_is_the_boundary(root: Path) -> None:
     (root / ".git").mkdir()
     assert folder(root).text("../../shared.txt") == "shared"
     with pytest.raises(PathRefused, match="leads out of the recipe's repository"):
@@ -65,7 +65,7 @@ def test_links_that_stay_inside_are_followed(root: Path) -> None:
     assert folder(root).text("link.txt") == "own"
 
 
-def test_a_recipe_reached_through_a_link_is_fenced_by_its_real_folder(root: Path) -> None:
+def test_a_recipe_reached_through_a_link_is_bounded_by_its_real_folder(root: Path) -> None:
     (root.parent / "shortcut").symlink_to(root / "recipes")
     assert RecipeFolder(root.parent / "shortcut" / "hello" / "ModelSpec.yaml").text("own.txt") == "own"
 

@@ -38,7 +38,7 @@ DECODERS: Final[Mapping[str, str]] = {
 """Method to decoder, as `module:function`."""
 
 
-class Parts(Protocol):
+class TensorParts(Protocol):
     """Reads ranges of a decoded tensor's parts as matrices, with all axes but the last combined; a vector is a column.
 
     8-bit floats are returned as uint8, all others in MLX's dtype for theirs.
@@ -55,14 +55,14 @@ class Parts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class RoundingError:
     """The rounding error of some rows, as sums of squares."""
 
     error: float = 0.0
     numbers: float = 0.0
 
-    def __add__(self, other: Loss) -> Loss:
-        return Loss(self.error + other.error, self.numbers + other.numbers)
+    def __add__(self, other: RoundingError) -> RoundingError:
+        return RoundingError(self.error + other.error, self.numbers + other.numbers)
 
     @property
     def relative(self) -> float:
@@ -83,11 +83,11 @@ class Decoded:
     """In the tensor's dtype, of shape (end - begin, columns); may be lazy."""
     accuracy: Accuracy | None = "exact"
     """None if the numbers intentionally differ from the source's."""
-    loss: Loss | None = None
+    loss: RoundingError | None = None
     """The rounding error, if it was measured."""
 
 
-Decoder = Callable[[DecodedTensor, Parts, int, int], Decoded]
+Decoder = Callable[[DecodedTensor, TensorParts, int, int], Decoded]
 """Returns rows `begin` to `end` of a tensor. Raises `StepError` if parts are not what the plan expected."""
 
 

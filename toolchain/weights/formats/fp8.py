@@ -18,7 +18,7 @@ from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
 from mlxbuild.toolchain.weights.formats.packing import (
     FLOATS,
     Packing,
-    Taken,
+    RecognizedTensors,
     UnsupportedQuantization,
     check_matrices,
     misfit,
@@ -35,7 +35,7 @@ _ENDINGS: Final = ("scale", "scale_inv", "scale_2")
 _EXPONENTS: Final = ("F8_E8M0", "U8")
 
 
-def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
+def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> RecognizedTensors:
     """Take every E4M3 tensor that no other format has taken, and its scale.
 
     Raises:
@@ -71,7 +71,7 @@ def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
             tensors += _mxfp8(module, tensor, scale, rows, block, packing)
         else:
             tensors.append(_dense(tensor, scale, rows, block, packing))
-    return Taken(tuple(tensors), frozenset(used), schemes)
+    return RecognizedTensors(tuple(tensors), frozenset(used), schemes)
 
 
 def _scaled(table: Mapping[str, SourceTensor], packing: Packing) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from mlxbuild.registry.core.errors import StepError
 from mlxbuild.toolchain.weights.decoded import DecodedTensor
 from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
-from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, TensorParts
 from mlxbuild.toolchain.weights.formats.gguf_blocks import (
     EXACT,
     Bytes,
@@ -35,7 +35,7 @@ class UnreadableBlocks(StepError):
     code = "unreadable-blocks"
 
 
-def rows_of_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_weight(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """The packed numbers of a matrix that stays quantized."""
     kind, rows = tensor.parameters["type"], _blocks(tensor, parts, begin, end)
     if kind in EXACT:
@@ -45,7 +45,7 @@ def rows_of_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
     return Decoded(mx.array(packed(_near(rows, kind).numbers, FORMS[kind].bits)), "near")
 
 
-def rows_of_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_scales(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """The scales of a matrix that stays quantized."""
     rows = _blocks(tensor, parts, begin, end)
     if tensor.parameters["type"] != "MXFP4":
@@ -56,7 +56,7 @@ def rows_of_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
     return Decoded(mx.array(exponents))
 
 
-def rows_of_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_biases(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """The biases of a matrix that stays quantized."""
     return _affine(tensor, _blocks(tensor, parts, begin, end), 1)
 
@@ -71,7 +71,7 @@ def _affine(tensor: DecodedTensor, rows: Bytes, which: int) -> Decoded:
     return Decoded(held, "exact" if kind in EXACT else "near")
 
 
-def rows_of_numbers(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_numbers(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """The tensor as plain numbers."""
     kind, rows = tensor.parameters["type"], _blocks(tensor, parts, begin, end)
     numbers: Any = _numbers(rows, kind)
@@ -81,7 +81,7 @@ def rows_of_numbers(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -
     return Decoded(mx.array(numbers).astype(MLX_DTYPES[tensor.dtype]))
 
 
-def _blocks(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Bytes:
+def _blocks(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Bytes:
     """Rows of blocks as bytes; rows of heads that the converter interleaved are put back in order."""
     heads = tensor.parameters.get("permuted_heads")
     if heads is None:
@@ -95,7 +95,7 @@ def _blocks(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Bytes:
     return rows
 
 
-def _bytes(parts: Parts, begin: int, end: int) -> Bytes:
+def _bytes(parts: TensorParts, begin: int, end: int) -> Bytes:
     rows: Bytes = np.array(parts.rows("blocks", begin, end))
     return rows
 

@@ -17,7 +17,7 @@ from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
 from mlxbuild.toolchain.weights.formats.packing import (
     FLOATS,
     Packing,
-    Taken,
+    RecognizedTensors,
     UnsupportedQuantization,
     check_matrices,
     group_of,
@@ -33,7 +33,7 @@ _FORMS: Final = {None: 1, "gptq": 1, "gptq_v2": 0}
 """`checkpoint_format` to the number that must be added to its zeros."""
 
 
-def take_gptq(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
+def take_gptq(table: Mapping[str, SourceTensor], packing: Packing) -> RecognizedTensors:
     """Take every module with a `qweight`.
 
     Raises:
@@ -41,7 +41,7 @@ def take_gptq(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
     """
     modules = modules_with(table, "qweight")
     if not modules:
-        return Taken()
+        return RecognizedTensors()
     if packing.method not in _METHODS:
         said = "nothing says how" if packing.method is None else f"config.json names `{packing.method}`"
         raise UnsupportedQuantization(
@@ -61,7 +61,7 @@ def take_gptq(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
         if scheme is not None:
             schemes[module] = scheme
         tensors += decoded
-    return Taken(tuple(tensors), frozenset(used), schemes)
+    return RecognizedTensors(tuple(tensors), frozenset(used), schemes)
 
 
 def _check_form(packing: Packing) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme
 from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
-from mlxbuild.toolchain.weights.formats.packing import FLOATS, Packing, Taken, check_matrices, misfit
+from mlxbuild.toolchain.weights.formats.packing import FLOATS, Packing, RecognizedTensors, check_matrices, misfit
 from mlxbuild.toolchain.weights.reading import SourceTensor
 
 NVFP4: Final = QuantizationScheme("nvfp4", 4, 16)
@@ -26,7 +26,7 @@ _FORMS: Final = {"weight_scale_2": "weight", "weight_global_scale": "weight_pack
 """Last name component of the per-tensor scale to that of the packed numbers."""
 
 
-def take_nvfp4(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
+def take_nvfp4(table: Mapping[str, SourceTensor], packing: Packing) -> RecognizedTensors:
     """Take every module whose packed bytes have scales of both kinds.
 
     Raises:
@@ -51,7 +51,7 @@ def take_nvfp4(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
         used |= {weight.name, scale.name, whole.name}
         schemes[module] = NVFP4
         tensors += _decoded(module, weight, scale, whole, packing)
-    return Taken(tuple(tensors), frozenset(used), schemes)
+    return RecognizedTensors(tuple(tensors), frozenset(used), schemes)
 
 
 def _decoded(

@@ -16,7 +16,7 @@ from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
 from mlxbuild.toolchain.weights.formats.packing import (
     FLOATS,
     Packing,
-    Taken,
+    RecognizedTensors,
     UnsupportedQuantization,
     check_matrices,
     group_of,
@@ -30,7 +30,7 @@ MXFP4: Final = QuantizationScheme("mxfp4", 4, 32)
 _LEAVES: Final = ("weight", "weight_packed", "weight_scale", "weight_zero_point", "weight_shape", "weight_g_idx")
 
 
-def take_packed(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
+def take_packed(table: Mapping[str, SourceTensor], packing: Packing) -> RecognizedTensors:
     """Take every module with a `weight_packed`, or with a `weight` of I8 that has scales.
 
     Raises:
@@ -61,7 +61,7 @@ def take_packed(table: Mapping[str, SourceTensor], packing: Packing) -> Taken:
                 module, parts, _bits(packing), "stored", parts["weight_packed"], packing
             )
         tensors += decoded
-    return Taken(tuple(tensors), frozenset(used), schemes)
+    return RecognizedTensors(tuple(tensors), frozenset(used), schemes)
 
 
 def _is_int8(name: str, tensor: SourceTensor, table: Mapping[str, SourceTensor]) -> bool:

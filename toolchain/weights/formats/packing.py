@@ -68,7 +68,7 @@ class Packing:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RecognizedTensors:
     """What a family of formats makes of the tensors that it recognises."""
 
     tensors: tuple[ModelTensor, ...] = ()

@@ -15,7 +15,7 @@ from typing import Any, Final
 from mlxbuild.toolchain.weights.blocks import EMBEDDINGS, labels_of
 from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
 from mlxbuild.toolchain.weights.peft.configuration import MERGE_HINT, PeftConfiguration, UnsupportedAdapter
-from mlxbuild.toolchain.weights.peft.parts import AdapterParts, Pair
+from mlxbuild.toolchain.weights.peft.parts import AdapterParts, LowRankPair
 from mlxbuild.toolchain.weights.reading import SourceTensor
 
 METHOD: Final = "lora"
@@ -86,7 +86,7 @@ def check_arrangement(config: Mapping[str, Any], where: str) -> None:
 
 
 def _with_term(
-    target: ModelTensor, pair: Pair[SourceTensor], adapter: PeftAdapter, config: Mapping[str, Any]
+    target: ModelTensor, pair: LowRankPair[SourceTensor], adapter: PeftAdapter, config: Mapping[str, Any]
 ) -> DecodedTensor:
     transposed = pair.is_embedding or (
         config.get("model_type") in _COLUMNS_FIRST and not target.name.endswith("lm_head.weight")

@@ -11,11 +11,11 @@ import mlx.core as mx
 from mlxbuild.toolchain.weights.adapters import product
 from mlxbuild.toolchain.weights.decoded import DecodedTensor
 from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
-from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, TensorParts
 from mlxbuild.toolchain.weights.peft.mapping import WEIGHT_PART
 
 
-def merged_rows(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def merged_rows(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """The rows of a tensor that `toolchain.weights.peft.mapping` has planned."""
     dtype = MLX_DTYPES[tensor.dtype]
     rows = parts.rows(WEIGHT_PART, begin, end).astype(dtype)

@@ -43,7 +43,7 @@ Row = TypeVar("Row", bound=TableTensor)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair(Generic[Row]):
+class LowRankPair(Generic[Row]):
     """The update of one module: of shape (out, in) for a layer, (dimensions, tokens) for an embedding."""
 
     module: str
@@ -59,7 +59,7 @@ class Pair(Generic[Row]):
 class AdapterParts(Generic[Row]):
     """All tensors of an adapter."""
 
-    pairs: tuple[Pair[Row], ...]
+    pairs: tuple[LowRankPair[Row], ...]
     whole: tuple[tuple[str, Row], ...]
     """Parameters of the base that the adapter stores in full, by their names in the base model."""
 
@@ -72,7 +72,7 @@ def parts_of(configuration: PeftConfiguration, tensors: Iterable[Row], where: st
             the configuration.
     """
     by_name = {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
-    pairs: list[Pair[Row]] = []
+    pairs: list[LowRankPair[Row]] = []
     whole: list[tuple[str, Row]] = []
     for name, tensor in by_name.items():
         _check_floating(tensor, where)
@@ -94,7 +94,7 @@ def parts_of(configuration: PeftConfiguration, tensors: Iterable[Row], where: st
                 hint=SAVE_HINT,
             )
         elif "A" in end:
-            pairs.append(Pair(path, tensor, other, _HALVES[end][1]))
+            pairs.append(LowRankPair(path, tensor, other, _HALVES[end][1]))
     if not pairs and not whole:
         raise UnsupportedAdapter("the adapter holds no tensors", where=where, hint=SAVE_HINT)
     _check_ranks(configuration, pairs, where)
@@ -130,7 +130,7 @@ def _check_floating(tensor: TableTensor, where: str) -> None:
         )
 
 
-def _check_ranks(configuration: PeftConfiguration, pairs: Sequence[Pair[Row]], where: str) -> None:
+def _check_ranks(configuration: PeftConfiguration, pairs: Sequence[LowRankPair[Row]], where: str) -> None:
     for pair in pairs:
         a, b, rank = pair.a.shape, pair.b.shape, configuration.rank_of(pair.module)
         if len(a) != 2 or len(b) != 2:

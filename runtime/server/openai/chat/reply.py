@@ -11,12 +11,12 @@ from mlxbuild.runtime.server.openai.replies import call_reply, score_reply, usag
 
 def chat_reply(head: dict[str, Any], answers: Sequence[Answer], *, with_scores: bool) -> dict[str, Any]:
     """The whole response; `head` has the fields that it shares with the chunks of a stream."""
-    endings = [answer.ending for answer in answers if answer.ending is not None]
+    finishes = [answer.finish for answer in answers if answer.finish is not None]
     return {
         **head,
         "object": "chat.completion",
         "choices": [_choice(number, answer, with_scores) for number, answer in enumerate(answers)],
-        "usage": usage_reply(endings, sum(answer.thinking_tokens for answer in answers)),
+        "usage": usage_reply(finishes, sum(answer.thinking_tokens for answer in answers)),
     }
 
 
@@ -34,5 +34,5 @@ def _choice(index: int, answer: Answer, with_scores: bool) -> dict[str, Any]:
     if calls:
         message["tool_calls"] = calls
     scores = {"content": [score_reply(each) for each in answer.scores], "refusal": None} if with_scores else None
-    reason = None if answer.ending is None else answer.ending.reason
+    reason = None if answer.finish is None else answer.finish.reason
     return {"index": index, "message": message, "logprobs": scores, "finish_reason": reason}

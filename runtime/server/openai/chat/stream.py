@@ -31,15 +31,15 @@ class ChatStream:
             yield self._delta(index, {"content": chunk.text}, {"content": scores, "refusal": None})
         if chunk.tool_call is not None:
             yield self._delta(index, {"tool_calls": [call_reply(chunk.tool_call, len(answer.tool_calls) - 1)]})
-        if chunk.ending is not None:
-            yield self._delta(index, {}, reason=chunk.ending.reason)
+        if chunk.finish is not None:
+            yield self._delta(index, {}, reason=chunk.finish.reason)
 
     def usage(self) -> Iterator[dict[str, Any]]:
         """The last chunk with the usage, if it was requested."""
         if self._with_usage:
-            endings = [answer.ending for answer in self._answers if answer.ending is not None]
+            finishes = [answer.finish for answer in self._answers if answer.finish is not None]
             thinking = sum(answer.thinking_tokens for answer in self._answers)
-            yield {**self._head, "choices": [], "usage": usage_reply(endings, thinking)}
+            yield {**self._head, "choices": [], "usage": usage_reply(finishes, thinking)}
 
     def _delta(
         self, index: int, delta: dict[str, Any], scores: dict[str, Any] | None = None, reason: str | None = None

@@ -31,7 +31,7 @@ class Completions:
         choices = []
         for index, (echo, answer) in enumerate(zip(self._echoes, self._answers, strict=True)):
             scores = _written(self._scores[index]) if self._with_scores else None
-            reason = None if answer.ending is None else answer.ending.reason
+            reason = None if answer.finish is None else answer.finish.reason
             choices.append(_choice(index, echo + answer.text, scores, reason))
         return {**self._head, "choices": choices, "usage": self._usage()}
 
@@ -49,9 +49,9 @@ class Completions:
         placed = self.add(index, chunk)
         begins, self._echoes[index] = self._echoes[index], ""
         text = begins + chunk.text
-        if text or chunk.ending is not None:
+        if text or chunk.finish is not None:
             scores = _written(placed) if self._with_scores else None
-            reason = None if chunk.ending is None else chunk.ending.reason
+            reason = None if chunk.finish is None else chunk.finish.reason
             usage = {"usage": None} if with_usage else {}
             yield {**self._head, "choices": [_choice(index, text, scores, reason)], **usage}
 
@@ -60,9 +60,9 @@ class Completions:
         return {**self._head, "choices": [], "usage": self._usage()}
 
     def _usage(self) -> dict[str, Any]:
-        endings = [answer.ending for answer in self._answers if answer.ending is not None]
-        prompt_tokens = sum(ending.prompt_tokens for ending in endings[:: self._choices_each])
-        return usage_of(prompt_tokens, sum(ending.answer_tokens for ending in endings), endings)
+        finishes = [answer.finish for answer in self._answers if answer.finish is not None]
+        prompt_tokens = sum(finish.prompt_tokens for finish in finishes[:: self._choices_each])
+        return usage_of(prompt_tokens, sum(finish.answer_tokens for finish in finishes), finishes)
 
 
 def _choice(index: int, text: str, scores: dict[str, Any] | None, reason: str | None) -> dict[str, Any]:

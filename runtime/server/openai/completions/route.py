@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
-from mlxbuild.runtime.protocol.events import Chunk, Ending, Progress
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, Progress
 from mlxbuild.runtime.protocol.requests import CompletionRequest, PromptRequest
 from mlxbuild.runtime.server.api import server_event
 from mlxbuild.runtime.server.capabilities import require
@@ -63,7 +63,7 @@ async def _unanswered(model: AskedModel, questions: Sequence[CompletionRequest])
     """The events of answers whose `max_tokens` is 0."""
     for number, question in enumerate(questions):
         prompt = await model.prompt(PromptRequest(question))
-        yield number, Chunk(ending=Ending("length", prompt.tokens, 0, 0, 0.0, 0.0))
+        yield number, Chunk(finish=GenerationFinished("length", prompt.tokens, 0, 0, 0.0, 0.0))
 
 
 async def _prompts(model: AskedModel, questions: Sequence[CompletionRequest]) -> list[str]:

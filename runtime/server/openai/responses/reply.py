@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mlxbuild.runtime.protocol.answers import Answer
-from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
 from mlxbuild.runtime.server.failures import HttpFailure, InvalidRequest
 from mlxbuild.runtime.server.ids import new_id
 from mlxbuild.runtime.server.openai.replies import score_reply
@@ -63,8 +63,8 @@ class ResponseEvents:
         if chunk.tool_call is not None:
             yield from self._close("completed")
             yield from self._call(chunk.tool_call)
-        if chunk.ending is not None:
-            yield from self._end(chunk.ending)
+        if chunk.finish is not None:
+            yield from self._end(chunk.finish)
 
     def fail(self, failure: HttpFailure) -> Iterator[Event]:
         """The events that end a failed response."""
@@ -73,8 +73,8 @@ class ResponseEvents:
         yield self._event("error", code=failure.code, message=failure.message, param=failure.where)
         yield self._event("response.failed", response=dict(self.response))
 
-    def _end(self, ending: Ending) -> Iterator[Event]:
-        is_cut = ending.reason == "length"
+    def _end(self, finish: GenerationFinished) -> Iterator[Event]:
+        is_cut = finish.reason == "length"
         status = "incomplete" if is_cut else "completed"
         yield from self._close(status)
         self.response |= {
@@ -82,11 +82,11 @@ class ResponseEvents:
             "completed_at": None if is_cut else int(time.time()),
             "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
             "usage": {
-                "input_tokens": ending.prompt_tokens,
-                "input_tokens_details": {"cached_tokens": ending.reused_tokens, "cache_write_tokens": 0},
-                "output_tokens": ending.answer_tokens,
+                "input_tokens": finish.prompt_tokens,
+                "input_tokens_details": {"cached_tokens": finish.reused_tokens, "cache_write_tokens": 0},
+                "output_tokens": finish.answer_tokens,
                 "output_tokens_details": {"reasoning_tokens": self._answer.thinking_tokens},
-                "total_tokens": ending.prompt_tokens + ending.answer_tokens,
+                "total_tokens": finish.prompt_tokens + finish.answer_tokens,
             },
         }
         if self._keep is not None:

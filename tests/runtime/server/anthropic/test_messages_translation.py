@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from anthropic import types as sdk
 
-from mlxbuild.runtime.protocol.events import Chunk, Ending, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
 from mlxbuild.runtime.server.anthropic.body import MessagesBody, PromptBody
 from mlxbuild.runtime.server.anthropic.reply import MessageEvents
@@ -158,8 +158,8 @@ def told(events: MessageEvents, *chunks: Chunk) -> list[dict[str, Any]]:
     return [*events.begin(10), *(event for chunk in chunks for event in events.add(chunk))]
 
 
-def ending(reason: Any, **more: Any) -> Chunk:
-    return Chunk(ending=Ending(reason, 10, 4, 6, 0.1, 0.2, **more))
+def finish(reason: Any, **more: Any) -> Chunk:
+    return Chunk(finish=GenerationFinished(reason, 10, 4, 6, 0.1, 0.2, **more))
 
 
 CHUNKS = (
@@ -168,7 +168,7 @@ CHUNKS = (
     Chunk("It ", token=1),
     Chunk("is", token=1),
     Chunk(tool_call=ToolCall("get_weather", {"city": "Zürich"}), token=1),
-    ending("tool_calls"),
+    finish("tool_calls"),
 )
 
 
@@ -208,10 +208,10 @@ def test_thinking_that_nobody_asked_for_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("chunk", "reason", "sequence"),
     [
-        (ending("stop"), "end_turn", None),
-        (ending("stop", stop="x"), "stop_sequence", "x"),
-        (ending("stop", stop="</s>"), "end_turn", None),
-        (ending("length"), "model_context_window_exceeded", None),
+        (finish("stop"), "end_turn", None),
+        (finish("stop", stop="x"), "stop_sequence", "x"),
+        (finish("stop", stop="</s>"), "end_turn", None),
+        (finish("length"), "model_context_window_exceeded", None),
     ],
 )
 def test_stop_reasons(chunk: Chunk, reason: str, sequence: str | None) -> None:
@@ -222,5 +222,5 @@ def test_stop_reasons(chunk: Chunk, reason: str, sequence: str | None) -> None:
 
 def test_a_message_as_long_as_was_allowed_says_so() -> None:
     events = MessageEvents(body(max_tokens=6))
-    told(events, ending("length"))
+    told(events, finish("length"))
     assert events.message["stop_reason"] == "max_tokens"

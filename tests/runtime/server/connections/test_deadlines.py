@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mlxbuild.runtime.residency.setting_places import SettingPlaces
+from mlxbuild.runtime.residency.setting_origins import SettingOrigins
 from tests.runtime.server.connections.conftest import Start
 from tests.runtime.server.connections.wire import answers, ask, connect, until_closed
 from tests.runtime.server.running import RunningServer, soon
@@ -20,7 +20,7 @@ VERSION = b"GET /api/version HTTP/1.1\r\nhost: localhost\r\n\r\n"
 @pytest.fixture(scope="module")
 def hasty(start: Start) -> RunningServer:
     """A server that waits for nobody."""
-    places = SettingPlaces({"header_seconds": "VARIABLE", "body_rate": "VARIABLE"})
+    places = SettingOrigins({"header_seconds": "VARIABLE", "body_rate": "VARIABLE"})
     bounds = {"header_seconds": 0.4, "idle_seconds": 0.4, "body_bytes_per_second": 10_000, "body_grace_seconds": 0.4}
     return start(**bounds, places=places)
 

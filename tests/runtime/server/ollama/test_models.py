@@ -15,7 +15,7 @@ import pytest
 from mlxbuild.registry.artifact.media_types import FILE_PATH
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.core.digest import Digest
-from mlxbuild.runtime.residency.need import PROCESS_BYTES
+from mlxbuild.runtime.residency.memory_need import PROCESS_BYTES
 from mlxbuild.runtime.server.application import Application
 from tests.loopback_server import LoopbackServer
 from tests.runtime.server.ollama.asking import error

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlxbuild.runtime.protocol.answers import Answer
-from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, TokenScore, ToolCall
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
 from mlxbuild.runtime.server.bodies import checked
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
@@ -18,7 +18,7 @@ from mlxbuild.runtime.server.openai.chat.stream import ChatStream
 
 USER = {"role": "user", "content": "Hi"}
 HEAD = {"id": "chatcmpl-1", "created": 1, "model": "hello"}
-ENDING = Ending("stop", 10, 4, 6, 0.1, 0.2)
+ENDING = GenerationFinished("stop", 10, 4, 6, 0.1, 0.2)
 
 
 def tool(name: str) -> dict[str, Any]:
@@ -195,7 +195,7 @@ CHUNKS = [
     Chunk(thinking="Let me look.", token=1),
     Chunk("It is ", token=2, score=TokenScore(2, "It is ", b"It is ", -0.5)),
     Chunk(token=3, tool_call=ToolCall("get_weather", {"city": "Zürich"})),
-    Chunk(ending=Ending("tool_calls", 10, 4, 6, 0.1, 0.2)),
+    Chunk(finish=GenerationFinished("tool_calls", 10, 4, 6, 0.1, 0.2)),
 ]
 
 
@@ -241,8 +241,8 @@ def test_choices_of_a_stream_keep_apart() -> None:
     chunks = [
         *stream.chunks(1, Chunk("b", token=1)),
         *stream.chunks(0, Chunk("a", token=1)),
-        *stream.chunks(0, Chunk(ending=ENDING)),
-        *stream.chunks(1, Chunk(ending=ENDING)),
+        *stream.chunks(0, Chunk(finish=ENDING)),
+        *stream.chunks(1, Chunk(finish=ENDING)),
         *stream.usage(),
     ]
     assert [(told["choices"][0]["index"], told["choices"][0]["delta"]) for told in chunks[:2]] == [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlxbuild.runtime.protocol.events import Chunk, Ending, TokenScore
+from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, TokenScore
 from mlxbuild.runtime.server.openai.completions.reply import Completions
 
 HEAD = {"id": "cmpl-1", "created": 1, "model": "hello"}
-END = Chunk(ending=Ending("stop", 3, 0, 4, 0.1, 0.2))
+END = Chunk(finish=GenerationFinished("stop", 3, 0, 4, 0.1, 0.2))
 
 
 def score(data: bytes, logprob: float = -1.0) -> TokenScore:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai.types import responses as sdk
 
-from mlxbuild.runtime.protocol.events import Chunk, Embeddings, Ending, TokenScore, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, Embeddings, GenerationFinished, TokenScore, ToolCall
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ToolChoice
 from mlxbuild.runtime.server.bodies import checked
 from mlxbuild.runtime.server.failures import HttpFailure, InvalidRequest, NotSupported
@@ -19,8 +19,8 @@ from mlxbuild.runtime.server.openai.embeddings.body import EmbeddingBody, embedd
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request
 from mlxbuild.runtime.server.openai.responses.reply import ResponseEvents
 
-ENDING = Ending("stop", 10, 4, 6, 0.1, 0.2)
-CUT = Ending("length", 10, 0, 6, 0.1, 0.2)
+ENDING = GenerationFinished("stop", 10, 4, 6, 0.1, 0.2)
+CUT = GenerationFinished("length", 10, 0, 6, 0.1, 0.2)
 
 
 def completion(**fields: Any) -> list[Any]:
@@ -65,7 +65,7 @@ def test_completions_tell_scores_echo_and_usage() -> None:
     both = Completions({"id": "cmpl-1"}, ["a", "bb"], 1, with_scores=True)
     for index in (0, 1):
         both.add(index, Chunk(" x", token=5, score=score, alternatives=(score,)))
-        both.add(index, Chunk(ending=ENDING))
+        both.add(index, Chunk(finish=ENDING))
     reply = both.reply()
     assert [choice["text"] for choice in reply["choices"]] == ["a x", "bb x"]
     assert reply["choices"][1]["logprobs"] == {
@@ -78,7 +78,7 @@ def test_completions_tell_scores_echo_and_usage() -> None:
     stream = Completions({"id": "cmpl-1"}, ["a"], 1, with_scores=False)
     chunks = [
         *stream.chunks(0, Chunk(" x", token=5), with_usage=False),
-        *stream.chunks(0, Chunk("y", ending=ENDING), with_usage=False),
+        *stream.chunks(0, Chunk("y", finish=ENDING), with_usage=False),
     ]
     assert [chunk["choices"][0]["text"] for chunk in chunks] == ["a x", "y"]
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None, "stop"]
@@ -181,7 +181,7 @@ def test_a_response_tells_of_every_item() -> None:
         Chunk("It ", token=1),
         Chunk("is", token=1),
         Chunk(tool_call=ToolCall("f", {"a": 1}), token=1),
-        Chunk(ending=Ending("tool_calls", 10, 4, 6, 0.1, 0.2)),
+        Chunk(finish=GenerationFinished("tool_calls", 10, 4, 6, 0.1, 0.2)),
     )
     assert [event["sequence_number"] for event in sent] == list(range(len(sent)))
     assert [event["type"].removeprefix("response.") for event in sent] == [
@@ -218,7 +218,7 @@ def test_a_response_tells_of_every_item() -> None:
 
 def test_a_response_that_is_cut_says_so() -> None:
     events = ResponseEvents(response(), "resp_1")
-    sent = told(events, Chunk("It", token=1), Chunk(ending=CUT))
+    sent = told(events, Chunk("It", token=1), Chunk(finish=CUT))
     assert sent[-1]["type"] == "response.incomplete"
     assert events.response["incomplete_details"] == {"reason": "max_output_tokens"}
     assert events.response["output"][0]["status"] == "incomplete"

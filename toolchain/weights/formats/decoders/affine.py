@@ -12,7 +12,7 @@ from mlxbuild.toolchain.weights.decoded import DecodedTensor
 from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
 from mlxbuild.toolchain.weights.formats.decoders.bits import unpacked
 from mlxbuild.toolchain.weights.formats.decoders.floats import cast
-from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, TensorParts
 
 _AWQ_PLACES: Final = (0, 4, 1, 5, 2, 6, 3, 7)
 """The positions in a word of the eight outputs that AutoAWQ packs together."""
@@ -24,12 +24,12 @@ class ScatteredGroups(StepError):
     code = "scattered-groups"
 
 
-def rows_of_gptq_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_gptq_weight(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """Transpose a GPTQ weight, whose numbers are packed along the inputs in the same bit order as in MLX."""
     return Decoded(mx.contiguous(parts.columns("qweight", begin, end).view(mx.uint32).T))
 
 
-def rows_of_awq_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_awq_weight(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """Repack an AWQ weight, which has eight outputs per word, along the inputs."""
     numbers = _from_awq(parts, "qweight", begin, end).T
     rows, inputs = numbers.shape
@@ -37,7 +37,7 @@ def rows_of_awq_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int
     return Decoded(words.sum(axis=-1).astype(mx.uint32))
 
 
-def rows_of_gptq_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_gptq_scales(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """Scales per group, repeated if MLX needs smaller groups. Parameters: `repeat`; `size` of the groups.
 
     Raises:
@@ -54,7 +54,7 @@ def rows_of_gptq_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: in
     return Decoded(scales.astype(MLX_DTYPES[tensor.dtype]))
 
 
-def rows_of_gptq_floats(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_gptq_floats(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """(q - zero) x scale, with each column's own group. Parameters: as for biases, and `size` of the groups."""
     bits, inputs = tensor.parameters["bits"], tensor.shape[-1]
     numbers = unpacked(parts.columns("qweight", begin, end).view(mx.uint32).T, bits).astype(mx.float32)
@@ -68,7 +68,7 @@ def rows_of_gptq_floats(tensor: DecodedTensor, parts: Parts, begin: int, end: in
     return _without_loss(cast(centred * scales[:, groups], MLX_DTYPES[tensor.dtype]), scales, bits + 1)
 
 
-def rows_of_gptq_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_gptq_biases(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """-zero x scale. Parameters: `bits`; `add`, an offset missing in stored zeros; `awq`, their order; `repeat`."""
     scales = parts.columns("scales", begin, end).astype(mx.float32)
     products = (-_gptq_zeros(tensor, parts, begin, end) * scales).T
@@ -76,7 +76,7 @@ def rows_of_gptq_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: in
     return _without_loss(biases, scales, tensor.parameters["bits"])
 
 
-def _gptq_zeros(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx.array:
+def _gptq_zeros(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> mx.array:
     """The zeros as float32, of shape (groups, end - begin)."""
     bits = tensor.parameters["bits"]
     if "qzeros" not in tensor.parts:
@@ -88,17 +88,17 @@ def _gptq_zeros(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx
     return zeros.astype(mx.float32)
 
 
-def rows_of_int8_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_int8_weight(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """Signed bytes converted to unsigned ones by adding 128."""
     return Decoded((parts.rows("weight", begin, end).view(mx.uint8) ^ 0x80).view(mx.uint32))
 
 
-def rows_of_packed_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_packed_scales(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """Scales of compressed-tensors. Parameters: `repeat`; `single`, one scale for the whole tensor."""
     return Decoded(_packed_scales(tensor, parts, begin, end).astype(MLX_DTYPES[tensor.dtype]))
 
 
-def rows_of_packed_biases(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_packed_biases(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """-zero x scale, where a missing zero is half of the range. Parameters: `bits`, and as above."""
     bits = tensor.parameters["bits"]
     scales = _packed_scales(tensor, parts, begin, end).astype(mx.float32)
@@ -118,7 +118,7 @@ def _without_loss(decoded: Decoded, scales: mx.array, bits: int) -> Decoded:
     return decoded if fits.item() else Decoded(decoded.rows, "near")
 
 
-def _packed_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> mx.array:
+def _packed_scales(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> mx.array:
     if tensor.parameters["single"]:
         return mx.broadcast_to(parts.whole("scale").reshape(1, 1), (end - begin, tensor.shape[-1]))
     return _repeated(parts.rows("scale", begin, end), tensor.parameters["repeat"])
@@ -128,7 +128,7 @@ def _repeated(groups: mx.array, times: int) -> mx.array:
     return mx.contiguous(groups if times == 1 else mx.repeat(groups, times, axis=1))
 
 
-def _from_awq(parts: Parts, part: str, begin: int, end: int) -> mx.array:
+def _from_awq(parts: TensorParts, part: str, begin: int, end: int) -> mx.array:
     """The 4-bit numbers of some outputs, of shape (inputs or groups, outputs)."""
     words = parts.columns(part, begin // 8, -(-end // 8)).view(mx.uint32)
     shifts = mx.array(_AWQ_PLACES, dtype=mx.uint32) * 4
@@ -136,7 +136,7 @@ def _from_awq(parts: Parts, part: str, begin: int, end: int) -> mx.array:
     return numbers[:, begin % 8 : begin % 8 + end - begin]
 
 
-def _packed_columns(parts: Parts, part: str, begin: int, end: int, bits: int) -> mx.array:
+def _packed_columns(parts: TensorParts, part: str, begin: int, end: int, bits: int) -> mx.array:
     """The numbers of some columns that are packed along the rows, bit by bit."""
     unit = 32 // math.gcd(32, bits)  # the number of values after which a word boundary recurs
     first, last = begin // unit * unit, -(-end // unit) * unit

@@ -23,7 +23,7 @@ from mlxbuild.toolchain.weights.decoded import DecodedTensor
 from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
 from mlxbuild.toolchain.weights.encoding import check_finite
 from mlxbuild.toolchain.weights.formats.decoders.floats import cast
-from mlxbuild.toolchain.weights.formats.decoding import Decoded, Loss, Parts
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, RoundingError, TensorParts
 
 _LARGEST = 448.0
 """The largest number of E4M3."""
@@ -45,7 +45,7 @@ class UnusableScale(StepError):
     code = "unusable-scale"
 
 
-def rows_of_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_weight(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """E2M1 numbers, eight per word, for the folded scales. Parameter as for `rows_of_scales`."""
     stored = np.array(parts.rows("weight", begin, end))
     folded = _folded(tensor, parts, begin, end)
@@ -54,7 +54,7 @@ def rows_of_weight(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
     return Decoded(mx.array(found).view(mx.uint32), "exact" if is_same else "rounded", folded.loss)
 
 
-def rows_of_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_of_scales(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """Group scales times the per-tensor scale, as E4M3: exact if each product is representable, else rounded.
 
     Parameter: `divides`, whether to divide by the per-tensor scale instead.
@@ -63,7 +63,7 @@ def rows_of_scales(tensor: DecodedTensor, parts: Parts, begin: int, end: int) ->
     return Decoded(mx.array(folded.scales[folded.chosen]), "exact" if folded.is_exact else "rounded")
 
 
-def rows_as_floats(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_as_floats(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """Every number times both of its scales, in float32, then cast. Parameter as for `rows_of_scales`."""
     words = parts.rows("weight", begin, end).view(mx.uint32)
     ones = mx.full((end - begin, tensor.shape[-1] // 16), 0x38, dtype=mx.uint8)  # 1.0 in E4M3
@@ -86,10 +86,10 @@ class _Folded:
     """The new value of each byte with two numbers, as uint8, of shape (ways, 256)."""
     is_exact: bool
     """Whether every folded scale equals its product."""
-    loss: Loss
+    loss: RoundingError
 
 
-def _folded(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> _Folded:
+def _folded(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> _Folded:
     stored = np.array(parts.rows("scale", begin, end))
     distinct = np.flatnonzero(np.bincount(stored.ravel(), minlength=256)).astype(np.uint8)
     products = np.array(_products(tensor, parts, mx.array(distinct)), dtype=np.float64)
@@ -114,7 +114,11 @@ def _folded(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> _Folde
     is_exact = bool((_as_numbers(scales)[taken] == meant[taken]).all())
     squares = (_NUMBERS * meant[:, None]) ** 2
     return _Folded(
-        chosen, scales, _pairs(table), is_exact, Loss(_sum(chosen, counts, errors), _sum(chosen, counts, squares))
+        chosen,
+        scales,
+        _pairs(table),
+        is_exact,
+        RoundingError(_sum(chosen, counts, errors), _sum(chosen, counts, squares)),
     )
 
 
@@ -160,7 +164,7 @@ def _as_numbers(scales: Any) -> Any:
     return np.array(mx.from_fp8(mx.array(scales), dtype=mx.float32), dtype=np.float64)
 
 
-def _products(tensor: DecodedTensor, parts: Parts, stored: mx.array) -> mx.array:
+def _products(tensor: DecodedTensor, parts: TensorParts, stored: mx.array) -> mx.array:
     """Some scales in E4M3 times the per-tensor scale."""
     scales = mx.from_fp8(stored, dtype=mx.float32)
     whole = parts.whole("whole").astype(mx.float32).reshape(())

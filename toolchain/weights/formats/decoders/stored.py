@@ -12,16 +12,16 @@ from mlxbuild.toolchain.weights.decoded import DecodedTensor, worst
 from mlxbuild.toolchain.weights.dtypes import MLX_DTYPES
 from mlxbuild.toolchain.weights.formats.decoders.bits import unpacked
 from mlxbuild.toolchain.weights.formats.decoders.floats import cast
-from mlxbuild.toolchain.weights.formats.decoding import Decoded, Parts, decoder_of
+from mlxbuild.toolchain.weights.formats.decoding import Decoded, TensorParts, decoder_of
 
 
-def rows_as_stored(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_as_stored(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """The rows of the only part, viewed as the tensor's dtype."""
     (part,) = tensor.parts
     return Decoded(parts.rows(part, begin, end).view(MLX_DTYPES[tensor.dtype]))
 
 
-def rows_dequantized(tensor: DecodedTensor, parts: Parts, begin: int, end: int) -> Decoded:
+def rows_dequantized(tensor: DecodedTensor, parts: TensorParts, begin: int, end: int) -> Decoded:
     """Weight, scales and biases, each decoded on its own, dequantized in float32 and then cast.
 
     Parameters: `mode`, `bits`, `group_size`, and `inner`: leaf name to dtype, columns, method, parameters and parts.
@@ -56,5 +56,5 @@ class _Inner:
         parts = {part: outer.parts[part] for part in way["parts"]}
         return cls(DecodedTensor(leaf, way["dtype"], shape, way["method"], way["parameters"], parts))
 
-    def rows(self, parts: Parts, begin: int, end: int) -> Decoded:
+    def rows(self, parts: TensorParts, begin: int, end: int) -> Decoded:
         return decoder_of(self.tensor.method)(self.tensor, parts, begin, end)

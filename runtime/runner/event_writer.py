@@ -10,7 +10,7 @@ from mlxbuild.runtime.protocol.events import Event
 from mlxbuild.runtime.runner import frames
 
 
-class Outbox:
+class EventWriter:
     """The writing end of a runner's socket and its thread; events that have queued up are sent as one frame."""
 
     def __init__(self, connection: socket.socket) -> None:

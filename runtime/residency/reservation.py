@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.trust.policy import Stamp
-from mlxbuild.runtime.protocol.loaded import Holding
-from mlxbuild.runtime.residency.drafts import Draft
+from mlxbuild.runtime.protocol.loaded import WeightsInMemory
+from mlxbuild.runtime.residency.draft_models import DraftModel
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.runner.client import Runner
 
@@ -33,12 +33,12 @@ class Resident:
     expires_at: datetime | None
     """When the model is unloaded if no further request comes; None means never."""
     context_length: int
-    holding: Holding
+    holding: WeightsInMemory
     requests: int
     """The number of running requests."""
     runner: Runner
     """The runner, for its statistics."""
-    draft: Draft | None
+    draft: DraftModel | None
     """The draft model, whose memory is included."""
     kv_bits: int | None
     """The bits per number of the KV cache for requests that do not set them."""
@@ -47,7 +47,7 @@ class Resident:
 
 
 @dataclass(eq=False)
-class Place:
+class MemoryReservation:
     """The memory reserved for one model, from before it is loaded until its process has ended."""
 
     digest: Digest
@@ -56,7 +56,7 @@ class Place:
     keep_alive: KeepAlive
     cache_bytes: int = 0
     """The part of `size_bytes` that is reserved for KV caches."""
-    draft: Draft | None = None
+    draft: DraftModel | None = None
     admitted: set[Admission] = field(default_factory=set)
     """The names by which the model may be used."""
     runner: Runner | None = None

@@ -25,11 +25,11 @@ from mlxbuild.runtime.engine.core.loop import EngineEnded, Ticket
 from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.protocol.events import Event, Failure, is_last
 from mlxbuild.runtime.protocol.failures import as_failure
-from mlxbuild.runtime.protocol.loaded import Loaded, Vitals
+from mlxbuild.runtime.protocol.loaded import Heartbeat, Loaded
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, PromptRequest, Request
+from mlxbuild.runtime.runner.event_writer import EventWriter
 from mlxbuild.runtime.runner.kernels import compile_steps
-from mlxbuild.runtime.runner.lanes import Lanes
-from mlxbuild.runtime.runner.outbox import Outbox
+from mlxbuild.runtime.runner.thread_pools import ThreadPools
 
 
 @dataclass(slots=True)
@@ -41,17 +41,17 @@ class _Asked:
     """None until the request is submitted to the engine."""
 
 
-class Work:
+class RunningRequests:
     """A model and its running requests. All methods may be called from any thread, and none blocks."""
 
     def __init__(
         self,
         folder: Path,
-        outbox: Outbox,
+        outbox: EventWriter,
         *,
         draft: str | None = None,
         memory_bytes: int | None = None,
-        rows: int | None = None,
+        max_sequences: int | None = None,
         kv_bits: int | None = None,
     ) -> None:
         """Start loading; the outcome is sent to the outbox. `draft` is the folder of a draft model."""
@@ -60,13 +60,13 @@ class Work:
         self._draft = draft
         self._memory_bytes = memory_bytes
         self._kv_bits = kv_bits
-        self._limits = Limits() if rows is None else Limits(rows=rows)
+        self._limits = Limits() if max_sequences is None else Limits(max_sequences=max_sequences)
         self._model: LoadedModel | None = None
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._asked: dict[int, _Asked] = {}
         """Requests by their numbers, the oldest first."""
-        self._lanes = Lanes()
+        self._lanes = ThreadPools()
         threading.Thread(target=self._load, name="loading", daemon=True).start()
 
     def ask(self, number: int, request: Request) -> None:
@@ -93,11 +93,11 @@ class Work:
         """Whether the engine has ended, so that no request can be answered."""
         return self._model is not None and self._model.engine.ended is not None
 
-    def vitals(self) -> Vitals:
+    def vitals(self) -> Heartbeat:
         """A heartbeat with the current statistics."""
         model = self._model
         if model is None:
-            return Vitals(working_seconds=time.monotonic() - self._began, effort=_effort())
+            return Heartbeat(working_seconds=time.monotonic() - self._began, effort=_effort())
         import mlx.core as mx
 
         figures = model.engine.statistics()
@@ -106,7 +106,7 @@ class Work:
         now = time.monotonic()
         waiting_seconds = 0.0 if oldest is None else now - oldest.since
         working_seconds = 0.0 if figures.working_since is None else now - figures.working_since
-        return Vitals(
+        return Heartbeat(
             working_seconds=working_seconds,
             effort=_effort(),
             standstill_seconds=min(now - figures.got_on_at, max(waiting_seconds, working_seconds)),
@@ -123,7 +123,7 @@ class Work:
             prefix_hits=figures.prefixes.hits,
             prefix_misses=figures.prefixes.misses,
             iterations=figures.iterations,
-            tick_seconds=figures.tick_seconds,
+            iteration_seconds=figures.iteration_seconds,
             postponed=figures.postponed,
             failures=figures.failures,
             is_compiled=figures.is_compiled,

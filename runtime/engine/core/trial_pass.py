@@ -23,7 +23,7 @@ _FEWEST_ROWS = 64
 """An embedding with fewer rows is not one of tokens."""
 
 
-class Trial:
+class TrialPass:
     """Trial passes of one model of mlx-lm. They end one layer after each kind of layer has occurred."""
 
     def __init__(self, model: Any) -> None:

@@ -23,7 +23,7 @@ _ALLOWED_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class MemoryNeed:
     """The memory that one model needs."""
 
     weights_bytes: int
@@ -48,7 +48,7 @@ class Need:
         return f"weights as stored {weights}, context {context}, process {format_bytes(PROCESS_BYTES)}"
 
     @classmethod
-    def of(cls, store: Store, *digests: Digest) -> Need:
+    def of(cls, store: Store, *digests: Digest) -> MemoryNeed:
         """The memory for the artifacts that one process loads: a model, and its draft if there is one.
 
         Raises:

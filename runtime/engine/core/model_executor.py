@@ -15,11 +15,11 @@ from mlxbuild.runtime.model.load import Weights, load_weights, weights_bytes
 from mlxbuild.runtime.model.tokenizer import Tokenizer
 
 
-class Computing:
+class ModelExecutor:
     """The weights and the engine of one model. Thread-safe."""
 
     def __init__(
-        self, folder: Path, limits: Limits, memory_bytes: int | None = None, draft: Computing | None = None
+        self, folder: Path, limits: Limits, memory_bytes: int | None = None, draft: ModelExecutor | None = None
     ) -> None:
         """`memory_bytes` is what model, draft and caches may take together (default: what the machine has left)."""
         self._folder = folder

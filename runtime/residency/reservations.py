@@ -15,35 +15,35 @@ from dataclasses import dataclass, field
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.runtime.model.memory import available_bytes
-from mlxbuild.runtime.residency.drafts import Draft
+from mlxbuild.runtime.residency.draft_models import DraftModel
 from mlxbuild.runtime.residency.errors import ModelTooLarge, NoRoom
 from mlxbuild.runtime.residency.limits import Limits
-from mlxbuild.runtime.residency.need import Need
-from mlxbuild.runtime.residency.place import Place
+from mlxbuild.runtime.residency.memory_need import MemoryNeed
+from mlxbuild.runtime.residency.reservation import MemoryReservation
 from mlxbuild.runtime.residency.shares import share_out
 from mlxbuild.runtime.runner.client import Runner
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Claim:
+class ReservationRequest:
     """A request for a place."""
 
     digest: Digest
     name: str
-    need: Need
-    draft: Draft | None = None
+    need: MemoryNeed
+    draft: DraftModel | None = None
     since: float = field(default_factory=time.monotonic)
 
 
-class Room:
+class MemoryReservations:
     """The places for models: as many as the limits allow, and one per artifact. Not thread-safe: for one event loop."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._budget_bytes = limits.memory_bytes or available_bytes() * 4 // 5
-        self._places: dict[Digest, Place] = {}
+        self._places: dict[Digest, MemoryReservation] = {}
         """Places stay here until their processes have ended."""
-        self._line: list[Claim] = []
+        self._line: list[ReservationRequest] = []
         self._changed = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -53,18 +53,18 @@ class Room:
         return format_bytes(written) if written else "0, which is four fifths of what the machine had left"
 
     @property
-    def loaded(self) -> list[Place]:
+    def loaded(self) -> list[MemoryReservation]:
         """The places with a loaded model."""
         return [place for place in self._places.values() if place.runner is not None]
 
-    def usable(self, digest: Digest) -> Place | None:
+    def usable(self, digest: Digest) -> MemoryReservation | None:
         """The place of an artifact if it accepts requests, else None."""
         place = self._places.get(digest)
         if place is None or place.runner is None or place.leaving or not place.runner.alive:
             return None
         return place
 
-    async def take(self, claim: Claim) -> Place:
+    async def take(self, claim: ReservationRequest) -> MemoryReservation:
         """Reserve a place to load a model into; waits until there is room.
 
         Raises:
@@ -90,26 +90,26 @@ class Room:
             self._line.remove(claim)
             self._wake()
         need = claim.need
-        place = Place(
+        place = MemoryReservation(
             claim.digest, claim.name, need.total_bytes, self._limits.keep_alive, need.cache_bytes, claim.draft
         )
         self._places[claim.digest] = place
         self._share_out()
         return place
 
-    def bytes_for(self, place: Place) -> int:
+    def bytes_for(self, place: MemoryReservation) -> int:
         """The part of the budget that no other place takes."""
         others = (each.size_bytes for each in self._places.values() if each is not place)
         return max(0, self._budget_bytes - sum(others))
 
-    def fill(self, place: Place, runner: Runner) -> None:
+    def fill(self, place: MemoryReservation, runner: Runner) -> None:
         """Put a loaded model into its place, which is given back when the process ends for any reason."""
         place.runner = runner
         runner.on_end(lambda: self.give_back(place))
         self._share_out()
         self._wake()  # a waiting model may want it unloaded
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, place: MemoryReservation) -> None:
         """Free a place whose model has ended or was never loaded."""
         place.leaving = True
         place.stay()
@@ -118,7 +118,7 @@ class Room:
             self._share_out()
         self._wake()
 
-    def rest(self, place: Place) -> None:
+    def rest(self, place: MemoryReservation) -> None:
         """Note that no request uses a model now: it is unloaded, or its keep-alive starts."""
         seconds = None if place.pinned else place.keep_alive.seconds
         if place.leaving:
@@ -129,7 +129,7 @@ class Room:
             place.expires = asyncio.get_running_loop().call_later(seconds, self.leave, place)
         self._wake()
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: MemoryReservation) -> None:
         """Have a model accept no new requests, and unload it after its last one."""
         if not place.leaving:
             place.leaving = True
@@ -146,7 +146,7 @@ class Room:
             await self.gone(place)
         return bool(going)
 
-    async def gone(self, place: Place) -> None:
+    async def gone(self, place: MemoryReservation) -> None:
         """Wait until the process of a model has ended."""
         while self._places.get(place.digest) is place:
             await self._changed.wait()
@@ -162,11 +162,11 @@ class Room:
     def _share_out(self) -> None:
         share_out(self._budget_bytes, self._places.values())
 
-    def _is_first(self, claim: Claim) -> bool:
+    def _is_first(self, claim: ReservationRequest) -> bool:
         """Whether a claim is next. Claims whose model is still being unloaded are skipped."""
         return claim is next((each for each in self._line if each.digest not in self._places), None)
 
-    def _make_room(self, claim: Claim) -> None:
+    def _make_room(self, claim: ReservationRequest) -> None:
         """Unload as many models as necessary, of those that may be unloaded yet."""
         is_old = time.monotonic() - claim.since >= self._limits.fairness_seconds
         while not self._fits(claim.need, staying := [each for each in self._places.values() if not each.leaving]):
@@ -187,11 +187,11 @@ class Room:
                 )
             return
 
-    def _fits(self, need: Need, beside: Iterable[Place]) -> bool:
+    def _fits(self, need: MemoryNeed, beside: Iterable[MemoryReservation]) -> bool:
         sizes = [place.size_bytes for place in beside]
         return len(sizes) < self._limits.max_loaded_models and sum(sizes) + need.total_bytes <= self._budget_bytes
 
-    def _end(self, place: Place) -> None:
+    def _end(self, place: MemoryReservation) -> None:
         if place.runner is not None:
             task = asyncio.create_task(place.runner.stop())
             self._endings.add(task)

@@ -27,7 +27,7 @@ _TOLERANCE = 1e-3
 _log = logging.getLogger(__name__)
 
 
-class Step:
+class DecodeStep:
     """The decode step of a model. Only for the engine's thread."""
 
     def __init__(self, model: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class SettingPlaces:
+class SettingOrigins:
     """The places where settings were set, for hints."""
 
     before_the_file: Mapping[str, str] = field(default_factory=dict)

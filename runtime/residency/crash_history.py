@@ -27,7 +27,7 @@ class _Record:
     at: float
 
 
-class Deaths:
+class CrashHistory:
     """The crashes of one server's models, by digest. Not thread-safe: for one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -15,7 +15,7 @@ from mlxbuild.runtime.residency.errors import DraftMissing
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class DraftModel:
     """A draft model for a target model."""
 
     reference: Reference
@@ -33,14 +33,14 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Drafts:
+class DraftModels:
     """Names of draft models by patterns of their target models; the first pattern that matches applies."""
 
     names: Mapping[str, str] = field(default_factory=dict)
     where: str = ""
     """Where the setting comes from."""
 
-    def of(self, store: Store, reference: Reference, digest: Digest) -> Draft | None:
+    def of(self, store: Store, reference: Reference, digest: Digest) -> DraftModel | None:
         """The draft for an artifact that was requested by a name; None if there is none.
 
         All names of the artifact in the store are matched, so it does not matter by which one it is loaded. A model is
@@ -64,4 +64,4 @@ class Drafts:
                 f"`{name}` cannot draft for `{reference}`: it is not in the store",
                 hint=f"build or pull it, or change `drafts`, which is set by {self.where}; {error.hint}",
             ) from None
-        return None if found == digest else Draft(parsed, found, reference, self.where)
+        return None if found == digest else DraftModel(parsed, found, reference, self.where)

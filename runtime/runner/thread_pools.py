@@ -13,7 +13,7 @@ _THREADS = 2
 """Threads of each lane."""
 
 
-class Lanes:
+class ThreadPools:
     """One thread pool for short requests, one for those that may take long to prepare, and one for embeddings."""
 
     def __init__(self) -> None:
