@@ -1,1 +1,1 @@
-"""Anthropic's API, `/v1/messages`; code shared with the other APIs is one folder up."""
+"""Anthropic's API, `/v1/messages`."""

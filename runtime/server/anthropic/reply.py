@@ -8,7 +8,7 @@ from typing import Any
 
 from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
 from mlxbuild.runtime.server.anthropic.body import MessagesBody
-from mlxbuild.runtime.server.ids import new_id
+from mlxbuild.runtime.server.inference.ids import new_id
 
 Event = dict[str, Any]
 

@@ -15,7 +15,7 @@ from mlxbuild.runtime.server.anthropic.body import (
     ThinkingAdaptive,
     ThinkingOff,
 )
-from mlxbuild.runtime.server.tool_choice import TemplateTool, chosen
+from mlxbuild.runtime.server.inference.tool_choice import TemplateTool, chosen
 
 _LEVELS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max"}
 

@@ -15,8 +15,8 @@ from mlxbuild.runtime.server.anthropic.reply import Event, MessageEvents
 from mlxbuild.runtime.server.anthropic.request import chat_request
 from mlxbuild.runtime.server.anthropic.wire_format import MANNERS
 from mlxbuild.runtime.server.api import server_event
-from mlxbuild.runtime.server.capabilities import require
-from mlxbuild.runtime.server.inference import asked_model
+from mlxbuild.runtime.server.inference.asked_model import asked_model
+from mlxbuild.runtime.server.inference.capabilities import require
 from mlxbuild.runtime.server.request_fields import read_request
 from mlxbuild.runtime.server.streams import AnswerStream
 

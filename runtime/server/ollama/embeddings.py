@@ -13,12 +13,12 @@ from mlxbuild.runtime.protocol.requests import EmbeddingRequest
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.inference import asked_model
+from mlxbuild.runtime.server.inference.asked_model import asked_model
+from mlxbuild.runtime.server.inference.options import read_options
 from mlxbuild.runtime.server.ollama.answers import nanoseconds
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import missing_model, names_told
 from mlxbuild.runtime.server.ollama.inference import json_answer
-from mlxbuild.runtime.server.ollama.options import read_options
 from mlxbuild.runtime.server.request_fields import read_request
 
 

@@ -11,12 +11,6 @@ from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 
 
-class OptionOfWrongType(UserError):
-    """An option has a value of the wrong type."""
-
-    code = "option-of-wrong-type"
-
-
 class FormatOfWrongKind(UserError):
     """The `format` is neither `json` nor a JSON Schema."""
 

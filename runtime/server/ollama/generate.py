@@ -11,7 +11,7 @@ from sanic.response import HTTPResponse
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
 from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
-from mlxbuild.runtime.server.inference import AskedModel, asked_model
+from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
 from mlxbuild.runtime.server.ollama.answers import in_response
 from mlxbuild.runtime.server.ollama.failures import cannot, lacks, missing_model, names_told
 from mlxbuild.runtime.server.ollama.inference import answer, load_or_unload, tell_prompt

@@ -14,7 +14,7 @@ from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, P
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.server.api import as_json, json_line
 from mlxbuild.runtime.server.application import application_of
-from mlxbuild.runtime.server.inference import AskedModel, asked_model
+from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
 from mlxbuild.runtime.server.names import find_model
 from mlxbuild.runtime.server.ollama.answers import AnswerWriter, Form, now
 from mlxbuild.runtime.server.ollama.question import QuestionBody

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from mlxbuild.runtime.protocol.events import ToolCall
 from mlxbuild.runtime.protocol.requests import Message
-from mlxbuild.runtime.server.arguments import parsed_arguments
-from mlxbuild.runtime.server.ids import call_id
+from mlxbuild.runtime.server.inference.ids import call_id
+from mlxbuild.runtime.server.inference.tool_arguments import parsed_arguments
 from mlxbuild.runtime.server.ollama.body import NativeBody
 
 

@@ -12,9 +12,9 @@ from mlxbuild.runtime.engine.core.options import Options
 from mlxbuild.runtime.protocol.requests import AnswerFormat
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.inference.options import NativeOptions, read_options
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import FormatOfWrongKind, lacks
-from mlxbuild.runtime.server.ollama.options import NativeOptions, read_options
 
 _EFFORTS = ("low", "medium", "high", "max")
 _MOST_ALTERNATIVES = 20

@@ -10,8 +10,8 @@ from sanic import Request
 from mlxbuild.runtime.protocol.events import Progress
 from mlxbuild.runtime.protocol.requests import ChatRequest
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
-from mlxbuild.runtime.server.capabilities import require
-from mlxbuild.runtime.server.inference import AskedModel, asked_model
+from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
+from mlxbuild.runtime.server.inference.capabilities import require
 from mlxbuild.runtime.server.streams import AnswerStream
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlxbuild.runtime.protocol.answers import ScoredToken
 from mlxbuild.runtime.protocol.events import GenerationFinished, TokenScore, ToolCall
-from mlxbuild.runtime.server.ids import call_id
+from mlxbuild.runtime.server.inference.ids import call_id
 
 
 def arguments_text(call: ToolCall) -> str:

@@ -10,8 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from mlxbuild.runtime.engine.core.options import MOST_DRAFT_TOKENS
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.ollama.failures import OptionOfWrongType
-from mlxbuild.runtime.server.ollama.options import NO_BOUND, NativeOptions, read_options
+from mlxbuild.runtime.server.inference.options import NO_BOUND, NativeOptions, OptionOfWrongType, read_options
 from mlxbuild.runtime.server.openai.passed_over_fields import PassedOverFields
 from mlxbuild.runtime.server.openai.texts import Token
 from mlxbuild.runtime.server.request_body import RequestBody

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from mlxbuild.runtime.protocol.requests import PromptEnding
 from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.inference.template_variables import TemplateVariables, switched_off
 from mlxbuild.runtime.server.request_body import RequestBody
-from mlxbuild.runtime.server.template_variables import TemplateVariables, switched_off
 
 
 class ThinkingSwitch(RequestBody):

@@ -15,7 +15,8 @@ from mlxbuild.runtime.protocol.errors import RequestTooLarge
 from mlxbuild.runtime.residency.errors import ModelKeepsDying, ModelTooLarge, NoRoom, ServerBusy, ServerStopping
 from mlxbuild.runtime.runner.errors import RunnerDied
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported, RequestTooSlow, failure_of
-from mlxbuild.runtime.server.ollama.failures import FormatOfWrongKind, OptionOfWrongType
+from mlxbuild.runtime.server.inference.options import OptionOfWrongType
+from mlxbuild.runtime.server.ollama.failures import FormatOfWrongKind
 from mlxbuild.runtime.server.security.failures import Forbidden, NoApiKey, RateLimited
 
 

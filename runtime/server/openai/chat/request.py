@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mlxbuild.runtime.protocol.requests import ChatRequest, ToolChoice
+from mlxbuild.runtime.server.inference.tool_choice import TemplateTool, chosen
 from mlxbuild.runtime.server.openai.chat.body import AllowedToolsChoice, ChatBody, NamedTool
 from mlxbuild.runtime.server.openai.chat.messages import conversation
 from mlxbuild.runtime.server.openai.effort import thinking
 from mlxbuild.runtime.server.openai.sampling import bound, given, with_seed
-from mlxbuild.runtime.server.tool_choice import TemplateTool, chosen
 
 
 def chat_requests(body: ChatBody) -> list[ChatRequest]:

@@ -11,8 +11,8 @@ from sanic.response import HTTPResponse, json
 from mlxbuild.runtime.protocol.answers import Answer
 from mlxbuild.runtime.protocol.events import Chunk, Progress
 from mlxbuild.runtime.server.api import server_event
-from mlxbuild.runtime.server.choices import answers_of
-from mlxbuild.runtime.server.ids import new_id
+from mlxbuild.runtime.server.inference.choices import answers_of
+from mlxbuild.runtime.server.inference.ids import new_id
 from mlxbuild.runtime.server.openai.chat.body import ChatBody
 from mlxbuild.runtime.server.openai.chat.reply import chat_reply
 from mlxbuild.runtime.server.openai.chat.request import chat_requests, wanted_thinking

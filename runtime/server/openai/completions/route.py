@@ -12,10 +12,10 @@ from sanic.response import HTTPResponse, json
 from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, Progress
 from mlxbuild.runtime.protocol.requests import CompletionRequest, PromptRequest
 from mlxbuild.runtime.server.api import server_event
-from mlxbuild.runtime.server.capabilities import require
-from mlxbuild.runtime.server.choices import Told, answers_of
-from mlxbuild.runtime.server.ids import new_id
-from mlxbuild.runtime.server.inference import AskedModel
+from mlxbuild.runtime.server.inference.asked_model import AskedModel
+from mlxbuild.runtime.server.inference.capabilities import require
+from mlxbuild.runtime.server.inference.choices import Told, answers_of
+from mlxbuild.runtime.server.inference.ids import new_id
 from mlxbuild.runtime.server.openai.completions.body import CompletionBody, completion_requests
 from mlxbuild.runtime.server.openai.completions.reply import Completions
 from mlxbuild.runtime.server.openai.inference import fingerprint, model_of, tell_progress

@@ -9,7 +9,8 @@ from typing import Any
 from mlxbuild.runtime.protocol.events import ToolCall
 from mlxbuild.runtime.protocol.requests import ToolChoice
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
-from mlxbuild.runtime.server.ids import call_id, new_id
+from mlxbuild.runtime.server.inference.ids import call_id, new_id
+from mlxbuild.runtime.server.inference.tool_choice import TemplateTool, chosen, template_tool
 from mlxbuild.runtime.server.openai.replies import arguments_text
 from mlxbuild.runtime.server.openai.responses.tools import (
     AllowedToolsChoice,
@@ -22,7 +23,6 @@ from mlxbuild.runtime.server.openai.responses.tools import (
     NamedChoice,
     NamespaceTool,
 )
-from mlxbuild.runtime.server.tool_choice import TemplateTool, chosen, template_tool
 
 INPUT = "input"
 """The name of a custom tool's only argument in the prompt."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlxbuild.runtime.protocol.requests import Message
-from mlxbuild.runtime.server.arguments import parsed_arguments
 from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.inference.tool_arguments import parsed_arguments
 from mlxbuild.runtime.server.openai.parts import text_of
 from mlxbuild.runtime.server.openai.responses.callable_tools import INPUT, flat_name
 from mlxbuild.runtime.server.openai.responses.items import (

@@ -9,7 +9,7 @@ from typing import Any
 from mlxbuild.runtime.protocol.answers import Answer
 from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
 from mlxbuild.runtime.server.failures import HttpFailure, InvalidRequest
-from mlxbuild.runtime.server.ids import new_id
+from mlxbuild.runtime.server.inference.ids import new_id
 from mlxbuild.runtime.server.openai.replies import score_reply
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody
 

@@ -15,7 +15,7 @@ from mlxbuild.runtime.protocol.requests import ChatRequest
 from mlxbuild.runtime.server.api import Manners, server_event
 from mlxbuild.runtime.server.bodies import read_json
 from mlxbuild.runtime.server.failures import HttpFailure
-from mlxbuild.runtime.server.ids import new_id
+from mlxbuild.runtime.server.inference.ids import new_id
 from mlxbuild.runtime.server.openai.inference import check_abilities, model_of, tell_progress
 from mlxbuild.runtime.server.openai.places import tell_places
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request, wanted_thinking

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.ids import new_id
+from mlxbuild.runtime.server.inference.ids import new_id
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody
 from mlxbuild.runtime.server.openai.responses.failures import unknown_item
 from mlxbuild.runtime.server.openai.responses.items import AnyItem, ItemReference, ReasoningItem, ReasoningText

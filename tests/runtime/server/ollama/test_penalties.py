@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlxbuild.runtime.server.ollama.failures import OptionOfWrongType
+from mlxbuild.runtime.server.inference.options import OptionOfWrongType
 from mlxbuild.runtime.server.ollama.question import QuestionBody
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlxbuild.runtime.server.failures import NotSupported
-from mlxbuild.runtime.server.inference import AskedModel
+from mlxbuild.runtime.server.inference.asked_model import AskedModel
 
 
 def require(

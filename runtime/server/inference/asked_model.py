@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from sanic import Request
 
@@ -15,11 +14,9 @@ from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, E
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.residency.lease import Lease
 from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.inference.opening_space import OpeningSpace
 from mlxbuild.runtime.server.names import find_model
-from mlxbuild.runtime.server.opening_space import OpeningSpace
-
-if TYPE_CHECKING:
-    from mlxbuild.runtime.server.observability.metrics import Metrics
+from mlxbuild.runtime.server.observability.metrics import Metrics
 
 _LOADED_AT_ONCE_SECONDS = 0.01
 

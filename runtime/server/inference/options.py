@@ -1,4 +1,4 @@
-"""Translates Ollama's `options` to those of `runtime.engine.core.options`, which documents them."""
+"""Translates Ollama's `options`, which OpenAI's routes take, too, to those of `runtime.engine.core.options`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.engine.core.options import MOST_DRAFT_TOKENS, InvalidOption
 from mlxbuild.runtime.server.failures import NotSupported
 from mlxbuild.runtime.server.logger import log
-from mlxbuild.runtime.server.ollama.failures import OptionOfWrongType
 
 _SAME = ("temperature", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty")
 _INTEGERS = frozenset({"num_ctx", "num_predict", "seed", "top_k", "repeat_last_n", "draft_num_predict", "kv_bits"})
@@ -25,6 +25,12 @@ _OURS = ("kv_bits", "counts_recent")
 _SMALLEST_CONTEXT = 4
 NO_BOUND = 2**31 - 1
 """A `max_tokens` above any context length, which overrides the artifact's own limit."""
+
+
+class OptionOfWrongType(UserError):
+    """An option has a value of the wrong type."""
+
+    code = "option-of-wrong-type"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
-from mlxbuild.runtime.server.opening_space import OpeningSpace
+from mlxbuild.runtime.server.inference.opening_space import OpeningSpace
 
 CALL = Chunk(tool_call=ToolCall("f", {}), token=9)
 END = Chunk(finish=GenerationFinished("stop", 1, 0, 3, 0.1, 0.1))

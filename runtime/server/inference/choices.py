@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from mlxbuild.runtime.protocol.events import Chunk, Progress
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
-from mlxbuild.runtime.server.inference import AskedModel
+from mlxbuild.runtime.server.inference.asked_model import AskedModel
 
 _AHEAD = 64
 """The maximum number of unread events."""

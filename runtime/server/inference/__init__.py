@@ -1,0 +1,1 @@
+"""What the APIs share to ask a model: the model of a request, its options, tools and answers. It knows no API."""
