@@ -81,7 +81,7 @@ def _counts(written: str) -> list[int]:
 
 
 async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int) -> list[BenchFigures]:
-    from mlxbuild.runtime.server.names import find_model
+    from mlxbuild.runtime.server.models.names import find_model
     from mlxbuild.runtime.server.settings import ServerSettings
     from mlxbuild.serving.assembly import assemble
 

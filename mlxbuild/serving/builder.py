@@ -29,7 +29,7 @@ from mlxbuild.runtime.model.files import DEFAULTS_FILE
 from mlxbuild.runtime.protocol.events import Failure
 from mlxbuild.runtime.protocol.failures import as_error
 from mlxbuild.runtime.server.application import BuildOrder
-from mlxbuild.runtime.server.names import find_model, parse_name
+from mlxbuild.runtime.server.models.names import find_model, parse_name
 from mlxbuild.serving.build_events import BuildEvents
 
 _PROGRAM = "from mlxbuild.cli.main import main; main()"

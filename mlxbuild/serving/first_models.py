@@ -8,7 +8,7 @@ from mlxbuild.registry.oci.remote.errors import InvalidSettings
 from mlxbuild.registry.oci.remote.settings import SERVE_KEY
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
-from mlxbuild.runtime.server.names import find_model
+from mlxbuild.runtime.server.models.names import find_model
 
 
 def require_first_models(store: Store, configuration: Configuration) -> None:

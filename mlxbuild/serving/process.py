@@ -20,7 +20,7 @@ from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.connections.descriptors import raise_descriptor_limit
 from mlxbuild.runtime.server.logger import log
-from mlxbuild.runtime.server.names import find_model
+from mlxbuild.runtime.server.models.names import find_model
 from mlxbuild.runtime.server.observability.logs import FILE_NAME, log_to
 from mlxbuild.runtime.server.serving import serve
 from mlxbuild.serving.assembly import assemble

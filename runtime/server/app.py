@@ -14,23 +14,23 @@ from sanic.exceptions import MethodNotAllowed
 from sanic.response import HTTPResponse, empty
 
 from mlxbuild.runtime.residency.errors import ModelKeepsDying, ServerStopping
-from mlxbuild.runtime.server.allowed_methods import allowed_methods
 from mlxbuild.runtime.server.anthropic.api import API as ANTHROPIC
-from mlxbuild.runtime.server.api import Api, api_of, as_json
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.connections.descriptors import connections_that_fit
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
 from mlxbuild.runtime.server.failures import NOWHERE, failure_of
-from mlxbuild.runtime.server.observability.health import API as OPERATIONS
 from mlxbuild.runtime.server.observability.logs import log_request
 from mlxbuild.runtime.server.observability.metrics import Metrics
-from mlxbuild.runtime.server.observability.observation import request_id, write_id
 from mlxbuild.runtime.server.ollama.api import API as NATIVE
 from mlxbuild.runtime.server.openai.api import API as OPENAI
-from mlxbuild.runtime.server.openapi.api import API as OPENAPI
+from mlxbuild.runtime.server.operations.health import API as OPERATIONS
+from mlxbuild.runtime.server.operations.openapi import API as OPENAPI
+from mlxbuild.runtime.server.request_id import request_id, write_id
+from mlxbuild.runtime.server.responses.encoding import as_json
+from mlxbuild.runtime.server.routing.allowed_methods import allowed_methods
+from mlxbuild.runtime.server.routing.api import Api, api_of
 from mlxbuild.runtime.server.security.access import AccessCheck
-from mlxbuild.runtime.server.stopping import refuse_new_work
-from mlxbuild.runtime.server.streams import is_stopping
+from mlxbuild.runtime.server.stopping import is_stopping, refuse_new_work
 from mlxbuild.runtime.server.work import Lanes
 
 APIS: tuple[Api, ...] = (NATIVE, OPENAI, ANTHROPIC, OPENAPI, OPERATIONS)
@@ -89,7 +89,7 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
         request.ctx.failure = failure
         if failure.status == _BUSY:
             request.ctx.retry_after = _retry_seconds(error)
-        body = api_of(apis, request).manners.error_body(failure, request_id(request))
+        body = api_of(apis, request).wire_format.error_body(failure, request_id(request))
         return HTTPResponse(as_json(body), failure.status, dict(failure.headers), "application/json; charset=utf-8")
 
     app.error_handler.add(Exception, explain)

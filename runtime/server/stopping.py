@@ -1,6 +1,8 @@
-"""Refuses new work while the server is stopping; probes are still answered."""
+"""What a stopping server does with requests: new work is refused, and probes are still answered."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from sanic import Request
 
@@ -21,3 +23,9 @@ async def refuse_new_work(request: Request) -> None:
         raise ServerStopping(
             "the server is being stopped, and takes no more requests", hint="ask again when it has been started anew"
         )
+
+
+def is_stopping(request: Request) -> bool:
+    """Whether a request was cancelled because the server is stopping, not because its client disconnected."""
+    app: Any = request.app
+    return bool(getattr(app.ctx, "is_stopping", False)) and not request.conn_info.lost  # type: ignore[union-attr]

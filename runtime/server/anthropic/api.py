@@ -8,9 +8,9 @@ from sanic.response import BaseHTTPResponse
 from mlxbuild.runtime.server.anthropic.models import VERSION_HEADER
 from mlxbuild.runtime.server.anthropic.operations import OPERATIONS
 from mlxbuild.runtime.server.anthropic.routes import count_tokens, messages
-from mlxbuild.runtime.server.anthropic.wire_format import MANNERS
-from mlxbuild.runtime.server.api import Api, declare
-from mlxbuild.runtime.server.observability.observation import request_id
+from mlxbuild.runtime.server.anthropic.wire_format import WIRE_FORMAT
+from mlxbuild.runtime.server.request_id import request_id
+from mlxbuild.runtime.server.routing.api import Api, declare
 
 
 async def _write_id(request: Request, response: BaseHTTPResponse) -> None:
@@ -28,7 +28,7 @@ def _routes() -> Blueprint:
 
 API = Api(
     ("/v1/messages",),
-    MANNERS,
+    WIRE_FORMAT,
     _routes,
     "Anthropic",
     OPERATIONS,

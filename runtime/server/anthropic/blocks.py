@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mlxbuild.runtime.protocol.requests import Message
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 from mlxbuild.runtime.server.inference.text_only import not_taken
-from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class TextBlock(RequestBody):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mlxbuild.runtime.server.anthropic.blocks import MessageBody, TextBlock
 from mlxbuild.runtime.server.anthropic.tools import Tool
-from mlxbuild.runtime.server.request_body import RequestBody
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 
 
 class AutoChoice(RequestBody):

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from mlxbuild.runtime.server.bodies import checked
-from mlxbuild.runtime.server.catalogue import ListedModel
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.request_body import RequestBody
+from mlxbuild.runtime.server.models.catalogue import ListedModel
 
 VERSION_HEADER = "anthropic-version"
 """The header that all of Anthropic's clients send, and no others."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlxbuild.runtime.server.anthropic.body import MessagesBody, PromptBody
-from mlxbuild.runtime.server.openapi.operation import EVENT, EVENTS, JSON, Operation, answers, fields
+from mlxbuild.runtime.server.routing.operation import EVENT, EVENTS, JSON, Operation, answers, fields
 
 _ERROR = fields("type", "request_id", error=fields("type", "message"))
 _ASKING = (400, 404, 408, 413, 415, 500, 503)

@@ -13,12 +13,12 @@ from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.server.anthropic.body import MessagesBody, PromptBody
 from mlxbuild.runtime.server.anthropic.reply import Event, MessageEvents
 from mlxbuild.runtime.server.anthropic.request import chat_request
-from mlxbuild.runtime.server.anthropic.wire_format import MANNERS
-from mlxbuild.runtime.server.api import server_event
+from mlxbuild.runtime.server.anthropic.wire_format import WIRE_FORMAT
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.inference.asked_model import asked_model
 from mlxbuild.runtime.server.inference.capabilities import require
-from mlxbuild.runtime.server.request_fields import read_request
-from mlxbuild.runtime.server.streams import AnswerStream
+from mlxbuild.runtime.server.responses.encoding import server_event
+from mlxbuild.runtime.server.responses.streams import AnswerStream
 
 _PING = server_event({"type": "ping"}, "ping")
 
@@ -38,7 +38,7 @@ async def messages(request: Request) -> HTTPResponse | None:
                         _ = list(told.add(event))
             return json(told.message)
         async with (
-            AnswerStream(request, MANNERS) as out,
+            AnswerStream(request, WIRE_FORMAT) as out,
             contextlib.aclosing(model.answer(question)) as events,
         ):
             has_begun = False

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 from mlxbuild.runtime.server.inference.tool_choice import TemplateTool, template_tool
-from mlxbuild.runtime.server.request_body import RequestBody
 
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _LINE: Mapping[str, Any] = {"type": "integer"}

@@ -9,12 +9,12 @@ from sanic import Request
 from sanic.http import Stage
 
 from mlxbuild.runtime.residency.errors import ServerStopping
-from mlxbuild.runtime.server.api import as_json
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
 from mlxbuild.runtime.server.connections.lingering import LingeringClose
+from mlxbuild.runtime.server.connections.observation import ObservedProtocol
 from mlxbuild.runtime.server.failures import TooManyConnections, failure_of
-from mlxbuild.runtime.server.observability.observation import ObservedProtocol
-from mlxbuild.runtime.server.ollama.wire_format import error_body
+from mlxbuild.runtime.server.responses.encoding import as_json
+from mlxbuild.runtime.server.responses.native_format import error_body
 from mlxbuild.runtime.server.settings import ServerSettings
 
 _REFUSAL = (

@@ -15,7 +15,7 @@ from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.residency.lease import Lease
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.inference.opening_space import OpeningSpace
-from mlxbuild.runtime.server.names import find_model
+from mlxbuild.runtime.server.models.names import find_model
 from mlxbuild.runtime.server.observability.metrics import Metrics
 
 _LOADED_AT_ONCE_SECONDS = 0.01

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlxbuild.runtime.server.bodies import parse_json
+from mlxbuild.runtime.server.bodies.json_body import parse_json
 
 
 def parsed_arguments(text: str) -> dict[str, Any] | str:

@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 
 from mlxbuild.registry.store.durable import disk_errors
+from mlxbuild.runtime.server.connections.observation import Observed
 from mlxbuild.runtime.server.logger import log
-from mlxbuild.runtime.server.observability.observation import Observed
 
 FILE_NAME = "serve.jsonl"
 _SECRET_NAME = re.compile(r"authori[sz]ation|api[-_]?key|token$|password|secret|cookie", re.IGNORECASE)

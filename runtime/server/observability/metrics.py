@@ -14,8 +14,8 @@ from mlxbuild.runtime.protocol.loaded import Heartbeat
 from mlxbuild.runtime.residency.reservation import Resident
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
+from mlxbuild.runtime.server.connections.observation import Observed
 from mlxbuild.runtime.server.observability.earlier_names import WithEarlierNames
-from mlxbuild.runtime.server.observability.observation import Observed
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset(HTTPMethod)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sanic import Blueprint
 
-from mlxbuild.runtime.server.api import Api
 from mlxbuild.runtime.server.ollama import (
     blobs,
     chat,
@@ -18,7 +17,8 @@ from mlxbuild.runtime.server.ollama import (
     transfers,
 )
 from mlxbuild.runtime.server.ollama.operations import OPERATIONS
-from mlxbuild.runtime.server.ollama.wire_format import MANNERS
+from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
+from mlxbuild.runtime.server.routing.api import Api
 
 _GROUPS = (small_routes, generate, chat, embeddings, models, show, residents, transfers, create, blobs)
 
@@ -30,4 +30,4 @@ def _routes() -> Blueprint:
     return blueprint
 
 
-API = Api(("",), MANNERS, _routes, "Native", OPERATIONS)
+API = Api(("",), NATIVE_FORMAT, _routes, "Native", OPERATIONS)

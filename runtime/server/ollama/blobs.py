@@ -17,10 +17,10 @@ from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.errors import BlobCorrupt
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
-from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import application_of
-from mlxbuild.runtime.server.bodies import blob_limit, body_pieces, content_length
+from mlxbuild.runtime.server.bodies.reading import blob_limit, body_pieces, content_length
 from mlxbuild.runtime.server.failures import InvalidRequest
+from mlxbuild.runtime.server.routing.api import declare
 from mlxbuild.runtime.server.work import in_thread
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, model_validator
 
-from mlxbuild.runtime.server.request_body import RequestBody
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 
 
 class NativeBody(RequestBody):
@@ -16,6 +16,7 @@ class NativeBody(RequestBody):
     """
 
     model_config = ConfigDict(protected_namespaces=())
+    folds_names: ClassVar[bool] = True
 
     @model_validator(mode="before")
     @classmethod

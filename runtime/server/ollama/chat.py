@@ -11,7 +11,7 @@ from sanic.response import HTTPResponse
 
 from mlxbuild.runtime.engine.input.conversation import WITHOUT_TOOLS
 from mlxbuild.runtime.protocol.requests import ChatRequest
-from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
 from mlxbuild.runtime.server.inference.template_variables import TemplateVariables, switched_off
 from mlxbuild.runtime.server.ollama.answers import in_message
@@ -19,7 +19,7 @@ from mlxbuild.runtime.server.ollama.failures import cannot, lacks, missing_model
 from mlxbuild.runtime.server.ollama.inference import answer, load_or_unload, tell_prompt
 from mlxbuild.runtime.server.ollama.messages import MessageBody, conversation
 from mlxbuild.runtime.server.ollama.question import QuestionBody, Settled
-from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.routing.api import declare
 
 
 class ChatBody(QuestionBody):

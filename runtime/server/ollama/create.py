@@ -15,16 +15,16 @@ from sanic.response import HTTPResponse
 from mlxbuild.registry.artifact.files import unsafe
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.reference import InvalidReference, Reference
-from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import Application, BuildOrder, application_of
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
-from mlxbuild.runtime.server.names import parse_name
+from mlxbuild.runtime.server.models.names import parse_name
 from mlxbuild.runtime.server.ollama.blobs import blob_digest
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.messages import MessageBody
 from mlxbuild.runtime.server.ollama.progress import tell_progress
-from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.routing.api import declare
 from mlxbuild.runtime.server.work import Work
 
 

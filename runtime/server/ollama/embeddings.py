@@ -11,7 +11,7 @@ from sanic.response import HTTPResponse
 
 from mlxbuild.runtime.protocol.requests import EmbeddingRequest
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
-from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.inference.asked_model import asked_model
 from mlxbuild.runtime.server.inference.options import read_options
@@ -19,7 +19,7 @@ from mlxbuild.runtime.server.ollama.answers import nanoseconds
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import missing_model, names_told
 from mlxbuild.runtime.server.ollama.inference import json_answer
-from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.routing.api import declare
 
 
 class EmbeddingBody(ModelBody):

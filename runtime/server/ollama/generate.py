@@ -9,14 +9,14 @@ from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
-from mlxbuild.runtime.server.api import declare
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
 from mlxbuild.runtime.server.ollama.answers import in_response
 from mlxbuild.runtime.server.ollama.failures import cannot, lacks, missing_model, names_told
 from mlxbuild.runtime.server.ollama.inference import answer, load_or_unload, tell_prompt
 from mlxbuild.runtime.server.ollama.question import QuestionBody, Settled
-from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.routing.api import declare
 
 
 class GenerateBody(QuestionBody):

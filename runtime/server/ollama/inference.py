@@ -12,14 +12,14 @@ from sanic.response import HTTPResponse
 from mlxbuild.runtime.protocol.events import Chunk
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
-from mlxbuild.runtime.server.api import as_json, json_line
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
-from mlxbuild.runtime.server.names import find_model
+from mlxbuild.runtime.server.models.names import find_model
 from mlxbuild.runtime.server.ollama.answers import AnswerWriter, Form, now
 from mlxbuild.runtime.server.ollama.question import QuestionBody
-from mlxbuild.runtime.server.ollama.wire_format import MANNERS
-from mlxbuild.runtime.server.streams import AnswerStream
+from mlxbuild.runtime.server.responses.encoding import as_json, json_line
+from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
+from mlxbuild.runtime.server.responses.streams import AnswerStream
 
 JSON_TYPE = "application/json; charset=utf-8"
 
@@ -65,7 +65,7 @@ async def answer(
                 if isinstance(event, Chunk):
                     writer.piece(event)
             return json_answer(writer.whole())
-        async with AnswerStream(request, MANNERS) as stream:
+        async with AnswerStream(request, NATIVE_FORMAT) as stream:
             async for event in events:
                 if isinstance(event, Chunk) and (piece := writer.piece(event)) is not None:
                     await stream.send(json_line(piece))

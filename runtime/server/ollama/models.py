@@ -13,16 +13,16 @@ from mlxbuild.registry.artifact.versions import moves
 from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.tags import UnknownReference
-from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import Application, application_of
-from mlxbuild.runtime.server.catalogue import ListedModel, list_models
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.logger import log
-from mlxbuild.runtime.server.names import display_name, find_model, parse_name
+from mlxbuild.runtime.server.models.catalogue import ListedModel, list_models
+from mlxbuild.runtime.server.models.names import display_name, find_model, parse_name
 from mlxbuild.runtime.server.ollama.body import ModelBody, NativeBody
 from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.inference import json_answer
-from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.routing.api import declare
 
 
 class CopyBody(NativeBody):

@@ -12,7 +12,7 @@ from mlxbuild.runtime.server.ollama.generate import GenerateBody
 from mlxbuild.runtime.server.ollama.models import CopyBody
 from mlxbuild.runtime.server.ollama.show import ShowBody
 from mlxbuild.runtime.server.ollama.transfers import PushBody, TransferBody
-from mlxbuild.runtime.server.openapi.operation import JSON, LINES, TEXT, Operation, Reply, Schema, answers, fields
+from mlxbuild.runtime.server.routing.operation import JSON, LINES, TEXT, Operation, Reply, Schema, answers, fields
 
 _ERROR = fields("error")
 _LINES: Schema = {}

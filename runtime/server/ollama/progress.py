@@ -20,10 +20,10 @@ from mlxbuild.registry.oci.exchange.progress import (
     NamedBlob,
     Warned,
 )
-from mlxbuild.runtime.server.api import json_line
 from mlxbuild.runtime.server.ollama.inference import json_answer
-from mlxbuild.runtime.server.ollama.wire_format import MANNERS
-from mlxbuild.runtime.server.streams import AnswerStream
+from mlxbuild.runtime.server.responses.encoding import json_line
+from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
+from mlxbuild.runtime.server.responses.streams import AnswerStream
 
 SUCCESS = {"status": "success"}
 
@@ -103,7 +103,7 @@ async def tell_progress(
         async for _ in progress:
             pass
         return json_answer(SUCCESS)
-    async with AnswerStream(request, MANNERS) as stream:
+    async with AnswerStream(request, NATIVE_FORMAT) as stream:
         for status in first:
             await stream.send(json_line({"status": status}))
         async for told in progress:

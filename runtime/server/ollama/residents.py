@@ -15,16 +15,16 @@ from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.residency.draft_models import DraftModel
 from mlxbuild.runtime.residency.reservation import Resident
-from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import Application, application_of
-from mlxbuild.runtime.server.catalogue import describe
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.names import display_name, find_model, parse_name
+from mlxbuild.runtime.server.models.catalogue import describe
+from mlxbuild.runtime.server.models.names import display_name, find_model, parse_name
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.inference import json_answer
 from mlxbuild.runtime.server.ollama.models import details
-from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.routing.api import declare
 
 _FOREVER = timedelta(days=292 * 365)
 """How far in the future Ollama puts the expiry of a model that never expires."""

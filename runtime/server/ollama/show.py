@@ -12,17 +12,17 @@ from sanic.response import HTTPResponse
 
 from mlxbuild.registry.artifact.files import FileRole
 from mlxbuild.runtime.model.files import TEMPLATE_FILE
-from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import Application, application_of
-from mlxbuild.runtime.server.catalogue import ListedModel, describe
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.names import display_name, find_model, parse_name
+from mlxbuild.runtime.server.models.catalogue import ListedModel, describe
+from mlxbuild.runtime.server.models.names import display_name, find_model, parse_name
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.inference import json_answer
 from mlxbuild.runtime.server.ollama.models import details
 from mlxbuild.runtime.server.ollama.tensors import tensors
-from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.routing.api import declare
 
 _WIDTH = 30
 _LONGEST_LIST = 5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, json, text
 
-from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.routing.api import declare
 
 LIVENESS = "Ollama is running"
 """Ollama's exact text, which clients look for."""

@@ -19,14 +19,14 @@ from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.errors import BlobCorrupt, BlobTooLarge
 from mlxbuild.registry.store.leases import shared
 from mlxbuild.registry.trust.errors import Untrusted
-from mlxbuild.runtime.server.api import declare
 from mlxbuild.runtime.server.application import Application, application_of
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest, UpstreamUnsound
-from mlxbuild.runtime.server.names import find_model, parse_name
+from mlxbuild.runtime.server.models.names import find_model, parse_name
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.progress import PULL, PUSH, TransferNews, Wording, tell_progress
-from mlxbuild.runtime.server.request_fields import read_request
+from mlxbuild.runtime.server.routing.api import declare
 from mlxbuild.runtime.server.work import Work
 
 

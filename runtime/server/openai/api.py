@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sanic import Blueprint
 
-from mlxbuild.runtime.server.api import Api, declare
 from mlxbuild.runtime.server.openai.chat.route import chat_completions
 from mlxbuild.runtime.server.openai.completions.route import completions
 from mlxbuild.runtime.server.openai.embeddings.route import embeddings
@@ -12,7 +11,8 @@ from mlxbuild.runtime.server.openai.models import model, models
 from mlxbuild.runtime.server.openai.operations import OPERATIONS
 from mlxbuild.runtime.server.openai.responses.route import responses
 from mlxbuild.runtime.server.openai.responses.stored_routes import forget_response, input_items, stored_response
-from mlxbuild.runtime.server.openai.wire_format import MANNERS
+from mlxbuild.runtime.server.openai.wire_format import WIRE_FORMAT
+from mlxbuild.runtime.server.routing.api import Api, declare
 
 
 def _routes() -> Blueprint:
@@ -29,4 +29,4 @@ def _routes() -> Blueprint:
     return blueprint
 
 
-API = Api(("/v1",), MANNERS, _routes, "OpenAI", OPERATIONS)
+API = Api(("/v1",), WIRE_FORMAT, _routes, "OpenAI", OPERATIONS)

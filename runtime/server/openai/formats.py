@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mlxbuild.runtime.server.request_body import RequestBody
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 
 
 class TextFormat(RequestBody):

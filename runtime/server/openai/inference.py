@@ -12,7 +12,7 @@ from mlxbuild.runtime.protocol.requests import ChatRequest
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
 from mlxbuild.runtime.server.inference.capabilities import require
-from mlxbuild.runtime.server.streams import AnswerStream
+from mlxbuild.runtime.server.responses.streams import AnswerStream
 
 
 def model_of(request: Request, name: str, keep_alive: float | str | None) -> AbstractAsyncContextManager[AskedModel]:

@@ -12,8 +12,8 @@ from sanic.response import HTTPResponse, json
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.runtime.server.anthropic.models import VERSION_HEADER, model_reply, models_reply
 from mlxbuild.runtime.server.application import application_of
-from mlxbuild.runtime.server.catalogue import ListedModel, describe, list_models
-from mlxbuild.runtime.server.names import find_model
+from mlxbuild.runtime.server.models.catalogue import ListedModel, describe, list_models
+from mlxbuild.runtime.server.models.names import find_model
 from mlxbuild.runtime.server.openai.places import tell_places
 
 _NOBODY = "library"

@@ -6,7 +6,7 @@ from mlxbuild.runtime.server.openai.chat.body import ChatBody
 from mlxbuild.runtime.server.openai.completions.body import CompletionBody
 from mlxbuild.runtime.server.openai.embeddings.body import EmbeddingBody
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody
-from mlxbuild.runtime.server.openapi.operation import EVENT, EVENTS, JSON, Operation, Reply, answers, fields
+from mlxbuild.runtime.server.routing.operation import EVENT, EVENTS, JSON, Operation, Reply, answers, fields
 
 _ERROR = fields(error=fields("message", "type", "param", "code"))
 _ASKING = (400, 404, 408, 413, 415, 500, 503)

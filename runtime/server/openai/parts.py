@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 from mlxbuild.runtime.server.inference.text_only import not_taken
-from mlxbuild.runtime.server.request_body import RequestBody
 
 _MEDIA = {
     "image_url": "images",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlxbuild.runtime.server.request_body import RequestBody
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 
 
 class PassedOverFields(RequestBody):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from mlxbuild.runtime.server.request_body import RequestBody, refused
+from mlxbuild.runtime.server.bodies.request_body import RequestBody, refused
 
 
 class RefusedFields(RequestBody):

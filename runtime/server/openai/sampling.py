@@ -9,11 +9,11 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from mlxbuild.runtime.engine.core.options import MOST_DRAFT_TOKENS
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.inference.options import NO_BOUND, NativeOptions, OptionOfWrongType, read_options
 from mlxbuild.runtime.server.openai.passed_over_fields import PassedOverFields
 from mlxbuild.runtime.server.openai.texts import Token
-from mlxbuild.runtime.server.request_body import RequestBody
 
 
 def _not_zero(tokens: int) -> int:

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mlxbuild.runtime.protocol.requests import AnswerFormat
-from mlxbuild.runtime.server.bodies import parse_json
+from mlxbuild.runtime.server.bodies.json_body import parse_json
+from mlxbuild.runtime.server.bodies.request_body import RequestBody, refused
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.openai.formats import JsonFormat, ResponseFormat, SchemaFormat, TextFormat
-from mlxbuild.runtime.server.request_body import RequestBody, refused
 
 Text = Annotated[str, Field(min_length=1)]
 Choices = Annotated[list[Text], Field(min_length=1)]

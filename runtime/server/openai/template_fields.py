@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mlxbuild.runtime.protocol.requests import PromptEnding
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.inference.template_variables import TemplateVariables, switched_off
-from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class ThinkingSwitch(RequestBody):

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.inference.tool_choice import TemplateTool, template_tool
-from mlxbuild.runtime.server.request_body import RequestBody
 
 FunctionName = Annotated[str, Field(min_length=1)]
 

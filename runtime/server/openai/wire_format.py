@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mlxbuild.runtime.protocol.prompt_length import told_lengths
-from mlxbuild.runtime.server.api import Manners, server_event
 from mlxbuild.runtime.server.failures import HttpFailure
+from mlxbuild.runtime.server.responses.encoding import server_event
+from mlxbuild.runtime.server.responses.wire_format import WireFormat
 
 DONE = b"data: [DONE]\n\n"
 """The last event of a complete stream."""
@@ -35,7 +36,7 @@ def _message(failure: HttpFailure) -> str:
     return failure.message if failure.hint is None else f"{failure.message} ({failure.hint})"
 
 
-MANNERS = Manners(
+WIRE_FORMAT = WireFormat(
     error_body,
     lambda failure, request_id: server_event(error_body(failure, request_id)),
     "text/event-stream; charset=utf-8",

@@ -17,13 +17,14 @@ from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.protocol.failures import Unexpected
 from mlxbuild.runtime.residency.errors import ServerStopping
 from mlxbuild.runtime.runner.errors import RunnerDied
-from mlxbuild.runtime.server.api import Api, declare, json_line
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
-from mlxbuild.runtime.server.bodies import read_json
-from mlxbuild.runtime.server.ollama.wire_format import MANNERS
+from mlxbuild.runtime.server.bodies.json_body import read_json
+from mlxbuild.runtime.server.responses.encoding import json_line
+from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
+from mlxbuild.runtime.server.responses.streams import AnswerStream
+from mlxbuild.runtime.server.routing.api import Api, declare
 from mlxbuild.runtime.server.settings import ServerSettings
-from mlxbuild.runtime.server.streams import AnswerStream
 from mlxbuild.serving.client import Server
 from tests.loopback_server import LoopbackServer
 from tests.runtime.server.running import running
@@ -40,7 +41,7 @@ async def _early(request: Request) -> None:
 
 
 async def _midway(request: Request) -> None:
-    async with AnswerStream(request, MANNERS) as answer:
+    async with AnswerStream(request, NATIVE_FORMAT) as answer:
         await answer.send(json_line({"piece": 1}))
         raise ERRORS[(await read_json(request))["code"]]
 
@@ -57,7 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One whose routes fail as they are told to."""
     home = Home(tmp_path_factory.mktemp("home"))
     application = Application(home, Store.open(home), ServerSettings(), None, None, "0.1.0")  # type: ignore[arg-type]
-    with running(create_app(application, [Api(("",), MANNERS, _routes)])) as listening:
+    with running(create_app(application, [Api(("",), NATIVE_FORMAT, _routes)])) as listening:
         yield Server(listening.url, {})
 
 

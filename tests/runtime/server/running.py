@@ -12,8 +12,8 @@ from typing import Any
 
 from sanic import Sanic
 
+from mlxbuild.runtime.server.connections.observation import Observed
 from mlxbuild.runtime.server.listening import listen
-from mlxbuild.runtime.server.observability.observation import Observed
 from mlxbuild.runtime.server.serving import serve
 
 

@@ -20,13 +20,14 @@ from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.residency.setting_origins import SettingOrigins
-from mlxbuild.runtime.server.api import Api, declare, json_line
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
-from mlxbuild.runtime.server.bodies import read_json
-from mlxbuild.runtime.server.ollama.wire_format import MANNERS
+from mlxbuild.runtime.server.bodies.json_body import read_json
+from mlxbuild.runtime.server.responses.encoding import json_line
+from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
+from mlxbuild.runtime.server.responses.streams import AnswerStream
+from mlxbuild.runtime.server.routing.api import Api, declare
 from mlxbuild.runtime.server.settings import ServerSettings
-from mlxbuild.runtime.server.streams import AnswerStream
 from tests.runtime.server.connections.wire import until_closed
 from tests.runtime.server.running import RunningServer, running, soon
 
@@ -49,13 +50,13 @@ async def _echo(request: Request) -> HTTPResponse:
 
 
 async def _early(request: Request) -> None:
-    async with AnswerStream(request, MANNERS) as answer:
+    async with AnswerStream(request, NATIVE_FORMAT) as answer:
         raise UnknownReference("it is not there")
     await answer.send(b"never")
 
 
 async def _midway(request: Request) -> None:
-    async with AnswerStream(request, MANNERS) as answer:
+    async with AnswerStream(request, NATIVE_FORMAT) as answer:
         await answer.send(json_line({"piece": 1}))
         raise UnknownReference("it is not there any more")
 
@@ -65,7 +66,7 @@ async def _bug(_request: Request) -> HTTPResponse:
 
 
 async def _endless(request: Request) -> None:
-    async with AnswerStream(request, MANNERS) as answer:
+    async with AnswerStream(request, NATIVE_FORMAT) as answer:
         await answer.send(json_line({"piece": 1}))
         await _wait()
 
@@ -97,7 +98,7 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Application:
 @pytest.fixture(scope="module")
 def server(application: Application) -> Iterator[RunningServer]:
     """A server with routes that go wrong."""
-    with running(create_app(application, [Api(("",), MANNERS, _routes)])) as server:
+    with running(create_app(application, [Api(("",), NATIVE_FORMAT, _routes)])) as server:
         yield server
 
 
@@ -215,7 +216,7 @@ def test_half_a_request_is_no_bug(server: RunningServer, sent: str, caplog: pyte
 
 def test_stopping_ends_every_answer_in_words(application: Application) -> None:
     answers: dict[str, httpx.Response] = {}
-    app = create_app(application, [Api(("",), MANNERS, _routes)])
+    app = create_app(application, [Api(("",), NATIVE_FORMAT, _routes)])
     with running(app, grace_seconds=0.2) as server:
 
         def ask(path: str) -> None:

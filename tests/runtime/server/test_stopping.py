@@ -15,11 +15,11 @@ from sanic.response import HTTPResponse, raw, text
 
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.runtime.server.api import Api, declare
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
-from mlxbuild.runtime.server.observability.health import API as OPERATIONS
-from mlxbuild.runtime.server.ollama.wire_format import MANNERS
+from mlxbuild.runtime.server.operations.health import API as OPERATIONS
+from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
+from mlxbuild.runtime.server.routing.api import Api, declare
 from mlxbuild.runtime.server.settings import ServerSettings
 from tests.runtime.server.connections.wire import answers, connect, until_closed
 from tests.runtime.server.running import RunningServer, running, soon
@@ -34,7 +34,7 @@ class Stopping:
     def __init__(self, home: Home) -> None:
         self.released = asyncio.Event()
         application = Application(home, Store.open(home), ServerSettings(), None, None, "0.1.0")  # type: ignore[arg-type]
-        self.app = create_app(application, [Api(("",), MANNERS, self._routes), OPERATIONS])
+        self.app = create_app(application, [Api(("",), NATIVE_FORMAT, self._routes), OPERATIONS])
         self.server: RunningServer
 
     def _routes(self) -> Blueprint:

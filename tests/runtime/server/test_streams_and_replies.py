@@ -17,7 +17,7 @@ from mlxbuild.runtime.protocol.answers import Answer
 from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
 from mlxbuild.runtime.server.anthropic.body import MessagesBody
 from mlxbuild.runtime.server.anthropic.reply import MessageEvents
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.openai.chat.reply import chat_reply
 from mlxbuild.runtime.server.openai.chat.stream import ChatStream
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mlxbuild.runtime.server.bodies.request_body import RequestBody, refused
 from mlxbuild.runtime.server.inference.tool_choice import Mode
 from mlxbuild.runtime.server.openai.chat.messages import AnyMessage
 from mlxbuild.runtime.server.openai.effort import Effort, Reasoning
@@ -14,7 +15,6 @@ from mlxbuild.runtime.server.openai.sampling import MaxTokens, PenaltiesBody, St
 from mlxbuild.runtime.server.openai.structured_outputs import StructuredOutputsBody
 from mlxbuild.runtime.server.openai.template_fields import TemplateBody
 from mlxbuild.runtime.server.openai.tools import Allowed, Function, NamedFunction
-from mlxbuild.runtime.server.request_body import RequestBody, refused
 
 
 class Tool(RequestBody):

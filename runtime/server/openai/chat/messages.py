@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mlxbuild.runtime.protocol.requests import Message
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.inference.tool_arguments import parsed_arguments
 from mlxbuild.runtime.server.openai.parts import MediaPart, RefusalPart, TextPart, text_of
-from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class ChatText(TextPart):

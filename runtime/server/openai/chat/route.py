@@ -10,7 +10,7 @@ from sanic.response import HTTPResponse, json
 
 from mlxbuild.runtime.protocol.answers import Answer
 from mlxbuild.runtime.protocol.events import Chunk, Progress
-from mlxbuild.runtime.server.api import server_event
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.inference.choices import answers_of
 from mlxbuild.runtime.server.inference.ids import new_id
 from mlxbuild.runtime.server.openai.chat.body import ChatBody
@@ -19,9 +19,9 @@ from mlxbuild.runtime.server.openai.chat.request import chat_requests, wanted_th
 from mlxbuild.runtime.server.openai.chat.stream import ChatStream
 from mlxbuild.runtime.server.openai.inference import check_abilities, fingerprint, model_of, tell_progress
 from mlxbuild.runtime.server.openai.places import tell_places
-from mlxbuild.runtime.server.openai.wire_format import DONE, MANNERS
-from mlxbuild.runtime.server.request_fields import read_request
-from mlxbuild.runtime.server.streams import AnswerStream
+from mlxbuild.runtime.server.openai.wire_format import DONE, WIRE_FORMAT
+from mlxbuild.runtime.server.responses.encoding import server_event
+from mlxbuild.runtime.server.responses.streams import AnswerStream
 
 
 async def chat_completions(request: Request) -> HTTPResponse | None:
@@ -42,7 +42,7 @@ async def chat_completions(request: Request) -> HTTPResponse | None:
             return json(chat_reply(head, answers, with_scores=with_scores))
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
         stream = ChatStream(head, len(questions), with_scores=with_scores, with_usage=with_usage)
-        async with AnswerStream(request, MANNERS) as out:
+        async with AnswerStream(request, WIRE_FORMAT) as out:
             async with contextlib.aclosing(answers_of(model, questions)) as events:
                 async for number, event in events:
                     if isinstance(event, Progress):

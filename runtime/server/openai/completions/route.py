@@ -11,7 +11,7 @@ from sanic.response import HTTPResponse, json
 
 from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, Progress
 from mlxbuild.runtime.protocol.requests import CompletionRequest, PromptRequest
-from mlxbuild.runtime.server.api import server_event
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.inference.asked_model import AskedModel
 from mlxbuild.runtime.server.inference.capabilities import require
 from mlxbuild.runtime.server.inference.choices import Told, answers_of
@@ -20,9 +20,9 @@ from mlxbuild.runtime.server.openai.completions.body import CompletionBody, comp
 from mlxbuild.runtime.server.openai.completions.reply import Completions
 from mlxbuild.runtime.server.openai.inference import fingerprint, model_of, tell_progress
 from mlxbuild.runtime.server.openai.places import tell_places
-from mlxbuild.runtime.server.openai.wire_format import DONE, MANNERS
-from mlxbuild.runtime.server.request_fields import read_request
-from mlxbuild.runtime.server.streams import AnswerStream
+from mlxbuild.runtime.server.openai.wire_format import DONE, WIRE_FORMAT
+from mlxbuild.runtime.server.responses.encoding import server_event
+from mlxbuild.runtime.server.responses.streams import AnswerStream
 
 
 async def completions(request: Request) -> HTTPResponse | None:
@@ -45,7 +45,7 @@ async def completions(request: Request) -> HTTPResponse | None:
                         told.add(number, event)
             return json(told.reply())
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
-        async with AnswerStream(request, MANNERS) as out:
+        async with AnswerStream(request, WIRE_FORMAT) as out:
             async with contextlib.aclosing(answers(model, questions)) as events:
                 async for number, event in events:
                     if isinstance(event, Progress):

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from mlxbuild.runtime.protocol.events import Embeddings
 from mlxbuild.runtime.protocol.requests import EmbeddingRequest
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 from mlxbuild.runtime.server.openai.texts import Texts, each_of
-from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class EmbeddingBody(RequestBody):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
+from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.openai.embeddings.body import EmbeddingBody, embedding_reply, embedding_request
 from mlxbuild.runtime.server.openai.inference import model_of
 from mlxbuild.runtime.server.openai.places import tell_places
-from mlxbuild.runtime.server.request_fields import read_request
 
 
 async def embeddings(request: Request) -> HTTPResponse:

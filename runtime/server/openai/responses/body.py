@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest
+from mlxbuild.runtime.server.bodies.request_body import RequestBody, refused
 from mlxbuild.runtime.server.openai.effort import Effort, thinking
 from mlxbuild.runtime.server.openai.formats import JsonFormat, JsonSchema, TextFormat
 from mlxbuild.runtime.server.openai.responses.callable_tools import CallableTools
@@ -16,7 +17,6 @@ from mlxbuild.runtime.server.openai.responses.items import AnyItem
 from mlxbuild.runtime.server.openai.responses.tools import AnyTool, AnyToolChoice
 from mlxbuild.runtime.server.openai.sampling import MaxTokens, SamplingBody, bound, given
 from mlxbuild.runtime.server.openai.template_fields import ThinkingBody
-from mlxbuild.runtime.server.request_body import RequestBody, refused
 
 SCORES = "message.output_text.logprobs"
 SEALED_REASONING = "reasoning.encrypted_content"

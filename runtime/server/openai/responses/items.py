@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 from mlxbuild.runtime.server.openai.parts import MediaPart, RefusalPart, TextPart
-from mlxbuild.runtime.server.request_body import RequestBody
 
 Id = Annotated[str, Field(min_length=1)]
 

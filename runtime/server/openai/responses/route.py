@@ -12,8 +12,8 @@ from sanic.response import HTTPResponse, json
 
 from mlxbuild.runtime.protocol.events import Chunk, Progress
 from mlxbuild.runtime.protocol.requests import ChatRequest
-from mlxbuild.runtime.server.api import Manners, server_event
-from mlxbuild.runtime.server.bodies import read_json
+from mlxbuild.runtime.server.bodies.json_body import read_json
+from mlxbuild.runtime.server.bodies.validation import known_body
 from mlxbuild.runtime.server.failures import HttpFailure
 from mlxbuild.runtime.server.inference.ids import new_id
 from mlxbuild.runtime.server.openai.inference import check_abilities, model_of, tell_progress
@@ -22,9 +22,10 @@ from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response
 from mlxbuild.runtime.server.openai.responses.keeping import owner_of, reasoning_seal, stored_responses
 from mlxbuild.runtime.server.openai.responses.reply import Event, ResponseEvents
 from mlxbuild.runtime.server.openai.responses.whole_input import whole_input
-from mlxbuild.runtime.server.openai.wire_format import MANNERS
-from mlxbuild.runtime.server.request_fields import known_body
-from mlxbuild.runtime.server.streams import AnswerStream
+from mlxbuild.runtime.server.openai.wire_format import WIRE_FORMAT
+from mlxbuild.runtime.server.responses.encoding import server_event
+from mlxbuild.runtime.server.responses.streams import AnswerStream
+from mlxbuild.runtime.server.responses.wire_format import WireFormat
 
 
 async def responses(request: Request) -> HTTPResponse | None:
@@ -42,7 +43,7 @@ async def responses(request: Request) -> HTTPResponse | None:
                         _ = list(told.add(event))
             return json(told.response)
         async with (
-            AnswerStream(request, _manners(told)) as out,
+            AnswerStream(request, _wire_format(told)) as out,
             contextlib.aclosing(model.answer(question)) as events,
         ):
             has_begun = False
@@ -75,10 +76,10 @@ def _written(event: Event) -> bytes:
     return server_event(event, event["type"])
 
 
-def _manners(told: ResponseEvents) -> Manners:
+def _wire_format(told: ResponseEvents) -> WireFormat:
     """OpenAI's format, in which an error in the middle of the stream ends this response."""
 
     def stream_error(failure: HttpFailure, _request_id: str) -> bytes:
         return b"".join(map(_written, told.fail(failure)))
 
-    return replace(MANNERS, stream_error=stream_error)
+    return replace(WIRE_FORMAT, stream_error=stream_error)

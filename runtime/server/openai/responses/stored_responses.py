@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlxbuild.runtime.server.api import as_json
 from mlxbuild.runtime.server.openai.responses.failures import (
     UnknownResponse,
     unknown_previous_response,
     unknown_response,
 )
+from mlxbuild.runtime.server.responses.encoding import as_json
 
 Item = dict[str, Any]
 

@@ -8,10 +8,10 @@ from pydantic import Field
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 from mlxbuild.runtime.server.openai.responses.keeping import owner_of, stored_responses
-from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class _Page(RequestBody):

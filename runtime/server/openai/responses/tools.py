@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
+from mlxbuild.runtime.server.bodies.request_body import RequestBody
 from mlxbuild.runtime.server.inference.tool_choice import Mode
 from mlxbuild.runtime.server.openai.structured_outputs import lark_of_regex
 from mlxbuild.runtime.server.openai.tools import Allowed, Function, FunctionName
-from mlxbuild.runtime.server.request_body import RequestBody
 
 
 class FunctionTool(Function):

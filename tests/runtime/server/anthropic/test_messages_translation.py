@@ -12,7 +12,7 @@ from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, ToolCh
 from mlxbuild.runtime.server.anthropic.body import MessagesBody, PromptBody
 from mlxbuild.runtime.server.anthropic.reply import MessageEvents
 from mlxbuild.runtime.server.anthropic.request import chat_request
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 
 USER = {"role": "user", "content": "Hi"}

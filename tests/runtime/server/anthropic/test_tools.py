@@ -9,7 +9,7 @@ import pytest
 
 from mlxbuild.runtime.server.anthropic.body import MessagesBody
 from mlxbuild.runtime.server.anthropic.request import chat_request
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 
 CALLS: list[tuple[str, str, list[dict[str, Any]]]] = [

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.runtime.server.bodies.content_coding import decoder
 from mlxbuild.runtime.server.connections.head import read_head, told_request_line
-from mlxbuild.runtime.server.content_coding import decoder
 from mlxbuild.runtime.server.failures import InvalidRequest
 from tests.runtime.server.connections.wire import Answer, answers, ask, connect, until_closed
 from tests.runtime.server.running import RunningServer

@@ -12,10 +12,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from mlxbuild.runtime.server.connections.observation import Observed
 from mlxbuild.runtime.server.logger import log
 from mlxbuild.runtime.server.observability.earlier_names import EARLIER
 from mlxbuild.runtime.server.observability.logs import log_request, log_to
-from mlxbuild.runtime.server.observability.observation import Observed
 from tests.runtime.server.ollama.asking import LOCK
 
 

@@ -9,7 +9,7 @@ import pytest
 from mlxbuild.runtime.protocol.answers import Answer
 from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, TokenScore, ToolCall
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest, ToolChoice
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 from mlxbuild.runtime.server.openai.chat.body import ChatBody
 from mlxbuild.runtime.server.openai.chat.reply import chat_reply

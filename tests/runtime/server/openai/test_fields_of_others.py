@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.unknown_fields import tell_unknown
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.ollama.chat import ChatBody as NativeChatBody
 from mlxbuild.runtime.server.openai.chat.body import ChatBody
@@ -21,7 +22,6 @@ from mlxbuild.runtime.server.openai.completions.body import CompletionBody, comp
 from mlxbuild.runtime.server.openai.effort import Effort
 from mlxbuild.runtime.server.openai.passed_over_fields import PassedOverFields
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request
-from mlxbuild.runtime.server.request_fields import tell_unknown
 from tests.runtime.server.openai.asking import LOCK, MODEL
 
 DOCS = Path(__file__).parents[4] / "docs" / "openai.md"

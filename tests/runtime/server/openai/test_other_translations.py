@@ -11,7 +11,7 @@ from openai.types import responses as sdk
 
 from mlxbuild.runtime.protocol.events import Chunk, Embeddings, GenerationFinished, TokenScore, ToolCall
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ToolChoice
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.failures import HttpFailure, InvalidRequest, NotSupported
 from mlxbuild.runtime.server.openai.completions.body import CompletionBody, completion_requests
 from mlxbuild.runtime.server.openai.completions.reply import Completions

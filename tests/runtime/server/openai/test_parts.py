@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 from mlxbuild.runtime.server.openai.chat.body import ChatBody
 from mlxbuild.runtime.server.openai.chat.request import chat_requests

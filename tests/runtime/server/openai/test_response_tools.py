@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from mlxbuild.runtime.protocol.events import ToolCall
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request
 from tests.runtime.server.openai.asking import MODEL, RESULT, asking_for_rome

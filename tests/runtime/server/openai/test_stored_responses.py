@@ -16,7 +16,7 @@ from mlxbuild.registry.core.home import Home
 from mlxbuild.runtime.residency.residency import Residency
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response_request
 from mlxbuild.runtime.server.openai.responses.failures import UnknownPreviousResponse, UnknownResponse
 from mlxbuild.runtime.server.openai.responses.sealed_reasoning import FILE_NAME, ReasoningKeyUnusable, ReasoningSeal

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
 from mlxbuild.runtime.server.app import APIS
-from mlxbuild.runtime.server.openapi.document import document
+from mlxbuild.runtime.server.routing.document import document
 from tests.runtime.server.running import RunningServer
 
 SCHEMA = schemathesis.openapi.from_dict(document({api.name: api.operations for api in APIS}, version="0"))

@@ -1,24 +1,19 @@
-"""Observes every request from its head to its last byte: assigns an id, and notifies the metrics and the log."""
+"""Observes every request from its head to its last byte, and notifies the metrics and the log."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from sanic import Request
-from sanic.response import BaseHTTPResponse
 from sanic.server.protocols.http_protocol import HttpProtocol
 
 from mlxbuild.runtime.server.failures import CLIENT_GONE
-
-ID_HEADER = "X-Request-Id"
-_SOUND_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+from mlxbuild.runtime.server.request_id import request_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +38,6 @@ class Observed:
 
 
 Observer = Callable[[Observed], None]
-
-
-def request_id(request: Request) -> str:
-    """The id that the client sent, if it is valid, or a new one."""
-    known: str | None = getattr(request.ctx, "request_id", None)
-    if known is None:
-        given = request.headers.get(ID_HEADER.lower(), "")
-        known = given if _SOUND_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
-        request.ctx.request_id = known
-    return known
-
-
-def write_id(request: Request, response: BaseHTTPResponse) -> None:
-    """Response middleware: add the request's id to every response."""
-    response.headers[ID_HEADER] = request_id(request)
 
 
 class ObservedProtocol(HttpProtocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -12,6 +12,8 @@ class RequestBody(BaseModel):
     """A request body that ignores unknown fields, and validates types strictly; null means absent."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+    folds_names: ClassVar[bool] = False
+    """Whether the names of fields match case-insensitively."""
 
 
 def refused(why: str, *neutral: Any) -> BeforeValidator:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlxbuild.runtime.server.api import Manners, json_line
 from mlxbuild.runtime.server.failures import HttpFailure
+from mlxbuild.runtime.server.responses.encoding import json_line
+from mlxbuild.runtime.server.responses.wire_format import WireFormat
 
 
 def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:
@@ -20,6 +21,6 @@ def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value is not None}
 
 
-MANNERS = Manners(
+NATIVE_FORMAT = WireFormat(
     error_body, lambda failure, request_id: json_line(error_body(failure, request_id)), "application/x-ndjson"
 )

@@ -8,7 +8,7 @@ from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.core.reference import InvalidReference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import Descriptor, UnknownReference
-from mlxbuild.runtime.server.names import display_name, find_model
+from mlxbuild.runtime.server.models.names import display_name, find_model
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, json, raw
 
 from mlxbuild.registry.core.errors import MlxbuildError
-from mlxbuild.runtime.server.api import Api, declare
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.observability.metrics import CONTENT_TYPE, Metrics
-from mlxbuild.runtime.server.ollama.wire_format import MANNERS
-from mlxbuild.runtime.server.openapi.operation import JSON, TEXT, Operation, Reply, fields
+from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
+from mlxbuild.runtime.server.routing.api import Api, declare
+from mlxbuild.runtime.server.routing.operation import JSON, TEXT, Operation, Reply, fields
 
 _begun = time.monotonic()
 
@@ -66,4 +66,4 @@ _OPERATIONS = (
     Operation("GET", "/metrics", "Get the metrics for Prometheus", {200: Reply({TEXT: {"type": "string"}})}),
 )
 
-API = Api(("/api/health", "/metrics"), MANNERS, _routes, "Operations", _OPERATIONS)
+API = Api(("/api/health", "/metrics"), NATIVE_FORMAT, _routes, "Operations", _OPERATIONS)

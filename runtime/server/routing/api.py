@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse
 
-from mlxbuild.runtime.server.failures import HttpFailure
-from mlxbuild.runtime.server.openapi.operation import Operation
+from mlxbuild.runtime.server.responses.wire_format import WireFormat
+from mlxbuild.runtime.server.routing.operation import Operation
 
 Route = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
 """A route; it returns None if it has sent the response itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manners:
-    """The format of an API's errors and streams."""
-
-    error_body: Callable[[HttpFailure, str], Mapping[str, Any]]
-    """The JSON of an error; the string is the request's id."""
-    stream_error: Callable[[HttpFailure, str], bytes]
-    """The bytes that report an error in the middle of a stream."""
-    stream_type: str
-    """The content type of streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +22,7 @@ class Api:
 
     prefixes: tuple[str, ...]
     """The path prefixes of the API, whose errors are written in its format."""
-    manners: Manners
+    wire_format: WireFormat
     routes: Callable[[], Blueprint]
     """Creates a blueprint with routes that are declared by `declare`."""
     name: str = ""
@@ -62,19 +49,3 @@ def api_of(apis: Sequence[Api], request: Request) -> Api:
 def declare(blueprint: Blueprint, methods: str, path: str, route: Route) -> None:
     """Declare a route for methods such as `GET HEAD`. The route reads the request's body itself, by `bodies`."""
     blueprint.add_route(route, path, methods=methods.split(), stream=True)
-
-
-def as_json(document: Mapping[str, Any]) -> bytes:
-    """Compact JSON as UTF-8."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def json_line(document: Mapping[str, Any]) -> bytes:
-    """One line of NDJSON."""
-    return as_json(document) + b"\n"
-
-
-def server_event(document: Mapping[str, Any], name: str | None = None) -> bytes:
-    """One server-sent event, with `event:` if it has a name."""
-    head = b"" if name is None else b"event: " + name.encode() + b"\n"
-    return head + b"data: " + as_json(document) + b"\n\n"

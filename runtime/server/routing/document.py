@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from mlxbuild.runtime.server.openapi.operation import Operation, Reply
+from mlxbuild.runtime.server.routing.operation import Operation, Reply
 
 _LONG_NAME = re.compile(r"\bmlxbuild__runtime__server__(\w+)")
 _VERSION = "3.1.0"

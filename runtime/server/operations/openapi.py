@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from sanic import Blueprint, Request
 from sanic.response import HTTPResponse, raw
 
-from mlxbuild.runtime.server.api import Api, as_json, declare
 from mlxbuild.runtime.server.application import Application, application_of
-from mlxbuild.runtime.server.ollama.wire_format import MANNERS
-from mlxbuild.runtime.server.openapi.document import document
-from mlxbuild.runtime.server.openapi.operation import JSON, Operation, Reply, fields
+from mlxbuild.runtime.server.responses.encoding import as_json
+from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
+from mlxbuild.runtime.server.routing.api import Api, declare
+from mlxbuild.runtime.server.routing.document import document
+from mlxbuild.runtime.server.routing.operation import JSON, Operation, Reply, fields
 
 _DOCUMENT = Reply({JSON: fields("openapi", "info", "paths", "components")})
 OPERATIONS = (Operation("GET", "/openapi.json", "Show the OpenAPI document of all routes", {200: _DOCUMENT}),)
@@ -36,4 +37,4 @@ def _routes() -> Blueprint:
     return blueprint
 
 
-API = Api(("/openapi.json",), MANNERS, _routes, "OpenAPI", OPERATIONS)
+API = Api(("/openapi.json",), NATIVE_FORMAT, _routes, "OpenAPI", OPERATIONS)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from sanic import Request
 from sanic.response import HTTPResponse
 
 from mlxbuild.runtime.residency.errors import ServerStopping
-from mlxbuild.runtime.server.api import Manners
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.failures import NOWHERE, failure_of
-from mlxbuild.runtime.server.observability.observation import request_id
+from mlxbuild.runtime.server.request_id import request_id
+from mlxbuild.runtime.server.responses.wire_format import WireFormat
+from mlxbuild.runtime.server.stopping import is_stopping
 
 
 class ReaderGone(Exception):
@@ -28,15 +29,15 @@ class AnswerStream:
     the statement's task is cancelled.
     """
 
-    def __init__(self, request: Request, manners: Manners) -> None:
-        self._request, self._manners = request, manners
+    def __init__(self, request: Request, wire_format: WireFormat) -> None:
+        self._request, self._wire_format = request, wire_format
         self._response: HTTPResponse | None = None
 
     async def send(self, piece: bytes) -> None:
         """Send a piece, and wait while the client has too many unread ones."""
         if self._response is None:
             headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies must not buffer
-            self._response = await self._request.respond(content_type=self._manners.stream_type, headers=headers)
+            self._response = await self._request.respond(content_type=self._wire_format.stream_type, headers=headers)
         try:
             async with asyncio.timeout(application_of(self._request).settings.reader_seconds):
                 await self._response.send(piece)
@@ -69,12 +70,6 @@ class AnswerStream:
                 return False
             failure = failure_of(error, getattr(self._request.ctx, "places", NOWHERE))
             self._request.ctx.failure = failure
-            await self._response.send(self._manners.stream_error(failure, request_id(self._request)))
+            await self._response.send(self._wire_format.stream_error(failure, request_id(self._request)))
         await self._response.send("", end_stream=True)
         return True
-
-
-def is_stopping(request: Request) -> bool:
-    """Whether a request was cancelled because the server is stopping, not because its client disconnected."""
-    app: Any = request.app
-    return bool(getattr(app.ctx, "is_stopping", False)) and not request.conn_info.lost  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlxbuild.runtime.server.anthropic.body import MessagesBody
-from mlxbuild.runtime.server.bodies import checked
+from mlxbuild.runtime.server.bodies.validation import checked
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.ollama.chat import ChatBody as NativeChatBody
 from mlxbuild.runtime.server.openai.chat.body import ChatBody

@@ -1,0 +1,1 @@
+"""The models in the store, as clients name them and as lists describe them; none is loaded here."""

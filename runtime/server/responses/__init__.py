@@ -1,0 +1,1 @@
+"""Responses of all APIs: their encodings, streams, and the format of errors in both."""
