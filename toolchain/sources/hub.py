@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from mlxbuild.registry.core import cancellation
 from mlxbuild.registry.core.digest import Digest
-from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.oci.remote.retry import Failure, Patience, retry
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.oci.remote.watch import Limits, Watch, watching
 from mlxbuild.toolchain.sources.errors import HubTooSlow, HubUnreachable, Offline
@@ -32,9 +31,7 @@ from mlxbuild.toolchain.sources.hub_errors import (
 from mlxbuild.toolchain.sources.hub_settings import HubSettings
 
 _Answer = TypeVar("_Answer")
-_PAUSES_SECONDS = (1, 2, 4, 8)
-_LONGEST_PAUSE_SECONDS = 300
-_SLOW_ATTEMPTS = 2
+_PATIENCE = Patience(attempts=5, first_pause_seconds=1, longest_pause_seconds=8, longest_asked_seconds=300)
 _TIMEOUT_SECONDS = 30
 _HEADER_GUESS_BYTES = 64 * 1024
 _PASSING = frozenset({408, 500, 502, 503, 504})
@@ -247,25 +244,23 @@ class Hub:
             raise offline(where)
         expected = client_errors()
         watch_client()
-        slow = 0
-        for pause in (*_PAUSES_SECONDS, None):
-            try:
-                with watching(Watch(self.limits, partial(too_slow, where=where, settings=self.settings))):
-                    return call()
-            except HubTooSlow:
-                slow += 1
-                asked = None
-                if slow == _SLOW_ATTEMPTS or not passing:
-                    raise
-            except MlxbuildError:
-                raise
-            except expected as problem:
-                asked = wait_seconds(problem)
-                if pause is None or not _may_pass(problem, passing) or (asked or 0) > _LONGEST_PAUSE_SECONDS:
-                    # The client's exception is not chained, because its text and request may hold credentials.
-                    raise translate(problem, repository=repository, revision=revision, path=path) from None
-            cancellation.wait((pause or 0) if asked is None else asked)
-        raise AssertionError("the last attempt returns or raises")
+
+        def once() -> _Answer:
+            with watching(Watch(self.limits, partial(too_slow, where=where, settings=self.settings))):
+                return call()
+
+        def judged(problem: Exception) -> Failure | None:
+            if isinstance(problem, HubTooSlow):
+                return Failure(passing=bool(passing), is_slow=True)
+            if not isinstance(problem, expected):
+                return None
+            return Failure(_may_pass(problem, passing), asked_seconds=wait_seconds(problem))
+
+        try:
+            return retry(once, _PATIENCE, judged)
+        except expected as problem:
+            # The client's exception is not chained, because its text and request may hold credentials.
+            raise translate(problem, repository=repository, revision=revision, path=path) from None
 
 
 def _may_pass(problem: Exception, passing: frozenset[int]) -> bool:

@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable, Mapping
 
 from mlxbuild.registry.core.digest import Blob, Digest
-from mlxbuild.registry.oci.remote.attempts import Attempts
+from mlxbuild.registry.oci.remote.error_mapping import judged
 from mlxbuild.registry.oci.remote.errors import RegistryFailure, RegistryUnreachable, TransferCorrupt
 from mlxbuild.registry.oci.remote.partial import PIECE_BYTES, Partial
+from mlxbuild.registry.oci.remote.retry import retry
 from mlxbuild.registry.oci.remote.transport import Transport
 from mlxbuild.registry.store.layout import BlobCorrupt, Store
 from mlxbuild.registry.store.leases import exclusive_file
 from mlxbuild.registry.store.soundness import Soundness
 
-_CORRUPT_ATTEMPTS = 2
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -72,27 +72,28 @@ def read_range(transport: Transport, blob: Blob, begin: int, size_bytes: int) ->
 
 def _complete(transport: Transport, partial: Partial) -> None:
     """Download until all bytes are there and correct."""
-    where = f"{transport.endpoint.name}@{partial.blob.digest}"
-    attempts = Attempts(transport.settings.attempts, partial.size_bytes)
-    corrupt = 0
     in_parts = True
-    while True:
+
+    def once() -> None:
+        nonlocal in_parts
         try:
-            if partial.missing_bytes:
+            while partial.missing_bytes:
                 in_parts = _attempt(transport, partial, in_parts=in_parts)
-            if not partial.missing_bytes:
-                partial.check()
-                return
-        except TransferCorrupt as error:
-            corrupt += not partial.inherited  # wrong bytes may be from an earlier run, so they are not counted
+            partial.check()
+        except TransferCorrupt:
+            was_inherited = partial.inherited
             partial.restart()
-            if corrupt >= _CORRUPT_ATTEMPTS:
-                partial.path.unlink(missing_ok=True)
-                error.where = where
-                error.hint = "the registry, or a proxy, sends bytes that do not match the manifest"
+            if not was_inherited:
                 raise
-        except RegistryFailure as error:
-            attempts.failed(error, partial.size_bytes)
+            once()  # the wrong bytes may be from an earlier run
+
+    try:
+        retry(once, transport.settings.patience, judged, reached=lambda: partial.size_bytes)
+    except TransferCorrupt as error:
+        partial.path.unlink(missing_ok=True)
+        error.where = f"{transport.endpoint.name}@{partial.blob.digest}"
+        error.hint = "the registry, or a proxy, sends bytes that do not match the manifest"
+        raise
 
 
 def _attempt(transport: Transport, partial: Partial, *, in_parts: bool) -> bool:

@@ -18,7 +18,9 @@ from mlxbuild.registry.oci.remote.errors import (
     RegistryUnreachable,
     RemoteBlobUnknown,
     RepositoryUnknown,
+    TransferCorrupt,
 )
+from mlxbuild.registry.oci.remote.retry import Failure
 from mlxbuild.registry.oci.remote.watch import Awaited, Overrun
 
 NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
@@ -94,8 +96,21 @@ def too_slow(overrun: Overrun, where: str) -> RegistryTooSlow:
     return RegistryTooSlow(f"{canonical_host(host)} {overrun.story}", where=where, hint=hint, passing=True)
 
 
-def never_connected(error: RegistryFailure) -> bool:
-    """Whether no connection was made at all: a wrong name or a closed port does not recover within seconds."""
+def judged(error: Exception) -> Failure | None:
+    """What an error of a request or transfer says about further attempts."""
+    if isinstance(error, TransferCorrupt):
+        return Failure(passing=True, is_corrupt=True)
+    if not isinstance(error, RegistryFailure):
+        return None
+    return Failure(
+        error.passing,
+        is_slow=isinstance(error, RegistryTooSlow),
+        is_unconnected=_never_connected(error),
+        asked_seconds=error.retry_after,
+    )
+
+
+def _never_connected(error: RegistryFailure) -> bool:
     cause = error.__cause__
     if isinstance(cause, requests.ConnectTimeout):
         return True

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from mlxbuild.registry.core.digest import Digest, InvalidDigest
 from mlxbuild.registry.oci.remote.answer import Answer, resolved
-from mlxbuild.registry.oci.remote.attempts import Attempts
-from mlxbuild.registry.oci.remote.error_mapping import failure
+from mlxbuild.registry.oci.remote.error_mapping import failure, judged
 from mlxbuild.registry.oci.remote.errors import ManifestTooLarge, RegistryFailure, TransferCorrupt
+from mlxbuild.registry.oci.remote.retry import retry
 from mlxbuild.registry.oci.remote.transport import Transport
 from mlxbuild.registry.store.layout import MANIFEST_LIMIT_BYTES
 
@@ -94,10 +94,10 @@ def put(transport: Transport, data: bytes, media_type: str, name: str) -> PutRes
         RemoteBlobUnknown, TransferCorrupt.
     """
     digest = Digest.of_bytes(data)
-    attempts = Attempts(transport.settings.attempts)
-    while True:
+
+    def once() -> Answer:
         try:
-            answer = transport.request(
+            return transport.request(
                 "PUT",
                 f"manifests/{name}",
                 headers={"Content-Type": media_type},
@@ -105,12 +105,11 @@ def put(transport: Transport, data: bytes, media_type: str, name: str) -> PutRes
                 allowed=(200, 201),
                 actions="pull,push",
             )
-            break
         except RegistryFailure as error:
-            if error.registry_code != "DIGEST_INVALID":
-                raise
-            error.passing = True
-            attempts.failed(error)
+            error.passing = error.registry_code == "DIGEST_INVALID"  # anything else was tried again already
+            raise
+
+    answer = retry(once, transport.settings.patience, judged)
     told = _told_digest(answer)
     if told is not None and told.algorithm == "sha256" and told != digest:
         raise TransferCorrupt(f"the registry stored {told} in place of {digest}", where=answer.where)

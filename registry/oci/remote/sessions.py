@@ -20,7 +20,7 @@ _BYTES = {"Content-Type": "application/octet-stream"}
 
 def begin(transport: Transport) -> tuple[str, int]:
     """Begin a session; returns its address and the minimum chunk size in bytes (`OCI-Chunk-Min-Length`)."""
-    answer = transport.request("POST", "blobs/uploads/", allowed=(202,), actions=ACTIONS, retry=False)
+    answer = transport.request("POST", "blobs/uploads/", allowed=(202,), actions=ACTIONS, retries=False)
     least = answer.headers.get("OCI-Chunk-Min-Length", "")
     return location(transport, answer), int(least) if least.isdecimal() else 0
 
@@ -40,7 +40,7 @@ def finish(transport: Transport, address: str, blob: Blob, body: Body) -> None:
         body=body,
         allowed=None,
         actions=ACTIONS,
-        retry=False,
+        retries=False,
         unsettled_bytes=blob.size_bytes,
     )
     if answer.status in (200, 201, 204):
@@ -58,7 +58,7 @@ def finish(transport: Transport, address: str, blob: Blob, body: Body) -> None:
 def cancel(transport: Transport, address: str) -> None:
     """Cancel a session; failures are ignored."""
     with suppress(RegistryFailure):
-        transport.request("DELETE", address, allowed=None, actions=ACTIONS, retry=False)
+        transport.request("DELETE", address, allowed=None, actions=ACTIONS, retries=False)
 
 
 def location(transport: Transport, answer: Answer) -> str:
@@ -126,7 +126,7 @@ class ChunkedUpload:
     def _resumed(self) -> str | None:
         if self._address is None:
             return None
-        answer = self._transport.request("GET", self._address, allowed=None, actions=ACTIONS, retry=False)
+        answer = self._transport.request("GET", self._address, allowed=None, actions=ACTIONS, retries=False)
         if answer.status not in (202, 204):
             self._address = None
             return None
@@ -143,7 +143,7 @@ class ChunkedUpload:
             body=lambda: FilePart(self._descriptor, begin_at, end, self._sent),
             allowed=None,
             actions=ACTIONS,
-            retry=False,
+            retries=False,
         )
 
     def _reached(self, answer: Answer, otherwise: int) -> None:

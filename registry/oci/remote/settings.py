@@ -14,6 +14,7 @@ from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.registry.oci.remote import realms
 from mlxbuild.registry.oci.remote.errors import InvalidSettings
 from mlxbuild.registry.oci.remote.realms import Realms
+from mlxbuild.registry.oci.remote.retry import Patience
 from mlxbuild.registry.oci.remote.setting_files import read_settings, texts
 from mlxbuild.registry.oci.remote.watch import Limits, variable
 
@@ -110,6 +111,11 @@ class Settings:
     def limits(self) -> Limits:
         """The time limits of every request."""
         return Limits(self.connect_seconds, self.read_seconds, self.least_bytes_per_second)
+
+    @property
+    def patience(self) -> Patience:
+        """How often and how long a request or transfer is tried again."""
+        return Patience(self.attempts, first_pause_seconds=0.5, longest_pause_seconds=20.0, longest_asked_seconds=120.0)
 
 
 def _text(document: dict[str, object], key: str, file: Path) -> str | None:

@@ -13,13 +13,13 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from mlxbuild.registry.oci.remote.answer import Answer, place, resolved
-from mlxbuild.registry.oci.remote.attempts import Attempts
 from mlxbuild.registry.oci.remote.auth import Authorizer
 from mlxbuild.registry.oci.remote.connections import encryption, watch_connections
 from mlxbuild.registry.oci.remote.credentials import Credential, find
 from mlxbuild.registry.oci.remote.endpoint import Endpoint
-from mlxbuild.registry.oci.remote.error_mapping import NETWORK_ERRORS, failure, too_slow, unreachable
+from mlxbuild.registry.oci.remote.error_mapping import NETWORK_ERRORS, failure, judged, too_slow, unreachable
 from mlxbuild.registry.oci.remote.errors import RegistryFailure
+from mlxbuild.registry.oci.remote.retry import retry
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.oci.remote.watch import Watch, watching
 
@@ -76,7 +76,7 @@ class Transport:
         other_scopes: tuple[str, ...] = (),
         limit_bytes: int = BODY_LIMIT_BYTES,
         redirects: bool = True,
-        retry: bool = True,
+        retries: bool = True,
         unsettled_bytes: int = 0,
     ) -> Answer:
         """Request a path below the repository, or an absolute URL, and read the response.
@@ -84,7 +84,7 @@ class Transport:
         Args:
             allowed: the statuses to return; others are raised as errors. None returns every status.
             actions: the actions that the token has to permit, as `pull,push`; `other_scopes` are further scopes.
-            retry: whether the request may be retried after a failure.
+            retries: whether the request may be retried after a failure.
             unsettled_bytes: the uploaded bytes that the registry has to process before it answers.
 
         Raises:
@@ -98,7 +98,7 @@ class Transport:
             )
             return self._answer(response, limit_bytes)
 
-        answer = self._patiently(method, url, once) if retry else self._guarded(method, url, once)
+        answer = self._patiently(method, url, once) if retries else self._guarded(method, url, once)
         if allowed is not None and answer.status not in allowed:
             raise failure(answer)
         return answer
@@ -134,15 +134,13 @@ class Transport:
         return path if path.startswith(("https://", "http://")) else self.endpoint.url(path)
 
     def _patiently(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
-        attempts = Attempts(self.settings.attempts)
-        while True:
-            try:
-                answer = self._guarded(method, url, once)
-                if answer.status not in _PASSING:
-                    return answer
+        def attempt() -> Answer:
+            answer = self._guarded(method, url, once)
+            if answer.status in _PASSING:
                 raise failure(answer)
-            except RegistryFailure as error:
-                attempts.failed(error)
+            return answer
+
+        return retry(attempt, self.settings.patience, judged)
 
     def _guarded(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
         with self._failures(method, url):

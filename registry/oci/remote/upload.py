@@ -7,20 +7,14 @@ from collections.abc import Callable
 
 from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.oci.remote import sessions
-from mlxbuild.registry.oci.remote.attempts import Attempts
 from mlxbuild.registry.oci.remote.bodies import FilePart, Relay, Sent, opened
-from mlxbuild.registry.oci.remote.errors import (
-    RegistryBusy,
-    RegistryFailure,
-    RegistryRefused,
-    RegistryUnreachable,
-    TransferCorrupt,
-)
+from mlxbuild.registry.oci.remote.error_mapping import judged
+from mlxbuild.registry.oci.remote.errors import RegistryBusy, RegistryRefused, RegistryUnreachable
+from mlxbuild.registry.oci.remote.retry import retry
 from mlxbuild.registry.oci.remote.sessions import ChunkedUpload
 from mlxbuild.registry.oci.remote.transport import Body, Transport
 from mlxbuild.registry.store.layout import Store
 
-_CORRUPT_ATTEMPTS = 2
 # Registries that accept only whole blobs (a list from KitOps): ghcr.io refuses chunks above 4 MiB, Google's have no
 # chunks, and Amazon's answers the first chunk as if it were the last.
 _WHOLE_ONLY = re.compile(r"ghcr\.io|(?:.+\.)?gcr\.io|.+-docker\.pkg\.dev|.+\.dkr\.ecr\..+|public\.ecr\.aws")
@@ -107,17 +101,12 @@ def _patiently(
     confirmed: Callable[[], int] = lambda: 0,
 ) -> bool:
     """Upload with retries. Only attempts after which the registry confirms no more than before are counted."""
-    attempts = Attempts(transport.settings.attempts)
-    corrupt = 0
-    while True:
-        try:
-            return once()
-        except TransferCorrupt:
-            corrupt += 1
-            if corrupt >= _CORRUPT_ATTEMPTS:
-                raise
-        except RegistryFailure as error:
-            attempts.failed(error, confirmed())
-            if has(transport, blob.digest):  # only the response was lost
-                sent.move(blob.size_bytes)
-                return True
+
+    def settled() -> bool | None:
+        """True if the registry holds the blob: only the response was lost."""
+        if not has(transport, blob.digest):
+            return None
+        sent.move(blob.size_bytes)
+        return True
+
+    return retry(once, transport.settings.patience, judged, reached=confirmed, settled=settled)
