@@ -11,7 +11,7 @@ from typing import Any
 
 from sanic import Request, Sanic
 from sanic.exceptions import MethodNotAllowed
-from sanic.response import HTTPResponse, empty
+from sanic.response import BaseHTTPResponse, HTTPResponse, empty
 
 from mlxbuild.runtime.residency.errors import ModelKeepsDying, ServerStopping
 from mlxbuild.runtime.server.anthropic.api import API as ANTHROPIC
@@ -23,14 +23,14 @@ from mlxbuild.runtime.server.observability.logs import log_request
 from mlxbuild.runtime.server.observability.metrics import Metrics
 from mlxbuild.runtime.server.ollama.api import API as NATIVE
 from mlxbuild.runtime.server.openai.api import API as OPENAI
-from mlxbuild.runtime.server.operations.health import API as OPERATIONS
-from mlxbuild.runtime.server.operations.openapi import API as OPENAPI
-from mlxbuild.runtime.server.request_id import request_id, write_id
+from mlxbuild.runtime.server.operations.api import OPENAPI, OPERATIONS
+from mlxbuild.runtime.server.request_id import request_id
 from mlxbuild.runtime.server.responses.encoding import as_json
 from mlxbuild.runtime.server.routing.allowed_methods import allowed_methods
-from mlxbuild.runtime.server.routing.api import Api, api_of
+from mlxbuild.runtime.server.routing.api import Api, api_of, open_paths, paths_while_stopping
+from mlxbuild.runtime.server.routing.router import add_routes
 from mlxbuild.runtime.server.security.access import AccessCheck
-from mlxbuild.runtime.server.stopping import is_stopping, refuse_new_work
+from mlxbuild.runtime.server.stopping import NewWork, is_stopping
 from mlxbuild.runtime.server.work import Lanes
 
 APIS: tuple[Api, ...] = (NATIVE, OPENAI, ANTHROPIC, OPENAPI, OPERATIONS)
@@ -70,13 +70,15 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     )
     app.ctx.metrics = Metrics(application, app.ctx.connections)
     app.ctx.observers = [app.ctx.metrics.observe, log_request]
-    access = AccessCheck(application)
+    access = AccessCheck(application, open_paths(apis))
     app.register_middleware(access.check, "request")
-    app.register_middleware(refuse_new_work, "request")
+    app.register_middleware(NewWork(paths_while_stopping(apis)).check, "request")
     app.register_middleware(access.tell_browser, "response")
-    app.register_middleware(write_id, "response")
-    for api in apis:
-        app.blueprint(api.routes())
+    add_routes(app, apis)
+
+    async def write_id(request: Request, response: BaseHTTPResponse) -> None:
+        for header in api_of(apis, request).id_headers:
+            response.headers[header] = request_id(request)
 
     async def explain(request: Request, error: BaseException) -> HTTPResponse:
         if isinstance(error, MethodNotAllowed):
@@ -92,6 +94,7 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
         body = api_of(apis, request).wire_format.error_body(failure, request_id(request))
         return HTTPResponse(as_json(body), failure.status, dict(failure.headers), "application/json; charset=utf-8")
 
+    app.register_middleware(write_id, "response")
     app.error_handler.add(Exception, explain)
     app.error_handler.add(asyncio.CancelledError, explain)
     return app

@@ -6,7 +6,6 @@ import re
 import uuid
 
 from sanic import Request
-from sanic.response import BaseHTTPResponse
 
 ID_HEADER = "X-Request-Id"
 _SOUND_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -20,8 +19,3 @@ def request_id(request: Request) -> str:
         known = given if _SOUND_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
         request.ctx.request_id = known
     return known
-
-
-def write_id(request: Request, response: BaseHTTPResponse) -> None:
-    """Response middleware: add the request's id to every response."""
-    response.headers[ID_HEADER] = request_id(request)

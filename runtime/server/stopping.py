@@ -8,21 +8,27 @@ from sanic import Request
 
 from mlxbuild.runtime.residency.errors import ServerStopping
 
-_TOLD_TO_THE_END = frozenset({"/", "/api/health", "/metrics"})
 
+class NewWork:
+    """The check of requests to a server that may be stopping."""
 
-async def refuse_new_work(request: Request) -> None:
-    """Request middleware: while the server is stopping, only probes and metrics are answered.
+    def __init__(self, answered: frozenset[str]) -> None:
+        """`answered` are the paths of probes and metrics, which are answered to the end."""
+        self._answered = answered
 
-    Raises:
-        ServerStopping: the server is stopping, and the request asks for something else.
-    """
-    if not request.app.ctx.is_stopping:
-        request.ctx.is_taken = True  # Sanic runs middleware again for the error if the request is interrupted
-    elif request.path not in _TOLD_TO_THE_END and not getattr(request.ctx, "is_taken", False):
-        raise ServerStopping(
-            "the server is being stopped, and takes no more requests", hint="ask again when it has been started anew"
-        )
+    async def check(self, request: Request) -> None:
+        """Request middleware: while the server is stopping, refuse what is new.
+
+        Raises:
+            ServerStopping: the server is stopping, and the request asks for something else than a probe does.
+        """
+        if not request.app.ctx.is_stopping:
+            request.ctx.is_taken = True  # Sanic runs middleware again for the error if the request is interrupted
+        elif request.path not in self._answered and not getattr(request.ctx, "is_taken", False):
+            raise ServerStopping(
+                "the server is being stopped, and takes no more requests",
+                hint="ask again when it has been started anew",
+            )
 
 
 def is_stopping(request: Request) -> bool:

@@ -1,37 +1,18 @@
-"""Anthropic's API as a whole: its routes and its wire format."""
+"""Anthropic's API as a whole; it shares paths with OpenAI's, where its clients are told by a header."""
 
 from __future__ import annotations
 
-from sanic import Blueprint, Request
-from sanic.response import BaseHTTPResponse
-
-from mlxbuild.runtime.server.anthropic.models import VERSION_HEADER
-from mlxbuild.runtime.server.anthropic.operations import OPERATIONS
-from mlxbuild.runtime.server.anthropic.routes import count_tokens, messages
+from mlxbuild.runtime.server.anthropic.routes import ROUTES
 from mlxbuild.runtime.server.anthropic.wire_format import WIRE_FORMAT
-from mlxbuild.runtime.server.request_id import request_id
-from mlxbuild.runtime.server.routing.api import Api, declare
-
-
-async def _write_id(request: Request, response: BaseHTTPResponse) -> None:
-    """Set the header by Anthropic's name, besides the one that all responses have."""
-    response.headers["request-id"] = request_id(request)
-
-
-def _routes() -> Blueprint:
-    blueprint = Blueprint("anthropic")
-    blueprint.on_response(_write_id)  # type: ignore[no-untyped-call]
-    declare(blueprint, "POST", "/v1/messages", messages)
-    declare(blueprint, "POST", "/v1/messages/count_tokens", count_tokens)
-    return blueprint
-
+from mlxbuild.runtime.server.request_id import ID_HEADER
+from mlxbuild.runtime.server.routing.api import Api
 
 API = Api(
+    "Anthropic",
     ("/v1/messages",),
     WIRE_FORMAT,
-    _routes,
-    "Anthropic",
-    OPERATIONS,
-    client_header=VERSION_HEADER,
+    ROUTES,
+    client_header="anthropic-version",
     shared_prefix="/v1",
+    id_headers=(ID_HEADER, "request-id"),
 )

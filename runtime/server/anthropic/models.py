@@ -1,28 +1,34 @@
-"""The list of models in Anthropic's format; the routes are shared with OpenAI's API and are defined there."""
+"""The routes `GET /v1/models` and `GET /v1/models/{model}` for Anthropic's clients; OpenAI's API has the same paths."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from pydantic import Field, ValidationInfo, field_validator
+from pydantic.json_schema import SkipJsonSchema
+from sanic import Request
+from sanic.response import HTTPResponse, json
 
-from mlxbuild.runtime.server.bodies.request_body import RequestBody
-from mlxbuild.runtime.server.bodies.validation import checked
+from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.models.catalogue import ListedModel
+from mlxbuild.runtime.server.models.catalogue import ListedModel, describe, list_models
+from mlxbuild.runtime.server.models.names import find_model
+from mlxbuild.runtime.server.routing.query import Query
 
-VERSION_HEADER = "anthropic-version"
-"""The header that all of Anthropic's clients send, and no others."""
 
-
-class ModelsPage(RequestBody):
+class ModelsQuery(Query):
     """The query of a page: the models after one, before one, or the first ones."""
 
-    after_id: str | None = None
-    before_id: str | None = None
-    limit: Annotated[int, Field(strict=False, ge=1, le=1000)] = 20
+    after_id: str | SkipJsonSchema[None] = None
+    """The name of the model after which the page begins."""
+    before_id: str | SkipJsonSchema[None] = None
+    """The name of the model before which the page ends; not together with `after_id`."""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 20
+    """The maximum number of models."""
 
     @field_validator("before_id")
     @classmethod
@@ -32,25 +38,38 @@ class ModelsPage(RequestBody):
         return before_id
 
 
-def models_reply(
-    listed: Sequence[tuple[str, ListedModel]], longest: int | None, query: dict[str, Any]
-) -> dict[str, Any]:
+async def models(request: Request, query: ModelsQuery) -> HTTPResponse:
+    """List a page of the models, the newest first."""
+    application = application_of(request)
+    listed = await asyncio.to_thread(list_models, application.store)
+    return json(_page(listed, application.settings.context_length, query))
+
+
+async def model(request: Request, model: str) -> HTTPResponse:
+    """Show one model, by any name that requests accept; it may contain slashes."""
+    application = application_of(request)
+    store, name = application.store, unquote(model)
+    _, digest = find_model(store, name)
+    described = await asyncio.to_thread(describe, store, digest)
+    return json(_model(name, described, application.settings.context_length))
+
+
+def _page(listed: Sequence[tuple[str, ListedModel]], longest: int | None, query: ModelsQuery) -> dict[str, Any]:
     """One page of the list; `longest` is the server's limit on the context. `has_more` is about the paging direction.
 
     Raises:
-        InvalidRequest: the query is invalid or names an unknown model.
+        InvalidRequest: the query names an unknown model.
     """
-    page = checked(ModelsPage, query)
     names = [name for name, _ in listed]
-    if page.before_id is None:
-        begin = 0 if page.after_id is None else _place(names, page.after_id, "after_id") + 1
-        end = begin + page.limit
+    if query.before_id is None:
+        begin = 0 if query.after_id is None else _place(names, query.after_id, "after_id") + 1
+        end = begin + query.limit
         has_more = end < len(names)
     else:
-        end = _place(names, page.before_id, "before_id")
-        begin = max(0, end - page.limit)
+        end = _place(names, query.before_id, "before_id")
+        begin = max(0, end - query.limit)
         has_more = begin > 0
-    data = [model_reply(name, described, longest) for name, described in listed[begin:end]]
+    data = [_model(name, described, longest) for name, described in listed[begin:end]]
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
     return {"data": data, "has_more": has_more, **ends}
 
@@ -61,7 +80,7 @@ def _place(names: Sequence[str], name: str, where: str) -> int:
     return names.index(name)
 
 
-def model_reply(name: str, described: ListedModel, longest: int | None) -> dict[str, Any]:
+def _model(name: str, described: ListedModel, longest: int | None) -> dict[str, Any]:
     """One model in Anthropic's format."""
     created = described.modified.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     told = {"type": "model", "id": name, "display_name": name, "created_at": created}

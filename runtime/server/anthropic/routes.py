@@ -1,69 +1,50 @@
-"""The routes `POST /v1/messages` and `POST /v1/messages/count_tokens`."""
+"""All routes of Anthropic's API."""
 
 from __future__ import annotations
 
-import contextlib
+from mlxbuild.runtime.server.anthropic.messages import count_tokens, messages
+from mlxbuild.runtime.server.anthropic.models import model, models
+from mlxbuild.runtime.server.responses.schemas import EVENT, fields
+from mlxbuild.runtime.server.routing.reply import EVENTS, JSON, success
+from mlxbuild.runtime.server.routing.route import PathParameter, Route
 
-from sanic import Request
-from sanic.response import HTTPResponse, json
+_ASKING = frozenset({404, 500})
+"""The statuses of errors of a request that asks a model."""
+_MESSAGE = fields("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage")
+_MODEL = {"model": PathParameter("The model's name; slashes need no escaping.", has_slashes=True)}
 
-from mlxbuild.runtime.protocol.events import Chunk, Progress
-from mlxbuild.runtime.protocol.requests import PromptRequest
-from mlxbuild.runtime.residency.keep_alive import KeepAlive
-from mlxbuild.runtime.server.anthropic.body import MessagesBody, PromptBody
-from mlxbuild.runtime.server.anthropic.reply import Event, MessageEvents
-from mlxbuild.runtime.server.anthropic.request import chat_request
-from mlxbuild.runtime.server.anthropic.wire_format import WIRE_FORMAT
-from mlxbuild.runtime.server.bodies.validation import read_request
-from mlxbuild.runtime.server.inference.asked_model import asked_model
-from mlxbuild.runtime.server.inference.capabilities import require
-from mlxbuild.runtime.server.responses.encoding import server_event
-from mlxbuild.runtime.server.responses.streams import AnswerStream
-
-_PING = server_event({"type": "ping"}, "ping")
-
-
-async def messages(request: Request) -> HTTPResponse | None:
-    """Answer a conversation."""
-    body = await read_request(request, MessagesBody)
-    question = chat_request(body)
-    told = MessageEvents(body)
-    keep_alive = None if body.keep_alive is None else KeepAlive.parse(body.keep_alive)
-    async with asked_model(request, body.model, keep_alive) as model:
-        require(model, body.model, "completion", called="chat")
-        if not body.stream:
-            async with contextlib.aclosing(model.answer(question)) as events:
-                async for event in events:
-                    if isinstance(event, Chunk):
-                        _ = list(told.add(event))
-            return json(told.message)
-        async with (
-            AnswerStream(request, WIRE_FORMAT) as out,
-            contextlib.aclosing(model.answer(question)) as events,
-        ):
-            has_begun = False
-            async for event in events:
-                if not has_begun:
-                    has_begun = True
-                    prompt_tokens = event.total_tokens if isinstance(event, Progress) else 0
-                    for each in told.begin(prompt_tokens):
-                        await out.send(_written(each))
-                    await out.send(_PING)
-                elif isinstance(event, Progress):
-                    await out.send(_PING)
-                if isinstance(event, Chunk):
-                    for each in told.add(event):
-                        await out.send(_written(each))
-    return None
-
-
-async def count_tokens(request: Request) -> HTTPResponse:
-    """Count the tokens of a conversation's prompt."""
-    body = await read_request(request, PromptBody)
-    question = chat_request(body)
-    async with asked_model(request, body.model) as model:
-        return json({"input_tokens": (await model.prompt(PromptRequest(question))).tokens})
-
-
-def _written(event: Event) -> bytes:
-    return server_event(event, event["type"])
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/messages",
+        messages,
+        "Answer a conversation",
+        success((JSON, _MESSAGE), (EVENTS, EVENT)),
+        _ASKING,
+    ),
+    Route(
+        "POST",
+        "/v1/messages/count_tokens",
+        count_tokens,
+        "Count the tokens of a conversation",
+        success((JSON, fields("input_tokens"))),
+        _ASKING,
+    ),
+    Route(
+        "GET",
+        "/v1/models",
+        models,
+        "List the models",
+        success((JSON, fields("data", "has_more", "first_id", "last_id"))),
+        frozenset({500}),
+    ),
+    Route(
+        "GET",
+        "/v1/models/{model}",
+        model,
+        "Show one model",
+        success((JSON, fields("type", "id", "display_name", "created_at"))),
+        _ASKING,
+        _MODEL,
+    ),
+)

@@ -7,6 +7,7 @@ from typing import Any
 from mlxbuild.runtime.protocol.prompt_length import told_lengths
 from mlxbuild.runtime.server.failures import HttpFailure
 from mlxbuild.runtime.server.responses.encoding import server_event
+from mlxbuild.runtime.server.responses.schemas import fields
 from mlxbuild.runtime.server.responses.wire_format import WireFormat
 
 _TYPES = {
@@ -35,6 +36,7 @@ def _message(failure: HttpFailure) -> str:
 
 WIRE_FORMAT = WireFormat(
     error_body,
+    fields("type", "request_id", error=fields("type", "message")),
     lambda failure, request_id: server_event(error_body(failure, request_id), "error"),
     "text/event-stream; charset=utf-8",
 )

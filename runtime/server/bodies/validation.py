@@ -22,17 +22,9 @@ async def read_request(request: Request, model: type[Body]) -> Body:
 
     Raises:
         InvalidRequest: the body is not a JSON object, or a field is wrong, which the error names.
-        RequestTooLarge, RequestTooSlow, ContentCodingNotSupported: as for `bodies.read_body`.
+        RequestTooLarge, RequestTooSlow, ContentCodingNotSupported: as for `reading.read_body`.
     """
-    return known_body(request, model, await read_json(request))
-
-
-def known_body(request: Request, model: type[Body], document: dict[str, Any]) -> Body:
-    """Validate a body that was already read.
-
-    Raises:
-        InvalidRequest: a field is wrong; the error names it.
-    """
+    document = await read_json(request)
     body = checked(model, document)
     tell_unknown(model, document, route=request.path, client=request.headers.get("user-agent", ""))
     return body

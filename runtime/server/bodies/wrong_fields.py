@@ -15,7 +15,7 @@ _KINDS = {
     "model": "an object",
     "model_attributes": "an object",
 }
-"""The types by the names in pydantic's errors of the form `…_type`."""
+"""The types by the names in pydantic's errors of the forms `…_type` and `…_parsing`."""
 _BOUNDS = {
     "greater_than_equal": "must be {ge} or more",
     "greater_than": "must be above {gt}",
@@ -50,7 +50,7 @@ def said(place: str, kind: str, details: Mapping[str, Any], own_words: str) -> s
         return f"`{tag_place(place, details)}` is required"
     if kind in _BOUNDS:
         return f"{named} {_BOUNDS[kind].format(**details)}"
-    return f"{named} must be {_KINDS.get(kind.removesuffix('_type'), 'of another type')}"
+    return f"{named} must be {_KINDS.get(kind.removesuffix('_type').removesuffix('_parsing'), 'of another type')}"
 
 
 def tag_place(place: str, details: Mapping[str, Any]) -> str:

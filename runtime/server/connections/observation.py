@@ -40,6 +40,12 @@ class Observed:
 Observer = Callable[[Observed], None]
 
 
+def begun_at(request: Request) -> float:
+    """When the head of a request had come, as `time.perf_counter()` told it."""
+    begun: float = request.ctx.begun
+    return begun
+
+
 class ObservedProtocol(HttpProtocol):
     """Sanic's protocol, which notifies the application's `observers` when a request has ended."""
 
@@ -50,7 +56,7 @@ class ObservedProtocol(HttpProtocol):
         self.request_handler = self._handle
 
     async def _handle(self, request: Request) -> None:
-        begun = time.perf_counter()
+        request.ctx.begun = begun = time.perf_counter()
         structlog.contextvars.bind_contextvars(request_id=request_id(request))  # for all that is logged meanwhile
         running: set[asyncio.Task[Any]] = self.app.ctx.running
         task = asyncio.current_task()

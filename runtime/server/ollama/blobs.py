@@ -9,7 +9,7 @@ import shutil
 from functools import partial
 from urllib.parse import unquote
 
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse, empty
 
 from mlxbuild.registry.core.digest import Digest
@@ -20,19 +20,12 @@ from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.bodies.reading import blob_limit, body_pieces, content_length
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.routing.api import declare
 from mlxbuild.runtime.server.work import in_thread
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 _PIECE_BYTES = 4 * 1024 * 1024
 LEFT_FREE_BYTES = 256 * 1024 * 1024
 """The disk space that uploaded blobs leave free."""
-
-
-def add_to(blueprint: Blueprint) -> None:
-    """Declare the routes."""
-    declare(blueprint, "HEAD", "/api/blobs/<written:str>", _head)
-    declare(blueprint, "POST", "/api/blobs/<written:str>", _post)
 
 
 def blob_digest(written: str) -> Digest:
@@ -47,17 +40,19 @@ def blob_digest(written: str) -> Digest:
     return Digest("sha256", match[1].lower())
 
 
-async def _head(request: Request, written: str) -> HTTPResponse:
-    digest = blob_digest(written)
-    if not application_of(request).store.has(digest):
-        raise UnknownReference(f'blob "{digest}" not found')
+async def check_blob(request: Request, digest: str) -> HTTPResponse:
+    """Tell whether a blob exists."""
+    named = blob_digest(digest)
+    if not application_of(request).store.has(named):
+        raise UnknownReference(f'blob "{named}" not found')
     return empty(200)
 
 
-async def _post(request: Request, written: str) -> HTTPResponse:
-    digest, application = blob_digest(written), application_of(request)
+async def upload_blob(request: Request, digest: str) -> HTTPResponse:
+    """Add a blob to the store, unless it exists."""
+    named, application = blob_digest(digest), application_of(request)
     store, limit = application.store, blob_limit(application.settings)
-    if store.has(digest):
+    if store.has(named):
         return empty(200)
     check_room(store, content_length(request, limit))
     waiting = bytearray()
@@ -71,7 +66,7 @@ async def _post(request: Request, written: str) -> HTTPResponse:
                     waiting.clear()
         await in_thread(partial(writer.write, waiting))
         try:
-            await in_thread(partial(writer.commit, digest))
+            await in_thread(partial(writer.commit, named))
         except BlobCorrupt as error:
             raise InvalidRequest(f"digest mismatch, {error.message}") from None
     return empty(201)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from pydantic import Field
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse
 
 from mlxbuild.runtime.engine.input.conversation import WITHOUT_TOOLS
 from mlxbuild.runtime.protocol.requests import ChatRequest
-from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
 from mlxbuild.runtime.server.inference.template_variables import TemplateVariables, switched_off
 from mlxbuild.runtime.server.ollama.answers import in_message
@@ -19,7 +17,6 @@ from mlxbuild.runtime.server.ollama.failures import cannot, lacks, missing_model
 from mlxbuild.runtime.server.ollama.inference import answer, load_or_unload, tell_prompt
 from mlxbuild.runtime.server.ollama.messages import MessageBody, conversation
 from mlxbuild.runtime.server.ollama.question import QuestionBody, Settled
-from mlxbuild.runtime.server.routing.api import declare
 
 
 class ChatBody(QuestionBody):
@@ -31,14 +28,8 @@ class ChatBody(QuestionBody):
     """An extension: variables of the chat template."""
 
 
-def add_to(blueprint: Blueprint) -> None:
-    """Declare the route."""
-    declare(blueprint, "POST", "/api/chat", _chat)
-
-
-async def _chat(request: Request) -> HTTPResponse | None:
-    begun = time.perf_counter()
-    body = await read_request(request, ChatBody)
+async def chat(request: Request, body: ChatBody) -> HTTPResponse | None:
+    """Answer a conversation; without messages, load or unload the model."""
     if not body.named:
         raise missing_model("model is required")
     settled = body.settled()
@@ -49,7 +40,7 @@ async def _chat(request: Request) -> HTTPResponse | None:
             question = _question(body, settled, asked)
             if body.debug_render_only:
                 return await tell_prompt(body, asked, question, in_message)
-            return await answer(request, body, asked, question, in_message, begun)
+            return await answer(request, body, asked, question, in_message)
 
 
 def _question(body: ChatBody, settled: Settled, asked: AskedModel) -> ChatRequest:

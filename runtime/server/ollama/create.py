@@ -9,14 +9,13 @@ from threading import Lock
 from typing import Any
 
 from pydantic import Field
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse
 
 from mlxbuild.registry.artifact.files import unsafe
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.runtime.server.application import Application, BuildOrder, application_of
-from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 from mlxbuild.runtime.server.models.names import parse_name
 from mlxbuild.runtime.server.ollama.blobs import blob_digest
@@ -24,7 +23,6 @@ from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.messages import MessageBody
 from mlxbuild.runtime.server.ollama.progress import tell_progress
-from mlxbuild.runtime.server.routing.api import declare
 from mlxbuild.runtime.server.work import Work
 
 
@@ -55,13 +53,8 @@ class CreateBody(ModelBody):
 _NOT_FIELDS = {"model", "name", "stream", "modelspec", "files", "adapters", "base", "remote_host"}
 
 
-def add_to(blueprint: Blueprint) -> None:
-    """Declare the route."""
-    declare(blueprint, "POST", "/api/create", _create)
-
-
-async def _create(request: Request) -> HTTPResponse | None:
-    body = await read_request(request, CreateBody)
+async def create(request: Request, body: CreateBody) -> HTTPResponse | None:
+    """Build a model."""
     application = application_of(request)
     order = _order(body, application)
     news = _Statuses()

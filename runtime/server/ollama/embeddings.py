@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 from pydantic import Field
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse
 
 from mlxbuild.runtime.protocol.requests import EmbeddingRequest
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
-from mlxbuild.runtime.server.bodies.validation import read_request
+from mlxbuild.runtime.server.connections.observation import begun_at
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.inference.asked_model import asked_model
 from mlxbuild.runtime.server.inference.options import read_options
@@ -19,7 +19,6 @@ from mlxbuild.runtime.server.ollama.answers import nanoseconds
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import missing_model, names_told
 from mlxbuild.runtime.server.ollama.inference import json_answer
-from mlxbuild.runtime.server.routing.api import declare
 
 
 class EmbeddingBody(ModelBody):
@@ -57,15 +56,8 @@ class EmbeddingsBody(EmbeddingBody):
     prompt: str = ""
 
 
-def add_to(blueprint: Blueprint) -> None:
-    """Declare the routes."""
-    declare(blueprint, "POST", "/api/embed", _embed)
-    declare(blueprint, "POST", "/api/embeddings", _embeddings)
-
-
-async def _embed(request: Request) -> HTTPResponse:
-    begun = time.perf_counter()
-    body = await read_request(request, EmbedBody)
+async def embed(request: Request, body: EmbedBody) -> HTTPResponse:
+    """Compute the embeddings of texts."""
     if not body.named:
         raise missing_model("not found")
     if body.dimensions < 0:
@@ -81,15 +73,15 @@ async def _embed(request: Request) -> HTTPResponse:
         {
             "model": body.echoed,
             "embeddings": embeddings.vectors,
-            "total_duration": nanoseconds(time.perf_counter() - begun),
+            "total_duration": nanoseconds(time.perf_counter() - begun_at(request)),
             "load_duration": max(1, nanoseconds(asked.lease.load_seconds)),
             "prompt_eval_count": embeddings.prompt_tokens,
         }
     )
 
 
-async def _embeddings(request: Request) -> HTTPResponse:
-    body = await read_request(request, EmbeddingsBody)
+async def embed_prompt(request: Request, body: EmbeddingsBody) -> HTTPResponse:
+    """Compute the embedding of one text, which is not normalized."""
     if not body.named:
         raise missing_model("model is required")
     stays = body.stays()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
-
 from pydantic import Field
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse
 
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
-from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
 from mlxbuild.runtime.server.ollama.answers import in_response
 from mlxbuild.runtime.server.ollama.failures import cannot, lacks, missing_model, names_told
 from mlxbuild.runtime.server.ollama.inference import answer, load_or_unload, tell_prompt
 from mlxbuild.runtime.server.ollama.question import QuestionBody, Settled
-from mlxbuild.runtime.server.routing.api import declare
 
 
 class GenerateBody(QuestionBody):
@@ -31,14 +27,8 @@ class GenerateBody(QuestionBody):
     images: list[str] = Field(default_factory=list)
 
 
-def add_to(blueprint: Blueprint) -> None:
-    """Declare the route."""
-    declare(blueprint, "POST", "/api/generate", _generate)
-
-
-async def _generate(request: Request) -> HTTPResponse | None:
-    begun = time.perf_counter()
-    body = await read_request(request, GenerateBody)
+async def generate(request: Request, body: GenerateBody) -> HTTPResponse | None:
+    """Answer a prompt; without one, load or unload the model."""
     if not body.named:
         raise missing_model("not found")
     if body.raw and (body.template or body.system or body.context):
@@ -51,7 +41,7 @@ async def _generate(request: Request) -> HTTPResponse | None:
             question = _question(body, settled, asked)
             if body.debug_render_only:
                 return await tell_prompt(body, asked, question, in_response)
-            return await answer(request, body, asked, question, in_response, begun)
+            return await answer(request, body, asked, question, in_response)
 
 
 def _question(body: GenerateBody, settled: Settled, asked: AskedModel) -> ChatRequest | CompletionRequest:

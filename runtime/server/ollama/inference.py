@@ -13,6 +13,7 @@ from mlxbuild.runtime.protocol.events import Chunk
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, PromptRequest
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.connections.observation import begun_at
 from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
 from mlxbuild.runtime.server.models.names import find_model
 from mlxbuild.runtime.server.ollama.answers import AnswerWriter, Form, now
@@ -55,10 +56,9 @@ async def answer(
     asked: AskedModel,
     question: ChatRequest | CompletionRequest,
     form: Form,
-    begun: float,
 ) -> HTTPResponse | None:
     """Answer as a stream, or as one object."""
-    writer = AnswerWriter(body.echoed, form, begun=begun, lease=asked.lease)
+    writer = AnswerWriter(body.echoed, form, begun=begun_at(request), lease=asked.lease)
     async with contextlib.aclosing(asked.answer(question)) as events:
         if not body.stream:
             async for event in events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse, empty
 
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
@@ -14,7 +14,6 @@ from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.server.application import Application, application_of
-from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.logger import log
 from mlxbuild.runtime.server.models.catalogue import ListedModel, list_models
@@ -22,7 +21,6 @@ from mlxbuild.runtime.server.models.names import display_name, find_model, parse
 from mlxbuild.runtime.server.ollama.body import ModelBody, NativeBody
 from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.inference import json_answer
-from mlxbuild.runtime.server.routing.api import declare
 
 
 class CopyBody(NativeBody):
@@ -32,14 +30,8 @@ class CopyBody(NativeBody):
     destination: str = ""
 
 
-def add_to(blueprint: Blueprint) -> None:
-    """Declare the routes."""
-    declare(blueprint, "GET HEAD", "/api/tags", _tags)
-    declare(blueprint, "POST", "/api/copy", _copy)
-    declare(blueprint, "DELETE", "/api/delete", _delete)
-
-
-async def _tags(request: Request) -> HTTPResponse:
+async def tags(request: Request) -> HTTPResponse:
+    """List the models in the store."""
     listed = await asyncio.to_thread(list_models, application_of(request).store)
     return json_answer({"models": [_entry(name, model) for name, model in listed]})
 
@@ -73,8 +65,8 @@ def details(model: ListedModel) -> dict[str, Any]:
     } | {key: value for key, value in known.items() if value}
 
 
-async def _copy(request: Request) -> HTTPResponse:
-    body = await read_request(request, CopyBody)
+async def copy(request: Request, body: CopyBody) -> HTTPResponse:
+    """Give a model another name."""
     application = application_of(request)
     source, destination = body.source.strip(), body.destination.strip()
     for word, name in (("source", source), ("destination", destination)):
@@ -96,8 +88,8 @@ def _give_name(application: Application, source: str, target: Reference) -> None
     store.tags.set({target.store_name: tag_descriptor(Blob(digest, store.size(digest)))})
 
 
-async def _delete(request: Request) -> HTTPResponse:
-    body = await read_request(request, ModelBody)
+async def delete(request: Request, body: ModelBody) -> HTTPResponse:
+    """Delete a name."""
     name = body.named
     if not name:
         raise InvalidRequest("model is required")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse
 
 from mlxbuild.registry.core.errors import MlxbuildError
@@ -16,7 +16,6 @@ from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.residency.draft_models import DraftModel
 from mlxbuild.runtime.residency.reservation import Resident
 from mlxbuild.runtime.server.application import Application, application_of
-from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.models.catalogue import describe
 from mlxbuild.runtime.server.models.names import display_name, find_model, parse_name
@@ -24,19 +23,13 @@ from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.inference import json_answer
 from mlxbuild.runtime.server.ollama.models import details
-from mlxbuild.runtime.server.routing.api import declare
 
 _FOREVER = timedelta(days=292 * 365)
 """How far in the future Ollama puts the expiry of a model that never expires."""
 
 
-def add_to(blueprint: Blueprint) -> None:
-    """Declare the routes."""
-    declare(blueprint, "GET HEAD", "/api/ps", _ps)
-    declare(blueprint, "POST", "/api/stop", _stop)
-
-
-async def _ps(request: Request) -> HTTPResponse:
+async def ps(request: Request) -> HTTPResponse:
+    """List the models in memory."""
     application = application_of(request)
     return json_answer({"models": [_entry(application.store, each) for each in application.residency.resident()]})
 
@@ -87,8 +80,8 @@ def _draft(draft: DraftModel) -> dict[str, Any]:
     return {"name": name, "model": name, "digest": draft.digest.hex}
 
 
-async def _stop(request: Request) -> HTTPResponse:
-    body = await read_request(request, ModelBody)
+async def stop(request: Request, body: ModelBody) -> HTTPResponse:
+    """Unload a model from memory."""
     if not body.named:
         raise InvalidRequest("model is required")
     application = application_of(request)

@@ -7,13 +7,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse
 
 from mlxbuild.registry.artifact.files import FileRole
 from mlxbuild.runtime.model.files import TEMPLATE_FILE
 from mlxbuild.runtime.server.application import Application, application_of
-from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.models.catalogue import ListedModel, describe
 from mlxbuild.runtime.server.models.names import display_name, find_model, parse_name
@@ -22,7 +21,6 @@ from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.inference import json_answer
 from mlxbuild.runtime.server.ollama.models import details
 from mlxbuild.runtime.server.ollama.tensors import tensors
-from mlxbuild.runtime.server.routing.api import declare
 
 _WIDTH = 30
 _LONGEST_LIST = 5
@@ -35,13 +33,8 @@ class ShowBody(ModelBody):
     system: str = ""
 
 
-def add_to(blueprint: Blueprint) -> None:
-    """Declare the route."""
-    declare(blueprint, "POST", "/api/show", _show)
-
-
-async def _show(request: Request) -> HTTPResponse:
-    body = await read_request(request, ShowBody)
+async def show(request: Request, body: ShowBody) -> HTTPResponse:
+    """Show one model."""
     if not body.named:
         raise InvalidRequest("model is required")
     with names_told(body.named):

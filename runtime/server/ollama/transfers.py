@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse
 
 from mlxbuild.registry.core.errors import TrustError
@@ -20,13 +20,11 @@ from mlxbuild.registry.store.errors import BlobCorrupt, BlobTooLarge
 from mlxbuild.registry.store.leases import shared
 from mlxbuild.registry.trust.errors import Untrusted
 from mlxbuild.runtime.server.application import Application, application_of
-from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.failures import InvalidRequest, UpstreamUnsound
 from mlxbuild.runtime.server.models.names import find_model, parse_name
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.progress import PULL, PUSH, TransferNews, Wording, tell_progress
-from mlxbuild.runtime.server.routing.api import declare
 from mlxbuild.runtime.server.work import Work
 
 
@@ -44,14 +42,8 @@ class PushBody(TransferBody):
     """Move version tags, too, even if they have another digest in the registry."""
 
 
-def add_to(blueprint: Blueprint) -> None:
-    """Declare the routes."""
-    declare(blueprint, "POST", "/api/pull", _pull)
-    declare(blueprint, "POST", "/api/push", _push)
-
-
-async def _pull(request: Request) -> HTTPResponse | None:
-    body = await read_request(request, TransferBody)
+async def pull_model(request: Request, body: TransferBody) -> HTTPResponse | None:
+    """Pull a model from a registry."""
     with names_told(body.named):
         if not body.named:
             raise InvalidReference("the name is empty", hint="write host/name:tag")
@@ -60,8 +52,8 @@ async def _pull(request: Request) -> HTTPResponse | None:
     return await _transfer(request, do, PULL, streams=body.stream)
 
 
-async def _push(request: Request) -> HTTPResponse | None:
-    body = await read_request(request, PushBody)
+async def push_model(request: Request, body: PushBody) -> HTTPResponse | None:
+    """Push a model to a registry."""
     if not body.named:
         raise InvalidRequest("model is required")
     application = application_of(request)

@@ -10,7 +10,6 @@ from sanic import Request
 from sanic.response import HTTPResponse, json
 
 from mlxbuild.registry.core.reference import Reference
-from mlxbuild.runtime.server.anthropic.models import VERSION_HEADER, model_reply, models_reply
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.models.catalogue import ListedModel, describe, list_models
 from mlxbuild.runtime.server.models.names import find_model
@@ -21,26 +20,22 @@ _NOBODY = "library"
 
 
 async def models(request: Request) -> HTTPResponse:
-    """List all models, the newest first; Anthropic's clients, which use the same path, get pages."""
+    """List all models, the newest first."""
     application = application_of(request)
     listed = await asyncio.to_thread(list_models, application.store)
     longest = application.settings.context_length
-    if VERSION_HEADER in request.headers:
-        return json(models_reply(listed, longest, {name: request.args.get(name) for name in request.args}))
     data = [_model(name, Reference.parse(name), each, longest) for name, each in listed]
     return json({"object": "list", "data": data})
 
 
-async def model(request: Request, name: str) -> HTTPResponse:
+async def model(request: Request, model: str) -> HTTPResponse:
     """Show one model, by any name that requests accept; it may contain slashes."""
     tell_places(request, prompt="model")
     application = application_of(request)
     store, longest = application.store, application.settings.context_length
-    name = unquote(name)
+    name = unquote(model)
     reference, digest = find_model(store, name)
     described = await asyncio.to_thread(describe, store, digest)
-    if VERSION_HEADER in request.headers:
-        return json(model_reply(name, described, longest))
     return json(_model(name, reference, described, longest))
 
 

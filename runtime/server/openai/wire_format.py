@@ -7,6 +7,7 @@ from typing import Any
 from mlxbuild.runtime.protocol.prompt_length import told_lengths
 from mlxbuild.runtime.server.failures import HttpFailure
 from mlxbuild.runtime.server.responses.encoding import server_event
+from mlxbuild.runtime.server.responses.schemas import fields
 from mlxbuild.runtime.server.responses.wire_format import WireFormat
 
 DONE = b"data: [DONE]\n\n"
@@ -38,6 +39,7 @@ def _message(failure: HttpFailure) -> str:
 
 WIRE_FORMAT = WireFormat(
     error_body,
+    fields(error=fields("message", "type", "param", "code")),
     lambda failure, request_id: server_event(error_body(failure, request_id)),
     "text/event-stream; charset=utf-8",
 )

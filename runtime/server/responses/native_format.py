@@ -6,6 +6,7 @@ from typing import Any
 
 from mlxbuild.runtime.server.failures import HttpFailure
 from mlxbuild.runtime.server.responses.encoding import json_line
+from mlxbuild.runtime.server.responses.schemas import fields
 from mlxbuild.runtime.server.responses.wire_format import WireFormat
 
 
@@ -22,5 +23,8 @@ def error_body(failure: HttpFailure, _request_id: str) -> dict[str, Any]:
 
 
 NATIVE_FORMAT = WireFormat(
-    error_body, lambda failure, request_id: json_line(error_body(failure, request_id)), "application/x-ndjson"
+    error_body,
+    fields("error"),
+    lambda failure, request_id: json_line(error_body(failure, request_id)),
+    "application/x-ndjson",
 )

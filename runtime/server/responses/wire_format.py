@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlxbuild.runtime.server.failures import HttpFailure
+from mlxbuild.runtime.server.responses.schemas import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class WireFormat:
 
     error_body: Callable[[HttpFailure, str], Mapping[str, Any]]
     """The JSON of an error; the string is the request's id."""
+    error_schema: Schema
+    """The JSON Schema of `error_body`."""
     stream_error: Callable[[HttpFailure, str], bytes]
     """The bytes that report an error in the middle of a stream."""
     stream_type: str

@@ -1,1 +1,1 @@
-"""The OpenAPI document of the server's routes at `/openapi.json`, assembled from the operations of each API."""
+"""Routes: each is declared once, which gives its place in Sanic's router and in the OpenAPI document."""

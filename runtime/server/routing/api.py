@@ -1,37 +1,32 @@
-"""What defines an API: its routes, and its format of errors and streams."""
+"""An API of the server: its routes, and the format in which requests below its paths are answered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sanic import Blueprint, Request
-from sanic.response import HTTPResponse
+from sanic import Request
 
+from mlxbuild.runtime.server.request_id import ID_HEADER
 from mlxbuild.runtime.server.responses.wire_format import WireFormat
-from mlxbuild.runtime.server.routing.operation import Operation
-
-Route = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
-"""A route; it returns None if it has sent the response itself."""
+from mlxbuild.runtime.server.routing.route import Route
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
     """One API of the server."""
 
+    name: str
     prefixes: tuple[str, ...]
     """The path prefixes of the API, whose errors are written in its format."""
     wire_format: WireFormat
-    routes: Callable[[], Blueprint]
-    """Creates a blueprint with routes that are declared by `declare`."""
-    name: str = ""
-    operations: tuple[Operation, ...] = ()
-    """The routes as described in the OpenAPI document."""
+    routes: tuple[Route, ...]
     client_header: str = ""
     """A header that all clients of this API send, and no others."""
     shared_prefix: str | None = None
-    """A path prefix shared with another API; requests with `client_header` are answered in this API's format."""
+    """A path prefix shared with another API; requests with `client_header` are answered by this API."""
+    id_headers: tuple[str, ...] = (ID_HEADER,)
+    """The response headers that carry the request's id."""
 
     def length_of_match(self, request: Request) -> int:
         """The length of the longest prefix that matches a request; -1 if none does."""
@@ -46,6 +41,11 @@ def api_of(apis: Sequence[Api], request: Request) -> Api:
     return max(reversed(apis), key=lambda api: api.length_of_match(request))
 
 
-def declare(blueprint: Blueprint, methods: str, path: str, route: Route) -> None:
-    """Declare a route for methods such as `GET HEAD`. The route reads the request's body itself, by `bodies`."""
-    blueprint.add_route(route, path, methods=methods.split(), stream=True)
+def open_paths(apis: Sequence[Api]) -> frozenset[str]:
+    """The paths that need no API key."""
+    return frozenset(route.path for api in apis for route in api.routes if not route.needs_key)
+
+
+def paths_while_stopping(apis: Sequence[Api]) -> frozenset[str]:
+    """The paths that are answered while the server is stopping."""
+    return frozenset(route.path for api in apis for route in api.routes if route.answers_while_stopping)

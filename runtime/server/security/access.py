@@ -15,14 +15,13 @@ from mlxbuild.runtime.server.security.hosts import HostNames, is_loopback
 from mlxbuild.runtime.server.security.origins import Origins, headers
 from mlxbuild.runtime.server.security.rates import RateLimit
 
-OPEN_PATHS = frozenset({"/", "/api/version", "/api/health"})
-"""Paths that need no key, as probes and clients use them to detect the server."""
-
 
 class AccessCheck:
     """The access checks of one server."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, open_paths: frozenset[str]) -> None:
+        """`open_paths` need no key, as probes and clients use them to detect the server."""
+        self._open_paths = open_paths
         settings = application.settings
         self._places = settings.places
         self._checks_host = is_loopback(settings.host)
@@ -79,7 +78,7 @@ class AccessCheck:
         if self._keys is None:
             return request.ip or "-"
         key = _key(request)
-        is_open = request.path in OPEN_PATHS
+        is_open = request.path in self._open_paths
         try:
             name = None if key is None else self._keys.name_of(key)
             self._told = None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from sanic import Blueprint, Request
+from sanic import Request
 
 from mlxbuild.registry.core.errors import Kind, MlxbuildError, TrustError
 from mlxbuild.registry.core.home import Home
@@ -23,7 +23,8 @@ from mlxbuild.runtime.server.bodies.json_body import read_json
 from mlxbuild.runtime.server.responses.encoding import json_line
 from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
 from mlxbuild.runtime.server.responses.streams import AnswerStream
-from mlxbuild.runtime.server.routing.api import Api, declare
+from mlxbuild.runtime.server.routing.api import Api
+from mlxbuild.runtime.server.routing.route import Route
 from mlxbuild.runtime.server.settings import ServerSettings
 from mlxbuild.serving.client import Server
 from tests.loopback_server import LoopbackServer
@@ -46,11 +47,10 @@ async def _midway(request: Request) -> None:
         raise ERRORS[(await read_json(request))["code"]]
 
 
-def _routes() -> Blueprint:
-    blueprint = Blueprint("failing")
-    declare(blueprint, "POST", "/early", _early)
-    declare(blueprint, "POST", "/midway", _midway)
-    return blueprint
+ROUTES = (
+    Route("POST", "/early", _early, "Fail before the first piece", {}),
+    Route("POST", "/midway", _midway, "Fail after it", {}),
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One whose routes fail as they are told to."""
     home = Home(tmp_path_factory.mktemp("home"))
     application = Application(home, Store.open(home), ServerSettings(), None, None, "0.1.0")  # type: ignore[arg-type]
-    with running(create_app(application, [Api(("",), NATIVE_FORMAT, _routes)])) as listening:
+    with running(create_app(application, [Api("Failing", ("",), NATIVE_FORMAT, ROUTES)])) as listening:
         yield Server(listening.url, {})
 
 

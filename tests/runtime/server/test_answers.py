@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
@@ -26,23 +26,13 @@ from mlxbuild.runtime.server.bodies.json_body import read_json
 from mlxbuild.runtime.server.responses.encoding import json_line
 from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
 from mlxbuild.runtime.server.responses.streams import AnswerStream
-from mlxbuild.runtime.server.routing.api import Api, declare
+from mlxbuild.runtime.server.routing.api import Api
+from mlxbuild.runtime.server.routing.route import Route
 from mlxbuild.runtime.server.settings import ServerSettings
 from tests.runtime.server.connections.wire import until_closed
 from tests.runtime.server.running import RunningServer, running, soon
 
 waiting, cancelled = threading.Event(), threading.Event()
-
-
-def _routes() -> Blueprint:
-    blueprint = Blueprint("trial")
-    declare(blueprint, "POST", "/echo", _echo)
-    declare(blueprint, "GET", "/early", _early)
-    declare(blueprint, "GET", "/midway", _midway)
-    declare(blueprint, "GET", "/bug", _bug)
-    declare(blueprint, "GET", "/endless", _endless)
-    declare(blueprint, "GET", "/silent", _silent)
-    return blueprint
 
 
 async def _echo(request: Request) -> HTTPResponse:
@@ -85,6 +75,21 @@ async def _wait() -> None:
         raise
 
 
+API = Api(
+    "Trial",
+    ("",),
+    NATIVE_FORMAT,
+    (
+        Route("POST", "/echo", _echo, "Answer what was sent", {}),
+        Route("GET", "/early", _early, "Fail before the first piece", {}),
+        Route("GET", "/midway", _midway, "Fail after it", {}),
+        Route("GET", "/bug", _bug, "Fail by a bug", {}),
+        Route("GET", "/endless", _endless, "Begin, and wait", {}),
+        Route("GET", "/silent", _silent, "Wait", {}),
+    ),
+)
+
+
 @pytest.fixture(scope="module")
 def application(tmp_path_factory: pytest.TempPathFactory) -> Application:
     """One that no model is asked of."""
@@ -98,7 +103,7 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Application:
 @pytest.fixture(scope="module")
 def server(application: Application) -> Iterator[RunningServer]:
     """A server with routes that go wrong."""
-    with running(create_app(application, [Api(("",), NATIVE_FORMAT, _routes)])) as server:
+    with running(create_app(application, [API])) as server:
         yield server
 
 
@@ -216,7 +221,7 @@ def test_half_a_request_is_no_bug(server: RunningServer, sent: str, caplog: pyte
 
 def test_stopping_ends_every_answer_in_words(application: Application) -> None:
     answers: dict[str, httpx.Response] = {}
-    app = create_app(application, [Api(("",), NATIVE_FORMAT, _routes)])
+    app = create_app(application, [API])
     with running(app, grace_seconds=0.2) as server:
 
         def ask(path: str) -> None:

@@ -10,16 +10,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import httpx
 import pytest
-from sanic import Blueprint, Request
+from sanic import Request
 from sanic.response import HTTPResponse, raw, text
 
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
-from mlxbuild.runtime.server.operations.health import API as OPERATIONS
+from mlxbuild.runtime.server.operations.api import OPERATIONS
 from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
-from mlxbuild.runtime.server.routing.api import Api, declare
+from mlxbuild.runtime.server.routing.api import Api
+from mlxbuild.runtime.server.routing.route import Route
 from mlxbuild.runtime.server.settings import ServerSettings
 from tests.runtime.server.connections.wire import answers, connect, until_closed
 from tests.runtime.server.running import RunningServer, running, soon
@@ -34,10 +35,10 @@ class Stopping:
     def __init__(self, home: Home) -> None:
         self.released = asyncio.Event()
         application = Application(home, Store.open(home), ServerSettings(), None, None, "0.1.0")  # type: ignore[arg-type]
-        self.app = create_app(application, [Api(("",), NATIVE_FORMAT, self._routes), OPERATIONS])
+        self.app = create_app(application, [Api("Trial", ("",), NATIVE_FORMAT, self._routes()), OPERATIONS])
         self.server: RunningServer
 
-    def _routes(self) -> Blueprint:
+    def _routes(self) -> tuple[Route, ...]:
         async def long(_request: Request) -> HTTPResponse:
             await self.released.wait()
             return text("done")
@@ -49,11 +50,12 @@ class Stopping:
         async def large(_request: Request) -> HTTPResponse:
             return raw(bytes(LARGE))
 
-        blueprint = Blueprint("trial")
-        declare(blueprint, "GET POST", "/long", long)
-        declare(blueprint, "GET", "/large", large)
-        declare(blueprint, "GET", "/", root)
-        return blueprint
+        return (
+            Route("GET", "/long", long, "Answer when released", {}),
+            Route("POST", "/long", long, "Answer when released", {}),
+            Route("GET", "/large", large, "Answer more than is read", {}),
+            Route("GET", "/", root, "Answer like a probe", {}, answers_while_stopping=True),
+        )
 
     def begin_to_stop(self) -> None:
         self.server.loop.call_soon_threadsafe(self.server.stop_event.set)

@@ -10,7 +10,6 @@ from sanic.response import HTTPResponse, json
 
 from mlxbuild.runtime.protocol.answers import Answer
 from mlxbuild.runtime.protocol.events import Chunk, Progress
-from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.inference.choices import answers_of
 from mlxbuild.runtime.server.inference.ids import new_id
 from mlxbuild.runtime.server.openai.chat.body import ChatBody
@@ -24,9 +23,8 @@ from mlxbuild.runtime.server.responses.encoding import server_event
 from mlxbuild.runtime.server.responses.streams import AnswerStream
 
 
-async def chat_completions(request: Request) -> HTTPResponse | None:
+async def chat_completions(request: Request, body: ChatBody) -> HTTPResponse | None:
     """Answer a conversation."""
-    body = await read_request(request, ChatBody)
     tell_places(request, prompt="messages", form=body.form_field())
     questions = chat_requests(body)
     async with model_of(request, body.model, body.stays()) as model:

@@ -11,7 +11,6 @@ from sanic.response import HTTPResponse, json
 
 from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, Progress
 from mlxbuild.runtime.protocol.requests import CompletionRequest, PromptRequest
-from mlxbuild.runtime.server.bodies.validation import read_request
 from mlxbuild.runtime.server.inference.asked_model import AskedModel
 from mlxbuild.runtime.server.inference.capabilities import require
 from mlxbuild.runtime.server.inference.choices import Told, answers_of
@@ -25,9 +24,8 @@ from mlxbuild.runtime.server.responses.encoding import server_event
 from mlxbuild.runtime.server.responses.streams import AnswerStream
 
 
-async def completions(request: Request) -> HTTPResponse | None:
+async def completions(request: Request, body: CompletionBody) -> HTTPResponse | None:
     """Continue texts."""
-    body = await read_request(request, CompletionBody)
     tell_places(request, prompt="prompt", form=body.form_field())
     questions = completion_requests(body)
     async with model_of(request, body.model, body.stays()) as model:

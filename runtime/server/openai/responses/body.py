@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from mlxbuild.runtime.protocol.requests import AnswerFormat, ChatRequest
 from mlxbuild.runtime.server.bodies.request_body import RequestBody, refused
@@ -63,6 +63,19 @@ class ResponseBody(SamplingBody, ThinkingBody):
     conversation: Annotated[None, refused("no conversation is kept: send all of it as input")] = None
     prompt: Annotated[None, refused("no prompt is kept: send it as input")] = None
     background: Annotated[Literal[False] | None, refused("nothing is answered in the background")] = None
+    _given_input: Any = PrivateAttr()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keeping_input(cls, given: Any, validated: ModelWrapValidatorHandler[Self]) -> Self:
+        body = validated(given)
+        body._given_input = given["input"]
+        return body
+
+    @property
+    def given_input(self) -> Any:
+        """The input as it was sent, with its unknown items and fields."""
+        return self._given_input
 
     def wants_scores(self) -> bool:
         """Whether log-probabilities of the text are requested."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
 from mlxbuild.runtime.protocol.events import Chunk, Progress
 from mlxbuild.runtime.protocol.requests import ChatRequest
-from mlxbuild.runtime.server.bodies.json_body import read_json
-from mlxbuild.runtime.server.bodies.validation import known_body
 from mlxbuild.runtime.server.failures import HttpFailure
 from mlxbuild.runtime.server.inference.ids import new_id
 from mlxbuild.runtime.server.openai.inference import check_abilities, model_of, tell_progress
@@ -28,12 +25,10 @@ from mlxbuild.runtime.server.responses.streams import AnswerStream
 from mlxbuild.runtime.server.responses.wire_format import WireFormat
 
 
-async def responses(request: Request) -> HTTPResponse | None:
+async def responses(request: Request, body: ResponseBody) -> HTTPResponse | None:
     """Answer a conversation."""
-    document = await read_json(request)
-    body = known_body(request, ResponseBody, document)
     tell_places(request, prompt="input", form="text.format" if body.text else None)
-    told, question = _begun(request, body, document["input"])
+    told, question = _begun(request, body)
     async with model_of(request, body.model, body.stays()) as model:
         check_abilities(model, body.model, question, wanted_thinking(body)[1])
         if not body.stream:
@@ -60,9 +55,9 @@ async def responses(request: Request) -> HTTPResponse | None:
     return None
 
 
-def _begun(request: Request, body: ResponseBody, given: Any) -> tuple[ResponseEvents, ChatRequest]:
+def _begun(request: Request, body: ResponseBody) -> tuple[ResponseEvents, ChatRequest]:
     stored, seal, owner = stored_responses(request), reasoning_seal(request), owner_of(request)
-    whole = whole_input(body, given, stored, owner, partial(seal.open, owner))
+    whole = whole_input(body, body.given_input, stored, owner, partial(seal.open, owner))
     told = ResponseEvents(
         body,
         new_id("resp_"),
