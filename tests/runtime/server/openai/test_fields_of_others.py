@@ -26,7 +26,7 @@ from tests.runtime.server.openai.asking import LOCK, MODEL
 
 DOCS = Path(__file__).parents[4] / "docs" / "openai.md"
 TABLE = dict(
-    re.findall(r"^\| `(\w+)` \| [^|]+ \| (honoured|refused|passed over)\b", DOCS.read_text("utf-8"), re.MULTILINE)
+    re.findall(r"^\| `(\w+)` \| [^|]+ \| (honoured|refused|ignored)\b", DOCS.read_text("utf-8"), re.MULTILINE)
 )
 USER = {"role": "user", "content": "Hi"}
 SCHEMA = {"type": "object", "required": ["a"]}
@@ -113,7 +113,7 @@ REFUSED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "lora": ([{"id": 0}], ([],)),
 }
 """What is refused, and what is neutral."""
-PASSED_OVER = sorted(field for field, verdict in TABLE.items() if verdict == "passed over")
+PASSED_OVER = sorted(field for field, verdict in TABLE.items() if verdict == "ignored")
 
 
 def ignored(caplog: pytest.LogCaptureFixture) -> list[Any]:
