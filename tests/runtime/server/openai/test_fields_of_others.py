@@ -25,9 +25,7 @@ from mlxbuild.runtime.server.openai.responses.body import ResponseBody, response
 from tests.runtime.server.openai.asking import LOCK, MODEL
 
 DOCS = Path(__file__).parents[4] / "docs" / "openai.md"
-TABLE = dict(
-    re.findall(r"^\| `(\w+)` \| [^|]+ \| (honoured|refused|ignored)\b", DOCS.read_text("utf-8"), re.MULTILINE)
-)
+TABLE = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (honoured|refused|ignored)\b", DOCS.read_text("utf-8"), re.MULTILINE))
 USER = {"role": "user", "content": "Hi"}
 SCHEMA = {"type": "object", "required": ["a"]}
 YES_OR_NO = AnswerFormat(grammar='start: "yes" | "no"')
