@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 from sanic import Request
 from sanic.response import HTTPResponse, json
 
@@ -34,7 +35,7 @@ class ModelsQuery(Query):
     @classmethod
     def _is_alone(cls, before_id: str | None, info: ValidationInfo) -> str | None:
         if before_id is not None and info.data.get("after_id") is not None:
-            raise ValueError("cannot be given with `after_id`")
+            raise PydanticCustomError("refused", "cannot be given with `after_id`")
         return before_id
 
 

@@ -1,1 +1,1 @@
-"""Health checks, metrics and logs for those who operate a server."""
+"""Metrics and logs for those who operate a server; the routes that show them are in `operations`."""

@@ -1,4 +1,4 @@
-"""The format of errors and streams in the native API."""
+"""The native format of errors and streams: Ollama's, with fields of our own. Paths of no other API have it, too."""
 
 from __future__ import annotations
 

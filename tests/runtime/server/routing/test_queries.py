@@ -47,7 +47,7 @@ def test_a_flag_that_is_not_there(hello: httpx.Client, query: str) -> None:
     [
         ("limit=0", "`limit` must be 1 or more"),
         ("limit=many", "`limit` must be an integer"),
-        ("after_id=a&before_id=b", "`before_id`: Value error, cannot be given with `after_id`"),
+        ("after_id=a&before_id=b", "`before_id`: cannot be given with `after_id`"),
     ],
 )
 def test_a_wrong_parameter_is_named(hello: httpx.Client, query: str, message: str) -> None:
