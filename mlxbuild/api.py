@@ -39,7 +39,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     Raises:
         SpecError: it cannot be read or has mistakes, all of which are in `problems`.
     """
-    from mlxbuild.toolchain.prepare import RECIPE_NAME
+    from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
     from mlxbuild.toolchain.spec.load import load as load_recipe
 
     place = Path(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
@@ -21,8 +22,6 @@ from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.spec.recipe import Recipe
 from mlxbuild.toolchain.spec.resolved import ResolvedSpec, Source
 from mlxbuild.toolchain.weights.overrides import idle_override_notes
-
-RECIPE_NAME = "ModelSpec.yaml"
 
 
 class LockMode(StrEnum):
@@ -105,6 +104,21 @@ def pin(
     )
 
 
+def _from_here(path: Path) -> str:
+    """A path as a person in the current folder would write it, if it is below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _told(lock: str, reasons: Sequence[object], *, writes: bool) -> str:
+    """What is said about a lock that is missing, or stale for some reasons."""
+    stale = f": {'; '.join(map(str, reasons))}" if reasons else ""
+    if writes:
+        return f"renewing {lock}{stale}" if reasons else f"writing {lock}"
+    state = f"{lock} is stale{stale}" if reasons else f"there is no {lock}"
+    return f"{state}; the sources are looked up, and nothing is written"
+
+
 def prepare(
     recipe: Recipe, store: Store, mode: LockMode, notice: Callable[[Notice], None] = lambda _: None
 ) -> LockedRecipe:
@@ -130,8 +144,7 @@ def prepare(
     if lock is None or reasons:
         if mode is LockMode.LOCKED:
             require_current(reasons, str(place))
-        renewing = f"renewing the lock: {'; '.join(map(str, reasons))}"
-        notice(Noted(renewing if lock else f"locking {recipe.path.name}"))
+        notice(Noted(_told(_from_here(place), reasons, writes=mode is LockMode.UPDATE)))
         from mlxbuild.toolchain.lock.make import make_lock
 
         lock = make_lock(recipe, store, lock, notice=lambda told: notice(Noted(told)))

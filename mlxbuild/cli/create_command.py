@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from mlxbuild.cli.display import told_on
+from mlxbuild.cli.modelfile import give_name, names_modelfile, recipe_of
 from mlxbuild.cli.output import say, say_json
-from mlxbuild.cli.recipes import Frozen, Locked, Portable, Recipes, Root, Variants, lock_mode, locked_variants
+from mlxbuild.cli.recipes import (
+    Frozen,
+    Locked,
+    Portable,
+    RecipeArguments,
+    Recipes,
+    Root,
+    Variants,
+    lock_mode,
+    locked_variants,
+    recipe_paths,
+)
 from mlxbuild.cli.workspace import open_store, require_writable, tell
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.reference import Reference
 from mlxbuild.toolchain.core.steps import STEPS
-from mlxbuild.toolchain.create import BuildOptions, create
+from mlxbuild.toolchain.create import BuildOptions, Built, create
 from mlxbuild.toolchain.events.journal import Journal, new_run_name
-from mlxbuild.toolchain.events.model import Noted
+from mlxbuild.toolchain.events.model import Noted, Notice, Warned
 from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.prepare import LockMode
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -29,6 +46,7 @@ class UnknownStep(UserError):
 
 @app.command()
 def create_artifacts(
+    recipes: RecipeArguments = None,
     file: Recipes = None,
     variant: Variants = None,
     locked: Locked = False,
@@ -54,7 +72,10 @@ def create_artifacts(
     progress: Annotated[str, typer.Option(help="auto, live, plain, github, json or none.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Build all variants, run their gates, and print `name:variant@version digest` for each."""
+    """Build all variants, run their gates, and print `name:variant@version digest` for each.
+
+    `mlxbuild create NAME -f Modelfile` builds a Modelfile of Ollama into one artifact of that name.
+    """
     unknown = set(refresh or ()) - STEPS.keys()
     if unknown:
         raise UnknownStep(f"there is no step `{min(unknown)}`", hint=f"steps are {', '.join(STEPS)}")
@@ -73,15 +94,26 @@ def create_artifacts(
         cache_to=cache_to,
     )
     run = new_run_name()
-    with told_on(progress) as display, open_store(waiting=lambda told: display.handle(Noted(told))) as store:
+    name = Reference.parse(str(recipes[0])) if recipes and names_modelfile(recipes, file) else None
+    with ExitStack() as stack:
+        display = stack.enter_context(told_on(progress))
+        store = stack.enter_context(open_store(waiting=lambda told: display.handle(Noted(told))))
         require_writable(store)
-        mode = lock_mode(locked=locked, frozen=frozen)
-        variants = locked_variants(file, variant, store, mode, portable=portable, root=root, notice=display.handle)
+        if name is None or not file:
+            paths, mode = recipe_paths(recipes, file), lock_mode(locked=locked, frozen=frozen)
+        else:
+            paths, mode = (stack.enter_context(recipe_of(file[0], name, store)),), LockMode.UPDATE
+            options = replace(options, gates=False)
+        notice = display.handle if name is None else _ignore_locks(display.handle)
+        variants = locked_variants(paths, variant, store, mode, portable=portable, root=root, notice=notice)
         stream = EventStream([display, Journal(store.home, run)])
         try:
             report = create(variants, store, stream, run=run, command=tuple(sys.argv[1:]), options=options)
         finally:
             stream.close()
+        if name is not None and (digest := report.artifacts[0].digest) is not None and not report.exit_code:
+            give_name(store, name, digest)
+            report = replace(report, artifacts=(Built(name.store_name, digest, (name.store_name,)),))
     if as_json:
         say_json(
             {
@@ -101,9 +133,14 @@ def create_artifacts(
         )
     else:
         for built in report.artifacts:
-            if built.digest is not None:
+            if built.digest is not None and all(verdict.passed for verdict in built.verdicts):
                 say(f"{built.label} {built.digest}")
         if not gates:
             tell("no tag was moved, because no gates ran")
     if report.exit_code:
         raise typer.Exit(report.exit_code)
+
+
+def _ignore_locks(notice: Callable[[Notice], None]) -> Callable[[Notice], None]:
+    """Drop notices about the lock, which is temporary for a Modelfile; keep warnings."""
+    return lambda each: notice(each) if isinstance(each, Warned) else None

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.output import say, say_json
-from mlxbuild.cli.recipes import Recipes, Variants, locked_variants
+from mlxbuild.cli.recipes import RecipeArguments, Recipes, Variants, locked_variants, recipe_paths
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.graph.compile import compile_graph
@@ -19,6 +19,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def graph(
+    recipes: RecipeArguments = None,
     file: Recipes = None,
     variant: Variants = None,
     form: Annotated[str, typer.Option("--format", help="mermaid, dot or json.")] = "mermaid",
@@ -26,7 +27,7 @@ def graph(
 ) -> None:
     """Print the graph of the actions of a build and their dependencies."""
     with open_store() as store:
-        whole, _ = compile_graph(locked_variants(file, variant, store, LockMode.DRAFT))
+        whole, _ = compile_graph(locked_variants(recipe_paths(recipes, file), variant, store, LockMode.DRAFT))
     match form:
         case "mermaid":
             say(to_mermaid(whole, fold=fold))

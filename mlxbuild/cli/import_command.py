@@ -8,13 +8,11 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.modelfile import is_known
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import open_store, require_writable, tell
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.quantities import format_bytes
-from mlxbuild.registry.core.reference import InvalidReference, Reference
-from mlxbuild.registry.store.layout import Store
-from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.toolchain.interchange.arrive import Imported, import_archive, import_layout
 from mlxbuild.toolchain.interchange.recognition import ImportFormat, recognise
 
@@ -51,9 +49,9 @@ def import_path(
     elif name is not None:
         raise _without_artifact(f"a {form}")
     elif form in (ImportFormat.FOLDER, ImportFormat.GGUF):
-        from mlxbuild.cli.init_command import init
+        from mlxbuild.cli.init_command import recipe_for
 
-        init(str(place))
+        say(recipe_for(str(place)))
         tell("save this here as ModelSpec.yaml, then run `mlxbuild lint` and `mlxbuild create`")
     else:
         _convert(form, place)
@@ -122,13 +120,5 @@ def _convert(form: ImportFormat, path: Path) -> None:
         from mlxbuild.toolchain.interchange.from_modelfile import recipe_from_modelfile
 
         with open_store() as store:
-            text, notes = recipe_from_modelfile(path.read_bytes(), path, in_store=lambda name: _known(store, name))
+            text, notes = recipe_from_modelfile(path.read_bytes(), path, in_store=lambda name: is_known(store, name))
     _print(text, notes, f"beside the {form}")
-
-
-def _known(store: Store, name: str) -> bool:
-    try:
-        store.tags.resolve(Reference.parse(name))
-    except (InvalidReference, UnknownReference):
-        return False
-    return True

@@ -1,8 +1,9 @@
-"""`mlxbuild init`: prints a first recipe for a model folder, a GGUF file or a Hub repository."""
+"""`mlxbuild init`: writes a first recipe for a model folder, a GGUF file or a Hub repository."""
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,15 +12,24 @@ import typer
 
 from mlxbuild.cli.model_place import ModelPlace, NotAModel, folder_place, hub_place
 from mlxbuild.cli.output import say
+from mlxbuild.cli.workspace import tell
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.toolchain.interchange.from_gguf import recipe_from_gguf
 from mlxbuild.toolchain.sources.gguf.choice import choose, models_among
 from mlxbuild.toolchain.sources.gguf.parts import read_gguf_files
 from mlxbuild.toolchain.sources.gguf.split import split_paths
 from mlxbuild.toolchain.sources.selection import ADAPTER_HINT
+from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
 from mlxbuild.toolchain.spec.initial import initial_recipe, slug
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class RecipeExists(UserError):
+    """A recipe would overwrite a file."""
+
+    code = "recipe-exists"
 
 
 @app.command()
@@ -31,8 +41,33 @@ def init(
     revision: Annotated[str, typer.Option(help="Branch, tag or commit of a Hub repository.")] = "main",
     name: Annotated[str | None, typer.Option(help="The recipe's name.")] = None,
     file: Annotated[str | None, typer.Option(help="The GGUF file to use from a folder or repository.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to write it; `-` prints it. Default: ModelSpec.yaml on a terminal, else stdout.",
+        ),
+    ] = None,
 ) -> None:
-    """Print a recipe with explanatory comments: `mlxbuild init ./model > ModelSpec.yaml`."""
+    """Write a recipe with explanatory comments. An existing file is never overwritten."""
+    target = output or (RECIPE_NAME if sys.stdout.isatty() else "-")
+    if target != "-":
+        _require_absent(Path(target))
+    text = recipe_for(model, revision=revision, name=name, file=file)
+    if target == "-":
+        say(text)
+    else:
+        _write(Path(target), text)
+
+
+def recipe_for(model: str, *, revision: str = "main", name: str | None = None, file: str | None = None) -> str:
+    """The text of a recipe for a model folder, a GGUF file or a Hub repository.
+
+    Raises:
+        NotAModel: there is no model of that name.
+    """
     path = Path(model)
     if path.is_file() and file is None:
         place = folder_place(path.parent)
@@ -42,7 +77,24 @@ def init(
     name = slug(name) if name else None
     file = file or _gguf_of(place, model)
     recipe = _from_gguf(place, file, model, name) if file else _from_files(place, model, name)
-    say(recipe.rstrip())
+    return recipe.rstrip()
+
+
+def _require_absent(target: Path) -> None:
+    if target.exists():
+        raise RecipeExists(f"there is a `{target}` already", hint="choose another file with `-o`, or print with `-o -`")
+
+
+def _write(target: Path, text: str) -> None:
+    try:
+        with target.open("x", encoding="utf-8") as stream:
+            stream.write(f"{text}\n")
+    except FileExistsError:
+        _require_absent(target)
+        raise
+    say(str(target))
+    recipe = "" if target.name == RECIPE_NAME and target.parent == Path() else f" {target}"
+    tell(f"next: look through it, then run `mlxbuild create{recipe}`")
 
 
 def _gguf_of(place: ModelPlace, model: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.output import say
-from mlxbuild.cli.recipes import Portable, RecipeArguments, recipe_paths
+from mlxbuild.cli.recipes import Portable, RecipeArguments, Recipes, recipe_paths
 from mlxbuild.toolchain.early import early_problems
 from mlxbuild.toolchain.lock.portable import require_portable
 from mlxbuild.toolchain.spec.load import lint, load
@@ -31,6 +31,7 @@ class LintFormat(StrEnum):
 @app.command()
 def lint_recipes(
     recipes: RecipeArguments = None,
+    file: Recipes = None,
     form: Annotated[
         LintFormat | None,
         typer.Option("--format", help="How to print them. Default: text; github under GitHub Actions."),
@@ -39,7 +40,7 @@ def lint_recipes(
 ) -> None:
     """Report every mistake with file, line, column and a hint. Exits with 2 if there is one; warnings do not count."""
     form = form or (LintFormat.GITHUB if os.environ.get("GITHUB_ACTIONS") == "true" else LintFormat.TEXT)
-    paths = recipe_paths(recipes, by="after the command")
+    paths = recipe_paths(recipes, file)
     problems = [problem for path in paths for problem in _problems(path, portable=portable)]
     if problems or form is LintFormat.JSON:
         say(render(problems, form.value))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.output import say
-from mlxbuild.cli.recipes import Portable, RecipeArguments, load_recipe, recipe_paths
+from mlxbuild.cli.recipes import Portable, RecipeArguments, Recipes, load_recipe, recipe_paths
 from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.toolchain.core.lock import Lock
@@ -25,13 +25,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def lock(
     recipes: RecipeArguments = None,
+    file: Recipes = None,
     check: Annotated[bool, typer.Option("--check", help="Only check whether locks are fresh; exit 7 if not.")] = False,
     portable: Portable = False,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Also update sources whose branch or tag moved.")] = False,
 ) -> None:
     """Write ModelSpec.lock beside each recipe: commits, files, sha256, tensor tables."""
     with open_store() as store:
-        for path in recipe_paths(recipes, by="after the command"):
+        for path in recipe_paths(recipes, file):
             recipe = load_recipe(path, store, portable=portable)
             place = lock_path(path)
             previous = read(place) if check and place.exists() else readable(place)

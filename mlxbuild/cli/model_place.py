@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlxbuild.registry.core.errors import UserError
-from mlxbuild.toolchain.prepare import RECIPE_NAME
 from mlxbuild.toolchain.sources.gguf.parts import Opener, OpenFile, local_file
 from mlxbuild.toolchain.sources.hub import Hub
 from mlxbuild.toolchain.sources.pointers import refuse_pointer
+from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
 from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder
 from mlxbuild.toolchain.spec.resolved import FolderSource, HubSource
 

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.output import say, say_json, say_table
-from mlxbuild.cli.recipes import Frozen, Locked, Portable, Recipes, Variants, lock_mode, locked_variants
+from mlxbuild.cli.recipes import (
+    Frozen,
+    Locked,
+    Portable,
+    RecipeArguments,
+    Recipes,
+    Variants,
+    lock_mode,
+    locked_variants,
+    recipe_paths,
+)
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 from mlxbuild.toolchain.cache.history import History
@@ -22,6 +32,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def plan(
+    recipes: RecipeArguments = None,
     file: Recipes = None,
     variant: Variants = None,
     locked: Locked = False,
@@ -37,7 +48,7 @@ def plan(
     mode = lock_mode(locked=locked, frozen=frozen)
     with open_store() as store:
         draft = LockMode.DRAFT if mode is LockMode.UPDATE else mode
-        variants = locked_variants(file, variant, store, draft, portable=portable)
+        variants = locked_variants(recipe_paths(recipes, file), variant, store, draft, portable=portable)
         graph, _ = compile_graph(variants)
         traces = TraceStore(store.home)
         result = make_plan(graph, Lookup(store, traces), traces, History(store.home))

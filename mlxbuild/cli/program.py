@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
+from mlxbuild import __version__
 from mlxbuild.cli import ending
 from mlxbuild.cli.early_signals import INTERRUPTED, TERMINATED, told
 from mlxbuild.registry.core.errors import Kind, MlxbuildError, UserError
@@ -65,6 +66,37 @@ COMMANDS: dict[str, str] = {
 }
 
 
+OF_OTHER_TOOLS: dict[str, str] = {
+    "build": "`mlxbuild create` builds recipes",
+    "tag": "`mlxbuild cp NAME NEW-NAME` gives an artifact another name",
+    "rename": "`mlxbuild cp NAME NEW-NAME` gives the new name, `mlxbuild rm NAME` removes the old one",
+    "delete": "`mlxbuild rm` removes names, `mlxbuild gc` frees the disk",
+    "remove": "`mlxbuild rm` removes names, `mlxbuild gc` frees the disk",
+    "rmi": "`mlxbuild rm` removes names, `mlxbuild gc` frees the disk",
+    "images": "`mlxbuild list` lists artifacts",
+    "ls": "`mlxbuild list` lists artifacts, `mlxbuild ps` those in the server's memory",
+    "models": "`mlxbuild list` lists artifacts, `mlxbuild ps` those in the server's memory",
+    "info": "`mlxbuild show NAME` shows an artifact, `mlxbuild doctor` this machine",
+    "quantize": "write `quantization: int4` in a recipe (`mlxbuild init MODEL`), then `mlxbuild create`",
+    "convert": "`mlxbuild init MODEL` writes a recipe, `mlxbuild create` builds it",
+    "prune": "`mlxbuild gc` removes what nothing needs",
+    "clean": "`mlxbuild gc` removes what nothing needs",
+    "history": "`mlxbuild log` shows earlier runs, `mlxbuild why NAME` why they ran",
+    "fetch": "`mlxbuild pull` fetches artifacts, `mlxbuild init ORGANISATION/NAME` begins with a model of the Hub",
+    "download": "`mlxbuild pull` fetches artifacts, `mlxbuild init ORGANISATION/NAME` begins with a model of the Hub",
+    "generate": "`mlxbuild run NAME PROMPT` answers a prompt",
+    "server": "`mlxbuild serve` starts the server",
+    "start": "`mlxbuild serve` starts the server, which loads models when they are asked",
+    "upgrade": "`mlxbuild lock --upgrade` updates the sources of recipes",
+    "update": "`mlxbuild lock --upgrade` updates the sources of recipes",
+    "validate": "`mlxbuild lint` checks recipes, `mlxbuild verify` artifacts",
+    "check": "`mlxbuild lint` checks recipes, `mlxbuild verify` artifacts",
+    "eval": "`mlxbuild test NAME` runs the gates of an artifact, `mlxbuild bench NAME` measures its speed",
+    "tree": "`mlxbuild graph` prints the build graph",
+}
+"""What to run in place of a command of Ollama, Docker, mlx-lm and other tools."""
+
+
 class UnknownCommand(UserError):
     """There is no command of that name."""
 
@@ -95,24 +127,29 @@ class LazyGroup(TyperGroup):
             return name, command, args[1:]
         if name.startswith("-"):
             return super().resolve_command(ctx, args)
-        raise UnknownCommand(
-            f"there is no command `{name}`", hint=did_you_mean(name, COMMANDS) or "see `mlxbuild --help`"
-        )
+        hint = OF_OTHER_TOOLS.get(name) or did_you_mean(name, COMMANDS) or "see `mlxbuild --help`"
+        raise UnknownCommand(f"there is no command `{name}`", hint=hint)
 
 
 app = typer.Typer(
     cls=LazyGroup,
     name="mlxbuild",
     help="Build models from recipes into OCI artifacts, and run them with MLX.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"mlxbuild {__version__}\n")
+        raise typer.Exit()
+
+
 @app.callback()
 def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show where an error came from."),
     home: str = typer.Option("", "--home", help="Use this home instead of $MLXBUILD_HOME.", metavar="FOLDER"),
 ) -> None:
@@ -124,6 +161,8 @@ def _root(
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors are printed on stderr."""
+    if not arguments or arguments[0] == "help":
+        arguments = [*arguments[1:2], "--help"]
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="mlxbuild", standalone_mode=False)
         sys.stdout.flush()

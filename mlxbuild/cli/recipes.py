@@ -14,14 +14,17 @@ from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.events.model import Notice, Warned
 from mlxbuild.toolchain.graph.compile import LockedVariant
+from mlxbuild.toolchain.interchange.errors import NotImportable
+from mlxbuild.toolchain.interchange.recognition import ImportFormat, recognise
 from mlxbuild.toolchain.lock.portable import require_portable
-from mlxbuild.toolchain.prepare import RECIPE_NAME, LockMode, prepare
+from mlxbuild.toolchain.prepare import LockMode, prepare
+from mlxbuild.toolchain.spec.discovery import RECIPE_NAME, recipes_of
 from mlxbuild.toolchain.spec.memory import load_remembered
 from mlxbuild.toolchain.spec.recipe import Recipe
 
 Recipes = Annotated[
     list[Path] | None,
-    typer.Option("-f", "--file", help="A recipe, or its folder; may be repeated. Default: ./ModelSpec.yaml"),
+    typer.Option("-f", "--file", help="A recipe or a folder, like RECIPES; may be repeated."),
 ]
 Variants = Annotated[list[str] | None, typer.Option("--variant", help="Only this variant; may be repeated.")]
 Locked = Annotated[bool, typer.Option("--locked", help="Fail if the lock is missing or stale.")]
@@ -38,12 +41,20 @@ Root = Annotated[
     ),
 ]
 RecipeArguments = Annotated[
-    list[Path] | None, typer.Argument(help="Recipes or their folders. Default: ./ModelSpec.yaml")
+    list[Path] | None,
+    typer.Argument(
+        metavar="[RECIPES]...",
+        help="Recipes, or folders: a folder's own recipe, or else all below it. Default: ./ModelSpec.yaml",
+        show_default=False,
+    ),
 ]
 
 
+_FIRST_RECIPE = "name a recipe or its folder, or write a first one with `mlxbuild init MODEL`"
+
+
 class RecipeMissing(UserError):
-    """A recipe file does not exist."""
+    """A recipe file does not exist, or a folder holds none."""
 
     code = "recipe-missing"
 
@@ -53,20 +64,48 @@ def tell_notice(notice: Notice) -> None:
     tell(f"warning: {notice.message}" if isinstance(notice, Warned) else notice.message)
 
 
-def recipe_paths(named: Sequence[Path] | None, *, by: str = "with `-f`") -> tuple[Path, ...]:
-    """The selected recipe files, each once; `by` says in a hint how the command names them.
+class NotARecipe(UserError):
+    """A file that was given as a recipe belongs to another tool."""
+
+    code = "not-a-recipe"
+
+
+def recipe_paths(*named: Sequence[Path] | None) -> tuple[Path, ...]:
+    """The selected recipe files, each once: files, folders' own recipes, or all recipes below a folder.
 
     Raises:
-        RecipeMissing: one of them does not exist.
+        RecipeMissing: a file does not exist, or a folder has no recipes.
+        NotARecipe: a file is a Modelfile or a Kitfile.
     """
-    paths = [path / RECIPE_NAME if path.is_dir() else path for path in named or (Path(RECIPE_NAME),)]
-    for path in paths:
-        if not path.is_file():
-            raise RecipeMissing(
-                f"there is no recipe `{path}`",
-                hint=f"name one {by}, or write a first one with `mlxbuild init FOLDER > ModelSpec.yaml`",
-            )
-    return tuple(dict.fromkeys(paths))
+    chosen = [path for paths in named for path in paths or ()] or [Path(RECIPE_NAME)]
+    return tuple(dict.fromkeys(recipe for path in chosen for recipe in _recipes_at(path)))
+
+
+def _recipes_at(path: Path) -> tuple[Path, ...]:
+    if path.is_dir():
+        if found := recipes_of(path):
+            return found
+        raise RecipeMissing(f"there is no recipe in `{path}` or below it", hint=_FIRST_RECIPE)
+    if not path.is_file():
+        raise RecipeMissing(f"there is no recipe `{path}`", hint=_FIRST_RECIPE)
+    if (form := foreign_format(path)) is ImportFormat.MODELFILE:
+        raise NotARecipe(
+            f"`{path}` is a Modelfile of Ollama, not a recipe",
+            hint=f"`mlxbuild create NAME -f {path}` builds it; `mlxbuild import {path}` prints a recipe",
+        )
+    if form is not None:
+        raise NotARecipe(f"`{path}` is a {form}, not a recipe", hint=f"`mlxbuild import {path}` prints a recipe")
+    return (path,)
+
+
+def foreign_format(path: Path) -> ImportFormat | None:
+    """The format of a file that belongs to another tool; None for files that are named as YAML."""
+    if path.suffix in (".yaml", ".yml") or not path.is_file():
+        return None
+    try:
+        return recognise(path)[0]
+    except NotImportable:
+        return None
 
 
 class RecipeOutside(UserError):
@@ -99,7 +138,7 @@ def lock_mode(*, locked: bool, frozen: bool) -> LockMode:
 
 
 def locked_variants(
-    named: Sequence[Path] | None,
+    paths: Sequence[Path],
     only: Sequence[str] | None,
     store: Store,
     mode: LockMode,
@@ -108,14 +147,14 @@ def locked_variants(
     root: Path | None = None,
     notice: Callable[[Notice], None] = tell_notice,
 ) -> tuple[LockedVariant, ...]:
-    """All variants that the options select, of one or several recipes.
+    """The variants of recipes, or those of them that `only` names.
 
     Raises:
         SpecError, StaleLock, LockMissing, UnknownVariant: see `prepare`.
         UnsafePath: a recipe has to be portable, and its base has links to files elsewhere.
         RecipeOutside: a recipe is not below the root.
     """
-    loaded = tuple(load_recipe(path, store, portable=portable, root=root) for path in recipe_paths(named))
+    loaded = tuple(load_recipe(path, store, portable=portable, root=root) for path in paths)
     if len(loaded) > 1:
         from mlxbuild.toolchain.spec.load import check_cycles
 

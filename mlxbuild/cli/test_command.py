@@ -16,8 +16,8 @@ from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.gates.result import GateFailed
 from mlxbuild.toolchain.gates.run import run_gate
-from mlxbuild.toolchain.prepare import RECIPE_NAME
 from mlxbuild.toolchain.rebuild import base_perplexity, carried_spec
+from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -21,8 +21,8 @@ from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.events.journal import new_run_name
 from mlxbuild.toolchain.events.stream import EventStream
-from mlxbuild.toolchain.prepare import RECIPE_NAME
 from mlxbuild.toolchain.rebuild import rebuild
+from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
 from mlxbuild.toolchain.verification import verify_artifact
 
 if TYPE_CHECKING:

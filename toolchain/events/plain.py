@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TextIO
 
 from mlxbuild.registry.core.printable import printable
@@ -19,6 +20,8 @@ from mlxbuild.toolchain.events.model import (
     Warned,
 )
 
+_MOST_NAMED = 4
+
 
 class PlainLines:
     """Writes lines without colour or cursor movement."""
@@ -33,7 +36,7 @@ class PlainLines:
         match event:
             case RunStarted(artifacts=artifacts, actions=actions):
                 self._actions = actions
-                self.line(f"building {', '.join(artifacts)} ({actions} actions)")
+                self.line(f"building {listed_artifacts(artifacts)} ({actions} actions)")
             case ActionStarted(label, reason, work_bytes):
                 size = f"  {format_bytes(work_bytes)}" if work_bytes else ""
                 self.line(f"run   {label}{size}  ({reason})" if reason else f"run   {label}{size}")
@@ -83,6 +86,15 @@ class PlainLines:
     def close(self) -> None:
         """See `Sink.close`."""
         self._out.flush()
+
+
+def listed_artifacts(artifacts: Sequence[str]) -> str:
+    """The artifacts of a run for one line: their names, or the number of them and the names of their recipes."""
+    if len(artifacts) <= _MOST_NAMED:
+        return ", ".join(artifacts)
+    names = list(dict.fromkeys(artifact.partition(":")[0] for artifact in artifacts))
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{len(artifacts)} artifacts of {', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def summary(seconds: float, outcomes: dict[str, int]) -> str:

@@ -26,7 +26,7 @@ from mlxbuild.toolchain.events.model import (
     RunStarted,
     Warned,
 )
-from mlxbuild.toolchain.events.plain import summary
+from mlxbuild.toolchain.events.plain import listed_artifacts, summary
 
 _FRAME_SECONDS = 0.1
 
@@ -67,7 +67,7 @@ class LiveDisplay:
         match event:
             case RunStarted(artifacts=artifacts, actions=actions):
                 self._actions = actions
-                self._print(f"[bold]building[/] {escape(', '.join(artifacts))}")
+                self._print(f"[bold]building[/] {escape(listed_artifacts(artifacts))}")
             case ActionStarted():
                 self._started(event)
             case ActionProgress(label, done_bytes):

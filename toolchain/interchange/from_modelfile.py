@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from mlxbuild.registry.core.errors import Location
 from mlxbuild.toolchain.interchange import modelfile
 from mlxbuild.toolchain.interchange.draft import RecipeDraft, recipe_text
+from mlxbuild.toolchain.interchange.errors import BadModelfile
 from mlxbuild.toolchain.interchange.from_gguf import name_of
 from mlxbuild.toolchain.interchange.go_template import recognise
 from mlxbuild.toolchain.interchange.modelfile import Directive
@@ -29,13 +31,23 @@ def recipe_from_modelfile(
 ) -> tuple[str, tuple[str, ...]]:
     """The text of a recipe to be written beside the Modelfile, and what could not be converted.
 
+    Raises:
+        BadModelfile: see `draft_from_modelfile`.
+    """
+    draft = draft_from_modelfile(data, path, in_store=in_store)
+    return recipe_text(draft), tuple(draft.notes)
+
+
+def draft_from_modelfile(data: bytes, path: Path, *, in_store: Callable[[str], bool]) -> RecipeDraft:
+    """Convert a Modelfile; paths in the draft are relative to the Modelfile's folder.
+
     Args:
         data: Content of the Modelfile.
         path: Path of the Modelfile: FROM and ADAPTER are relative to it.
         in_store: Whether an artifact of that name is in the store.
 
     Raises:
-        BadModelfile: it is not a valid Modelfile.
+        BadModelfile: it is not a valid Modelfile, or its FROM names a file that does not exist.
     """
     directives = modelfile.read(data, str(path))
     draft = RecipeDraft("an Ollama Modelfile", name=slug(path.absolute().parent.name))
@@ -53,7 +65,7 @@ def recipe_from_modelfile(
     templates = [directive for directive in directives if directive.name == "TEMPLATE" and directive.value]
     if templates:
         _template(draft, templates[-1])
-    return recipe_text(draft), tuple(draft.notes)
+    return draft
 
 
 def _leave(draft: RecipeDraft, directive: Directive) -> None:
@@ -79,7 +91,11 @@ def _from(draft: RecipeDraft, directive: Directive, path: Path, in_store: Callab
     elif (match := HUB_NAME.fullmatch(value)) is not None:
         _from_hub(draft, match[1], match[2], where)
     elif value.startswith(("/", "~", "./", "../")) or value.endswith((".gguf", ".bin")):
-        draft.note(f"{where}: there is no such file; write where the weights come from as base.")
+        raise BadModelfile(
+            f"there is no `{value}`",
+            where=Location(str(path), directive.line, 1),
+            hint="FROM names a file or folder relative to the Modelfile, a model of Ollama's registry, or an artifact",
+        )
     elif in_store(value):
         draft.base = {"from": value}
         draft.name = slug("my-" + slug(value.partition(":")[0]))  # an artifact cannot be built from itself

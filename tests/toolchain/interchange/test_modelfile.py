@@ -164,7 +164,7 @@ def test_gguf_files_are_bases(folder: Path) -> None:
         convert(folder, "FROM ./several")
 
 
-@pytest.mark.parametrize("source", ["model.gguf", "some model", "hf.co/acme/hello-GGUF:Q4_K_M", "a/b/c/d", "/gone"])
+@pytest.mark.parametrize("source", ["some model", "hf.co/acme/hello-GGUF:Q4_K_M", "a/b/c/d"])
 def test_a_base_that_cannot_be_carried_is_told_and_left_open(folder: Path, source: str) -> None:
     written, notes = recipe_from_modelfile(f"FROM {source}".encode(), folder / "Modelfile")
     assert source in notes[0]
@@ -172,6 +172,13 @@ def test_a_base_that_cannot_be_carried_is_told_and_left_open(folder: Path, sourc
     path = folder / "ModelSpec.yaml"
     path.write_text(written.replace("# base:", "base:"))
     assert lint(path) == ()
+
+
+@pytest.mark.parametrize("source", ["model.gguf", "/gone", "./x.gguf", "~/gone.bin", "../gone"])
+def test_a_file_that_does_not_exist_is_an_error(folder: Path, source: str) -> None:
+    with pytest.raises(BadModelfile, match=f"there is no `{source}`") as raised:
+        recipe_from_modelfile(f"# a comment\nFROM {source}".encode(), folder / "Modelfile")
+    assert str(raised.value.where) == f"{folder}/Modelfile:2:1"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""The commands that newcomers try first: folders as arguments, words of other tools, help, and a first recipe."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mlxbuild import __version__
+from mlxbuild.cli.program import COMMANDS, OF_OTHER_TOOLS
+from tests.mlxbuild.conftest import PROGRAM, CommandLine
+from tests.terminal import run_on_terminal
+
+
+@pytest.mark.parametrize("words", [["."], ["ModelSpec.yaml"], ["-f", "."], []])
+def test_a_recipe_is_named_by_itself_or_its_folder(mlxbuild: CommandLine, words: list[str]) -> None:
+    planned = mlxbuild("plan", *words)
+    told = "there is no ModelSpec.lock; the sources are looked up, and nothing is written\n"
+    assert (planned.code, planned.err) == (0, told)
+    assert "tiny:int4/pack" in planned.out
+
+
+def test_a_folder_of_recipes_is_linted_planned_and_built(mlxbuild: CommandLine) -> None:
+    recipes = mlxbuild.folder / "recipes"
+    for name in ("second", "first"):
+        shutil.copytree(mlxbuild.folder / "model", recipes / name / "model")
+        text = (mlxbuild.folder / "ModelSpec.yaml").read_text().replace("name: tiny", f"name: {name}")
+        (recipes / name / "ModelSpec.yaml").write_text(text)
+    assert mlxbuild("lint", "recipes").out == "2 recipes are fine\n"
+    assert "first:int4/pack" in mlxbuild("plan", "recipes").out
+    done = mlxbuild("create", "-f", "recipes", "--no-gates")
+    assert done.code == 0, done.err
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["first", "first", "second", "second"]
+
+
+def test_a_file_of_another_tool_is_no_recipe(mlxbuild: CommandLine) -> None:
+    (mlxbuild.folder / "Modelfile").write_text("FROM ./model\n")
+    (mlxbuild.folder / "Kitfile").write_text("manifestVersion: 1.0.0\nmodel: {path: ./model}\n")
+    told = mlxbuild("create", "-f", "Modelfile")
+    assert told.code == 2
+    assert told.err == (
+        "error[not-a-recipe]: `Modelfile` is a Modelfile of Ollama, not a recipe\n"
+        "hint: `mlxbuild create NAME -f Modelfile` builds it; `mlxbuild import Modelfile` prints a recipe\n"
+    )
+    told = mlxbuild("plan", "Kitfile")
+    assert told.err.startswith("error[not-a-recipe]: `Kitfile` is a Kitfile, not a recipe\n")
+
+
+@pytest.mark.parametrize("word", OF_OTHER_TOOLS)
+def test_words_of_other_tools_lead_to_ours(mlxbuild: CommandLine, word: str) -> None:
+    assert word not in COMMANDS
+    told = mlxbuild(word)
+    assert (told.code, told.err) == (
+        2,
+        f"error[unknown-command]: there is no command `{word}`\nhint: {OF_OTHER_TOOLS[word]}\n",
+    )
+    named = [part.split()[0] for part in OF_OTHER_TOOLS[word].split("`mlxbuild ")[1:]]
+    assert 1 <= len(named) <= 3
+    assert {name.strip("`") for name in named} <= set(COMMANDS)
+
+
+def test_help_and_version_are_found(mlxbuild: CommandLine) -> None:
+    bare = mlxbuild()
+    assert (bare.code, bare.err) == (0, "")
+    assert bare.out.startswith("Usage: mlxbuild [OPTIONS] COMMAND")
+    assert mlxbuild("help").out == mlxbuild("--help").out == bare.out
+    assert mlxbuild("help", "create").out == mlxbuild("create", "--help").out
+    assert mlxbuild("--version").out == f"mlxbuild {__version__}\n"
+
+
+def test_init_writes_the_recipe_on_a_terminal_and_never_over_another(mlxbuild: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    shutil.copytree(mlxbuild.folder / "model", folder / "model")
+
+    def init(*words: str) -> tuple[int, str]:
+        return run_on_terminal([PROGRAM, "init", "model", *words], folder, mlxbuild.environment())
+
+    assert init() == (0, "ModelSpec.yaml\nnext: look through it, then run `mlxbuild create`\n")
+    written = (folder / "ModelSpec.yaml").read_text()
+    here = CommandLine(folder, mlxbuild.home)
+    assert here("lint").code == 0
+    assert here("init", "model").out == written  # piped, it is printed
+    code, shown = init()
+    assert code == 2
+    assert shown.startswith("error[recipe-exists]: there is a `ModelSpec.yaml` already\n")
+    assert init("-o", "other.yaml") == (
+        0,
+        "other.yaml\nnext: look through it, then run `mlxbuild create other.yaml`\n",
+    )
+    assert init("-o", "-")[1].splitlines() == written.splitlines()
+    assert here("init", "model", "-o", "piped.yaml").out == "piped.yaml\n"
+    assert (folder / "piped.yaml").read_text() == written
