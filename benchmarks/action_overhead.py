@@ -1,4 +1,4 @@
-"""What mlxbuild adds to an action's own work: ten thousand trivial actions through the real scheduler and store."""
+"""What mlxbuild adds to an action's own work: ten thousand trivial actions through the real execution and store."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from benchmarks.workplace import fresh_folder
 from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.cache.history import History
-from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.cache.action_cache import ActionCache
 from mlxbuild.toolchain.core.action import ActionRecord, Node, OutputsOf
 from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.core.steps import StepKind
 from mlxbuild.toolchain.events.journal import Journal
 from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.execute.execution import Execution, ExecutionOptions
 from mlxbuild.toolchain.execute.inline import InlineExecutor
 from mlxbuild.toolchain.execute.perform import Workplace
-from mlxbuild.toolchain.execute.schedule import Scheduler
 from mlxbuild.toolchain.graph.graph import assemble
-from mlxbuild.toolchain.graph.lookup import Lookup
 
 _PARTS, _WHOLES = 9, 1000
 _ACTIONS = (_PARTS + 1) * _WHOLES
@@ -59,17 +57,13 @@ def measure(runs: int) -> Iterator[Finding]:
 
 def _seconds(store: Store, expected: str) -> float:
     begun = time.perf_counter()
-    traces = TraceStore(store.home)
     stream = EventStream([Journal(store.home, expected)])
-    result = Scheduler(
+    result = Execution(
         assemble(_nodes(), {}),
-        Lookup(store, traces, steps=_STEPS),
-        traces,
-        History(store.home),
-        store,
+        ActionCache(store, steps=_STEPS),
         InlineExecutor(replace(Workplace.of(store), steps=_STEPS)),
         stream,
-        steps=_STEPS,
+        ExecutionOptions(),
     ).run()
     stream.close()
     seconds = time.perf_counter() - begun

@@ -21,19 +21,18 @@ from mlxbuild.registry.core.errors import Kind, MlxbuildError, StepError
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.bases import admit_bases, record_bases
+from mlxbuild.toolchain.cache.action_cache import ActionCache
 from mlxbuild.toolchain.cache.history import History
-from mlxbuild.toolchain.cache.traces import TraceStore
 from mlxbuild.toolchain.caution import cautions
 from mlxbuild.toolchain.events.model import ArtifactBuilt, GateReported, RunFinished, RunStarted, Warned
 from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.execute.execution import Execution, ExecutionOptions, RunResult
 from mlxbuild.toolchain.execute.inline import InlineExecutor
 from mlxbuild.toolchain.execute.perform import Workplace
 from mlxbuild.toolchain.execute.port import Executor
-from mlxbuild.toolchain.execute.schedule import RunResult, Scheduler
 from mlxbuild.toolchain.failures import failure
 from mlxbuild.toolchain.gates.result import GateFailed, GateResult
 from mlxbuild.toolchain.graph.compile import LockedVariant, VariantNodes, compile_graph
-from mlxbuild.toolchain.graph.lookup import Lookup
 from mlxbuild.toolchain.notices import notices
 from mlxbuild.toolchain.spec.resolved import ResolvedSpec
 
@@ -117,31 +116,25 @@ def create(
     admit_bases(variants, store, lambda told: stream.emit(Warned(told.removeprefix("warning: "))))
     begun = time.perf_counter()
     graph, goals = compile_graph(variants, gates=options.gates)
-    traces, history = TraceStore(store.home), History(store.home)
     stream.emit(RunStarted(run, command, tuple(goal.spec.label for goal in goals), len(graph.nodes)))
     for caution in cautions(variants):
         stream.emit(caution)
-    lookup = Lookup(store, traces, refresh=options.refresh, salt=options.salt)
-    scheduler = Scheduler(
+    execution = Execution(
         graph,
-        lookup,
-        traces,
-        history,
-        store,
+        ActionCache(store, refresh=options.refresh, salt=options.salt),
         make_executor(options, store),
         stream,
-        keep_going=options.keep_going or bool(os.environ.get("CI")),
+        ExecutionOptions(options.keep_going or bool(os.environ.get("CI")), _order(options.shuffle)),
         remote=_remote_lane(options, store, stream),
-        order=_order(options.shuffle),
     )
     if any(goal.gates for goal in goals):
         from mlxbuild.runtime.model.blas import prefer_openblas
 
         prefer_openblas()  # must happen before MLX is loaded
     try:
-        result = scheduler.run()
+        result = execution.run()
     except KeyboardInterrupt:
-        stream.emit(RunFinished(round(time.perf_counter() - begun, 3), scheduler.result.count(), 130))
+        stream.emit(RunFinished(round(time.perf_counter() - begun, 3), execution.result.count(), 130))
         raise
     packed = ((result.outputs.get(goal.pack), variant) for goal, variant in zip(goals, variants, strict=True))
     record_bases({outputs["manifest"].digest: variant for outputs, variant in packed if outputs is not None}, store)
@@ -150,7 +143,7 @@ def create(
         stream.emit(Warned(sentence, where=", ".join(labels)))
     if set(result.outcomes.values()) - {"hit"}:
         recipes = {built.digest: goal.spec.recipe for goal, built in zip(goals, artifacts, strict=True) if built.digest}
-        history.remember_recipes(recipes)
+        History(store.home).remember_recipes(recipes)
     errors = [*result.errors.values(), *_gate_errors(artifacts), *refusals]
     if options.expect_cached:
         errors += _unexpected_work(result)

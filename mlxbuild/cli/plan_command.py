@@ -20,10 +20,8 @@ from mlxbuild.cli.recipes import (
 )
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.core.quantities import format_bytes, format_seconds
-from mlxbuild.toolchain.cache.history import History
-from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.cache.action_cache import ActionCache
 from mlxbuild.toolchain.graph.compile import compile_graph
-from mlxbuild.toolchain.graph.lookup import Lookup
 from mlxbuild.toolchain.graph.plan import Plan, Status, make_plan
 from mlxbuild.toolchain.prepare import LockMode
 
@@ -50,8 +48,7 @@ def plan(
         draft = LockMode.DRAFT if mode is LockMode.UPDATE else mode
         variants = locked_variants(recipe_paths(recipes, file), variant, store, draft, portable=portable)
         graph, _ = compile_graph(variants)
-        traces = TraceStore(store.home)
-        result = make_plan(graph, Lookup(store, traces), traces, History(store.home))
+        result = make_plan(graph, ActionCache(store))
     if as_json:
         say_json(_document(result))
         return

@@ -5,25 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from mlxbuild.toolchain.cache.history import History
-from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.cache.action_cache import ActionCache, Resolved
 from mlxbuild.toolchain.events.model import ActionFinished, ActionProgress, ActionStarted, Outcome, Warned
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.graph.graph import Graph
-from mlxbuild.toolchain.graph.lookup import Lookup, Resolved
 from mlxbuild.toolchain.graph.plan import reason_to_run
 
 _DONE: frozenset[Outcome] = frozenset({"hit", "ran", "shared"})
 
 
 class Chronicle:
-    """The events of one run, and the history that `why` and `plan` read. Used by the scheduler's thread alone."""
+    """The events of one run, and the history that `why` and `plan` read. Used by the execution's thread alone."""
 
-    def __init__(self, graph: Graph, lookup: Lookup, traces: TraceStore, history: History, stream: EventStream) -> None:
+    def __init__(self, graph: Graph, cache: ActionCache, stream: EventStream) -> None:
         self._graph = graph
-        self._lookup = lookup
-        self._traces = traces
-        self._history = history
+        self._cache = cache
         self._stream = stream
         self._begun: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
@@ -31,10 +27,10 @@ class Chronicle:
 
     def explain(self, misses: Sequence[Resolved]) -> None:
         """Determine why actions have to run."""
-        past = self._history.of([resolved.node.label for resolved in misses]) if misses else {}
+        past = self._cache.history.of([resolved.node.label for resolved in misses]) if misses else {}
         for resolved in misses:
             label = resolved.node.label
-            self._reasons[label] = reason_to_run(resolved, self._lookup, self._traces, past.get(label))
+            self._reasons[label] = reason_to_run(resolved, self._cache, past.get(label))
 
     def because(self, label: str, reason: str) -> None:
         """Set the reason for an action's outcome."""
@@ -70,7 +66,7 @@ class Chronicle:
 
     def remember(self, resolved: Mapping[str, Resolved], outcomes: Mapping[str, Outcome]) -> None:
         """Store the keys and outcomes for later runs."""
-        kept = self._history.record(
+        kept = self._cache.history.record(
             {
                 label: (each.key, self._seconds.get(label, 0.0))
                 for label, each in resolved.items()

@@ -63,7 +63,7 @@ class InlineExecutor:
 
 
 def report(events: SimpleQueue[ActionEvent], label: str, work: Callable[[], ActionEvent]) -> None:
-    """Do some work and put its outcome, whatever it is, on the queue that the scheduler waits for."""
+    """Do some work and put its outcome, whatever it is, on the queue that the execution waits for."""
     try:
         events.put(work())
     except MlxbuildError as error:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mlxbuild.registry.core.digest import Blob
-from mlxbuild.toolchain.cache.history import History, NodeHistory
-from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.cache.action_cache import ActionCache, Resolved
+from mlxbuild.toolchain.cache.history import NodeHistory
 from mlxbuild.toolchain.core.action import Node
 from mlxbuild.toolchain.graph.explain import differences, summarise
 from mlxbuild.toolchain.graph.graph import Fetch, Graph
-from mlxbuild.toolchain.graph.lookup import Lookup, Resolved
 
 
 class Status(StrEnum):
@@ -68,7 +67,7 @@ class Plan:
         return not any(action.status in (Status.RUN, Status.UNKNOWN) for action in self.actions)
 
 
-def make_plan(graph: Graph, lookup: Lookup, traces: TraceStore, history: History) -> Plan:
+def make_plan(graph: Graph, cache: ActionCache) -> Plan:
     """Look up every action of a graph."""
     outputs: dict[str, Mapping[str, Blob]] = {}
     lines: dict[str, PlannedAction] = {}
@@ -81,19 +80,19 @@ def make_plan(graph: Graph, lookup: Lookup, traces: TraceStore, history: History
         if unknown:
             lines[node.label] = _line(node, Status.UNKNOWN, f"after {_some(unknown)}")
             continue
-        resolved = lookup.resolve(node, outputs)
-        trace = lookup.find(resolved)
+        resolved = cache.resolve(node, outputs)
+        trace = cache.find(resolved)
         if trace is None:
             missing[node.label] = resolved
         else:
             outputs[node.label] = trace.outputs
             lines[node.label] = _line(node, Status.HIT, "", str(resolved.key), trace.seconds)
-    past = history.of([*missing, *(label for label, line in lines.items() if line.status is Status.UNKNOWN)])
+    past = cache.history.of([*missing, *(label for label, line in lines.items() if line.status is Status.UNKNOWN)])
     for label, resolved in missing.items():
         lines[label] = _line(
             resolved.node,
             Status.RUN,
-            reason_to_run(resolved, lookup, traces, past.get(label)),
+            reason_to_run(resolved, cache, past.get(label)),
             str(resolved.key),
             past[label].seconds if label in past else 0.0,
         )
@@ -101,15 +100,15 @@ def make_plan(graph: Graph, lookup: Lookup, traces: TraceStore, history: History
     return Plan(tuple(lines[label] for label in graph.nodes))
 
 
-def reason_to_run(resolved: Resolved, lookup: Lookup, traces: TraceStore, past: NodeHistory | None) -> str:
+def reason_to_run(resolved: Resolved, cache: ActionCache, past: NodeHistory | None) -> str:
     """Why an action without a usable trace must run: refresh requested, never built, evicted, or changed inputs."""
-    if lookup.refreshes(resolved):
+    if cache.refreshes(resolved):
         return "asked for by --refresh"
-    if lookup.was_evicted(resolved):
+    if cache.was_evicted(resolved):
         return "its outputs are gone from the store or were damaged"
     if past is None:
         return "never built"
-    before = traces.find(past.key)
+    before = cache.traces.find(past.key)
     if before is None:
         return "the trace of the last build is gone"
     return summarise(differences(before.record, resolved.record)) or "asked for"

@@ -1,221 +1,208 @@
-"""The scheduler over real stores and executors: cutoff, sharing, failures, healing, order, concurrency."""
+"""The schedule over random graphs: nothing runs early, twice or for nothing, and every action gets an outcome."""
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mlxbuild.registry.core.digest import Digest
-from mlxbuild.registry.core.home import Home
-from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.cache.history import History
-from mlxbuild.toolchain.cache.traces import TraceStore
-from mlxbuild.toolchain.core.action import Node, OutputsOf
-from mlxbuild.toolchain.events.model import Event, Warned
-from mlxbuild.toolchain.events.stream import EventStream
-from mlxbuild.toolchain.execute.inline import InlineExecutor
-from mlxbuild.toolchain.execute.perform import Workplace
-from mlxbuild.toolchain.execute.schedule import RunResult, Scheduler
-from mlxbuild.toolchain.graph.graph import BrokenGraph, assemble
-from mlxbuild.toolchain.graph.lookup import Lookup
-from mlxbuild.toolchain.graph.plan import Plan, Status, make_plan
-from tests.toolchain.execute.practice_steps import STEPS
+from mlxbuild.toolchain.execute.schedule import Ended, Schedule
 
-
-class Events:
-    def __init__(self) -> None:
-        self.seen: list[Event] = []
-
-    def handle(self, event: Event) -> None:
-        self.seen.append(event)
-
-    def close(self) -> None:
-        pass
-
-
-def node(label: str, step: str = "join", needs: tuple[str, ...] = (), **parameters: Any) -> Node:
-    return Node(label, step, parameters, {name: OutputsOf(name) for name in needs})
-
-
-def run(store: Store, *nodes: Node, events: Events | None = None, seed: int | None = None, **options: Any) -> RunResult:
-    traces = TraceStore(store.home)
-    source = random.Random(seed)
-    return Scheduler(
-        assemble(nodes, {}),
-        Lookup(store, traces, steps=STEPS),
-        traces,
-        History(store.home),
-        store,
-        InlineExecutor(replace(Workplace.of(store), steps=STEPS), jobs=2),
-        EventStream([events] if events else []),
-        steps=STEPS,
-        order=list if seed is None else lambda labels: source.sample(labels, len(labels)),
-        **options,
-    ).run()
-
-
-def plan(store: Store, *nodes: Node) -> Plan:
-    traces = TraceStore(store.home)
-    return make_plan(assemble(nodes, {}), Lookup(store, traces, steps=STEPS), traces, History(store.home))
-
-
-def text(store: Store, result: RunResult, label: str) -> str:
-    return store.read(result.outputs[label]["out"].digest).decode()
-
-
-def test_outputs_flow_along_the_graph(store: Store) -> None:
-    result = run(store, node("c", needs=("a", "b"), text="c"), node("a", text="a"), node("b", needs=("a",), text="b"))
-    assert text(store, result, "c") == "caba"
-    assert result.count() == {"ran": 3}
-
-
-def test_a_second_run_only_looks_up(store: Store) -> None:
-    nodes = (node("a", text="a"), node("b", needs=("a",), text="b"))
-    run(store, *nodes)
-    assert run(store, *nodes).count() == {"hit": 2}
-    assert plan(store, *nodes).is_done
-
-
-def test_equal_outputs_stop_a_rebuild_early(store: Store) -> None:
-    run(store, node("a", "constant", flavour=1), node("b", needs=("a",), text="b"))
-    again = (node("a", "constant", flavour=2), node("b", needs=("a",), text="b"))
-    statuses = {action.label: action.status for action in plan(store, *again).actions}
-    assert statuses == {"a": Status.RUN, "b": Status.UNKNOWN}
-    assert run(store, *again).outcomes == {"a": "ran", "b": "hit"}
-
-
-def test_the_plan_says_which_parameter_changed(store: Store) -> None:
-    run(store, node("a", text="old"))
-    (action,) = plan(store, node("a", text="new")).actions
-    assert action.reason == "parameters.text: 'old' → 'new'"
-
-
-def test_actions_with_one_key_run_once(store: Store, tmp_path: Path) -> None:
-    counter = tmp_path / "count"
-    twins = [node(f"n{number}", text="same", counter=str(counter)) for number in range(5)]
-    result = run(store, *twins)
-    assert result.count() == {"ran": 1, "shared": 4}
-    assert counter.read_text().splitlines() == ["same"]
-
-
-def test_a_failure_skips_what_needs_it(store: Store) -> None:
-    nodes = (node("bad", "fail"), node("after", needs=("bad",)), node("far", needs=("after",)))
-    result = run(store, *nodes, keep_going=True)
-    assert result.outcomes == {"bad": "failed", "after": "skipped", "far": "skipped"}
-    assert str(result.errors["bad"]) == "it does not work"
-
-
-def test_keep_going_finishes_what_a_failure_spares(store: Store) -> None:
-    nodes = (node("bad", "fail"), node("a", text="a"), node("b", needs=("a",), text="b"))
-    assert run(store, *nodes, keep_going=True).outcomes == {"bad": "failed", "a": "ran", "b": "ran"}
-
-
-def test_without_keep_going_nothing_new_begins(store: Store) -> None:
-    chain = [node("0", "fail"), *(node(str(n), needs=(str(n - 1),)) for n in range(1, 30))]
-    others = [node("x0", text="x"), *(node(f"x{n}", needs=(f"x{n - 1}",), text=str(n)) for n in range(1, 200))]
-    result = run(store, *chain, *others)
-    assert result.outcomes["x199"] == "skipped"
-    assert set(result.outcomes) == {each.label for each in (*chain, *others)}
-
-
-def test_an_evicted_output_is_made_again(store: Store) -> None:
-    nodes = (node("a", text="a"), node("b", needs=("a",), text="b"))
-    first = run(store, *nodes)
-    store.remove(first.outputs["a"]["out"].digest)
-    planned = {action.label: action.reason for action in plan(store, *nodes).actions}
-    assert planned["a"] == "its outputs are gone from the store or were damaged"
-    again = run(store, *nodes)
-    assert again.outcomes == {"a": "ran", "b": "hit"}
-    assert again.outputs == first.outputs
-
-
-def test_a_damaged_output_is_set_aside_and_made_again(store: Store) -> None:
-    nodes = (node("a", text="a"), node("b", needs=("a",), text="b"))
-    digest = run(store, *nodes).outputs["a"]["out"].digest
-    _damage(store, digest)
-    assert run(store, *nodes).outcomes == {"a": "ran", "b": "hit"}
-    assert store.read(digest) == b"a"
-
-
-def test_damage_found_by_a_consumer_sends_the_producer_back_to_work(store: Store) -> None:
-    a, b = node("a", text="a"), node("b", needs=("a",), text="b")
-    digest = run(store, a).outputs["a"]["out"].digest
-    path = store.path(digest)
-    status = path.stat()
-    _damage(store, digest)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # bit rot leaves no trace in the file's times
-    events = Events()
-    result = run(store, a, b, events=events)
-    assert text(store, result, "b") == "ba"
-    assert any(isinstance(event, Warned) and "damaged" in event.message for event in events.seen)
-
-
-def test_results_that_differ_are_reported_and_the_first_is_kept(store: Store) -> None:
-    wild = node("a", "random")
-    first = run(store, wild)
-    traces = TraceStore(store.home)
-    events = Events()
-    again = Scheduler(
-        assemble([wild], {}),
-        Lookup(store, traces, steps=STEPS, refresh={"random"}),
-        traces,
-        History(store.home),
-        store,
-        InlineExecutor(replace(Workplace.of(store, frozenset({"random"})), steps=STEPS), jobs=1),
-        EventStream([events]),
-        steps=STEPS,
-    ).run()
-    assert again.outputs == first.outputs
-    assert any(isinstance(event, Warned) and "other bytes" in event.message for event in events.seen)
-
-
-def test_a_circle_is_named() -> None:
-    with pytest.raises(BrokenGraph, match=r"a → b → a|b → a → b"):
-        assemble([node("a", needs=("b",)), node("b", needs=("a",))], {})
-
-
-def test_two_different_actions_of_one_name_are_refused() -> None:
-    with pytest.raises(BrokenGraph, match="both called `a`"):
-        assemble([node("a", text="1"), node("a", text="2")], {})
+Graph = tuple[Mapping[str, list[str]], Mapping[str, list[str]]]
+"""What each action needs, and the files that it reads."""
+_GOOD = {"hit", "ran", "shared"}
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> list[Node]:
-    count = draw(st.integers(1, 12))
-    nodes = []
-    for number in range(count):
-        needs = draw(st.lists(st.integers(0, number - 1), unique=True, max_size=3)) if number else []
-        nodes.append(node(f"n{number}", needs=tuple(f"n{other}" for other in needs), text=draw(st.sampled_from("abc"))))
-    return nodes
+def graphs(draw: st.DrawFn) -> Graph:
+    count = draw(st.integers(1, 9))
+    actions, fetches = [f"a{number}" for number in range(count)], ["f0", "f1", "f2"]
+    needs = {
+        label: draw(st.lists(st.sampled_from(actions[:at]), unique=True)) if at else []
+        for at, label in enumerate(actions)
+    }
+    return needs, {label: draw(st.lists(st.sampled_from(fetches), unique=True)) for label in actions}
 
 
-@given(nodes=graphs(), seed=st.integers(0, 1000))
-@settings(max_examples=25, deadline=None)
-def test_order_never_changes_what_comes_out(
-    nodes: list[Node], seed: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    straight = Store.open(Home(tmp_path_factory.mktemp("straight")))
-    shuffled = Store.open(Home(tmp_path_factory.mktemp("shuffled")))
-    first = run(straight, *nodes)
-    second = run(shuffled, *random.Random(seed).sample(nodes, len(nodes)), seed=seed)
-    assert first.outputs == second.outputs
-    assert all(action.status is Status.HIT for action in plan(straight, *nodes).actions)
-    assert _keys(straight) == _keys(shuffled)
+class Build(RuleBasedStateMachine):
+    """Does what a schedule says in any order, with any result."""
+
+    @initialize(graph=graphs(), keep_going=st.booleans(), limit=st.integers(1, 2))
+    def begin(self, graph: Graph, keep_going: bool, limit: int) -> None:
+        self.needs, self.files = graph
+        self.keep_going, self.limit = keep_going, limit
+        self.schedule = Schedule(self.needs, self.files, keep_going=keep_going)
+        self.ended: dict[str, Ended] = {}
+        self.keys: dict[str, int] = {}
+        self.had_outputs: set[str] = set()
+        self.fetched: set[str] = set()
+        self.looking_up: list[str] = []
+        self.fetching: list[str] = []
+        self.running: list[str] = []
+        self.repeated: set[str] = set()
+        self.has_stopped = False
+
+    @precondition(lambda self: self.schedule.is_done)
+    @rule(graph=graphs(), keep_going=st.booleans())
+    def begin_another(self, graph: Graph, keep_going: bool) -> None:
+        self.begin(graph, keep_going, limit=1)
+
+    def take(self) -> None:
+        resolved, fetches = self.schedule.take_resolved(), self.schedule.take_fetches()
+        ready = self.schedule.take_ready(self.limit)
+        for label in resolved:
+            assert label not in self.ended
+            assert self.had_outputs.issuperset(self.needs[label])
+        for label in fetches:
+            assert label not in self.fetched, "a file is fetched once"
+            self.fetched.add(label)
+        for label in ready:
+            assert all(self.ended[file].outcome != "failed" for file in self.files[label])
+        self.looking_up += resolved
+        self.fetching += fetches
+        self.running += ready
+        assert len(self.running) <= self.limit
+        keys = [self.keys[label] for label in self.running]
+        assert len(set(keys)) == len(keys), "two actions with one key never run at once"
+        assert not (self.has_stopped and (fetches or ready)), "nothing begins after it stopped"
+
+    def note(self, ended: list[Ended]) -> None:
+        for each in ended:
+            assert each.label not in self.ended, "an outcome is final"
+            self.ended[each.label] = each
+            if each.outcome in _GOOD:
+                self.had_outputs.add(each.label)
+        for each in ended:
+            if each.reason.startswith("needs "):
+                cause = each.reason.removeprefix("needs ")
+                assert self.ended[cause].outcome in ("failed", "skipped")
+            elif each.outcome == "skipped":
+                assert self.has_stopped
+
+    @precondition(lambda self: self.looking_up)
+    @rule(data=st.data(), key=st.integers(0, 3), is_hit=st.booleans())
+    def look_up(self, data: st.DataObject, key: int, is_hit: bool) -> None:
+        label = self.pick(data, self.looking_up)
+        if is_hit:
+            self.note(self.schedule.succeeded(label, "hit"))
+        else:
+            self.keys[label] = key
+            self.note(self.schedule.missed(label, key))
+
+    @precondition(lambda self: self.fetching)
+    @rule(data=st.data(), works=st.booleans())
+    def fetch(self, data: st.DataObject, works: bool) -> None:
+        label = self.pick(data, self.fetching)
+        if works:
+            self.note(self.schedule.succeeded(label, "ran"))
+        else:
+            self.fail(label)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), works=st.booleans())
+    def run(self, data: st.DataObject, works: bool) -> None:
+        label = self.pick(data, self.running)
+        if works:
+            self.note(self.schedule.succeeded(label, "ran"))
+        else:
+            self.fail(label)
+
+    @precondition(lambda self: any(self.may_repeat(label) for label in self.running))
+    @rule(data=st.data())
+    def find_damage(self, data: st.DataObject) -> None:
+        label = data.draw(st.sampled_from([label for label in self.running if self.may_repeat(label)]))
+        producers = data.draw(st.lists(st.sampled_from(self.ancestors(label)), unique=True, min_size=1))
+        self.running.remove(label)
+        assert self.schedule.may_repeat(label)
+        self.repeated.add(label)
+        keys = {producer: self.keys.setdefault(producer, len(self.keys) + 4) for producer in producers}
+        for producer in producers:
+            self.ended.pop(producer, None)
+        self.note(self.schedule.repeat(label, keys))
+
+    def may_repeat(self, label: str) -> bool:
+        return label not in self.repeated and bool(self.needs[label])
+
+    def ancestors(self, label: str) -> list[str]:
+        found: dict[str, None] = {}
+        for other in self.needs[label]:
+            found |= dict.fromkeys([other, *self.ancestors(other)])
+        return list(found)
+
+    def fail(self, label: str) -> None:
+        self.has_stopped = self.has_stopped or not self.keep_going
+        self.note(self.schedule.failed(label))
+
+    def pick(self, data: st.DataObject, labels: list[str]) -> str:
+        label = data.draw(st.sampled_from(labels))
+        labels.remove(label)
+        return label
+
+    @invariant()
+    def something_is_always_going_on(self) -> None:
+        self.take()
+        assert self.schedule.outcomes == {label: ended.outcome for label, ended in self.ended.items()}
+        assert self.schedule.is_done == (not (self.looking_up or self.fetching or self.running))
+
+    @invariant()
+    def when_done_every_action_has_an_outcome(self) -> None:
+        if not self.schedule.is_done:
+            return
+        assert self.needs.keys() <= self.ended.keys()
+        if all(ended.outcome != "failed" for ended in self.ended.values()) and not self.has_stopped:
+            assert all(ended.outcome != "skipped" for ended in self.ended.values())
+
+    def teardown(self) -> None:
+        """Whatever happened, a build that meets no more trouble comes to its end."""
+        if not hasattr(self, "schedule"):
+            return
+        while not self.schedule.is_done:
+            for label in self.looking_up:
+                self.note(self.schedule.succeeded(label, "hit"))
+            for label in [*self.fetching, *self.running]:
+                self.note(self.schedule.succeeded(label, "ran"))
+            self.looking_up, self.fetching, self.running = [], [], []
+            self.something_is_always_going_on()
+        self.when_done_every_action_has_an_outcome()
 
 
-def _keys(store: Store) -> Mapping[str, Digest]:
-    return {label: known.key for label, known in History(store.home).of([f"n{n}" for n in range(12)]).items()}
+Build.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestBuild = Build.TestCase
 
 
-def _damage(store: Store, digest: Digest) -> None:
-    path = store.path(digest)
-    path.chmod(0o644)
-    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+@pytest.mark.parametrize("first", ["far", "other"])
+def test_actions_that_share_a_key_never_wait_for_each_other_in_a_circle(first: str) -> None:
+    """`near` and `far` have one key, and `far` needs `near`, by way of `between`; then outputs of both are damaged."""
+    schedule = Schedule({"near": [], "between": ["near"], "far": ["between"], "other": ["near"]}, {})
+    keys = {"near": 1, "between": 2, "far": 1, "other": 3}
+
+    def start(*labels: str) -> None:
+        assert sorted(schedule.take_resolved()) == sorted(labels)
+        for label in labels:
+            schedule.missed(label, keys[label])
+
+    start("near")
+    assert schedule.take_ready(9) == ["near"]
+    schedule.succeeded("near", "ran")
+    start("between", "other")
+    assert schedule.take_ready(9) == ["between", "other"]
+    schedule.succeeded("between", "ran")
+    start("far")
+    assert schedule.take_ready(9) == ["far"]
+    needs = {"far": "between", "other": "near"}
+    for label in (first, *(needs.keys() - {first})):
+        schedule.repeat(label, {needs[label]: keys[needs[label]]})
+    running = schedule.take_ready(9)
+    assert "between" in running
+    schedule.repeat("between", {"near": 1})
+    running.remove("between")
+    while not schedule.is_done:
+        for label in running:
+            schedule.succeeded(label, "ran")
+        for label in schedule.take_resolved():
+            schedule.missed(label, keys[label])
+        running = schedule.take_ready(9)
+        assert running or schedule.is_done

@@ -1,4 +1,4 @@
-"""Finds the key and the trace of a node; plan and run share this code, so that they cannot disagree."""
+"""The action cache: keys of nodes, their traces and history. Plan and build both ask it, so they cannot disagree."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
+from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import Trace, TraceStore, stamp_of
 from mlxbuild.toolchain.core.action import ActionRecord, Node
 from mlxbuild.toolchain.core.key import key_of, resolve
@@ -22,28 +23,28 @@ class Resolved:
     key: Digest
 
 
-class Lookup:
-    """Resolves nodes to records and looks up their traces."""
+class ActionCache:
+    """Resolves nodes to records and looks up their traces. Traces and history are those of the store's home."""
 
     def __init__(
         self,
         store: Store,
-        traces: TraceStore,
         *,
         steps: Mapping[str, StepKind] = STEPS,
         refresh: Collection[str] = (),
         salt: str = "",
     ) -> None:
         """`refresh` names step kinds whose traces are ignored; another `salt` in the keys invalidates all traces."""
-        self._store = store
-        self._traces = traces
-        self._steps = steps
+        self.store = store
+        self.traces = TraceStore(store.home)
+        self.history = History(store.home)
+        self.steps = steps
         self._refresh = frozenset(refresh)
         self._salt = salt
 
     def resolve(self, node: Node, outputs: Mapping[str, Mapping[str, Blob]]) -> Resolved:
         """Resolve the inputs of a node to digests; `outputs` must hold all nodes that it depends on."""
-        kind = self._steps[node.step]
+        kind = self.steps[node.step]
         record = resolve(
             node,
             outputs,
@@ -58,7 +59,7 @@ class Lookup:
         """The trace of an action if its outputs are all in the store and unmodified, else None."""
         if self.refreshes(resolved):
             return None
-        trace = self._traces.find(resolved.key)
+        trace = self.traces.find(resolved.key)
         if trace is None or not all(self._is_intact(trace, name) for name in trace.outputs):
             return None
         return trace
@@ -69,21 +70,21 @@ class Lookup:
 
     def was_evicted(self, resolved: Resolved) -> bool:
         """Whether the action has a trace, but its outputs are missing or damaged."""
-        return self._traces.find(resolved.key) is not None
+        return self.traces.find(resolved.key) is not None
 
     def _is_intact(self, trace: Trace, name: str) -> bool:
         blob = trace.outputs[name]
-        stamp = stamp_of(self._store, blob)
+        stamp = stamp_of(self.store, blob)
         if stamp is None:
             return False
         if stamp == trace.stamps.get(name):
             return True
         try:
-            self._store.verify(blob.digest)
+            self.store.verify(blob.digest)
         except BlobCorrupt:
-            self._store.quarantine(blob.digest)
+            self.store.quarantine(blob.digest)
             return False
         except BlobMissing:
             return False
-        self._traces.replace(replace(trace, stamps={**trace.stamps, name: stamp}))
+        self.traces.replace(replace(trace, stamps={**trace.stamps, name: stamp}))
         return True
