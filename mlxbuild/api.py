@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlxbuild.configuration.ci import in_ci
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import Reference
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     from mlxbuild.registry.oci.exchange.pull import Pulled
     from mlxbuild.registry.oci.exchange.push import Pushed
     from mlxbuild.runtime.loaded_model import LoadedModel
-    from mlxbuild.toolchain.create import BuildOptions, Built
     from mlxbuild.toolchain.events.model import Event
+    from mlxbuild.toolchain.options import BuildOptions
+    from mlxbuild.toolchain.publish import Built
     from mlxbuild.toolchain.spec.recipe import Recipe
     from mlxbuild.toolchain.verification import Verification
 
@@ -75,9 +78,12 @@ def create(
     from mlxbuild.toolchain.create import create as build
     from mlxbuild.toolchain.events.journal import Journal, new_run_name
     from mlxbuild.toolchain.events.stream import EventStream, Observer
+    from mlxbuild.toolchain.options import BuildOptions
     from mlxbuild.toolchain.prepare import LockMode, prepare
     from mlxbuild.toolchain.spec.recipe import Recipe
 
+    options = options or BuildOptions()
+    options = replace(options, in_ci=options.in_ci or in_ci())
     store, run = store or open_store(), new_run_name()
     with shared(store.home):
         read = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.toolchain.events.model import Failed
@@ -15,6 +16,13 @@ def failure(error: MlxbuildError, count: int = 1) -> Failed:
     if where is not None and count > 1:
         where = f"{where} and {count - 1} more"
     return Failed(error.code, error.kind.value, error.message, where, error.hint)
+
+
+def distinct_failures(errors: Sequence[MlxbuildError]) -> Iterator[Failed]:
+    """One event for all errors that are alike: a bad source fails every block that reads it."""
+    counts = Counter((error.code, error.message) for error in errors)
+    first = {(error.code, error.message): error for error in reversed(errors)}
+    return (failure(first[key], count) for key, count in counts.items())
 
 
 def failures(error: MlxbuildError) -> Iterator[Failed]:

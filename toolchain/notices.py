@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import LockedTensor
-from mlxbuild.toolchain.graph.compile import LockedVariant
+from mlxbuild.toolchain.events.model import Warned
+from mlxbuild.toolchain.graph.compile import LockedVariant, VariantNodes
 from mlxbuild.toolchain.sources.errors import SourceMissing
 from mlxbuild.toolchain.weights.accuracy import errors_told
 
@@ -16,6 +20,26 @@ _INDEX = "model.safetensors.index.json"
 _HEAD = "lm_head.weight"
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 _SAMPLES, _SAMPLE_BYTES = 16, 65536
+
+
+def warnings_of(
+    variants: Sequence[LockedVariant],
+    goals: Sequence[VariantNodes],
+    manifests: Mapping[str, Blob],
+    outputs: Mapping[str, Mapping[str, Blob]],
+    store: Store,
+) -> Iterator[Warned]:
+    """The warnings about what was built or found in the cache: each once, with the labels that it concerns."""
+    warned: dict[str, list[str]] = {}
+    for variant, goal in zip(variants, goals, strict=True):
+        if (manifest := manifests.get(goal.spec.label)) is None:
+            continue
+        sentences = list(notices(variant, Artifact.open(store, manifest.digest)))
+        if (blob := outputs.get(goal.template, {}).get("warnings")) is not None:
+            sentences += json.loads(store.read(blob.digest))
+        for sentence in sentences:
+            warned.setdefault(sentence, []).append(goal.spec.label)
+    return (Warned(sentence, where=", ".join(labels)) for sentence, labels in warned.items())
 
 
 def notices(variant: LockedVariant, artifact: Artifact) -> Iterator[str]:

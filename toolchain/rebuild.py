@@ -18,10 +18,11 @@ from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.core.lock import LockedSource
-from mlxbuild.toolchain.create import BuildOptions, create
+from mlxbuild.toolchain.create import create
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.graph.compile import LockedVariant
 from mlxbuild.toolchain.lock.file import decode
+from mlxbuild.toolchain.options import BuildOptions
 from mlxbuild.toolchain.prepare import pin
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.spec.canonical import from_canonical

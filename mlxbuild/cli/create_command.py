@@ -26,14 +26,17 @@ from mlxbuild.cli.recipes import (
     recipe_paths,
 )
 from mlxbuild.cli.workspace import open_store, require_writable, tell
+from mlxbuild.configuration.ci import in_ci
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.toolchain.core.steps import STEPS
-from mlxbuild.toolchain.create import BuildOptions, Built, create
+from mlxbuild.toolchain.create import create
 from mlxbuild.toolchain.events.journal import Journal, new_run_name
 from mlxbuild.toolchain.events.model import Noted, Notice, Warned
 from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.options import BuildOptions
 from mlxbuild.toolchain.prepare import LockMode
+from mlxbuild.toolchain.publish import Built
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -92,6 +95,7 @@ def create_artifacts(
         shuffle=shuffle,
         cache_from=cache_from,
         cache_to=cache_to,
+        in_ci=in_ci(),
     )
     run = new_run_name()
     name = Reference.parse(str(recipes[0])) if recipes and names_modelfile(recipes, file) else None

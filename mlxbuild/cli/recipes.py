@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.workspace import tell
+from mlxbuild.configuration.ci import in_ci
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.events.model import Notice, Warned
@@ -134,7 +134,7 @@ def lock_mode(*, locked: bool, frozen: bool) -> LockMode:
     """The lock mode of the options; in CI a lock file is never changed implicitly."""
     if frozen:
         return LockMode.FROZEN
-    return LockMode.LOCKED if locked or os.environ.get("CI") else LockMode.UPDATE
+    return LockMode.LOCKED if locked or in_ci() else LockMode.UPDATE
 
 
 def locked_variants(
