@@ -24,7 +24,7 @@ class Api:
     client_header: str = ""
     """A header that all clients of this API send, and no others."""
     shared_prefix: str | None = None
-    """A path prefix shared with another API; requests with `client_header` are answered by this API."""
+    """A path prefix shared with another API; requests with `client_header` are answered in this API's format."""
     id_headers: tuple[str, ...] = (ID_HEADER,)
     """The response headers that carry the request's id."""
 

@@ -101,8 +101,14 @@ def _each_parameter(query: type[Query], condition: str) -> Iterator[dict[str, An
         schema = {key: value for key, value in each.items() if key not in ("title", "description")}
         if "default" in schema and schema["default"] is None:
             del schema["default"]
-        told = {"name": name, "in": "query", "description": each["description"] + condition, "schema": schema}
-        yield told | ({"allowEmptyValue": True} if name in query.flags else {})
+        yield {
+            "name": name,
+            "in": "query",
+            "required": name in schemas.get("required", ()),
+            "allowEmptyValue": name in query.flags,
+            "description": each["description"] + condition,
+            "schema": schema,
+        }
 
 
 def _responses(owned: Sequence[tuple[Api, Route]]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Route:
     replies: Mapping[int, Reply]
     """The responses to sound requests."""
     failures: frozenset[int] = frozenset()
-    """The statuses of errors, besides those of access control and of what is read."""
+    """The statuses of the handler's errors, besides those of access control, of the path, and of query and body."""
     parameters: Mapping[str, PathParameter] = field(default_factory=dict)
     reads_bytes: bool = False
     """Whether the handler reads the body itself, which may then be any bytes."""
