@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
@@ -14,8 +13,7 @@ from typing import BinaryIO
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import StepError, UserError
-from mlxbuild.registry.core.home import Home
-from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.temporary import temporary_store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.create import create
@@ -149,11 +147,7 @@ def rebuild(artifact: Artifact, recipe: Path, stream: EventStream, *, run: str) 
         MlxbuildError: the build failed.
     """
     variant = locked_variant(artifact, recipe)
-    work = artifact.store.home.cache / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix="rebuild-", dir=work))
-    try:
-        store = Store.open(Home(place))
+    with temporary_store(artifact.store.home, "rebuild") as store:
         report = create(
             [variant], store, stream, run=run, command=("verify", "--rebuild"), options=BuildOptions(gates=False)
         )
@@ -163,8 +157,6 @@ def rebuild(artifact: Artifact, recipe: Path, stream: EventStream, *, run: str) 
         if built.digest != artifact.digest:
             raise _not_reproducible(artifact, Artifact.open(store, built.digest))
         return built.digest
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def _not_reproducible(old: Artifact, new: Artifact) -> NotReproducible:

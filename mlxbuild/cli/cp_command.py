@@ -6,9 +6,7 @@ import typer
 
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store, tell
-from mlxbuild.registry.artifact.modelpack import tag_descriptor
-from mlxbuild.registry.artifact.versions import moves
-from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.artifact.versions import set_tags
 from mlxbuild.registry.core.reference import Reference
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -23,7 +21,5 @@ def copy(
     name = Reference.parse(target)
     with open_store() as store:
         _, digest = find(store, source)
-        for move in moves(store, {name.store_name: digest}):
-            tell(f"warning: {move}")
-        store.tags.set({name.store_name: tag_descriptor(Blob(digest, store.size(digest)))})
+        set_tags(store, {name.store_name: digest}, lambda move: tell(f"warning: {move}"))
         say(f"{name.store_name} {digest}")

@@ -13,7 +13,7 @@ from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import open_store, require_writable, tell
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.quantities import format_bytes
-from mlxbuild.toolchain.interchange.arrive import Imported, import_archive, import_layout
+from mlxbuild.toolchain.interchange.importing import Imported, import_archive, import_artifacts
 from mlxbuild.toolchain.interchange.recognition import ImportFormat, recognise
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -45,7 +45,7 @@ def import_path(
         return
     form, place = (ImportFormat.ARCHIVE, path) if str(path) == "-" else recognise(path)
     if form in (ImportFormat.ARCHIVE, ImportFormat.LAYOUT):
-        _take(form, place, name)
+        _import(place, name)
     elif name is not None:
         raise _without_artifact(f"a {form}")
     elif form in (ImportFormat.FOLDER, ImportFormat.GGUF):
@@ -80,17 +80,14 @@ def _print(text: str, notes: tuple[str, ...], place: str) -> None:
     tell(f"save this {place} as ModelSpec.yaml, then run `mlxbuild lint` and `mlxbuild create`")
 
 
-def _take(form: ImportFormat, path: Path, name: str | None) -> None:
+def _import(path: Path, name: str | None) -> None:
     with open_store() as store:
         require_writable(store)
-        if form is ImportFormat.LAYOUT:
-            arrived = import_layout(store, path, name=name, tell=tell)
-        elif str(path) == "-":
-            arrived = import_archive(store, sys.stdin.buffer, "stdin", name=name, tell=tell)
+        if str(path) == "-":
+            imported = import_archive(store, sys.stdin.buffer, "stdin", name=name, tell=tell)
         else:
-            with path.open("rb") as stream:
-                arrived = import_archive(store, stream, str(path), name=name, tell=tell)
-    for artifact in arrived:
+            imported = import_artifacts(store, path, name=name, tell=tell)
+    for artifact in imported:
         also = f", {artifact.referrers} referrers" if artifact.referrers else ""
         say(f"{artifact.name} {artifact.digest} {format_bytes(artifact.size_bytes)}{also}")
         if artifact.replaced is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
+from mlxbuild.registry.store.temporary import temporary_store
 
 
 class SeveralArtifacts(UserError):
@@ -44,30 +43,20 @@ def find_anywhere(
     else:
         yield store, digest
         return
-    work = store.home.cache / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix="look-", dir=work))
-    try:
-        visited = Store.open(Home(place))
+    with temporary_store(store.home, "look") as visited:
         if path.exists():
             yield visited, _read(visited, path)
         else:
             yield visited, _fetch(visited, store.home, Reference.parse(name), evidence_alone=evidence_alone)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def _read(visited: Store, path: Path) -> Digest:
-    from mlxbuild.toolchain.interchange.arrive import import_archive, import_layout
+    from mlxbuild.toolchain.interchange.importing import import_artifacts
 
-    if path.is_dir():
-        arrived = import_layout(visited, path, tell=tell)
-    else:
-        with path.open("rb") as stream:
-            arrived = import_archive(visited, stream, str(path), tell=tell)
-    digests = {artifact.digest for artifact in arrived}
+    imported = import_artifacts(visited, path, tell=tell)
+    digests = {artifact.digest for artifact in imported}
     if len(digests) > 1:
-        names = ", ".join(artifact.name for artifact in arrived)
+        names = ", ".join(artifact.name for artifact in imported)
         raise SeveralArtifacts(f"it holds {len(digests)} artifacts: {names}", where=str(path), hint="import them first")
     return digests.pop()
 

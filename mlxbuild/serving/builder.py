@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.artifact.versions import moves
+from mlxbuild.registry.artifact.versions import set_tags
 from mlxbuild.registry.core import cancellation
-from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.durable import disk_errors
@@ -72,9 +71,7 @@ class ProcessBuilder:
         if order.name is not None:
             name = Reference(order.name.repository, order.name.tag, None, order.name.host).store_name
             observe(f"writing manifest {name}")
-            for move in moves(self.store, {name: digest}):
-                observe(f"warning: {move}")
-            self.store.tags.set({name: tag_descriptor(Blob(digest, self.store.size(digest)))})
+            set_tags(self.store, {name: digest}, lambda move: observe(f"warning: {move}"))
         return digest
 
     def _recipe(self, order: BuildOrder, folder: Path, observe: Observe) -> str:

@@ -1,14 +1,15 @@
-"""Protects tags that contain their artifact's version from moving; others, such as `x:int4`, move freely."""
+"""Sets tags, and protects those that contain their artifact's version from moving; `x:int4` and such move freely."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlxbuild.registry.artifact import manifest as manifests
 from mlxbuild.registry.artifact.manifest import InvalidManifest
 from mlxbuild.registry.artifact.media_types import VERSION
-from mlxbuild.registry.core.digest import Digest
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 
@@ -67,6 +68,18 @@ def moves(store: Store, names: Mapping[str, Digest]) -> tuple[Move, ...]:
     present = {name: descriptor.digest for name, descriptor in store.tags.items()}
     found = (Move(name, present[name], after) for name, after in names.items() if present.get(name, after) != after)
     return tuple(move for move in found if _is_promised(store, move))
+
+
+def set_tags(store: Store, names: Mapping[str, Digest], warn: Callable[[Move], object]) -> None:
+    """Tag artifacts of the store; `warn` is called first with each tag that contains a version and moves.
+
+    Raises:
+        BlobMissing: the store does not hold one of them.
+        DiskFull, StoreReadOnly, StoreFailure: no tag was set.
+    """
+    for move in moves(store, names):
+        warn(move)
+    store.tags.set({name: tag_descriptor(Blob(digest, store.size(digest))) for name, digest in names.items()})
 
 
 def _is_promised(store: Store, move: Move) -> bool:

@@ -18,7 +18,7 @@ from mlxbuild.serving.builder import ProcessBuilder
 from mlxbuild.toolchain.against_source import compare_with_source
 from mlxbuild.toolchain.difference.artifacts import difference
 from mlxbuild.toolchain.events.stream import EventStream
-from mlxbuild.toolchain.interchange.arrive import import_layout
+from mlxbuild.toolchain.interchange.importing import import_artifacts
 from mlxbuild.toolchain.rebuild import RECIPE_FILE, rebuild
 from mlxbuild.toolchain.sources.errors import SourceMissing
 from tests.mlxbuild.conftest import CommandLine, create_here
@@ -131,7 +131,7 @@ def write_recipe(folder: Path, base: str) -> Path:
 def pulled(artifact: Artifact, home: Path) -> Artifact:
     """The artifact in another store, whose machine knows none of its sources."""
     store = Store.open(Home(home))
-    import_layout(store, artifact.store.home.root / "store", tell=print)
+    import_artifacts(store, artifact.store.home.root / "store", tell=print)
     return Artifact.open(store, artifact.digest)
 
 

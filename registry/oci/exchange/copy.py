@@ -15,7 +15,7 @@ from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Refe
 from mlxbuild.registry.oci.exchange.admission import admit_manifest
 from mlxbuild.registry.oci.exchange.closure import follow
 from mlxbuild.registry.oci.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
-from mlxbuild.registry.oci.exchange.sources import Sources
+from mlxbuild.registry.oci.exchange.registry_source import RegistrySource
 from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
 from mlxbuild.registry.oci.exchange.version_tags import VersionTags
 from mlxbuild.registry.oci.remote.client import Advance, RawManifest, Remote
@@ -65,18 +65,18 @@ def copy(
     """
     observed = one_at_a_time(observe)
     with (
-        closing(Sources(source, settings, home, observed)) as sources,
+        closing(RegistrySource(source, settings, home, observed)) as registries,
         closing(Remote.open(target, settings, home)) as remote,
     ):
-        raw = sources.manifest(source)
+        raw = registries.manifest(source)
         if target.digest not in (None, raw.digest):
             raise InvalidReference(f"`{target}` asks for another digest than {raw.digest}", hint="leave it out")
         named = target.tag or source.tag or (DEFAULT_TAG if source.digest is None else None)
         names = tuple(dict.fromkeys([*([named] if named else []), *tags]))
         version_tags = VersionTags(remote, raw, force)
         version_tags.require(*names)
-        courier = _Courier(sources, remote, observed, jobs)
-        amount = courier.carry(raw, f"copying {sources.origin.name} to {remote.name}")
+        courier = _Courier(registries, remote, observed, jobs)
+        amount = courier.carry(raw, f"copying {registries.origin.name} to {remote.name}")
         for name in names:
             version_tags.put(name)
         if not names:
@@ -88,18 +88,18 @@ def copy(
 class _Courier:
     """One copy from a source to a target."""
 
-    def __init__(self, sources: Sources, target: Remote, observe: Observe, jobs: int) -> None:
-        self._sources, self._target, self._observe, self._jobs = sources, target, observe, jobs
+    def __init__(self, source: RegistrySource, target: Remote, observe: Observe, jobs: int) -> None:
+        self._source, self._target, self._observe, self._jobs = source, target, observe, jobs
         self.amount = Amount()
         """The amount transferred for referrers."""
 
     def carry(self, raw: RawManifest, title: str) -> Amount:
         """Copy everything that a manifest or index refers to; the caller puts the manifest itself."""
         if raw.media_type != OCI_INDEX:
-            return self._carry_blobs(admit_manifest(raw, f"{self._sources.origin.name}@{raw.digest}"), title)
+            return self._carry_blobs(admit_manifest(raw, f"{self._source.origin.name}@{raw.digest}"), title)
         amount = Amount()
         for digest in _entries(raw):
-            entry = self._sources.manifest_of(digest)
+            entry = self._source.manifest_of(digest)
             if entry.media_type == OCI_INDEX:
                 raise manifests.InvalidManifest("an index contains an index", where=str(digest))
             amount += self.carry(entry, title)
@@ -108,7 +108,7 @@ class _Courier:
 
     def carry_referrers(self, subject: Digest) -> tuple[Digest, ...]:
         """Copy the referrers of a manifest; returns all of them, including those that existed already."""
-        found = list_referrers(self._sources.origin, subject, self.leave_out)
+        found = list_referrers(self._source.origin, subject, self.leave_out)
         there = {each.raw.digest for each in list_referrers(self._target, subject)} if found else set()
         missing = [each for each in found if each.raw.digest not in there]
         for each in missing:
@@ -124,14 +124,14 @@ class _Courier:
         return move_all(named_blobs(manifest), self._move, title=title, observe=self._observe, jobs=self._jobs)
 
     def _move(self, blob: Blob, advance: Advance) -> tuple[Way, int]:
-        target, origin = self._target, self._sources.origin
+        target, origin = self._target, self._source.origin
         if target.has_blob(blob.digest):
             advance(blob.size_bytes)
             return Way.PRESENT, 0
         if origin.host == target.host and target.mount_blob(blob.digest, origin.repository):
             advance(blob.size_bytes)
             return Way.MOUNTED, 0
-        moved_bytes = self._sources.ask(lambda remote: target.copy_blob(blob, remote, advance))
+        moved_bytes = self._source.ask(lambda remote: target.copy_blob(blob, remote, advance))
         return (Way.MOVED, moved_bytes) if moved_bytes else (Way.PRESENT, 0)
 
 

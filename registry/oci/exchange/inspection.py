@@ -12,7 +12,7 @@ from mlxbuild.registry.artifact.manifest import Manifest
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.oci.exchange.admission import CONFIG_LIMIT_BYTES, admit_manifest
 from mlxbuild.registry.oci.exchange.progress import Observe, one_at_a_time
-from mlxbuild.registry.oci.exchange.sources import Sources
+from mlxbuild.registry.oci.exchange.registry_source import RegistrySource
 from mlxbuild.registry.oci.remote.client import RawManifest
 from mlxbuild.registry.oci.remote.referrers import RemoteReferrer, list_referrers
 from mlxbuild.registry.oci.remote.settings import Settings
@@ -38,13 +38,13 @@ def inspect(store: Store, reference: Reference, *, settings: Settings, observe: 
         InvalidManifest: it is not a manifest with a JSON config of reasonable size.
         TransferCorrupt, RegistryFailure: see `Remote`.
     """
-    with closing(Sources(reference, settings, store.home, one_at_a_time(observe))) as sources:
-        raw = sources.manifest(reference)
-        where = f"{sources.origin.name}@{raw.digest}"
+    with closing(RegistrySource(reference, settings, store.home, one_at_a_time(observe))) as source:
+        raw = source.manifest(reference)
+        where = f"{source.origin.name}@{raw.digest}"
         manifest = admit_manifest(raw, where)
         config = manifest.config.blob
         if config.size_bytes > CONFIG_LIMIT_BYTES:
             raise manifests.InvalidManifest(f"its config has {config.size_bytes} bytes", where=where)
-        sources.download(config, store, lambda _count: None)
+        source.fetch(config, store, lambda _count: None)
         document = manifests.json_object(store.read(config.digest), f"{where} config")
-        return Inspection(sources.origin.name, raw, manifest, document, list_referrers(sources.origin, raw.digest))
+        return Inspection(source.origin.name, raw, manifest, document, list_referrers(source.origin, raw.digest))

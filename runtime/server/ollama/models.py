@@ -8,9 +8,7 @@ from typing import Any
 from sanic import Request
 from sanic.response import HTTPResponse, empty
 
-from mlxbuild.registry.artifact.modelpack import tag_descriptor
-from mlxbuild.registry.artifact.versions import moves
-from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.artifact.versions import Move, set_tags
 from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.server.application import Application, application_of
@@ -83,9 +81,11 @@ async def copy(request: Request, body: CopyBody) -> HTTPResponse:
 def _give_name(application: Application, source: str, target: Reference) -> None:
     store = application.store
     _, digest = find_model(store, source)
-    for move in moves(store, {target.store_name: digest}):
-        log.warning("version-tag-moves", name=move.name, before=str(move.before), after=str(move.after))
-    store.tags.set({target.store_name: tag_descriptor(Blob(digest, store.size(digest)))})
+    set_tags(store, {target.store_name: digest}, _log_move)
+
+
+def _log_move(move: Move) -> None:
+    log.warning("version-tag-moves", name=move.name, before=str(move.before), after=str(move.after))
 
 
 async def delete(request: Request, body: ModelBody) -> HTTPResponse:

@@ -222,11 +222,12 @@ def test_homes_without_a_policy_load_no_cryptography(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
+import mlxbuild.registry.oci.exchange.pull
 from mlxbuild.registry.core.digest import Digest
-from mlxbuild.registry.oci.exchange.pull import admit
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.trust.policy import admit
 admit(Store.open(Home(Path({str(tmp_path)!r}))), Reference.parse("hello:1"), Digest.of_bytes(b""), tell=print)
 print({{"cryptography", "oras", "yaml"}} & sys.modules.keys())
 """

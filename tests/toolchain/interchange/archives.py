@@ -17,7 +17,7 @@ from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import Descriptor
 from mlxbuild.toolchain.interchange.archive import pack
-from mlxbuild.toolchain.interchange.arrive import Imported, import_archive
+from mlxbuild.toolchain.interchange.importing import Imported, import_archive
 
 NAME = "hello:int4-1.0"
 KIND = "application/vnd.dev.sigstore.bundle.v0.3+json"

@@ -8,6 +8,7 @@ import tarfile
 
 import pytest
 
+from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.artifact.verification import verify
 from mlxbuild.registry.core.digest import Blob, Digest
@@ -18,14 +19,16 @@ from mlxbuild.registry.trust.errors import Untrusted
 from mlxbuild.registry.trust.evidence import Evidence, sign, signature
 from mlxbuild.registry.trust.keys import generate, write_pair
 from mlxbuild.registry.trust.statement import SIGNATURE
-from mlxbuild.toolchain.interchange.arrive import import_archive
 from mlxbuild.toolchain.interchange.closure import referrers_of
+from mlxbuild.toolchain.interchange.errors import BrokenArchive
+from mlxbuild.toolchain.interchange.importing import import_archive, import_artifacts
 from tests.toolchain.interchange.archives import (
     NAME,
     Entry,
     assert_refused,
     build,
     contents,
+    never,
     packed,
     refer,
     take,
@@ -144,3 +147,23 @@ def test_the_trust_policy_decides_what_comes_in(store: Store, manifest: Blob, ot
     data = packed(store, build(store, b"another" * 9), "hello:other")
     import_archive(other, io.BytesIO(data), "model.tar", tell=told.append)
     assert "not signed" in told[0]
+
+
+def test_the_trust_policy_is_asked_before_the_files_of_a_layout_are_read(
+    store: Store, manifest: Blob, other: Store
+) -> None:
+    key = generate()
+    write_pair(key, other.home.root / "keys" / "acme.key", None)
+    (other.home.root / "policy.yaml").write_text("- {pattern: hello, mode: enforce, keys: [keys/acme.pub]}\n")
+    store.tags.set({NAME: tag_descriptor(manifest)})
+    weights = Artifact.open(store, manifest.digest).files[0].blob.digest
+    content = store.read(weights)
+    store.remove(weights)
+    with pytest.raises(Untrusted):
+        import_artifacts(other, store.home.store, tell=never)
+    sign(store, key, signature(manifest.digest))
+    with pytest.raises(BrokenArchive):
+        import_artifacts(other, store.home.store, tell=never)
+    store.put(content)
+    (imported,) = import_artifacts(other, store.home.store, tell=never)
+    assert (imported.digest, imported.referrers) == (manifest.digest, 1)

@@ -12,7 +12,7 @@ from mlxbuild.registry.artifact.verification import verify
 from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.interchange.arrive import import_archive, import_layout
+from mlxbuild.toolchain.interchange.importing import import_archive, import_artifacts
 from tests.toolchain.interchange.archives import NAME, never, packed, refer
 
 
@@ -59,6 +59,6 @@ def test_archives_and_layouts_of_skopeo_are_imported(
         (imported,) = import_archive(other, stream, str(archive), tell=never)
     assert (imported.name, imported.digest) == ("acme/hello:1", manifest.digest)
     skopeo("copy", f"oci:{store.home.store}:{NAME}", f"oci:{layout}:2")
-    (imported,) = import_layout(other, layout, tell=never)
+    (imported,) = import_artifacts(other, layout, tell=never)
     assert (imported.name, imported.digest) == ("hello:2", manifest.digest)
     assert verify(other, manifest.digest).ok

@@ -18,8 +18,8 @@ from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.store.errors import BlobCorrupt
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.toolchain.interchange.arrive import import_layout
 from mlxbuild.toolchain.interchange.errors import BrokenArchive, NotImportable
+from mlxbuild.toolchain.interchange.importing import import_artifacts
 from tests.toolchain.interchange.archives import Entry, assert_refused, changed, contents, never, packed, take, tar_of
 
 
@@ -150,5 +150,5 @@ def test_a_damaged_layout_is_refused(store: Store, manifest: Blob, other: Store)
     path.chmod(0o644)
     path.write_bytes(b"Weights" * 100)
     with pytest.raises(BlobCorrupt):
-        import_layout(other, store.home.store, tell=never)
+        import_artifacts(other, store.home.store, tell=never)
     assert not list(other.blobs())

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from mlxbuild.registry.artifact.manifest import Manifest
 from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import DEFAULT_TAG, Reference
 from mlxbuild.registry.oci.exchange.progress import MirrorLeftOut, Observe
+from mlxbuild.registry.oci.exchange.transfers import named_blobs
 from mlxbuild.registry.oci.remote.client import Advance, RawManifest, Remote
 from mlxbuild.registry.oci.remote.errors import ManifestUnknown, RegistryFailure, RemoteBlobUnknown, TransferCorrupt
+from mlxbuild.registry.oci.remote.referrers import LeaveOut, list_referrers
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
+
+EVIDENCE_LIMIT_BYTES = 64 * 1024 * 1024
 
 _Result = TypeVar("_Result")
 
 
-class Sources:
-    """The registries that may hold the content of one reference. Safe for many threads at once.
+class RegistrySource:
+    """The registries that may hold the content of one reference (see `ArtifactSource`). Safe for many threads at once.
 
     A mirror that lacks something is skipped for that; one that fails otherwise is not asked again. Errors of the
     registry itself, which comes last, are raised.
@@ -49,9 +54,21 @@ class Sources:
         """The manifest of a digest; raises the errors of `manifest`."""
         return self.ask(lambda remote: remote.get_manifest(digest))
 
-    def download(self, blob: Blob, store: Store, advance: Advance) -> int:
+    def fetch(self, blob: Blob, store: Store, advance: Advance) -> int:
         """Download a blob into the store; see `Remote.download_blob`."""
         return self.ask(lambda remote: remote.download_blob(blob, store, advance))
+
+    def referrers(self, subject: Digest, leave_out: LeaveOut) -> Iterator[tuple[Manifest, bytes]]:
+        """The referrers of a manifest that are small enough for evidence. Lists are taken from the registry only,
+        because a mirror could omit evidence against an artifact."""
+        for referrer in list_referrers(self.origin, subject, leave_out):
+            blobs = [item.blob for item in named_blobs(referrer.manifest)]
+            if any(blob.digest.algorithm != "sha256" for blob in blobs):
+                leave_out(referrer.raw.digest, "it names a blob by a digest other than sha256")
+            elif sum(blob.size_bytes for blob in blobs) > EVIDENCE_LIMIT_BYTES:
+                leave_out(referrer.raw.digest, f"it has more than {EVIDENCE_LIMIT_BYTES} bytes")
+            else:
+                yield referrer.manifest, referrer.raw.data
 
     def ask(self, question: Callable[[Remote], _Result]) -> _Result:
         """The answer of the first registry that has one."""
