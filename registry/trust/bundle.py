@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
 from typing import Final
 
 from mlxbuild.registry.core import canonical_json
 from mlxbuild.registry.trust.dsse import Envelope
 from mlxbuild.registry.trust.errors import InvalidBundle
-from mlxbuild.registry.trust.keys import PrivateKey, PublicKey
+from mlxbuild.registry.trust.keys import PrivateKey
 from mlxbuild.registry.trust.statement import PAYLOAD_TYPE, Statement
 
 BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -52,13 +51,3 @@ def read_bundle(data: bytes) -> Envelope:
     if envelope.payload_type != PAYLOAD_TYPE:
         raise InvalidBundle(f"it signs `{envelope.payload_type}`, not a statement")
     return envelope
-
-
-def verify_bundle(data: bytes, keys: Iterable[PublicKey]) -> Statement | None:
-    """The statement of a bundle, or None if none of the keys signed it.
-
-    Raises:
-        InvalidBundle: the bytes are not a bundle of an in-toto statement.
-    """
-    envelope = read_bundle(data)
-    return Statement.decode(envelope.payload) if envelope.signer(keys) is not None else None

@@ -84,6 +84,8 @@ class ModelFacts:
     """The template variable that turns reasoning on and off, such as `enable_thinking`."""
     appends_only: bool | None = None
     """Whether the prompt of a longer conversation always starts with that of the shorter one; None without a template.
+
+    For people, who read it and the next one in `mlxbuild show`: if not, a turn finds less in the prefix cache.
     """
     first_rewritten: str | None = None
     """The first kind of conversation for which it does not."""
@@ -91,7 +93,7 @@ class ModelFacts:
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     """`bos_token`, `eos_token`, ...: template variables of these names."""
     tokenizer_adds_bos: bool = False
-    """Whether encoding a raw prompt with special tokens prepends `bos_token`."""
+    """Whether encoding a raw prompt with special tokens prepends `bos_token`. For people, like `appends_only`."""
     kv_bytes_per_token: int | None = None
     """Size of an unquantized KV cache, with two bytes for each number unless `compute_dtype` differs; None where the
     architecture keeps another kind of state.

@@ -115,14 +115,6 @@ class Remote:
         """
         return manifests.put(self._transport, data, media_type, str(name))
 
-    def delete_manifest(self, digest: Digest) -> None:
-        """Delete a manifest and all its tags; does nothing if it does not exist.
-
-        Raises:
-            RegistryFailure: this registry does not support deletion (405).
-        """
-        manifests.delete(self._transport, digest)
-
     def referrers(self, subject: Digest) -> Iterator[bytes] | None:
         """The first pages of the referrers API for a subject, unchanged; None if the registry has no such API.
 

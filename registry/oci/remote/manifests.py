@@ -116,11 +116,6 @@ def put(transport: Transport, data: bytes, media_type: str, name: str) -> PutRes
     return PutResult(digest, "OCI-Subject" in answer.headers)
 
 
-def delete(transport: Transport, digest: Digest) -> None:
-    """Delete a manifest by digest."""
-    transport.request("DELETE", f"manifests/{digest}", allowed=(200, 202, 404), actions="pull,push,delete")
-
-
 def referrers(transport: Transport, subject: Digest) -> Iterator[bytes] | None:
     """The pages of the referrers list, at most `_MOST_PAGES`, each fetched on demand; None if the registry has no such
     API. Anything but 200 with an index counts as that, because some registries redirect to web pages instead."""
