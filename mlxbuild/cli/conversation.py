@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Unpack
 
+from mlxbuild.cli.acquire import find_or_pull
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.home import Home
@@ -22,7 +23,7 @@ from mlxbuild.runtime.residency.keep_alive import KeepAlive
 
 if TYPE_CHECKING:
     from mlxbuild.runtime.engine.input.keywords import ConversationKeywords, GenerateKeywords
-    from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
+    from mlxbuild.runtime.protocol.events import Chunk, Embeddings, GenerationFinished, ToolCall
     from mlxbuild.serving.client import ServedModel
 
 
@@ -52,10 +53,15 @@ class Model(Protocol):
     def generate(self, prompt: str, **asked: Unpack[GenerateKeywords]) -> Iterator[Chunk]:
         """Complete a raw prompt."""
 
+    def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
+        """Compute one vector for each text."""
+
 
 @contextmanager
 def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = None) -> Iterator[Model]:
     """Open the model of a name: at a running server that has the same model, else in this process.
+
+    A model that neither has is pulled first, if its name says from which registry.
 
     Raises:
         InvalidKeepAlive: the keep-alive is invalid.
@@ -71,7 +77,7 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
         yield served
         return
     with open_store() as store:  # protects its blobs from garbage collection while it is in use
-        reference, digest = find(store, name)
+        reference, digest = find_or_pull(store, name)
         prefer_openblas()  # before anything loads MLX
         from mlxbuild.runtime.loaded_model import LoadedModel
         from mlxbuild.toolchain.interchange.completion import runnable

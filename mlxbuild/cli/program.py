@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "test": "Run the gates of an artifact.",
     "run": "Answer a prompt with a built model.",
     "chat": "Chat with a built model.",
+    "embed": "Print the embeddings of texts.",
     "serve": "Serve models over the Ollama, OpenAI and Anthropic APIs.",
     "ps": "List the models that the server has in memory.",
     "stop": "Unload models from the server's memory.",

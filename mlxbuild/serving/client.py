@@ -26,7 +26,7 @@ from mlxbuild.runtime.engine.input.keywords import (
     chat_request,
     completion_request,
 )
-from mlxbuild.runtime.protocol.events import Chunk, Failure, GenerationFinished, ToolCall
+from mlxbuild.runtime.protocol.events import Chunk, Embeddings, Failure, GenerationFinished, ToolCall
 from mlxbuild.runtime.protocol.failures import as_error
 from mlxbuild.runtime.protocol.requests import AnswerFormat, Message
 from mlxbuild.runtime.server.security.hosts import is_loopback
@@ -38,6 +38,8 @@ QUESTION_SECONDS = 30.0
 """The time limit for the response to a short request to begin, and for every 64 KiB of it."""
 LONGEST_BYTES = 64 * 1024 * 1024
 """The maximum size of the response to a short request."""
+_TEXTS_AT_ONCE = 256
+"""The maximum number of texts in one request for embeddings."""
 _KEY_VARIABLES = ("MLXBUILD_API_KEY", "OLLAMA_API_KEY")
 _OTHERS_PORT = "check that it is the server's port; `mlxbuild doctor` and the server's log tell more"
 _OPTION_NAMES = {"max_tokens": "num_predict", "stops": "stop"}
@@ -107,6 +109,10 @@ class Server:
             MlxbuildError: the error that the server returned.
         """
         return bool(self._ask("POST", "/api/stop", {"model": model}, None)["unloaded"])
+
+    def embed(self, **fields: Any) -> dict[str, Any]:
+        """Compute embeddings, however long it takes; otherwise like `post`."""
+        return self._ask("POST", "/api/embed", fields, None)
 
     def stream(self, path: str, **fields: Any) -> Iterator[dict[str, Any]]:
         """The objects of a streaming response, as they arrive.
@@ -228,11 +234,26 @@ class ServedModel:
         fields = self._fields(request.format, request.options) | {"prompt": prompt, "raw": True}
         return _chunks(self.server.stream("/api/generate", **fields))
 
+    def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
+        """Compute one vector for each text; see `LoadedModel.embed`."""
+        fields: dict[str, Any] = {"model": self.name}
+        if dimensions is not None:
+            fields["dimensions"] = dimensions
+        if self.keep_alive is not None:
+            fields["keep_alive"] = self.keep_alive
+        vectors: list[tuple[float, ...]] = []
+        tokens = 0
+        for first in range(0, len(inputs), _TEXTS_AT_ONCE):
+            told = self.server.embed(input=list(inputs[first : first + _TEXTS_AT_ONCE]), **fields)
+            vectors += map(tuple, told["embeddings"])
+            tokens += told["prompt_eval_count"]
+        return Embeddings(tuple(vectors), tokens)
+
     def _require_writing(self) -> None:
         if "completion" not in self.capabilities:
-            from mlxbuild.runtime.engine.input.preparation import OnlyEmbeds
+            from mlxbuild.runtime.engine.input.preparation import EMBEDDING_HINT, OnlyEmbeds
 
-            raise OnlyEmbeds("the model only turns texts into vectors", hint="ask it for embeddings")
+            raise OnlyEmbeds("the model only turns texts into vectors", hint=EMBEDDING_HINT)
 
     def _fields(self, wanted: AnswerFormat | None, options: Mapping[str, Any]) -> dict[str, Any]:
         fields: dict[str, Any] = {"model": self.name}

@@ -34,6 +34,7 @@ _BEGINNING = '{"schemaVersion": 2, "manifests": []}'
 
 
 _ALIKE = 0.5
+_MOST_NAMED = 3
 """The least similarity (`difflib`) of a name that is suggested."""
 
 
@@ -346,11 +347,11 @@ def _hint(reference: Reference, names: Mapping[str, Descriptor]) -> str:
         near = [name for each in alike for name in sorted(names) if name.rpartition(":")[0] == each]
     else:
         near = nearest(reference.store_name, names, close_enough=_ALIKE)
-    meant = list(dict.fromkeys([*near, *siblings]))[:8]
+    meant = list(dict.fromkeys([*near, *siblings]))[:_MOST_NAMED]
     if meant:
         return f"did you mean {' or '.join(f'`{name}`' for name in meant)}?"
     closest = sorted(names, key=lambda name: (reference.name not in name, -_likeness(reference.name, name), name))
-    return f"the store has {', '.join(f'`{name}`' for name in closest[:8])}"
+    return f"the store has {', '.join(f'`{name}`' for name in closest[:_MOST_NAMED])}"
 
 
 def _likeness(name: str, other: str) -> float:

@@ -13,10 +13,11 @@ import pytest
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.home import Home
 from tests.hub_server import Fault, LocalHub
-from tests.mlxbuild.conftest import CommandLine, create_here
+from tests.mlxbuild.conftest import PROGRAM, CommandLine, create_here
 from tests.registries import PASSWORD, USER, RegistryProcess, docker_registry
 from tests.registry.oci.remote.fault_proxy import Fault as NetworkFault
 from tests.registry.oci.remote.fault_proxy import FaultProxy
+from tests.terminal import run_on_terminal
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,32 @@ def no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def second(mlxbuild: CommandLine, tmp_path: Path) -> CommandLine:
     """The program on another machine."""
     return CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
+
+
+def test_run_pulls_what_names_a_registry(mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess) -> None:
+    digest = mlxbuild.built()
+    name = f"{registry.host}/acme/tiny-run:int4"
+    assert mlxbuild("push", "tiny:int4", name).code == 0
+    asked = [PROGRAM, "run", name, "Hi", "--max-tokens", "2", "--embedded"]
+    code, shown = run_on_terminal(asked, second.folder, second.environment(), typed="n\n")
+    assert code == 2
+    assert f"pull {name} (" in shown
+    assert f"error[unknown-reference]: `{name}` is not in the store" in shown
+    assert second("list", "--json").out == "[]\n"
+    code, shown = run_on_terminal(asked, second.folder, second.environment(), typed="y\n")
+    assert code == 0, shown
+    assert json.loads(second("list", "--json").out)[0]["digest"] == digest
+    assert second("rm", name, "--all-names").code == 0
+    piped = second("run", name, "Hi", "--max-tokens", "2", "--embedded")
+    assert piped.code == 0, piped.err
+    assert piped.err.startswith(f"pulling {name}, which is not in the store\n")
+    again = second("run", name, "Hi", "--max-tokens", "2", "--embedded")
+    assert "pulling" not in again.err
+
+    missing = second("run", "acme/tiny", "Hi")
+    assert missing.code == 2
+    assert missing.err.endswith("`mlxbuild init acme/tiny` begins with a model of the Hub\n")
+    assert "`host/name:tag`, is pulled" in second("run", "tiny", "Hi").err
 
 
 def test_push_pull_inspect_list_copy(mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess) -> None:

@@ -31,6 +31,8 @@ from mlxbuild.runtime.protocol.events import Prompt
 from mlxbuild.runtime.protocol.prompt_length import too_long
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, ToolChoice
 
+EMBEDDING_HINT = "ask it for embeddings: `mlxbuild embed NAME TEXT`, or /v1/embeddings and /api/embed of the server"
+
 
 class OnlyEmbeds(UserError):
     """An answer was requested from an embedding model."""
@@ -87,7 +89,7 @@ class Preparation:
             InvalidSchema, FormatNotSupported: structured output is not possible in this form.
         """
         if self._facts.embedding is not None and self._facts.embedding.writes_nothing:
-            raise OnlyEmbeds("the model only turns texts into vectors", hint="ask it for embeddings")
+            raise OnlyEmbeds("the model only turns texts into vectors", hint=EMBEDDING_HINT)
         if isinstance(request, CompletionRequest):
             tokens = self._completion_tokens(request, most=self._context(request))
             prepared = self._prepared(request, tokens, is_structured=request.format is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_ollama import ChatOllama, OllamaEmbeddings, OllamaLLM
 
+from tests.mlxbuild.conftest import CommandLine
 from tests.mlxbuild.serving.conftest import ServeProcess
 from tests.mlxbuild.test_embedding_models import write_source
 
@@ -52,6 +54,28 @@ def test_embed(client: ollama.Client, embedder: str) -> None:
     assert len(short) == 4
     assert math.isclose(length(short), 1, rel_tol=1e-5)
     assert client.show(embedder).capabilities == ["embedding"]
+
+
+def test_the_command_prints_a_vector_for_each_text(served: ServeProcess, embedder: str) -> None:
+    here = CommandLine(served.home.root, served.home)
+    told = {}
+    for way in ((), ("--embedded",)):
+        done = here("embed", embedder, "t5 t6", "t7", *way, env={"MLXBUILD_HOST": served.url})
+        assert done.code == 0, done.err
+        told[way] = [json.loads(line) for line in done.out.splitlines()]
+        assert [len(vector) for vector in told[way]] == [16, 16]
+        assert math.isclose(length(told[way][0]), 1, rel_tol=1e-5)
+    for asked, computed in zip(told[()], told[("--embedded",)], strict=True):
+        assert asked == pytest.approx(computed, abs=1e-5)
+    lines = here(
+        "embed", embedder, "--json", "--dimensions", "4", stdin="t5 t6\nt7\n", env={"MLXBUILD_HOST": served.url}
+    )
+    said = json.loads(lines.out)
+    assert (said["model"], [len(vector) for vector in said["embeddings"]]) == (embedder, [4, 4])
+    assert said["prompt_tokens"] > 0
+    refused = here("run", embedder, "Hi", "--embedded")
+    assert refused.code == 2
+    assert "`mlxbuild embed NAME TEXT`" in refused.err
 
 
 def test_a_model_that_was_trained_on_less_than_its_context_says_so_everywhere(
