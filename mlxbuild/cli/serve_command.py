@@ -27,6 +27,15 @@ def serve(
         typer.Option("--api-key/--no-api-key", help="Require API keys. Default: unless the address is loopback."),
     ] = None,
     log: Annotated[str | None, typer.Option(help="Where the log goes: file or stderr. Default: file.")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="The memory for all models, such as 20GB. Default: 4/5 of what is left."),
+    ] = None,
+    keep_alive: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long models stay in memory, such as 1h; -1 means forever. Default: 5m."),
+    ] = None,
+    models: Annotated[int | None, typer.Option(min=0, help="How many models may be in memory. Default: 3.")] = None,
 ) -> None:
     """Serve the models of the store over the Ollama, OpenAI and Anthropic APIs, until it is interrupted.
 
@@ -47,7 +56,16 @@ def serve(
         tell(f"warning: {sentence}")
     home = Home.from_environment()
     asked = {None: None, True: "always", False: "never"}[api_key]
-    configuration = configure(home, os.environ, {"host": host, "port": port, "api_keys": asked, "log": log})
+    options = {
+        "host": host,
+        "port": port,
+        "api_keys": asked,
+        "log": log,
+        "memory": memory,
+        "keep_alive": keep_alive,
+        "max_loaded_models": models,
+    }
+    configuration = configure(home, os.environ, options)
     # Errors in the home or the names are reported before the server announces its address.
     store = Store.open(home)
     keys = KeyRing(home).keys()  # a file that is broken is told also where none is asked for: somebody made keys

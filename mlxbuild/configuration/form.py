@@ -195,6 +195,6 @@ def told_number(key: str) -> str | None:
     unit = next((rule for rule in rules if isinstance(rule, _Unit)), None)
     if not ends and unit is None:
         return None
-    number = "a number" if unit is None else f"a number of {unit.plural}"
+    number = "a whole number" if unit is None else f"a number of {unit.plural}"
     reach = f" from {ends[0]:,} to {ends[1]:,}" if ends else ""
     return number + reach + ("" if unit is None else f", or one with a unit: {unit.forms}")

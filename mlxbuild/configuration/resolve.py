@@ -25,6 +25,21 @@ from mlxbuild.runtime.server.security.hosts import is_loopback
 from mlxbuild.runtime.server.settings import ServerSettings
 
 DEFAULT_ORIGIN = "default"
+_OPTIONS = {"max_loaded_models": "--models", "api_keys": "--api-key"}
+"""The options of `mlxbuild serve` that are not named as their settings."""
+_REASONS = {
+    "int_parsing": "it is not a whole number",
+    "int_type": "it is not a whole number",
+    "int_from_float": "it is not a whole number",
+    "int_parsing_size": "it is too large",
+    "greater_than_equal": "it is too small",
+    "less_than_equal": "it is too large",
+    "finite_number": "it is not a whole number",
+    "string_type": "it is not a text",
+    "tuple_type": "it is not a list",
+    "dict_type": "it is not a map",
+}
+"""What is wrong with a value, in place of pydantic's sentences, which speak of Python's types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +130,16 @@ def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, 
         found[key] = (value, where)
     found |= from_environment(environment)
     given = {key: value for key, value in (options or {}).items() if value is not None}
-    found |= {key: (value, f"--{key.replace('_', '-')}") for key, value in given.items()}
+    found |= {key: (value, _OPTIONS.get(key, f"--{key.replace('_', '-')}")) for key, value in given.items()}
     try:
         form = ServeForm.model_validate({key: value for key, (value, _) in found.items()})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = str(first["loc"][0])
         value, where = found[key]
-        reason = first["msg"].removeprefix("Value error, ")
+        reason = _REASONS.get(first["type"]) or first["msg"].removeprefix("Value error, ").replace("Input", "it")
+        if len(first["loc"]) > 1:
+            reason = "an entry of it is not a text"
         told = told_number(key)
         raise InvalidSettings(
             f"`{SERVE_KEY}.{key}` cannot be {value!r}: {reason}",

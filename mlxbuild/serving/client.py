@@ -41,6 +41,9 @@ LONGEST_BYTES = 64 * 1024 * 1024
 _TEXTS_AT_ONCE = 256
 """The maximum number of texts in one request for embeddings."""
 _KEY_VARIABLES = ("MLXBUILD_API_KEY", "OLLAMA_API_KEY")
+_KEY_HINT = (
+    "set MLXBUILD_API_KEY to a key of this server; `mlxbuild config add-key NAME` makes one on the server's machine"
+)
 _OTHERS_PORT = "check that it is the server's port; `mlxbuild doctor` and the server's log tell more"
 _OPTION_NAMES = {"max_tokens": "num_predict", "stops": "stop"}
 
@@ -301,4 +304,5 @@ def _raise_told(told: Any, status: int) -> None:
     by_status = Kind.USER if 400 <= status < 500 or status == 200 else Kind.INFRASTRUCTURE
     kind = known["kind"] if known.get("kind") in set(Kind) else by_status
     code = known.get("code") or "no-server"
-    raise as_error(Failure(code, kind, str(message or status), known.get("where"), known.get("hint")))
+    hint = _KEY_HINT if status == 401 else known.get("hint")  # the server's speaks of HTTP, to other clients as well
+    raise as_error(Failure(code, kind, str(message or status), known.get("where"), hint))

@@ -71,9 +71,10 @@ def _leave(number: signal.Signals, seconds: float) -> None:
 
 async def _preload(app: Sanic[Any, Any], names: Iterable[str], pinned: Iterable[str]) -> None:
     """Load the models of the settings; a failure is logged, and the load is retried on the first request."""
-    app.ctx.preloading.update((*names, *pinned))
+    app.ctx.first_models = (*names, *pinned)
+    app.ctx.preloading.update(app.ctx.first_models)
     residency: Residency = app.ctx.application.residency
-    for name in (*names, *pinned):
+    for name in app.ctx.first_models:
         try:
             reference, _ = find_model(app.ctx.application.store, name)
             if name in pinned:

@@ -59,6 +59,7 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.apis = apis
     app.ctx.openapi = None
     app.ctx.is_stopping = False
+    app.ctx.first_models = ()
     app.ctx.preloading = set()
     app.ctx.running = set()
     app.ctx.lingering = set()

@@ -11,6 +11,7 @@ from sanic.response import HTTPResponse, json
 
 from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.server.application import application_of
+from mlxbuild.runtime.server.models.names import find_model
 from mlxbuild.runtime.server.routing.query import Query
 
 _begun = time.monotonic()
@@ -43,6 +44,8 @@ def _not_ready(request: Request) -> str | None:
     try:
         if store.tags.items():
             store.require_blobs()
+        for name in request.app.ctx.first_models:
+            find_model(store, name)
     except MlxbuildError as error:
         return error.message
     return None

@@ -201,12 +201,12 @@ def test_numbers_that_make_no_sense(home: Home, key: str, value: str, told: str)
             "it is not a size",
             "bytes from 0 to 1,000,000,000,000,000,000, or one with a unit: `10 GB`",
         ),
-        ("body_limit", "10", "greater than or equal to 1000", "or one with a unit: `10 GB`, `1.5GiB`"),
+        ("body_limit", "10", "it is too small", "or one with a unit: `10 GB`, `1.5GiB`"),
         ("header_seconds", "soon", "it is not a duration", "seconds from 0.1 to 86,400, or one with a unit: `5m`"),
-        ("grace_seconds", "-1", "greater than or equal to 0", "or one with a unit: `5m`, `1h30m`, `500ms`"),
+        ("grace_seconds", "-1", "it is too small", "or one with a unit: `5m`, `1h30m`, `500ms`"),
         ("load_timeout", "5 minutes", "it is not a duration", "it is a number of seconds, or one with a unit: `5m`"),
         ("keep_alive", "soon", "it is not a duration", "it is a number of seconds, or one with a unit: `5m`"),
-        ("max_queue", "many", "valid integer", "it is a number from 1 to 1,000,000"),
+        ("max_queue", "many", "it is not a whole number", "it is a whole number from 1 to 1,000,000"),
     ],
 )
 def test_the_forms_of_numbers_are_told(home: Home, key: str, value: str, said: str, hint: str) -> None:
@@ -214,6 +214,31 @@ def test_the_forms_of_numbers_are_told(home: Home, key: str, value: str, said: s
     with pytest.raises(InvalidSettings) as wrong:
         configure(home, {})
     assert (said in wrong.value.message, hint in str(wrong.value.hint)) == (True, True), wrong.value.diagnostics()
+
+
+@pytest.mark.parametrize("key", ServeForm.model_fields)
+@pytest.mark.parametrize("value", ["banana", "-7.5", "1e30", "{a: 1}", "[[1]]", "null", "true", ".inf", "-1", "9" * 30])
+def test_no_mistake_is_told_in_words_of_python(home: Home, key: str, value: str) -> None:
+    write(home, f"serve: {{{key}: {value}}}\n")
+    try:
+        configure(home, {})
+    except InvalidSettings as wrong:
+        told = f"{wrong.message} {wrong.hint}"
+        assert not any(word in told for word in ("Input", "integer", "string", "tuple", "dictionary")), told
+
+
+def test_a_mistake_in_an_option_names_it_as_it_was_typed(home: Home) -> None:
+    typed = {"memory": "--memory", "keep_alive": "--keep-alive", "max_loaded_models": "--models"}
+    write(home, "serve: {memory: 1GB, keep_alive: 1s, max_loaded_models: 1}\n")
+    environment = {f"MLXBUILD_{key.upper()}": "2" for key in typed}
+    for key, option in typed.items():
+        with pytest.raises(InvalidSettings) as wrong:
+            configure(home, environment, {key: "banana"})
+        assert wrong.value.where == option
+    configuration = configure(home, environment, {"memory": "3GB", "keep_alive": "3m", "max_loaded_models": 3})
+    form = configuration.form
+    assert (form.memory, form.keep_alive.seconds, form.max_loaded_models) == (3_000_000_000, 180.0, 3)
+    assert [configuration.origins[key] for key in typed] == list(typed.values())
 
 
 def test_every_number_has_a_range() -> None:

@@ -184,7 +184,10 @@ def test_other_addresses_need_keys(command: Command, built_home: Home) -> None:
             )
             asked = command("ps", OLLAMA_HOST=url, MLXBUILD_API_KEY=key)
             assert asked.stdout == "no models are in memory\n"
-            assert "error[no-api-key]" in command("ps", OLLAMA_HOST=url).stderr
+            refused = command("ps", OLLAMA_HOST=url)
+            assert "error[no-api-key]" in refused.stderr
+            assert "hint: set MLXBUILD_API_KEY to a key of this server" in refused.stderr
+            assert "Bearer" not in refused.stderr
             for wrong in ("", "mlxb_wrong"):
                 refused = command("run", "hello", "What is a lock?", OLLAMA_HOST=url, MLXBUILD_API_KEY=wrong)
                 assert (refused.returncode, refused.stdout) == (2, "")
@@ -216,6 +219,34 @@ def test_no_server_begins_without_the_models_it_is_to_load(command: Command, set
     assert f"error[invalid-settings]: `serve.{setting}` cannot name `helo`: model 'helo' not found" in refused.stderr
     assert f"--> {variable}" in refused.stderr
     assert "did you mean `hello:" in refused.stderr
+
+
+def test_options_come_before_the_environment(command: Command, built_home: Home) -> None:
+    refused = command("serve", "--port", "0", "--memory", "banana", MLXBUILD_MEMORY="1GB")
+    assert refused.returncode == 2
+    assert "`serve.memory` cannot be 'banana': it is not a size\n  --> --memory\n" in refused.stderr
+    refused = command("serve", "--port", "0", "--models", "9999999")
+    assert "it is too large\n  --> --models\n" in refused.stderr
+    environment = {"MLXBUILD_KEEP_ALIVE": "1s", "MLXBUILD_PRELOAD": "hello"}
+    with serving(built_home, "--keep-alive", "-1", "--models", "1", environment=environment) as server:
+        soon(lambda: httpx.get(f"{server.url}/api/health?ready", timeout=60).status_code == 200)
+        (model,) = httpx.get(f"{server.url}/api/ps", timeout=60).json()["models"]
+        assert model["forever"]
+
+
+def test_a_server_is_not_ready_without_the_models_it_was_to_load(command: Command, built_home: Home) -> None:
+    command("cp", "hello", "pinned")
+    with serving(built_home, environment={"MLXBUILD_PIN": "pinned"}) as server:
+
+        def ready() -> httpx.Response:
+            return httpx.get(f"{server.url}/api/health?ready", timeout=60)
+
+        soon(lambda: ready().status_code == 200)
+        command("rm", "pinned")
+        assert (ready().status_code, ready().json()["reason"]) == (503, "model 'pinned' not found")
+        command("cp", "hello", "pinned")
+        assert ready().status_code == 200
+    command("rm", "pinned")
 
 
 def test_an_address_that_is_taken(command: Command, served: ServeProcess) -> None:
