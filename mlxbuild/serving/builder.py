@@ -37,7 +37,7 @@ _ENDING_SECONDS = 5.0
 """The time for a cancelled build to clean up."""
 _LEFT_OUT = ("MLXBUILD_PROGRESS", "MLXBUILD_VERBOSE", "GITHUB_ACTIONS", "CI")
 """Variables that the build does not inherit: display options, and `CI`, in which no lock file would be written."""
-_FENCED = {"OLLAMA_MODELS": os.devnull}
+_ISOLATED = {"OLLAMA_MODELS": os.devnull}
 """Variables that the build gets: it must not read local models of Ollama, but ask Ollama's registry."""
 
 Observe = Callable[[str], None]
@@ -159,7 +159,7 @@ def _create(store: Store, folder: Path, observe: Observe, *, has_gates: bool) ->
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, *words],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if name not in _LEFT_OUT} | _FENCED,
+        env={name: value for name, value in os.environ.items() if name not in _LEFT_OUT} | _ISOLATED,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -15,7 +15,7 @@ __all__ = ["MANIFEST_LIMIT_BYTES", "InvalidManifest", "Layer", "Manifest", "json
 
 
 _NOT_OURS = "it was damaged or tampered with, or is not a model: build, pull or import it again"
-_LONGEST_TOLD = 100
+_LONGEST_SHOWN = 100
 
 
 class InvalidManifest(TrustError):
@@ -67,10 +67,10 @@ def parse(data: bytes, digest: Digest) -> Manifest:
     where = str(digest)
     document = json_object(data, where)
     if "manifests" in document:
-        raise InvalidManifest(_index_told(document), where=where, hint=_entries_told(document))
+        raise InvalidManifest(_index_message(document), where=where, hint=_entries_hint(document))
     layers = document.get("layers")
     if not isinstance(layers, list):
-        raise InvalidManifest(f"it has no list of layers, and {_type_told(document)}", where=where)
+        raise InvalidManifest(f"it has no list of layers, and {_type_message(document)}", where=where)
     subject = document.get("subject")
     artifact_type = document.get("artifactType")
     return Manifest(
@@ -98,21 +98,21 @@ def json_object(data: bytes, where: str) -> dict[str, Any]:
     return document
 
 
-def _index_told(document: Mapping[str, Any]) -> str:
-    return f"it is an index, not an artifact: {_type_told(document)}"
+def _index_message(document: Mapping[str, Any]) -> str:
+    return f"it is an index, not an artifact: {_type_message(document)}"
 
 
-def _type_told(document: Mapping[str, Any]) -> str:
+def _type_message(document: Mapping[str, Any]) -> str:
     media_type = document.get("mediaType")
-    return f"its media type is {media_type[:_LONGEST_TOLD]}" if isinstance(media_type, str) else "it has no media type"
+    return f"its media type is {media_type[:_LONGEST_SHOWN]}" if isinstance(media_type, str) else "it has no media type"
 
 
-def _entries_told(document: Mapping[str, Any]) -> str:
+def _entries_hint(document: Mapping[str, Any]) -> str:
     listed = document.get("manifests")
     digests = [str(it.get("digest")) for it in listed if isinstance(it, dict)] if isinstance(listed, list) else []
     if not digests:
         return _NOT_OURS
-    return "name one of its manifests by digest: " + ", ".join(digest[:_LONGEST_TOLD] for digest in digests[:8])
+    return "name one of its manifests by digest: " + ", ".join(digest[:_LONGEST_SHOWN] for digest in digests[:8])
 
 
 def _layer(value: object, where: str) -> Layer:

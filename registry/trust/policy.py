@@ -148,7 +148,7 @@ def admit(
     stores = (store, *([arrived] if arrived else []))
     for judgement in sorted(_judgements(policy, store, reference, digest), key=lambda it: it.rule.mode is Mode.WARN):
         judgement.hold(
-            stores, f"{reference} ({digest})", policy.where, lambda told: tell(f"warning: {reference}: {told}")
+            stores, f"{reference} ({digest})", policy.where, lambda message: tell(f"warning: {reference}: {message}")
         )
 
 
@@ -168,10 +168,10 @@ class _Judgement:
             found = [each for it in stores for each in Evidence.gather(it, self.artifact, self.rule.keys).attestations]
             Evidence(self.artifact, tuple(found), ()).require_signature(asked)
         except Untrusted as refusal:
-            told = f"{refusal.message} (`{self.rule.pattern}` in the policy asks for it{self.reason})"
+            message = f"{refusal.message} (`{self.rule.pattern}` in the policy asks for it{self.reason})"
             if self.rule.mode is Mode.ENFORCE:
-                raise Untrusted(told, where=refusal.where, hint=f"the rules are in {where}") from None
-            tell(told)
+                raise Untrusted(message, where=refusal.where, hint=f"the rules are in {where}") from None
+            tell(message)
 
 
 def _judgements(policy: Policy, store: Store, reference: Reference, digest: Digest) -> list[_Judgement]:

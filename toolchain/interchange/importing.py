@@ -108,9 +108,10 @@ def _import(
         for digest in kept:
             adopt(store, store.read(digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES))
         before = dict(store.tags.items())
-        told = receiver.name({tag: manifest.blob.digest for tag, manifest in named.items()})
+        moved = receiver.name({tag: manifest.blob.digest for tag, manifest in named.items()})
         return tuple(
-            _imported(store, tag, it.blob.digest, None if tag in told else before.get(tag)) for tag, it in named.items()
+            _imported(store, tag, it.blob.digest, None if tag in moved else before.get(tag))
+            for tag, it in named.items()
         )
 
 

@@ -34,7 +34,7 @@ _Answer = TypeVar("_Answer")
 _PATIENCE = Patience(attempts=5, first_pause_seconds=1, longest_pause_seconds=8, longest_asked_seconds=300)
 _TIMEOUT_SECONDS = 30
 _HEADER_GUESS_BYTES = 64 * 1024
-_PASSING = frozenset({408, 500, 502, 503, 504})
+_RETRYABLE = frozenset({408, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Hub:
         def information() -> Any:
             return self._client().model_info(repository, revision=revision, timeout=_TIMEOUT_SECONDS)
 
-        commit = self._ask(repository, revision, information, passing=_PASSING | {429}).sha
+        commit = self._ask(repository, revision, information, retryable=_RETRYABLE | {429}).sha
         if not isinstance(commit, str) or len(commit) != 40 or not set(commit) <= set("0123456789abcdef"):
             raise HubUnreachable(
                 "the Hub names no commit for the revision",
@@ -122,7 +122,7 @@ class Hub:
             found = self._client().list_models(search=word, sort="downloads", limit=limit)
             return tuple(HubModel(str(each.id), each.downloads) for each in found)
 
-        return self._ask(f"search for {word}", "main", listing, passing=_PASSING | {429})
+        return self._ask(f"search for {word}", "main", listing, retryable=_RETRYABLE | {429})
 
     def reader(self, repository: str, commit: str, path: str) -> Callable[[int, int], bytes]:
         """A function that reads (offset, size) of a file; the start of the file is requested once and kept.
@@ -191,7 +191,7 @@ class Hub:
             )
 
         self._client()
-        return self._ask(repository, commit, transfer, path, passing=_PASSING)
+        return self._ask(repository, commit, transfer, path, retryable=_RETRYABLE)
 
     def _read(self, repository: str, commit: str, path: str, begin: int, size: int) -> bytes:
         def ranged() -> bytes:
@@ -215,7 +215,7 @@ class Hub:
                 return bytes(data[skip : skip + size])
 
         self._client()
-        return self._ask(repository, commit, ranged, path, passing=_PASSING | {429})
+        return self._ask(repository, commit, ranged, path, retryable=_RETRYABLE | {429})
 
     def _client(self) -> Any:
         if self.settings.offline:
@@ -232,11 +232,11 @@ class Hub:
         call: Callable[[], _Answer],
         path: str | None = None,
         *,
-        passing: frozenset[int] = frozenset(),
+        retryable: frozenset[int] = frozenset(),
     ) -> _Answer:
         """Call the client, retry after temporary failures, and translate its exceptions.
 
-        The client itself retries often; `passing` names HTTP statuses for which it does not in this call. A request
+        The client itself retries often; `retryable` names HTTP statuses for which it does not in this call. A request
         that has exceeded a time limit twice is not tried a third time.
         """
         where = f"{repository}@{revision}" + (f"/{path}" if path else "")
@@ -249,30 +249,30 @@ class Hub:
             with watching(Watch(self.limits, partial(too_slow, where=where, settings=self.settings))):
                 return call()
 
-        def judged(problem: Exception) -> Failure | None:
+        def classified(problem: Exception) -> Failure | None:
             if isinstance(problem, HubTooSlow):
-                return Failure(passing=bool(passing), is_slow=True)
+                return Failure(retryable=bool(retryable), is_slow=True)
             if not isinstance(problem, expected):
                 return None
-            return Failure(_may_pass(problem, passing), asked_seconds=wait_seconds(problem))
+            return Failure(_is_retryable(problem, retryable), asked_seconds=wait_seconds(problem))
 
         try:
-            return retry(once, _PATIENCE, judged)
+            return retry(once, _PATIENCE, classified)
         except expected as problem:
             # The client's exception is not chained, because its text and request may hold credentials.
             raise translate(problem, repository=repository, revision=revision, path=path) from None
 
 
-def _may_pass(problem: Exception, passing: frozenset[int]) -> bool:
+def _is_retryable(problem: Exception, retryable: frozenset[int]) -> bool:
     from huggingface_hub import errors
 
     http = http_library()
     if isinstance(problem, errors.HfHubHTTPError):
-        return problem.response.status_code in passing
+        return problem.response.status_code in retryable
     if isinstance(problem, http.TimeoutException | http.NetworkError | http.RemoteProtocolError):
-        return bool(passing)
+        return bool(retryable)
     # The client raises a plain OSError for a body that ends early without a protocol error.
-    return type(problem) is OSError and problem.errno is None and bool(passing)
+    return type(problem) is OSError and problem.errno is None and bool(retryable)
 
 
 def _listed(entry: Mapping[str, Any]) -> HubFile:

@@ -14,7 +14,7 @@ from mlxbuild.registry.core.errors import TrustError
 from mlxbuild.registry.oci.remote.client import RawManifest
 
 CONFIG_LIMIT_BYTES = manifests.MANIFEST_LIMIT_BYTES
-_MOST_TOLD = 10
+_MOST_LISTED = 10
 
 
 class BrokenPromises(TrustError):
@@ -65,10 +65,10 @@ def require_none(problems: tuple[Problem, ...], where: str) -> None:
         BrokenPromises: there are problems; the message has the first of them.
     """
     if problems:
-        told = [f"{problem.where}: {problem.message}" for problem in problems[:_MOST_TOLD]]
-        more = [f"and {len(problems) - _MOST_TOLD} more"] if len(problems) > _MOST_TOLD else []
+        listed = [f"{problem.where}: {problem.message}" for problem in problems[:_MOST_LISTED]]
+        more = [f"and {len(problems) - _MOST_LISTED} more"] if len(problems) > _MOST_LISTED else []
         raise BrokenPromises(
             "the artifact does not match its own manifest and config"
-            + "".join(f"\n  {line}" for line in (*told, *more)),
+            + "".join(f"\n  {line}" for line in (*listed, *more)),
             where=where,
         )

@@ -81,8 +81,8 @@ def copy(
             version_tags.put(name)
         if not names:
             remote.put_manifest(raw.data, raw.media_type, raw.digest)
-        along = follow(raw.digest, courier.carry_referrers, courier.leave_out)
-        return Copied(remote.name, raw.digest, names, amount + courier.amount, along)
+        attached = follow(raw.digest, courier.carry_referrers, courier.leave_out)
+        return Copied(remote.name, raw.digest, names, amount + courier.amount, attached)
 
 
 class _Courier:

@@ -90,11 +90,11 @@ def one_at_a_time(observe: Observe | None) -> Observe:
     """Wrap an observer so that two threads never call it at once."""
     if observe is None:
         return _ignore
-    lock, told = Lock(), observe
+    lock, observer = Lock(), observe
 
     def observe_alone(event: Event) -> None:
         with lock:
-            told(event)
+            observer(event)
 
     return observe_alone
 

@@ -82,8 +82,8 @@ def push(
         amount = sender.send(manifest, f"pushing {names[0]} to {remote.name}")
         for name in names:
             version_tags.put(name)
-        along = follow(digest, sender.send_referrers, sender.leave_out)
-        return Pushed(remote.name, digest, names, amount + sender.amount, along)
+        attached = follow(digest, sender.send_referrers, sender.leave_out)
+        return Pushed(remote.name, digest, names, amount + sender.amount, attached)
 
 
 class _Sender:
@@ -110,7 +110,7 @@ class _Sender:
         if not local:
             return ()
         there = {each.raw.digest for each in list_referrers(self._remote, subject)}
-        along, missing = [], []
+        attached, missing = [], []
         for referrer in local:
             if referrer.digest not in there:
                 try:
@@ -123,9 +123,9 @@ class _Sender:
                 self.amount += self.send(referrer.manifest, f"pushing {evidence_name(referrer.manifest)}")
                 raw = RawManifest(data, OCI_MANIFEST, referrer.digest)
                 missing.append(RemoteReferrer(raw, referrer.manifest))
-            along.append(referrer.digest)
+            attached.append(referrer.digest)
         attach(self._remote, subject, missing)
-        return tuple(along)
+        return tuple(attached)
 
     def leave_out(self, digest: Digest, reason: str) -> None:
         """Report that a referrer is left out."""

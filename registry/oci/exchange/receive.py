@@ -63,7 +63,7 @@ class Receiver:
         Origins(self._store.home).record({digest: Origin(tuple(called)) for digest, called in names.items()})
 
     def name(self, names: Mapping[str, Digest]) -> frozenset[str]:
-        """Tag artifacts of the store. Returns the tags that moved although they contain a version, which were told."""
+        """Tag artifacts of the store. Returns the tags that moved although they contain a version, after a warning."""
         moved: set[str] = set()
 
         def warn(move: Move) -> None:

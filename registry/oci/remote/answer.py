@@ -36,14 +36,14 @@ def place(method: str, url: str) -> str:
     return f"{method} {parts.scheme}://{host}{parts.path}"
 
 
-def resolved(url: str, told: str) -> str:
+def resolved(url: str, location: str) -> str:
     """Resolve the address that a response from `url` gives to an absolute URL.
 
     Raises:
         RegistryFailure: it is not a usable URL.
     """
     try:
-        address = urljoin(url, told)
+        address = urljoin(url, location)
         parts = urlsplit(address)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return address

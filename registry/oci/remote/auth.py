@@ -128,7 +128,7 @@ class Authorizer:
         try:
             return self._ask(method, url, headers, data)
         except RegistryFailure as error:
-            error.passing = False  # it was tried again already
+            error.retryable = False  # it was tried again already
             raise
 
     def _realm(self, challenge: Challenge, credential: Credential | None) -> str:
@@ -156,7 +156,7 @@ class Authorizer:
     def _refusal(self, answer: Answer) -> RegistryFailure:
         if answer.status not in (400, 401, 403):
             error = failure(answer)
-            error.passing = False  # it was tried again already
+            error.retryable = False  # it was tried again already
             return error
         return RegistryRefused(
             f"the token service of {self._endpoint.host} answered {answer.status}: credentials are wrong or missing",

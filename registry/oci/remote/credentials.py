@@ -104,10 +104,10 @@ def run_helper(name: str, action: str, given: str, *, required: bool) -> str | N
     output = done.stdout.decode(errors="replace")
     if done.returncode == 0:
         return output
-    told = " ".join((output + done.stderr.decode(errors="replace")).split())[:200]
-    if "not found" in told:
+    message = " ".join((output + done.stderr.decode(errors="replace")).split())[:200]
+    if "not found" in message:
         return None
-    raise CredentialsFailure(f"the credential helper `{program}` failed: {told}")
+    raise CredentialsFailure(f"the credential helper `{program}` failed: {message}")
 
 
 def _files() -> Iterator[Path]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from mlxbuild.registry.core.digest import Blob, Digest
-from mlxbuild.registry.oci.remote.error_mapping import judged
+from mlxbuild.registry.oci.remote.error_mapping import classified
 from mlxbuild.registry.oci.remote.errors import RegistryFailure, RegistryUnreachable, TransferCorrupt
 from mlxbuild.registry.oci.remote.partial import PIECE_BYTES, Partial
 from mlxbuild.registry.oci.remote.retry import retry
@@ -88,7 +88,7 @@ def _complete(transport: Transport, partial: Partial) -> None:
             once()  # the wrong bytes may be from an earlier run
 
     try:
-        retry(once, transport.settings.patience, judged, reached=lambda: partial.size_bytes)
+        retry(once, transport.settings.patience, classified, reached=lambda: partial.size_bytes)
     except TransferCorrupt as error:
         partial.path.unlink(missing_ok=True)
         error.where = f"{transport.endpoint.name}@{partial.blob.digest}"
@@ -116,7 +116,7 @@ def _attempt(transport: Transport, partial: Partial, *, in_parts: bool) -> bool:
         while piece := response.raw.read1(PIECE_BYTES, decode_content=False):
             partial.append(piece)
     if partial.missing_bytes:
-        raise RegistryUnreachable("the answer ended early", where=f"{transport.endpoint.name}/{path}", passing=True)
+        raise RegistryUnreachable("the answer ended early", where=f"{transport.endpoint.name}/{path}", retryable=True)
     return in_parts
 
 

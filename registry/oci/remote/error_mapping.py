@@ -50,23 +50,23 @@ _HINTS: dict[type[RegistryFailure], str] = {
 
 def failure(answer: Answer) -> RegistryFailure:
     """The error for a response, with the registry's own code and message (distribution-spec, "Error Codes")."""
-    code, words = _told(answer.body)
+    code, words = _code_and_message(answer.body)
     kind = _kind(answer, code)
     host = answer.where.partition("//")[2].partition("/")[0]
-    told = ": ".join(part for part in (code, words) if part)
+    description = ": ".join(part for part in (code, words) if part)
     hint = _HINTS.get(kind)
     if kind is RegistryRefused and "/v2/" in answer.where:  # but not at hosts that blobs are redirected to
         hint = f"log in with `mlxbuild login {canonical_host(host)}`"
     if answer.status == 400 and _met_encryption(answer):
         hint = "the registry seems to use https: name its certificate authority as `ca` in config.yaml"
     return kind(
-        f"{host} answered {answer.status}" + (f": {told}" if told else ""),
+        f"{host} answered {answer.status}" + (f": {description}" if description else ""),
         where=answer.where,
         hint=hint,
         status=answer.status,
         registry_code=code or None,
         retry_after=retry_after_seconds(answer.headers),
-        passing=kind is RegistryBusy,
+        retryable=kind is RegistryBusy,
     )
 
 
@@ -83,7 +83,7 @@ def unreachable(error: Exception, where: str, host: str) -> RegistryFailure:
         f"no answer from {host}: {_printable(str(reason)).rpartition('): ')[2] or type(reason).__name__}",
         where=where,
         hint=hint,
-        passing=not isinstance(error, _NEVER_TRY_AGAIN),
+        retryable=not isinstance(error, _NEVER_TRY_AGAIN),
     )
 
 
@@ -93,17 +93,17 @@ def too_slow(overrun: Overrun, where: str) -> RegistryTooSlow:
     hint = overrun.hint
     if overrun.awaited is Awaited.ENCRYPTION:
         hint += "; list the host under `insecure` if it uses plain http"
-    return RegistryTooSlow(f"{canonical_host(host)} {overrun.story}", where=where, hint=hint, passing=True)
+    return RegistryTooSlow(f"{canonical_host(host)} {overrun.story}", where=where, hint=hint, retryable=True)
 
 
-def judged(error: Exception) -> Failure | None:
+def classified(error: Exception) -> Failure | None:
     """What an error of a request or transfer says about further attempts."""
     if isinstance(error, TransferCorrupt):
-        return Failure(passing=True, is_corrupt=True)
+        return Failure(retryable=True, is_corrupt=True)
     if not isinstance(error, RegistryFailure):
         return None
     return Failure(
-        error.passing,
+        error.retryable,
         is_slow=isinstance(error, RegistryTooSlow),
         is_unconnected=_never_connected(error),
         asked_seconds=error.retry_after,
@@ -141,7 +141,7 @@ def _met_encryption(answer: Answer) -> bool:
     return is_plain and (answer.method == "HEAD" or b"HTTP request to an HTTPS server" in answer.body)
 
 
-def _told(body: bytes) -> tuple[str, str]:
+def _code_and_message(body: bytes) -> tuple[str, str]:
     try:
         first = json.loads(body)["errors"][0]
         return _printable(str(first.get("code") or "")), _printable(str(first.get("message") or ""))

@@ -21,7 +21,7 @@ class RegistryFailure(InfrastructureError):
     """A registry returned an error or an invalid response.
 
     `status` is the HTTP status, `registry_code` the registry's own code and `retry_after` the pause in seconds that
-    it asked for, where present; `passing` tells that a retry may succeed.
+    it asked for, where present; `retryable` tells that a retry may succeed.
     """
 
     code = "registry-failure"
@@ -35,13 +35,13 @@ class RegistryFailure(InfrastructureError):
         status: int | None = None,
         registry_code: str | None = None,
         retry_after: float | None = None,
-        passing: bool = False,
+        retryable: bool = False,
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.status = status
         self.registry_code = registry_code
         self.retry_after = retry_after
-        self.passing = passing
+        self.retryable = retryable
 
 
 class RegistryUnreachable(RegistryFailure):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlxbuild.registry.core.digest import Digest, InvalidDigest
 from mlxbuild.registry.oci.remote.answer import Answer, resolved
-from mlxbuild.registry.oci.remote.error_mapping import failure, judged
+from mlxbuild.registry.oci.remote.error_mapping import classified, failure
 from mlxbuild.registry.oci.remote.errors import ManifestTooLarge, RegistryFailure, TransferCorrupt
 from mlxbuild.registry.oci.remote.retry import retry
 from mlxbuild.registry.oci.remote.transport import Transport
@@ -57,12 +57,12 @@ def head(transport: Transport, name: str, actions: str = "pull") -> RemoteDescri
     answer = transport.request("HEAD", f"manifests/{name}", headers=_accept(), allowed=(200, 404), actions=actions)
     if answer.status == 404:
         return None
-    told = _told_digest(answer)
-    if told is None:  # registries need not send the header
+    stated = _stated_digest(answer)
+    if stated is None:  # registries need not send the header
         raw = get(transport, name)
         return RemoteDescriptor(raw.digest, raw.media_type, len(raw.data))
     size = answer.headers.get("Content-Length", "")
-    return RemoteDescriptor(told, _media_type(answer), int(size) if size.isdecimal() else None)
+    return RemoteDescriptor(stated, _media_type(answer), int(size) if size.isdecimal() else None)
 
 
 def get(transport: Transport, name: str) -> RawManifest:
@@ -75,7 +75,7 @@ def get(transport: Transport, name: str) -> RawManifest:
     if answer.truncated:
         raise ManifestTooLarge(f"the manifest has more than {LIMIT_BYTES} bytes", where=answer.where)
     digest = Digest.of_bytes(answer.body)
-    expected = Digest.parse(name) if name.startswith("sha256:") else _told_digest(answer)
+    expected = Digest.parse(name) if name.startswith("sha256:") else _stated_digest(answer)
     if expected is not None and expected.algorithm == "sha256" and expected != digest:
         raise TransferCorrupt(
             f"the manifest should have the digest {expected} and has {digest}",
@@ -106,13 +106,13 @@ def put(transport: Transport, data: bytes, media_type: str, name: str) -> PutRes
                 actions="pull,push",
             )
         except RegistryFailure as error:
-            error.passing = error.registry_code == "DIGEST_INVALID"  # anything else was tried again already
+            error.retryable = error.registry_code == "DIGEST_INVALID"  # anything else was tried again already
             raise
 
-    answer = retry(once, transport.settings.patience, judged)
-    told = _told_digest(answer)
-    if told is not None and told.algorithm == "sha256" and told != digest:
-        raise TransferCorrupt(f"the registry stored {told} in place of {digest}", where=answer.where)
+    answer = retry(once, transport.settings.patience, classified)
+    stated = _stated_digest(answer)
+    if stated is not None and stated.algorithm == "sha256" and stated != digest:
+        raise TransferCorrupt(f"the registry stored {stated} in place of {digest}", where=answer.where)
     return PutResult(digest, "OCI-Subject" in answer.headers)
 
 
@@ -139,7 +139,7 @@ def _page(transport: Transport, address: str) -> Answer | None:
         "GET", address, headers={"Accept": OCI_INDEX}, limit_bytes=LIMIT_BYTES, allowed=None, redirects=False
     )
     refusal = failure(answer)
-    if answer.status != 200 and (refusal.passing or answer.status in (401, 403)):
+    if answer.status != 200 and (refusal.retryable or answer.status in (401, 403)):
         raise refusal
     if answer.status != 200 or _media_type(answer) != OCI_INDEX:
         return None
@@ -162,7 +162,7 @@ def _media_type(answer: Answer) -> str:
     return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
-def _told_digest(answer: Answer) -> Digest | None:
+def _stated_digest(answer: Answer) -> Digest | None:
     try:
         return Digest.parse(answer.headers.get("Docker-Content-Digest", ""))
     except InvalidDigest:

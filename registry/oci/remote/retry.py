@@ -34,7 +34,7 @@ class Patience:
 class Failure:
     """What an error says about further attempts."""
 
-    passing: bool
+    retryable: bool
     """Whether another attempt may succeed."""
     is_slow: bool = False
     """Whether a time limit passed."""
@@ -49,7 +49,7 @@ class Failure:
 def retry(
     once: Callable[[], _Result],
     patience: Patience,
-    judge: Callable[[Exception], Failure | None],
+    classify: Callable[[Exception], Failure | None],
     *,
     reached: Callable[[], int] = lambda: 0,
     settled: Callable[[], _Result | None] = lambda: None,
@@ -62,19 +62,19 @@ def retry(
     Args:
         once: One attempt.
         patience: How often and how long to try again.
-        judge: What an error means for further attempts; None if it is not about attempts at all.
+        classify: What an error means for further attempts; None if it is not about attempts at all.
         reached: How many bytes the attempts got to.
         settled: Asked after the pause before another attempt; its result is taken, if it is not None.
 
     Raises:
         Exception: the error of the last attempt, or the one that cancelled the wait.
     """
-    furthest_bytes, fruitless, slow, corrupt = reached(), 0, 0, 0
+    furthest_bytes, without_progress, slow, corrupt = reached(), 0, 0, 0
     while True:
         try:
             return once()
         except Exception as error:
-            failure = judge(error)
+            failure = classify(error)
             if failure is None:
                 raise
             if failure.is_corrupt:
@@ -83,17 +83,19 @@ def retry(
                     raise
                 continue
             if reached() >= furthest_bytes + DUE_BYTES:
-                furthest_bytes, fruitless, slow = reached(), 0, 0
+                furthest_bytes, without_progress, slow = reached(), 0, 0
             else:
-                fruitless, slow = fruitless + 1, slow + failure.is_slow
+                without_progress, slow = without_progress + 1, slow + failure.is_slow
             most = min(patience.attempts, _CONNECTION_ATTEMPTS) if failure.is_unconnected else patience.attempts
-            if not failure.passing or fruitless >= most or slow >= _SLOW_ATTEMPTS:
+            if not failure.retryable or without_progress >= most or slow >= _SLOW_ATTEMPTS:
                 raise
             if (failure.asked_seconds or 0) > patience.longest_asked_seconds:
                 raise
             pause_seconds = failure.asked_seconds
         if pause_seconds is None:
-            longest = min(patience.first_pause_seconds * 2 ** max(fruitless - 1, 0), patience.longest_pause_seconds)
+            longest = min(
+                patience.first_pause_seconds * 2 ** max(without_progress - 1, 0), patience.longest_pause_seconds
+            )
             pause_seconds = longest * random.uniform(0.5, 1.0)
         cancellation.wait(pause_seconds)
         if (result := settled()) is not None:

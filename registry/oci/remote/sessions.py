@@ -67,10 +67,10 @@ def location(transport: Transport, answer: Answer) -> str:
     Raises:
         RegistryFailure: there is none, or it would leave https.
     """
-    told = answer.headers.get("Location")
-    if not told:
+    header = answer.headers.get("Location")
+    if not header:
         raise RegistryFailure("the registry began an upload without giving its address", where=answer.where)
-    address = resolved(answer.url, told)
+    address = resolved(answer.url, header)
     if transport.endpoint.scheme == "https" and not address.startswith("https://"):
         if urlsplit(address).hostname != urlsplit(answer.url).hostname:
             raise RegistryFailure(
@@ -98,7 +98,7 @@ class ChunkedUpload:
         """Send the missing bytes; False if the registry does not accept chunks, in which case it kept nothing.
 
         Raises:
-            RegistryFailure: after a temporary (`passing`) one, call this again.
+            RegistryFailure: after a temporary (`retryable`) one, call this again.
         """
         address = self._resumed() or self._begun()
         while self._sent.offset < self._blob.size_bytes:
@@ -110,7 +110,7 @@ class ChunkedUpload:
                     cancel(self._transport, address)
                     return False
                 error = failure(answer)
-                error.passing = error.passing or answer.status in (404, 416)  # then it is restarted or resumed
+                error.retryable = error.retryable or answer.status in (404, 416)  # then it is restarted or resumed
                 raise error
             address = self._address = location(self._transport, answer)
             self._reached(answer, end)

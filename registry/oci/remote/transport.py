@@ -17,7 +17,7 @@ from mlxbuild.registry.oci.remote.auth import Authorizer
 from mlxbuild.registry.oci.remote.connections import encryption, watch_connections
 from mlxbuild.registry.oci.remote.credentials import Credential, find
 from mlxbuild.registry.oci.remote.endpoint import Endpoint
-from mlxbuild.registry.oci.remote.error_mapping import NETWORK_ERRORS, failure, judged, too_slow, unreachable
+from mlxbuild.registry.oci.remote.error_mapping import NETWORK_ERRORS, classified, failure, too_slow, unreachable
 from mlxbuild.registry.oci.remote.errors import RegistryFailure
 from mlxbuild.registry.oci.remote.retry import retry
 from mlxbuild.registry.oci.remote.settings import Settings
@@ -28,7 +28,7 @@ _BLOCK_BYTES = 256 * 1024
 _MOST_REDIRECTS = 5
 _MOST_CONNECTIONS = 32
 _MOVED = frozenset({301, 302, 303, 307, 308})
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 _USER_AGENT = "mlxbuild"
 
 
@@ -58,7 +58,7 @@ class Transport:
         self._authorizer = Authorizer(
             endpoint,
             (lambda: credential) if credential is not None else (lambda: find(endpoint)),
-            lambda method, url, headers, data: self._patiently(
+            lambda method, url, headers, data: self._retried(
                 method, url, lambda: self._answer(self._follow(method, url, headers, data, None), BODY_LIMIT_BYTES)
             ),
             settings.realms,
@@ -98,7 +98,7 @@ class Transport:
             )
             return self._answer(response, limit_bytes)
 
-        answer = self._patiently(method, url, once) if retries else self._guarded(method, url, once)
+        answer = self._retried(method, url, once) if retries else self._guarded(method, url, once)
         if allowed is not None and answer.status not in allowed:
             raise failure(answer)
         return answer
@@ -133,14 +133,14 @@ class Transport:
     def _address(self, path: str) -> str:
         return path if path.startswith(("https://", "http://")) else self.endpoint.url(path)
 
-    def _patiently(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
+    def _retried(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
         def attempt() -> Answer:
             answer = self._guarded(method, url, once)
-            if answer.status in _PASSING:
+            if answer.status in _RETRYABLE:
                 raise failure(answer)
             return answer
 
-        return retry(attempt, self.settings.patience, judged)
+        return retry(attempt, self.settings.patience, classified)
 
     def _guarded(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
         with self._failures(method, url):
@@ -169,12 +169,12 @@ class Transport:
                 method, url, headers, body, authorization, redirects=redirects, unsettled_bytes=unsettled_bytes
             )
 
-        if not self._is_ours(url):
+        if not self._is_registry(url):
             return follow(None)
         scopes = (f"repository:{self.endpoint.repository}:{actions}", *other_scopes) if actions else other_scopes
         authorization = self._authorizer.header(scopes)
         response = follow(authorization)
-        if response.status_code != 401 or not self._is_ours(response.url):
+        if response.status_code != 401 or not self._is_registry(response.url):
             return response
         challenge = response.headers.get("WWW-Authenticate", "")
         try:
@@ -184,7 +184,7 @@ class Transport:
             raise
         if renewed is None:
             return response
-        _pass_over(response)
+        _drain(response)
         return follow(renewed)
 
     def _follow(
@@ -206,8 +206,8 @@ class Transport:
                 sent["Authorization"] = authorization
             elif _origin(url) != home:
                 sent.pop("Authorization", None)
-            complain = partial(too_slow, where=place(method, url))
-            with watching(Watch(self.settings.limits, complain, unsettled_bytes=unsettled_bytes)):
+            make_error = partial(too_slow, where=place(method, url))
+            with watching(Watch(self.settings.limits, make_error, unsettled_bytes=unsettled_bytes)):
                 response = self._session.request(
                     method,
                     url,
@@ -221,7 +221,7 @@ class Transport:
             location = response.headers.get("Location")
             if response.status_code not in _MOVED or method not in ("GET", "HEAD") or not location or not redirects:
                 return response
-            _pass_over(response)
+            _drain(response)
             target = resolved(url, location)
             if not _is_safe(url, target):
                 raise RegistryFailure(
@@ -252,7 +252,7 @@ class Transport:
                 truncated,
             )
 
-    def _is_ours(self, url: str) -> bool:
+    def _is_registry(self, url: str) -> bool:
         return _origin(url) == _origin(self.endpoint.origin)
 
 
@@ -286,7 +286,7 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-def _pass_over(response: requests.Response) -> None:
+def _drain(response: requests.Response) -> None:
     """Read the short body of a response, so that its connection can be reused."""
     with response:
         response.raw.read(_BLOCK_BYTES)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.oci.remote import sessions
 from mlxbuild.registry.oci.remote.bodies import FilePart, Relay, Sent, opened
-from mlxbuild.registry.oci.remote.error_mapping import judged
+from mlxbuild.registry.oci.remote.error_mapping import classified
 from mlxbuild.registry.oci.remote.errors import RegistryBusy, RegistryRefused, RegistryUnreachable
 from mlxbuild.registry.oci.remote.retry import retry
 from mlxbuild.registry.oci.remote.sessions import ChunkedUpload
@@ -53,10 +53,10 @@ def send(transport: Transport, blob: Blob, store: Store, progress: Callable[[int
         chunked = blob.size_bytes > transport.settings.chunk_bytes
         if chunked and _WHOLE_ONLY.fullmatch(transport.endpoint.address) is None:
             upload = ChunkedUpload(transport, blob, descriptor, sent)
-            if _patiently(transport, blob, sent, upload.run, lambda: upload.confirmed_bytes):
+            if _retried(transport, blob, sent, upload.run, lambda: upload.confirmed_bytes):
                 return sent.total_bytes
         whole: Body = b"" if not blob.size_bytes else lambda: FilePart(descriptor, 0, blob.size_bytes, sent)
-        _patiently(transport, blob, sent, lambda: _whole(transport, blob, whole))
+        _retried(transport, blob, sent, lambda: _whole(transport, blob, whole))
     return sent.total_bytes
 
 
@@ -77,13 +77,13 @@ def relay(transport: Transport, blob: Blob, source: Transport, progress: Callabl
             def body() -> Relay:
                 if not bodies:
                     raise RegistryUnreachable(
-                        "the upload has to start again, because its source can be read only once", passing=True
+                        "the upload has to start again, because its source can be read only once", retryable=True
                     )
                 return bodies.pop()
 
             return _whole(transport, blob, body if blob.size_bytes else b"")
 
-    _patiently(transport, blob, sent, once)
+    _retried(transport, blob, sent, once)
     return sent.total_bytes
 
 
@@ -93,7 +93,7 @@ def _whole(transport: Transport, blob: Blob, body: Body) -> bool:
     return True
 
 
-def _patiently(
+def _retried(
     transport: Transport,
     blob: Blob,
     sent: Sent,
@@ -109,4 +109,4 @@ def _patiently(
         sent.move(blob.size_bytes)
         return True
 
-    return retry(once, transport.settings.patience, judged, reached=confirmed, settled=settled)
+    return retry(once, transport.settings.patience, classified, reached=confirmed, settled=settled)

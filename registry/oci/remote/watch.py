@@ -75,13 +75,13 @@ class Watch:
     """The watch of one request. Use it from one thread at a time.
 
     Args:
-        complain: Makes the error for an exceeded limit.
+        make_error: Makes the error for an exceeded limit.
         unsettled_bytes: The bytes that the peer has to process before it answers, as at the end of an upload.
     """
 
-    def __init__(self, limits: Limits, complain: Callable[[Overrun], Exception], *, unsettled_bytes: int = 0) -> None:
+    def __init__(self, limits: Limits, make_error: Callable[[Overrun], Exception], *, unsettled_bytes: int = 0) -> None:
         self._limits = limits
-        self._complain = complain
+        self._make_error = make_error
         self._settling_seconds = unsettled_bytes / _SETTLED_BYTES_PER_SECOND
         self._silent_seconds = 0.0
         self._due_seconds = 0.0
@@ -129,16 +129,16 @@ class Watch:
             longest += self._settling_seconds
         if self._silent_seconds >= longest:
             self._silent_seconds = 0.0
-            raise self._complain(Overrun(awaited, setting, f"{awaited.value} for {format_seconds(longest)}"))
+            raise self._make_error(Overrun(awaited, setting, f"{awaited.value} for {format_seconds(longest)}"))
         if awaited not in (Awaited.BYTES, Awaited.RECEIVER):
             return
         self._due_seconds += seconds
         rate = self._limits.least_bytes_per_second
         if self._due_seconds >= DUE_BYTES / rate:
             verb = "sent" if awaited is Awaited.BYTES else "took"
-            told = f"{verb} {self._moved_bytes} bytes in {format_seconds(self._due_seconds)}"
-            story = f"{told}, and {rate:g} a second is the minimum"
-            raise self._complain(Overrun(awaited, _RATE, story))
+            measured = f"{verb} {self._moved_bytes} bytes in {format_seconds(self._due_seconds)}"
+            story = f"{measured}, and {rate:g} a second is the minimum"
+            raise self._make_error(Overrun(awaited, _RATE, story))
 
 
 @contextmanager
