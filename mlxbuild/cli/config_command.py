@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,8 +11,11 @@ from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.core.home import Home
 
+if TYPE_CHECKING:
+    from mlxbuild.configuration.change import Change
+
 app = typer.Typer(
-    help="Show the server's settings, and manage its API keys.",
+    help="Show and set the server's settings, and manage its API keys.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -22,7 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.callback()
 def _config() -> None:
-    """Show the server's settings, and manage its API keys."""
+    """Show and set the server's settings, and manage its API keys."""
 
 
 @app.command("show")
@@ -45,6 +48,43 @@ def show(
     rows = [(key, _written(value), configuration.origins[key]) for key, value in values.items()]
     headings = ("SETTING", "VALUE", "ORIGIN")
     say_table(headings if origin else headings[:2], rows if origin else [row[:2] for row in rows])
+
+
+@app.command("set", context_settings={"ignore_unknown_options": True})  # values such as -1 are no options
+def set_value(
+    key: Annotated[str, typer.Argument(help="A setting, such as memory, as `config show` lists them.")],
+    value: Annotated[str, typer.Argument(help="Its value; lists are separated by commas.")],
+) -> None:
+    """Write a setting of the server into config.yaml, whose comments and other lines stay as they are."""
+    from mlxbuild.configuration.change import set_setting
+
+    _tell_change(set_setting(Home.from_environment(), key, value))
+
+
+@app.command("unset")
+def unset_value(key: Annotated[str, typer.Argument(help="A setting, such as memory.")]) -> None:
+    """Remove a setting of the server from config.yaml, so that its default applies."""
+    from mlxbuild.configuration.change import unset_setting
+
+    _tell_change(unset_setting(Home.from_environment(), key))
+
+
+def _tell_change(change: Change) -> None:
+    """Print what changed, and whether it has an effect."""
+    from mlxbuild.configuration.environment import from_environment
+    from mlxbuild.configuration.form import ServeForm
+
+    default = ServeForm.model_validate({}).model_dump(mode="json")[change.key]
+    before, after = (_written(default if value is None else value) for value in (change.before, change.after))
+    name = f"serve.{change.key}"
+    if change.before == change.after:
+        say(f"{name} is {after} already")
+    else:
+        say(f"{name}: {before} → {after}{' (the default)' if change.after is None else ''}")
+        tell("a running server takes it up when it starts again")
+    if (overriding := from_environment(os.environ).get(change.key)) is not None:
+        value, variable = overriding
+        tell(f"warning: {variable} in the environment overrides it with {value}")
 
 
 def _written(value: Any) -> str:

@@ -60,7 +60,7 @@ COMMANDS: dict[str, str] = {
     "gc": "Remove blobs that nothing needs.",
     "log": "Show earlier runs.",
     "cache": "Show what the store and the cache hold.",
-    "config": "Show the server's settings, and manage its API keys.",
+    "config": "Show and set the server's settings, and manage its API keys.",
     "doctor": "Check this machine and this home.",
     "schema": "Print the JSON Schema of ModelSpec.",
     "version": "Print the versions that determine results.",

@@ -25,7 +25,7 @@ from mlxbuild.registry.core.sizes import size_bytes
 from mlxbuild.runtime.residency.keep_alive import FIVE_MINUTES, InvalidKeepAlive, KeepAlive
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """Parse a list from the environment, separated by commas."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -43,15 +43,15 @@ def _keep_alive(value: Any) -> KeepAlive:
         raise ValueError("it is not a duration") from None
 
 
-def _mapped(value: Any) -> Any:
+def mapped(value: Any) -> Any:
     """Parse a mapping from the environment: `key=value`, separated by commas."""
     if not isinstance(value, str):
         return value
-    pairs = [pair.partition("=") for pair in _listed(value)]
-    mapped = {key.strip(): name.strip() for key, _, name in pairs}
-    if len(mapped) < len(pairs) or not all(key and name for key, name in mapped.items()):
+    pairs = [pair.partition("=") for pair in listed(value)]
+    found = {key.strip(): name.strip() for key, _, name in pairs}
+    if len(found) < len(pairs) or not all(key and name for key, name in found.items()):
         raise ValueError("write model=draft pairs separated by commas, each model once")
-    return mapped
+    return found
 
 
 def _named(drafts: dict[str, str]) -> dict[str, str]:
@@ -97,11 +97,11 @@ class _Unit:
 _BYTES, _SECONDS = _Unit("bytes", sizes.FORMS), _Unit("seconds", durations.FORMS)
 _BITS_OF_WORD = {"8": 8, "4": 4, "0": 0, "none": 0, "q8_0": 8, "q4_0": 4, "f16": 0}
 
-Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(listed)]
 Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1000, le=10**18), _BYTES]
 SizeOrNone = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=10**18), _BYTES]
 Stay = Annotated[KeepAlive, BeforeValidator(_keep_alive), PlainSerializer(_written), _SECONDS]
-Drafts = Annotated[dict[str, str], BeforeValidator(_mapped), AfterValidator(_named)]
+Drafts = Annotated[dict[str, str], BeforeValidator(mapped), AfterValidator(_named)]
 Bits = Annotated[int, BeforeValidator(_bits)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0.1, le=86_400), _SECONDS]
 Patience = Annotated[float, BeforeValidator(_seconds), AfterValidator(_without_end), _SECONDS]

@@ -15,7 +15,7 @@ from mlxbuild.configuration.form import ServeForm, told_number
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.registry.oci.remote.errors import InvalidSettings
-from mlxbuild.registry.oci.remote.setting_files import read_settings
+from mlxbuild.registry.oci.remote.setting_files import parse_settings, read_settings
 from mlxbuild.registry.oci.remote.settings import FILE_NAME, SERVE_KEY, Settings
 from mlxbuild.runtime.residency.draft_models import DraftModels
 from mlxbuild.runtime.residency.limits import Limits
@@ -105,15 +105,23 @@ class Configuration:
         return DraftModels(self.form.drafts, self.origins["drafts"])
 
 
-def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, Any] | None = None) -> Configuration:
+def configure(
+    home: Home,
+    environment: Mapping[str, str],
+    options: Mapping[str, Any] | None = None,
+    *,
+    written: bytes | None = None,
+) -> Configuration:
     """Resolve the settings of a home's server; `options` that are None count as not given.
+
+    With `written`, the server's settings are those that config.yaml would have with this content.
 
     Raises:
         InvalidSettings: a value is invalid; the message says where it comes from. Registry settings are checked, too.
     """
     file = home.root / FILE_NAME
     found: dict[str, tuple[Any, str]] = {}
-    document = read_settings(file)
+    document = read_settings(file) if written is None else parse_settings(written, file)
     for key in document.keys() & ServeForm.model_fields.keys():
         raise InvalidSettings(
             f"`{key}` is a setting of the server", where=str(file), hint=f"write it below `{SERVE_KEY}:`"
@@ -122,17 +130,27 @@ def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, 
     section = document.get(SERVE_KEY) or {}
     if not isinstance(section, dict):
         raise InvalidSettings(f"`{SERVE_KEY}` is not a map of settings", where=str(file))
-    lines = _lines(file)
+    lines = _lines(file, written)
     for key, value in section.items():
         where = f"{file}:{lines[key]}" if key in lines else str(file)
-        if key not in ServeForm.model_fields:
-            raise _unknown(str(key), where)
+        require_setting(str(key), where)
         found[key] = (value, where)
     found |= from_environment(environment)
     given = {key: value for key, value in (options or {}).items() if value is not None}
     found |= {key: (value, _OPTIONS.get(key, f"--{key.replace('_', '-')}")) for key, value in given.items()}
+    form = validated(found)
+    origins = {key: found[key][1] if key in found else DEFAULT_ORIGIN for key in ServeForm.model_fields}
+    return Configuration(form, origins)
+
+
+def validated(found: Mapping[str, tuple[Any, str | None]]) -> ServeForm:
+    """The settings of values, each with its origin.
+
+    Raises:
+        InvalidSettings: a value is invalid.
+    """
     try:
-        form = ServeForm.model_validate({key: value for key, (value, _) in found.items()})
+        return ServeForm.model_validate({key: value for key, (value, _) in found.items()})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = str(first["loc"][0])
@@ -146,21 +164,25 @@ def configure(home: Home, environment: Mapping[str, str], options: Mapping[str, 
             where=where,
             hint=f"it is {told}" if told else None,
         ) from None
-    origins = {key: found[key][1] if key in found else DEFAULT_ORIGIN for key in ServeForm.model_fields}
-    return Configuration(form, origins)
 
 
-def _unknown(key: str, where: str) -> InvalidSettings:
-    known = f"the settings are {', '.join(ServeForm.model_fields)}"
-    hint = did_you_mean(key, ServeForm.model_fields) or known
-    return InvalidSettings(f"there is no setting `{SERVE_KEY}.{key}`", where=where, hint=hint)
+def require_setting(key: str, where: str | None) -> None:
+    """Refuse a key that is no setting of the server, and suggest one that is like it.
+
+    Raises:
+        InvalidSettings: there is no such setting.
+    """
+    if key not in ServeForm.model_fields:
+        known = f"the settings are {', '.join(ServeForm.model_fields)}"
+        hint = did_you_mean(key, ServeForm.model_fields) or known
+        raise InvalidSettings(f"there is no setting `{SERVE_KEY}.{key}`", where=where, hint=hint)
 
 
-def _lines(file: Path) -> dict[str, int]:
+def _lines(file: Path, written: bytes | None) -> dict[str, int]:
     """The line of each key of the section."""
     try:
-        document = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        document = yaml.compose(file.read_bytes() if written is None else written, Loader=yaml.SafeLoader)
+    except (OSError, yaml.YAMLError):
         return {}
     for key, value in document.value if isinstance(document, yaml.MappingNode) else ():
         if key.value == SERVE_KEY and isinstance(value, yaml.MappingNode):

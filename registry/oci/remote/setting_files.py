@@ -23,6 +23,15 @@ def read_settings(file: Path) -> dict[str, object]:
         if isinstance(error.__cause__, FileNotFoundError):
             return {}
         raise
+    return parse_settings(written, file)
+
+
+def parse_settings(written: bytes, file: Path) -> dict[str, object]:
+    """The settings in the content of a file.
+
+    Raises:
+        InvalidSettings: it is not a YAML mapping.
+    """
     import yaml  # loaded only if there is a file
 
     try:
