@@ -13,8 +13,16 @@ from mlxbuild.configuration.ci import in_ci
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.exchange.destination import destination
+from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.leases import shared
+from mlxbuild.toolchain.events.journal import Journal, new_run_name
+from mlxbuild.toolchain.events.stream import EventStream, Observer
+from mlxbuild.toolchain.interchange.completion import runnable
+from mlxbuild.toolchain.options import BuildOptions
+from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
+from mlxbuild.toolchain.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from mlxbuild.registry.oci.exchange.pull import Pulled
@@ -42,7 +50,6 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     Raises:
         SpecError: it cannot be read or has mistakes, all of which are in `problems`.
     """
-    from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
     from mlxbuild.toolchain.spec.load import load as load_recipe
 
     place = Path(path)
@@ -76,11 +83,7 @@ def create(
         MlxbuildError: the first error of the build. What was built before it stays in the cache.
     """
     from mlxbuild.toolchain.create import create as build
-    from mlxbuild.toolchain.events.journal import Journal, new_run_name
-    from mlxbuild.toolchain.events.stream import EventStream, Observer
-    from mlxbuild.toolchain.options import BuildOptions
     from mlxbuild.toolchain.prepare import LockMode, prepare
-    from mlxbuild.toolchain.spec.recipe import Recipe
 
     options = options or BuildOptions()
     options = replace(options, in_ci=options.in_ci or in_ci())
@@ -130,9 +133,7 @@ def push(reference: str, target: str | None = None, *, store: Store | None = Non
         NoRegistry, RegistryFailure: no registry is configured, or the push failed.
         VersionTagMoves: a tag that contains a version would move.
     """
-    from mlxbuild.registry.oci.exchange.destination import destination
     from mlxbuild.registry.oci.exchange.push import push as send
-    from mlxbuild.registry.oci.remote.settings import Settings
 
     store = store or open_store()
     source, goal = Reference.parse(reference), None if target is None else Reference.parse(target)
@@ -154,7 +155,6 @@ def pull(reference: str, *, store: Store | None = None) -> Pulled:
         Untrusted: the trust policy refuses it.
     """
     from mlxbuild.registry.oci.exchange.pull import pull as fetch
-    from mlxbuild.registry.oci.remote.settings import Settings
 
     store = store or open_store()
     with shared(store.home):
@@ -173,7 +173,6 @@ def load(reference: str, *, draft: str | None = None, store: Store | None = None
         MlxbuildError: the model cannot be loaded.
     """
     from mlxbuild.runtime.loaded_model import LoadedModel
-    from mlxbuild.toolchain.interchange.completion import runnable
 
     opened = store or open_store()
 

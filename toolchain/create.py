@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from mlxbuild.registry.core.errors import Kind, MlxbuildError, StepError
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.toolchain.bases import admit_bases, record_bases
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.caution import cautions
@@ -74,8 +75,6 @@ def create(
 
     execution = set_up(graph, store, stream, options)
     if any(goal.gates for goal in goals):
-        from mlxbuild.runtime.model.blas import prefer_openblas
-
         prefer_openblas()  # must happen before MLX is loaded
     try:
         result = execution.run()

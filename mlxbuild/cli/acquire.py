@@ -6,10 +6,12 @@ import sys
 
 import typer
 
+from mlxbuild.cli.transfer_display import shown
 from mlxbuild.cli.workspace import find, tell
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 
@@ -44,9 +46,7 @@ def _ways(reference: Reference) -> str:
 
 def _pull(store: Store, reference: Reference) -> bool:
     """Pull an artifact; false if the person at the terminal does not want it."""
-    from mlxbuild.cli.transfer_display import shown
     from mlxbuild.registry.oci.exchange.pull import pull
-    from mlxbuild.registry.oci.remote.settings import Settings
 
     settings = Settings.load(store.home)
     with shown("auto") as observe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,10 @@ from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.home import Home
+from mlxbuild.runtime.protocol.events import Chunk
+from mlxbuild.runtime.protocol.requests import CompletionRequest
+from mlxbuild.runtime.server.models.names import find_model
+from mlxbuild.runtime.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from mlxbuild.runtime.runner.client import Runner
@@ -81,8 +86,6 @@ def _counts(written: str) -> list[int]:
 
 
 async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int) -> list[BenchFigures]:
-    from mlxbuild.runtime.server.models.names import find_model
-    from mlxbuild.runtime.server.settings import ServerSettings
     from mlxbuild.serving.assembly import assemble
 
     application = assemble(Home.from_environment(), ServerSettings())
@@ -103,10 +106,6 @@ async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int)
 async def _run(runner: Runner, streams: int, tokens: int, prompt_words: int, *, first_seed: int) -> BenchFigures:
     """Send a number of requests at once."""
     import asyncio
-    import time
-
-    from mlxbuild.runtime.protocol.events import Chunk
-    from mlxbuild.runtime.protocol.requests import CompletionRequest
 
     async def ask(seed: int) -> tuple[float, int]:
         prompt = " ".join(f"word{seed}-{number}" for number in range(prompt_words))

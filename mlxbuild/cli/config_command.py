@@ -10,6 +10,7 @@ import typer
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.core.home import Home
+from mlxbuild.runtime.server.security.api_keys import KeyRing
 
 if TYPE_CHECKING:
     from mlxbuild.configuration.change import Change
@@ -96,8 +97,6 @@ def _written(value: Any) -> str:
 @app.command("add-key")
 def add_key(name: Annotated[str, typer.Argument(help="The name of its owner, which the log shows.")]) -> None:
     """Create an API key and print it once: only its hash is stored."""
-    from mlxbuild.runtime.server.security.api_keys import KeyRing
-
     with open_store() as store:
         say(KeyRing(store.home).add(name))
     tell("keep it: it cannot be shown again")
@@ -106,8 +105,6 @@ def add_key(name: Annotated[str, typer.Argument(help="The name of its owner, whi
 @app.command("keys")
 def keys(as_json: Json = False) -> None:
     """List the API keys by name."""
-    from mlxbuild.runtime.server.security.api_keys import KeyRing
-
     with open_store() as store:
         known = KeyRing(store.home).keys()
     if as_json:
@@ -121,8 +118,6 @@ def keys(as_json: Json = False) -> None:
 @app.command("remove-key")
 def remove_key(name: Annotated[str, typer.Argument(help="The name of the key to remove.")]) -> None:
     """Remove an API key; a running server refuses it from then on."""
-    from mlxbuild.runtime.server.security.api_keys import KeyRing
-
     with open_store() as store:
         KeyRing(store.home).remove(name)
     say(f"removed {name}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 
 from mlxbuild.cli.acquire import find_or_pull
 from mlxbuild.cli.workspace import find, open_store, tell
+from mlxbuild.configuration.address import is_listening, server_address
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_seconds
@@ -20,6 +21,7 @@ from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.runtime.protocol.requests import Message
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
+from mlxbuild.toolchain.interchange.completion import runnable
 
 if TYPE_CHECKING:
     from mlxbuild.runtime.engine.input.keywords import ConversationKeywords, GenerateKeywords
@@ -80,15 +82,12 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
         reference, digest = find_or_pull(store, name)
         prefer_openblas()  # before anything loads MLX
         from mlxbuild.runtime.loaded_model import LoadedModel
-        from mlxbuild.toolchain.interchange.completion import runnable
 
         yield LoadedModel.open(store, runnable(store, reference, digest, tell=tell))
 
 
 def _served(name: str, keep_alive: str | None) -> ServedModel | None:
     """The model at a running server; None if there is no server, or this home has another model of that name."""
-    from mlxbuild.configuration.address import is_listening, server_address
-
     home = Home.from_environment()
     if not is_listening(*server_address(home, os.environ)):
         return None  # the usual case, in which nothing more is imported

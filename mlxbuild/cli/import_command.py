@@ -8,13 +8,19 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.init_command import recipe_for
 from mlxbuild.cli.modelfile import is_known
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import open_store, require_writable, tell
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.quantities import format_bytes
+from mlxbuild.toolchain.interchange.from_kitfile import recipe_from_kitfile
+from mlxbuild.toolchain.interchange.from_modelfile import recipe_from_modelfile
+from mlxbuild.toolchain.interchange.from_ollama import recipe_from_ollama
 from mlxbuild.toolchain.interchange.importing import Imported, import_archive, import_artifacts
 from mlxbuild.toolchain.interchange.recognition import ImportFormat, recognise
+from mlxbuild.toolchain.sources.ollama.registry import OllamaRegistry
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -49,8 +55,6 @@ def import_path(
     elif name is not None:
         raise _without_artifact(f"a {form}")
     elif form in (ImportFormat.FOLDER, ImportFormat.GGUF):
-        from mlxbuild.cli.init_command import recipe_for
-
         say(recipe_for(str(place)))
         tell("save this here as ModelSpec.yaml, then run `mlxbuild lint` and `mlxbuild create`")
     else:
@@ -62,10 +66,6 @@ def _without_artifact(what: str) -> NameWithoutArtifact:
 
 
 def _from_ollama(written: str, name: str | None) -> None:
-    from mlxbuild.toolchain.interchange.from_ollama import recipe_from_ollama
-    from mlxbuild.toolchain.sources.ollama.registry import OllamaRegistry
-    from mlxbuild.toolchain.spec.ollama_name import OllamaName
-
     if name is not None:
         raise _without_artifact("a model of Ollama's registry")
     with open_store() as store:
@@ -110,12 +110,8 @@ def _explain(artifact: Imported) -> None:
 
 def _convert(form: ImportFormat, path: Path) -> None:
     if form is ImportFormat.KITFILE:
-        from mlxbuild.toolchain.interchange.from_kitfile import recipe_from_kitfile
-
         text, notes = recipe_from_kitfile(path.read_bytes(), path)
     else:
-        from mlxbuild.toolchain.interchange.from_modelfile import recipe_from_modelfile
-
         with open_store() as store:
             text, notes = recipe_from_modelfile(path.read_bytes(), path, in_store=lambda name: is_known(store, name))
     _print(text, notes, f"beside the {form}")

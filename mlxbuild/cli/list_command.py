@@ -12,7 +12,10 @@ from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.artifact.media_types import TITLE
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_bytes
+from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.remote.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -65,10 +68,7 @@ def list_artifacts(
 
 
 def _list_remote(repository: str, *, as_json: bool) -> None:
-    from mlxbuild.registry.core.home import Home
-    from mlxbuild.registry.core.reference import Reference
     from mlxbuild.registry.oci.exchange.catalogue import list_tags
-    from mlxbuild.registry.oci.remote.settings import Settings
 
     home = Home.from_environment()
     tags = list_tags(Reference.parse(repository), settings=Settings.load(home), home=home)

@@ -11,6 +11,7 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import InvalidReference, Reference
+from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.registry.store.temporary import temporary_store
@@ -63,7 +64,6 @@ def _read(visited: Store, path: Path) -> Digest:
 
 def _fetch(visited: Store, home: Home, reference: Reference, *, evidence_alone: bool) -> Digest:
     from mlxbuild.registry.oci.exchange.pull import pull, pull_evidence
-    from mlxbuild.registry.oci.remote.settings import Settings
 
     settings = Settings.load(home)
     if evidence_alone:

@@ -21,6 +21,10 @@ from mlxbuild.cli.early_signals import INTERRUPTED, TERMINATED, told
 from mlxbuild.registry.core.errors import Kind, MlxbuildError, UserError
 from mlxbuild.registry.core.printable import printable
 from mlxbuild.registry.core.suggestions import did_you_mean
+from mlxbuild.toolchain.events.github import GithubAnnotations
+from mlxbuild.toolchain.failures import failure
+from mlxbuild.toolchain.spec.errors import SpecError
+from mlxbuild.toolchain.spec.report import render
 
 COMMANDS: dict[str, str] = {
     "init": "Write a first recipe from a model folder or a Hub repository.",
@@ -207,11 +211,6 @@ def _tell(error: MlxbuildError) -> None:
 
 
 def _annotate(error: MlxbuildError) -> None:
-    from mlxbuild.toolchain.events.github import GithubAnnotations
-    from mlxbuild.toolchain.failures import failure
-    from mlxbuild.toolchain.spec.errors import SpecError
-    from mlxbuild.toolchain.spec.report import render
-
     if isinstance(error, SpecError):
         sys.stderr.write(f"{render(error.problems, 'github')}\n")
     else:

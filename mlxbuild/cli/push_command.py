@@ -21,6 +21,8 @@ from mlxbuild.registry.oci.exchange.push import Pushed, push
 from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.spec.canonical import BrokenSpec
+from mlxbuild.toolchain.spec.resolved import FolderSource
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -94,8 +96,6 @@ def _warn_of_path(artifact: Artifact) -> None:
     """Warn if the recipe in the artifact contains a path of this machine, as recipes of earlier versions did: whoever
     pulls the artifact can read it."""
     from mlxbuild.toolchain.rebuild import RECIPE_FILE, carried_spec
-    from mlxbuild.toolchain.spec.canonical import BrokenSpec
-    from mlxbuild.toolchain.spec.resolved import FolderSource
 
     if artifact.file(RECIPE_FILE) is None:
         return

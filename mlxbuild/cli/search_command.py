@@ -13,6 +13,7 @@ from mlxbuild.registry.core.errors import InfrastructureError, MlxbuildError
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.oci.exchange.catalogue import search
 from mlxbuild.registry.oci.remote.settings import Settings
+from mlxbuild.toolchain.sources.hub import Hub
 
 _TAGS_SHOWN = 8
 
@@ -61,8 +62,6 @@ def search_word(
 
 
 def _on_the_hub(word: str, limit: int) -> list[dict[str, Any]]:
-    from mlxbuild.toolchain.sources.hub import Hub
-
     models = Hub().search(word.partition(":")[0], limit)
     return [{"where": "hub", "name": f"hf.co/{each.repository}", "downloads": each.downloads} for each in models]
 

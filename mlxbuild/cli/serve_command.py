@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.store.layout import Store
+from mlxbuild.runtime.server.listening import listen
+from mlxbuild.runtime.server.security.api_keys import KeyRing
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -42,14 +47,9 @@ def serve(
     Settings come from `serve` in config.yaml and from MLXBUILD_* and OLLAMA_* variables: see `mlxbuild config show`.
     """
     import asyncio
-    import os
 
     from mlxbuild.configuration.resolve import configure
     from mlxbuild.configuration.unknown_variables import unknown_variables
-    from mlxbuild.registry.core.home import Home
-    from mlxbuild.registry.store.layout import Store
-    from mlxbuild.runtime.server.listening import listen
-    from mlxbuild.runtime.server.security.api_keys import KeyRing
     from mlxbuild.serving.first_models import require_first_models
 
     for sentence in unknown_variables(os.environ):

@@ -18,6 +18,7 @@ from mlxbuild.toolchain.gates.result import GateFailed
 from mlxbuild.toolchain.gates.run import run_gate
 from mlxbuild.toolchain.rebuild import base_perplexity, carried_spec
 from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
+from mlxbuild.toolchain.steps.gate import ONE_MODEL
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -43,7 +44,6 @@ def run_gates(
                 hint="gates are the `tests` of its recipe: `mlxbuild show --recipe` prints them",
             )
         prefer_openblas()  # before anything loads MLX
-        from mlxbuild.toolchain.steps.gate import ONE_MODEL
 
         results = []
         for each in gates:

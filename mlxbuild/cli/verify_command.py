@@ -18,9 +18,11 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.trust.statement import PROVENANCE
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.events.journal import new_run_name
 from mlxbuild.toolchain.events.stream import EventStream
+from mlxbuild.toolchain.evidence.provenance import is_ours
 from mlxbuild.toolchain.rebuild import rebuild
 from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
 from mlxbuild.toolchain.verification import verify_artifact
@@ -119,8 +121,6 @@ def _keys(home: Home, names: Sequence[str]) -> list[PublicKey]:
 
 def _check_trust(store: Store, digest: Digest, keys: list[PublicKey]) -> dict[str, str]:
     """The verified statements, each with the fingerprint of the key that signed it."""
-    from mlxbuild.registry.trust.statement import PROVENANCE
-    from mlxbuild.toolchain.evidence.provenance import is_ours
     from mlxbuild.toolchain.evidence.signing import check_evidence
 
     evidence = check_evidence(Artifact.open(store, digest), keys)

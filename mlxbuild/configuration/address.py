@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.oci.remote.setting_files import read_settings
+from mlxbuild.registry.oci.remote.settings import FILE_NAME, SERVE_KEY
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
 HOST_VARIABLES = ("MLXBUILD_HOST", "OLLAMA_HOST")
@@ -72,9 +74,6 @@ def cleaned(value: str | None) -> str:
 
 
 def _from_file(home: Home) -> tuple[str, int | None]:
-    from mlxbuild.registry.oci.remote.setting_files import read_settings
-    from mlxbuild.registry.oci.remote.settings import FILE_NAME, SERVE_KEY
-
     section = read_settings(home.root / FILE_NAME).get(SERVE_KEY)
     if not isinstance(section, dict):
         return DEFAULT_HOST, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlxbuild import __version__
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import Reference
@@ -13,6 +14,7 @@ from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.logger import log
 from mlxbuild.runtime.server.settings import ServerSettings
 from mlxbuild.serving.builder import ProcessBuilder
+from mlxbuild.toolchain.interchange.completion import runnable
 
 
 def assemble(
@@ -23,13 +25,9 @@ def assemble(
     Raises:
         StoreFailure, StoreReadOnly: the store cannot be opened.
     """
-    from mlxbuild import __version__
-
     store = Store.open(home)
 
     def admit_to_run(reference: Reference, digest: Digest) -> Digest:
-        from mlxbuild.toolchain.interchange.completion import runnable
-
         return runnable(store, reference, digest, tell=lambda reason: log.warning("trust", reason=reason))
 
     residency = Residency.of(store, admit_to_run, limits, drafts=drafts)

@@ -21,8 +21,10 @@ from mlxbuild.registry.core import cancellation
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.registry.store.leases import shared
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.model.files import DEFAULTS_FILE
 from mlxbuild.runtime.protocol.events import Failure
@@ -30,6 +32,7 @@ from mlxbuild.runtime.protocol.failures import as_error
 from mlxbuild.runtime.server.application import BuildOrder
 from mlxbuild.runtime.server.models.names import find_model, parse_name
 from mlxbuild.serving.build_events import BuildEvents
+from mlxbuild.toolchain.spec.ollama_name import DEFAULT_HOST
 
 _PROGRAM = "from mlxbuild.cli.main import main; main()"
 _POLL_SECONDS = 0.2
@@ -117,7 +120,6 @@ class ProcessBuilder:
     def _base(self, name: str, observe: Observe) -> tuple[dict[str, str], dict[str, Any]]:
         """The base of a recipe for a model, and the model's defaults; it is pulled if the store does not hold it."""
         from mlxbuild.toolchain.interchange.from_modelfile import HUB_NAME
-        from mlxbuild.toolchain.spec.ollama_name import DEFAULT_HOST
 
         if (hub := HUB_NAME.fullmatch(name)) is not None:
             return {"hf_repo": hub[1]}, {}
@@ -135,8 +137,6 @@ class ProcessBuilder:
 
     def _pulled(self, name: str, observe: Observe) -> Digest:
         from mlxbuild.registry.oci.exchange.pull import pull
-        from mlxbuild.registry.oci.remote.settings import Settings
-        from mlxbuild.registry.store.leases import shared
 
         observe(f"pulling {name}")
         with shared(self.store.home):

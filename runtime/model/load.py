@@ -10,6 +10,7 @@ from typing import Any
 
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.mlx_lm.package import utils
+from mlxbuild.runtime.model.architecture import model_classes
 from mlxbuild.runtime.model.blas import matrix_library, prefer_openblas
 from mlxbuild.runtime.model.memory import OutOfMemory, available_bytes, is_lack_of_memory, require_bytes
 from mlxbuild.runtime.model.plausibility import require_plausible_folder
@@ -57,8 +58,6 @@ def load_weights(
     """
     prefer_openblas()
     import mlx.core as mx
-
-    from mlxbuild.runtime.model.architecture import model_classes
 
     leave_streams_in_order()
     require_bytes(weights_bytes(folder), "as stored, the weights take")

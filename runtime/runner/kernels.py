@@ -21,7 +21,9 @@ from pathlib import Path
 
 from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.runtime.engine.core.decode_step import WORTHWHILE_BYTES, DecodeStep, can_compile
+from mlxbuild.runtime.engine.core.kv_cache import fresh
 from mlxbuild.runtime.loaded_model import LoadedModel
+from mlxbuild.runtime.model.load import load_weights
 from mlxbuild.runtime.runner.orphan import end_with_parent
 
 _PATIENCE_SECONDS = 300
@@ -85,9 +87,6 @@ def _link(kept: Path, scratch: Path) -> None:
 
 def _take_a_step(folder: Path) -> None:
     import mlx.core as mx
-
-    from mlxbuild.runtime.engine.core.kv_cache import fresh
-    from mlxbuild.runtime.model.load import load_weights
 
     model = load_weights(folder).model
     layers = fresh(model)

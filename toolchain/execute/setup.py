@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.action_cache import ActionCache
 from mlxbuild.toolchain.events.stream import EventStream
@@ -14,6 +15,7 @@ from mlxbuild.toolchain.execute.execution import Execution, ExecutionOptions
 from mlxbuild.toolchain.execute.inline import InlineExecutor
 from mlxbuild.toolchain.execute.perform import Workplace
 from mlxbuild.toolchain.execute.port import Executor
+from mlxbuild.toolchain.execute.process import ProcessExecutor
 from mlxbuild.toolchain.graph.graph import Graph
 from mlxbuild.toolchain.options import BuildOptions
 
@@ -36,8 +38,6 @@ def set_up(graph: Graph, store: Store, stream: EventStream, options: BuildOption
 def _executor(options: BuildOptions, store: Store) -> Executor:
     workplace = Workplace.of(store, options.refresh)
     if options.executor == "process":
-        from mlxbuild.toolchain.execute.process import ProcessExecutor
-
         return ProcessExecutor(workplace, options.jobs)
     return InlineExecutor(workplace, options.jobs)
 
@@ -54,7 +54,6 @@ def _remote_lane(options: BuildOptions, store: Store, stream: EventStream) -> Re
     if options.cache_from is None and options.cache_to is None:
         return None
     from mlxbuild.registry.oci.remote.client import Remote
-    from mlxbuild.registry.oci.remote.settings import Settings
     from mlxbuild.toolchain.cache.remote import RemoteTraces
     from mlxbuild.toolchain.execute.remote_lane import RemoteLane
 

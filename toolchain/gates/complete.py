@@ -10,6 +10,7 @@ from mlxbuild.runtime.engine.input.keywords import chat_request, completion_requ
 from mlxbuild.runtime.loaded_model import LoadedModel
 from mlxbuild.runtime.protocol.events import Chunk, Event
 from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest
+from mlxbuild.toolchain.core.json_schema import complaint
 from mlxbuild.toolchain.core.patterns import PatternRefused, found
 from mlxbuild.toolchain.gates.verdict import Verdict
 
@@ -73,7 +74,6 @@ def _schema_complaint(answer: str, schema: Mapping[str, Any]) -> str | None:
         document = json.loads(answer)
     except (ValueError, RecursionError) as error:
         return f"the answer is not JSON: {error}"
-    from mlxbuild.toolchain.core.json_schema import complaint
 
     return complaint(document, schema)
 

@@ -19,7 +19,10 @@ from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.origins import Origin, Origins
 from mlxbuild.registry.trust.policy import admit
 from mlxbuild.runtime.model.files import FACTS_FILE, TEMPLATE_FILE
+from mlxbuild.toolchain.core.action import ActionRecord
+from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.interchange.errors import NotRunnable
+from mlxbuild.toolchain.steps.template import TEMPLATE_FILES, TemplateStep
 
 CONFIG_FILE = "config.json"
 
@@ -83,10 +86,6 @@ class _Blobs:
 
 def _found_out(artifact: Artifact) -> dict[str, Blob]:
     """The outputs of the step `template` for the artifact's own files."""
-    from mlxbuild.toolchain.core.action import ActionRecord
-    from mlxbuild.toolchain.core.step import StepContext
-    from mlxbuild.toolchain.steps.template import TEMPLATE_FILES, TemplateStep
-
     step = TemplateStep()
     inputs = {
         file.path: str(file.blob.digest) for file in artifact.files if file.path in (CONFIG_FILE, *TEMPLATE_FILES)

@@ -16,6 +16,7 @@ from mlxbuild.toolchain.sources.errors import SourceCorrupt, SourceMissing
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.sources.folder import resolve
 from mlxbuild.toolchain.sources.headers import check_header, has_header
+from mlxbuild.toolchain.spec.ollama_name import OllamaName
 from mlxbuild.toolchain.spec.recipe_folder import absolute
 
 if TYPE_CHECKING:
@@ -277,8 +278,6 @@ class SourceCatalogue:
         )
 
     def _from_ollama(self, source: LockedSource, verification: _Verification) -> Path:
-        from mlxbuild.toolchain.spec.ollama_name import OllamaName
-
         blob = verification.file.blob
         if (path := self._ollama.place(blob)) is not None and verification.holds(path, immutable=False):
             return path

@@ -14,6 +14,7 @@ from typing import Any
 from mlxbuild.toolchain.core.lock import LockedFile, LockedSource, LockedTensor
 from mlxbuild.toolchain.sources.errors import SourceCorrupt
 from mlxbuild.toolchain.sources.gguf.split import split_paths
+from mlxbuild.toolchain.weights.formats.entry import scheme_of
 from mlxbuild.toolchain.weights.safetensors import HeaderTensor, read_file_header
 
 _CONFIGURATION = "config.json"
@@ -88,7 +89,6 @@ def _check_tensor_file(
 ) -> None:
     from mlxbuild.toolchain.sources.gguf.parts import local_file
     from mlxbuild.toolchain.sources.ollama.tensors import read_tensor_file
-    from mlxbuild.toolchain.weights.formats.entry import scheme_of
 
     with local_file(path) as opened:
         found = read_tensor_file(opened.read, opened.size_bytes, str(path))

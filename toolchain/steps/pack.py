@@ -22,6 +22,7 @@ from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.suggestions import nearest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.files import ACCURACY_FILE
+from mlxbuild.runtime.model.layout import require_usable
 from mlxbuild.toolchain.core.action import ActionRecord, input_digest
 from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.spec.resolved import Quantization
@@ -102,8 +103,6 @@ class PackStep:
 
 def _require_usable(store: Store, files: Sequence[ArtifactFile]) -> None:
     """Check that mlx-lm can load the artifact, reading only the headers of shards."""
-    from mlxbuild.runtime.model.layout import require_usable
-
     with tempfile.TemporaryDirectory() as folder:
         for file in files:
             if file.role is FileRole.WEIGHT or file.path == "config.json":

@@ -13,10 +13,12 @@ from mlxbuild.registry.core import canonical_json
 from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.model.files import TEMPLATE_FILE, TOKENIZER_FILE
+from mlxbuild.runtime.model.prompt import ChatTemplate, named
 from mlxbuild.runtime.model.tokenizer import Tokenizer, TokenizerUnreadable
 from mlxbuild.toolchain.core.action import ActionRecord, input_digest
 from mlxbuild.toolchain.core.step import StepContext
 from mlxbuild.toolchain.steps.embedding_facts import EMBEDDING_FILES, find_embedding
+from mlxbuild.toolchain.steps.model_facts import find_facts, named_special_tokens, template_warnings
 from mlxbuild.toolchain.steps.tokenizer import TOKENIZER_FILES
 
 TEMPLATE_FILES = (*TOKENIZER_FILES, TEMPLATE_FILE, "chat_template.json", "generation_config.json", *EMBEDDING_FILES)
@@ -50,9 +52,6 @@ class TemplateStep:
             UnknownPooling: the model embeds in a way that is not supported.
             UnreadableConfiguration, TokenizerUnreadable: a file of the source is damaged.
         """
-        from mlxbuild.runtime.model.prompt import ChatTemplate
-        from mlxbuild.toolchain.steps.model_facts import find_facts, named_special_tokens, template_warnings
-
         files = {name: context.sources.locate(input_digest(record, name)) for name in record.inputs}
         tokenizer_config = _json(files, "tokenizer_config.json")
         special_tokens = named_special_tokens(tokenizer_config, _json(files, "special_tokens_map.json"))
@@ -88,8 +87,6 @@ def _template_text(
 ) -> str | None:
     """The Jinja text; a model's own is in its own file or, in older checkpoints, inside of other files."""
     if chosen["kind"] == "named":
-        from mlxbuild.runtime.model.prompt import named
-
         return named(chosen["value"])
     if chosen["kind"] == "text":
         return chosen["value"]

@@ -10,6 +10,7 @@ from typing import Any, Final
 import mlx.core as mx
 
 from mlxbuild.registry.core.errors import StepError
+from mlxbuild.runtime.mlx_lm.package import submodule
 
 _PIECE_NUMBERS: Final = 1 << 17
 """Numbers of a product that are computed at once, so that the partial sums stay in the processor's cache."""
@@ -74,8 +75,6 @@ def fused(weight: mx.array, module: Any, path: str, updates: Sequence[LowRankUpd
     """
     from mlx.nn.layers.embedding import Embedding
     from mlx.nn.layers.linear import Linear
-
-    from mlxbuild.runtime.mlx_lm.package import submodule
 
     for update in updates:
         try:

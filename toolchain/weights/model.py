@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mlxbuild.registry.core.errors import MlxbuildError, StepError
+from mlxbuild.runtime.mlx_lm.package import submodule
+from mlxbuild.runtime.model.architecture import model_classes
 
 _FLOAT_TAG: Final = "__float__"  # how transformers writes numbers that JSON lacks
 _FLOATS: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
@@ -85,8 +87,6 @@ def make_model(config: Mapping[str, Any]) -> Any:
         UnsupportedArchitecture: mlx-lm has no code for it.
         UnusableModel: mlx-lm's code rejects the configuration.
     """
-    from mlxbuild.runtime.model.architecture import model_classes
-
     try:
         model_class, arguments_class = model_classes(config)
         model = model_class(arguments_class.from_dict(dict(config)))
@@ -102,8 +102,6 @@ def make_model(config: Mapping[str, Any]) -> Any:
 
 
 def _ternary(model: Any, packing: Mapping[str, Any]) -> Any:
-    from mlxbuild.runtime.mlx_lm.package import submodule
-
     return submodule("models.bitlinear_layers").bitnet_quantize(model, packing)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.runtime.mlx_lm.package import submodule
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme
 from mlxbuild.toolchain.weights.overrides import Override, matching_override, names_exactly
 
@@ -82,7 +83,6 @@ def _recipe_rule(model: Any, scheme: QuantizationScheme | None, recipe: str | No
         return None
     if scheme is None or scheme.mode != "affine":
         raise UnsuitableRecipe(f"the recipe `{recipe}` needs mode affine", hint="leave out `mode`, or the recipe")
-    from mlxbuild.runtime.mlx_lm.package import submodule
 
     try:
         rule: _Rule = submodule("convert").mixed_quant_predicate_builder(recipe, model, scheme.group_size)
