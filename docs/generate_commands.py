@@ -48,7 +48,7 @@ def _section(name: str, command: Any) -> Iterator[str]:
 
 
 def _intro(usages: tuple[str, ...]) -> str:
-    return "\n".join(("```", *usages, "```"))
+    return "\n".join(("```text", *usages, "```"))
 
 
 def _parameters(command: Any) -> str:
