@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlxbuild.cli.output import say, say_json, say_table
+from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.home import Home
@@ -72,7 +72,7 @@ def bench(
             for each in figures
         ],
     )
-    say("answers are sampled with seeds, and all prompts differ")
+    tell("answers are sampled with seeds, and all prompts differ")
 
 
 def _counts(written: str) -> list[int]:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mlxbuild.cli.output import say, say_json, say_table
-from mlxbuild.cli.workspace import open_store
+from mlxbuild.cli.output import say_json, say_table
+from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.store.layout import Store
@@ -36,7 +36,7 @@ def disk_usage(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
         say_json([{"what": what, "items": items, "bytes": size} for what, items, size in rows])
         return
     say_table(("WHAT", "ITEMS", "SIZE"), [(what, str(items), format_bytes(size)) for what, items, size in rows])
-    say("`mlxbuild gc --dry-run` shows what can be freed")
+    tell("`mlxbuild gc --dry-run` shows what can be freed")
 
 
 def _usage(store: Store) -> list[tuple[str, int, int]]:

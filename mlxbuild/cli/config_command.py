@@ -112,7 +112,7 @@ def keys(as_json: Json = False) -> None:
     elif known:
         say_table(("NAME", "CREATED"), [(key.name, key.created_at) for key in known])
     else:
-        say("no API keys: `mlxbuild config add-key NAME` makes one")
+        tell("no API keys: `mlxbuild config add-key NAME` makes one")
 
 
 @app.command("remove-key")

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from mlxbuild.cli.locate import find_anywhere
-from mlxbuild.cli.output import say, say_json, say_table
-from mlxbuild.cli.workspace import open_store
+from mlxbuild.cli.output import say_json, say_table
+from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.artifact.manifest import json_object
 from mlxbuild.registry.artifact.referrers import Referrer
 from mlxbuild.registry.core.errors import UserError
@@ -69,7 +69,7 @@ def show_evidence(
             ("KIND", "STATE", "DIGEST"), [(row["kind"], row["state"], row["digest"].split(":")[1][:12]) for row in rows]
         )
     else:
-        say("nothing is attached")
+        tell("nothing is attached")
 
 
 def _attestation(attestation: Attestation, *, known: bool) -> dict[str, Any]:

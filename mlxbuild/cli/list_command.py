@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.holding import weights_told
-from mlxbuild.cli.output import say, say_json, say_table
-from mlxbuild.cli.workspace import open_store
+from mlxbuild.cli.output import say_json, say_table
+from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.artifact.media_types import TITLE
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core.errors import MlxbuildError
@@ -64,7 +64,7 @@ def list_artifacts(
             ],
         )
     else:
-        say("no artifacts yet: build one with `mlxbuild create -f ModelSpec.yaml`")
+        tell("no artifacts yet: build one with `mlxbuild create -f ModelSpec.yaml`")
 
 
 def _list_remote(repository: str, *, as_json: bool) -> None:
@@ -99,4 +99,4 @@ def _list_remote(repository: str, *, as_json: bool) -> None:
             ],
         )
     else:
-        say(f"{repository} has no tags")
+        tell(f"{repository} has no tags")

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mlxbuild.cli.output import say, say_json, say_table
+from mlxbuild.cli.output import say_json, say_table
+from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 
@@ -24,7 +25,7 @@ def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
         say_json(models)
     elif models:
         say_table(
-            ("NAME", "DIGEST", "DISK", "WEIGHTS", "MEMORY", "HELD", "DRAFT", "CONTEXT", "REQUESTS", "UNTIL"),
+            ("NAME", "DIGEST", "DISK", "WEIGHTS", "MEMORY", "LOADED AS", "DRAFT", "CONTEXT", "REQUESTS", "UNTIL"),
             [
                 (
                     model["name"],
@@ -42,7 +43,7 @@ def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
             ],
         )
     else:
-        say("no models are in memory")
+        tell("no models are in memory")
 
 
 def _held(holding: dict[str, Any], kv_bits: int | None, batched: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlxbuild.cli.output import say, say_json, say_table
+from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import InfrastructureError, MlxbuildError
 from mlxbuild.registry.core.home import Home
@@ -72,7 +72,7 @@ def _print(rows: Sequence[dict[str, Any]], word: str, *, as_json: bool) -> None:
     elif rows:
         say_table(("NAME", "WHAT"), [(row["name"], _what(row)) for row in rows])
     else:
-        say(f"nothing has `{word}` in its name")
+        tell(f"nothing has `{word}` in its name")
 
 
 def _what(row: dict[str, Any]) -> str:

@@ -239,7 +239,7 @@ def test_evidence_goes_with_its_artifact(signed: CommandLine) -> None:
     assert signed("gc").code == 0
     assert len(_evidence(signed)) == 4
     assert json.loads(signed("list", "--json").out)
-    assert "nothing is attached" in signed("evidence", "tiny:none").out
+    assert "nothing is attached" in signed("evidence", "tiny:none").err
     missing = signed("evidence", "tiny:none", "--show", "bom")
     assert missing.code == 2
     assert "no evidence" in missing.err

@@ -57,7 +57,7 @@ def test_run_asks_the_server(command: Command) -> None:
     assert "in 59 min" in listed or "in 1 h" in listed
     assert command("stop", "hello").stdout == "stopped hello\n"
     assert command("stop", "hello").stdout == "hello was not in memory\n"
-    assert command("ps").stdout == "no models are in memory\n"
+    assert command("ps").stderr == "no models are in memory\n"
 
 
 def test_show_tells_of_memory_what_ps_tells_of_a_loaded_model(command: Command) -> None:
@@ -78,7 +78,7 @@ def test_run_does_without_a_server(command: Command) -> None:
         words = ("run", "hello", "What is a lock?", "--no-think", *(() if more else ("--embedded",)))
         done = command(*words, **more)
         assert (done.returncode, done.stdout.strip()) == (0, ANSWER), done.stderr
-    assert command("ps").stdout == "no models are in memory\n"
+    assert command("ps").stderr == "no models are in memory\n"
     missing = command("ps", OLLAMA_HOST="127.0.0.1:1")
     assert missing.returncode == 5
     assert "no mlxbuild server answers on 127.0.0.1:1" in missing.stderr
@@ -183,7 +183,7 @@ def test_other_addresses_need_keys(command: Command, built_home: Home) -> None:
                 httpx.get(f"{url}/api/tags", headers={"Authorization": f"Bearer {key}"}, timeout=60).status_code == 200
             )
             asked = command("ps", OLLAMA_HOST=url, MLXBUILD_API_KEY=key)
-            assert asked.stdout == "no models are in memory\n"
+            assert asked.stderr == "no models are in memory\n"
             refused = command("ps", OLLAMA_HOST=url)
             assert "error[no-api-key]" in refused.stderr
             assert "hint: set MLXBUILD_API_KEY to a key of this server" in refused.stderr
