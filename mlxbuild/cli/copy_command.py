@@ -68,4 +68,4 @@ def copy_artifact(
         say(f"{copied.name}@{copied.digest}")
     held = copied.amount.present_bytes + copied.amount.mounted_bytes
     seconds = format_seconds(time.perf_counter() - begun)
-    tell(f"moved {format_bytes(copied.amount.moved_bytes)} in {seconds}; the registry had {format_bytes(held)}")
+    tell(f"copied {format_bytes(copied.amount.moved_bytes)} in {seconds}; the registry had {format_bytes(held)}")

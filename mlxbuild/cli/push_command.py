@@ -89,7 +89,7 @@ def push_artifact(
     moved = sum(done.amount.moved_bytes for done in pushed)
     held = sum(done.amount.present_bytes + done.amount.mounted_bytes for done in pushed)
     seconds = format_seconds(time.perf_counter() - begun)
-    tell(f"sent {format_bytes(moved)} in {seconds}; the registry had {format_bytes(held)}")
+    tell(f"uploaded {format_bytes(moved)} in {seconds}; the registry had {format_bytes(held)}")
 
 
 def _warn_of_path(artifact: Artifact) -> None:

@@ -68,9 +68,9 @@ def _plain(event: Event) -> None:
         case ExchangeBegan(title, blobs, size_bytes):
             tell(f"{title}: {blobs} blobs, {format_bytes(size_bytes)}")
         case BlobEnded(item, Way.MOVED, moved_bytes):
-            tell(f"moved   {item.name}  {format_bytes(moved_bytes)}")
+            tell(f"transferred {item.name}  {format_bytes(moved_bytes)}")
         case BlobEnded(item, Way.MOUNTED):
-            tell(f"mounted {item.name}  {format_bytes(item.blob.size_bytes)}")
+            tell(f"mounted     {item.name}  {format_bytes(item.blob.size_bytes)}")
         case _:
             _warn(event)
 

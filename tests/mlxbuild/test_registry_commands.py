@@ -72,7 +72,7 @@ def test_push_pull_inspect_list_copy(mlxbuild: CommandLine, second: CommandLine,
     pushed = mlxbuild("push", "tiny:int4@1.0", name, "--short-tags")
     assert pushed.code == 0, pushed.err
     assert pushed.out.splitlines() == [f"{name}:{tag} {digest}" for tag in ("int4-1.0", "1.0", "int4", "latest")]
-    assert "moved   config.json" in pushed.err
+    assert "transferred config.json" in pushed.err
 
     again = json.loads(mlxbuild("push", "tiny:int4@1.0", name, "--json").out)
     assert [(each["moved_bytes"], each["tags"]) for each in again] == [(0, ["int4-1.0"])]
