@@ -50,7 +50,7 @@ def _recipes() -> Iterator[tuple[str, str, bool]]:
 def _command_lines() -> Iterator[tuple[str, str]]:
     for document in DOCUMENTS:
         for information, text in _blocks(document):
-            for line in text.splitlines() if information in ("", "sh", "yaml") else ():
+            for line in text.splitlines() if information in ("sh", "console", "yaml") else ():
                 for part in re.split(r"&&|\|\|?|;", line.split(" #")[0]):
                     found = re.search(r"(?:^|run: |\$ )(mlxbuild [a-z].*)", part.strip())
                     if found:
