@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import mlx.core as mx
 import numpy as np
@@ -29,6 +29,9 @@ from mlxbuild.toolchain.weights.plan import plan_weights
 from mlxbuild.toolchain.weights.reading import SourceFile
 from mlxbuild.toolchain.weights.safetensors import HeaderTensor, read_file_header
 from mlxbuild.toolchain.weights.structure import Structure, TableRow, structure_of
+
+if TYPE_CHECKING:
+    from mlxbuild.toolchain.sources.hub import Hub
 
 _SLICE_NUMBERS: Final = 1 << 20
 
@@ -80,7 +83,7 @@ class SourceComparison:
 
 
 def compare_with_source(
-    artifact: Artifact, recipe: Path, checkpoint: Callable[[], None] = lambda: None
+    artifact: Artifact, recipe: Path, checkpoint: Callable[[], None] = lambda: None, hub: Hub | None = None
 ) -> SourceComparison:
     """Compare every tensor of a GGUF file with its counterpart in an artifact.
 
@@ -88,6 +91,7 @@ def compare_with_source(
         artifact: The artifact.
         recipe: Path of the recipe on this machine. The GGUF file is found relative to it, or on the Hub.
         checkpoint: Called between tensors; may raise to stop.
+        hub: By default the Hub configured by the environment.
 
     Raises:
         NotComparable: the base is not a GGUF file, adapters were fused, or the architecture computes new tensors.
@@ -95,7 +99,7 @@ def compare_with_source(
         StaleLock, SourceCorrupt: the file is not the one that the artifact was built from.
     """
     try:
-        variant = locked_variant(artifact, recipe)
+        variant = locked_variant(artifact, recipe, hub)
     except NotRebuildable as error:
         raise NotComparable(error.message, where=str(artifact.digest), hint=error.hint) from None
     base = variant.base

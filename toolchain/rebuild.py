@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core.digest import Digest
@@ -29,6 +29,9 @@ from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder
 from mlxbuild.toolchain.spec.resolved import FolderSource, ResolvedSpec
 from mlxbuild.toolchain.spec.sources import sources_of
 from mlxbuild.toolchain.weights.safetensors import read_file_header
+
+if TYPE_CHECKING:
+    from mlxbuild.toolchain.sources.hub import Hub
 
 RECIPE_FILE = "mlxbuild/ModelSpec.json"
 LOCK_FILE = "mlxbuild/ModelSpec.lock"
@@ -68,13 +71,14 @@ def carried_spec(artifact: Artifact, recipe: Path) -> ResolvedSpec:
     return from_canonical(json.loads(artifact.read(RECIPE_FILE)), recipe)
 
 
-def locked_variant(artifact: Artifact, recipe: Path) -> LockedVariant:
+def locked_variant(artifact: Artifact, recipe: Path, hub: Hub | None = None) -> LockedVariant:
     """The variant that an artifact was built from, from the recipe and lock that it stores.
 
     Args:
         artifact: The artifact.
         recipe: Path of its recipe on this machine, or of another recipe with the same folders: folder sources are
             relative to it, and sources that the artifact names by content are looked for in its folders.
+        hub: By default the Hub configured by the environment.
 
     Raises:
         NotRebuildable: it has no recipe or no lock; or it was not built here and names files outside of the recipe's
@@ -89,11 +93,11 @@ def locked_variant(artifact: Artifact, recipe: Path) -> LockedVariant:
     if artifact.file(LOCK_FILE) is None:
         raise NotRebuildable("the artifact carries no lock")
     sources = decode(artifact.read(LOCK_FILE), LOCK_FILE).sources
-    catalogue = SourceCatalogue(recipe.parent, artifact.store)
+    catalogue = SourceCatalogue(recipe.parent, artifact.store, hub)
     unknown = [source for source in sources if source.kind == "content" and not _known(catalogue, source)]
     if unknown and recipe.is_file():
         with suppress(SpecError) if is_remembered else nullcontext():
-            catalogue = SourceCatalogue(recipe.parent, artifact.store, folders=_folders_of(recipe))
+            catalogue = SourceCatalogue(recipe.parent, artifact.store, hub, _folders_of(recipe))
     return replace(pin(spec, sources, catalogue), is_carried=True)
 
 
@@ -136,8 +140,8 @@ def base_perplexity(artifact: Artifact, recipe: Path, text: str) -> float:
         return measure_perplexity(Path(place), text)
 
 
-def rebuild(artifact: Artifact, recipe: Path, stream: EventStream, *, run: str) -> Digest:
-    """Build an artifact again in an empty home, and compare the digests.
+def rebuild(artifact: Artifact, recipe: Path, stream: EventStream, *, run: str, hub: Hub | None = None) -> Digest:
+    """Build an artifact again in an empty home, and compare the digests. Files that are not here come from the `hub`.
 
     Returns:
         The digest, which equals that of the artifact.
@@ -146,7 +150,7 @@ def rebuild(artifact: Artifact, recipe: Path, stream: EventStream, *, run: str) 
         NotReproducible: the digests differ; the error names the first tensor or file that differs.
         MlxbuildError: the build failed.
     """
-    variant = locked_variant(artifact, recipe)
+    variant = locked_variant(artifact, recipe, hub)
     with temporary_store(artifact.store.home, "rebuild") as store:
         report = create(
             [variant], store, stream, run=run, command=("verify", "--rebuild"), options=BuildOptions(gates=False)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import UserError
-from mlxbuild.registry.core.home import Home
 from mlxbuild.runtime.protocol.events import Chunk
 from mlxbuild.runtime.protocol.requests import CompletionRequest
 from mlxbuild.runtime.server.models.names import find_model
@@ -88,7 +88,7 @@ def _counts(written: str) -> list[int]:
 async def _measure(name: str, counts: list[int], tokens: int, prompt_words: int) -> list[BenchFigures]:
     from mlxbuild.serving.assembly import assemble
 
-    application = assemble(Home.from_environment(), ServerSettings())
+    application = assemble(chosen_home(), ServerSettings())
     try:
         reference, _ = find_model(application.store, name)
         async with application.residency.lease(str(reference)) as lease:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
-from mlxbuild.registry.core.home import Home
 from mlxbuild.runtime.server.security.api_keys import KeyRing
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def show(
 
     for sentence in unknown_variables(os.environ):
         tell(f"warning: {sentence}")
-    configuration = configure(Home.from_environment(), os.environ)
+    configuration = configure(chosen_home(), os.environ)
     values: dict[str, Any] = configuration.form.model_dump(mode="json")
     if as_json:
         told = {key: {"value": value, "origin": configuration.origins[key]} for key, value in values.items()}
@@ -59,7 +59,7 @@ def set_value(
     """Write a setting of the server into config.yaml, whose comments and other lines stay as they are."""
     from mlxbuild.configuration.change import set_setting
 
-    _tell_change(set_setting(Home.from_environment(), key, value))
+    _tell_change(set_setting(chosen_home(), key, value))
 
 
 @app.command("unset")
@@ -67,7 +67,7 @@ def unset_value(key: Annotated[str, typer.Argument(help="A setting, such as memo
     """Remove a setting of the server from config.yaml, so that its default applies."""
     from mlxbuild.configuration.change import unset_setting
 
-    _tell_change(unset_setting(Home.from_environment(), key))
+    _tell_change(unset_setting(chosen_home(), key))
 
 
 def _tell_change(change: Change) -> None:

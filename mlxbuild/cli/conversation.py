@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Unpack
 
 from mlxbuild.cli.acquire import find_or_pull
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.configuration.address import is_listening, server_address
 from mlxbuild.registry.core.errors import UserError
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_seconds
 from mlxbuild.registry.core.reference import InvalidReference
 from mlxbuild.registry.store.tags import UnknownReference
@@ -88,7 +88,7 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
 
 def _served(name: str, keep_alive: str | None) -> ServedModel | None:
     """The model at a running server; None if there is no server, or this home has another model of that name."""
-    home = Home.from_environment()
+    home = chosen_home()
     if not is_listening(*server_address(home, os.environ)):
         return None  # the usual case, in which nothing more is imported
     from mlxbuild.serving.client import ServedModel, Server

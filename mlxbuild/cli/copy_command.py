@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.oci.exchange.copy import copy
@@ -37,7 +37,7 @@ def copy_artifact(
     Blobs are mounted if source and target are at the same registry, else they are streamed.
     """
     begun = time.perf_counter()
-    home = Home.from_environment()
+    home = chosen_home()
     with shown(progress) as observe:
         copied = copy(
             Reference.parse(source),

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.version_command import installed
 from mlxbuild.registry.core.errors import MlxbuildError
@@ -93,7 +94,7 @@ def _mlx() -> Iterator[Finding]:
 
 
 def _home() -> Iterator[Finding]:
-    home = Home.from_environment()
+    home = chosen_home()
     yield _try(
         "home", lambda: _writable(home), "choose another with MLXBUILD_HOME, or fix its permissions", str(home.root)
     )

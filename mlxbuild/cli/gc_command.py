@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import UserError
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 from mlxbuild.registry.core.sizes import FORMS, size_bytes
 from mlxbuild.registry.store.gc import GRACE_SECONDS, collect
@@ -34,7 +34,7 @@ def collect_garbage(
     budget_bytes = size_bytes(budget)
     if budget_bytes is None:
         raise UserError(f"`{budget}` is not a size", hint=f"write a number of bytes, or one with a unit: {FORMS}")
-    store = Store.open(Home.from_environment())
+    store = Store.open(chosen_home())
     traces = TraceStore(store.home)
     spared = retention(traces.all())
     collection = collect(

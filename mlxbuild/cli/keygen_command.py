@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.trust.errors import KeyUnusable
 from mlxbuild.registry.trust.keys import PASSWORD_VARIABLE, folder, generate, password_from_environment, write_pair
 
@@ -30,7 +30,7 @@ def make_keys(
         )
     password = password_from_environment()
     key = generate()
-    private = (output or folder(Home.from_environment())) / f"{name}.key"
+    private = (output or folder(chosen_home())) / f"{name}.key"
     say(str(private))
     say(str(write_pair(key, private, password)))
     tell(f"{key.public.fingerprint}: keep {private.name} secret, and give {name}.pub to those who verify")

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.holding import weights_told
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.artifact.media_types import TITLE
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core.errors import MlxbuildError
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.oci.remote.settings import Settings
@@ -70,7 +70,7 @@ def list_artifacts(
 def _list_remote(repository: str, *, as_json: bool) -> None:
     from mlxbuild.registry.oci.exchange.catalogue import list_tags
 
-    home = Home.from_environment()
+    home = chosen_home()
     tags = list_tags(Reference.parse(repository), settings=Settings.load(home), home=home)
     if as_json:
         say_json(

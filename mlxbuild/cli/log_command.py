@@ -6,9 +6,9 @@ from typing import Any
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.registry.core.errors import UserError
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_seconds
 from mlxbuild.toolchain.events.journal import read_events, read_report, runs
 from mlxbuild.toolchain.events.plain import summary
@@ -32,7 +32,7 @@ def log(
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
     """Show earlier runs: what ran, why, and how long it took."""
-    folders = runs(Home.from_environment())
+    folders = runs(chosen_home())
     if not run:
         say_table(
             ("RUN", "EXIT", "WHAT", "COMMAND"),

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import UserError
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.oci.remote import login as logins
 from mlxbuild.registry.oci.remote.credentials import Credential
 from mlxbuild.registry.oci.remote.errors import RealmNotAllowed
@@ -29,7 +29,7 @@ def login(
 
     If the registry wants it sent to another host, you are asked once on a terminal; `registries.yaml` keeps the answer.
     """
-    settings = Settings.load(Home.from_environment())
+    settings = Settings.load(chosen_home())
     endpoint = logins.registry(host, settings)
     if from_stdin and not username:
         raise UserError("--password-stdin needs --username", hint="give both")

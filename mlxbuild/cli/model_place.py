@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.sources.gguf.parts import Opener, OpenFile, local_file
 from mlxbuild.toolchain.sources.hub import Hub
@@ -67,7 +68,7 @@ def hub_place(repository: str, revision: str) -> ModelPlace:
             f"there is no folder or file `{repository}`",
             hint="give a folder, a GGUF file, or a Hub repository as `organisation/name`",
         )
-    hub = Hub()
+    hub = Hub.of(chosen_home())
     commit = hub.commit(repository, revision)
     files = {file.path: file for file in hub.files(repository, commit, recursive=True)}
 

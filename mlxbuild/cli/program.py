@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from mlxbuild import __version__
 from mlxbuild.cli import ending
 from mlxbuild.cli.early_signals import INTERRUPTED, TERMINATED, told
+from mlxbuild.cli.invocation import Invocation, begin, is_verbose
 from mlxbuild.registry.core.errors import Kind, MlxbuildError, UserError
 from mlxbuild.registry.core.printable import printable
 from mlxbuild.registry.core.suggestions import did_you_mean
@@ -158,10 +159,7 @@ def _root(
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show where an error came from."),
     home: str = typer.Option("", "--home", help="Use this home instead of $MLXBUILD_HOME.", metavar="FOLDER"),
 ) -> None:
-    if verbose:
-        os.environ["MLXBUILD_VERBOSE"] = "1"
-    if home:
-        os.environ["MLXBUILD_HOME"] = home
+    begin(Invocation(home, verbose))
 
 
 def run(arguments: list[str]) -> int:
@@ -218,7 +216,7 @@ def _annotate(error: MlxbuildError) -> None:
 
 
 def _verbosely(code: int) -> int:
-    if os.environ.get("MLXBUILD_VERBOSE"):
+    if is_verbose():
         import traceback
 
         traceback.print_exc()

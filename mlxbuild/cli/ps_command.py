@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -20,7 +20,7 @@ def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
     """List the models that the running server has in memory, how they are loaded, and until when."""
     from mlxbuild.serving.client import Server
 
-    models = Server.require(Home.from_environment()).get("/api/ps")["models"]
+    models = Server.require(chosen_home()).get("/api/ps")["models"]
     if as_json:
         say_json(models)
     elif models:

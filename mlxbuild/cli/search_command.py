@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import InfrastructureError, MlxbuildError
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.oci.exchange.catalogue import search
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.toolchain.sources.hub import Hub
@@ -33,7 +33,7 @@ def search_word(
 ) -> None:
     """Search registries and the Hub for names that contain a word. A place that does not answer is reported; it is an
     error only if none answers."""
-    home = Home.from_environment()
+    home = chosen_home()
     settings = Settings.load(home)
     registries = registry or ([settings.default_registry] if settings.default_registry else [])
     rows: list[dict[str, Any]] = []
@@ -62,7 +62,7 @@ def search_word(
 
 
 def _on_the_hub(word: str, limit: int) -> list[dict[str, Any]]:
-    models = Hub().search(word.partition(":")[0], limit)
+    models = Hub.of(chosen_home()).search(word.partition(":")[0], limit)
     return [{"where": "hub", "name": f"hf.co/{each.repository}", "downloads": each.downloads} for each in models]
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import UserError
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.server.listening import listen
 from mlxbuild.runtime.server.security.api_keys import KeyRing
@@ -54,7 +54,7 @@ def serve(
 
     for sentence in unknown_variables(os.environ):
         tell(f"warning: {sentence}")
-    home = Home.from_environment()
+    home = chosen_home()
     asked = {None: None, True: "always", False: "never"}[api_key]
     options = {
         "host": host,

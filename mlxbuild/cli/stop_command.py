@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say
-from mlxbuild.registry.core.home import Home
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -17,7 +17,7 @@ def stop(names: Annotated[list[str], typer.Argument(help="Names of models, as `m
     """Unload models from the running server's memory, after their current requests."""
     from mlxbuild.serving.client import Server
 
-    server = Server.require(Home.from_environment())
+    server = Server.require(chosen_home())
     for name in names:
         was_loaded = server.stop(name)
         say(f"stopped {name}" if was_loaded else f"{name} was not in memory")

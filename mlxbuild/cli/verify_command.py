@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from mlxbuild.registry.trust.keys import PublicKey
     from mlxbuild.toolchain.against_source import SourceComparison
+    from mlxbuild.toolchain.sources.hub import Hub
 
 _BUILT = "recipe and lock agree"
 _PACKED = "another tool packed it: there is no recipe and no lock to check"
@@ -72,16 +72,15 @@ def verify(
     artifact has to be signed, and its provenance has to agree with its recipe and lock.
     """
     begun = time.perf_counter()
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
     with open_store() as home_store, find_anywhere(home_store, name, offline=offline) as (store, digest):
         keys = _keys(home_store.home, key or ())
         verified = verify_artifact(store, digest, jobs=jobs)
         problems = verified.problems
         proven = _check_trust(store, digest, keys) if keys and not problems else None
         seconds = time.perf_counter() - begun
-        comparison = _compare(store, digest, file) if against_source and not problems else None
-        rebuilt = str(_rebuild(store, digest, file, progress)) if again and not problems else None
+        hub = _hub(home_store, offline=offline) if against_source or again else None
+        comparison = _compare(store, digest, file, hub) if against_source and not problems else None
+        rebuilt = str(_rebuild(store, digest, file, progress, hub)) if again and not problems else None
     if as_json:
         told = {
             "digest": str(digest),
@@ -133,10 +132,16 @@ def _check_trust(store: Store, digest: Digest, keys: list[PublicKey]) -> dict[st
     return proven
 
 
-def _compare(store: Store, digest: Digest, file: Path | None) -> SourceComparison:
+def _hub(home_store: Store, *, offline: bool) -> Hub:
+    from mlxbuild.toolchain.sources.hub import Hub
+
+    return Hub.of(home_store.home, offline=offline)
+
+
+def _compare(store: Store, digest: Digest, file: Path | None, hub: Hub | None) -> SourceComparison:
     from mlxbuild.toolchain.against_source import compare_with_source, require_as_claimed  # loads MLX
 
-    comparison = compare_with_source(Artifact.open(store, digest), _recipe(store, digest, file))
+    comparison = compare_with_source(Artifact.open(store, digest), _recipe(store, digest, file), hub=hub)
     require_as_claimed(comparison)
     return comparison
 
@@ -172,9 +177,9 @@ def _recipe(store: Store, digest: Digest, file: Path | None) -> Path:
     return (file or History(store.home).recipe_of(digest) or Path(RECIPE_NAME)).absolute()
 
 
-def _rebuild(store: Store, digest: Digest, file: Path | None, progress: str) -> Digest:
+def _rebuild(store: Store, digest: Digest, file: Path | None, progress: str, hub: Hub | None) -> Digest:
     stream = EventStream([progress_sink(progress)])
     try:
-        return rebuild(Artifact.open(store, digest), _recipe(store, digest, file), stream, run=new_run_name())
+        return rebuild(Artifact.open(store, digest), _recipe(store, digest, file), stream, run=new_run_name(), hub=hub)
     finally:
         stream.close()

@@ -8,8 +8,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
+from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.registry.core.digest import Digest
-from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.errors import StoreReadOnly
 from mlxbuild.registry.store.layout import Store
@@ -29,7 +29,7 @@ def open_store(waiting: Callable[[str], None] = tell) -> Iterator[Store]:
 
     `waiting` is called with a message if a garbage collection has to finish first.
     """
-    home = Home.from_environment()
+    home = chosen_home()
     with shared(home, waiting=waiting):
         yield Store.open(home)
 

@@ -52,7 +52,7 @@ def make_lock(
         UnknownReference: an artifact is not in the store.
         MlxbuildError: as `pin_folder`, `pin_artifact`, `pin_hub` and `pin_ollama`.
     """
-    hub = hub or Hub()
+    hub = hub or Hub.of(store.home)
     index = FileIndex(store.home)
     locked = []
     for role, source in sorted(sources_of(recipe).items()):

@@ -55,7 +55,7 @@ class SourceCatalogue:
     def _hub(self) -> Hub:
         from mlxbuild.toolchain.sources.hub import Hub  # imported late: builds that have all files do not need it
 
-        return self._given_hub or Hub()
+        return self._given_hub or Hub.of(self._store.home)
 
     @cached_property
     def _ollama(self) -> OllamaRegistry:

@@ -6,7 +6,7 @@ The client is imported when it is first needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,6 +65,12 @@ class Hub:
     settings: HubSettings = field(default_factory=HubSettings.from_environment)
     limits: Limits = field(default_factory=lambda: Settings.load(Home.from_environment()).limits)
     """Time limits for its requests, the same as for registries."""
+
+    @classmethod
+    def of(cls, home: Home, *, offline: bool = False) -> Hub:
+        """The Hub that the environment names, with the time limits of a home; `offline` forbids all requests."""
+        settings = HubSettings.from_environment()
+        return cls(replace(settings, offline=offline or settings.offline), Settings.load(home).limits)
 
     def commit(self, repository: str, revision: str) -> str:
         """The commit that a branch, tag or abbreviated commit currently refers to.
