@@ -17,15 +17,15 @@ _TOP = """\
 
 Generated from `mlxbuild --help`; `python docs/generate_commands.py` writes it anew.
 
-Data goes to stdout, everything else to stderr. What a name is, is told by [the glossary](glossary.md) under
-**reference**; what an exit code means, by [errors](errors.md).
+Data goes to stdout, everything else to stderr. For the form of names, see **reference** in [the glossary](glossary.md);
+for exit codes, see [errors](errors.md).
 """
 
 
 def page() -> str:
     """The whole page."""
     whole = typer.main.get_command(app)
-    parts = [_TOP, "## Options of all commands", _intro(("mlxbuild [OPTIONS] COMMAND [ARGS]...",)), _parameters(whole)]
+    parts = [_TOP, "## Options of all commands", _text("mlxbuild [OPTIONS] COMMAND [ARGS]..."), _parameters(whole)]
     for name in COMMANDS:
         command: Any = typer.main.get_command(importlib.import_module(f"mlxbuild.cli.{name}_command").app)
         parts += _section(f"mlxbuild {name}", command)
@@ -38,45 +38,35 @@ def _section(name: str, command: Any) -> Iterator[str]:
         for word, inner in below.items():
             yield from _section(f"{name} {word}", inner)
         return
-    arguments = [f"[{_name(it)}]" if not it.required else _name(it) for it in command.params if _is_argument(it)]
-    several = ["..." if it.nargs == -1 else "" for it in command.params if _is_argument(it)]
-    words = " ".join(argument + more for argument, more in zip(arguments, several, strict=True))
     yield f"## {name.removeprefix('mlxbuild ')}"
-    yield _intro((f"{name} [OPTIONS] {words}".rstrip(),))
+    yield _text(" ".join((name, *command.collect_usage_pieces(_context(command)))))
     yield " ".join((command.help or "").split())
     yield _parameters(command)
+    yield f"Examples:\n\n{_text(command.epilog)}" if command.epilog else ""
 
 
-def _intro(usages: tuple[str, ...]) -> str:
-    return "\n".join(("```text", *usages, "```"))
+def _text(lines: str) -> str:
+    return f"```text\n{lines}\n```"
 
 
 def _parameters(command: Any) -> str:
-    shown = [it for it in command.params if not getattr(it, "hidden", False)]
-    rows = [f"| {_heading(it)} | {_help(it)} |" for it in sorted(shown, key=lambda it: not _is_argument(it))]
+    """The arguments, then the options, in the words of `--help`."""
+    context = _context(command)
+    records = (it.get_help_record(context) for it in sorted(command.params, key=lambda it: not _is_argument(it)))
+    rows = [f"| `{_cell(name)}` | {_cell(text)} |" for name, text in filter(None, records)]
     return "\n".join(("| | |", "| --- | --- |", *rows)) if rows else ""
 
 
-def _heading(parameter: Any) -> str:
-    if _is_argument(parameter):
-        return f"`{_name(parameter)}`"
-    value = "" if parameter.is_flag else f" {(parameter.metavar or _name(parameter)).upper()}"
-    return ", ".join(f"`{option}{value}`" for option in (*parameter.opts, *parameter.secondary_opts))
+def _context(command: Any) -> Any:
+    return command.make_context(command.name, [], resilient_parsing=True)
 
 
-def _help(parameter: Any) -> str:
-    text = " ".join((parameter.help or "").split()).replace("|", "\\|")
-    default = parameter.default
-    told = isinstance(default, str | int | float) and not isinstance(default, bool) and default != ""
-    return f"{text} Default: `{default}`." if told else text
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _is_argument(parameter: Any) -> bool:
     return bool(parameter.param_type_name == "argument")
-
-
-def _name(parameter: Any) -> str:
-    return str(parameter.name).removeprefix("as_").replace("_", "-")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import tell
@@ -43,7 +44,7 @@ class BenchFigures:
     tokens: int
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild bench hello --streams 1,4,16")
 def bench(
     name: Annotated[str, typer.Argument(help="Name of an artifact.")],
     streams: Annotated[str, typer.Option(help="Concurrent requests; several counts with commas.")] = "1,4,16",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.core.digest import Digest
@@ -27,7 +28,7 @@ def _cache() -> None:
     """Show what the store and the cache hold."""
 
 
-@app.command("du")
+@app.command("du", cls=Command, epilog="mlxbuild cache du")
 def disk_usage(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show how much space artifacts, reusable results and everything else take."""
     with open_store() as store:

@@ -35,7 +35,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _HELP = "/clear starts over · /bye or Ctrl-D ends · Ctrl-C stops an answer"
 
 
-@app.command(cls=LevelledThinking)
+@app.command(cls=LevelledThinking, epilog="mlxbuild chat hello")
 def chat(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
     system: System = None,

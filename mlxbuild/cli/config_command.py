@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
@@ -29,7 +30,7 @@ def _config() -> None:
     """Show and set the server's settings, and manage its API keys."""
 
 
-@app.command("show")
+@app.command("show", cls=Command, epilog="mlxbuild config show --origin")
 def show(
     origin: Annotated[bool, typer.Option("--origin", help="Show where each value comes from.")] = False,
     as_json: Json = False,
@@ -51,7 +52,9 @@ def show(
     say_table(headings if origin else headings[:2], rows if origin else [row[:2] for row in rows])
 
 
-@app.command("set", context_settings={"ignore_unknown_options": True})  # values such as -1 are no options
+@app.command(
+    "set", cls=Command, epilog="mlxbuild config set memory 20GB", context_settings={"ignore_unknown_options": True}
+)  # values such as -1 are no options
 def set_value(
     key: Annotated[str, typer.Argument(help="A setting, such as memory, as `config show` lists them.")],
     value: Annotated[str, typer.Argument(help="Its value; lists are separated by commas.")],
@@ -62,7 +65,7 @@ def set_value(
     _tell_change(set_setting(chosen_home(), key, value))
 
 
-@app.command("unset")
+@app.command("unset", cls=Command, epilog="mlxbuild config unset memory")
 def unset_value(key: Annotated[str, typer.Argument(help="A setting, such as memory.")]) -> None:
     """Remove a setting of the server from config.yaml, so that its default applies."""
     from mlxbuild.configuration.change import unset_setting
@@ -94,7 +97,7 @@ def _written(value: Any) -> str:
     return ", ".join(value) or "-" if isinstance(value, list) else str(value)
 
 
-@app.command("add-key")
+@app.command("add-key", cls=Command, epilog="mlxbuild config add-key alice")
 def add_key(name: Annotated[str, typer.Argument(help="The name of its owner, which the log shows.")]) -> None:
     """Create an API key and print it once: only its hash is stored."""
     with open_store() as store:
@@ -102,7 +105,7 @@ def add_key(name: Annotated[str, typer.Argument(help="The name of its owner, whi
     tell("keep it: it cannot be shown again")
 
 
-@app.command("keys")
+@app.command("keys", cls=Command, epilog="mlxbuild config keys")
 def keys(as_json: Json = False) -> None:
     """List the API keys by name."""
     with open_store() as store:
@@ -115,7 +118,7 @@ def keys(as_json: Json = False) -> None:
         tell("no API keys: `mlxbuild config add-key NAME` makes one")
 
 
-@app.command("remove-key")
+@app.command("remove-key", cls=Command, epilog="mlxbuild config remove-key alice")
 def remove_key(name: Annotated[str, typer.Argument(help="The name of the key to remove.")]) -> None:
     """Remove an API key; a running server refuses it from then on."""
     with open_store() as store:

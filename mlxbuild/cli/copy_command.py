@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
@@ -20,7 +21,7 @@ from mlxbuild.registry.oci.remote.settings import Settings
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild copy ghcr.io/acme/hello:int4@1.0 registry.example.com/team/hello")
 def copy_artifact(
     source: Annotated[str, typer.Argument(help="The source: host/name, with :tag or @sha256:….")],
     target: Annotated[str, typer.Argument(help="The target: host/name, with :tag if the tag should differ.")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.registry.artifact.versions import set_tags
@@ -12,7 +13,7 @@ from mlxbuild.registry.core.reference import Reference
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild cp hello:int4 hello:stable")
 def copy(
     source: str = typer.Argument(help="Name or digest of an artifact."),
     target: str = typer.Argument(help="The new name, which moves if it exists."),

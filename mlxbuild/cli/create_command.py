@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.display import told_on
 from mlxbuild.cli.modelfile import give_name, names_modelfile, recipe_of
 from mlxbuild.cli.output import say, say_json
@@ -41,13 +42,24 @@ from mlxbuild.toolchain.publish import Built
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+def _listed(words: Iterable[str]) -> str:
+    """The words of a choice, as a sentence lists them."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}"
+
+
 class UnknownStep(UserError):
     """There is no step of that name."""
 
     code = "unknown-step"
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=(
+        "mlxbuild create\nmlxbuild create -k recipes\nmlxbuild create --variant int4 --cache-from ghcr.io/acme/cache"
+    ),
+)
 def create_artifacts(
     recipes: RecipeArguments = None,
     file: Recipes = None,
@@ -57,12 +69,19 @@ def create_artifacts(
     portable: Portable = False,
     root: Root = None,
     jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Concurrent actions. Default: cores.")] = None,
-    executor: Annotated[str, typer.Option(help="`inline` (threads) or `process` (child processes).")] = "inline",
+    executor: Annotated[
+        str, typer.Option(metavar="inline|process", help="Run actions in threads or in child processes.")
+    ] = "inline",
     keep_going: Annotated[
         bool,
         typer.Option("-k", "--keep-going", help="Continue with independent actions after a failure."),
     ] = False,
-    refresh: Annotated[list[str] | None, typer.Option(help="Run this kind of step even if it is cached.")] = None,
+    refresh: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STEP", help=f"Run this kind of step even if it is cached: {_listed(STEPS)}; may be repeated."
+        ),
+    ] = None,
     gates: Annotated[bool, typer.Option("--gates/--no-gates", help="Skip the gates; no tag is moved then.")] = True,
     expect_cached: Annotated[bool, typer.Option("--expect-cached", help="Fail if any action had to run.")] = False,
     shuffle: Annotated[int | None, typer.Option(help="Shuffle ready actions by this seed.", hidden=True)] = None,
@@ -72,7 +91,9 @@ def create_artifacts(
         bool,
         typer.Option("--force", help="In CI, move even tags that contain a version and name another artifact."),
     ] = False,
-    progress: Annotated[str, typer.Option(help="auto, live, plain, github, json or none.")] = "auto",
+    progress: Annotated[
+        str, typer.Option(metavar="auto|live|plain|github|json|none", help="How to show progress.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Build all variants, run their gates, and print `name:variant@version digest` for each.

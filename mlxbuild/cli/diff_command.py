@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.locate import find_anywhere
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import open_store
@@ -17,7 +18,9 @@ from mlxbuild.toolchain.difference.report import lines, to_json
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(
+    cls=Command, epilog=("mlxbuild diff hello:int4 hello:int8\nmlxbuild diff hello:int4 hello.tar --no-values")
+)
 def diff(
     before: Annotated[
         str,

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.version_command import installed
@@ -46,7 +47,7 @@ class Finding:
     hint: str | None = None
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild doctor")
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check this machine and this home; exits with 6 if there is a problem."""
     findings = [finding for examine in (_python, _mlx, _home, _tools) for finding in examine()]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.conversation import open_model
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.question import Embedded, KeepAlive
@@ -22,7 +23,7 @@ class NoTexts(UserError):
     code = "no-texts"
 
 
-@app.command()
+@app.command(cls=Command, epilog=('mlxbuild embed minilm "a text" "another text"\nmlxbuild embed minilm < lines.txt'))
 def embed(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
     texts: Annotated[list[str] | None, typer.Argument(help="The texts. Default: the lines of stdin.")] = None,

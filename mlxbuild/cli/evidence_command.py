@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.locate import find_anywhere
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
@@ -29,7 +30,10 @@ class NoEvidence(UserError):
     code = "no-evidence"
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=("mlxbuild evidence hello:int4@1.0 --key acme.pub\nmlxbuild evidence hello:int4@1.0 --show provenance"),
+)
 def show_evidence(
     name: Annotated[
         str, typer.Argument(help="Name or digest of an artifact, or the path of an OCI layout or archive of one.")
@@ -38,7 +42,9 @@ def show_evidence(
         list[str] | None,
         typer.Option("--key", help="A public key to verify signatures with; may be repeated."),
     ] = None,
-    show: Annotated[str | None, typer.Option(help="Print only this kind: signature, provenance, gates or bom.")] = None,
+    show: Annotated[
+        str | None, typer.Option(metavar="signature|provenance|gates|bom", help="Print only evidence of this kind.")
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not contact a registry.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

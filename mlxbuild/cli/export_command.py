@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.registry.core.quantities import format_bytes
@@ -16,7 +17,7 @@ from mlxbuild.toolchain.interchange.export import export
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild export hello:int4 ./hello")
 def export_folder(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
     folder: Annotated[Path, typer.Argument(help="The target folder; created if missing.", metavar="DIR")],

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import tell
@@ -20,13 +21,13 @@ from mlxbuild.toolchain.cache.traces import TraceStore
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild gc --dry-run\nmlxbuild gc --budget 20GB"))
 def collect_garbage(
     budget: Annotated[
         str, typer.Option(help="Keep weights that no name needs while the store is below this, such as `20GB`.")
     ] = "0",
     keep_cache: Annotated[bool, typer.Option("--keep-cache", help="Keep all reusable weights.")] = False,
-    grace: Annotated[float, typer.Option(help="Keep blobs younger than this many seconds.")] = GRACE_SECONDS,
+    grace: Annotated[float, typer.Option(metavar="SECONDS", help="Keep blobs younger than this.")] = GRACE_SECONDS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

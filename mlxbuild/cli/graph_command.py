@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import RecipeArguments, Recipes, Variants, locked_variants, recipe_paths
 from mlxbuild.cli.workspace import open_store
@@ -17,12 +18,12 @@ from mlxbuild.toolchain.prepare import LockMode
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild graph --format dot | dot -Tsvg > graph.svg")
 def graph(
     recipes: RecipeArguments = None,
     file: Recipes = None,
     variant: Variants = None,
-    form: Annotated[str, typer.Option("--format", help="mermaid, dot or json.")] = "mermaid",
+    form: Annotated[str, typer.Option("--format", metavar="mermaid|dot|json", help="How to print it.")] = "mermaid",
     fold: Annotated[bool, typer.Option(help="Draw the blocks of a variant as one.")] = True,
 ) -> None:
     """Print the graph of the actions of a build and their dependencies."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.init_command import recipe_for
 from mlxbuild.cli.modelfile import is_known
 from mlxbuild.cli.output import say
@@ -33,7 +34,7 @@ class NameWithoutArtifact(UserError):
     code = "name-without-artifact"
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild import hello.tar\nmlxbuild import ./Modelfile > ModelSpec.yaml"))
 def import_path(
     path: Annotated[
         Path,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.model_place import ModelPlace, NotAModel, folder_place, hub_place
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import tell
@@ -32,7 +33,7 @@ class RecipeExists(UserError):
     code = "recipe-exists"
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild init Qwen/Qwen3-0.6B\nmlxbuild init ./model -o ModelSpec.yaml"))
 def init(
     model: Annotated[
         str,

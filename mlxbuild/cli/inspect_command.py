@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import shown
 from mlxbuild.cli.workspace import find, open_store
@@ -26,7 +27,7 @@ from mlxbuild.registry.trust.statement import PREDICATE_ANNOTATION
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild inspect ghcr.io/acme/hello:int4@1.0")
 def inspect_artifact(
     name: Annotated[str, typer.Argument(help="An artifact of the store, or host/name:tag at a registry.")],
     remote: Annotated[bool, typer.Option("--remote", help="Ask the registry even if the store has it.")] = False,

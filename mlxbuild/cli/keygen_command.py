@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import tell
@@ -16,11 +17,12 @@ from mlxbuild.registry.trust.keys import PASSWORD_VARIABLE, folder, generate, pa
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild keygen acme")
 def make_keys(
     name: Annotated[str, typer.Argument(help="Name of the pair: NAME.key and NAME.pub.")] = "mlxbuild",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The folder to write to. Default: `keys` in the home.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDER", help="The folder to write to. Default: `keys` in the home."),
     ] = None,
 ) -> None:
     """Create a key pair (ECDSA over P-256). MLXBUILD_KEY_PASSWORD, if set, encrypts the private key."""

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say
 from mlxbuild.cli.recipes import Portable, RecipeArguments, Recipes, recipe_paths
 from mlxbuild.toolchain.early import early_problems
@@ -28,7 +29,7 @@ class LintFormat(StrEnum):
     GITHUB = "github"
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild lint\nmlxbuild lint --portable recipes"))
 def lint_recipes(
     recipes: RecipeArguments = None,
     file: Recipes = None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.holding import weights_told
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say_json, say_table
@@ -20,7 +21,7 @@ from mlxbuild.registry.oci.remote.settings import Settings
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild list\nmlxbuild list --remote ghcr.io/acme/hello"))
 def list_artifacts(
     remote: Annotated[
         str | None, typer.Option("--remote", metavar="REPO", help="List the tags of host/name at its registry instead.")

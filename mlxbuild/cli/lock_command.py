@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say
 from mlxbuild.cli.recipes import Portable, RecipeArguments, Recipes, load_recipe, recipe_paths
 from mlxbuild.cli.workspace import open_store, tell
@@ -22,7 +23,7 @@ from mlxbuild.toolchain.spec.recipe import Recipe
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild lock\nmlxbuild lock --check recipes"))
 def lock(
     recipes: RecipeArguments = None,
     file: Recipes = None,

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.registry.core.errors import UserError
@@ -24,7 +25,7 @@ class UnknownRun(UserError):
     code = "unknown-run"
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild log\nmlxbuild log last"))
 def log(
     run: str = typer.Argument("", help="A run (or `last`) to look into; without it, runs are listed."),
     events: bool = typer.Option(False, "--events", help="Print every event as JSON lines."),

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import UserError
@@ -19,7 +20,9 @@ from mlxbuild.registry.oci.remote.settings import Settings
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(
+    cls=Command, epilog=("mlxbuild login ghcr.io\nmlxbuild login ghcr.io --username acme --password-stdin < token.txt")
+)
 def login(
     host: str = typer.Argument(help="The registry, such as ghcr.io or docker.io."),
     username: Annotated[str, typer.Option("--username", "-u", help="The user; asked for if not given.")] = "",

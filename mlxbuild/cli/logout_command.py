@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.oci.remote import login as logins
@@ -12,7 +13,7 @@ from mlxbuild.registry.oci.remote.settings import Settings
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild logout ghcr.io")
 def logout(host: str = typer.Argument(help="The registry, such as ghcr.io or docker.io.")) -> None:
     """Remove the credentials that `mlxbuild login` or `docker login` stored for a registry."""
     endpoint = logins.registry(host, Settings.load(chosen_home()))

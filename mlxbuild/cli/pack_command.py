@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store
 from mlxbuild.registry.core.digest import Digest
@@ -27,10 +28,10 @@ class ArchiveToTerminal(UserError):
     code = "archive-to-terminal"
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild pack hello:int4 -o hello.tar")
 def pack_archive(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The archive; `-` is stdout.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The archive; `-` is stdout.")],
     referrers: Annotated[
         bool,
         typer.Option("--with-referrers/--without-referrers", help="Include signatures and other referrers."),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.recipes import (
     Frozen,
@@ -28,7 +29,7 @@ from mlxbuild.toolchain.prepare import LockMode
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild plan\nmlxbuild plan --variant int4 --json"))
 def plan(
     recipes: RecipeArguments = None,
     file: Recipes = None,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import tell
@@ -15,7 +16,7 @@ from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild ps")
 def residents(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the models that the running server has in memory, how they are loaded, and until when."""
     from mlxbuild.serving.client import Server

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
 from mlxbuild.cli.workspace import open_store, require_writable, tell
@@ -19,7 +20,7 @@ from mlxbuild.registry.oci.remote.settings import Settings
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild pull ghcr.io/acme/hello:int4@1.0")
 def pull_artifact(
     name: Annotated[
         str, typer.Argument(help="host/name:tag or host/name@sha256:…; without a host from the default registry.")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
 from mlxbuild.cli.workspace import find, open_store, tell
@@ -27,7 +28,13 @@ from mlxbuild.toolchain.spec.resolved import FolderSource
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=(
+        "mlxbuild push hello:int4@1.0 ghcr.io/acme/hello\n"
+        "mlxbuild push hello ghcr.io/acme/hello --all-variants --sign acme"
+    ),
+)
 def push_artifact(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact; with --all-variants a name alone.")],
     target: Annotated[

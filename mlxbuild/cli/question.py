@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from mlxbuild.cli.command import Command
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.runtime.engine.core.options import Options
 from mlxbuild.runtime.protocol.requests import AnswerFormat
@@ -18,8 +18,13 @@ Think = Annotated[
     bool | None,
     typer.Option("--think/--no-think", help="Let the model think first, if it can; or --think=EFFORT."),
 ]
-Effort = Annotated[str | None, typer.Option("--effort", help="Reasoning effort: low, medium, high or max.")]
-Format = Annotated[str | None, typer.Option("--format", metavar="FORM", help="json, or a JSON Schema as text or file.")]
+Effort = Annotated[str | None, typer.Option("--effort", metavar="low|medium|high|max", help="Reasoning effort.")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="json|SCHEMA", help="Answer with JSON, or by a JSON Schema, given as text or as a file."
+    ),
+]
 KeepAlive = Annotated[
     str | None, typer.Option("--keepalive", metavar="TIME", help="How long a server keeps the model, such as 5m.")
 ]
@@ -51,7 +56,7 @@ class UnreadableFormat(UserError):
     code = "unreadable-format"
 
 
-class LevelledThinking(TyperCommand):
+class LevelledThinking(Command):
     """A command whose `--think` may have a value: `--think=high` is `--effort high`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.registry.core.errors import UserError
@@ -24,7 +25,7 @@ class NotConfirmed(UserError):
     code = "not-confirmed"
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild rm hello:stable\nmlxbuild rm 'hello:int8*' --yes"))
 def remove(
     names: Annotated[list[str], typer.Argument(help="Names of artifacts, or patterns such as `'hello:*'`.")],
     every_name: Annotated[

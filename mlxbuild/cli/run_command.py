@@ -39,7 +39,10 @@ class NoPrompt(UserError):
     code = "no-prompt"
 
 
-@app.command(cls=LevelledThinking)
+@app.command(
+    cls=LevelledThinking,
+    epilog=('mlxbuild run hello "What is a lock?"\nmlxbuild run hello "Summarize this." < notes.txt'),
+)
 def run(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
     prompt: Annotated[list[str] | None, typer.Argument(help="The prompt; text from stdin is added to it.")] = None,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import tell
@@ -20,7 +21,7 @@ _TAGS_SHOWN = 8
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild search hello --registry registry.example.com/acme")
 def search_word(
     word: Annotated[str, typer.Argument(help="Part of a name; name:tag also filters tags at registries.")],
     registry: Annotated[

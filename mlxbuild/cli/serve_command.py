@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import UserError
@@ -23,7 +24,7 @@ class NoApiKeys(UserError):
     code = "no-api-keys"
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild serve\nmlxbuild serve --host 0.0.0.0 --memory 20GB --log stderr"))
 def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 means any free port. Default: 11434.")] = None,
@@ -31,7 +32,7 @@ def serve(
         bool | None,
         typer.Option("--api-key/--no-api-key", help="Require API keys. Default: unless the address is loopback."),
     ] = None,
-    log: Annotated[str | None, typer.Option(help="Where the log goes: file or stderr. Default: file.")] = None,
+    log: Annotated[str | None, typer.Option(metavar="file|stderr", help="Where the log goes. Default: file.")] = None,
     memory: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="The memory for all models, such as 20GB. Default: 4/5 of what is left."),

@@ -6,6 +6,7 @@ import json
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.holding import weights_told
 from mlxbuild.cli.memory import expected_need, memory_content, memory_told
 from mlxbuild.cli.output import say, say_json, say_table
@@ -28,7 +29,7 @@ class NotInArtifact(UserError):
     code = "not-in-artifact"
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild show hello:int4\nmlxbuild show hello:int4 --recipe"))
 def show(
     name: str = typer.Argument(help="Name or digest of an artifact."),
     files: bool = typer.Option(False, "--files", help="List every file."),

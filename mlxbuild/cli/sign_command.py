@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import find, open_store, require_writable, tell
 from mlxbuild.registry.artifact.reader import Artifact
@@ -15,7 +16,7 @@ from mlxbuild.toolchain.evidence.signing import sign_artifact
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild sign hello:int4@1.0 --key acme")
 def sign(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
     key: Annotated[str, typer.Option("--key", help="A private key: a PEM file, or a name in the home's `keys`.")],

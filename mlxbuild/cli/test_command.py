@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.registry.artifact.reader import Artifact
@@ -23,7 +24,7 @@ from mlxbuild.toolchain.steps.gate import ONE_MODEL
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild test hello:int4\nmlxbuild test hello:int4 --gate perplexity"))
 def run_gates(
     name: Annotated[str, typer.Argument(help="Name or digest of an artifact.")],
     gate: Annotated[list[str] | None, typer.Option(help="Only the gate of this name; may be repeated.")] = None,

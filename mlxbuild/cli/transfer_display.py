@@ -30,7 +30,9 @@ from mlxbuild.registry.oci.exchange.progress import (
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-TransferProgress = Annotated[str, typer.Option("--progress", help="auto, live, plain or none.")]
+TransferProgress = Annotated[
+    str, typer.Option("--progress", metavar="auto|live|plain|none", help="How to show progress.")
+]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, max=32, help="Number of concurrent transfers.")]
 
 

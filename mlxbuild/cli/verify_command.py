@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.display import progress_sink
 from mlxbuild.cli.locate import find_anywhere
 from mlxbuild.cli.output import say, say_json
@@ -39,7 +40,14 @@ _PACKED = "another tool packed it: there is no recipe and no lock to check"
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=(
+        "mlxbuild verify hello:int4\n"
+        "mlxbuild verify hello:int4 --rebuild -f recipes/hello\n"
+        "mlxbuild verify ghcr.io/acme/hello:int4@1.0 --key acme.pub"
+    ),
+)
 def verify(
     name: Annotated[
         str, typer.Argument(help="Name or digest of an artifact, or the path of an OCI layout or archive of one.")
@@ -61,7 +69,9 @@ def verify(
     offline: Annotated[
         bool, typer.Option("--offline", help="Use no network, not even for --rebuild and --against-source.")
     ] = False,
-    progress: Annotated[str, typer.Option(help="auto, live, plain, github, json or none; for --rebuild.")] = "auto",
+    progress: Annotated[
+        str, typer.Option(metavar="auto|live|plain|github|json|none", help="How to show progress of --rebuild.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Verify every blob, the config, and that recipe, lock and files agree. Damaged blobs are quarantined.

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import typer
 
 from mlxbuild import __version__
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -15,7 +16,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _DISTRIBUTIONS = ("mlx", "mlx-lm", "tokenizers", "huggingface-hub", "oras", "sanic")
 
 
-@app.command()
+@app.command(cls=Command, epilog="mlxbuild version --json")
 def show_version(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
     """Print the versions that determine the results of a build."""
     versions = {"mlxbuild": __version__, "python": platform.python_version(), "machine": platform.machine()}

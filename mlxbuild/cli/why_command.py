@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import open_store
 from mlxbuild.registry.core.errors import UserError
@@ -26,7 +27,7 @@ class NeverBuilt(UserError):
     code = "never-built"
 
 
-@app.command()
+@app.command(cls=Command, epilog=("mlxbuild why hello:int4\nmlxbuild why hello:int4 quantize/003"))
 def why(
     name: Annotated[str, typer.Argument(help="An artifact as `name:variant`.")],
     step: Annotated[str, typer.Argument(help="A step such as `quantize`, or one action such as `quantize/003`.")] = "",

@@ -50,10 +50,10 @@ def _recipes() -> Iterator[tuple[str, str, bool]]:
 def _command_lines() -> Iterator[tuple[str, str]]:
     for document in DOCUMENTS:
         for information, text in _blocks(document):
-            for line in text.splitlines() if information in ("sh", "console", "yaml") else ():
+            for line in text.splitlines() if information in ("sh", "console", "text", "yaml") else ():
                 for part in re.split(r"&&|\|\|?|;", line.split(" #")[0]):
                     found = re.search(r"(?:^|run: |\$ )(mlxbuild [a-z].*)", part.strip())
-                    if found:
+                    if found and "[OPTIONS]" not in line:
                         yield str(document), found[1].strip()
 
 

@@ -44,6 +44,12 @@ def test_every_command_and_option_is_on_the_page() -> None:
     assert "--shuffle" not in page, "hidden options are for tests"
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_examples(command: str) -> None:
+    below = generate_commands.page().split(f"\n## {command}")[1:]
+    assert all(section.partition("\n## ")[0].count("Examples:\n\n```text\nmlxbuild ") == 1 for section in below)
+
+
 def test_every_error_code_is_on_the_page_with_its_exit_code() -> None:
     page = generate_errors.page()
     classes = generate_errors.error_classes()
