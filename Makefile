@@ -83,6 +83,7 @@ generated: setup
 	$(BIN)/python -m mlxbuild.toolchain.spec.schema.generate
 	$(BIN)/python -m mlxbuild.toolchain.events.schema
 	$(BIN)/python docs/generate_commands.py
+	$(BIN)/python docs/generate_completions.py
 	$(BIN)/python docs/generate_errors.py
 	$(BIN)/python docs/generate_texts.py
 

@@ -66,6 +66,7 @@ COMMANDS: dict[str, str] = {
     "log": "Show earlier runs.",
     "cache": "Show what the store and the cache hold.",
     "config": "Show and set the server's settings, and manage its API keys.",
+    "completion": "Print the script that completes command lines in a shell.",
     "doctor": "Check this machine and this home.",
     "schema": "Print the JSON Schema of ModelSpec.",
     "version": "Print the versions that determine results.",
@@ -164,6 +165,10 @@ def _root(
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors are printed on stderr."""
+    if instruction := os.environ.get("_MLXBUILD_COMPLETE"):
+        from mlxbuild.cli.completing import complete
+
+        return complete(instruction)
     if not arguments or arguments[0] == "help":
         arguments = [*arguments[1:2], "--help"]
     try:

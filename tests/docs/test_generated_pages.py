@@ -26,8 +26,8 @@ def _script(name: str) -> ModuleType:
     return module
 
 
-SCRIPTS = [_script(f"generate_{name}") for name in ("commands", "errors", "texts")]
-generate_commands, generate_errors, _ = SCRIPTS
+SCRIPTS = [_script(f"generate_{name}") for name in ("commands", "completions", "errors", "texts")]
+generate_commands, _, generate_errors, _ = SCRIPTS
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.__name__))
