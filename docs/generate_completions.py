@@ -58,8 +58,8 @@ def _values(command: str, parameter: Any) -> list[str] | str | None:
         return [str(choice) for choice in choices]
     if parameter.name == "recipes" or ("--file" in parameter.opts and command != "init"):
         return "recipes"
-    if parameter.param_type_name != "argument":
-        return None
+    if parameter.param_type_name != "argument":  # `file|stderr` lists values, and `SCHEMA` in capitals stands for some
+        return [word for word in str(parameter.metavar or "").split("|") if word.islower()] or None
     if command in ("set", "unset") and parameter.name == "key":
         return list(ServeForm.model_fields)
     return "artifacts" if parameter.name in _ARTIFACTS and command not in _OTHER_NAMES else None

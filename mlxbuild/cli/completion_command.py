@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -27,12 +28,17 @@ fi"""
 """zsh reads a script on its path of functions when it completes the first time, so it has to complete then, too."""
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog="mlxbuild completion bash\n"
+    "source <(mlxbuild completion zsh)\n"
+    "mlxbuild completion fish > ~/.config/fish/completions/mlxbuild.fish",
+)
 def print_script(shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")]) -> None:
     """Print the script that completes commands, options, artifacts and recipes in a shell.
 
     bash: `source <(mlxbuild completion bash)` in ~/.bashrc. zsh: the same with zsh in ~/.zshrc after `compinit`, or the
-    script as `_mlxbuild` in a folder of `fpath`. fish: the script as ~/.config/fish/completions/mlxbuild.fish.
+    script as `_mlxbuild` in a folder of `fpath`. fish: the script as `~/.config/fish/completions/mlxbuild.fish`.
     """
     from typer._completion_shared import get_completion_script
 

@@ -74,6 +74,7 @@ def test_bash_completes_every_kind_of_word(in_bash: Completed) -> None:
     assert in_bash("lint", "--format", "g") == ["github"]
     assert in_bash("lint", "--format", "=", "g") == ["github"]
     assert in_bash("lint", "--format", "=") == ["text", "json", "github"]
+    assert in_bash("serve", "--log", "") == ["file", "stderr"]
     assert in_bash("config", "s") == ["show", "set"]
     assert in_bash("config", "set", "keep") == ["keep_alive"]
     assert in_bash("completion", "") == ["bash", "zsh", "fish"]
