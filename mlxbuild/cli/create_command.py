@@ -12,7 +12,7 @@ import typer
 
 from mlxbuild.cli.command import Command
 from mlxbuild.cli.display import told_on
-from mlxbuild.cli.modelfile import give_name, names_modelfile, recipe_of
+from mlxbuild.cli.modelfile import names_modelfile, recipe_of
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import (
     Frozen,
@@ -28,6 +28,7 @@ from mlxbuild.cli.recipes import (
 )
 from mlxbuild.cli.workspace import open_store, require_writable, tell
 from mlxbuild.configuration.ci import in_ci
+from mlxbuild.registry.artifact.versions import set_tags
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.toolchain.core.steps import STEPS
@@ -137,7 +138,7 @@ def create_artifacts(
         finally:
             stream.close()
         if name is not None and (digest := report.artifacts[0].digest) is not None and not report.exit_code:
-            give_name(store, name, digest)
+            set_tags(store, {name.store_name: digest}, lambda move: tell(f"warning: {move}"))
             report = replace(report, artifacts=(Built(name.store_name, digest, (name.store_name,)),))
     if as_json:
         say_json(

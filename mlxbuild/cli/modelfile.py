@@ -10,9 +10,6 @@ from pathlib import Path
 
 from mlxbuild.cli.recipes import foreign_format
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.artifact.modelpack import tag_descriptor
-from mlxbuild.registry.artifact.versions import moves
-from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
@@ -66,13 +63,6 @@ def recipe_of(modelfile: Path, name: Reference, store: Store) -> Iterator[Path]:
         yield recipe
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def give_name(store: Store, name: Reference, digest: Digest) -> None:
-    """Move a name to an artifact, and say which one it named before."""
-    for move in moves(store, {name.store_name: digest}):
-        tell(f"warning: {move}")
-    store.tags.set({name.store_name: tag_descriptor(Blob(digest, store.size(digest)))})
 
 
 def is_known(store: Store, name: str) -> bool:

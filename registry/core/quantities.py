@@ -23,3 +23,14 @@ def format_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_age(seconds: float) -> str:
+    """Format an age by its largest unit, such as `now`, `5 min`, `3 h`, `12 days` or `2 years`."""
+    for unit, length in (("year", 365 * 86_400), ("day", 86_400)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)} h"
+    return f"{int(seconds // 60)} min" if seconds >= 60 else "now"

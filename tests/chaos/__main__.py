@@ -132,7 +132,8 @@ def _expect(stage: Stage, *words: str) -> None:
 
 def _digests(stage: Stage) -> dict[str, str]:
     models = httpx.get(f"{stage.server.url}/api/tags", timeout=60).json()["models"]
-    return {model["name"]: model["digest"] for model in models if model["name"] in QUESTIONS}
+    names = [(name, model) for model in models for name in (model["name"], *model["details"]["aliases"])]
+    return {name: model["digest"] for name, model in names if name in QUESTIONS}
 
 
 class _Run:

@@ -40,7 +40,8 @@ def said(old: CommandLine, *words: str) -> str:
 
 def test_what_it_holds_is_listed_shown_and_verified(old: CommandLine) -> None:
     rows = json.loads(said(old, "list", "--json"))
-    assert {row["name"]: row["digest"] for row in rows} == {tag: NONE if "none" in tag else INT4 for tag in TAGS}
+    digests = {name: row["digest"] for row in rows for name in (row["name"], *row["aliases"])}
+    assert digests == {tag: NONE if "none" in tag else INT4 for tag in TAGS}
     shown = json.loads(said(old, "show", "tiny:int4", "--json"))
     assert shown["digest"] == INT4
     assert shown["defaults"]["system_prompt"] == "Be brief."

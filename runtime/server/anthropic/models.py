@@ -16,7 +16,7 @@ from sanic.response import HTTPResponse, json
 
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.models.catalogue import ListedModel, describe, list_models
+from mlxbuild.runtime.server.models.catalogue import ListedModel, Listing, describe, list_models
 from mlxbuild.runtime.server.models.names import find_model
 from mlxbuild.runtime.server.routing.query import Query
 
@@ -55,13 +55,13 @@ async def model(request: Request, model: str) -> HTTPResponse:
     return json(_model(name, described, application.settings.context_length))
 
 
-def _page(listed: Sequence[tuple[str, ListedModel]], longest: int | None, query: ModelsQuery) -> dict[str, Any]:
+def _page(listed: Sequence[Listing], longest: int | None, query: ModelsQuery) -> dict[str, Any]:
     """One page of the list; `longest` is the server's limit on the context. `has_more` is about the paging direction.
 
     Raises:
         InvalidRequest: the query names an unknown model.
     """
-    names = [name for name, _ in listed]
+    names = [row.name for row in listed]
     if query.before_id is None:
         begin = 0 if query.after_id is None else _place(names, query.after_id, "after_id") + 1
         end = begin + query.limit
@@ -70,7 +70,7 @@ def _page(listed: Sequence[tuple[str, ListedModel]], longest: int | None, query:
         end = _place(names, query.before_id, "before_id")
         begin = max(0, end - query.limit)
         has_more = begin > 0
-    data = [_model(name, described, longest) for name, described in listed[begin:end]]
+    data = [_model(row.name, row.model, longest) for row in listed[begin:end]]
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
     return {"data": data, "has_more": has_more, **ends}
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mlxbuild.registry.artifact.aliases import grouped
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import MlxbuildError
@@ -89,24 +90,35 @@ class ListedModel:
         return self.artifact.config.get("config") or {}
 
 
-def list_models(store: Store) -> list[tuple[str, ListedModel]]:
-    """All names with their models, the newest first. Artifacts that cannot be read are left out, and logged.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One row of a list of models: a model under the name that is shown."""
+
+    name: str
+    aliases: tuple[str, ...]
+    """Its other names in the same repository, by which it can be asked as well."""
+    model: ListedModel
+
+
+def list_models(store: Store) -> list[Listing]:
+    """All models, each once in a repository, the newest first. Those that cannot be read are left out, and logged.
 
     Raises:
         StoreFailure: the tags cannot be read, or the folder of their blobs is missing.
     """
-    return sorted(_readable(store), key=lambda item: (-item[1].modified.timestamp(), item[0]))
+    return sorted(_readable(store), key=lambda row: (-row.model.modified.timestamp(), row.name))
 
 
-def _readable(store: Store) -> Iterator[tuple[str, ListedModel]]:
+def _readable(store: Store) -> Iterator[Listing]:
     tags = store.tags.items()
     if tags:
         store.require_blobs()
-    for name, descriptor in tags:
+    names = ((name, descriptor.digest) for name, descriptor in tags)
+    for named in grouped(names, lambda digest: describe(store, digest).artifact.manifest.annotations):
         try:
-            yield name, describe(store, descriptor.digest)
+            yield Listing(named.name, named.aliases, describe(store, named.digest))
         except MlxbuildError as error:
-            log.warning("model-not-listed", model=name, code=error.code, reason=error.message)
+            log.warning("model-not-listed", model=named.name, code=error.code, reason=error.message)
 
 
 def describe(store: Store, digest: Digest) -> ListedModel:

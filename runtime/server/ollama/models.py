@@ -14,7 +14,7 @@ from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.server.application import Application, application_of
 from mlxbuild.runtime.server.failures import InvalidRequest
 from mlxbuild.runtime.server.logger import log
-from mlxbuild.runtime.server.models.catalogue import ListedModel, list_models
+from mlxbuild.runtime.server.models.catalogue import ListedModel, Listing, list_models
 from mlxbuild.runtime.server.models.names import display_name, find_model, parse_name
 from mlxbuild.runtime.server.ollama.body import ModelBody, NativeBody
 from mlxbuild.runtime.server.ollama.failures import names_told
@@ -31,18 +31,18 @@ class CopyBody(NativeBody):
 async def tags(request: Request) -> HTTPResponse:
     """List the models in the store."""
     listed = await asyncio.to_thread(list_models, application_of(request).store)
-    return json_answer({"models": [_entry(name, model) for name, model in listed]})
+    return json_answer({"models": [_entry(row) for row in listed]})
 
 
-def _entry(name: str, model: ListedModel) -> dict[str, Any]:
-    shown = display_name(name)
+def _entry(row: Listing) -> dict[str, Any]:
+    shown, model = display_name(row.name), row.model
     return {
         "name": shown,
         "model": shown,
         "modified_at": model.modified.isoformat(),
         "size": model.size_bytes,
         "digest": model.artifact.digest.hex,
-        "details": details(model),
+        "details": details(model) | {"aliases": [display_name(name) for name in row.aliases]},
         "capabilities": list(model.capabilities),
     }
 

@@ -24,7 +24,10 @@ async def models(request: Request) -> HTTPResponse:
     application = application_of(request)
     listed = await asyncio.to_thread(list_models, application.store)
     longest = application.settings.context_length
-    data = [_model(name, Reference.parse(name), each, longest) for name, each in listed]
+    data = [
+        _model(row.name, Reference.parse(row.name), row.model, longest) | {"aliases": list(row.aliases)}
+        for row in listed
+    ]
     return json({"object": "list", "data": data})
 
 

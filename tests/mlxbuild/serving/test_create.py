@@ -59,7 +59,8 @@ def post_blob(raw: httpx.Client, content: bytes) -> str:
 
 
 def names(raw: httpx.Client) -> dict[str, str]:
-    return {model["name"]: model["digest"] for model in raw.get("/api/tags").json()["models"]}
+    models = raw.get("/api/tags").json()["models"]
+    return {name: model["digest"] for model in models for name in (model["name"], *model["details"]["aliases"])}
 
 
 def test_a_recipe_is_built_and_its_gates_run(raw: httpx.Client, files: dict[str, str]) -> None:

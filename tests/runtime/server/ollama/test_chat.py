@@ -127,7 +127,7 @@ def test_an_empty_conversation_loads_and_unloads(hello: httpx.Client) -> None:
     assert loaded == {"model": "hello", "message": message, "done": True, "done_reason": "load"}
     digest = hello.post("/api/show", json={"model": "hello"}).json()
     assert digest["capabilities"] == ["completion", "tools", "thinking"]
-    (entry,) = [each for each in hello.get("/api/tags").json()["models"] if each["name"] == "hello:latest"]
+    (entry,) = [each for each in hello.get("/api/tags").json()["models"] if each["name"] == "hello:int4"]
     assert entry["digest"] in resident()
     gone = hello.post("/api/chat", json={"model": "hello", "keep_alive": 0}).json()
     assert gone["done_reason"] == "unload"

@@ -28,9 +28,10 @@ def names(client: httpx.Client) -> list[str]:
 def test_tags(hello: httpx.Client, hello_application: Application) -> None:
     answer = hello.get("/api/tags")
     models = answer.json()["models"]
-    (latest,) = [model for model in models if model["name"] == "hello:latest"]
+    assert len({model["digest"] for model in models}) == len(models), "each artifact is one row"
+    (latest,) = [model for model in models if "hello:latest" in model["details"]["aliases"]]
     digest = hello_application.store.tags.items()[0][1].digest
-    assert latest["model"] == "hello:latest"
+    assert latest["name"] == latest["model"] == "hello:int4"
     assert latest["digest"] in {entry.digest.hex for _, entry in hello_application.store.tags.items()}
     assert len(latest["digest"]) == len(digest.hex) == 64
     assert latest["size"] > 500_000
@@ -44,6 +45,7 @@ def test_tags(hello: httpx.Client, hello_application: Application) -> None:
         "quantization_level": "mlx-affine-4bit-g64",
         "context_length": 2048,
         "embedding_length": 128,
+        "aliases": ["hello:1.0", "hello:int4-1.0", "hello:latest"],
     }
     times = [datetime.fromisoformat(model["modified_at"]) for model in models]
     assert times == sorted(times, reverse=True)

@@ -86,8 +86,11 @@ def test_a_tool_is_called_and_its_result_told(client: openai.OpenAI, *, streams:
 
 
 def test_models(client: openai.OpenAI) -> None:
-    names = {model.id for model in client.models.list()}
-    assert names >= {"hello:latest", "hello:none-1.0", "hello:int8-1.0", "hello:int4-1.0"}
+    listed = {model.id: model.model_dump()["aliases"] for model in client.models.list()}
+    assert sorted(listed) == ["hello:int4", "hello:int8", "hello:none"]
+    assert listed["hello:int4"] == ["hello:1.0", "hello:int4-1.0", "hello:latest"]
+    for name in ("hello:latest", *listed["hello:none"]):
+        assert client.models.retrieve(name).id == name
     one = client.models.retrieve(MODEL)
     assert (one.id, one.object, one.owned_by) == (MODEL, "model", "library")
     with pytest.raises(openai.NotFoundError):

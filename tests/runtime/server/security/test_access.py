@@ -228,7 +228,7 @@ def test_a_rebound_name_destroys_nothing(hello_application: Application, name: s
             body = {"model": "hello", "source": "hello", "destination": "gone"}
             assert client.request(method, f"/api/{path}", json=body, headers=rebound).status_code == 403
         names = [model["name"] for model in client.get("/api/tags").json()["models"]]
-        assert "hello:latest" in names
+        assert "hello:int4" in names
         assert "gone:latest" not in names
 
 
