@@ -49,7 +49,8 @@ def hello_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         name, digest = line.split()
         blob = Digest.parse(digest)
         descriptor = Descriptor(blob, store.size(blob), "application/vnd.oci.image.manifest.v1+json")
-        store.tags.set({Reference.parse(name).store_name: descriptor})
+        variant = name.partition("@")[0]
+        store.tags.set({Reference.parse(name).store_name: descriptor, variant: descriptor})
     return store
 
 

@@ -51,7 +51,7 @@ def test_a_draft_that_is_not_there_is_told_with_its_setting(hello_store: Store) 
             hello_store, Reference.parse(FULL), digest_of(hello_store, FULL)
         )
     assert "config.yaml:3" in str(missing.value.hint)
-    assert "hello:int4-1.0" in str(missing.value.hint)
+    assert "`hello:int4`" in str(missing.value.hint)
 
 
 def test_a_draft_is_counted_with_its_model(hello_store: Store) -> None:

@@ -86,7 +86,7 @@ def told(client: httpx.Client, path: str) -> dict:
     """What was got by one of its routes for chats."""
 
     def asked(*messages: dict, **others: Any) -> dict:
-        body = {"model": "hello:latest", "messages": messages, **others}
+        body = {"model": "hello:int4", "messages": messages, **others}
         return client.post(path, json=body).raise_for_status().json()["choices"][0]["message"]
 
     def asking(question: str) -> dict:
@@ -105,7 +105,7 @@ def told(client: httpx.Client, path: str) -> dict:
     said = asked(question, calling, found, tools=[WEATHER])["content"]
 
     pieces = []
-    body = {"model": "hello:latest", "messages": [asking("What is a lock?")], "stream": True}
+    body = {"model": "hello:int4", "messages": [asking("What is a lock?")], "stream": True}
     with client.stream("POST", path, json=body) as stream:
         for line in stream.iter_lines():
             if line.startswith("data: {"):
@@ -118,7 +118,7 @@ def main(url: str) -> None:
     """Ask in each way."""
     with tempfile.TemporaryDirectory() as folder, open_webui(url, Path(folder)) as client:
         models = client.get("/api/models").raise_for_status().json()["data"]
-        assert "hello:latest" in {model["id"] for model in models}, models
+        assert "hello:int4" in {model["id"] for model in models}, models
         paths = {"chat": "/openai/chat/completions", "ollama": "/api/chat/completions"}
         print(json.dumps({way: told(client, path) for way, path in paths.items()}))
 
