@@ -32,7 +32,7 @@ def _find(artifact: Artifact) -> Iterator[str]:
     for path, annotation in _CARRIED:
         file = artifact.file(path)
         if file is None:
-            yield f"it carries no {path}"
+            yield f"it contains no {path}"
         elif artifact.annotations.get(annotation) != str(file.blob.digest):
             yield f"{path} is not the one that the annotation {annotation} names"
     recipe, lock_file = artifact.file(RECIPE_FILE), artifact.file(LOCK_FILE)

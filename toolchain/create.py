@@ -114,6 +114,6 @@ def _unexpected_work(result: RunResult) -> list[MlxbuildError]:
         CacheExpectationBroken(
             f"{len(ran)} actions ran, {ran[0]} first",
             where=ran[0],
-            hint="`mlxbuild log last` tells the reason of each; `mlxbuild why` compares the inputs",
+            hint="`mlxbuild log last` shows the reason of each; `mlxbuild why` compares the inputs",
         )
     ]

@@ -67,7 +67,9 @@ def carried_spec(artifact: Artifact, recipe: Path) -> ResolvedSpec:
         NotRebuildable: the artifact has none.
     """
     if artifact.file(RECIPE_FILE) is None:
-        raise NotRebuildable("the artifact carries no recipe", hint="only artifacts that mlxbuild built can be rebuilt")
+        raise NotRebuildable(
+            "the artifact contains no recipe", hint="only artifacts that mlxbuild built can be rebuilt"
+        )
     return from_canonical(json.loads(artifact.read(RECIPE_FILE)), recipe)
 
 
@@ -91,7 +93,7 @@ def locked_variant(artifact: Artifact, recipe: Path, hub: Hub | None = None) -> 
     if not is_remembered:
         _refuse_files_elsewhere(spec, recipe)
     if artifact.file(LOCK_FILE) is None:
-        raise NotRebuildable("the artifact carries no lock")
+        raise NotRebuildable("the artifact contains no lock")
     sources = decode(artifact.read(LOCK_FILE), LOCK_FILE).sources
     catalogue = SourceCatalogue(recipe.parent, artifact.store, hub)
     unknown = [source for source in sources if source.kind == "content" and not _known(catalogue, source)]

@@ -41,7 +41,7 @@ class Verification:
             raise VerificationFailed(
                 f"{len(self.problems)} checks failed{listed}",
                 where=name,
-                hint="damaged blobs were set aside: the next `mlxbuild create` makes them again",
+                hint="damaged blobs were quarantined: the next `mlxbuild create` builds them again",
             )
 
 

@@ -55,7 +55,7 @@ def _usage(store: Store) -> list[tuple[str, int, int]]:
         row("results that builds can reuse", needed - named),
         row("blobs that nothing needs", reach.blobs.keys() - needed),
         ("traces", *_files(cache / "traces")),
-        ("set aside as damaged", *_files(cache / "quarantine")),
+        ("quarantined as damaged", *_files(cache / "quarantine")),
         ("unfinished writes", *_files(cache / "tmp")),
         ("interrupted fetches", *_files(cache / "partial")),
         ("logs", *_files(store.home.logs)),

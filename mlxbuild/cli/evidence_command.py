@@ -82,7 +82,7 @@ def _attestation(attestation: Attestation, *, known: bool) -> dict[str, Any]:
     if attestation.problem is None and attestation.signer is not None:
         state = f"signed by {attestation.signer.fingerprint.short}"
     elif attestation.statement is None or known:
-        state = f"worthless: {attestation.problem}"
+        state = f"invalid: {attestation.problem}"
     else:
         state = "not checked: give --key"
     signer = attestation.signer

@@ -124,7 +124,7 @@ def _from_files(place: ModelPlace, model: str, name: str | None) -> str:
     config = _json(read("config.json"))
     if not config:
         is_adapter = read("adapter_config.json") is not None
-        hint = ADAPTER_HINT if is_adapter else "give a GGUF file, or a model in the Hugging Face layout"
+        hint = ADAPTER_HINT if is_adapter else "use a GGUF file, or a model in the Hugging Face layout"
         raise NotAModel(f"`{model}` has no config.json", hint=hint)
     tokenizer, generation = _json(read("tokenizer_config.json")), _json(read("generation_config.json"))
     if read("chat_template.jinja") is not None:

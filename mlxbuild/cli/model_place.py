@@ -66,7 +66,7 @@ def hub_place(repository: str, revision: str) -> ModelPlace:
     if repository.startswith((".", "/", "~")) or repository.count("/") != 1:
         raise NotAModel(
             f"there is no folder or file `{repository}`",
-            hint="give a folder, a GGUF file, or a Hub repository as `organisation/name`",
+            hint="use a folder, a GGUF file, or a Hub repository as `organisation/name`",
         )
     hub = Hub.of(chosen_home())
     commit = hub.commit(repository, revision)

@@ -48,7 +48,7 @@ def show(
             from mlxbuild.toolchain.rebuild import RECIPE_FILE
 
             hint = "only artifacts that mlxbuild built have one"
-            say(_carried(artifact, RECIPE_FILE, "carries no recipe", hint))
+            say(_carried(artifact, RECIPE_FILE, "contains no recipe", hint))
         elif template:
             hint = "it only completes raw prompts; a recipe sets a template with `prompt_template`"
             say(_carried(artifact, TEMPLATE_FILE, "has no chat template", hint))

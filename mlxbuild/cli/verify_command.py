@@ -103,7 +103,7 @@ def verify(
         say_json(told | ({"proven": proven} if key else {}) | compared)
     elif not problems:
         say(
-            f"{digest} holds: {verified.checked_blobs} blobs, {format_bytes(verified.checked_bytes)} "
+            f"{digest} is intact: {verified.checked_blobs} blobs, {format_bytes(verified.checked_bytes)} "
             f"in {format_seconds(seconds)}; "
             + (
                 "recipe and lock agree"
@@ -116,7 +116,7 @@ def verify(
         if comparison is not None:
             say(_comparison_told(comparison))
         if rebuilt:
-            say(f"{rebuilt} came out again from recipe and lock")
+            say(f"{rebuilt} was built again from recipe and lock")
     verified.require(name)
 
 

@@ -44,7 +44,7 @@ _KEY_VARIABLES = ("MLXBUILD_API_KEY", "OLLAMA_API_KEY")
 _KEY_HINT = (
     "set MLXBUILD_API_KEY to a key of this server; `mlxbuild config add-key NAME` makes one on the server's machine"
 )
-_OTHERS_PORT = "check that it is the server's port; `mlxbuild doctor` and the server's log tell more"
+_OTHERS_PORT = "check that it is the server's port; `mlxbuild doctor` and the server's log say more"
 _OPTION_NAMES = {"max_tokens": "num_predict", "stops": "stop"}
 
 
@@ -88,7 +88,7 @@ class Server:
             host, port = server_address(home, os.environ)
             hint = "start one: `mlxbuild serve`"
             if is_listening(host, port):
-                hint = "another program listens there, or the server hangs: MLXBUILD_HOST names where yours is"
+                hint = "another program listens there, or the server hangs: MLXBUILD_HOST can name another address"
             raise NoServer(f"no mlxbuild server answers on {host}:{port}", hint=hint)
         return server
 

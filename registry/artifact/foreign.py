@@ -30,7 +30,7 @@ def require_model(manifest: Manifest, where: str) -> None:
         return
     what, hint = _what(manifest), f"artifacts have a config of type {media_types.MODEL_CONFIG}"
     if any(layer.media_type.startswith(_OLLAMA_LAYER) for layer in manifest.layers):
-        what, hint = "a model in Ollama's form", "build from it: `mlxbuild import ollama:NAME` writes the recipe"
+        what, hint = "a model in Ollama's format", "build from it: `mlxbuild import ollama:NAME` writes the recipe"
     said = f"its config is {config}" if config != _EMPTY else f"its artifact type is {manifest.artifact_type}"
     raise InvalidManifest(f"it is {what}, not a model: {said}", where=where, hint=hint)
 
@@ -38,7 +38,7 @@ def require_model(manifest: Manifest, where: str) -> None:
 def _what(manifest: Manifest) -> str:
     config, kind = manifest.config.media_type, manifest.artifact_type
     if config.startswith(_DOCKER_MODEL):
-        return "a model in Docker's form"
+        return "a model in Docker's format"
     if config in _BY_CONFIG:
         return _BY_CONFIG[config]
     return "an artifact of another type" if kind is None else f"an artifact of type {kind}"

@@ -19,7 +19,7 @@ class StoreFailure(EnvironmentFailure):
         return StoreFailure(
             "the store was moved or deleted",
             where=str(folder),
-            hint="put the folder back; building or pulling something makes a new store",
+            hint="restore the folder; building or pulling something creates a new store",
         )
 
 

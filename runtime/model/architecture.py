@@ -82,7 +82,7 @@ def module_name(config: Mapping[str, Any]) -> str:
     if not isinstance(model_type, str):
         raise UnsupportedArchitecture(
             "config.json names no model_type",
-            hint="give a language model in the Hugging Face layout",
+            hint="use a language model in the Hugging Face layout",
         )
     if model_type in encoders.FILES:
         return encoders.FILES[model_type]

@@ -33,4 +33,4 @@ def require_same_tokens(draft: Tokenizer, model: Tokenizer, where: str) -> None:
         raise DraftUnusable("the draft model has other tokens than the model", where=where, hint=_HINT)
 
 
-_HINT = "take a smaller model of the same family"
+_HINT = "use a smaller model of the same family"

@@ -137,7 +137,8 @@ class ChatTemplate:
         rendered = str(self._asked(Request(self.text, self._limits, given, self._clock())))
         if _SURROGATE.search(rendered):
             raise TemplateBroken(
-                "the chat template writes half of a surrogate pair, which is no character", where=Location(self._file)
+                "the chat template writes half of a surrogate pair, which is not a character",
+                where=Location(self._file),
             )
         return _cut_at_mark(rendered) if continue_final_message else rendered
 

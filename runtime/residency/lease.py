@@ -84,7 +84,7 @@ class Lease:
                 return
             if len(self.places) > 1:
                 raise death
-            log.warning("%s is loaded again for what it had not begun to answer: %s", self.places[-1].name, death)
+            log.warning("%s is reloaded for requests that it had not begun to answer: %s", self.places[-1].name, death)
             began = time.perf_counter()
             self.places.append(await self._take())
             self.load_seconds += time.perf_counter() - began

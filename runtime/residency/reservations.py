@@ -76,7 +76,7 @@ class MemoryReservations:
                 f"the model needs {format_bytes(claim.need.total_bytes)} of memory, and models may take "
                 f"{format_bytes(self._budget_bytes)}: {claim.need.told}",
                 where=claim.name,
-                hint=f"take a smaller variant, or raise `serve.memory` {self._limits.places.of('memory')}, "
+                hint=f"use a smaller variant, or raise `serve.memory` {self._limits.places.of('memory')}, "
                 f"now {self._told_budget}",
             )
         self._line.append(claim)
@@ -179,7 +179,7 @@ class MemoryReservations:
             if all(place.pinned for place in staying):
                 places = self._limits.places
                 raise NoRoom(
-                    "every place for a model is taken by a pinned one",
+                    "every place for a model is taken by a pinned model",
                     where=claim.name,
                     hint=f"pin fewer models, or raise `serve.max_loaded_models` {places.of('max_loaded_models')}, "
                     f"now {self._limits.max_loaded_models}, or `serve.memory` {places.of('memory')}, "

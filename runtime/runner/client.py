@@ -308,9 +308,9 @@ class Runner:
             if unheard * _CHECK_SECONDS >= self._patience.silent_seconds:
                 self._stalled = f"it gave no sign of life for {unheard * _CHECK_SECONDS:.0f} seconds"
             elif min(without_effort, vitals.working_seconds) >= self._patience.stall_seconds:
-                self._stalled = f"it did not get on for {vitals.working_seconds:.0f} seconds"
+                self._stalled = f"it made no progress for {vitals.working_seconds:.0f} seconds"
             elif vitals.standstill_seconds >= self._patience.standstill_seconds:
-                self._stalled = f"none of its requests got on for {vitals.standstill_seconds:.0f} seconds"
+                self._stalled = f"none of its requests made progress for {vitals.standstill_seconds:.0f} seconds"
             if self._stalled is not None:
                 log.error("runner %d is ended: %s; its threads are at:", self._spawned.process.pid, self._stalled)
                 self._spawned.signal(stacks.SIGNAL)

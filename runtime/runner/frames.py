@@ -34,7 +34,7 @@ def encode(message: list[Any]) -> bytes:
     if len(body) > FRAME_LIMIT_BYTES:
         raise RequestTooLarge(
             f"{len(body)} bytes are more than the {FRAME_LIMIT_BYTES} that a runner takes",
-            hint="send less at once; no setting bounds it",
+            hint="send less at once; no setting changes this limit",
         )
     return _LENGTH.pack(len(body)) + body
 

@@ -27,7 +27,7 @@ class NewWork:
         elif request.path not in self._answered and not getattr(request.ctx, "is_taken", False):
             raise ServerStopping(
                 "the server is being stopped, and takes no more requests",
-                hint="ask again when it has been started anew",
+                hint="try again when it has restarted",
             )
 
 

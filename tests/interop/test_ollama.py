@@ -134,7 +134,7 @@ def test_create_from_a_gguf_file(ollama: Ollama, tmp_path: Path) -> None:
     assert "128" in ollama("show", "tiny")
     ollama("run", "tiny", "ab")
     (tmp_path / "Modelfile").write_text("FROM ./tiny.gguf\nADAPTER ./lora.gguf\n")
-    assert "adapters in GGUF form cannot be merged" in ollama("create", "adapted", refused=True)
+    assert "adapters in GGUF format cannot be merged" in ollama("create", "adapted", refused=True)
     (tmp_path / "Modelfile").write_text("FROM ./lora.gguf\n")
     assert "the file holds an adapter (LoRA), not a model" in ollama("create", "adapted", refused=True)
 

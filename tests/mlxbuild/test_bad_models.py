@@ -136,7 +136,7 @@ CASES: dict[str, tuple[Callable[[Path], None], int, list[str]]] = {
         [
             "error[custom-code]: `config.json` names a Python file to load the model with (`model_file`)",
             "  --> MODEL",
-            "hint: code of a source is never run: take a model of an architecture that mlx-lm knows",
+            "hint: code of a source is never run: use a model of an architecture that mlx-lm knows",
         ],
     ),
     "truncated": (

@@ -123,7 +123,7 @@ def test_verify_rebuild_proves_the_digest(mlxbuild: CommandLine) -> None:
     digest = mlxbuild.built()
     done = mlxbuild("verify", "tiny:int4", "--rebuild")
     assert done.code == 0, done.err
-    assert f"{digest} came out again from recipe and lock" in done.out
+    assert f"{digest} was built again from recipe and lock" in done.out
 
 
 def test_a_failing_gate_moves_no_tag(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
@@ -241,7 +241,7 @@ def test_quantized_weights_are_not_called_otherwise(
         ] == [
             f"error[quantized-base]: {message}",
             "  --> ModelSpec.yaml:4:15",
-            "hint: say `quantization: keep`, or name the unquantized base",
+            "hint: set `quantization: keep`, or name the unquantized base",
         ]
 
 
@@ -258,7 +258,7 @@ def test_lint_knows_of_quantized_weights_in_a_folder(mlxbuild: CommandLine, tmp_
         "  ┌─ ModelSpec.yaml:4:33\n"
         "4 │ variants: {quantization: [keep, none]}\n"
         "  │                                 ^^^^\n"
-        "hint: say `quantization: keep`, or name the unquantized base\n",
+        "hint: set `quantization: keep`, or name the unquantized base\n",
     )
     recipe.write_text('name: a\nversion: "1"\nbase: {path: model}\n')
     assert child("lint").code == 0
@@ -372,12 +372,10 @@ def test_a_base_that_is_gone_has_to_be_put_back(mlxbuild: CommandLine, edit: Cal
     told = mlxbuild("verify", "tiny:none", "--rebuild", "-f", "ModelSpec.yaml")
     assert told.code == 2
     assert "error[source-missing]: the base was a folder outside of its recipe's" in told.err
-    assert (
-        "builds this artifact again: put it back, or name a recipe with `-f` whose base is a copy of it\n" in told.err
-    )
+    assert "builds this artifact again: restore it, or name a recipe with `-f` whose base is a copy of it\n" in told.err
     told = mlxbuild("create", "--frozen", env={"MLXBUILD_HOME": str(mlxbuild.folder / "other-home")})
     assert told.code == 7
-    hint = "put it back: only that builds this artifact again. For another base, name that in the recipe and lock it"
+    hint = "restore it: only that builds this artifact again. To use another base, name it in the recipe and lock it"
     assert (
         f"error[lock-stale]: `config.json` is gone from `{model}`\n  --> {model}/config.json\nhint: {hint}\n"
         in told.err
@@ -385,6 +383,4 @@ def test_a_base_that_is_gone_has_to_be_put_back(mlxbuild: CommandLine, edit: Cal
     model.rename(mlxbuild.folder / "moved")
     told = mlxbuild("verify", "tiny:none", "--rebuild")
     assert told.code == 2
-    assert (
-        "builds this artifact again: put it back, or name a recipe with `-f` whose base is a copy of it\n" in told.err
-    )
+    assert "builds this artifact again: restore it, or name a recipe with `-f` whose base is a copy of it\n" in told.err

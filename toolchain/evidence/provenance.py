@@ -170,7 +170,7 @@ def _carried(artifact: Artifact, path: str) -> Digest:
     file = artifact.file(path)
     if file is None:
         raise NotRebuildable(
-            f"the artifact carries no {path}", hint="only artifacts that mlxbuild built have a provenance"
+            f"the artifact contains no {path}", hint="only artifacts that mlxbuild built have a provenance"
         )
     return file.blob.digest
 

@@ -224,7 +224,7 @@ class Execution:
         """Repeat the actions that produced a damaged result, then the action that failed on it."""
         if self._cache.store.has(error.digest):
             self._cache.store.quarantine(error.digest)
-        self._stream.emit(Warned(f"{error.message}: making it again", where=label))
+        self._stream.emit(Warned(f"{error.message}: building it again", where=label))
         for producer, key in producers.items():
             self._cache.traces.remove(key)
             self._chronicle.because(producer, "its output was damaged")

@@ -26,7 +26,7 @@ _QUANTIZATIONS = {
     **{"q8": "int8", "q8_0": "int8", "f16": "fp16", "fp16": "fp16", "fp4": "nvfp4", "fp8": "mxfp8"},
 }
 """Values of `quantize` to the quantization names of recipes."""
-_DRAFT = "what drafts for a model is a setting of the server, `drafts`"
+_DRAFT = "draft models are a setting of the server, `drafts`"
 _OTHERS = {
     "renderer": "prompts are rendered by the artifact's own chat template",
     "parser": "think tags and tool calls are found in the chat template when the artifact is built",

@@ -64,18 +64,18 @@ def _read(data: bytes, where: str) -> Mapping[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = Location(where, mark.line + 1, mark.column + 1) if mark else where
-        raise BadKitfile(f"it is no YAML: {error.problem}", where=place) from error
+        raise BadKitfile(f"it is not YAML: {error.problem}", where=place) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise BadKitfile(f"it is no YAML: {error}", where=where) from error
+        raise BadKitfile(f"it is not YAML: {error}", where=where) from error
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise BadKitfile("it is no map", where=where, hint="see https://kitops.org/docs/kitfile/format")
+        raise BadKitfile("it is not a map", where=where, hint="see https://kitops.org/docs/kitfile/format")
     return document
 
 
 def _map(document: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
     value = document.get(key) or {}
     if not isinstance(value, dict):
-        raise BadKitfile(f"`{key}` is no map", where=str(path))
+        raise BadKitfile(f"`{key}` is not a map", where=str(path))
     return value
 
 
@@ -127,7 +127,7 @@ def _parameters(draft: RecipeDraft, parameters: Any) -> None:
             else:
                 draft.note(f"model.parameters.{key}: a recipe has no such parameter.")
     elif parameters is not None:
-        draft.note("model.parameters: they are no map and were left out.")
+        draft.note("model.parameters: it is not a map and was left out.")
 
 
 def _leave(draft: RecipeDraft, key: str, entries: Any) -> None:

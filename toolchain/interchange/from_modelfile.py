@@ -206,7 +206,7 @@ def _parameter(draft: RecipeDraft, directive: Directive) -> None:
     try:
         value: Any = form(text)
     except ValueError:
-        draft.note(f"{where}: the value is no {'whole number' if form is int else 'number'}.")
+        draft.note(f"{where}: the value is not a {'whole number' if form is int else 'number'}.")
         return
     if key == "num_predict" and value < 0:
         return  # unlimited, as by default

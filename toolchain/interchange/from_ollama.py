@@ -36,7 +36,7 @@ def recipe_from_ollama(name: OllamaName, registry: OllamaRegistry) -> tuple[str,
         draft.note(f"left out: {what}.")
     if PARAMETERS_FILE in files:
         for parameter in lost(registry.read(name, files[PARAMETERS_FILE]), str(name)):
-            draft.note(f"left out: the parameter {parameter}, which a recipe does not have so.")
+            draft.note(f"left out: the parameter {parameter}, which recipes do not have.")
     if TEMPLATE_FILE not in documents and not _has_template(files):
         _template(draft, name, registry, manifest)
     if (defaults := documents.get(DEFAULTS_FILE)) is not None:

@@ -92,7 +92,7 @@ class LayoutSource:
         index = json_object(staging.read(blob.digest, limit_bytes=MANIFEST_LIMIT_BYTES), self.where)
         inner = index.get("manifests")
         if not isinstance(inner, list) or not all(isinstance(it, dict) for it in inner) or depth > 1:
-            raise BrokenArchive("an index in it is no list of manifests", where=self.where)
+            raise BrokenArchive("an index in it is not a list of manifests", where=self.where)
         for it in inner:
             yield from self._listed(staging, it, budget, depth + 1)
 
@@ -115,7 +115,7 @@ def from_archive(stream: BinaryIO, staging: Store, where: str) -> LayoutSource:
     if INDEX_FILE not in small or LAYOUT_FILE not in small:
         docker = "manifest.json" in small
         raise NotImportable(
-            "it is an archive of Docker's own form" if docker else f"it has no {LAYOUT_FILE} and {INDEX_FILE}",
+            "it is an archive in Docker's own format" if docker else f"it has no {LAYOUT_FILE} and {INDEX_FILE}",
             where=where,
             hint="write an OCI archive: `skopeo copy docker-archive:FILE oci-archive:NEW`"
             if docker
@@ -176,4 +176,4 @@ def _blob(entry: Mapping[str, Any], where: str) -> Blob:
     if isinstance(digest, str) and isinstance(size_bytes, int):
         with suppress(InvalidDigest):
             return Blob(Digest.parse(digest), size_bytes)
-    raise BrokenArchive("an entry of its index is no descriptor", where=where)
+    raise BrokenArchive("an entry of its index is not a descriptor", where=where)

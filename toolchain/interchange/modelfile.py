@@ -67,13 +67,13 @@ def read(data: bytes, where: str) -> tuple[Directive, ...]:
             continue
         name, rest = _word(line)
         if name.upper() not in DIRECTIVES:
-            _fail(f"`{name[:40]}` is no directive", where, first, f"directives are {', '.join(sorted(DIRECTIVES))}")
+            _fail(f"`{name[:40]}` is not a directive", where, first, f"directives are {', '.join(sorted(DIRECTIVES))}")
         argument, rest = _word(rest) if name.upper() in ("PARAMETER", "MESSAGE") else ("", rest)
         value, number = _value(rest, lines, number, where, first)
         if name.upper() == "MESSAGE" and argument not in _ROLES:
-            _fail(f"`{argument[:40]}` is no role", where, first, "roles are system, user and assistant")
+            _fail(f"`{argument[:40]}` is not a role", where, first, "roles are system, user and assistant")
         if not value and name.upper() not in ("SYSTEM", "TEMPLATE"):
-            _fail(f"{name.upper()} has no value", where, first, "write it behind the directive")
+            _fail(f"{name.upper()} has no value", where, first, "write it after the directive")
         directives.append(Directive(name.upper(), argument, value, first))
     if not any(directive.name == "FROM" for directive in directives):
         _fail("it has no FROM line", where, 1, "begin with FROM and a model")

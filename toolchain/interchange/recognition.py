@@ -68,6 +68,6 @@ def _folder(path: Path) -> tuple[ImportFormat, Path]:
 
 def _unknown(path: Path) -> NotImportable:
     return NotImportable(
-        f"`{os.fspath(path)}` is nothing that can be imported",
+        f"`{os.fspath(path)}` cannot be imported",
         hint="OCI archives and layouts, model folders with a config.json, GGUF files, Modelfiles and Kitfiles can be",
     )

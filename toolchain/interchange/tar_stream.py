@@ -42,7 +42,7 @@ def files(stream: BinaryIO, where: str) -> Iterator[tuple[str, int, Iterator[byt
                     raise BrokenArchive(f"it has more than {_MOST_ENTRIES} files", where=where)
                 yield path, member.size, _content(tar, member, where)
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-        raise BrokenArchive(f"it is no whole tar: {error}", where=where, hint=_AGAIN) from error
+        raise BrokenArchive(f"it is not a whole tar: {error}", where=where, hint=_AGAIN) from error
     for first, second in collisions(seen):
         raise UnsafePath(f"`{first}` and `{second}` are one file on some systems", where=where)
 

@@ -194,8 +194,8 @@ def _read_source(entry: dict[str, Any]) -> LockedSource:
     role, kind, identity, pinned = entry["role"], entry["kind"], entry["identity"], entry["pinned"]
     requested, include = entry["requested"], entry["include"]
     _require(isinstance(role, str) and isinstance(identity, str) and kind in _KINDS, "a source has no proper name")
-    _require(requested is None or isinstance(requested, str), "a requested revision is no text")
-    _require(all(isinstance(glob, str) for glob in include), "an include glob is no text")
+    _require(requested is None or isinstance(requested, str), "a requested revision is not a text")
+    _require(all(isinstance(glob, str) for glob in include), "an include glob is not a text")
     _require(_pinned(kind, pinned), f"`{role}` is not pinned as a {kind} source is")
     files = []
     sizes = {}
@@ -257,8 +257,8 @@ def _read_changes(written: list[Any]) -> dict[str, Any]:
     (changes,) = written
     heads, offset = changes.get("permuted_heads"), changes.get("offset", 0.0)
     _require(changes.keys() <= {"permuted_heads", "offset"}, "a tensor is changed in a way that is not known")
-    _require(heads is None or (type(heads) is int and heads > 0), "`permuted_heads` is no count")
-    _require(type(offset) is float and math.isfinite(offset), "`offset` is no number")
+    _require(heads is None or (type(heads) is int and heads > 0), "`permuted_heads` is not a count")
+    _require(type(offset) is float and math.isfinite(offset), "`offset` is not a number")
     return {"permuted_heads": heads, "offset": offset}
 
 

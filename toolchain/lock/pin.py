@@ -176,7 +176,7 @@ def _check_config(role: str, files: Mapping[str, _Pinned], where: str) -> None:
         raise CustomCode(
             "`config.json` names a Python file to load the model with (`model_file`)",
             where=where,
-            hint="code of a source is never run: take a model of an architecture that mlx-lm knows",
+            hint="code of a source is never run: use a model of an architecture that mlx-lm knows",
         )
     if role.startswith("base") and "model_type" in config:
         _check_architecture(config, where)
@@ -205,7 +205,7 @@ def _check_index(files: Mapping[str, _Pinned], where: str) -> None:
             raise SourceIncomplete(
                 f"`{_INDEX}` names the shard `{shard}`, which is not there",
                 where=where,
-                hint="finish the download, or take `include` away",
+                hint="finish the download, or remove `include`",
             )
 
 

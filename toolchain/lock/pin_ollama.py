@@ -55,7 +55,7 @@ def pin_ollama(
             notice(f"`{source.name}`: left out: {what}")
         if PARAMETERS_FILE in files:
             for parameter in lost(registry.read(source.name, files[PARAMETERS_FILE]), str(source.name)):
-                notice(f"`{source.name}`: left out: the parameter `{parameter}`, which recipes do not have so")
+                notice(f"`{source.name}`: left out: the parameter `{parameter}`, which recipes do not have")
     model = read_model(registry, source.name, files, tokenizer=tokenizer)
     check_architecture(model.documents["config.json"], str(source.name))
     return LockedSource(

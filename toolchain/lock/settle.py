@@ -41,7 +41,7 @@ def settle(spec: ResolvedSpec, base: LockedSource, recipe: Recipe | None = None)
         message = f"`quantization: {spec.quantization.label}` asks for unquantized weights, but the base is quantized"
         if spec.quantization.scheme is not None:
             message = "the weights of the base are quantized already; quantizing again would round them twice"
-        raise QuantizedBase(message, where=where, hint="say `quantization: keep`, or name the unquantized base")
+        raise QuantizedBase(message, where=where, hint="set `quantization: keep`, or name the unquantized base")
     return replace(spec, kept_variant=None)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_NAMES = 8
 _LOCK_AGAIN = "run `mlxbuild lock` if the change is meant"
-_PUT_BACK = "put it back: only that builds this artifact again. For another base, name that in the recipe and lock it"
+_PUT_BACK = "restore it: only that builds this artifact again. To use another base, name it in the recipe and lock it"
 
 
 class SourceCatalogue:
@@ -230,7 +230,7 @@ class SourceCatalogue:
             f"the {source.role} was a folder outside of its recipe's, which the artifact names by content alone "
             f"({source.identity}), and its `{file.path}` is nowhere known{is_other}",
             where=str(file.blob.digest),
-            hint=f"only the folder with {names} builds this artifact again: put it back, or name a recipe with `-f` "
+            hint=f"only the folder with {names} builds this artifact again: restore it, or name a recipe with `-f` "
             "whose base is a copy of it",
         )
 

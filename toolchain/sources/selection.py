@@ -64,7 +64,7 @@ def select(
 
 ADAPTER_HINT = "this is an adapter: name it below `adapters`, and the model that it was made for as `base`"
 _UNSAFE = "do not build from this source"
-_INCOMPLETE = "point the recipe at a folder or repository in the form that transformers or mlx-lm write"
+_INCOMPLETE = "point the recipe at a folder or repository in the format of transformers or mlx-lm"
 
 
 def matches(path: str, pattern: str) -> bool:

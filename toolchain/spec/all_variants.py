@@ -42,7 +42,7 @@ def _shared_tag(
     if not same_label:
         hint = "choose labels that are no other variant's tag" if has_tag else "write different values, or set `tag`"
     elif differing != ["quantization"] or spec.quantization.label != other.quantization.label:
-        hint = f'tell them apart: tag: "{"-".join(f"{{{axis}}}" for axis in matrix.axes)}"'
+        hint = f'distinguish them: tag: "{"-".join(f"{{{axis}}}" for axis in matrix.axes)}"'
     elif spec.quantization != other.quantization:
         path = ("variants", "quantization", second.chosen["quantization"])
         hint = "give each of these maps a label of its own: {label: first, ...}"
@@ -65,7 +65,7 @@ def bad_gates(form: ModelSpec, specs: list[ResolvedSpec], positions: Positions) 
             names.add(gate.name)
         for position, label in enumerate(gate.only or ()):
             if label not in labels:
-                message = f"`only` names `{label}`, which is no variant"
+                message = f"`only` names `{label}`, which is not a variant"
                 hint = did_you_mean(label, labels) or f"the variants are {listed(labels)}"
                 path_of_label = ("tests", number, "only", position)
                 problems.append(positions.at_value(Code.VARIANTS, message, path_of_label, "unknown variant", hint))

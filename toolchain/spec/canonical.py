@@ -141,7 +141,7 @@ def _spec(document: Mapping[str, Any], recipe: Path) -> ResolvedSpec:
     tokenizer = document["tokenizer"]
     for key in ("name", "version", "variant", "description"):
         if not isinstance(document[key], str):
-            raise TypeError(f"`{key}` is no text")
+            raise TypeError(f"`{key}` is not a text")
     return ResolvedSpec(
         recipe=recipe,
         name=document["name"],

@@ -270,7 +270,7 @@ class _Reader:
         for source in value.value if isinstance(value, SequenceNode) else [value]:
             if not isinstance(source, MappingNode):
                 hint = "name anchors of maps: <<: *anchor, or <<: [*first, *second]"
-                self.report(Code.TYPE, "`<<` takes maps alone", source, "expected a map", hint)
+                self.report(Code.TYPE, "`<<` takes only maps", source, "expected a map", hint)
                 continue
             if source is node:
                 self.report(Code.ALIASES, "a map is merged into itself", merges[0][0], "leads back", "remove it")

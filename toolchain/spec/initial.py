@@ -81,7 +81,7 @@ def initial_recipe(
         "# variants:",
         f"#   quantization: [{'int4' if gguf is None else 'keep'}, int8]",
         "",
-        "# What must hold before the artifact gets its name.",
+        "# Gates that the artifact must pass before it gets its name.",
         "tests:",
         "  - contents: {require: [config.json, tokenizer.json], forbid: ['*.py', '*.bin']}",
         *(() if is_encoder(config) else (_COMPLETE,)),
@@ -158,8 +158,8 @@ def _quantization(config: Mapping[str, Any]) -> Iterator[str]:
 def _kept(weights: GgufWeights) -> Iterator[str]:
     yield f"# Matrices in the file: {', '.join(f'{count} of {kind}' for kind, count in weights.types)}."
     if weights.rounded:
-        yield f"# MLX has no form for {', '.join(weights.rounded)}, so this rounds a second time."
-        yield "# Better take a file of Q4_K_M or Q8_0, which can stay as it is."
+        yield f"# MLX has no equivalent for {', '.join(weights.rounded)}, so this rounds a second time."
+        yield "# Better use a file of Q4_K_M or Q8_0, which can stay as it is."
         yield "quantization: int8"
     else:
         yield "# They stay as they are. Another quantization would round a second time."
@@ -187,7 +187,7 @@ def _defaults(config: Mapping[str, Any], generation: Mapping[str, Any]) -> Itera
     wanted = {ours: generation[theirs] for theirs, ours in _GENERATION.items() if theirs in generation}
     wanted["context"] = of_text.get("max_position_embeddings", config.get("max_position_embeddings"))
     kept = {key: value for key, value in wanted.items() if value is not None and _is_default(key, value)}
-    yield "# Used by requests that do not say otherwise."
+    yield "# Used by requests that do not set their own."
     yield "defaults:" if kept else "# defaults: {temperature: 0.7}"
     for key, value in kept.items():
         yield f"  {key}: {json.dumps(value)}"

@@ -161,7 +161,7 @@ def _bases_elsewhere(recipe: Recipe) -> list[Problem]:
         line = document.lines[(place.line or 1) - 1]
         note = f"outside the recipe's {folder.boundary_word}"
         instead = "move the model below the recipe, or name a Hub repository or an artifact"
-        hint = f"the artifact names its content instead of its path; to have the recipe work everywhere, {instead}"
+        hint = f"the artifact names its content instead of its path; for a recipe that works everywhere, {instead}"
         snippet = Snippet(line, place.column or 1, len(written) if written in line else 1, note)
         message = f"the recipe works only where `{written}` is"
         problems.append(Problem(Code.NOT_PORTABLE, message, place, hint, snippet, level="warning"))

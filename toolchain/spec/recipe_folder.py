@@ -86,7 +86,7 @@ class RecipeFolder:
             content = path.read_bytes()
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            note = f"byte {error.start} is no UTF-8"
+            note = f"byte {error.start} is not UTF-8"
             raise PathRefused(Code.ENCODING, f"`{written}` is not UTF-8", note, "save it as UTF-8") from None
         except OSError as error:
             raise PathRefused(Code.MISSING_FILE, f"cannot read `{written}`", str(error.strerror)) from None
@@ -175,7 +175,7 @@ class RecipeFolder:
         if written.startswith("~"):
             home = os.path.expanduser(written)  # noqa: PTH111  # raises for nobody
             hint = f"write the whole path: {home}"
-            raise PathRefused(Code.PATH, f"`{written}` is not a path", "recipes do not know whose home `~` is", hint)
+            raise PathRefused(Code.PATH, f"`{written}` is not a path", "`~` is not expanded in recipes", hint)
         if _ABSOLUTE.match(written) and not written.startswith("/"):
             return self.locate(written)
         return absolute(self.root, written)

@@ -94,7 +94,7 @@ class Matrix:
             hint = did_you_mean(name, (*known, *self.axes)) or f"write one of {places} in braces"
             self.problems.append(
                 self.positions.at_value(
-                    Code.VARIANTS, f"`tag` names `{name}`, which is no axis", path, "unknown placeholder", hint
+                    Code.VARIANTS, f"`tag` names `{name}`, which is not an axis", path, "unknown placeholder", hint
                 )
             )
             return "x"
@@ -216,7 +216,7 @@ class Matrix:
 
     def _no_axis(self, axis: str, path: Path) -> None:
         hint = did_you_mean(axis, self.axes) or f"the axes are {listed(self.axes)}" if self.axes else None
-        self._report_at(path, f"`{axis}` is no axis of the matrix", "not among the axes", hint)
+        self._report_at(path, f"`{axis}` is not an axis of the matrix", "not among the axes", hint)
 
     def _report(self, key: str, message: str, note: str, hint: str | None = None) -> None:
         path: Path = ("variants",) if key == "variants" else ("variants", key)

@@ -41,13 +41,13 @@ def adapter_scale(configuration: bytes, factor: float, where: str) -> float:
         config = json.loads(configuration)
         kind = config.get("fine_tune_type", "lora")
         if kind != "lora":
-            raise UnusableAdapter(f"adapters of type `{kind}` cannot be fused", where=where, hint="give a LoRA adapter")
+            raise UnusableAdapter(f"adapters of type `{kind}` cannot be fused", where=where, hint="use a LoRA adapter")
         return float(config["lora_parameters"]["scale"]) * factor
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnusableAdapter(
             "adapter_config.json names no `lora_parameters.scale`",
             where=where,
-            hint="give a LoRA adapter as mlx-lm or PEFT writes it, its files under the names that they had",
+            hint="use a LoRA adapter as mlx-lm or PEFT writes it, its files under the names that they had",
         ) from error
 
 

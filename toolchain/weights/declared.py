@@ -53,7 +53,7 @@ def check_declared(path: str, shape: tuple[int, ...], arrays: Mapping[str, mx.ar
             f"config.json says of `{path}` {said}, but its tensors are of {actual[0]} bits in groups of {actual[1]}, "
             f"{kind}, with scales of {SAFETENSORS_NAMES[scales.dtype]}",
             where="config.json",
-            hint="take the config.json that was written beside these weights",
+            hint="use the config.json that was written beside these weights",
         )
 
 

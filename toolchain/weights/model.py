@@ -41,7 +41,7 @@ def read_configuration(data: bytes, where: str = "config.json") -> dict[str, Any
         raise UnusableModel(
             "config.json asks to run Python code of the model's repository (`model_file`)",
             where="config.json",
-            hint="give a model whose architecture mlx-lm knows",
+            hint="use a model whose architecture mlx-lm knows",
         )
     decoded = _with_floats(config)
     assert isinstance(decoded, dict)
@@ -76,7 +76,7 @@ def check_packing(config: Mapping[str, Any]) -> None:
         raise UnusableModel(
             f"the weights are already quantized by `{method}`",
             where="config.json",
-            hint="give the model in float16, bfloat16 or float32, or one that MLX has quantized",
+            hint="use the model in float16, bfloat16 or float32, or one that MLX has quantized",
         )
 
 

@@ -188,7 +188,7 @@ class SourceTensors:
             raise LossyScales(
                 f"folding the scale of the whole tensor into those of `{tensor.name}` costs {loss.relative:.1%} of it "
                 f"(relative root mean square), and up to {LARGEST_LOSS:.0%} is taken",
-                hint="say `quantization: bf16`, which decodes the numbers as they are, or another one such as mxfp4",
+                hint="set `quantization: bf16`, which decodes the numbers as they are, or another one such as mxfp4",
             )
 
     @staticmethod

@@ -247,7 +247,7 @@ def _model_tensors(base: LockedSource) -> tuple[LockedTensor, ...]:
     if not tensors:
         raise UnusableSource(
             f"{base.identity} has no tensors in files named model*.safetensors",
-            hint="give a model in the Hugging Face layout with safetensors weights",
+            hint="use a model in the Hugging Face layout with safetensors weights",
         )
     for one, other in pairwise(tensors):
         if one.name == other.name:
@@ -271,7 +271,7 @@ def _adapters_by_block(
         if not tensors:
             raise UnusableSource(
                 f"{source.identity} has neither {ADAPTER_WEIGHTS} nor {PEFT_WEIGHTS}",
-                hint="give a LoRA adapter as mlx-lm or PEFT writes it",
+                hint="use a LoRA adapter as mlx-lm or PEFT writes it",
             )
         configuration = _required(source, ADAPTER_CONFIGURATION).blob.digest
         weights = _required(source, ADAPTER_WEIGHTS).blob.digest
@@ -293,5 +293,5 @@ def _adapters_by_block(
 def _required(source: LockedSource, path: str) -> LockedFile:
     file = source.file(path)
     if file is None:
-        raise UnusableSource(f"{source.identity} has no {path}", hint="give a complete model folder")
+        raise UnusableSource(f"{source.identity} has no {path}", hint="use a complete model folder")
     return file

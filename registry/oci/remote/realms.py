@@ -91,7 +91,7 @@ class Realms:
         if block is None or registry in self.allowed:
             hint = f"add `{self.line(registry, realm)}` below `{_KEY}`"
             raise InvalidSettings(
-                "the file has a form that cannot be edited automatically", where=str(self.file), hint=hint
+                "the file has a layout that cannot be edited automatically", where=str(self.file), hint=hint
             )
         line = f"{block['indent'] or '  '}{self.line(registry, realm)}\n"
         data = f"{text[: block.end('key')]}{line}{text[block.end('key') :]}".encode()

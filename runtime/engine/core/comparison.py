@@ -180,7 +180,7 @@ class Comparison:
             )
         return NotComputable(
             f"mlx-lm's code for `{self._trial.model_type}` fails: {type(error).__name__}: {told}",
-            hint="`mlxbuild verify` tells whether its files are sound; if they are, mlx-lm does not run it here",
+            hint="check its files with `mlxbuild verify`; if they are intact, mlx-lm cannot run this model here",
         )
 
 

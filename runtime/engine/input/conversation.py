@@ -24,7 +24,7 @@ class ToolsNotTaken(UserError):
     code = "tools-not-taken"
 
 
-WITHOUT_TOOLS = "leave `tools` out, or ask a model whose chat template tells it of them"
+WITHOUT_TOOLS = "leave `tools` out, or use a model whose chat template supports tools"
 
 
 class Conversation:

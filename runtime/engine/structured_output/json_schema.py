@@ -61,7 +61,7 @@ def grammar_of(schema: Mapping[str, Any]) -> str:
         if len(written) > LONGEST_SCHEMA:
             raise FormatNotSupported(f"the schema has {len(written):,} characters, above {LONGEST_SCHEMA:,}")
         if _SURROGATE.search(written):
-            raise InvalidSchema("the JSON Schema has half of a surrogate pair in it, which is no character")
+            raise InvalidSchema("the JSON Schema has half of a surrogate pair in it, which is not a character")
         check_optional_properties(schema)
         _check(schema)
         if not has_ending(schema):

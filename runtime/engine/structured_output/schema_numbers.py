@@ -64,7 +64,7 @@ def check_multiples(schema: Mapping[str, Any]) -> None:
     if max(sum(multiples), math.lcm(*multiples) if may_meet else 1) > _MOST_MULTIPLE:
         raise FormatNotSupported(
             f"`multipleOf` is above {_MOST_MULTIPLE:,}, alone or with others, or has too many digits",
-            hint="ask for a smaller one, and multiply what is answered",
+            hint="use a smaller one, and multiply the answer",
         )
 
 
@@ -88,7 +88,7 @@ def _numbers(value: Any) -> Iterator[int | float]:
 def _check_value(number: int | float, keyword: str) -> None:
     if not _is_read_exactly(number):
         raise FormatNotSupported(
-            f"the number {number} in `{keyword}` cannot be written exactly", hint="have it written as a text"
+            f"the number {number} in `{keyword}` cannot be written exactly", hint="write it as a text"
         )
 
 
@@ -142,7 +142,7 @@ def _with_bounds_of_integers(part: Mapping[str, Any]) -> Mapping[str, Any]:
     for keyword, bound in bounds.items():
         if bound != _MOST and not (abs(bound) < 2**63 and _is_read_exactly(bound)):
             raise FormatNotSupported(
-                f"`{keyword}` {bound} of an integer cannot be enforced exactly", hint="have it written as a text"
+                f"`{keyword}` {bound} of an integer cannot be enforced exactly", hint="write it as a text"
             )
     return {**{keyword: value for keyword, value in part.items() if keyword not in (*_LOWER, *_UPPER)}, **bounds}
 

@@ -77,7 +77,7 @@ def _page(listed: Sequence[Listing], longest: int | None, query: ModelsQuery) ->
 
 def _place(names: Sequence[str], name: str, where: str) -> int:
     if name not in names:
-        raise InvalidRequest(f"`{where}`: there is no model `{name}`", where=where, hint="begin again without it")
+        raise InvalidRequest(f"`{where}`: there is no model `{name}`", where=where, hint="start again without it")
     return names.index(name)
 
 

@@ -90,7 +90,7 @@ class Exchange(Http):
             if max(end, len(buffer) - 3 if end < 0 else end) > MOST_HEAD_BYTES:
                 raise HeaderTooLarge(
                     f"the header has more than {MOST_HEAD_BYTES} bytes",
-                    hint="send less in the path and the header fields; no setting bounds them",
+                    hint="send less in the path and the header fields; no setting changes these limits",
                 )
             if _BARE_LINE_END.search(buffer, seen, end if end >= 0 else len(buffer)):
                 raise MalformedRequest("a line of the header ends in something other than CR and LF")
@@ -183,7 +183,7 @@ class Exchange(Http):
             least = settings.body_bytes_per_second
             raise RequestTooSlow(
                 f"the body comes more slowly than {least} bytes a second",
-                hint=f"lower `serve.body_rate` {settings.places.of('body_rate')}, now {least}; 0 is without bound",
+                hint=f"lower `serve.body_rate` {settings.places.of('body_rate')}, now {least}; 0 means no limit",
             ) from None
         finally:
             self._waited_seconds += loop.time() - begun

@@ -101,7 +101,7 @@ def _order(body: CreateBody, application: Application) -> BuildOrder:
     fields = {key: value for key, value in body.model_dump().items() if key not in _NOT_FIELDS and value}
     if any(path.lower().endswith(".gguf") for path in body.adapters):
         raise NotSupported(
-            "adapters in GGUF form cannot be merged",
+            "adapters in GGUF format cannot be merged",
             hint="send the safetensors and the adapter_config.json that it was made of",
         )
     files, adapters = _blobs(application, body.files), _blobs(application, body.adapters)

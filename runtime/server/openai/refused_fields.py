@@ -10,12 +10,12 @@ from mlxbuild.runtime.server.bodies.request_body import RequestBody, refused
 class RefusedFields(RequestBody):
     """The fields that chat completions and completions refuse; false and 0 are neutral unless others are given."""
 
-    use_beam_search: Annotated[None, refused("there is no beam search: ask for several answers by `n`")] = None
+    use_beam_search: Annotated[None, refused("there is no beam search: use `n` for several answers")] = None
     length_penalty: Annotated[None, refused("there is no beam search", 1)] = None
-    allowed_token_ids: Annotated[None, refused("give a grammar, or `logit_bias`", [])] = None
-    bad_words: Annotated[None, refused("give `logit_bias` for their tokens", [])] = None
+    allowed_token_ids: Annotated[None, refused("use a grammar, or `logit_bias`", [])] = None
+    bad_words: Annotated[None, refused("use `logit_bias` for their tokens", [])] = None
     prompt_logprobs: Annotated[None, refused("log-probabilities of the prompt are not supported")] = None
-    truncate_prompt_tokens: Annotated[None, refused("no prompt is shortened: send less")] = None
+    truncate_prompt_tokens: Annotated[None, refused("prompts are never truncated: send less")] = None
     include_stop_str_in_output: Annotated[None, refused("stop sequences are never part of an answer")] = None
     skip_special_tokens: Annotated[None, refused("special tokens have no text here", True)] = None
     logits_processors: Annotated[None, refused("requests cannot bring code", [])] = None

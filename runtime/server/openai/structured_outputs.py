@@ -28,7 +28,7 @@ class StructuredOutputs(RequestBody):
     regex: Text | None = None
     choice: Choices | None = None
     grammar: Text | None = None
-    structural_tag: Annotated[None, refused("structural tags are not supported: give a grammar")] = None
+    structural_tag: Annotated[None, refused("structural tags are not supported: use a grammar")] = None
 
 
 class StructuredOutputsBody(RequestBody):
@@ -42,7 +42,7 @@ class StructuredOutputsBody(RequestBody):
     guided_grammar: Text | None = None
     grammar: Text | None = None
     json_schema: Schema | None = None
-    structural_tag: Annotated[None, refused("structural tags are not supported: give a grammar")] = None
+    structural_tag: Annotated[None, refused("structural tags are not supported: use a grammar")] = None
 
     def answer_format(self) -> AnswerFormat | None:
         """The response format of the answer.

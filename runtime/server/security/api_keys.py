@@ -38,7 +38,7 @@ class BrokenKeyFile(EnvironmentFailure):
         super().__init__(
             f"the server's API keys cannot be read: {reason}",
             where=str(file),
-            hint="put the file back as it was, or move it away and make new keys with `mlxbuild config add-key NAME`",
+            hint="restore the file, or move it away and create new keys with `mlxbuild config add-key NAME`",
         )
 
 

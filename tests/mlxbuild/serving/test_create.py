@@ -193,7 +193,7 @@ def test_gguf_files_that_are_no_model_are_refused(raw: httpx.Client, tmp_path: P
     lora = post_blob(raw, tiny_gguf(tmp_path / "lora.gguf", general__type="adapter").read_bytes())
     model = post_blob(raw, tiny_gguf(tmp_path / "tiny.gguf").read_bytes())
     assert "adapter" in told(files={"lora.gguf": lora})
-    assert "adapters in GGUF form cannot be merged" in told(files={"tiny.gguf": model}, adapters={"lora.gguf": lora})
+    assert "adapters in GGUF format cannot be merged" in told(files={"tiny.gguf": model}, adapters={"lora.gguf": lora})
     assert "there are 2 GGUF files" in told(files={"a.gguf": model, "b.gguf": model})
     assert "no language model" in told(files={"mmproj-f16.gguf": model})
 

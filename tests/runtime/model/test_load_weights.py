@@ -86,7 +86,7 @@ def test_every_array_may_be_used_by_another_thread(tmp_path: Path) -> None:
         lambda folder: (folder / "config.json").write_text("{"),
         lambda folder: (folder / "config.json").write_text('{"model_type": "qwen3"}'),
     ],
-    ids=["missing", "zeros", "cut off", "config is no JSON", "config lacks sizes"],
+    ids=["missing", "zeros", "cut off", "config is not JSON", "config lacks sizes"],
 )
 def test_damaged_weights_are_told(tmp_path: Path, damage: Any) -> None:
     folder = write_model(tmp_path / "model")

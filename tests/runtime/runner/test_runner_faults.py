@@ -111,7 +111,7 @@ def test_a_load_that_gets_nowhere_is_ended_and_its_place_told(
         starting = asyncio.create_task(Runner.start(tmp_path, scratch, patience=patience))
         writing = await asyncio.wait_for(reader(place), 60)
         patience.stall_seconds = 2
-        with pytest.raises(RunnerStalled, match="did not get on"):
+        with pytest.raises(RunnerStalled, match="made no progress"):
             await starting
         os.close(writing)
 
@@ -139,7 +139,7 @@ runpy.run_module("mlxbuild.runtime.runner", run_name="__main__")
 
     async def endless() -> None:
         other = await Runner.start(folder, scratch, patience=Timeouts(standstill_seconds=3))
-        with pytest.raises(RunnerStalled, match="none of its requests got on"):
+        with pytest.raises(RunnerStalled, match="none of its requests made progress"):
             await said(other.answer(QUESTION))
         assert ends(other.process_id)
 

@@ -53,7 +53,7 @@ TOO_LARGE = {"type": "string", "pattern": "^(a?){500}a{500}$"}
 
 
 def refuse(constant: str) -> None:
-    raise AssertionError(f"{constant} is no JSON")
+    raise AssertionError(f"{constant} is not JSON")
 
 
 def documents(text: str) -> Iterator[Any]:

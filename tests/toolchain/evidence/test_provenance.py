@@ -168,7 +168,7 @@ def test_our_provenance_on_an_artifact_without_a_recipe_is_refused(
     foreign = make_artifact(carries=False)
     sign_artifact(foreign, key)
     sign(foreign.store, key, Statement((foreign.digest,), PROVENANCE, predicate))
-    with pytest.raises(EvidenceContradicts, match="carries no mlxbuild"):
+    with pytest.raises(EvidenceContradicts, match="contains no mlxbuild"):
         check_evidence(foreign, [key.public])
 
 

@@ -186,7 +186,7 @@ def test_a_file_that_does_not_exist_is_an_error(folder: Path, source: str) -> No
     [
         ("PARAMETER mirostat 1", "no such parameter"),
         ("PARAMETER top_p 7", "not a value"),
-        ("PARAMETER top_k many", "no whole number"),
+        ("PARAMETER top_k many", "not a whole number"),
         ("PARAMETER num_predict 0", "not a value"),
         ("ADAPTER ./lora.gguf", "safetensors"),
         ("FROM ./mmproj.gguf", "left out, as the file holds a part of another kind (mmproj)"),

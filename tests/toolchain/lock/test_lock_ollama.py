@@ -80,7 +80,7 @@ def test_a_model_is_locked_without_moving_its_weights(
     assert all(request.authorization is None for request in ollama_registry.asked("storage"))
     assert [sentence.partition("left out: ")[2] for sentence in told] == [
         "its vision projector (`projector`)",
-        "the parameter `mirostat`, which recipes do not have so",
+        "the parameter `mirostat`, which recipes do not have",
     ]
     assert decode(encode(lock), "ModelSpec.lock") == lock
     assert staleness(recipe, lock, FileIndex(store.home)) == ()
@@ -241,9 +241,9 @@ GGUF = layer("model", b"GGUF")
         ([GGUF, layer("model", b"GGUF2")], UnsupportedOllamaModel, "several files of weights"),
         ([layer("template", b"{{ .Prompt }}")], UnsupportedOllamaModel, "no weights"),
         ([GGUF, layer("voice", b"")], UnsupportedOllamaModel, "a layer of the kind `voice`"),
-        ([Layer("application/vnd.cncf.model.weight.v1.raw", b"")], UnsupportedOllamaModel, "is no model of Ollama"),
+        ([Layer("application/vnd.cncf.model.weight.v1.raw", b"")], UnsupportedOllamaModel, "is not a model of Ollama"),
         ([GGUF, layer("params", b"[]")], BrokenOllamaManifest, "the layer `params`"),
-        ([layer("tensor", b"x", "../../x")], BrokenOllamaManifest, "is no path"),
+        ([layer("tensor", b"x", "../../x")], BrokenOllamaManifest, "is not a path"),
         ([layer("tensor", b"x")], BrokenOllamaManifest, "has no name"),
     ],
 )

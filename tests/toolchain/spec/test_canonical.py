@@ -171,7 +171,7 @@ def test_machine_paths_stay_out(tmp_path: Path) -> None:
         ({"base": {}}, "KeyError"),
         ({"quantization": None}, "TypeError"),
         ({"messages": 7}, "TypeError"),
-        ({"name": 7}, "`name` is no text"),
+        ({"name": 7}, "`name` is not a text"),
         ({"gates": [{}]}, "KeyError"),
     ],
 )

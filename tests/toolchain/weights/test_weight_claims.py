@@ -56,7 +56,7 @@ def compressed(**weights: Any) -> dict[str, Any]:
         (PACKED, compressed(num_bits=4, group_size=64, symmetric=False), "has no zero points beside it"),
         (PACKED, None, "does not say of how many bits"),
         (PACKED, {"quant_method": "compressed-tensors"}, "does not say of how many bits"),
-        (GPTQ, {"quant_method": "gptq", "bits": "4"}, "but `bits` is '4', and no whole number"),
+        (GPTQ, {"quant_method": "gptq", "bits": "4"}, "but `bits` is '4', which is not a whole number"),
         (PACKED, compressed(num_bits=8, group_size=64), "has groups of 32 if its numbers are of 8 bits"),
         (
             table(a__weight=("I8", (64, 64)), a__weight_scale=("F32", (1, 1))),

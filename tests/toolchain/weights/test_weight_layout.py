@@ -78,7 +78,7 @@ def test_integers_that_nothing_explains_are_refused(dtype: str) -> None:
         f"`a.weight` is stored as {dtype}, where a model computes with floats, and config.json has no "
         "`quantization_config` that says what the numbers mean"
     )
-    assert hint.startswith("take the config.json that belongs to these weights")
+    assert hint.startswith("use the config.json that belongs to these weights")
 
 
 def test_an_algorithm_that_is_not_known_is_refused_by_name() -> None:
@@ -141,7 +141,7 @@ def test_an_algorithm_that_is_not_known_is_refused_by_name() -> None:
         (
             table(a__weight=("U8", (8, 32)), a__weight_scale=("F8_E4M3", (8, 4)), a__weight_scale_2=("F32", (2,))),
             {"quant_method": "modelopt", "quant_algo": "NVFP4"},
-            "is no single scale",
+            "is not a single scale",
         ),
         (table(e__up_weight_scale=("F8_E4M3", (4, 4))), {"quant_method": "modelopt"}, "a form of `modelopt`"),
         (table(e__up_weight=("U8", (4, 4))), {"quant_method": "modelopt"}, "the way of `modelopt`"),
@@ -195,7 +195,7 @@ def test_what_stays_quantized_takes_no_adapter() -> None:
     documents = {"config.json": {"quantization_config": {"quant_method": "gptq", "bits": 4}}}
     with pytest.raises(UnsupportedQuantization, match="an adapter can only be fused into floats") as caught:
         layout_of(variant(FOLDER, KEEP, adapters=(adapter,)), GPTQ, documents.get)
-    assert (caught.value.hint or "").startswith("give the unquantized model; one of mlx-lm can be fused")
+    assert (caught.value.hint or "").startswith("use the unquantized model; one of mlx-lm can be fused")
 
 
 def test_scales_of_activations_are_dropped() -> None:

@@ -125,7 +125,7 @@ def _check_version(version: int, where: str) -> None:
         message, hint = "the GGUF file is big-endian", "get the little-endian file, which nearly everyone publishes"
     else:
         message = f"the GGUF file is of version {version}; versions 2 and 3 are read"
-        hint = "get the file again, or make it anew with today's llama.cpp"
+        hint = "get the file again, or convert it again with a current llama.cpp"
     raise UnsupportedGguf(message, where=where, hint=hint)
 
 
@@ -201,7 +201,7 @@ def _entry(cursor: Cursor) -> _Entry:
 def _alignment(metadata: Mapping[str, Value], cursor: Cursor) -> int:
     value = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
     if not isinstance(value, int) or not 1 <= value <= _ALIGNMENT_LIMIT or value & (value - 1):
-        cursor.fail(f"`general.alignment` is {_printable(repr(value))}, which is no power of two up to 2^20")
+        cursor.fail(f"`general.alignment` is {_printable(repr(value))}, which is not a power of two up to 2^20")
     return value
 
 

@@ -21,7 +21,7 @@ def written_merges(metadata: Metadata, ids: Mapping[str, int]) -> list[str]:
     for number, merge in enumerate(merges):
         left, _, right = merge.partition(" ")
         if not left or not right or " " in right:
-            metadata.fail(f"entry {number} of `{MERGES}` is no pair of texts")
+            metadata.fail(f"entry {number} of `{MERGES}` is not a pair of texts")
         if left not in ids or right not in ids or left + right not in ids:
             metadata.fail(f"entry {number} of `{MERGES}` joins or makes a text that is no token")
     return list(merges)

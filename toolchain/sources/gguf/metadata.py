@@ -14,7 +14,7 @@ from mlxbuild.registry.core.errors import UserError
 LARGEST: Final = 2**31 - 1
 """An upper bound for any size in a model."""
 
-_HINT = "get the file again, or make it anew with today's llama.cpp"
+_HINT = "get the file again, or convert it again with a current llama.cpp"
 
 
 class GgufMetadata(UserError):
@@ -82,21 +82,21 @@ class Metadata:
         """A list of strings."""
         values = self._list(key)
         if not all(isinstance(value, str) for value in values):
-            self.fail(f"`{key}` holds something else than texts")
+            self.fail(f"`{key}` contains something other than texts")
         return values
 
     def integers(self, key: str) -> tuple[int, ...]:
         """A list of integers."""
         values = self._list(key)
         if not all(type(value) is int for value in values):
-            self.fail(f"`{key}` holds something else than whole numbers")
+            self.fail(f"`{key}` contains something other than whole numbers")
         return values
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """A list of finite numbers."""
         values = self._list(key)
         if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
-            self.fail(f"`{key}` holds something else than finite numbers")
+            self.fail(f"`{key}` contains something other than finite numbers")
         return values
 
     def fail(self, message: str, hint: str = _HINT) -> NoReturn:

@@ -103,7 +103,7 @@ def _factors(header: GgufHeader, file: OpenFile) -> Mapping[str, tuple[float, ..
             raise UnsafeWeights(
                 f"`{name}` is of type {tensor.type} and {tensor.size_bytes} bytes, where some float32 are expected",
                 where=file.where,
-                hint="get the file again, or make it anew with today's llama.cpp",
+                hint="get the file again, or convert it again with a current llama.cpp",
             )
         data = file.read(tensor.begin, tensor.size_bytes)
         factors[name] = struct.unpack(f"<{len(data) // 4}f", data)

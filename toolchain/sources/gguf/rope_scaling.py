@@ -39,7 +39,7 @@ def rope_scaling(metadata: Metadata, known: frozenset[str]) -> dict[str, Any] | 
         raise UnsupportedGguf(
             f"`{kind_key}` is `{kind[:60]}`, and mlx-lm's code of this architecture does not scale positions like that",
             where=metadata.where,
-            hint="take another model; scaled positions that are left out give wrong answers in long texts",
+            hint="use another model; scaled positions that are left out give wrong answers in long texts",
         )
     if factor < 1.0:
         metadata.fail(f"`{factor_key}` is {factor}, where 1 or more is expected")
@@ -69,5 +69,5 @@ def _check_one(metadata: Metadata, key: str) -> None:
         raise UnsupportedGguf(
             f"`{key}` is {value}, where mlx-lm's code takes it for 1.0",
             where=metadata.where,
-            hint="take another model; positions that are scaled otherwise give wrong answers",
+            hint="use another model; positions that are scaled otherwise give wrong answers",
         )

@@ -43,7 +43,7 @@ def placements(family: Family, model: GgufModel) -> Mapping[str, Placement]:
         raise GgufTensors(
             f"the file has {_listed(unknown)}, which models of the architecture `{architecture}` do not have",
             where=where,
-            hint="leaving tensors out would change the answers; make the file anew with today's llama.cpp",
+            hint="leaving tensors out would change the answers; convert the model again with a current llama.cpp",
         )
     places = {name: place for name in model.shapes if (place := expected[name]) is not None}
     for name, place in places.items():

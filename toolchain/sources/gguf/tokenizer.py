@@ -58,5 +58,5 @@ def _whole(metadata: Metadata) -> str:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-        metadata.fail(f"`{WHOLE}` is no tokenizer.json")
+        metadata.fail(f"`{WHOLE}` is not a tokenizer.json")
     return text

@@ -104,7 +104,7 @@ class OllamaManifest:
             if (path := self._path(layer, files)) is not None:
                 if path in files or unsafe(path):
                     raise self._broken(
-                        f"it has the layer `{path!a}` twice" if path in files else f"{path!a} is no path"
+                        f"it has the layer `{path!a}` twice" if path in files else f"{path!a} is not a path"
                     )
                 files[path] = layer.blob
         if list(collisions(files)):
@@ -114,7 +114,7 @@ class OllamaManifest:
     def _check_kinds(self, counts: Counter[str]) -> None:
         if counts["adapter"]:
             raise UnsupportedOllamaModel(
-                f"`{self.where}` has an adapter, which Ollama holds in a form that cannot be merged",
+                f"`{self.where}` has an adapter, which Ollama stores in a format that cannot be merged",
                 where=self.where,
                 hint="name the model that it was made for as base, and the adapter's safetensors below `adapters`",
             )
@@ -136,7 +136,7 @@ class OllamaManifest:
         raise UnsupportedOllamaModel(
             f"`{self.where}` has a layer of the kind `{layer.kind[:60]}`, which is not known",
             where=self.where,
-            hint="take the model from the Hub, or update mlxbuild",
+            hint="use the model from the Hub, or update mlxbuild",
         )
 
     def _named_path(self, layer: OllamaLayer) -> str | None:
@@ -169,7 +169,7 @@ def read_manifest(data: bytes, where: str) -> OllamaManifest:
         document = json.loads(data)
         written = document["layers"]
         if not isinstance(written, list) or len(written) > _MOST_LAYERS:
-            raise ValueError("`layers` is no list")
+            raise ValueError("`layers` is not a list")
         layers = tuple(_layer(entry, where) for entry in written)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, InvalidDigest) as error:
         raise BrokenOllamaManifest(
@@ -184,7 +184,7 @@ def _layer(entry: Mapping[str, Any], where: str) -> OllamaLayer:
     media_type, size_bytes, name = entry["mediaType"], entry["size"], entry.get("name")
     if not isinstance(media_type, str) or not media_type.startswith(_PREFIX):
         raise UnsupportedOllamaModel(
-            f"`{where}` is no model of Ollama: it has a layer `{str(media_type)[:80]}`",
+            f"`{where}` is not a model of Ollama: it has a layer `{str(media_type)[:80]}`",
             where=where,
             hint="artifacts of mlxbuild and images of other tools are named by `base: {from: ...}`",
         )

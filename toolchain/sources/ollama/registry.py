@@ -58,7 +58,7 @@ class OllamaRegistry:
         except (ManifestUnknown, RepositoryUnknown) as error:
             if local is not None:  # created on this machine and never pushed
                 return local
-            error.hint = "look the name and its tags up at https://ollama.com/library"
+            error.hint = "look up the name and its tags at https://ollama.com/library"
             raise
         except RegistryRefused as error:
             error.hint = "it may want Ollama's own key: `ollama pull` the model, and it is taken from Ollama's store"

@@ -110,5 +110,5 @@ def _scheme(
 
 def _unsupported(message: str, where: str) -> UnsupportedOllamaModel:
     return UnsupportedOllamaModel(
-        message, where=where, hint="take another tag of the model, or its checkpoint on the Hub"
+        message, where=where, hint="use another tag of the model, or its checkpoint on the Hub"
     )

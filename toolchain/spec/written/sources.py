@@ -63,7 +63,7 @@ class HubBaseForm(HubForm):
             raise mistake(
                 Code.CHOICE,
                 "`base` has both `file` and `include`",
-                note="a GGUF file is all that is taken",
+                note="only a GGUF file is accepted",
                 hint="keep one of them",
                 key="include",
             )

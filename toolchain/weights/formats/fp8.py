@@ -49,7 +49,7 @@ def take_fp8(table: Mapping[str, SourceTensor], packing: Packing) -> RecognizedT
         if tensor.dtype == "F8_E5M2":
             raise UnsupportedQuantization(
                 f"`{name}` is stored as F8_E5M2, which is not supported",
-                hint="give the model in bfloat16, or as F8_E4M3",
+                hint="use the model in bfloat16, or as F8_E4M3",
             )
         if tensor.dtype != _E4M3 and not (packing.method == "mxfp8" and _is_bytes(tensor)):
             continue
@@ -99,7 +99,7 @@ def _scale_of(name: str, table: Mapping[str, SourceTensor]) -> SourceTensor | No
 def _scaling(tensor: SourceTensor, scale: SourceTensor, packing: Packing) -> tuple[int, tuple[int, int]]:
     """The number of rows after which blocks start again (those of one expert), and rows and columns of a block."""
     if scale.dtype not in FLOATS and scale.dtype not in _EXPONENTS:
-        raise misfit(scale, "is no scale")
+        raise misfit(scale, "is not a scale")
     check_matrices(tensor)
     *lead, rows, columns = tensor.shape
     experts, count = math.prod(lead), math.prod(scale.shape)

@@ -52,7 +52,7 @@ def rows_of_scales(tensor: DecodedTensor, parts: TensorParts, begin: int, end: i
         return _affine(tensor, rows, 0)
     exponents = mxfp4(rows)[1]
     if (exponents == _NO_EXPONENT).any():
-        raise UnreadableBlocks(f"`{tensor.name}` holds a scale that is no number", hint="get the file again")
+        raise UnreadableBlocks(f"`{tensor.name}` holds a scale that is not a number", hint="get the file again")
     return Decoded(mx.array(exponents))
 
 
@@ -127,7 +127,7 @@ def _exactly(values: Floats, tensor: DecodedTensor) -> mx.array:
         stored = values.astype(np.float16)
     if not np.array_equal(stored.astype(np.float32), values):
         raise UnreadableBlocks(
-            f"`{tensor.name}` holds a scale that is no number, or is beyond all weights",
+            f"`{tensor.name}` holds a scale that is not a number, or is beyond all weights",
             hint="the file is damaged: get it again",
         )
     return mx.array(stored)

@@ -170,10 +170,10 @@ def _unsuitable(tensor: LockedTensor) -> UnsuitableGguf:
         return UnsuitableGguf(
             f"`{tensor.name}` is of type {tensor.dtype}, for which MLX has no form that holds the same numbers",
             where=tensor.file,
-            hint="take a file of Q4_K_M, Q5_K_M or Q8_0; or set `quantization: int4`, which rounds a second time",
+            hint="use a file of Q4_K_M, Q5_K_M or Q8_0; or set `quantization: int4`, which rounds a second time",
         )
     return UnsuitableGguf(
-        f"`{tensor.name}` is of type {tensor.dtype}, which is no type of weights",
+        f"`{tensor.name}` is of type {tensor.dtype}, which is not a type of weights",
         where=tensor.file,
-        hint="take another file of the model, such as Q4_K_M or Q8_0",
+        hint="use another file of the model, such as Q4_K_M or Q8_0",
     )

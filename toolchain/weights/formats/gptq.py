@@ -47,7 +47,7 @@ def take_gptq(table: Mapping[str, SourceTensor], packing: Packing) -> Recognized
         raise UnsupportedQuantization(
             f"the weights are packed as GPTQ and AWQ pack them (`{modules[0]}.qweight`), but {said}",
             where="config.json",
-            hint="take the config.json or quantize_config.json that was written beside these weights",
+            hint="use the config.json or quantize_config.json that was written beside these weights",
         )
     _check_form(packing)
     tensors: list[ModelTensor] = []
@@ -72,7 +72,7 @@ def _check_form(packing: Packing) -> None:
         raise UnsupportedQuantization(
             f"the weights are quantized by `{method}` in the form `{form if not known else 'marlin'}`",
             where="config.json",
-            hint="give the model in the form `gptq` or `gemm`, or unquantized",
+            hint="use the model in the form `gptq` or `gemm`, or unquantized",
         )
 
 
@@ -95,7 +95,7 @@ def _decoded(
         raise UnsupportedQuantization(
             f"the weights are quantized to {bits} bits by `{packing.method}`, which is not supported",
             where="config.json",
-            hint="give a model of 4 bits, or the unquantized model",
+            hint="use a model of 4 bits, or the unquantized model",
         )
     if not groups or inputs % groups or outputs * bits % 32 or not (is_awq or weight.shape[1] == outputs):
         raise misfit(weight, f"does not fit its scales, whose shape is {list(scales.shape)}")
@@ -122,13 +122,13 @@ def _decoded(
         raise UnsupportedQuantization(
             f"`{module}` is quantized by `{packing.method}` in groups of {size}, but MLX only has 32, 64 and 128",
             where="config.json",
-            hint="ask for `quantization: bf16`, which decodes them, or give the unquantized model",
+            hint="ask for `quantization: bf16`, which decodes them, or use the unquantized model",
         )
     if packing.settings.get("desc_act") and groups > 1 and "g_idx" in parts:
         raise UnsupportedQuantization(
             f"the weights are quantized by `{packing.method}` with `desc_act`: columns of one group lie apart",
             where="config.json",
-            hint="ask for `quantization: bf16`, which decodes them, or give a model quantized without `desc_act`",
+            hint="ask for `quantization: bf16`, which decodes them, or use a model quantized without `desc_act`",
         )
     symmetric = "qzeros" not in parts or _said(packing, "sym") == [True]
     dtype = scales.dtype if symmetric else "F32"
@@ -165,11 +165,13 @@ def _bits(module: str, parts: Mapping[str, SourceTensor], packing: Packing) -> i
     widths = [each for each in _said(packing, "bits", "w_bit") if type(each) is int]
     if not widths:
         written = packing.settings.get("bits")
-        said = "not of how many `bits`" if written is None else f"`bits` is {written!r:.80}, and no whole number"
+        said = (
+            "not of how many `bits`" if written is None else f"`bits` is {written!r:.80}, which is not a whole number"
+        )
         raise UnsupportedQuantization(
             f"config.json names `{packing.method}`, but {said}",
             where="config.json",
-            hint="take the config.json or quantize_config.json that was written beside these weights",
+            hint="use the config.json or quantize_config.json that was written beside these weights",
         )
     if strange := [each for each in widths if each not in _WIDTHS]:
         return strange[0]
@@ -186,7 +188,7 @@ def _bits(module: str, parts: Mapping[str, SourceTensor], packing: Packing) -> i
     raise UnsupportedQuantization(
         f"`{module}` is of {actual} bits by the shape of its zeros, but config.json says {widths[0]}",
         where="config.json",
-        hint="take the config.json that was written beside these weights",
+        hint="use the config.json that was written beside these weights",
     )
 
 
@@ -203,7 +205,7 @@ def _check_size(module: str, size: int, groups: int, bits: int, packing: Packing
             f"`{module}` has groups of {size} if its numbers are of {bits} bits, but config.json says "
             f"`group_size: {sizes[0]}`",
             where="config.json",
-            hint="take the config.json that was written beside these weights",
+            hint="use the config.json that was written beside these weights",
         )
 
 

@@ -42,7 +42,7 @@ _IDLE: Final = frozenset(
 """Last name components of tensors that are only used when activations are quantized, too."""
 
 _INTEGERS: Final = frozenset({"U8", "I8", "U16", "I16", "U32", "I32", "U64"})
-_UNQUANTIZED: Final = "give the model in float16, bfloat16 or float32, or one that MLX has quantized"
+_UNQUANTIZED: Final = "use the model in float16, bfloat16 or float32, or one that MLX has quantized"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: Rea
         raise UnsupportedQuantization(
             "the weights are quantized already, and an adapter can only be fused into floats",
             where=_CONFIGURATION,
-            hint="give the unquantized model; one of mlx-lm can be fused with `quantization: bf16` or int8, too",
+            hint="use the unquantized model; one of mlx-lm can be fused with `quantization: bf16` or int8, too",
         )
     return layout
 
@@ -142,7 +142,7 @@ def _of_mlx(
         raise UnsupportedQuantization(
             f"the weights are quantized (`{name}`), but config.json has no `quantization` that says how",
             where=_CONFIGURATION,
-            hint="take the config.json that mlx-lm wrote beside them: it says `quantization: {group_size, bits}`",
+            hint="use the config.json that mlx-lm wrote beside them: it says `quantization: {group_size, bits}`",
         )
     named = config.get("quantization") is not None
     return Layout(tuple(table.values()), None if named else {**config, "quantization": entry})
@@ -182,7 +182,7 @@ def _check_experts(schemes: Mapping[str, QuantizationScheme]) -> None:
             raise UnsupportedQuantization(
                 f"the experts `{stack}` are quantized in more than one way ({one.mode}, {one.bits} bits in groups of "
                 f"{one.group_size}; {other.mode}, {other.bits} bits in groups of {other.group_size})",
-                hint="say `quantization: bf16`, which decodes them, or give a model with one way for all experts",
+                hint="set `quantization: bf16`, which decodes them, or use a model with one way for all experts",
             )
 
 
@@ -214,7 +214,7 @@ def _refuse_floats(packing: Packing) -> None:
         raise UnsupportedQuantization(
             f"the weights are quantized by `{packing.method}`, and can only stay so",
             where=_CONFIGURATION,
-            hint="set `quantization: keep`, or give the unquantized model",
+            hint="set `quantization: keep`, or use the unquantized model",
         )
 
 
@@ -224,7 +224,7 @@ def _unexplained(tensor: SourceTensor, packing: Packing) -> UnsupportedQuantizat
         return UnsupportedQuantization(
             f"{what}, and config.json has no `quantization_config` that says what the numbers mean",
             where=_CONFIGURATION,
-            hint=f"take the config.json that belongs to these weights, or {_UNQUANTIZED}",
+            hint=f"use the config.json that belongs to these weights, or {_UNQUANTIZED}",
         )
     algorithm = packing.settings.get("quant_algo") or packing.settings.get("format")
     how = f"`{packing.method}`" + (f" ({algorithm})" if isinstance(algorithm, str) else "")

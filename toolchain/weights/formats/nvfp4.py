@@ -45,7 +45,7 @@ def take_nvfp4(table: Mapping[str, SourceTensor], packing: Packing) -> Recognize
         check_matrices(weight)
         *lead, half = weight.shape
         if math.prod(whole.shape) != 1 or whole.dtype not in FLOATS:
-            raise misfit(whole, "is no single scale")
+            raise misfit(whole, "is not a single scale")
         if half % 8 or scale.shape != (*lead, half // 8) or scale.dtype != "F8_E4M3":
             raise misfit(scale, f"does not scale groups of 16 of `{weight.name}`, of shape {list(weight.shape)}")
         used |= {weight.name, scale.name, whole.name}

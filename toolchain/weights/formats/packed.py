@@ -50,7 +50,7 @@ def take_packed(table: Mapping[str, SourceTensor], packing: Packing) -> Recogniz
             raise UnsupportedQuantization(
                 f"`{module}` is quantized by `compressed-tensors` with `actorder: group`: columns of a group lie apart",
                 where="config.json",
-                hint="give a model quantized with another `actorder`, or the unquantized model",
+                hint="use a model quantized with another `actorder`, or the unquantized model",
             )
         if module in plain:
             schemes[module], decoded = _integers(module, parts, 8, "int8-weight", parts["weight"], packing)
@@ -75,13 +75,13 @@ def _bits(packing: Packing) -> int:
             "the weights are packed as compressed-tensors packs them (`weight_packed`), but config.json does not say "
             "of how many bits (`config_groups`, `num_bits`)",
             where="config.json",
-            hint="take the config.json that belongs to these weights",
+            hint="use the config.json that belongs to these weights",
         )
     if len(widths) > 1 or not widths <= {"4", "8"}:
         raise UnsupportedQuantization(
             f"the weights are quantized by `compressed-tensors` to {', '.join(sorted(widths))} bits",
             where="config.json",
-            hint="give a model with one width, 4 or 8 bits, or the unquantized model",
+            hint="use a model with one width, 4 or 8 bits, or the unquantized model",
         )
     return int(widths.pop())
 
@@ -100,7 +100,7 @@ def _check_size(module: str, columns: int, size: int, bits: int, packing: Packin
             f"`{module}` has groups of {size} if its numbers are of {bits} bits, as config.json says, but that says "
             f"`group_size: {packing.groups[0].get('group_size')}`",
             where="config.json",
-            hint="take the config.json that belongs to these weights",
+            hint="use the config.json that belongs to these weights",
         )
 
 
@@ -130,11 +130,11 @@ def _integers(
         raise UnsupportedQuantization(
             f"`{module}` is quantized by `compressed-tensors` in groups of {size}, but MLX only has 32, 64 and 128",
             where="config.json",
-            hint="give the unquantized model",
+            hint="use the unquantized model",
         )
     zero = parts.get("weight_zero_point")
     if zero is not None and (zero.dtype != "I32" or method == "int8-weight" or len(weight.shape) != 2):
-        raise misfit(zero, "is no zero point as `pack-quantized` packs them")
+        raise misfit(zero, "is not a zero point as `pack-quantized` packs them")
     if zero is not None and (zero.shape != (-(-lead[0] * bits // 32), groups) or single):
         raise misfit(zero, f"does not fit its scales, whose shape is {list(scale.shape)}")
     if zero is None and packing.groups and all(each.get("symmetric") is False for each in packing.groups):

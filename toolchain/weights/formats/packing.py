@@ -47,7 +47,7 @@ class Packing:
             raise UnsupportedQuantization(
                 f"`quantization_config` is a {type(found).__name__}, and a mapping is wanted",
                 where="config.json",
-                hint="take the config.json that belongs to these weights",
+                hint="use the config.json that belongs to these weights",
             )
         settings: Mapping[str, Any] = found or {}
         method = settings.get("quant_method")
@@ -124,7 +124,7 @@ def check_matrices(*tensors: SourceTensor) -> None:
     """Raise `UnsupportedQuantization` if one is not a non-empty matrix."""
     for tensor in tensors:
         if len(tensor.shape) < 2 or 0 in tensor.shape:
-            raise misfit(tensor, "is no matrix")
+            raise misfit(tensor, "is not a matrix")
 
 
 def misfit(tensor: SourceTensor, why: str) -> UnsupportedQuantization:

@@ -100,7 +100,7 @@ class PeftConfiguration:
         _check_kind(config, where)
         saved = config.get("modules_to_save") or []
         if not isinstance(saved, list) or not all(isinstance(name, str) for name in saved):
-            raise UnsupportedAdapter("`modules_to_save` is no list of names", where=where, hint=SAVE_HINT)
+            raise UnsupportedAdapter("`modules_to_save` is not a list of names", where=where, hint=SAVE_HINT)
         return cls(
             rank=int(_number(config.get("r"), "r", where, whole=True)),
             alpha=_number(config.get("lora_alpha"), "lora_alpha", where),
@@ -158,7 +158,7 @@ def _refused(what: str, where: str, *, merges: bool = True) -> UnsupportedAdapte
 def _number(value: Any, field: str, where: str, *, whole: bool = False) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
     if not is_number or (whole and (value < 1 or value != int(value))):
-        what = "no whole number above zero" if whole else "no number"
+        what = "not a whole number above zero" if whole else "not a number"
         raise UnsupportedAdapter(
             f"`{field}` of adapter_config.json is {what}: {value!r:.80}", where=where, hint=SAVE_HINT
         )
@@ -168,7 +168,7 @@ def _number(value: Any, field: str, where: str, *, whole: bool = False) -> float
 def _patterns(config: Mapping[str, Any], field: str, where: str, *, whole: bool = False) -> ModulePatterns:
     written = config.get(field) or {}
     if not isinstance(written, dict):
-        raise UnsupportedAdapter(f"`{field}` of adapter_config.json is no map", where=where, hint=SAVE_HINT)
+        raise UnsupportedAdapter(f"`{field}` of adapter_config.json is not a map", where=where, hint=SAVE_HINT)
     for pattern in written:
         if not is_bounded(pattern):
             raise _refused(f"the regular expression `{pattern:.80}` in `{field}`", where)

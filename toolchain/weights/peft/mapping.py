@@ -144,13 +144,13 @@ def _target(
             f"the adapter changes `{name}`, whose floats are decoded from another form, and one of PEFT is merged "
             "only into floats that a safetensors file holds",
             where=adapter.where,
-            hint=f"give the base model in safetensors and unquantized, or {MERGE_HINT}",
+            hint=f"use the base model in safetensors and unquantized, or {MERGE_HINT}",
         )
     if target.dtype not in _FLOATS:
         raise UnsupportedAdapter(
             f"the adapter changes `{name}`, which the base model holds packed or quantized",
             where=adapter.where,
-            hint=f"give the unquantized base model, or {MERGE_HINT}",
+            hint=f"use the unquantized base model, or {MERGE_HINT}",
         )
     return target
 

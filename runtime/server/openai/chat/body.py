@@ -64,7 +64,7 @@ class ChatBody(PenaltiesBody, StructuredOutputsBody, TemplateBody, RefusedFields
     reasoning_effort: Effort | None = None
     reasoning: Reasoning | None = None
     modalities: list[Literal["text"]] | None = None
-    functions: Annotated[None, refused("give `tools` instead")] = None
-    function_call: Annotated[None, refused("give `tool_choice` instead")] = None
+    functions: Annotated[None, refused("use `tools` instead")] = None
+    function_call: Annotated[None, refused("use `tool_choice` instead")] = None
     web_search_options: Annotated[None, refused("this server does not search the web")] = None
     audio: Annotated[None, refused("this server does not generate audio")] = None

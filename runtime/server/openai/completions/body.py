@@ -37,7 +37,7 @@ def completion_requests(body: CompletionBody) -> list[CompletionRequest]:
         NotSupported: the body asks for something that this server cannot do.
     """
     if body.best_of is not None and body.best_of != (body.n or 1):
-        raise NotSupported("this server gives every completion that it makes", where="best_of", hint="set n alone")
+        raise NotSupported("this server returns every completion that it computes", where="best_of", hint="set n alone")
     if body.echo and body.logprobs is not None:
         raise NotSupported(
             "log-probabilities of the prompt are not supported", where="echo", hint="leave out one of the two"

@@ -155,5 +155,5 @@ def _hosted(tool: HostedTool) -> NotSupported:
     return NotSupported(
         f"this server does not run `{tool.type}`",
         where="tool_choice",
-        hint="choose a function or a custom tool, or none; hosted tools are passed over then",
+        hint="choose a function or a custom tool, or none; hosted tools are ignored then",
     )

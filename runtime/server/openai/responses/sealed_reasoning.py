@@ -98,6 +98,6 @@ def _read_or_make(file: Path) -> bytes:
         raise ReasoningKeyUnusable(
             f"the key for reasoning has {len(key)} bytes, not {_KEY_BYTES}",
             where=str(file),
-            hint="put the file back as it was; without it, what was sealed by it cannot be read any more",
+            hint="restore the file; what was encrypted with it cannot be read without it",
         )
     return key

@@ -105,7 +105,7 @@ FOREIGN: dict[str, tuple[Spoil, str, str]] = {
     "untyped": (be("application/x-config"), "an artifact of another type", "application/x-config"),
     "ollama": (
         be("application/vnd.docker.container.image.v1+json", None, "application/vnd.ollama.image.model"),
-        "a model in Ollama's form",
+        "a model in Ollama's format",
         "container.image.v1+json",
     ),
 }

@@ -70,7 +70,7 @@ def test_no_message_tells_of_the_validator(body: Any) -> None:
             "`response_format.type` cannot be 'xml'; it must be 'text', 'json_object' or 'json_schema'",
             "response_format.type",
         ),
-        (ChatBody, {"functions": []}, "`functions`: give `tools` instead", "functions"),
+        (ChatBody, {"functions": []}, "`functions`: use `tools` instead", "functions"),
         (ChatBody, {"max_tokens": 0}, "`max_tokens`: an answer has at least one token; -1 sets no bound", "max_tokens"),
         (CompletionBody, {"n": 0}, "`n` must be 1 or more", "n"),
         (ResponseBody, {"input": [USER | {"role": "x"}]}, None, "input[0].role"),

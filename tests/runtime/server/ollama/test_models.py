@@ -66,7 +66,7 @@ def test_a_store_that_is_gone_is_not_an_empty_one(
     assert [answer.status_code for answer in answers] == [500, 500]
     assert answers[0].json()["error"] == "the store was moved or deleted"
     assert answers[0].json()["where"] == str(home / where)
-    assert "put the folder back" in answers[1].json()["error"]["message"]
+    assert "restore the folder" in answers[1].json()["error"]["message"]
     assert ready.status_code == 503
     assert "hello:int4" in names(hello)
 

@@ -108,7 +108,7 @@ from tests.toolchain.sources.gguf.written_headers import changed, header_of, ref
         (
             {"tokenizer.huggingface.json": "[]"},
             GgufMetadata,
-            "the GGUF file's metadata is invalid: `tokenizer.huggingface.json` is no tokenizer.json",
+            "the GGUF file's metadata is invalid: `tokenizer.huggingface.json` is not a tokenizer.json",
         ),
     ],
 )

@@ -143,7 +143,7 @@ def test_types_without_a_form_in_mlx_are_not_kept(kind: str, path: Path) -> None
 
 def test_integers_are_no_weights(path: Path) -> None:
     write(path, {"a": ("I32", np.zeros((2, 4), np.int32))})
-    with pytest.raises(UnsuitableGguf, match="is of type I32, which is no type of weights"):
+    with pytest.raises(UnsuitableGguf, match="is of type I32, which is not a type of weights"):
         Decoding(path, NONE)
 
 
@@ -187,9 +187,9 @@ def test_stacked_experts_stay_stacked(path: Path) -> None:
 def test_scales_that_no_weights_have_are_refused(path: Path) -> None:
     data = blocks("Q8_0", ROWS, COLUMNS)
     data[:, 0:2] = np.array([600], np.float16).view(np.uint8)  # times 128 is beyond float16
-    with pytest.raises(UnreadableBlocks, match=r"q_proj\.biases` holds a scale that is no number, or is beyond"):
+    with pytest.raises(UnreadableBlocks, match=r"q_proj\.biases` holds a scale that is not a number, or is beyond"):
         Decoding(write(path, {"a": ("Q8_0", data)}), KEPT)
     data = blocks("MXFP4", ROWS, COLUMNS)
     data[3, 0] = 255
-    with pytest.raises(UnreadableBlocks, match=r"q_proj\.scales` holds a scale that is no number"):
+    with pytest.raises(UnreadableBlocks, match=r"q_proj\.scales` holds a scale that is not a number"):
         Decoding(write(path, {"a": ("MXFP4", data)}), KEPT)

@@ -123,7 +123,7 @@ def whole_head_is_rotated(model: GgufModel, size: int) -> None:
     if count != size:
         model.metadata.fail(
             f"`{key}` is {count}, but a head has {size} numbers, and this architecture rotates all of them",
-            hint="take another file of this model, or its checkpoint in safetensors",
+            hint="use another file of this model, or its checkpoint in safetensors",
         )
 
 

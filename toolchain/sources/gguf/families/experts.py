@@ -21,7 +21,7 @@ def expert_count(model: GgufModel) -> int:
         raise UnsupportedGguf(
             f"`{key}` says that experts are not chosen by a softmax, as mlx-lm's code of this architecture does",
             where=metadata.where,
-            hint="take another model; other experts give other answers",
+            hint="use another model; other experts give other answers",
         )
     return count
 

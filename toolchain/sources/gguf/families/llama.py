@@ -87,7 +87,7 @@ def _scaling(model: GgufModel, size: int) -> dict[str, Any] | None:
         raise UnsupportedGguf(
             f"the tensor `{LLAMA_FACTORS}` cannot be expressed in config.json: {error}",
             where=model.metadata.where,
-            hint="take another model; positions that are scaled otherwise give wrong answers",
+            hint="use another model; positions that are scaled otherwise give wrong answers",
         ) from None
     return scaling if of_factors is None else of_factors
 

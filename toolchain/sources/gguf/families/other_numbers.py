@@ -46,5 +46,5 @@ def _refuse(metadata: Metadata, told: str) -> None:
     raise UnsupportedGguf(
         f"{told}, and mlx-lm's code of this architecture does not know of that",
         where=metadata.where,
-        hint="take another model; leaving it out would change the answers",
+        hint="use another model; leaving it out would change the answers",
     )

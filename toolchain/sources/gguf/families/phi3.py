@@ -68,7 +68,7 @@ def _scaling(model: GgufModel, context: int, original: int, rotated: int) -> dic
         raise UnsupportedGguf(
             f"the tensors `{LONG_FACTORS}` and `{SHORT_FACTORS}` cannot be expressed in config.json: {error}",
             where=metadata.where,
-            hint="take another model; positions that are scaled otherwise give wrong answers",
+            hint="use another model; positions that are scaled otherwise give wrong answers",
         ) from None
     return {
         "type": _LONG_ROPE,

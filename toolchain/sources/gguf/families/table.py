@@ -55,7 +55,7 @@ def model_of(
         raise UnsupportedGguf(
             f"GGUF files of the architecture `{name[:60]}` are not taken",
             where=where,
-            hint=f"those of {', '.join(sorted(FAMILIES))} are; of others take the checkpoint in safetensors",
+            hint=f"those of {', '.join(sorted(FAMILIES))} are; of others use the checkpoint in safetensors",
         )
     shapes = {tensor.name: tensor.shape for tensor in header.tensors}
     model = GgufModel(metadata, shapes, factors or {})

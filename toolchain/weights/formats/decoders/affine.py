@@ -48,7 +48,7 @@ def rows_of_gptq_scales(tensor: DecodedTensor, parts: TensorParts, begin: int, e
         if not mx.array_equal(groups, mx.arange(groups.size) // tensor.parameters["size"]).item():
             raise ScatteredGroups(
                 f"`{tensor.parts['g_idx'].name}` orders columns in another way than config.json says",
-                hint="give a model quantized without `desc_act`, or the unquantized model",
+                hint="use a model quantized without `desc_act`, or the unquantized model",
             )
     scales = _repeated(parts.columns("scales", begin, end).T, tensor.parameters["repeat"])
     return Decoded(scales.astype(MLX_DTYPES[tensor.dtype]))
