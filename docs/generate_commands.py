@@ -15,7 +15,7 @@ PAGE = Path(__file__).with_name("commands.md")
 _TOP = """\
 # Commands
 
-Generated from `mlxbuild --help`; `python docs/generate_commands.py` writes it anew.
+Generated from `mlxbuild --help`; `python docs/generate_commands.py` updates it.
 
 Data goes to stdout, everything else to stderr. For the form of names, see **reference** in [the glossary](glossary.md);
 for exit codes, see [errors](errors.md).

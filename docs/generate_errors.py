@@ -22,38 +22,38 @@ _ROOT = Path(__file__).parent.parent
 _TOP = """\
 # Errors
 
-Generated from the error classes and their hints; `python docs/generate_errors.py` writes it anew.
+Generated from the error classes and their hints; `python docs/generate_errors.py` updates it.
 
 Every error says what happened, where (a file with line and column, a step, a path) and what to do. `mlxbuild -v` adds
-where in the code it came from. Codes are never renamed.
+the traceback. Codes are never renamed.
 
-| exit | means |
+| exit code | meaning |
 | --- | --- |
-| 0 | all went well |
+| 0 | success |
 | 1 | a bug in mlxbuild |
 | 2 | the recipe, a name or an option is wrong |
 | 3 | a step failed on sound input, and would again |
 | 4 | a gate failed |
-| 5 | the network, a registry or the Hub failed; it may pass if tried again |
+| 5 | the network, a registry or the Hub failed; trying again may help |
 | 6 | this machine: disk, memory, permissions |
 | 7 | the lock is missing, stale or damaged |
-| 8 | something ran though `--expect-cached` forbade it |
-| 9 | a rebuild gave other bytes |
-| 10 | content is not what its digest says |
-| 130 | interrupted; what was finished stays cached |
-| 141 | nobody reads the output any more |
-| 143 | terminated, by SIGTERM; what was finished stays cached |
+| 8 | something ran although `--expect-cached` was given |
+| 9 | a rebuild gave different bytes |
+| 10 | content does not match its digest, or is not trusted |
+| 130 | interrupted; finished actions stay cached |
+| 141 | the output was closed |
+| 143 | terminated by SIGTERM; finished actions stay cached |
 
-`mlxbuild serve` exits with 0 after one SIGINT or SIGTERM, when all is in order, and with 130 or 143 where a second
-one or its time ended it. A [server](serving.md#operations) also answers `bug`, whose story is in its log, and `http`
-for what its HTTP library refuses.
+`mlxbuild serve` exits with 0 after one SIGINT or SIGTERM, and with 130 or 143 if a second signal or its time limit
+ended it. A [server](serving.md#operations) also answers with the codes `bug` (details are in its log) and `http`
+(refused by its HTTP library).
 """
 _KINDS = {
-    Kind.USER: ("What you wrote", "Mend the recipe, the name or the option."),
+    Kind.USER: ("What you wrote", "Correct the recipe, the name or the option."),
     Kind.STEP: ("A step failed", "The same input fails again: change the recipe or the source."),
-    Kind.INFRASTRUCTURE: ("Network", "Try again; what was finished is kept."),
-    Kind.ENVIRONMENT: ("This machine", "Free or repair what the message names, and run it again."),
-    Kind.TRUST: ("Content that is not what it says", "Do not use it. What was damaged is set aside and made anew."),
+    Kind.INFRASTRUCTURE: ("Network", "Try again; finished work is kept."),
+    Kind.ENVIRONMENT: ("This machine", "Free space or repair what the message names, and run the command again."),
+    Kind.TRUST: ("Content that cannot be trusted", "Do not use it. Damaged content is quarantined and built again."),
 }
 _WORDS = re.compile(r"\s+")
 
@@ -65,7 +65,7 @@ def page() -> str:
     hints = _hints()
     parts = [_TOP]
     for kind, (title, advice) in _KINDS.items():
-        parts += [f"## {title}", advice, "| code | exit | means | what to do |\n| --- | --- | --- | --- |"]
+        parts += [f"## {title}", advice, "| code | exit code | meaning | what to do |\n| --- | --- | --- | --- |"]
         parts[-1] += "".join(_row(leaf, hints) for leaf in leaves if leaf[0].kind is kind)
     parts += [
         "## Mistakes in recipes",
@@ -73,7 +73,7 @@ def page() -> str:
     ]
     meanings = _meanings()
     rows = "".join(f"\n| `{code.value}` | {meanings[code.name]} |" for code in Code)
-    parts.append(f"| code | means |\n| --- | --- |{rows}")
+    parts.append(f"| code | meaning |\n| --- | --- |{rows}")
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 

@@ -35,7 +35,7 @@ def copy_artifact(
 ) -> None:
     """Copy an artifact and its referrers between registries; the store is not changed.
 
-    Blobs are mounted if source and target are at the same registry, else they are streamed.
+    Blobs are mounted if source and target are at the same registry, otherwise they are streamed.
     """
     begun = time.perf_counter()
     home = chosen_home()

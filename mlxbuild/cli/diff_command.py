@@ -28,7 +28,7 @@ def diff(
             help="Name or digest of an artifact, or the path of an OCI layout or archive of one.", metavar="A"
         ),
     ],
-    after: Annotated[str, typer.Argument(help="Another artifact, named likewise.", metavar="B")],
+    after: Annotated[str, typer.Argument(help="Another artifact, in one of these forms.", metavar="B")],
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor, not only every block.")] = False,
     values: Annotated[bool, typer.Option("--values/--no-values", help="Compute the differences of tensors.")] = True,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask a registry for a missing one.")] = False,

@@ -36,7 +36,7 @@ def embed(
 ) -> None:
     """Print one vector for each text, as a JSON array on a line of its own.
 
-    A running server answers, if it has the same model; else it is loaded in this process.
+    A running server answers, if it has the same model; otherwise the model is loaded in this process.
     """
     if not texts and sys.stdin.isatty():
         hint = "write texts after the name, or send lines: `mlxbuild embed NAME < FILE`"

@@ -48,7 +48,7 @@ def init(
             "-o",
             "--output",
             metavar="FILE",
-            help="Where to write it; `-` prints it. Default: ModelSpec.yaml on a terminal, else stdout.",
+            help="Where to write it; `-` prints it. Default: ModelSpec.yaml on a terminal, otherwise stdout.",
         ),
     ] = None,
 ) -> None:

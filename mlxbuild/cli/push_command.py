@@ -60,7 +60,7 @@ def push_artifact(
     progress: TransferProgress = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Push an artifact and its referrers. Blobs that the registry holds already are not sent again."""
+    """Push an artifact and its referrers. Blobs that the registry already has are not uploaded."""
     begun = time.perf_counter()
     pushed: list[Pushed] = []
     with open_store() as store, shown(progress) as observe:

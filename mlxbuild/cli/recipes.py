@@ -44,7 +44,7 @@ RecipeArguments = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="[RECIPES]...",
-        help="Recipes, or folders: a folder's own recipe, or else all below it. Default: ./ModelSpec.yaml",
+        help="Recipes, or folders: a folder's own recipe, or all recipes below it. Default: ./ModelSpec.yaml",
         show_default=False,
     ),
 ]

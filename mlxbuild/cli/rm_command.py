@@ -39,7 +39,7 @@ def remove(
 ) -> None:
     """Remove names. `mlxbuild gc` then frees what nothing else needs.
 
-    A pattern or a whole model is removed after a question on a terminal, and elsewhere with `--yes` only.
+    A pattern or a whole model is removed after a question on a terminal, and elsewhere only with `--yes`.
     """
     with open_store() as store:
         doomed: dict[str, None] = {}

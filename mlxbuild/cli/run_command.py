@@ -60,7 +60,7 @@ def run(
 ) -> None:
     """Answer a prompt; the text streams to stdout. Without a prompt, on a terminal, this is `chat`.
 
-    A running server answers, if it has the same model; else it is loaded in this process.
+    A running server answers, if it has the same model; otherwise the model is loaded in this process.
     """
     asked = "\n\n".join(part for part in (" ".join(prompt or ()), _piped()) if part)
     chosen = options(temperature, seed, max_tokens)
