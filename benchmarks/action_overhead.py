@@ -20,7 +20,7 @@ from mlxbuild.toolchain.events.journal import Journal
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.execute.execution import Execution, ExecutionOptions
 from mlxbuild.toolchain.execute.inline import InlineExecutor
-from mlxbuild.toolchain.execute.perform import Workplace
+from mlxbuild.toolchain.execute.perform import ExecutionContext
 from mlxbuild.toolchain.graph.graph import assemble
 
 _PARTS, _WHOLES = 9, 1000
@@ -61,7 +61,7 @@ def _seconds(store: Store, expected: str) -> float:
     result = Execution(
         assemble(_nodes(), {}),
         ActionCache(store, steps=_STEPS),
-        InlineExecutor(replace(Workplace.of(store), steps=_STEPS)),
+        InlineExecutor(replace(ExecutionContext.of(store), steps=_STEPS)),
         stream,
         ExecutionOptions(),
     ).run()

@@ -15,7 +15,7 @@ from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.registry.store.soundness import Soundness
+from mlxbuild.registry.store.verified_blobs import VerifiedBlobs
 from mlxbuild.runtime.engine.core.engine import Engine
 from mlxbuild.runtime.engine.core.kv_cache import always_rewinds, fresh
 from mlxbuild.runtime.engine.core.kv_cache_size import KVCacheSize
@@ -99,7 +99,7 @@ class LoadedModel:
             BlobMissing, BlobCorrupt: the store lacks a blob, or a file has changed.
             NotAnArtifactFolder, BrokenFacts: the artifact was not made by mlxbuild.
         """
-        Soundness(store).require(file.blob.digest for file in Artifact.open(store, digest).files)
+        VerifiedBlobs(store).require(file.blob.digest for file in Artifact.open(store, digest).files)
         model = cls(model_folder(store, digest), limits=limits, draft=draft)
         model._computing.on_batching = lambda batching: remember(store.home, digest, batching.told)
         return model

@@ -14,7 +14,7 @@ from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.registry.store.reach import Reach
+from mlxbuild.registry.store.reachability import Reachability
 from mlxbuild.toolchain.cache.retention import retention
 from mlxbuild.toolchain.cache.traces import TraceStore
 
@@ -41,7 +41,7 @@ def disk_usage(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
 
 
 def _usage(store: Store) -> list[tuple[str, int, int]]:
-    reach = Reach(store)
+    reach = Reachability(store)
     spared = retention(TraceStore(store.home).all())
     named = reach.needed()
     needed = reach.needed(spared.roots) | reach.below(root.digest for root in spared.soft_roots)

@@ -18,6 +18,10 @@ from typer._completion_classes import BashComplete, completion_init
 from typer.completion import shell_complete
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.home import Home
+from mlxbuild.registry.store.tags import TagTable
+
 VARIABLE = "_MLXBUILD_COMPLETE"
 TABLE = Path(__file__).with_name("completions.json")
 _RECIPE, _RECIPE_ENDINGS = "ModelSpec.yaml", (".yaml", ".yml")
@@ -66,9 +70,6 @@ def _values(told: list[str] | str | None) -> Callable[..., list[str]]:
 
 def _artifacts(home: str | None) -> list[str]:
     """The names in the store."""
-    from mlxbuild.registry.core.errors import MlxbuildError
-    from mlxbuild.registry.core.home import Home
-    from mlxbuild.registry.store.tags import TagTable
 
     try:
         return [name for name, _ in TagTable(Home(Path(home)) if home else Home.from_environment()).items()]

@@ -6,8 +6,10 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from typer._completion_shared import get_completion_script
 
 from mlxbuild.cli.command import Command
+from mlxbuild.cli.completing import VARIABLE
 from mlxbuild.cli.output import say
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -40,9 +42,6 @@ def print_script(shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.
     bash: `source <(mlxbuild completion bash)` in ~/.bashrc. zsh: the same with zsh in ~/.zshrc after `compinit`, or the
     script as `_mlxbuild` in a folder of `fpath`. fish: the script as `~/.config/fish/completions/mlxbuild.fish`.
     """
-    from typer._completion_shared import get_completion_script
-
-    from mlxbuild.cli.completing import VARIABLE
 
     say(get_completion_script(prog_name="mlxbuild", complete_var=VARIABLE, shell=shell))
     if shell is Shell.ZSH:

@@ -23,8 +23,8 @@ from mlxbuild.registry.oci.exchange.progress import (
     MirrorLeftOut,
     NamedBlob,
     Observe,
+    TransferMethod,
     Warned,
-    Way,
 )
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def _plain(event: Event) -> None:
     match event:
         case ExchangeBegan(title, blobs, size_bytes):
             tell(f"{title}: {blobs} blobs, {format_bytes(size_bytes)}")
-        case BlobEnded(item, Way.MOVED, moved_bytes):
+        case BlobEnded(item, TransferMethod.MOVED, moved_bytes):
             tell(f"transferred {item.name}  {format_bytes(moved_bytes)}")
-        case BlobEnded(item, Way.MOUNTED):
+        case BlobEnded(item, TransferMethod.MOUNTED):
             tell(f"mounted     {item.name}  {format_bytes(item.blob.size_bytes)}")
         case _:
             _warn(event)

@@ -19,7 +19,7 @@ from mlxbuild.registry.core.errors import InfrastructureError, Kind, MlxbuildErr
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.oci.remote import watch as watches
 from mlxbuild.registry.oci.remote.connections import watch_connections
-from mlxbuild.registry.oci.remote.watch import DUE_BYTES, Limits, Overrun, Watch, watching
+from mlxbuild.registry.oci.remote.watch import DUE_BYTES, LimitExceeded, Limits, Watch, watching
 from mlxbuild.runtime.engine.input.keywords import (
     ConversationKeywords,
     GenerateKeywords,
@@ -188,7 +188,7 @@ def _answering_within(seconds: float | None) -> Iterator[None]:
         yield
 
 
-def _too_slow(overrun: Overrun) -> NoServer:
+def _too_slow(overrun: LimitExceeded) -> NoServer:
     return NoServer(f"the server {overrun.story}", hint=_OTHERS_PORT)
 
 

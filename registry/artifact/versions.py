@@ -21,7 +21,7 @@ class VersionTagMoves(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class TagMove:
     """The move of a tag that contains a version from one artifact to another."""
 
     name: str
@@ -59,18 +59,18 @@ def version_of(data: bytes) -> str | None:
     return version if isinstance(version, str) else None
 
 
-def moves(store: Store, names: Mapping[str, Digest]) -> tuple[Move, ...]:
+def moves(store: Store, names: Mapping[str, Digest]) -> tuple[TagMove, ...]:
     """The tags containing a version that would move in the store if these names were set.
 
     Raises:
         StoreFailure: the tags cannot be read.
     """
     present = {name: descriptor.digest for name, descriptor in store.tags.items()}
-    found = (Move(name, present[name], after) for name, after in names.items() if present.get(name, after) != after)
+    found = (TagMove(name, present[name], after) for name, after in names.items() if present.get(name, after) != after)
     return tuple(move for move in found if _is_promised(store, move))
 
 
-def set_tags(store: Store, names: Mapping[str, Digest], warn: Callable[[Move], object]) -> None:
+def set_tags(store: Store, names: Mapping[str, Digest], warn: Callable[[TagMove], object]) -> None:
     """Tag artifacts of the store; `warn` is called first with each tag that contains a version and moves.
 
     Raises:
@@ -82,7 +82,7 @@ def set_tags(store: Store, names: Mapping[str, Digest], warn: Callable[[Move], o
     store.tags.set({name: tag_descriptor(Blob(digest, store.size(digest))) for name, digest in names.items()})
 
 
-def _is_promised(store: Store, move: Move) -> bool:
+def _is_promised(store: Store, move: TagMove) -> bool:
     versions = (_stored_version(store, digest) for digest in (move.before, move.after))
     return promises(move.name.rpartition(":")[2], *versions)
 

@@ -16,7 +16,7 @@ from mlxbuild.registry.store import leases
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.layout import BlobMissing, Store
 from mlxbuild.registry.store.origins import Origins
-from mlxbuild.registry.store.reach import Reach
+from mlxbuild.registry.store.reachability import Reachability
 from mlxbuild.registry.store.tags import INDEX_MEDIA_TYPE
 
 GRACE_SECONDS = 3600.0
@@ -84,7 +84,7 @@ def collect(
     """
     lease = leases.shared if dry_run else leases.exclusive
     with lease(store.home, waiting):
-        reach = Reach(store)
+        reach = Reachability(store)
         blobs = reach.blobs
         _check_tags(store, reach)
         kept = reach.needed([*roots, *_young(store, blobs, grace_seconds)])
@@ -114,7 +114,7 @@ def _young(store: Store, blobs: Iterable[Digest], grace_seconds: float) -> list[
     return young
 
 
-def _check_tags(store: Store, reach: Reach) -> None:
+def _check_tags(store: Store, reach: Reachability) -> None:
     for name, descriptor in store.tags.items():
         if descriptor.media_type in _MANIFEST_TYPES and descriptor.digest not in reach.manifests:
             raise DamagedTag(
@@ -124,7 +124,9 @@ def _check_tags(store: Store, reach: Reach) -> None:
             )
 
 
-def _keep_soft(soft_roots: Iterable[SoftRoot], reach: Reach, kept: set[Digest], budget_bytes: int | None) -> None:
+def _keep_soft(
+    soft_roots: Iterable[SoftRoot], reach: Reachability, kept: set[Digest], budget_bytes: int | None
+) -> None:
     used_bytes = reach.size_bytes(kept)
     for root in sorted(soft_roots, key=lambda root: (-root.last_used, root.digest)):
         more = reach.below([root.digest]) - kept

@@ -20,7 +20,7 @@ from mlxbuild.registry.store.durable import replace_file
 from mlxbuild.registry.store.errors import DiskFull, StoreFailure
 from mlxbuild.registry.store.leases import exclusive_file
 from mlxbuild.registry.store.origins import Origin, Origins
-from mlxbuild.registry.store.reserve import Reserve
+from mlxbuild.registry.store.space_reserve import SpaceReserve
 
 INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -66,7 +66,7 @@ class TagTable:
         self._path = home.store / "index.json"
         self._lock = home.cache / "locks" / "index"
         self._temporary = home.cache / "tmp"
-        self._reserve = Reserve(home.cache / "reserve")
+        self._reserve = SpaceReserve(home.cache / "reserve")
         self._origins = Origins(home)
 
     def create(self) -> None:

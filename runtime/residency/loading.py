@@ -16,7 +16,7 @@ from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.registry.store.soundness import Soundness
+from mlxbuild.registry.store.verified_blobs import VerifiedBlobs
 from mlxbuild.registry.trust.policy import Stamp, policy_stamp
 from mlxbuild.runtime.model.batched import remember
 from mlxbuild.runtime.model.drafting import DraftUnusable, require_writing
@@ -45,7 +45,7 @@ class Loading:
         self._admit = admit
         self._limits = limits
         self._drafts = drafts or DraftModels()
-        self._soundness = Soundness(store)
+        self._soundness = VerifiedBlobs(store)
         self._scratch = _scratch(store.home)
 
     def policy(self) -> Stamp:

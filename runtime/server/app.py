@@ -19,6 +19,7 @@ from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.connections.descriptors import connections_that_fit
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
 from mlxbuild.runtime.server.failures import NOWHERE, failure_of
+from mlxbuild.runtime.server.long_task import TaskThreads
 from mlxbuild.runtime.server.observability.logs import log_request
 from mlxbuild.runtime.server.observability.metrics import Metrics
 from mlxbuild.runtime.server.ollama.api import API as NATIVE
@@ -31,7 +32,6 @@ from mlxbuild.runtime.server.routing.api import Api, api_of, open_paths, paths_w
 from mlxbuild.runtime.server.routing.router import add_routes
 from mlxbuild.runtime.server.security.access import AccessCheck
 from mlxbuild.runtime.server.stopping import NewWork, is_stopping
-from mlxbuild.runtime.server.work import Lanes
 
 APIS: tuple[Api, ...] = (NATIVE, OPENAI, ANTHROPIC, OPENAPI, OPERATIONS)
 _BUSY = 503
@@ -64,7 +64,7 @@ def create_app(application: Application, apis: Sequence[Api] = APIS) -> Sanic[An
     app.ctx.running = set()
     app.ctx.lingering = set()
     settings = application.settings
-    app.ctx.lanes = Lanes(settings.max_transfers, settings.places)
+    app.ctx.task_threads = TaskThreads(settings.max_transfers, settings.places)
     most = settings.max_connections
     app.ctx.connections = ConnectionLimit(
         most, settings.max_connections_per_address, settings.places, fitting=connections_that_fit(most)

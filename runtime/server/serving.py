@@ -49,7 +49,7 @@ async def _end(app: Sanic[Any, Any], server: AsyncioServer, grace_seconds: float
     await _answered(app, server, ends)
     server.server.close()  # type: ignore[attr-defined]
     await _closed(server, ends)
-    await app.ctx.lanes.ended(LAST_WORDS_SECONDS)
+    await app.ctx.task_threads.ended(LAST_WORDS_SECONDS)
     for connection in (*server.connections, *app.ctx.lingering):
         connection.abort()
     await asyncio.sleep(0)

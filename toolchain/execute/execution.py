@@ -19,8 +19,7 @@ from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing
 from mlxbuild.toolchain.cache.action_cache import ActionCache, Resolved
 from mlxbuild.toolchain.events.model import Outcome, Warned
 from mlxbuild.toolchain.events.stream import EventStream
-from mlxbuild.toolchain.execute.chronicle import Chronicle
-from mlxbuild.toolchain.execute.fetching import FetchLane
+from mlxbuild.toolchain.execute.fetch_threads import FetchThreads
 from mlxbuild.toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
@@ -31,11 +30,12 @@ from mlxbuild.toolchain.execute.port import (
     Finished,
     Progressed,
 )
+from mlxbuild.toolchain.execute.run_recorder import RunRecorder
 from mlxbuild.toolchain.execute.schedule import Ended, Schedule
 from mlxbuild.toolchain.graph.graph import Graph
 
 if TYPE_CHECKING:
-    from mlxbuild.toolchain.execute.remote_lane import RemoteLane
+    from mlxbuild.toolchain.execute.remote_cache_threads import RemoteCacheThreads
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Execution:
         executor: Executor,
         stream: EventStream,
         options: ExecutionOptions,
-        remote: RemoteLane | None = None,
+        remote: RemoteCacheThreads | None = None,
     ) -> None:
         self._graph = graph
         self._cache = cache
@@ -80,13 +80,13 @@ class Execution:
         self._order = options.order
         self._remote = remote
         self._schedule = Schedule.of(graph, keep_going=options.keep_going)
-        self._chronicle = Chronicle(graph, cache, stream)
+        self._chronicle = RunRecorder(graph, cache, stream)
         known = {node.label: node.expected for node in graph.nodes.values() if node.expected is not None}
         self.result = RunResult(outputs=known, outcomes=self._schedule.outcomes)
         """The result so far; complete when `run` returns."""
         self._resolved: dict[str, Resolved] = {}
         self._queue: SimpleQueue[ActionEvent] = SimpleQueue()
-        self._fetching = FetchLane(self._queue)
+        self._fetching = FetchThreads(self._queue)
 
     def run(self) -> RunResult:
         """Run until every action has an outcome.

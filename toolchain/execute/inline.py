@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 from mlxbuild.registry.core.errors import MlxbuildError
-from mlxbuild.toolchain.execute.perform import Workplace, perform
+from mlxbuild.toolchain.execute.perform import ExecutionContext, perform
 from mlxbuild.toolchain.execute.port import ActionEvent, ActionRequest, Begun, Cancelled, FailedAction, Progressed
 
 
@@ -18,8 +18,8 @@ class InlineExecutor:
 
     name = "inline"
 
-    def __init__(self, workplace: Workplace, jobs: int | None = None) -> None:
-        self._workplace = workplace
+    def __init__(self, context: ExecutionContext, jobs: int | None = None) -> None:
+        self._context = context
         self._jobs = jobs or os.cpu_count() or 1
         self.capacity = 2 * self._jobs
         self._lanes: dict[str, ThreadPoolExecutor] = {}
@@ -47,8 +47,8 @@ class InlineExecutor:
     def _perform(self, request: ActionRequest, progress: Callable[[int], None]) -> ActionEvent:
         self._checkpoint()
         self._events.put(Begun(request.label))
-        step = self._workplace.steps[request.record.step].load()
-        return perform(request, self._workplace, step, progress, self._checkpoint)
+        step = self._context.steps[request.record.step].load()
+        return perform(request, self._context, step, progress, self._checkpoint)
 
     def _checkpoint(self) -> None:
         if self._stop.is_set():

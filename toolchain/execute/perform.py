@@ -43,7 +43,7 @@ class LocatedFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class ExecutionContext:
     """The store and the steps that actions run with on this machine."""
 
     store: Store
@@ -53,14 +53,14 @@ class Workplace:
     """Step kinds that run even if a trace exists."""
 
     @classmethod
-    def of(cls, store: Store, refresh: frozenset[str] = frozenset()) -> Workplace:
-        """The workplace of a store, with the regular steps."""
+    def of(cls, store: Store, refresh: frozenset[str] = frozenset()) -> ExecutionContext:
+        """The context of a store, with the regular steps."""
         return cls(store, TraceStore(store.home), STEPS, refresh)
 
 
 def perform(
     request: ActionRequest,
-    workplace: Workplace,
+    context: ExecutionContext,
     step: Step,
     progress: Callable[[int], None],
     checkpoint: Callable[[], None],
@@ -70,15 +70,15 @@ def perform(
     Raises:
         MlxbuildError: the step failed; any other exception becomes an `UnexpectedFailure`.
     """
-    store, traces = workplace.store, workplace.traces
+    store, traces = context.store, context.traces
     with _single_flight(store, request.key, checkpoint):
-        if request.record.step not in workplace.refresh:
+        if request.record.step not in context.refresh:
             trace = traces.find(request.key)
             if trace is not None and all(stamp_of(store, blob) is not None for blob in trace.outputs.values()):
                 return Finished(request.label, trace.outputs, 0.0, was_hit=True)
         begun = time.perf_counter()
-        context = StepContext(store, LocatedFiles(request.files, store), progress, checkpoint)
-        outputs = _run(step, request, context)
+        step_context = StepContext(store, LocatedFiles(request.files, store), progress, checkpoint)
+        outputs = _run(step, request, step_context)
         seconds = time.perf_counter() - begun
         stamps = {name: stamp_of(store, blob) or 0 for name, blob in outputs.items()}
         diverged_from = traces.put(Trace(request.key, request.record, outputs, seconds, stamps))

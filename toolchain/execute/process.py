@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from queue import SimpleQueue
 
-from mlxbuild.toolchain.execute.perform import Workplace
+from mlxbuild.toolchain.execute.perform import ExecutionContext
 from mlxbuild.toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
@@ -49,15 +49,15 @@ class ProcessExecutor:
 
     name = "process"
 
-    def __init__(self, workplace: Workplace, jobs: int | None = None, steps: str = STEPS_ENTRY) -> None:
+    def __init__(self, context: ExecutionContext, jobs: int | None = None, steps: str = STEPS_ENTRY) -> None:
         """`steps` names the step table for the worker processes, as `module:name`."""
         self._command = [
             sys.executable,
             "-m",
             "mlxbuild.toolchain.execute.worker",
-            str(workplace.store.home.root),
+            str(context.store.home.root),
             steps,
-            *sorted(workplace.refresh),
+            *sorted(context.refresh),
         ]
         self._jobs = jobs or os.cpu_count() or 1
         self.capacity = 2 * self._jobs

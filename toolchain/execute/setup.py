@@ -13,14 +13,14 @@ from mlxbuild.toolchain.cache.action_cache import ActionCache
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.execute.execution import Execution, ExecutionOptions
 from mlxbuild.toolchain.execute.inline import InlineExecutor
-from mlxbuild.toolchain.execute.perform import Workplace
+from mlxbuild.toolchain.execute.perform import ExecutionContext
 from mlxbuild.toolchain.execute.port import Executor
 from mlxbuild.toolchain.execute.process import ProcessExecutor
 from mlxbuild.toolchain.graph.graph import Graph
 from mlxbuild.toolchain.options import BuildOptions
 
 if TYPE_CHECKING:
-    from mlxbuild.toolchain.execute.remote_lane import RemoteLane
+    from mlxbuild.toolchain.execute.remote_cache_threads import RemoteCacheThreads
 
 
 def set_up(graph: Graph, store: Store, stream: EventStream, options: BuildOptions) -> Execution:
@@ -36,10 +36,10 @@ def set_up(graph: Graph, store: Store, stream: EventStream, options: BuildOption
 
 
 def _executor(options: BuildOptions, store: Store) -> Executor:
-    workplace = Workplace.of(store, options.refresh)
+    context = ExecutionContext.of(store, options.refresh)
     if options.executor == "process":
-        return ProcessExecutor(workplace, options.jobs)
-    return InlineExecutor(workplace, options.jobs)
+        return ProcessExecutor(context, options.jobs)
+    return InlineExecutor(context, options.jobs)
 
 
 def _order(seed: int | None) -> Callable[[list[str]], list[str]]:
@@ -49,13 +49,13 @@ def _order(seed: int | None) -> Callable[[list[str]], list[str]]:
     return lambda labels: source.sample(labels, len(labels))
 
 
-def _remote_lane(options: BuildOptions, store: Store, stream: EventStream) -> RemoteLane | None:
+def _remote_lane(options: BuildOptions, store: Store, stream: EventStream) -> RemoteCacheThreads | None:
     """The connection to the remote cache, or None; its dependencies are loaded only if there is one."""
     if options.cache_from is None and options.cache_to is None:
         return None
     from mlxbuild.registry.oci.remote.client import Remote
     from mlxbuild.toolchain.cache.remote import RemoteTraces
-    from mlxbuild.toolchain.execute.remote_lane import RemoteLane
+    from mlxbuild.toolchain.execute.remote_cache_threads import RemoteCacheThreads
 
     settings = Settings.load(store.home)
 
@@ -64,4 +64,4 @@ def _remote_lane(options: BuildOptions, store: Store, stream: EventStream) -> Re
             return None
         return RemoteTraces(Remote.open(Reference.parse(repository), settings, store.home), store)
 
-    return RemoteLane(traces(options.cache_from), traces(options.cache_to), stream)
+    return RemoteCacheThreads(traces(options.cache_from), traces(options.cache_to), stream)

@@ -25,7 +25,7 @@ from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.toolchain.core.key import record_from_json, record_to_json
 from mlxbuild.toolchain.execute.inline import InlineExecutor
-from mlxbuild.toolchain.execute.perform import Workplace
+from mlxbuild.toolchain.execute.perform import ExecutionContext
 from mlxbuild.toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
@@ -41,12 +41,13 @@ def main() -> None:
     """Serve requests until stdin ends."""
     home, steps, refresh = Home(Path(sys.argv[1])), sys.argv[2], frozenset(sys.argv[3:])
     module, name = steps.split(":")
-    workplace = replace(Workplace.of(Store.open(home), refresh), steps=getattr(importlib.import_module(module), name))
+    chosen_steps = getattr(importlib.import_module(module), name)
+    context = replace(ExecutionContext.of(Store.open(home), refresh), steps=chosen_steps)
     prefer_openblas()  # must happen before MLX is loaded
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # output that a library prints must not mix with events
     events: SimpleQueue[ActionEvent] = SimpleQueue()
-    executor = InlineExecutor(workplace, jobs=1)
+    executor = InlineExecutor(context, jobs=1)
     executor.start(events)
     threading.Thread(target=_read_requests, args=(executor,), daemon=True).start()
     while True:

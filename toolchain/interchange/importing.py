@@ -22,9 +22,9 @@ from mlxbuild.registry.oci.exchange.progress import Event, EvidenceLeftOut, Warn
 from mlxbuild.registry.oci.exchange.receive import Receiver
 from mlxbuild.registry.store.durable import disk_errors, publish
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
-from mlxbuild.registry.store.soundness import Soundness
 from mlxbuild.registry.store.tags import Descriptor
 from mlxbuild.registry.store.temporary import temporary_store
+from mlxbuild.registry.store.verified_blobs import VerifiedBlobs
 from mlxbuild.runtime.model.files import FACTS_FILE
 from mlxbuild.toolchain.interchange.closure import blobs_of, referrers_of
 from mlxbuild.toolchain.interchange.errors import BrokenArchive, ImportRefused, NotImportable
@@ -178,7 +178,7 @@ def _move(staging: Store, store: Store, manifest: Manifest) -> None:
 
 def _is_sound(store: Store, blob: Blob) -> bool:
     try:
-        Soundness(store).require([blob.digest])
+        VerifiedBlobs(store).require([blob.digest])
     except (BlobMissing, BlobCorrupt):
         return False
     return True

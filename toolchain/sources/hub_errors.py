@@ -7,7 +7,7 @@ import importlib
 from typing import Any
 
 from mlxbuild.registry.core.errors import MlxbuildError
-from mlxbuild.registry.oci.remote.watch import Overrun
+from mlxbuild.registry.oci.remote.watch import LimitExceeded
 from mlxbuild.registry.store.errors import DiskFull
 from mlxbuild.toolchain.sources.errors import (
     AccessDenied,
@@ -170,7 +170,7 @@ def _refused(status: int, problem: BaseException, where: str, settings: HubSetti
     return _unreachable(f"answers with status {status}", where, settings)
 
 
-def too_slow(overrun: Overrun, where: str, settings: HubSettings) -> HubTooSlow:
+def too_slow(overrun: LimitExceeded, where: str, settings: HubSettings) -> HubTooSlow:
     """The error for a request that exceeded a time limit."""
     return HubTooSlow(f"the Hub at {redact(settings.endpoint)} {overrun.story}", where=where, hint=overrun.hint)
 

@@ -24,7 +24,7 @@ _FOR_MACHINES = re.compile(r"(sha256|ac1)-[0-9a-f]{64}(\..+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRepository:
     """A repository of a registry with its tags, except those for programs."""
 
     name: str
@@ -50,7 +50,7 @@ class Tagged:
         return sum(blob.size_bytes for blob in blobs)
 
 
-def search(registry: str, word: str, *, settings: Settings, home: Home, limit: int) -> tuple[Found, ...]:
+def search(registry: str, word: str, *, settings: Settings, home: Home, limit: int) -> tuple[FoundRepository, ...]:
     """The repositories of a registry whose path contains a word; with `word:tag`, tags have to contain the rest, too.
 
     Args:
@@ -67,7 +67,7 @@ def search(registry: str, word: str, *, settings: Settings, home: Home, limit: i
     with closing(Remote.open(anchor, settings, home)) as remote:
         for repository in remote.catalogue(f"{namespace}/" if namespace else ""):
             if name in repository and (tags := _tags(Reference(repository, host=anchor.host), tag, settings, home)):
-                found.append(Found(f"{remote.host}/{repository}", tags))
+                found.append(FoundRepository(f"{remote.host}/{repository}", tags))
                 if len(found) >= limit:
                     break
     return tuple(found)

@@ -14,7 +14,7 @@ from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Reference
 from mlxbuild.registry.oci.exchange.admission import admit_manifest
 from mlxbuild.registry.oci.exchange.closure import follow
-from mlxbuild.registry.oci.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
+from mlxbuild.registry.oci.exchange.progress import EvidenceLeftOut, Observe, TransferMethod, one_at_a_time
 from mlxbuild.registry.oci.exchange.registry_source import RegistrySource
 from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
 from mlxbuild.registry.oci.exchange.version_tags import VersionTags
@@ -75,7 +75,7 @@ def copy(
         names = tuple(dict.fromkeys([*([named] if named else []), *tags]))
         version_tags = VersionTags(remote, raw, force)
         version_tags.require(*names)
-        courier = _Courier(registries, remote, observed, jobs)
+        courier = _CopyTask(registries, remote, observed, jobs)
         amount = courier.carry(raw, f"copying {registries.origin.name} to {remote.name}")
         for name in names:
             version_tags.put(name)
@@ -85,7 +85,7 @@ def copy(
         return Copied(remote.name, raw.digest, names, amount + courier.amount, attached)
 
 
-class _Courier:
+class _CopyTask:
     """One copy from a source to a target."""
 
     def __init__(self, source: RegistrySource, target: Remote, observe: Observe, jobs: int) -> None:
@@ -123,16 +123,16 @@ class _Courier:
     def _carry_blobs(self, manifest: Manifest, title: str) -> Amount:
         return move_all(named_blobs(manifest), self._move, title=title, observe=self._observe, jobs=self._jobs)
 
-    def _move(self, blob: Blob, advance: Advance) -> tuple[Way, int]:
+    def _move(self, blob: Blob, advance: Advance) -> tuple[TransferMethod, int]:
         target, origin = self._target, self._source.origin
         if target.has_blob(blob.digest):
             advance(blob.size_bytes)
-            return Way.PRESENT, 0
+            return TransferMethod.PRESENT, 0
         if origin.host == target.host and target.mount_blob(blob.digest, origin.repository):
             advance(blob.size_bytes)
-            return Way.MOUNTED, 0
+            return TransferMethod.MOUNTED, 0
         moved_bytes = self._source.ask(lambda remote: target.copy_blob(blob, remote, advance))
-        return (Way.MOVED, moved_bytes) if moved_bytes else (Way.PRESENT, 0)
+        return (TransferMethod.MOVED, moved_bytes) if moved_bytes else (TransferMethod.PRESENT, 0)
 
 
 def _entries(raw: RawManifest) -> list[Digest]:

@@ -10,7 +10,7 @@ from threading import Lock
 from mlxbuild.registry.core.digest import Blob, Digest
 
 
-class Way(StrEnum):
+class TransferMethod(StrEnum):
     """How a blob got to its target."""
 
     MOVED = "moved"
@@ -48,7 +48,7 @@ class BlobEnded:
     """A blob has arrived; `moved_bytes` were transferred for it now."""
 
     item: NamedBlob
-    way: Way
+    way: TransferMethod
     moved_bytes: int
 
 

@@ -15,7 +15,7 @@ from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.core.hosts import canonical_host
 from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Reference
 from mlxbuild.registry.oci.exchange.closure import follow
-from mlxbuild.registry.oci.exchange.progress import EvidenceLeftOut, Observe, Way, one_at_a_time
+from mlxbuild.registry.oci.exchange.progress import EvidenceLeftOut, Observe, TransferMethod, one_at_a_time
 from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS, Amount, evidence_name, move_all, named_blobs
 from mlxbuild.registry.oci.exchange.version_tags import VersionTags
 from mlxbuild.registry.oci.remote.client import Advance, RawManifest, Remote
@@ -131,18 +131,18 @@ class _Sender:
         """Report that a referrer is left out."""
         self._observe(EvidenceLeftOut(digest, reason))
 
-    def _send(self, blob: Blob, advance: Advance) -> tuple[Way, int]:
+    def _send(self, blob: Blob, advance: Advance) -> tuple[TransferMethod, int]:
         candidates = [*self._mount_from, *self._known.get(blob.digest, ())]
         if candidates:
             if self._remote.has_blob(blob.digest):
                 advance(blob.size_bytes)
-                return Way.PRESENT, 0
+                return TransferMethod.PRESENT, 0
             for repository in candidates:
                 if self._remote.mount_blob(blob.digest, repository):
                     advance(blob.size_bytes)
-                    return Way.MOUNTED, 0
+                    return TransferMethod.MOUNTED, 0
         moved_bytes = self._remote.upload_blob(blob, self._store, advance)
-        return (Way.MOVED, moved_bytes) if moved_bytes else (Way.PRESENT, 0)
+        return (TransferMethod.MOVED, moved_bytes) if moved_bytes else (TransferMethod.PRESENT, 0)
 
 
 def _known_repositories(store: Store, remote: Remote) -> Mapping[Digest, Sequence[str]]:

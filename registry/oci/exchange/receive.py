@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from mlxbuild.registry.artifact.manifest import Manifest
 from mlxbuild.registry.artifact.referrers import adopt
 from mlxbuild.registry.artifact.verification import Problem, check_description
-from mlxbuild.registry.artifact.versions import Move, set_tags
+from mlxbuild.registry.artifact.versions import TagMove, set_tags
 from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.oci.exchange.closure import follow
-from mlxbuild.registry.oci.exchange.progress import EvidenceLeftOut, Observe, Warned, Way
+from mlxbuild.registry.oci.exchange.progress import EvidenceLeftOut, Observe, TransferMethod, Warned
 from mlxbuild.registry.oci.exchange.source import ArtifactSource
 from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS, Amount, move_all, named_blobs
 from mlxbuild.registry.oci.remote.client import Advance
@@ -66,7 +66,7 @@ class Receiver:
         """Tag artifacts of the store. Returns the tags that moved although they contain a version, after a warning."""
         moved: set[str] = set()
 
-        def warn(move: Move) -> None:
+        def warn(move: TagMove) -> None:
             self._warn(f"warning: {move}")
             moved.add(move.name)
 
@@ -77,9 +77,9 @@ class Receiver:
         moved_bytes = self._source.fetch(blob, self._target, _silently)
         self.amount += Amount(moved_bytes=moved_bytes) if moved_bytes else Amount(present_bytes=blob.size_bytes)
 
-    def _move(self, blob: Blob, advance: Advance) -> tuple[Way, int]:
+    def _move(self, blob: Blob, advance: Advance) -> tuple[TransferMethod, int]:
         moved_bytes = self._source.fetch(blob, self._target, advance)
-        return (Way.MOVED, moved_bytes) if moved_bytes else (Way.PRESENT, 0)
+        return (TransferMethod.MOVED, moved_bytes) if moved_bytes else (TransferMethod.PRESENT, 0)
 
     def _receive_referrers(self, subject: Digest) -> tuple[Digest, ...]:
         received = []

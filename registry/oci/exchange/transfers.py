@@ -19,14 +19,14 @@ from mlxbuild.registry.oci.exchange.progress import (
     ExchangeEnded,
     NamedBlob,
     Observe,
-    Way,
+    TransferMethod,
 )
 from mlxbuild.registry.oci.remote.client import Advance
 from mlxbuild.registry.trust.statement import KINDS, PREDICATE_ANNOTATION
 
 DEFAULT_JOBS = 4
 
-Move = Callable[[Blob, Advance], tuple[Way, int]]
+Move = Callable[[Blob, Advance], tuple[TransferMethod, int]]
 """A function that transfers a blob; returns how, and how many bytes were transferred."""
 
 
@@ -120,11 +120,11 @@ def move_all(items: Iterable[NamedBlob], move: Move, *, title: str, observe: Obs
     return sum(amounts, Amount())
 
 
-def _amount(blob: Blob, way: Way, moved_bytes: int) -> Amount:
+def _amount(blob: Blob, way: TransferMethod, moved_bytes: int) -> Amount:
     match way:
-        case Way.MOVED:
+        case TransferMethod.MOVED:
             return Amount(moved_bytes=moved_bytes)
-        case Way.PRESENT:
+        case TransferMethod.PRESENT:
             return Amount(present_bytes=blob.size_bytes)
-        case Way.MOUNTED:
+        case TransferMethod.MOUNTED:
             return Amount(mounted_bytes=blob.size_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlxbuild.registry.artifact.versions import Move, promises, version_of
+from mlxbuild.registry.artifact.versions import TagMove, promises, version_of
 from mlxbuild.registry.oci.remote.client import RawManifest, Remote
 
 
@@ -30,7 +30,7 @@ class VersionTags:
             if found is None or found.digest == self.raw.digest:
                 continue
             if promises(tag, version_of(self.raw.data)) or promises(tag, self._version_there(tag)):
-                move = Move(f"{self.remote.name}:{tag}", found.digest, self.raw.digest)
+                move = TagMove(f"{self.remote.name}:{tag}", found.digest, self.raw.digest)
                 raise move.refused("push with --force (`force` over HTTP)")
 
     def _version_there(self, tag: str) -> str | None:

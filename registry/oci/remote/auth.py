@@ -13,12 +13,12 @@ from urllib.parse import urlencode, urlsplit
 from requests.utils import parse_dict_header
 
 from mlxbuild.registry.core.bounded_json import decode
-from mlxbuild.registry.oci.remote.answer import Answer, resolved
 from mlxbuild.registry.oci.remote.credentials import Credential
 from mlxbuild.registry.oci.remote.endpoint import Endpoint
 from mlxbuild.registry.oci.remote.error_mapping import failure
 from mlxbuild.registry.oci.remote.errors import RealmNotAllowed, RegistryFailure, RegistryRefused
 from mlxbuild.registry.oci.remote.realms import FILE_NAME, Realms, host_of
+from mlxbuild.registry.oci.remote.response import Response, resolved
 
 _CLIENT = "mlxbuild"
 _SCHEME = re.compile(r"(?:^|,)\s*(basic|bearer)(?:\s+|$)", re.IGNORECASE)
@@ -29,7 +29,7 @@ _TOKEN = re.compile(r"[!-~]{1,65536}")
 """Tokens that fit in a header; the limit is more than any registry accepts."""
 
 Scopes = tuple[str, ...]
-Ask = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
+Ask = Callable[[str, str, Mapping[str, str], bytes | None], Response]
 """A function that sends a request (method, URL, headers and body) with retries."""
 
 
@@ -124,7 +124,7 @@ class Authorizer:
         token, seconds = _token(answer)
         return _Held(f"Bearer {token}", begun + max(seconds, _SHORTEST_LIFE_SECONDS) - _MARGIN_SECONDS)
 
-    def _asked(self, method: str, url: str, headers: Mapping[str, str], data: bytes | None) -> Answer:
+    def _asked(self, method: str, url: str, headers: Mapping[str, str], data: bytes | None) -> Response:
         try:
             return self._ask(method, url, headers, data)
         except RegistryFailure as error:
@@ -153,7 +153,7 @@ class Authorizer:
             f"{realms.file or FILE_NAME}, or run `mlxbuild login {registry}` on a terminal, which asks",
         )
 
-    def _refusal(self, answer: Answer) -> RegistryFailure:
+    def _refusal(self, answer: Response) -> RegistryFailure:
         if answer.status not in (400, 401, 403):
             error = failure(answer)
             error.retryable = False  # it was tried again already
@@ -189,7 +189,7 @@ def _basic(credential: Credential | None) -> str | None:
     return f"Basic {get_basic_auth(credential.username, credential.password)}"
 
 
-def _token(answer: Answer) -> tuple[str, float]:
+def _token(answer: Response) -> tuple[str, float]:
     try:
         document = decode(answer.body)
         token = document.get("token") or document.get("access_token")

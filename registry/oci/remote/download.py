@@ -13,7 +13,7 @@ from mlxbuild.registry.oci.remote.retry import retry
 from mlxbuild.registry.oci.remote.transport import Transport
 from mlxbuild.registry.store.layout import BlobCorrupt, Store
 from mlxbuild.registry.store.leases import exclusive_file
-from mlxbuild.registry.store.soundness import Soundness
+from mlxbuild.registry.store.verified_blobs import VerifiedBlobs
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -40,7 +40,7 @@ def _is_sound(store: Store, blob: Blob, advance: Callable[[int], None]) -> bool:
     if not store.has(blob.digest) or store.size(blob.digest) != blob.size_bytes:
         return False
     try:
-        Soundness(store).require([blob.digest], lambda: advance(0))
+        VerifiedBlobs(store).require([blob.digest], lambda: advance(0))
     except BlobCorrupt:
         store.quarantine(blob.digest)
         return False

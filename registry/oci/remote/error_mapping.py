@@ -8,7 +8,6 @@ import requests
 import urllib3
 
 from mlxbuild.registry.core.hosts import canonical_host
-from mlxbuild.registry.oci.remote.answer import Answer, retry_after_seconds
 from mlxbuild.registry.oci.remote.errors import (
     ManifestUnknown,
     RegistryBusy,
@@ -20,8 +19,9 @@ from mlxbuild.registry.oci.remote.errors import (
     RepositoryUnknown,
     TransferCorrupt,
 )
+from mlxbuild.registry.oci.remote.response import Response, retry_after_seconds
 from mlxbuild.registry.oci.remote.retry import Failure
-from mlxbuild.registry.oci.remote.watch import Awaited, Overrun
+from mlxbuild.registry.oci.remote.watch import Awaited, LimitExceeded
 
 NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
 
@@ -48,7 +48,7 @@ _HINTS: dict[type[RegistryFailure], str] = {
 }
 
 
-def failure(answer: Answer) -> RegistryFailure:
+def failure(answer: Response) -> RegistryFailure:
     """The error for a response, with the registry's own code and message (distribution-spec, "Error Codes")."""
     code, words = _code_and_message(answer.body)
     kind = _kind(answer, code)
@@ -87,7 +87,7 @@ def unreachable(error: Exception, where: str, host: str) -> RegistryFailure:
     )
 
 
-def too_slow(overrun: Overrun, where: str) -> RegistryTooSlow:
+def too_slow(overrun: LimitExceeded, where: str) -> RegistryTooSlow:
     """The error for an exceeded time limit; `where` is the request."""
     host = where.partition("//")[2].partition("/")[0]
     hint = overrun.hint
@@ -118,7 +118,7 @@ def _never_connected(error: RegistryFailure) -> bool:
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
-def _kind(answer: Answer, code: str) -> type[RegistryFailure]:
+def _kind(answer: Response, code: str) -> type[RegistryFailure]:
     if answer.status in (401, 403):
         return RegistryRefused
     if answer.status in (408, 429) or answer.status in (500, 502, 503, 504):
@@ -135,7 +135,7 @@ def _kind(answer: Answer, code: str) -> type[RegistryFailure]:
     return RegistryFailure
 
 
-def _met_encryption(answer: Answer) -> bool:
+def _met_encryption(answer: Response) -> bool:
     """Whether a plain http request was sent to an https port; a response to HEAD cannot say so."""
     is_plain = answer.url.startswith("http://")
     return is_plain and (answer.method == "HEAD" or b"HTTP request to an HTTPS server" in answer.body)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlxbuild.registry.core.digest import Digest, InvalidDigest
-from mlxbuild.registry.oci.remote.answer import Answer, resolved
 from mlxbuild.registry.oci.remote.error_mapping import classified, failure
 from mlxbuild.registry.oci.remote.errors import ManifestTooLarge, RegistryFailure, TransferCorrupt
+from mlxbuild.registry.oci.remote.response import Response, resolved
 from mlxbuild.registry.oci.remote.retry import retry
 from mlxbuild.registry.oci.remote.transport import Transport
 from mlxbuild.registry.store.layout import MANIFEST_LIMIT_BYTES
@@ -95,7 +95,7 @@ def put(transport: Transport, data: bytes, media_type: str, name: str) -> PutRes
     """
     digest = Digest.of_bytes(data)
 
-    def once() -> Answer:
+    def once() -> Response:
         try:
             return transport.request(
                 "PUT",
@@ -123,7 +123,7 @@ def referrers(transport: Transport, subject: Digest) -> Iterator[bytes] | None:
     return None if first is None else _pages(transport, first)
 
 
-def _pages(transport: Transport, first: Answer) -> Iterator[bytes]:
+def _pages(transport: Transport, first: Response) -> Iterator[bytes]:
     page, seen = first, {first.url}
     yield page.body
     while (following := next_page(page)) is not None and following not in seen and len(seen) < _MOST_PAGES:
@@ -134,7 +134,7 @@ def _pages(transport: Transport, first: Answer) -> Iterator[bytes]:
         yield page.body
 
 
-def _page(transport: Transport, address: str) -> Answer | None:
+def _page(transport: Transport, address: str) -> Response | None:
     answer = transport.request(
         "GET", address, headers={"Accept": OCI_INDEX}, limit_bytes=LIMIT_BYTES, allowed=None, redirects=False
     )
@@ -148,7 +148,7 @@ def _page(transport: Transport, address: str) -> Answer | None:
     return answer
 
 
-def next_page(answer: Answer) -> str | None:
+def next_page(answer: Response) -> str | None:
     """The address of the next page in a `Link` header, if any."""
     link = answer.links.get("next")
     return None if link is None else resolved(answer.url, link)
@@ -158,11 +158,11 @@ def _accept() -> dict[str, str]:
     return {"Accept": ", ".join(ACCEPTED)}
 
 
-def _media_type(answer: Answer) -> str:
+def _media_type(answer: Response) -> str:
     return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
-def _stated_digest(answer: Answer) -> Digest | None:
+def _stated_digest(answer: Response) -> Digest | None:
     try:
         return Digest.parse(answer.headers.get("Docker-Content-Digest", ""))
     except InvalidDigest:

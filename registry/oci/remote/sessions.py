@@ -7,10 +7,10 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from mlxbuild.registry.core.digest import Blob
-from mlxbuild.registry.oci.remote.answer import Answer, place, resolved
 from mlxbuild.registry.oci.remote.bodies import FilePart, Sent
 from mlxbuild.registry.oci.remote.error_mapping import failure
 from mlxbuild.registry.oci.remote.errors import RegistryFailure, TransferCorrupt
+from mlxbuild.registry.oci.remote.response import Response, place, resolved
 from mlxbuild.registry.oci.remote.transport import Body, Transport
 
 ACTIONS = "pull,push"
@@ -61,7 +61,7 @@ def cancel(transport: Transport, address: str) -> None:
         transport.request("DELETE", address, allowed=None, actions=ACTIONS, retries=False)
 
 
-def location(transport: Transport, answer: Answer) -> str:
+def location(transport: Transport, answer: Response) -> str:
     """The address for the next request of a session, from the `Location` of a response.
 
     Raises:
@@ -135,7 +135,7 @@ class ChunkedUpload:
         self._reached(answer, 0)
         return self._address
 
-    def _send(self, address: str, begin_at: int, end: int) -> Answer:
+    def _send(self, address: str, begin_at: int, end: int) -> Response:
         return self._transport.request(
             "PATCH",
             address,
@@ -146,7 +146,7 @@ class ChunkedUpload:
             retries=False,
         )
 
-    def _reached(self, answer: Answer, otherwise: int) -> None:
+    def _reached(self, answer: Response, otherwise: int) -> None:
         """Take the offset from the registry's `Range`. `0-0` could mean one byte or none, and is taken as none."""
         match = _RANGE.fullmatch(answer.headers.get("Range", ""))
         offset = otherwise if match is None else int(match[1]) + 1

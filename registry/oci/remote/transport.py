@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from mlxbuild.registry.oci.remote.answer import Answer, place, resolved
 from mlxbuild.registry.oci.remote.auth import Authorizer
 from mlxbuild.registry.oci.remote.connections import encryption, watch_connections
 from mlxbuild.registry.oci.remote.credentials import Credential, find
 from mlxbuild.registry.oci.remote.endpoint import Endpoint
 from mlxbuild.registry.oci.remote.error_mapping import NETWORK_ERRORS, classified, failure, too_slow, unreachable
 from mlxbuild.registry.oci.remote.errors import RegistryFailure
+from mlxbuild.registry.oci.remote.response import Response, place, resolved
 from mlxbuild.registry.oci.remote.retry import retry
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.oci.remote.watch import Watch, watching
@@ -78,7 +78,7 @@ class Transport:
         redirects: bool = True,
         retries: bool = True,
         unsettled_bytes: int = 0,
-    ) -> Answer:
+    ) -> Response:
         """Request a path below the repository, or an absolute URL, and read the response.
 
         Args:
@@ -92,7 +92,7 @@ class Transport:
         """
         url = self._address(path)
 
-        def once() -> Answer:
+        def once() -> Response:
             response = self._authorised(
                 method, url, headers or {}, body, actions, other_scopes, redirects, unsettled_bytes
             )
@@ -133,8 +133,8 @@ class Transport:
     def _address(self, path: str) -> str:
         return path if path.startswith(("https://", "http://")) else self.endpoint.url(path)
 
-    def _retried(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
-        def attempt() -> Answer:
+    def _retried(self, method: str, url: str, once: Callable[[], Response]) -> Response:
+        def attempt() -> Response:
             answer = self._guarded(method, url, once)
             if answer.status in _RETRYABLE:
                 raise failure(answer)
@@ -142,7 +142,7 @@ class Transport:
 
         return retry(attempt, self.settings.patience, classified)
 
-    def _guarded(self, method: str, url: str, once: Callable[[], Answer]) -> Answer:
+    def _guarded(self, method: str, url: str, once: Callable[[], Response]) -> Response:
         with self._failures(method, url):
             return once()
 
@@ -231,7 +231,7 @@ class Transport:
             url = target
         raise RegistryFailure("the registry redirects endlessly", where=place(method, url))
 
-    def _answer(self, response: requests.Response, limit_bytes: int) -> Answer:
+    def _answer(self, response: requests.Response, limit_bytes: int) -> Response:
         with response:
             body = bytearray()
             while len(body) <= limit_bytes:
@@ -242,7 +242,7 @@ class Transport:
             truncated = len(body) > limit_bytes
             links = {relation: link["url"] for relation, link in response.links.items() if "url" in link}
             method = response.request.method or ""
-            return Answer(
+            return Response(
                 method,
                 response.url,
                 response.status_code,

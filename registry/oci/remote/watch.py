@@ -54,7 +54,7 @@ def variable(setting: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Overrun:
+class LimitExceeded:
     """A limit that was exceeded."""
 
     awaited: Awaited
@@ -79,7 +79,9 @@ class Watch:
         unsettled_bytes: The bytes that the peer has to process before it answers, as at the end of an upload.
     """
 
-    def __init__(self, limits: Limits, make_error: Callable[[Overrun], Exception], *, unsettled_bytes: int = 0) -> None:
+    def __init__(
+        self, limits: Limits, make_error: Callable[[LimitExceeded], Exception], *, unsettled_bytes: int = 0
+    ) -> None:
         self._limits = limits
         self._make_error = make_error
         self._settling_seconds = unsettled_bytes / _SETTLED_BYTES_PER_SECOND
@@ -129,7 +131,7 @@ class Watch:
             longest += self._settling_seconds
         if self._silent_seconds >= longest:
             self._silent_seconds = 0.0
-            raise self._make_error(Overrun(awaited, setting, f"{awaited.value} for {format_seconds(longest)}"))
+            raise self._make_error(LimitExceeded(awaited, setting, f"{awaited.value} for {format_seconds(longest)}"))
         if awaited not in (Awaited.BYTES, Awaited.RECEIVER):
             return
         self._due_seconds += seconds
@@ -138,7 +140,7 @@ class Watch:
             verb = "sent" if awaited is Awaited.BYTES else "took"
             measured = f"{verb} {self._moved_bytes} bytes in {format_seconds(self._due_seconds)}"
             story = f"{measured}, and {rate:g} a second is the minimum"
-            raise self._make_error(Overrun(awaited, _RATE, story))
+            raise self._make_error(LimitExceeded(awaited, _RATE, story))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ _SAY_SECONDS = 60.0
 """The minimum interval between log entries about too many connections."""
 
 
-class Dispensable(Protocol):
+class Evictable(Protocol):
     """A connection that can be closed in favor of another."""
 
     def let_go(self, why: TooManyConnections) -> None:
@@ -29,7 +29,7 @@ class _Group:
         self.most = most
         self._refusal = refusal
         self.count = 0
-        self.waiting: dict[Dispensable, None] = {}
+        self.waiting: dict[Evictable, None] = {}
         """The connections without a request in progress, the one that has waited longest first."""
 
     @property
@@ -62,7 +62,7 @@ class ConnectionLimit:
             self._all = _Group(fitting, self._refusal_of_descriptors)
         self._most_per_address = most_per_address
         self._groups: dict[str, _Group] = {}
-        self._addresses: dict[Dispensable, str] = {}
+        self._addresses: dict[Evictable, str] = {}
         self._said = -_SAY_SECONDS
         self.let_go = self.refused = 0
         """How many connections were closed for others, and refused, since the start."""
@@ -77,7 +77,7 @@ class ConnectionLimit:
         """The maximum number of connections."""
         return self._all.most
 
-    def admit(self, connection: Dispensable, address: str) -> None:
+    def admit(self, connection: Evictable, address: str) -> None:
         """Count a new connection, closing another one if necessary.
 
         Raises:
@@ -94,18 +94,18 @@ class ConnectionLimit:
             group.count += 1
             group.waiting[connection] = None
 
-    def answering(self, connection: Dispensable) -> None:
+    def answering(self, connection: Evictable) -> None:
         """Note that a request's head has arrived."""
         for group in self._groups_of(connection):
             group.waiting.pop(connection, None)
 
-    def waiting(self, connection: Dispensable) -> None:
+    def waiting(self, connection: Evictable) -> None:
         """Note that a connection waits for its next request."""
         if connection in self._addresses:
             for group in self._groups_of(connection):
                 group.waiting.setdefault(connection)
 
-    def forget(self, connection: Dispensable) -> None:
+    def forget(self, connection: Evictable) -> None:
         """Stop counting a connection that is closed."""
         if connection in self._addresses:
             for group in self._groups_of(connection):
@@ -125,13 +125,13 @@ class ConnectionLimit:
         self._say()
         return True
 
-    def _groups_of(self, connection: Dispensable) -> list[_Group]:
+    def _groups_of(self, connection: Evictable) -> list[_Group]:
         address = self._addresses.get(connection, "")
         if not address or self._most_per_address is None:
             return [self._all]
         return [self._groups.setdefault(address, _Group(self._most_per_address, self._refusal_of_address)), self._all]
 
-    def _drop_address(self, connection: Dispensable) -> None:
+    def _drop_address(self, connection: Evictable) -> None:
         address = self._addresses.pop(connection)
         if address in self._groups and self._groups[address].count == 0:
             del self._groups[address]

@@ -17,7 +17,7 @@ from mlxbuild.runtime.server.request_id import request_id
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class RequestOutcome:
     """The outcome of one request."""
 
     request_id: str
@@ -37,7 +37,7 @@ class Observed:
     """The name of the requested model in the store."""
 
 
-Observer = Callable[[Observed], None]
+Observer = Callable[[RequestOutcome], None]
 
 
 def begun_at(request: Request) -> float:
@@ -77,7 +77,7 @@ class ObservedProtocol(HttpProtocol):
         response = request.stream.response if request.stream is not None else None
         failure = getattr(request.ctx, "failure", None)
         is_gone = is_gone or request.conn_info is None or request.conn_info.lost
-        observed = Observed(
+        observed = RequestOutcome(
             request_id=request_id(request),
             method=request.method,
             route="-" if request.route is None else f"/{request.route.path}",

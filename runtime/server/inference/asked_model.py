@@ -14,7 +14,7 @@ from mlxbuild.runtime.protocol.requests import ChatRequest, CompletionRequest, E
 from mlxbuild.runtime.residency.keep_alive import KeepAlive
 from mlxbuild.runtime.residency.lease import Lease
 from mlxbuild.runtime.server.application import application_of
-from mlxbuild.runtime.server.inference.opening_space import OpeningSpace
+from mlxbuild.runtime.server.inference.leading_whitespace import LeadingWhitespace
 from mlxbuild.runtime.server.models.names import find_model
 from mlxbuild.runtime.server.observability.metrics import Metrics
 
@@ -48,7 +48,7 @@ class AskedModel:
         asked = time.perf_counter()
         question = self._bounded(question)
         has_begun = False
-        opening = OpeningSpace() if isinstance(question, ChatRequest) else None
+        opening = LeadingWhitespace() if isinstance(question, ChatRequest) else None
         async with contextlib.aclosing(self.lease.answer(question)) as events:
             async for event in events:
                 if isinstance(event, Chunk):

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from mlxbuild.registry.store.durable import disk_errors
-from mlxbuild.runtime.server.connections.observation import Observed
+from mlxbuild.runtime.server.connections.observation import RequestOutcome
 from mlxbuild.runtime.server.logger import log
 
 FILE_NAME = "serve.jsonl"
@@ -72,7 +72,7 @@ class _File(RotatingFileHandler):
                 )
 
 
-def log_request(observed: Observed) -> None:
+def log_request(observed: RequestOutcome) -> None:
     """Log one line for a request. Bodies, headers and queries are never logged."""
     told = {
         "request_id": observed.request_id,

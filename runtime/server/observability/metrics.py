@@ -14,7 +14,7 @@ from mlxbuild.runtime.protocol.loaded import Heartbeat
 from mlxbuild.runtime.residency.reservation import Resident
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
-from mlxbuild.runtime.server.connections.observation import Observed
+from mlxbuild.runtime.server.connections.observation import RequestOutcome
 from mlxbuild.runtime.server.observability.earlier_names import WithEarlierNames
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -61,7 +61,7 @@ class Metrics:
         )
         self._answer_tokens = Counter("generation_tokens", "Generated tokens", ("model",), **given)
 
-    def observe(self, observed: Observed) -> None:
+    def observe(self, observed: RequestOutcome) -> None:
         """Count a request."""
         method = observed.method if observed.method in _METHODS else "-"  # a client could make up any number of methods
         self._requests.labels(method, observed.route, str(observed.status)).inc()

@@ -20,7 +20,7 @@ from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.server.application import application_of
 from mlxbuild.runtime.server.bodies.reading import blob_limit, body_pieces, content_length
 from mlxbuild.runtime.server.failures import InvalidRequest
-from mlxbuild.runtime.server.work import in_thread
+from mlxbuild.runtime.server.long_task import in_thread
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 _PIECE_BYTES = 4 * 1024 * 1024

@@ -16,7 +16,7 @@ from mlxbuild.runtime.server.ollama.answers import in_message
 from mlxbuild.runtime.server.ollama.failures import cannot, lacks, missing_model, names_told
 from mlxbuild.runtime.server.ollama.inference import answer, load_or_unload, tell_prompt
 from mlxbuild.runtime.server.ollama.messages import MessageBody, conversation
-from mlxbuild.runtime.server.ollama.question import QuestionBody, Settled
+from mlxbuild.runtime.server.ollama.validated_request import QuestionBody, ValidatedRequest
 
 
 class ChatBody(QuestionBody):
@@ -43,7 +43,7 @@ async def chat(request: Request, body: ChatBody) -> HTTPResponse | None:
             return await answer(request, body, asked, question, in_message)
 
 
-def _question(body: ChatBody, settled: Settled, asked: AskedModel) -> ChatRequest:
+def _question(body: ChatBody, settled: ValidatedRequest, asked: AskedModel) -> ChatRequest:
     if "completion" not in asked.capabilities:
         raise lacks(body.named, "chat")
     if any(message.images for message in body.messages):

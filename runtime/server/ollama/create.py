@@ -17,13 +17,13 @@ from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.runtime.server.application import Application, BuildOrder, application_of
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
+from mlxbuild.runtime.server.long_task import LongTask
 from mlxbuild.runtime.server.models.names import parse_name
 from mlxbuild.runtime.server.ollama.blobs import blob_digest
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import names_told
 from mlxbuild.runtime.server.ollama.messages import MessageBody
 from mlxbuild.runtime.server.ollama.progress import tell_progress
-from mlxbuild.runtime.server.work import Work
 
 
 class CreateBody(ModelBody):
@@ -58,7 +58,7 @@ async def create(request: Request, body: CreateBody) -> HTTPResponse | None:
     application = application_of(request)
     order = _order(body, application)
     news = _Statuses()
-    work = Work(request.app.ctx.lanes, lambda: application.builder.build(order, news.add), news.told)
+    work = LongTask(request.app.ctx.task_threads, lambda: application.builder.build(order, news.add), news.told)
     async with work, contextlib.aclosing(work.progress()) as progress:
         return await tell_progress(request, progress, streams=body.stream)
 

@@ -12,7 +12,7 @@ from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_mode
 from mlxbuild.runtime.server.ollama.answers import in_response
 from mlxbuild.runtime.server.ollama.failures import cannot, lacks, missing_model, names_told
 from mlxbuild.runtime.server.ollama.inference import answer, load_or_unload, tell_prompt
-from mlxbuild.runtime.server.ollama.question import QuestionBody, Settled
+from mlxbuild.runtime.server.ollama.validated_request import QuestionBody, ValidatedRequest
 
 
 class GenerateBody(QuestionBody):
@@ -44,7 +44,7 @@ async def generate(request: Request, body: GenerateBody) -> HTTPResponse | None:
             return await answer(request, body, asked, question, in_response)
 
 
-def _question(body: GenerateBody, settled: Settled, asked: AskedModel) -> ChatRequest | CompletionRequest:
+def _question(body: GenerateBody, settled: ValidatedRequest, asked: AskedModel) -> ChatRequest | CompletionRequest:
     if "completion" not in asked.capabilities:
         raise lacks(body.named, "generate")
     if body.images:
@@ -69,7 +69,7 @@ def _question(body: GenerateBody, settled: Settled, asked: AskedModel) -> ChatRe
     )
 
 
-def _completion(body: GenerateBody, settled: Settled) -> CompletionRequest:
+def _completion(body: GenerateBody, settled: ValidatedRequest) -> CompletionRequest:
     for name, value in (("system", body.system), ("template", body.template), ("context", body.context)):
         if value:
             raise NotSupported(f"`{name}` needs a chat template, which is not used here", hint="write it in the prompt")

@@ -17,7 +17,7 @@ from mlxbuild.runtime.server.connections.observation import begun_at
 from mlxbuild.runtime.server.inference.asked_model import AskedModel, asked_model
 from mlxbuild.runtime.server.models.names import find_model
 from mlxbuild.runtime.server.ollama.answers import AnswerWriter, Form, now
-from mlxbuild.runtime.server.ollama.question import QuestionBody
+from mlxbuild.runtime.server.ollama.validated_request import QuestionBody
 from mlxbuild.runtime.server.responses.encoding import as_json, json_line
 from mlxbuild.runtime.server.responses.native_format import NATIVE_FORMAT
 from mlxbuild.runtime.server.responses.streams import AnswerStream

@@ -8,7 +8,7 @@ from typing import Any
 from sanic import Request
 from sanic.response import HTTPResponse, empty
 
-from mlxbuild.registry.artifact.versions import Move, set_tags
+from mlxbuild.registry.artifact.versions import TagMove, set_tags
 from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.server.application import Application, application_of
@@ -84,7 +84,7 @@ def _give_name(application: Application, source: str, target: Reference) -> None
     set_tags(store, {target.store_name: digest}, _log_move)
 
 
-def _log_move(move: Move) -> None:
+def _log_move(move: TagMove) -> None:
     log.warning("version-tag-moves", name=move.name, before=str(move.before), after=str(move.after))
 
 

@@ -29,7 +29,7 @@ SUCCESS = {"status": "success"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class TransferMessages:
     """Ollama's status messages of a transfer, which its clients show."""
 
     moving: str
@@ -37,15 +37,15 @@ class Wording:
     last: tuple[str, ...]
 
 
-PULL = Wording("pulling", ("pulling manifest",), ("verifying sha256 digest", "writing manifest"))
-PUSH = Wording("pushing", ("retrieving manifest",), ("pushing manifest",))
+PULL = TransferMessages("pulling", ("pulling manifest",), ("verifying sha256 digest", "writing manifest"))
+PUSH = TransferMessages("pushing", ("retrieving manifest",), ("pushing manifest",))
 
 
 @dataclass
 class TransferNews:
     """Collects the progress of a transfer in other threads until it is read."""
 
-    wording: Wording
+    wording: TransferMessages
     _completed: dict[NamedBlob, int] = field(default_factory=dict)
     _changed: dict[NamedBlob, None] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)

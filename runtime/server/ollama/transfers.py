@@ -21,11 +21,11 @@ from mlxbuild.registry.store.leases import shared
 from mlxbuild.registry.trust.errors import Untrusted
 from mlxbuild.runtime.server.application import Application, application_of
 from mlxbuild.runtime.server.failures import InvalidRequest, UpstreamUnsound
+from mlxbuild.runtime.server.long_task import LongTask
 from mlxbuild.runtime.server.models.names import find_model, parse_name
 from mlxbuild.runtime.server.ollama.body import ModelBody
 from mlxbuild.runtime.server.ollama.failures import names_told
-from mlxbuild.runtime.server.ollama.progress import PULL, PUSH, TransferNews, Wording, tell_progress
-from mlxbuild.runtime.server.work import Work
+from mlxbuild.runtime.server.ollama.progress import PULL, PUSH, TransferMessages, TransferNews, tell_progress
 
 
 class TransferBody(ModelBody):
@@ -64,10 +64,10 @@ async def push_model(request: Request, body: PushBody) -> HTTPResponse | None:
 
 
 async def _transfer(
-    request: Request, do: Callable[[Observe], object], wording: Wording, *, streams: bool
+    request: Request, do: Callable[[Observe], object], wording: TransferMessages, *, streams: bool
 ) -> HTTPResponse | None:
     news = TransferNews(wording)
-    work = Work(request.app.ctx.lanes, lambda: do(news.observe), news.told)
+    work = LongTask(request.app.ctx.task_threads, lambda: do(news.observe), news.told)
     async with work, contextlib.aclosing(work.progress()) as progress:
         return await tell_progress(request, progress, first=wording.first, last=wording.last, streams=streams)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from mlxbuild.registry.core.digest import Digest
-from mlxbuild.registry.store import soundness
+from mlxbuild.registry.store import verified_blobs as soundness
 from mlxbuild.registry.store.errors import BlobCorrupt, BlobMissing
 from mlxbuild.registry.store.layout import Store
-from mlxbuild.registry.store.soundness import Soundness
+from mlxbuild.registry.store.verified_blobs import VerifiedBlobs
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def flip(path: Path) -> None:
 def read_by(store: Store, digest: Digest) -> int:
     """How many bytes are hashed to find the blob sound."""
     pieces: list[None] = []
-    Soundness(store).require([digest, digest], lambda: pieces.append(None))
+    VerifiedBlobs(store).require([digest, digest], lambda: pieces.append(None))
     return len(pieces)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sanic import Sanic
 
-from mlxbuild.runtime.server.connections.observation import Observed
+from mlxbuild.runtime.server.connections.observation import RequestOutcome
 from mlxbuild.runtime.server.listening import listen
 from mlxbuild.runtime.server.serving import serve
 
@@ -25,7 +25,7 @@ class RunningServer:
     loop: asyncio.AbstractEventLoop
     stop_event: asyncio.Event
     thread: threading.Thread
-    observed: list[Observed] = field(default_factory=list)
+    observed: list[RequestOutcome] = field(default_factory=list)
     """Every request that ended."""
 
     @property

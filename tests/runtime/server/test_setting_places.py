@@ -19,8 +19,8 @@ from mlxbuild.runtime.server.app import create_app
 from mlxbuild.runtime.server.application import Application
 from mlxbuild.runtime.server.connections.limit import ConnectionLimit
 from mlxbuild.runtime.server.failures import TooManyConnections
+from mlxbuild.runtime.server.long_task import TaskThreads
 from mlxbuild.runtime.server.settings import ServerSettings
-from mlxbuild.runtime.server.work import Lanes
 from tests.runtime.server.running import running
 
 BOUNDS = """body_limit blob_limit hosts origins requests_per_minute max_connections
@@ -62,7 +62,7 @@ def test_bounds_of_connections_and_work() -> None:
             ConnectionLimit(most, most_per_address, PLACES).admit(None, "192.0.2.1")  # type: ignore[arg-type]
         assert f"`serve.{setting}` in VARIABLE, " in str(connections.value.hint)
     with pytest.raises(ServerBusy) as work:
-        Lanes(0, PLACES).begin(lambda: None)
+        TaskThreads(0, PLACES).begin(lambda: None)
     assert "`serve.max_transfers` in VARIABLE, now 0" in str(work.value.hint)
 
 

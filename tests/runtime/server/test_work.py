@@ -11,7 +11,7 @@ import pytest
 
 from mlxbuild.registry.core import cancellation
 from mlxbuild.runtime.residency.errors import ServerBusy
-from mlxbuild.runtime.server.work import Abandoned, Lanes, Work, in_thread
+from mlxbuild.runtime.server.long_task import LongTask, TaskCancelled, TaskThreads, in_thread
 
 
 def test_progress_then_the_result() -> None:
@@ -27,7 +27,7 @@ def test_progress_then_the_result() -> None:
         return taken
 
     async def scenario() -> None:
-        async with Work(Lanes(1), do, told) as work:
+        async with LongTask(TaskThreads(1), do, told) as work:
             assert [each async for each in work.progress()] == [{"status": "begun"}]
         assert work.result == "done"
 
@@ -39,7 +39,7 @@ def test_its_error_is_the_iterators() -> None:
         raise ZeroDivisionError("oh")
 
     async def scenario() -> None:
-        async with Work(Lanes(1), do, list) as work:
+        async with LongTask(TaskThreads(1), do, list) as work:
             async for _ in work.progress():
                 raise AssertionError("there was nothing to tell")
 
@@ -55,14 +55,14 @@ def test_nobody_waits_any_more(how: str) -> None:
         begun.set()
         try:
             cancellation.wait(60)
-        except Abandoned:
+        except TaskCancelled:
             ended.set()
             raise
 
-    lanes = Lanes(1)
+    lanes = TaskThreads(1)
 
     async def follow() -> None:
-        work = Work(lanes, do, lambda: [{"status": "working"}])
+        work = LongTask(lanes, do, lambda: [{"status": "working"}])
         async with work, contextlib.aclosing(work.progress()) as progress:
             async for _ in progress:
                 if how == "closed":
@@ -84,15 +84,15 @@ def test_more_than_the_lanes_take_is_refused_until_one_is_free() -> None:
     may_end = threading.Event()
 
     async def scenario() -> None:
-        lanes = Lanes(1)
-        async with Work(lanes, lambda: may_end.wait(30), list) as first:
+        lanes = TaskThreads(1)
+        async with LongTask(lanes, lambda: may_end.wait(30), list) as first:
             with pytest.raises(ServerBusy, match="busy with 1 pull"):
-                async with Work(lanes, lambda: None, list):
+                async with LongTask(lanes, lambda: None, list):
                     raise AssertionError("there was no lane")
             may_end.set()
             assert [told async for told in first.progress()] == []
         await lanes.ended(30)
-        async with Work(lanes, lambda: "done", list) as second:
+        async with LongTask(lanes, lambda: "done", list) as second:
             assert [told async for told in second.progress()] == []
         assert second.result == "done"
 

@@ -23,7 +23,7 @@ from mlxbuild.toolchain.events.model import Event, Warned
 from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.execute.execution import Execution, ExecutionOptions, RunResult
 from mlxbuild.toolchain.execute.inline import InlineExecutor
-from mlxbuild.toolchain.execute.perform import Workplace
+from mlxbuild.toolchain.execute.perform import ExecutionContext
 from mlxbuild.toolchain.graph.graph import BrokenGraph, assemble
 from mlxbuild.toolchain.graph.plan import Plan, Status, make_plan
 from tests.toolchain.execute.practice_steps import STEPS
@@ -51,7 +51,7 @@ def run(
     return Execution(
         assemble(nodes, {}),
         ActionCache(store, steps=STEPS),
-        InlineExecutor(replace(Workplace.of(store), steps=STEPS), jobs=2),
+        InlineExecutor(replace(ExecutionContext.of(store), steps=STEPS), jobs=2),
         EventStream([events] if events else []),
         ExecutionOptions(keep_going, list if seed is None else lambda labels: source.sample(labels, len(labels))),
     ).run()
@@ -171,7 +171,7 @@ def test_results_that_differ_are_reported_and_the_first_is_kept(store: Store) ->
     again = Execution(
         assemble([wild], {}),
         ActionCache(store, steps=STEPS, refresh={"random"}),
-        InlineExecutor(replace(Workplace.of(store, frozenset({"random"})), steps=STEPS), jobs=1),
+        InlineExecutor(replace(ExecutionContext.of(store, frozenset({"random"})), steps=STEPS), jobs=1),
         EventStream([events]),
         ExecutionOptions(),
     ).run()

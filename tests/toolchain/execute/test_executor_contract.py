@@ -16,7 +16,7 @@ from mlxbuild.toolchain.cache.traces import TraceStore
 from mlxbuild.toolchain.core.action import ActionRecord
 from mlxbuild.toolchain.core.key import key_of
 from mlxbuild.toolchain.execute.inline import InlineExecutor
-from mlxbuild.toolchain.execute.perform import UnexpectedFailure, Workplace
+from mlxbuild.toolchain.execute.perform import ExecutionContext, UnexpectedFailure
 from mlxbuild.toolchain.execute.port import (
     ActionEvent,
     ActionRequest,
@@ -35,10 +35,10 @@ STEPS = practice_steps.STEPS
 
 
 def make(name: str, store: Store, jobs: int = 2) -> Executor:
-    workplace = replace(Workplace.of(store), steps=STEPS)
+    context = replace(ExecutionContext.of(store), steps=STEPS)
     if name == "inline":
-        return InlineExecutor(workplace, jobs)
-    return ProcessExecutor(workplace, jobs, steps=f"{practice_steps.__name__}:STEPS")
+        return InlineExecutor(context, jobs)
+    return ProcessExecutor(context, jobs, steps=f"{practice_steps.__name__}:STEPS")
 
 
 @pytest.fixture(params=["inline", "process"])

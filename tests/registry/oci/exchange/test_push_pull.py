@@ -30,7 +30,7 @@ from mlxbuild.registry.oci.exchange.progress import (
     EvidenceLeftOut,
     ExchangeBegan,
     ExchangeEnded,
-    Way,
+    TransferMethod,
 )
 from mlxbuild.registry.oci.exchange.pull import pull
 from mlxbuild.registry.oci.exchange.push import push
@@ -252,7 +252,7 @@ def test_events_add_up(store: Store, second_store: Store, build_artifact: Build,
         assert begun.size_bytes == sum(event.item.blob.size_bytes for event in ended)
         assert begun.size_bytes == sum(event.count for event in events if isinstance(event, BlobAdvanced))
         for event in ended:
-            assert event.moved_bytes == (event.item.blob.size_bytes if event.way is Way.MOVED else 0)
+            assert event.moved_bytes == (event.item.blob.size_bytes if event.way is TransferMethod.MOVED else 0)
 
 
 def test_another_digest_in_the_name_is_refused(store: Store, build_artifact: Build, registry: RegistryProcess) -> None:

@@ -10,13 +10,13 @@ import pytest
 
 from mlxbuild.registry.core.digest import Blob
 from mlxbuild.registry.oci.remote import sessions
-from mlxbuild.registry.oci.remote.answer import Answer
 from mlxbuild.registry.oci.remote.client import Remote
 from mlxbuild.registry.oci.remote.endpoint import Endpoint
 from mlxbuild.registry.oci.remote.errors import (
     RegistryFailure,
     TransferCorrupt,
 )
+from mlxbuild.registry.oci.remote.response import Response
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.oci.remote.transport import Transport
 from mlxbuild.registry.store.layout import Store
@@ -143,7 +143,7 @@ def test_bytes_that_are_sent_elsewhere_go_without_credentials(
 )
 def test_addresses_of_uploads_stay_encrypted(told: str, address: str | None) -> None:
     transport = Transport(Endpoint("reg.acme.com", "reg.acme.com", "x"), Settings())
-    answer = Answer("POST", "https://reg.acme.com/v2/x/blobs/uploads/", 202, {"Location": told}, {}, b"")
+    answer = Response("POST", "https://reg.acme.com/v2/x/blobs/uploads/", 202, {"Location": told}, {}, b"")
     if address is None:
         with pytest.raises(RegistryFailure):
             sessions.location(transport, answer)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from mlxbuild.runtime.protocol.events import Chunk, GenerationFinished, ToolCall
-from mlxbuild.runtime.server.inference.opening_space import OpeningSpace
+from mlxbuild.runtime.server.inference.leading_whitespace import LeadingWhitespace
 
 CALL = Chunk(tool_call=ToolCall("f", {}), token=9)
 END = Chunk(finish=GenerationFinished("stop", 1, 0, 3, 0.1, 0.1))
 
 
 def texts(*chunks: Chunk) -> list[str]:
-    opening = OpeningSpace()
+    opening = LeadingWhitespace()
     told = [opening.passed(chunk) for chunk in chunks]
     assert [chunk.token for chunk in told] == [chunk.token for chunk in chunks]
     return [chunk.text for chunk in told]

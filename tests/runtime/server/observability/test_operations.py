@@ -12,7 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mlxbuild.runtime.server.connections.observation import Observed
+from mlxbuild.runtime.server.connections.observation import RequestOutcome
 from mlxbuild.runtime.server.logger import log
 from mlxbuild.runtime.server.observability.earlier_names import EARLIER
 from mlxbuild.runtime.server.observability.logs import log_request, log_to
@@ -81,8 +81,8 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
     root.setLevel(level)
 
 
-def observed(path: str = "/api/chat") -> Observed:
-    return Observed("req_1", "POST", "/api/chat", path, 200, None, 0.1, "127.0.0.1", "alice", "hello:latest")
+def observed(path: str = "/api/chat") -> RequestOutcome:
+    return RequestOutcome("req_1", "POST", "/api/chat", path, 200, None, 0.1, "127.0.0.1", "alice", "hello:latest")
 
 
 def test_the_log_is_json_and_rotated(log_file: Path) -> None:

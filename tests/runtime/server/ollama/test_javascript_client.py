@@ -51,7 +51,7 @@ def test_embeddings(told: Any) -> None:
 
 
 def test_models(told: Any) -> None:
-    assert "hello:latest" in [model["name"] for model in told["list"]["models"]]
+    assert "hello:int4" in [model["name"] for model in told["list"]["models"]]
     assert told["show"]["details"]["family"] == "qwen3"
     assert "hello" in told["ps"]["models"][0]["name"]
     assert told["version"]["version"]

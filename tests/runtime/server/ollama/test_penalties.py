@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlxbuild.runtime.server.inference.options import OptionOfWrongType
-from mlxbuild.runtime.server.ollama.question import QuestionBody
+from mlxbuild.runtime.server.ollama.validated_request import QuestionBody
 
 
 @pytest.mark.parametrize(("given", "counts_recent"), [({}, True), ({"counts_recent": False}, False)])

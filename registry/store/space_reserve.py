@@ -11,7 +11,7 @@ from mlxbuild.registry.store.durable import write_all
 _LEAST_BYTES = 64 * 1024  # the largest blocks of common file systems
 
 
-class Reserve:
+class SpaceReserve:
     """A filler file that is deleted to free space. It holds random bytes, because some filesystems compress."""
 
     def __init__(self, path: Path) -> None:

@@ -18,7 +18,7 @@ from mlxbuild.toolchain.execute.port import ActionEvent, Answered
 _AT_ONCE = 8  # threads mostly wait for the network
 
 
-class RemoteLane:
+class RemoteCacheThreads:
     """A few threads that look traces up in a remote cache and push new ones."""
 
     def __init__(self, reads: RemoteTraces | None, writes: RemoteTraces | None, stream: EventStream) -> None:

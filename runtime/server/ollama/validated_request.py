@@ -21,7 +21,7 @@ _MOST_ALTERNATIVES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class ValidatedRequest:
     """The part of a request that is validated before the model is loaded."""
 
     options: NativeOptions
@@ -44,7 +44,7 @@ class QuestionBody(ModelBody):
     top_logprobs: int = 0
     debug_render_only: bool = Field(False, alias="_debug_render_only")
 
-    def settled(self) -> Settled:
+    def settled(self) -> ValidatedRequest:
         """Validate the fields that do not depend on the model.
 
         Raises:
@@ -57,7 +57,7 @@ class QuestionBody(ModelBody):
                 f"invalid think value: {_written(self.think)} (must be {efforts}, true, or false)", where="think"
             )
         stays = None if self.keep_alive is None else KeepAlive.parse(self.keep_alive)
-        return Settled(self._options(), self._format(), stays)
+        return ValidatedRequest(self._options(), self._format(), stays)
 
     def thinking(self, capabilities: tuple[str, ...]) -> bool | str | None:
         """Whether the model thinks, or with which effort; by default it thinks if it can.

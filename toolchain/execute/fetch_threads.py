@@ -15,7 +15,7 @@ from mlxbuild.toolchain.graph.graph import Fetch
 _AT_ONCE = 4
 
 
-class FetchLane:
+class FetchThreads:
     """A few threads that fetch source files and verify them against the lock."""
 
     def __init__(self, events: SimpleQueue[ActionEvent]) -> None:

@@ -13,7 +13,7 @@ from mlxbuild.registry.store.origins import Origins, bases_of
 from mlxbuild.registry.store.tags import REF_NAME
 
 
-class Reach:
+class Reachability:
     """The reachability graph of a store at one moment."""
 
     def __init__(self, store: Store) -> None:

@@ -12,7 +12,7 @@ from mlxbuild.registry.oci.remote.errors import RegistryFailure
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A response of a registry with its body, of which only the beginning is kept if it is `truncated`."""
 
     method: str

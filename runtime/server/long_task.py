@@ -19,11 +19,11 @@ _POLL_SECONDS = 0.02
 Result = TypeVar("Result")
 
 
-class Abandoned(Exception):
+class TaskCancelled(Exception):
     """Raised in the thread of work that was cancelled because nobody waits for it any more."""
 
 
-class Lanes:
+class TaskThreads:
     """The threads for long work, whose number is limited; asyncio's own threads are left to model loads."""
 
     def __init__(self, count: int, places: SettingOrigins | None = None) -> None:
@@ -32,10 +32,10 @@ class Lanes:
         self._running: set[threading.Thread] = set()
 
     def begin(self, run: Callable[[], None]) -> None:
-        """Run a function in a free lane. Call it from the event loop.
+        """Run a function in a free thread. Call it from the event loop.
 
         Raises:
-            ServerBusy: no lane is free.
+            ServerBusy: no thread is free.
         """
         self._running = {thread for thread in self._running if thread.is_alive()}
         if len(self._running) >= self.count:
@@ -50,19 +50,21 @@ class Lanes:
         thread.start()
 
     async def ended(self, seconds: float) -> None:
-        """Wait until all lanes are free, for at most `seconds`."""
+        """Wait until all threads are free, for at most `seconds`."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + seconds
         while any(thread.is_alive() for thread in self._running) and loop.time() < ends:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-class Work(Generic[Result]):
+class LongTask(Generic[Result]):
     """One piece of long work, which runs during an `async with` statement; leaving it early cancels the work."""
 
-    def __init__(self, lanes: Lanes, do: Callable[[], Result], news: Callable[[], list[dict[str, Any]]]) -> None:
+    def __init__(
+        self, threads: TaskThreads, do: Callable[[], Result], news: Callable[[], list[dict[str, Any]]]
+    ) -> None:
         """`do` runs in a thread, and is cancelled by `checkpoint`; `news` returns the progress since its last call."""
-        self._lanes, self._do, self._news = lanes, do, news
+        self._threads, self._do, self._news = threads, do, news
         self._is_abandoned = threading.Event()
         self._outcome: Future[Result] = Future()
         self.result: Result
@@ -74,15 +76,15 @@ class Work(Generic[Result]):
             Abandoned: the work was cancelled.
         """
         if self._is_abandoned.is_set():
-            raise Abandoned
+            raise TaskCancelled
 
     async def __aenter__(self) -> Self:
         """Start the work.
 
         Raises:
-            ServerBusy: no lane is free.
+            ServerBusy: no thread is free.
         """
-        self._lanes.begin(self._run)
+        self._threads.begin(self._run)
         return self
 
     async def __aexit__(

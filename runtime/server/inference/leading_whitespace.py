@@ -10,7 +10,7 @@ from dataclasses import replace
 from mlxbuild.runtime.protocol.events import Chunk
 
 
-class OpeningSpace:
+class LeadingWhitespace:
     """Filters the leading white space of one answer."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from mlxbuild.toolchain.graph.plan import reason_to_run
 _DONE: frozenset[Outcome] = frozenset({"hit", "ran", "shared"})
 
 
-class Chronicle:
+class RunRecorder:
     """The events of one run, and the history that `why` and `plan` read. Used by the execution's thread alone."""
 
     def __init__(self, graph: Graph, cache: ActionCache, stream: EventStream) -> None:

@@ -24,7 +24,7 @@ _MOST_BLOBS = 10_000
 _Stamp = list[int]
 
 
-class Soundness:
+class VerifiedBlobs:
     """The blobs of a store that were verified. Safe for many threads and processes."""
 
     def __init__(self, store: Store) -> None:
