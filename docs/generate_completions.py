@@ -13,7 +13,7 @@ from mlxbuild.cli.program import COMMANDS, app
 from mlxbuild.configuration.form import ServeForm
 
 PAGE = TABLE
-_ARTIFACTS = {"name", "names", "source", "before", "after"}
+_ARTIFACTS = {"name", "names", "pattern", "source", "before", "after"}
 _OTHER_NAMES = {"keygen", "pull", "copy", "add-key", "remove-key"}
 """The commands whose arguments of those names are not in the store."""
 
