@@ -10,7 +10,7 @@ from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, Store
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import Trace, TraceStore, stamp_of
 from mlxbuild.toolchain.core.action import ActionRecord, Node
-from mlxbuild.toolchain.core.key import key_of, resolve
+from mlxbuild.toolchain.core.action_key import action_key, resolve
 from mlxbuild.toolchain.core.steps import STEPS, StepKind
 
 
@@ -53,7 +53,7 @@ class ActionCache:
             platform=kind.platform,
             salt=self._salt,
         )
-        return Resolved(node, record, key_of(record))
+        return Resolved(node, record, action_key(record))
 
     def find(self, resolved: Resolved) -> Trace | None:
         """The trace of an action if its outputs are all in the store and unmodified, else None."""

@@ -21,7 +21,7 @@ from mlxbuild.registry.oci.remote.client import Remote
 from mlxbuild.registry.oci.remote.errors import ManifestUnknown, RemoteBlobUnknown, RepositoryUnknown
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.traces import Trace, stamp_of
-from mlxbuild.toolchain.core.key import key_of, record_from_json, record_to_json
+from mlxbuild.toolchain.core.action_key import action_key, record_from_json, record_to_json
 
 ACTION = "application/vnd.mlxbuild.action.v1"
 RECORD = "application/vnd.mlxbuild.action.record.v1+json"
@@ -53,7 +53,7 @@ class RemoteTraces:
                 return None
             embedded = _embedded(manifest["config"])
             record = record_from_json(json.loads(embedded or self._remote.read_blob(config)))
-            if key_of(record) != key:
+            if action_key(record) != key:
                 return None
             outputs = {layer["annotations"][media_types.TITLE]: _blob(layer) for layer in manifest["layers"]}
             contents = [_embedded(layer) for layer in manifest["layers"]]

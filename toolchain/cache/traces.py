@@ -22,7 +22,7 @@ from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.durable import disk_errors
 from mlxbuild.registry.store.layout import BlobMissing, Store
 from mlxbuild.toolchain.core.action import ActionRecord
-from mlxbuild.toolchain.core.key import key_of, record_from_json, record_to_json
+from mlxbuild.toolchain.core.action_key import action_key, record_from_json, record_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def _parse(key: Digest, written: bytes) -> Trace:
     if digest is not None and (digest, data["key"]) != (_digest_of(data), str(key)):
         raise ValueError("it was changed, or belongs to another key")
     trace = _trace(key, data)
-    if digest is None and key_of(trace.record) != key:
+    if digest is None and action_key(trace.record) != key:
         raise ValueError("it belongs to another key")
     return trace
 

@@ -46,7 +46,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ActionRecord:
-    """The pre-image of a key: everything that decides an action's outputs, by content."""
+    """The pre-image of an action key: everything that decides an action's outputs, by content."""
 
     step: str
     implementation: int

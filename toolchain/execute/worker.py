@@ -23,7 +23,7 @@ from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.blas import prefer_openblas
-from mlxbuild.toolchain.core.key import record_from_json, record_to_json
+from mlxbuild.toolchain.core.action_key import record_from_json, record_to_json
 from mlxbuild.toolchain.execute.inline import InlineExecutor
 from mlxbuild.toolchain.execute.perform import ExecutionContext
 from mlxbuild.toolchain.execute.port import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlxbuild.toolchain.core.action import ActionRecord
-from mlxbuild.toolchain.core.key import record_to_json
+from mlxbuild.toolchain.core.action_key import record_to_json
 
 _ABSENT = object()
 _LONG = 60

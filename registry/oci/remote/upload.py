@@ -1,4 +1,4 @@
-"""Uploads blobs to a repository: existing ones are skipped, others are mounted, sent whole or sent in chunks."""
+"""Blob uploads to a repository: existing blobs are skipped, others are mounted, sent whole or sent in chunks."""
 
 from __future__ import annotations
 

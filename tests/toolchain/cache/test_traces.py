@@ -16,13 +16,13 @@ from mlxbuild.registry.core.home import Home
 from mlxbuild.toolchain.cache.history import History
 from mlxbuild.toolchain.cache.traces import Trace, TraceStore
 from mlxbuild.toolchain.core.action import ActionRecord
-from mlxbuild.toolchain.core.key import key_of
+from mlxbuild.toolchain.core.action_key import action_key
 
 
 def trace(text: str = "a", *, output: str = "1", seconds: float = 0.5) -> Trace:
     record = ActionRecord("join", 1, {"text": text}, {})
     blob = Blob(Digest("sha256", output * 64), 7)
-    return Trace(key_of(record), record, {"out": blob}, seconds, {"out": 12})
+    return Trace(action_key(record), record, {"out": blob}, seconds, {"out": 12})
 
 
 def test_a_trace_is_found_as_it_was_kept(home: Home) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.toolchain.core.action import ActionRecord, Node, OutputsOf
-from mlxbuild.toolchain.core.key import key_of, record_from_json, record_to_json, resolve
+from mlxbuild.toolchain.core.action_key import action_key, record_from_json, record_to_json, resolve
 
 GOLDEN = ActionRecord(
     step="quantize",
@@ -34,21 +34,21 @@ parameters = st.dictionaries(st.text(), json_values, max_size=5)
 
 def test_the_golden_key_never_changes() -> None:
     """A change here disowns every cache in the world: bump `schema` on purpose, never by accident."""
-    assert key_of(GOLDEN).hex == "00ca349aca43cfcaa2088cf9ac64f12496e00b9c8ecfc042ecf8cdbbe9145fd7"
+    assert action_key(GOLDEN).hex == "00ca349aca43cfcaa2088cf9ac64f12496e00b9c8ecfc042ecf8cdbbe9145fd7"
 
 
 @given(parameters)
 def test_the_order_of_mappings_does_not_count(values: dict[str, Any]) -> None:
     record = ActionRecord("join", 1, values, {})
     turned = ActionRecord("join", 1, dict(reversed(values.items())), {})
-    assert key_of(record) == key_of(turned)
+    assert action_key(record) == action_key(turned)
 
 
 @given(parameters, parameters)
 def test_keys_are_equal_exactly_when_records_are(one: dict[str, Any], other: dict[str, Any]) -> None:
     first, second = ActionRecord("join", 1, one, {}), ActionRecord("join", 1, other, {})
     same = record_to_json(first) == record_to_json(second) and repr(sorted(one)) == repr(sorted(other))
-    if key_of(first) == key_of(second):
+    if action_key(first) == action_key(second):
         assert record_to_json(first) == record_to_json(second)
     elif same:
         assert _has_lookalikes(one) or _has_lookalikes(other)
@@ -66,7 +66,7 @@ def _has_lookalikes(value: Any) -> bool:
 @given(parameters)
 def test_a_record_survives_its_json(values: dict[str, Any]) -> None:
     record = replace(GOLDEN, parameters=values)
-    assert key_of(record_from_json(record_to_json(record))) == key_of(record)
+    assert action_key(record_from_json(record_to_json(record))) == action_key(record)
 
 
 def test_every_part_of_a_record_counts() -> None:
@@ -80,7 +80,7 @@ def test_every_part_of_a_record_counts() -> None:
         replace(GOLDEN, salt="x"),
         replace(GOLDEN, schema=2),
     ]
-    assert len({key_of(record) for record in [GOLDEN, *changed]}) == len(changed) + 1
+    assert len({action_key(record) for record in [GOLDEN, *changed]}) == len(changed) + 1
 
 
 def test_labels_order_and_bytes_of_work_do_not_count() -> None:
@@ -94,4 +94,4 @@ def test_outputs_count_by_content_not_by_the_node_that_made_them() -> None:
     blob = Blob(Digest("sha256", "2" * 64), 3)
     one = resolve(Node("x", "join", {}, {"in": OutputsOf("a")}), {"a": {"out": blob}}, implementation=1)
     other = resolve(Node("x", "join", {}, {"in": OutputsOf("b")}), {"b": {"out": blob}}, implementation=1)
-    assert key_of(one) == key_of(other)
+    assert action_key(one) == action_key(other)

@@ -17,7 +17,7 @@ from mlxbuild.registry.trust.keys import PrivateKey
 from mlxbuild.registry.trust.statement import PROVENANCE, SIGNATURE, TEST_RESULT, Statement
 from mlxbuild.toolchain.cache.traces import Trace
 from mlxbuild.toolchain.core.action import ActionRecord
-from mlxbuild.toolchain.core.key import key_of
+from mlxbuild.toolchain.core.action_key import action_key
 from mlxbuild.toolchain.evidence.bill_of_materials import bill_of_materials
 from mlxbuild.toolchain.evidence.known_run import KnownRun
 from mlxbuild.toolchain.evidence.provenance import BUILD_TYPE, contradictions, provenance
@@ -29,7 +29,7 @@ BUILT_BY = {"mlxbuild": "0.1.0", "python": "3.11.7", "system": "Linux", "machine
 
 def _trace(step: str, implementation: int, output: Blob) -> Trace:
     record = ActionRecord(step, implementation, {"n": output.size_bytes}, {}, {"mlx": "1.0"} if step != "pack" else {})
-    return Trace(key_of(record), record, {"out": output}, 1.0)
+    return Trace(action_key(record), record, {"out": output}, 1.0)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.cache.traces import TraceStore
 from mlxbuild.toolchain.core.action import ActionRecord
-from mlxbuild.toolchain.core.key import key_of
+from mlxbuild.toolchain.core.action_key import action_key
 from mlxbuild.toolchain.execute.inline import InlineExecutor
 from mlxbuild.toolchain.execute.perform import ExecutionContext, UnexpectedFailure
 from mlxbuild.toolchain.execute.port import (
@@ -50,7 +50,7 @@ def executor(request: pytest.FixtureRequest, store: Store) -> Iterator[Executor]
 
 def request(step: str, label: str = "", **parameters: Any) -> ActionRequest:
     record = ActionRecord(step, 1, parameters, {})
-    return ActionRequest(label or f"test/{step}", key_of(record), record, {})
+    return ActionRequest(label or f"test/{step}", action_key(record), record, {})
 
 
 def outcomes(executor: Executor, *requests: ActionRequest) -> list[ActionEvent]:

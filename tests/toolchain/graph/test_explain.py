@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlxbuild.toolchain.core.action import ActionRecord
-from mlxbuild.toolchain.core.key import key_of
+from mlxbuild.toolchain.core.action_key import action_key
 from mlxbuild.toolchain.graph.explain import differences, summarise
 from tests.toolchain.core.test_key import parameters
 
@@ -94,7 +94,7 @@ def test_a_summary_names_the_first_and_counts_the_rest() -> None:
 def test_other_keys_always_have_a_difference(one: dict[str, Any], other: dict[str, Any]) -> None:
     first, second = record(**{"x": one}), record(**{"x": other})
     changes = differences(first, second)
-    if key_of(first) == key_of(second):
+    if action_key(first) == action_key(second):
         assert not changes
     elif first != second:
         assert changes

@@ -1,4 +1,4 @@
-"""Computes the keys of actions; plan, run, `why` and the remote cache all use this one function.
+"""Computes action keys; plan, run, `why` and the remote cache all use this one function.
 
 A key is the blake3 hash of a domain tag and the canonical JSON of an action's record, so two records have the same key
 exactly if they are equal. Nothing outside the record affects it.
@@ -19,7 +19,7 @@ from mlxbuild.toolchain.core.installed import installed_version
 _DOMAIN = b"mlxbuild-action-v1\0"
 
 
-def key_of(record: ActionRecord) -> Digest:
+def action_key(record: ActionRecord) -> Digest:
     """The key of an action."""
     return Digest("blake3", blake3(_DOMAIN + canonical_json.encode(record_to_json(record))).hexdigest())
 
