@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -13,8 +14,11 @@ from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.suggestions import did_you_mean, listed
 from mlxbuild.toolchain.cache.history import History, NodeHistory
 from mlxbuild.toolchain.cache.traces import TraceStore
+from mlxbuild.toolchain.core.action import ActionRecord
 from mlxbuild.toolchain.core.steps import STEPS
-from mlxbuild.toolchain.graph.explain import Change, differences
+from mlxbuild.toolchain.graph.contents import Contents
+from mlxbuild.toolchain.graph.explain import ABSENT, differences
+from mlxbuild.toolchain.graph.reasons import field, reasons
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -43,20 +47,17 @@ def why(
         if not labels:
             raise _never_built(history, prefix.partition("/")[0], step)
         known = history.of(labels)
-        told = {label: explain(known[label], traces) for label in sorted(labels, key=_in_order_of_steps)}
-    if as_json:
-        say_json(
-            {
-                label: None if changes is None else [{"path": c.path, "old": c.old, "new": c.new} for c in changes]
-                for label, changes in told.items()
-            }
-        )
-        return
-    changed = {label: changes for label, changes in told.items() if changes}
-    for label, changes in changed.items():
+        compared = {label: _records(known[label], traces) for label in sorted(labels, key=_in_order_of_steps)}
+        contents = Contents(store)
+        if as_json:
+            say_json({label: _document(records, contents) for label, records in compared.items()})
+            return
+        told = {label: tuple(_lines(records, contents)) for label, records in compared.items()}
+    changed = {label: lines for label, lines in told.items() if lines}
+    for label, lines in changed.items():
         say(label)
-        for change in changes:
-            say(f"  {change}")
+        for line in lines:
+            say(f"  {line}")
     same = len(told) - len(changed)
     if same:
         say(f"{same} of {len(told)} actions have had the same inputs since they were first built")
@@ -89,11 +90,45 @@ def _never_built(history: History, artifact: str, step: str) -> NeverBuilt:
     return NeverBuilt(f"`{artifact}` has no action `{step}`", hint=near or f"its steps are {listed(steps)}")
 
 
-def explain(known: NodeHistory, traces: TraceStore) -> tuple[Change, ...] | None:
-    """The changes between the last two different inputs; None if the inputs never changed."""
+_Records = tuple[ActionRecord, ActionRecord] | str | None
+"""Those of the last two different inputs, or why they cannot be compared; None if the inputs never changed."""
+
+
+def _records(known: NodeHistory, traces: TraceStore) -> _Records:
     if known.previous is None:
         return None
     before, after = traces.find(known.previous), traces.find(known.key)
-    if before is None or after is None:
-        return (Change("trace", "gone from the cache", None),)
-    return differences(before.record, after.record)
+    return "gone from the cache" if before is None or after is None else (before.record, after.record)
+
+
+def _lines(records: _Records, contents: Contents) -> Iterator[str]:
+    if isinstance(records, str):
+        yield f"trace: {records}"
+    elif records is not None:
+        for reason in reasons(*records, contents):
+            yield from reason.lines()
+
+
+def _document(records: _Records, contents: Contents) -> list[dict[str, object]] | None:
+    """The differences as they stand in the records, each with the recipe's field and both values in full."""
+    if records is None:
+        return None
+    if isinstance(records, str):
+        return [{"path": "trace", "old": records, "new": None, "field": "trace", "old_value": None, "new_value": None}]
+    return [
+        {
+            "path": change.path,
+            "old": change.old,
+            "new": change.new,
+            "field": field(records[1], change),
+            "old_value": _value(change.before, contents),
+            "new_value": _value(change.after, contents),
+        }
+        for change in differences(*records)
+    ]
+
+
+def _value(value: object, contents: Contents) -> object:
+    """A value in full; the text itself where a digest of one stands."""
+    text = contents.text(value)
+    return text if text is not None else None if value is ABSENT else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_why_tells_which_input_changed(mlxbuild: CommandLine, edit: Callable[[st
     edit("system_prompt: Be brief.", "system_prompt: Be long.")
     mlxbuild.ran()
     told = mlxbuild("why", "tiny:int4", "pack")
-    assert "tiny:int4/pack\n  parameters.defaults.system_prompt: 'Be brief.' → 'Be long.'" in told.out
+    assert "tiny:int4/pack\n  system_prompt: 'Be brief.' → 'Be long.'" in told.out
     assert "4 of 4" not in told.out
     assert list(json.loads(mlxbuild("why", "tiny", "--json").out))[-3:] == [
         "tiny:int4/pack",
@@ -83,6 +84,45 @@ def test_why_tells_which_input_changed(mlxbuild: CommandLine, edit: Callable[[st
     assert mlxbuild("why", "tiny").out.startswith("tiny:int4/pack\n")
     unchanged = mlxbuild("why", "tiny:int4", "quantize")
     assert unchanged.out == "5 of 5 actions have had the same inputs since they were first built\n"
+
+
+def test_why_tells_a_text_by_its_lines_and_names_fields_as_the_recipe_does(
+    mlxbuild: CommandLine, edit: Callable[[str, str], None]
+) -> None:
+    edit("[int4, none]", "[int4]")
+    edit("system_prompt: Be brief.", "system_prompt: |\n  Be brief.\n  Be kind.\ndefaults: {temperature: 0.5}")
+    mlxbuild.built()
+    edit("Be kind.", "Be exact.")
+    edit("temperature: 0.5", "temperature: 1")
+    edit("40MiB", "41MiB")
+    short = "defaults.temperature: 0.5 → 1.0; system_prompt: 1 line removed, 1 added; and 1 more"
+    assert short in mlxbuild("plan").out
+    assert f"({short})" in mlxbuild("create").err
+    assert re.sub("sha256:[0-9a-f]{12}", "sha256:…", mlxbuild("why", "tiny:int4").out) == (
+        "tiny:int4/pack\n"
+        "  defaults.temperature: 0.5 → 1.0\n"
+        "  system_prompt: 1 line removed, 1 added\n"
+        "    @@ -1,2 +1,2 @@\n"
+        "     Be brief.\n"
+        "    -Be kind.\n"
+        "    +Be exact.\n"
+        "  tests.size.max: 41943040 → 42991616\n"
+        "tiny:int4/gate/contents\n"
+        "  artifact: sha256:… → sha256:…\n"
+        "tiny:int4/gate/size\n"
+        "  tests.size.max: 41943040 → 42991616\n"
+        "  artifact: sha256:… → sha256:…\n"
+        "7 of 10 actions have had the same inputs since they were first built\n"
+    )
+    told = json.loads(mlxbuild("why", "tiny:int4", "pack", "--json").out)["tiny:int4/pack"]
+    assert told[0] == {
+        "path": "parameters.defaults.parameters.temperature",
+        "old": "0.5",
+        "new": "1.0",
+        "field": "defaults.temperature",
+        "old_value": 0.5,
+        "new_value": 1.0,
+    }
 
 
 def test_why_of_something_never_built(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:

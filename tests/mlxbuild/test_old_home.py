@@ -56,7 +56,7 @@ def test_what_it_holds_is_listed_shown_and_verified(old: CommandLine) -> None:
 
 
 def test_what_was_built_is_explained(old: CommandLine) -> None:
-    assert "parameters.defaults.system_prompt: 'Be long.' → 'Be brief.'" in said(old, "why", "tiny:int4", "pack")
+    assert "  system_prompt: 'Be long.' → 'Be brief.'" in said(old, "why", "tiny:int4", "pack")
     assert len(json.loads(said(old, "log", "last", "--json"))["actions"]) == 21
 
 

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mlxbuild.toolchain.core.action import ActionRecord
 from mlxbuild.toolchain.core.action_key import record_to_json
 
-_ABSENT = object()
+ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "(absent)"})()
 _LONG = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between two records."""
+    """One difference between two records. `toolchain.graph.reasons` tells it in the words of the recipe."""
 
-    path: str
-    """Dotted path such as `parameters.quantization.bits`."""
-    old: str | None
-    """None if the entry is new."""
-    new: str | None
-    """None if the entry was removed."""
+    keys: tuple[str | int, ...]
+    """Where in the records: keys of maps, names of rows, indices of other lists."""
+    before: Any
+    """The old value, or `ABSENT` if the entry is new."""
+    after: Any
+    """The new value, or `ABSENT` if the entry was removed."""
+
+    @property
+    def path(self) -> str:
+        """Dotted path such as `parameters.quantization.bits`."""
+        return joined(self.keys)
+
+    @property
+    def old(self) -> str | None:
+        """The old value in short; None if the entry is new."""
+        return _show(self.before)
+
+    @property
+    def new(self) -> str | None:
+        """The new value in short; None if the entry was removed."""
+        return _show(self.after)
 
     def __str__(self) -> str:
         if self.old is None:
@@ -30,6 +45,11 @@ class Change:
         if self.new is None:
             return f"{self.path}: removed {self.old}"
         return f"{self.path}: {self.old} → {self.new}"
+
+
+def joined(keys: Iterable[str | int]) -> str:
+    """Keys as a dotted path, with indices in brackets."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 
 def differences(old: ActionRecord, new: ActionRecord) -> tuple[Change, ...]:
@@ -41,48 +61,42 @@ def differences(old: ActionRecord, new: ActionRecord) -> tuple[Change, ...]:
     read = {**before.pop("inputs"), **after.pop("inputs")}
     inputs = sorted(read, key=lambda name: (isinstance(read[name], Mapping), name))
     return (
-        *_walk("", before, after),
+        *walk((), before, after),
         *(
             change
             for name in inputs
-            for change in _walk(f"inputs.{name}", old.inputs.get(name, _ABSENT), new.inputs.get(name, _ABSENT))
+            for change in walk(("inputs", name), old.inputs.get(name, ABSENT), new.inputs.get(name, ABSENT))
         ),
     )
 
 
-def summarise(changes: Sequence[Change], limit: int = 2) -> str:
-    """One line for a plan: the first changes, and how many more there are."""
-    shown = "; ".join(str(change) for change in changes[:limit])
-    more = len(changes) - limit
-    return f"{shown}; and {more} more" if more > 0 else shown
-
-
-def _walk(path: str, old: Any, new: Any) -> Iterator[Change]:
+def walk(keys: tuple[str | int, ...], old: Any, new: Any) -> Iterator[Change]:
+    """Every leaf in which two JSON values differ; `keys` say where they stand."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
-            yield from _walk(f"{path}.{key}" if path else str(key), old.get(key, _ABSENT), new.get(key, _ABSENT))
+            yield from walk((*keys, key), old.get(key, ABSENT), new.get(key, ABSENT))
         return
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
-        yield from _walk_rows(path, list(old), list(new))
+        yield from _walk_rows(keys, list(old), list(new))
         return
     if old != new:
-        yield Change(path, _show(old), _show(new))
+        yield Change(keys, old, new)
 
 
-def _walk_rows(path: str, old: list[Any], new: list[Any]) -> Iterator[Change]:
+def _walk_rows(keys: tuple[str | int, ...], old: list[Any], new: list[Any]) -> Iterator[Change]:
     """Compare lists of named rows (tensor tables) by name, and other lists by index."""
     before, after = _by_name(old), _by_name(new)
     if before is not None and after is not None and _in_one_order(before, after):
-        yield from _walk(path, before, after)
+        yield from walk(keys, before, after)
         return
     if _is_stored(old) and _is_stored(new):
-        yield from _walk(path, {"name": old[0], **_stored(old[1:])}, {"name": new[0], **_stored(new[1:])})
+        yield from walk(keys, {"name": old[0], **_stored(old[1:])}, {"name": new[0], **_stored(new[1:])})
         return
     for index in range(max(len(old), len(new))):
-        yield from _walk(
-            f"{path}[{index}]",
-            old[index] if index < len(old) else _ABSENT,
-            new[index] if index < len(new) else _ABSENT,
+        yield from walk(
+            (*keys, index),
+            old[index] if index < len(old) else ABSENT,
+            new[index] if index < len(new) else ABSENT,
         )
 
 
@@ -119,7 +133,7 @@ def _stored(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _show(value: Any) -> str | None:
-    if value is _ABSENT:
+    if value is ABSENT:
         return None
     text = str(value)
     if text.startswith(("sha256:", "blake3:")):

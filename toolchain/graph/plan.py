@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mlxbuild.registry.core.digest import Blob
+from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.toolchain.cache.action_cache import ActionCache, Resolved
 from mlxbuild.toolchain.cache.history import NodeHistory
 from mlxbuild.toolchain.core.action import Node
-from mlxbuild.toolchain.graph.explain import differences, summarise
+from mlxbuild.toolchain.graph.contents import Contents
 from mlxbuild.toolchain.graph.graph import Fetch, Graph
+from mlxbuild.toolchain.graph.reasons import reasons, summarise
 
 
 class Status(StrEnum):
@@ -111,7 +112,8 @@ def reason_to_run(resolved: Resolved, cache: ActionCache, past: NodeHistory | No
     before = cache.traces.find(past.key)
     if before is None:
         return "the trace of the last build is gone"
-    return summarise(differences(before.record, resolved.record)) or "asked for"
+    literals = {str(Digest.of_bytes(content)): content for content in resolved.node.literals}
+    return summarise(reasons(before.record, resolved.record, Contents(cache.store, literals))) or "asked for"
 
 
 def _judge_fetches(graph: Graph, lines: dict[str, PlannedAction]) -> None:

@@ -89,7 +89,7 @@ def test_equal_outputs_stop_a_rebuild_early(store: Store) -> None:
 def test_the_plan_says_which_parameter_changed(store: Store) -> None:
     run(store, node("a", text="old"))
     (action,) = plan(store, node("a", text="new")).actions
-    assert action.reason == "parameters.text: 'old' → 'new'"
+    assert action.reason == "text: 'old' → 'new'"
 
 
 def test_actions_with_one_key_run_once(store: Store, tmp_path: Path) -> None:

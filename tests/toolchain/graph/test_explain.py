@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlxbuild.toolchain.core.action import ActionRecord
 from mlxbuild.toolchain.core.action_key import action_key
-from mlxbuild.toolchain.graph.explain import differences, summarise
+from mlxbuild.toolchain.graph.explain import differences
 from tests.toolchain.core.test_key import parameters
 
 
@@ -83,11 +83,6 @@ def test_stored_tensors_are_told_by_the_words_for_their_columns() -> None:
 def test_rows_in_another_order_are_told_by_position() -> None:
     old, new = record(gates=[{"name": "a"}, {"name": "b"}]), record(gates=[{"name": "b"}, {"name": "a"}])
     assert told(old, new) == ["parameters.gates[0].name: 'a' → 'b'", "parameters.gates[1].name: 'b' → 'a'"]
-
-
-def test_a_summary_names_the_first_and_counts_the_rest() -> None:
-    changes = differences(record(a=1, b=1, c=1, d=1), record(a=2, b=2, c=2, d=2))
-    assert summarise(changes) == "parameters.a: 1 → 2; parameters.b: 1 → 2; and 2 more"
 
 
 @given(parameters, parameters)
