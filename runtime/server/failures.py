@@ -128,6 +128,7 @@ _STATUS_OF_CODE = {
     "keys-unreadable": 503,
     "server-stopping": 503,
     "server-busy": 503,
+    "disk-full": 507,
     "too-many-connections": 503,
     "no-room": 503,
     "model-keeps-dying": 503,

@@ -75,7 +75,7 @@ def test_a_server_answers_on_a_full_disk_and_removes_models(mlxbuild: CommandLin
         answer = client.post("/api/generate", json=question)
         assert answer.status_code == 200, answer.text
         copied = client.post("/api/copy", json={"source": "tiny:int4", "destination": "another"})
-        assert (copied.status_code, copied.json()["code"]) == (500, "disk-full")
+        assert (copied.status_code, copied.json()["code"]) == (507, "disk-full")
         for name in ("tiny:none", "tiny:none-1.0"):
             assert client.request("DELETE", "/api/delete", json={"model": name}).status_code == 200
         (small / "ballast").unlink()

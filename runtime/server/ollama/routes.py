@@ -18,8 +18,10 @@ from mlxbuild.runtime.server.routing.route import PathParameter, Route
 
 _NAMING = frozenset({404, 500})
 """The statuses of errors of a request that names a model."""
-_MOVING = _NAMING | {502}
-"""The statuses of errors of a request that may reach out to other servers."""
+_WRITING = _NAMING | {507}
+"""The statuses of errors of a request that names a model and writes to the store, which 507 says is full."""
+_MOVING = _WRITING | {502}
+"""The statuses of errors of a request that may also reach out to other servers."""
 _ANSWER = success((JSON, fields("model", "created_at")), (LINES, LINE))
 _PROGRESS = success((JSON, fields("status")), (LINES, LINE))
 _EMPTY = success()
@@ -43,8 +45,8 @@ ROUTES = (
     Route("POST", "/api/embeddings", embed_prompt, "Embed one text", success((JSON, fields("embedding"))), _NAMING),
     Route("GET", "/api/tags", tags, "List the models", success((JSON, fields("models"))), frozenset({500})),
     Route("POST", "/api/show", show, "Show one model", success((JSON, fields("details", "capabilities"))), _NAMING),
-    Route("POST", "/api/copy", copy, "Give a model another name", _EMPTY, _NAMING),
-    Route("DELETE", "/api/delete", delete, "Delete a name", _EMPTY, _NAMING),
+    Route("POST", "/api/copy", copy, "Give a model another name", _EMPTY, _WRITING),
+    Route("DELETE", "/api/delete", delete, "Delete a name", _EMPTY, _WRITING),
     Route("POST", "/api/pull", pull_model, "Pull a model from a registry", _PROGRESS, _MOVING),
     Route("POST", "/api/push", push_model, "Push a model to a registry", _PROGRESS, _MOVING),
     Route("POST", "/api/create", create, "Build a model", _PROGRESS, _MOVING),
@@ -54,7 +56,7 @@ ROUTES = (
         upload_blob,
         "Upload a blob",
         {**_EMPTY, 201: Reply()},
-        frozenset({500}),
+        frozenset({500, 507}),
         _DIGEST,
         reads_bytes=True,
     ),

@@ -228,9 +228,9 @@ def test_blobs_have_a_bound(server: RunningServer, monkeypatch: pytest.MonkeyPat
     assert only(ask(server, sent)).status == 201
     monkeypatch.setattr("mlxbuild.runtime.server.ollama.blobs.LEFT_FREE_BYTES", 2**60)
     full = only(ask(server, post(path(b"a"), b"", "content-length: 1")))
-    assert (full.status, json.loads(full.body)["code"]) == (500, "disk-full")
+    assert (full.status, json.loads(full.body)["code"]) == (507, "disk-full")
     full = only(ask(server, post(path(b"a" * 15_000), chunked(b"a" * 15_000), "transfer-encoding: chunked")))
-    assert (full.status, json.loads(full.body)["code"]) == (500, "disk-full")
+    assert (full.status, json.loads(full.body)["code"]) == (507, "disk-full")
 
 
 @pytest.mark.parametrize(
