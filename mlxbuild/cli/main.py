@@ -19,6 +19,7 @@ def main() -> None:
 
     gc_tuning.look_rarely()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # no plugin may change how recipes are read
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else its client asks the Hub about us first
     from mlxbuild.cli.program import run
 
     code = run(sys.argv[1:])

@@ -17,6 +17,9 @@ from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
 from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder
 from mlxbuild.toolchain.spec.resolved import FolderSource, HubSource
 
+_ANSWER_SECONDS = 10.0
+"""The limit for the Hub's first answer; whatever is asked after it has the usual ones."""
+
 
 class NotAModel(UserError):
     """There is no model where one was expected."""
@@ -69,7 +72,7 @@ def hub_place(repository: str, revision: str) -> ModelPlace:
             hint="use a folder, a GGUF file, or a Hub repository as `organisation/name`",
         )
     hub = Hub.of(chosen_home())
-    commit = hub.commit(repository, revision)
+    commit = hub.answering_within(_ANSWER_SECONDS).commit(repository, revision)
     files = {file.path: file for file in hub.files(repository, commit, recursive=True)}
 
     def read(name: str) -> bytes | None:

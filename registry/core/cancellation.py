@@ -43,6 +43,18 @@ def cancelled_by(check: Check) -> Iterator[None]:
         _current.reset(token)
 
 
+@contextmanager
+def until(end: float, make_error: Callable[[], Exception]) -> Iterator[None]:
+    """Let whatever this thread waits for in the `with` statement end with an error once `time.monotonic()` is `end`."""
+
+    def check() -> None:
+        if time.monotonic() >= end:
+            raise make_error()
+
+    with cancelled_by(check):
+        yield
+
+
 def wait(seconds: float) -> None:
     """Sleep, calling `checkpoint` meanwhile."""
     if _current.get() is None:

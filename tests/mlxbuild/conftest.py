@@ -171,3 +171,14 @@ def edit(recipe_folder: Path) -> Callable[[str, str], None]:
         path.write_text(text.replace(old, new))
 
     return replace
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """The program in an empty folder, with no credentials of the person who runs the tests."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "none.json"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    home = Home(tmp_path / "home")
+    home.root.mkdir()
+    return CommandLine(tmp_path, home)

@@ -6,11 +6,9 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from mlxbuild.registry.core.home import Home
 from tests.hub_server import Fault as HubFault
 from tests.hub_server import LocalHub
 from tests.loopback_server import silent_peer
@@ -18,17 +16,6 @@ from tests.mlxbuild.conftest import CommandLine
 from tests.registry.oci.remote.fault_proxy import Fault, FaultProxy
 
 QUICK = "connect_seconds: 0.4\nread_seconds: 0.4\nleast_bytes_per_second: 200000\n"
-
-
-@pytest.fixture
-def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
-    """The program in an empty folder, with no credentials of the person who runs the tests."""
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "none.json"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    home = Home(tmp_path / "home")
-    home.root.mkdir()
-    return CommandLine(tmp_path, home)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,16 @@ The client is imported when it is first needed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from mlxbuild.registry.core import cancellation
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.oci.remote.retry import Failure, Patience, retry
@@ -23,7 +26,9 @@ from mlxbuild.toolchain.sources.hub_errors import (
     client_errors,
     client_utilities,
     http_library,
+    never_connected,
     offline,
+    too_late,
     too_slow,
     translate,
     wait_seconds,
@@ -32,6 +37,7 @@ from mlxbuild.toolchain.sources.hub_settings import HubSettings
 
 _Answer = TypeVar("_Answer")
 _PATIENCE = Patience(attempts=5, first_pause_seconds=1, longest_pause_seconds=8, longest_asked_seconds=300)
+_BRIEFLY = Patience(attempts=2, first_pause_seconds=0.5, longest_pause_seconds=0.5, longest_asked_seconds=2)
 _TIMEOUT_SECONDS = 30
 _HEADER_GUESS_BYTES = 64 * 1024
 _RETRYABLE = frozenset({408, 500, 502, 503, 504})
@@ -65,12 +71,23 @@ class Hub:
     settings: HubSettings = field(default_factory=HubSettings.from_environment)
     limits: Limits = field(default_factory=lambda: Settings.load(Home.from_environment()).limits)
     """Time limits for its requests, the same as for registries."""
+    patience: Patience = _PATIENCE
+    answer_seconds: float | None = None
+    """The limit for each answer with all its attempts, if there is one."""
 
     @classmethod
     def of(cls, home: Home, *, offline: bool = False) -> Hub:
         """The Hub that the environment names, with the time limits of a home; `offline` forbids all requests."""
         settings = HubSettings.from_environment()
         return cls(replace(settings, offline=offline or settings.offline), Settings.load(home).limits)
+
+    def answering_within(self, seconds: float) -> Hub:
+        """The same Hub for somebody who waits: each answer takes so many seconds at most, half of them to connect.
+
+        A Hub that cannot be reached is not asked again, and one that fails is asked once more.
+        """
+        limits = replace(self.limits, connect_seconds=min(self.limits.connect_seconds, seconds / 2))
+        return replace(self, limits=limits, patience=_BRIEFLY, answer_seconds=seconds)
 
     def commit(self, repository: str, revision: str) -> str:
         """The commit that a branch, tag or abbreviated commit currently refers to.
@@ -125,9 +142,18 @@ class Hub:
             )
 
         def listing() -> tuple[HubModel, ...]:
-            found = self._client().list_models(search=word, sort="downloads", limit=limit)
-            return tuple(HubModel(str(each.id), each.downloads) for each in found)
+            # `HfApi.list_models` would do the same, but would try again for half a minute.
+            client = client_utilities()
+            answer = client.get_session().get(
+                f"{self.settings.endpoint}/api/models",
+                params={"search": word, "sort": "downloads", "limit": limit},
+                headers=client.build_hf_headers(),
+                timeout=_TIMEOUT_SECONDS,
+            )
+            client.hf_raise_for_status(answer)
+            return tuple(HubModel(str(each["id"]), each.get("downloads")) for each in answer.json()[:limit])
 
+        self._client()
         return self._ask(f"search for {word}", "main", listing, retryable=_RETRYABLE | {429})
 
     def reader(self, repository: str, commit: str, path: str) -> Callable[[int, int], bytes]:
@@ -251,19 +277,26 @@ class Hub:
         expected = client_errors()
         watch_client()
 
+        is_brief = self.answer_seconds is not None
+
         def once() -> _Answer:
-            with watching(Watch(self.limits, partial(too_slow, where=where, settings=self.settings))):
+            with watching(Watch(self.limits, partial(too_slow, where=where, settings=self.settings, brief=is_brief))):
                 return call()
 
         def classified(problem: Exception) -> Failure | None:
             if isinstance(problem, HubTooSlow):
-                return Failure(retryable=bool(retryable), is_slow=True)
+                return Failure(retryable=bool(retryable) and not is_brief, is_slow=True)
             if not isinstance(problem, expected):
                 return None
-            return Failure(_is_retryable(problem, retryable), asked_seconds=wait_seconds(problem))
+            retried = _is_retryable(problem, retryable) and not (is_brief and never_connected(problem))
+            return Failure(retried, asked_seconds=wait_seconds(problem))
 
         try:
-            return retry(once, _PATIENCE, classified)
+            with ExitStack() as stack:
+                if (seconds := self.answer_seconds) is not None:
+                    late = partial(too_late, seconds, where, self.settings)
+                    stack.enter_context(cancellation.until(time.monotonic() + seconds, late))
+                return retry(once, self.patience, classified)
         except expected as problem:
             # The client's exception is not chained, because its text and request may hold credentials.
             raise translate(problem, repository=repository, revision=revision, path=path) from None

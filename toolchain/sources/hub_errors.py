@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.quantities import format_seconds
 from mlxbuild.registry.oci.remote.watch import LimitExceeded
 from mlxbuild.registry.store.errors import DiskFull
 from mlxbuild.toolchain.sources.errors import (
@@ -24,6 +25,7 @@ from mlxbuild.toolchain.sources.errors import (
 from mlxbuild.toolchain.sources.hub_settings import HubSettings
 from mlxbuild.toolchain.sources.secrets import redact
 
+_CHECK = "check the connection, the proxy and HF_ENDPOINT, then try again"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -170,9 +172,21 @@ def _refused(status: int, problem: BaseException, where: str, settings: HubSetti
     return _unreachable(f"answers with status {status}", where, settings)
 
 
-def too_slow(overrun: LimitExceeded, where: str, settings: HubSettings) -> HubTooSlow:
-    """The error for a request that exceeded a time limit."""
-    return HubTooSlow(f"the Hub at {redact(settings.endpoint)} {overrun.story}", where=where, hint=overrun.hint)
+def never_connected(problem: BaseException) -> bool:
+    """Whether no connection was made: there is no route, the name has no address, or nobody listens there."""
+    return isinstance(problem, http_library().ConnectError)
+
+
+def too_slow(overrun: LimitExceeded, where: str, settings: HubSettings, *, brief: bool = False) -> HubTooSlow:
+    """The error for a request that exceeded a time limit; a brief one has its own limit for the connection."""
+    hint = _CHECK if brief and overrun.setting == "connect_seconds" else overrun.hint
+    return HubTooSlow(f"the Hub at {redact(settings.endpoint)} {overrun.story}", where=where, hint=hint)
+
+
+def too_late(seconds: float, where: str, settings: HubSettings) -> HubTooSlow:
+    """The error for an answer that took too long in all."""
+    story = f"gave no whole answer within {format_seconds(seconds)}"
+    return HubTooSlow(f"the Hub at {redact(settings.endpoint)} {story}", where=where, hint=_CHECK)
 
 
 def _denied(where: str) -> AccessDenied:
@@ -185,5 +199,5 @@ def _unreachable(reason: str, where: str, settings: HubSettings) -> HubUnreachab
     return HubUnreachable(
         f"the Hub at {redact(settings.endpoint)} {reason}",
         where=where,
-        hint="check the connection, the proxy and HF_ENDPOINT, then try again: finished files are kept",
+        hint=f"{_CHECK}: finished files are kept",
     )

@@ -50,8 +50,8 @@ class Tagged:
         return sum(blob.size_bytes for blob in blobs)
 
 
-def search(registry: str, word: str, *, settings: Settings, home: Home, limit: int) -> tuple[FoundRepository, ...]:
-    """The repositories of a registry whose path contains a word; with `word:tag`, tags have to contain the rest, too.
+def search(registry: str, word: str, *, settings: Settings, home: Home, limit: int) -> Iterator[FoundRepository]:
+    """Yield the repositories of a registry whose path contains a word; in `word:tag`, tags have to contain the rest.
 
     Args:
         registry: `host[:port][/namespace]`; only repositories below the namespace are searched.
@@ -63,14 +63,14 @@ def search(registry: str, word: str, *, settings: Settings, home: Home, limit: i
     anchor = _anchor(registry)
     namespace = anchor.repository.rpartition("/")[0]
     name, _, tag = word.lower().partition(":")
-    found = []
+    count = 0
     with closing(Remote.open(anchor, settings, home)) as remote:
         for repository in remote.catalogue(f"{namespace}/" if namespace else ""):
             if name in repository and (tags := _tags(Reference(repository, host=anchor.host), tag, settings, home)):
-                found.append(FoundRepository(f"{remote.host}/{repository}", tags))
-                if len(found) >= limit:
+                yield FoundRepository(f"{remote.host}/{repository}", tags)
+                count += 1
+                if count >= limit:
                     break
-    return tuple(found)
 
 
 def list_tags(reference: Reference, *, settings: Settings, home: Home, jobs: int = DEFAULT_JOBS) -> tuple[Tagged, ...]:
