@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -90,8 +90,10 @@ def push_artifact(
             if not as_json:
                 for tag in done.tags:
                     say(f"{done.name}:{tag} {done.digest}")
+                for line in _moves(done, each.others):
+                    tell(line)
     if as_json:
-        say_json([_described(done) for done in pushed])
+        say_json([_described(done, each.others) for done, each in zip(pushed, planned, strict=True)])
         return
     moved = sum(done.amount.moved_bytes for done in pushed)
     held = sum(done.amount.present_bytes + done.amount.mounted_bytes for done in pushed)
@@ -126,10 +128,21 @@ def _sign(store: Store, digests: Sequence[Digest], key: str) -> None:
         sign_artifact(Artifact.open(store, digest), private)
 
 
-def _described(pushed: Pushed) -> dict[str, object]:
+def _moves(pushed: Pushed, others: Sequence[str]) -> Iterator[str]:
+    """What became of each tag of an artifact at the registry: moved, set already, or not pushed."""
+    for tag, before in pushed.before.items():
+        if before is not None:
+            yield f"{tag} named it there already" if before == pushed.digest else f"{tag} moved there from {before}"
+    if others:
+        yield f"not pushed: {', '.join(others)}; --short-tags pushes the artifact's other tags, too"
+
+
+def _described(pushed: Pushed, others: Sequence[str]) -> dict[str, object]:
     return {
         "name": pushed.name,
         "tags": list(pushed.tags),
+        "before": {tag: str(digest) if digest else None for tag, digest in pushed.before.items()},
+        "not_pushed": list(others),
         "digest": str(pushed.digest),
         "moved_bytes": pushed.amount.moved_bytes,
         "present_bytes": pushed.amount.present_bytes,

@@ -24,6 +24,8 @@ class Destination:
     repository: Reference
     """It has no tag; with a digest, the artifact has to have that one."""
     tags: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    """The artifact's other tags in the store, which are not pushed."""
 
 
 def destination(
@@ -41,8 +43,11 @@ def destination(
         raise NothingToPush("a digest does not name a place to push to", hint="name the target, as host/name:tag")
     goal = target or Reference(source.repository, None, None, source.host)
     first = goal.tag or (source.tag if source.digest is None else None) or DEFAULT_TAG
-    others = _tags(store, source.name).get(digest, ()) if short_tags else ()
-    return Destination(digest, Reference(goal.repository, None, goal.digest, goal.host), (first, *others))
+    repository = Reference(goal.repository, None, goal.digest, goal.host)
+    others = tuple(tag for tag in _tags(store, source.name).get(digest, ()) if tag != first)
+    if short_tags:
+        return Destination(digest, repository, (first, *others))
+    return Destination(digest, repository, (first,), others)
 
 
 def destinations_of_variants(
@@ -60,7 +65,11 @@ def destinations_of_variants(
     if not by_digest:
         raise NothingToPush(f"the store has no variant of `{source.name}`", hint="`mlxbuild list` shows its names")
     found = sorted(by_digest.items())
-    return tuple(Destination(digest, goal, tags if short_tags else _full_tags(tags)) for digest, tags in found)
+    full = {digest: tags if short_tags else _full_tags(tags) for digest, tags in found}
+    return tuple(
+        Destination(digest, goal, full[digest], tuple(tag for tag in tags if tag not in full[digest]))
+        for digest, tags in found
+    )
 
 
 def _tags(store: Store, name: str) -> dict[Digest, tuple[str, ...]]:

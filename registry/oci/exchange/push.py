@@ -31,10 +31,16 @@ class Pushed:
     name: str
     """The repository as `host/repository`."""
     digest: Digest
-    tags: tuple[str, ...]
+    before: Mapping[str, Digest | None]
+    """The tags that were set, and what each named at the registry before."""
     amount: Amount
     referrers: tuple[Digest, ...]
     """All referrers, including those that the registry held already."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that were set."""
+        return tuple(self.before)
 
 
 def push(
@@ -80,10 +86,9 @@ def push(
         version_tags.require(*names)
         sender = _Sender(store, remote, mount_from, observed, jobs)
         amount = sender.send(manifest, f"pushing {names[0]} to {remote.name}")
-        for name in names:
-            version_tags.put(name)
+        before = {name: version_tags.put(name) for name in names}
         attached = follow(digest, sender.send_referrers, sender.leave_out)
-        return Pushed(remote.name, digest, names, amount + sender.amount, attached)
+        return Pushed(remote.name, digest, before, amount + sender.amount, attached)
 
 
 class _Sender:

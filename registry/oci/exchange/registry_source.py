@@ -10,6 +10,7 @@ from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import DEFAULT_TAG, Reference
 from mlxbuild.registry.oci.exchange.progress import MirrorLeftOut, Observe
+from mlxbuild.registry.oci.exchange.tagged import get_tagged
 from mlxbuild.registry.oci.exchange.transfers import named_blobs
 from mlxbuild.registry.oci.remote.client import Advance, RawManifest, Remote
 from mlxbuild.registry.oci.remote.errors import ManifestUnknown, RegistryFailure, RemoteBlobUnknown, TransferCorrupt
@@ -44,10 +45,10 @@ class RegistrySource:
             return self.manifest_of(reference.digest)
         tag = reference.tag or DEFAULT_TAG
         if not self._mirrors:
-            return self.origin.get_manifest(tag)
+            return get_tagged(self.origin, tag)
         found = self.origin.head_manifest(tag)
         if found is None or found.digest.algorithm != "sha256":
-            return self.origin.get_manifest(tag)  # raises the error that says what is wrong
+            return get_tagged(self.origin, tag)  # raises the error that says what is wrong
         return self.manifest_of(found.digest)
 
     def manifest_of(self, digest: Digest) -> RawManifest:
