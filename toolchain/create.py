@@ -6,6 +6,7 @@ Reading recipes and locking their sources comes before, in `prepare.py`.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +21,8 @@ from mlxbuild.toolchain.events.stream import EventStream
 from mlxbuild.toolchain.execute.execution import RunResult
 from mlxbuild.toolchain.execute.setup import set_up
 from mlxbuild.toolchain.failures import distinct_failures
-from mlxbuild.toolchain.graph.compile import LockedVariant, compile_graph
+from mlxbuild.toolchain.graph.compile import LockedVariant, VariantNodes, compile_graph
+from mlxbuild.toolchain.graph.graph import Graph
 from mlxbuild.toolchain.notices import warnings_of
 from mlxbuild.toolchain.options import BuildOptions
 from mlxbuild.toolchain.publish import Built, publish
@@ -69,7 +71,7 @@ def create(
 
     begun = time.perf_counter()
     graph, goals = compile_graph(variants, gates=options.gates)
-    stream.emit(RunStarted(run, command, tuple(goal.spec.label for goal in goals), len(graph.nodes)))
+    stream.emit(_started(run, command, graph, goals))
     for caution in cautions(variants):
         stream.emit(caution)
 
@@ -117,3 +119,12 @@ def _unexpected_work(result: RunResult) -> list[MlxbuildError]:
             hint="`mlxbuild log last` shows the reason of each; `mlxbuild why` compares the inputs",
         )
     ]
+
+
+def _started(run: str, command: tuple[str, ...], graph: Graph, goals: Sequence[VariantNodes]) -> RunStarted:
+    steps, work_bytes = Counter[str](), Counter[str]()
+    for node in graph.nodes.values():
+        steps[node.step] += 1
+        work_bytes[node.step] += node.work_bytes
+    labels = tuple(goal.spec.label for goal in goals)
+    return RunStarted(run, command, labels, len(graph.nodes), dict(steps), dict(work_bytes))

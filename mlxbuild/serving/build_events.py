@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Callable
 
 from mlxbuild.registry.core.errors import Kind
-from mlxbuild.registry.core.printable import printable
 from mlxbuild.runtime.protocol.events import Failure
+from mlxbuild.runtime.server.application import BuildStatus
+from mlxbuild.serving.build_stages import BuildStages
 from mlxbuild.toolchain.events.model import ArtifactBuilt, Event, Failed
-from mlxbuild.toolchain.events.plain import PlainLines
 from mlxbuild.toolchain.events.reading import event_of
 
 _MOST_ERRORS = 20
@@ -20,11 +19,11 @@ _MOST_ERRORS = 20
 class BuildEvents:
     """Collects the event lines of a build."""
 
-    def __init__(self, observe: Callable[[str], None]) -> None:
+    def __init__(self, observe: Callable[[BuildStatus], None]) -> None:
         """`observe` gets the lines for display, without errors."""
         self.built: list[ArtifactBuilt] = []
         self._failed: list[Failed] = []
-        self._statuses = _Statuses(observe)
+        self._statuses = BuildStages(observe)
         self._others: deque[str] = deque(maxlen=3)
 
     def take(self, line: str) -> None:
@@ -59,12 +58,3 @@ class BuildEvents:
 def _sentence(failed: Failed) -> str:
     told = f"{failed.where}: {failed.message}" if failed.where else failed.message
     return f"{told}; {failed.hint}" if failed.hint else told
-
-
-class _Statuses(PlainLines):
-    def __init__(self, observe: Callable[[str], None]) -> None:
-        super().__init__(io.StringIO())
-        self._observe = observe
-
-    def line(self, text: str) -> None:
-        self._observe(printable(text))

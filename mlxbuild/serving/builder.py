@@ -29,7 +29,7 @@ from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.model.files import DEFAULTS_FILE
 from mlxbuild.runtime.protocol.events import Failure
 from mlxbuild.runtime.protocol.failures import as_error
-from mlxbuild.runtime.server.application import BuildOrder
+from mlxbuild.runtime.server.application import BuildOrder, BuildStatus
 from mlxbuild.runtime.server.models.names import find_model, parse_name
 from mlxbuild.serving.build_events import BuildEvents
 from mlxbuild.toolchain.spec.ollama_name import DEFAULT_HOST
@@ -43,7 +43,7 @@ _LEFT_OUT = ("MLXBUILD_PROGRESS", "MLXBUILD_VERBOSE", "GITHUB_ACTIONS", "CI")
 _ISOLATED = {"OLLAMA_MODELS": os.devnull}
 """Variables that the build gets: it must not read local models of Ollama, but ask Ollama's registry."""
 
-Observe = Callable[[str], None]
+Observe = Callable[[BuildStatus], None]
 
 
 class UnusableFiles(UserError):
@@ -73,8 +73,8 @@ class ProcessBuilder:
             shutil.rmtree(folder, ignore_errors=True)
         if order.name is not None:
             name = Reference(order.name.repository, order.name.tag, None, order.name.host).store_name
-            observe(f"writing manifest {name}")
-            set_tags(self.store, {name: digest}, lambda move: observe(f"warning: {move}"))
+            observe(BuildStatus(f"writing manifest {name}"))
+            set_tags(self.store, {name: digest}, lambda move: observe(BuildStatus(f"warning: {move}")))
         return digest
 
     def _recipe(self, order: BuildOrder, folder: Path, observe: Observe) -> str:
@@ -102,7 +102,7 @@ class ProcessBuilder:
         for path, text in drafted.files.items():
             (folder / path).write_text(text, encoding="utf-8")
         for note in drafted.notes:
-            observe(f"warning: {note}")
+            observe(BuildStatus(f"warning: {note}"))
         return drafted.text
 
     def _lay_out(self, files: Mapping[str, Digest], folder: Path) -> None:
@@ -132,13 +132,13 @@ class ProcessBuilder:
             reference = parse_name(name)
         artifact = Artifact.open(self.store, digest)
         parent = artifact.read_object(DEFAULTS_FILE) if artifact.file(DEFAULTS_FILE) else {}
-        observe(f"using existing layer {digest}")
+        observe(BuildStatus(f"using existing layer {digest}"))
         return {"from": str(reference)}, parent
 
     def _pulled(self, name: str, observe: Observe) -> Digest:
         from mlxbuild.registry.oci.exchange.pull import pull
 
-        observe(f"pulling {name}")
+        observe(BuildStatus(f"pulling {name}"))
         with shared(self.store.home):
             settings = Settings.load(self.store.home)
             return pull(self.store, parse_name(name), settings=settings).digest

@@ -32,11 +32,22 @@ class BuildOrder:
     """Blobs of a LoRA adapter, by their path relative to the recipe."""
 
 
+@dataclass(frozen=True, slots=True)
+class BuildStatus:
+    """One line about a build; later ones of the same stage replace it."""
+
+    text: str
+    stage: str | None = None
+    """The name of a stage whose progress is measured."""
+    total_bytes: int = 0
+    completed_bytes: int = 0
+
+
 class Builder(Protocol):
     """Builds artifacts."""
 
-    def build(self, order: BuildOrder, observe: Callable[[str], None]) -> Digest:
-        """Build and tag an artifact; blocks until it is done, or its thread is cancelled. `observe` gets status texts.
+    def build(self, order: BuildOrder, observe: Callable[[BuildStatus], None]) -> Digest:
+        """Build and tag an artifact; blocks until it is done, or its thread is cancelled. `observe` gets its status.
 
         Raises:
             MlxbuildError: the artifact cannot be built.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Outcome = Literal["hit", "ran", "failed", "skipped", "present", "shared"]
@@ -18,6 +18,10 @@ class RunStarted:
     command: tuple[str, ...]
     artifacts: tuple[str, ...]
     actions: int
+    steps: dict[str, int] = field(default_factory=dict)
+    """The number of actions of each kind of step, those that are cached among them."""
+    work_bytes: dict[str, int] = field(default_factory=dict)
+    """The source bytes of each kind of step."""
 
 
 @dataclass(frozen=True, slots=True)

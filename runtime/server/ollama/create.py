@@ -15,7 +15,7 @@ from sanic.response import HTTPResponse
 from mlxbuild.registry.artifact.files import unsafe
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.reference import InvalidReference, Reference
-from mlxbuild.runtime.server.application import Application, BuildOrder, application_of
+from mlxbuild.runtime.server.application import Application, BuildOrder, BuildStatus, application_of
 from mlxbuild.runtime.server.failures import InvalidRequest, NotSupported
 from mlxbuild.runtime.server.long_task import LongTask
 from mlxbuild.runtime.server.models.names import parse_name
@@ -64,22 +64,29 @@ async def create(request: Request, body: CreateBody) -> HTTPResponse | None:
 
 
 class _Statuses:
-    """Collects the status messages of a build until they are read."""
+    """Collects the status lines of a build until they are read; of a measured stage, only the newest."""
 
     def __init__(self) -> None:
-        self._statuses: list[str] = []
+        self._statuses: dict[object, BuildStatus] = {}
         self._lock = Lock()
 
-    def add(self, status: str) -> None:
-        """Add a status message; called by the build's thread."""
+    def add(self, status: BuildStatus) -> None:
+        """Add a status line; called by the build's thread."""
         with self._lock:
-            self._statuses.append(status)
+            self._statuses[status.stage or object()] = status
 
     def told(self) -> list[dict[str, Any]]:
-        """Take the new messages."""
+        """Take the new lines. Clients show those with a digest as a bar, which they tell apart by the digest."""
         with self._lock:
-            new, self._statuses = self._statuses, []
-        return [{"status": status} for status in new]
+            new, self._statuses = self._statuses, {}
+        return [_line(status) for status in new.values()]
+
+
+def _line(status: BuildStatus) -> dict[str, Any]:
+    if status.stage is None:
+        return {"status": status.text}
+    measured = {"total": status.total_bytes, "completed": status.completed_bytes}
+    return {"status": status.text, "digest": f"sha256:{status.stage}", **measured}
 
 
 def _order(body: CreateBody, application: Application) -> BuildOrder:

@@ -66,11 +66,32 @@ def names(raw: httpx.Client) -> dict[str, str]:
 def test_a_recipe_is_built_and_its_gates_run(raw: httpx.Client, files: dict[str, str]) -> None:
     told = create(raw, modelspec=RECIPE, files=files, model="first-of-them")
     assert told[-1] == {"status": "success"}
-    assert any("pass" in each["status"] for each in told)
+    assert "running 2 gates" in [each["status"] for each in told]
     listed = names(raw)
     assert {"told:int8-2.0", "told:none-2.0", "told:int8", "told:latest"} <= set(listed)
     assert listed["first-of-them:latest"] == listed["told:int8-2.0"]
     assert raw.post("/api/show", json={"model": "told"}).json()["system"] == "Be brief."
+
+
+def test_the_official_client_is_told_a_line_for_each_stage(served: ServeProcess, files: dict[str, str]) -> None:
+    """It shows one line for each status, and one bar for each digest."""
+    with ollama.Client(served.url) as client:
+        told = list(client.create("staged", stream=True, files=flat(files), quantize="mxfp8"))
+    bars: dict[str, list[tuple[int, int]]] = {}
+    for each in told:
+        if each.digest is not None:
+            assert each.total is not None
+            assert each.completed is not None
+            bars.setdefault(str(each.status), []).append((each.completed, each.total))
+    lines = [each.status for each in told if each.digest is None]
+    assert list(dict.fromkeys(bars)) == ["reading 6 files", "quantizing 6 blocks"]
+    for measured in bars.values():
+        assert measured == sorted(measured)
+        assert measured[-1][0] == measured[-1][1] > 0
+    assert "packing 1 artifact" in lines
+    assert any(str(line).startswith("building staged:mxfp8@") for line in lines)
+    assert lines[-2:] == ["writing manifest staged:latest", "success"]
+    assert len(lines) < 12
 
 
 def test_a_recipe_as_yaml(raw: httpx.Client, files: dict[str, str]) -> None:
