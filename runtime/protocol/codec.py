@@ -12,11 +12,11 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from mlxbuild.runtime.protocol import events, loaded, requests
+from mlxbuild.runtime.protocol import events, loaded, requests, statistics
 
 _CLASSES: Mapping[str, type[Any]] = {
     name: each
-    for module in (requests, events, loaded)
+    for module in (requests, events, loaded, statistics)
     for name, each in vars(module).items()
     if isinstance(each, type) and is_dataclass(each)
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from mlxbuild.runtime.protocol.statistics import EngineStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +58,8 @@ class Heartbeat:
     """Grows with the processor time and the peak memory of the process, so it stops growing if the process is stuck."""
     standstill_seconds: float = 0.0
     """How long the engine has made no progress, though a request or an iteration has been pending for as long."""
-    requests_running: int = 0
     requests_waiting: int = 0
-    prompt_tokens: int = 0
-    reused_tokens: int = 0
-    answer_tokens: int = 0
-    drafted_tokens: int = 0
-    """Tokens that the draft model proposed."""
-    accepted_tokens: int = 0
-    """Drafted tokens that the model accepted."""
+    """Requests that have not started, those that are still prepared included."""
     memory_bytes: int = 0
     """MLX's active memory: weights, caches and intermediate results."""
-    cache_bytes: int = 0
-    """The predicted size of the KV caches of running requests."""
-    prefix_bytes: int = 0
-    """The size of the prefix cache."""
-    prefix_hits: int = 0
-    prefix_misses: int = 0
-    iterations: int = 0
-    iteration_seconds: float = 0.0
-    """How long the engine's last iteration took."""
-    postponed: int = 0
-    """How often a running request was preempted for lack of memory."""
-    failures: int = 0
-    """Iterations that failed, and with them all requests that were running."""
-    is_compiled: bool = False
-    """Whether decode steps of a single request are compiled."""
+    engine: EngineStatistics = field(default_factory=EngineStatistics)

@@ -20,6 +20,6 @@ async def told_anew(runner: Runner) -> Heartbeat:
 
 async def at_rest(runner: Runner) -> Heartbeat:
     """The same when nothing is under way any more."""
-    while (now := await told_anew(runner)).requests_running or now.requests_waiting:
+    while (now := await told_anew(runner)).engine.running or now.requests_waiting:
         pass
     return now

@@ -13,9 +13,9 @@ from mlxbuild.runtime.engine.core.limits import Limits
 from mlxbuild.runtime.engine.core.loop import EngineEnded, Loop, Ticket
 from mlxbuild.runtime.engine.core.prepared_request import Prepared
 from mlxbuild.runtime.engine.core.sequence import Deliver, SequenceState
-from mlxbuild.runtime.engine.core.statistics import Statistics
 from mlxbuild.runtime.model.threads import require_own_threads
 from mlxbuild.runtime.model.tokenizer import Tokenizer
+from mlxbuild.runtime.protocol.statistics import EngineStatistics
 
 Result = TypeVar("Result")
 
@@ -125,7 +125,7 @@ class Engine:
         """
         return self._loop.batching.result()
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> EngineStatistics:
         """Counters and the current state."""
         return self._loop.statistics()
 

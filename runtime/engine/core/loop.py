@@ -20,10 +20,10 @@ from mlxbuild.runtime.engine.core.decode_step import DecodeStep
 from mlxbuild.runtime.engine.core.limits import Limits
 from mlxbuild.runtime.engine.core.scheduler import Scheduler
 from mlxbuild.runtime.engine.core.sequence import SequenceState
-from mlxbuild.runtime.engine.core.statistics import Statistics
 from mlxbuild.runtime.model.memory import OutOfMemory, is_lack_of_memory
 from mlxbuild.runtime.model.threads import end_streams, leave_streams_in_order, settle
 from mlxbuild.runtime.protocol.failures import as_failure
+from mlxbuild.runtime.protocol.statistics import EngineStatistics
 
 _SHORT_SECONDS = 1.0
 """MLX keeps freed memory for a request that comes within this time."""
@@ -159,7 +159,7 @@ class Loop:
         if sequence is not None:
             self._scheduler.drop(sequence)
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> EngineStatistics:
         return self._scheduler.statistics(failures=self._failures, working_since=self._working_since)
 
     def work(self) -> None:

@@ -8,20 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlxbuild.runtime.engine.core.kv_cache import KVCache, can_rewind, fresh, nbytes, rewind, shared
+from mlxbuild.runtime.protocol.statistics import PrefixCacheStatistics
 
 _MOST_ENTRIES = 256
 """Bounded, as each lookup compares all entries."""
-
-
-@dataclass(frozen=True, slots=True)
-class PrefixFigures:
-    """Size and counters of a prefix cache."""
-
-    entries: int
-    size_bytes: int
-    hits: int
-    misses: int
-    evicted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +42,9 @@ class PrefixCache:
         """Whether it may keep anything at all."""
         return self._budget_bytes > 0
 
-    def figures(self) -> PrefixFigures:
+    def figures(self) -> PrefixCacheStatistics:
         """Current size and counters."""
-        return PrefixFigures(len(self._entries), self._size_bytes, self._hits, self._misses, self._evicted)
+        return PrefixCacheStatistics(len(self._entries), self._size_bytes, self._hits, self._misses, self._evicted)
 
     def take(self, prompt: Sequence[int], kind: str = "", *, model: Any = None) -> tuple[KVCache, int]:
         """A KV cache for a prompt, and how many of its tokens it holds; at least one token is left to compute.

@@ -20,10 +20,10 @@ from mlxbuild.runtime.engine.core.prefill_budget import PrefillBudget
 from mlxbuild.runtime.engine.core.prefix_cache import PrefixCache
 from mlxbuild.runtime.engine.core.sequence import SequenceState
 from mlxbuild.runtime.engine.core.speculative_decoding import ModelPair, Speculation
-from mlxbuild.runtime.engine.core.statistics import Statistics
 from mlxbuild.runtime.engine.core.step_times import StepTimes
 from mlxbuild.runtime.protocol.events import Event, Progress
 from mlxbuild.runtime.protocol.failures import as_failure
+from mlxbuild.runtime.protocol.statistics import EngineStatistics
 
 _CHUNK_TOKENS = 512
 
@@ -140,22 +140,15 @@ class Scheduler:
 
         mx.clear_cache()
 
-    def statistics(self, *, failures: int, working_since: float | None) -> Statistics:
+    def statistics(self, *, failures: int, working_since: float | None) -> EngineStatistics:
         """Counters and the current state."""
         running = self._running()
-        return Statistics(
+        return EngineStatistics(
             running=len(running),
             waiting=len(self._waiting),
-            prompt_tokens=self.counts.prompt_tokens,
-            reused_tokens=self.counts.reused_tokens,
-            answer_tokens=self.counts.answer_tokens,
-            drafted_tokens=self.counts.drafted_tokens,
-            accepted_tokens=self.counts.accepted_tokens,
-            iterations=self.counts.iterations,
+            **vars(self.counts),
             iteration_seconds=self._iteration_seconds,
             working_since=working_since,
-            got_on_at=self.counts.got_on_at,
-            postponed=self.counts.postponed,
             failures=failures,
             is_compiled=self._step.is_compiled,
             cache_bytes=self._kv_budget.expected_bytes(running),

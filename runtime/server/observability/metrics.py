@@ -100,26 +100,26 @@ _FIGURES: tuple[tuple[str, str, Callable[[Resident, Heartbeat], float]], ...] = 
     ("requests", "Requests that use a model", lambda resident, _: resident.requests),
     ("requests_waiting", "Requests of a model that do not run yet", lambda _, vitals: vitals.requests_waiting),
     ("memory_bytes", "Memory that MLX holds for a model", lambda _, vitals: vitals.memory_bytes),
-    ("kv_cache_bytes", "Size of the KV caches of running requests", lambda _, vitals: vitals.cache_bytes),
-    ("prefix_cache_bytes", "Size of the prefix cache", lambda _, vitals: vitals.prefix_bytes),
-    ("prefix_cache_hits", "Prefix cache hits since the load", lambda _, vitals: vitals.prefix_hits),
+    ("kv_cache_bytes", "Size of the KV caches of running requests", lambda _, vitals: vitals.engine.cache_bytes),
+    ("prefix_cache_bytes", "Size of the prefix cache", lambda _, vitals: vitals.engine.prefixes.size_bytes),
+    ("prefix_cache_hits", "Prefix cache hits since the load", lambda _, vitals: vitals.engine.prefixes.hits),
     (
         "prefix_cache_misses",
         "Prefix cache misses since the load",
-        lambda _, vitals: vitals.prefix_misses,
+        lambda _, vitals: vitals.engine.prefixes.misses,
     ),
     (
         "speculative_draft_tokens",
         "Tokens that the draft model proposed, since the load",
-        lambda _, vitals: vitals.drafted_tokens,
+        lambda _, vitals: vitals.engine.drafted_tokens,
     ),
     (
         "speculative_accepted_tokens",
         "Drafted tokens that the model accepted, since the load",
-        lambda _, vitals: vitals.accepted_tokens,
+        lambda _, vitals: vitals.engine.accepted_tokens,
     ),
-    ("iteration_seconds", "Time of the engine's last iteration", lambda _, vitals: vitals.iteration_seconds),
-    ("failed_iterations", "Iterations that failed, since the load", lambda _, vitals: vitals.failures),
+    ("iteration_seconds", "Time of the engine's last iteration", lambda _, vitals: vitals.engine.iteration_seconds),
+    ("failed_iterations", "Iterations that failed, since the load", lambda _, vitals: vitals.engine.failures),
 )
 """The name, the help text and the value of each gauge."""
 

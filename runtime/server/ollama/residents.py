@@ -65,7 +65,7 @@ def _entry(store: Store, resident: Resident) -> dict[str, Any]:
             "dequantized": holding.dequantized,
             "reason": holding.reason,
             "blas": holding.blas,
-            "compiled": resident.runner.statistics().is_compiled,
+            "compiled": resident.runner.statistics().engine.is_compiled,
         },
         "draft": None if resident.draft is None else _draft(resident.draft),
         "kv_bits": resident.kv_bits,

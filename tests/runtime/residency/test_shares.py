@@ -25,7 +25,7 @@ async def fill_prefixes(runner: Runner, prompts: int) -> None:
 
 async def heard_of(runner: Runner) -> int:
     """What its prefix cache holds."""
-    return (await told_anew(runner)).prefix_bytes
+    return (await told_anew(runner)).engine.prefixes.size_bytes
 
 
 def test_two_full_prefix_caches_keep_within_the_budget(hello_store: Store) -> None:

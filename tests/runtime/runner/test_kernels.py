@@ -27,7 +27,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 async def compiled(runner: Runner) -> float:
     """Wait until steps are; returns how long that took."""
     began = time.monotonic()
-    while not runner.statistics().is_compiled:
+    while not runner.statistics().engine.is_compiled:
         assert time.monotonic() - began < 240, "the steps were never compiled"
         await asyncio.sleep(0.1)
     return time.monotonic() - began

@@ -66,15 +66,15 @@ def test_it_knows_no_secret_of_the_environment(runner: Runner) -> None:
 
 def test_closing_an_answer_ends_the_work(loop: asyncio.Runner, runner: Runner) -> None:
     async def left() -> int:
-        before = runner.statistics().answer_tokens
+        before = runner.statistics().engine.answer_tokens
         for _ in range(20):
             answer = runner.answer(LONG)
             await anext(answer)
             await answer.aclose()
         await said(runner.answer(QUESTION))
-        while (now := runner.statistics()).answer_tokens == before or now.requests_running:
+        while (now := runner.statistics()).engine.answer_tokens == before or now.engine.running:
             await asyncio.sleep(0.05)
-        return now.answer_tokens - before
+        return now.engine.answer_tokens - before
 
     assert loop.run(left()) < 20 * 400
 

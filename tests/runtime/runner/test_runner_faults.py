@@ -238,7 +238,7 @@ def test_an_answer_that_nobody_reads_is_given_up_and_others_go_on(
 
 def test_clients_that_leave_by_the_hundred_leave_no_work(loop: asyncio.Runner, runner: Runner) -> None:
     async def left() -> None:
-        before = runner.statistics().answer_tokens
+        before = runner.statistics().engine.answer_tokens
         asking = [asyncio.create_task(said(runner.answer(LONG))) for _ in range(300)]
         await asyncio.sleep(0.3)
         for each in asking:
@@ -246,7 +246,7 @@ def test_clients_that_leave_by_the_hundred_leave_no_work(loop: asyncio.Runner, r
         await asyncio.gather(*asking, return_exceptions=True)
         assert "mlxbuild is" in await said(runner.answer(QUESTION))
         await at_rest(runner)
-        assert runner.statistics().answer_tokens - before < 100 * 400
+        assert runner.statistics().engine.answer_tokens - before < 100 * 400
 
     loop.run(left())
 

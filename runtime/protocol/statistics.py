@@ -1,14 +1,23 @@
-"""Counters and the current state of an engine, as plain figures."""
+"""Counters and the current state of an engine, as plain numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from mlxbuild.runtime.engine.core.prefix_cache import PrefixFigures
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class PrefixCacheStatistics:
+    """Size and counters of a prefix cache."""
+
+    entries: int = 0
+    size_bytes: int = 0
+    hits: int = 0
+    misses: int = 0
+    evicted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
     """Counters are since the engine's start."""
 
     running: int = 0
@@ -33,9 +42,9 @@ class Statistics:
     postponed: int = 0
     """How many times a sequence was preempted for lack of memory."""
     failures: int = 0
-    """Iterations that failed."""
+    """Iterations that failed, and with them all requests that were running."""
     cache_bytes: int = 0
     """Predicted memory of the KV caches of running sequences."""
     is_compiled: bool = False
     """Whether decode steps of a single sequence are compiled."""
-    prefixes: PrefixFigures = field(default_factory=lambda: PrefixFigures(0, 0, 0, 0, 0))
+    prefixes: PrefixCacheStatistics = PrefixCacheStatistics()
