@@ -48,6 +48,11 @@ the traceback. Codes are never renamed.
 ended it. A [server](serving.md#operations) also answers with the codes `bug` (details are in its log) and `http`
 (refused by its HTTP library).
 """
+_KIND_CODES = """\
+A few errors have no code of their own and bear that of their kind: `user`, `step`, `infrastructure`, `environment` or
+`trust`, and `bug` where mlxbuild itself is wrong. Their message says what happened; the table of their kind below says
+what to do about it. Please report a `bug`, with what `mlxbuild -v` prints.
+"""
 _KINDS = {
     Kind.USER: ("What you wrote", "Correct the recipe, the name or the option."),
     Kind.STEP: ("A step failed", "The same input fails again: change the recipe or the source."),
@@ -63,7 +68,7 @@ def page() -> str:
     classes = sorted(error_classes(), key=lambda error: (error.code, error.exit_code, error.__module__))
     leaves = [tuple(same) for _, same in groupby(classes, key=lambda error: (error.code, error.exit_code))]
     hints = _hints()
-    parts = [_TOP]
+    parts = [_TOP, _KIND_CODES]
     for kind, (title, advice) in _KINDS.items():
         parts += [f"## {title}", advice, "| code | exit code | meaning | what to do |\n| --- | --- | --- | --- |"]
         parts[-1] += "".join(_row(leaf, hints) for leaf in leaves if leaf[0].kind is kind)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.suggestions import did_you_mean, few
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import Lock, LockedSource
 from mlxbuild.toolchain.core.lock_errors import LockMissing, StaleLock
@@ -65,10 +66,11 @@ class LockedRecipe:
         wanted = tuple(only) or tuple(spec.variant for spec in specs)
         unknown = set(wanted) - {spec.variant for spec in specs}
         if unknown:
+            names = [spec.variant for spec in specs]
             raise UnknownVariant(
                 f"there is no variant `{min(unknown)}`",
                 where=str(self.recipe.path),
-                hint=f"the recipe has {', '.join(spec.variant for spec in specs)}",
+                hint=did_you_mean(min(unknown), names) or f"the recipe has {few(names)}",
             )
 
         return tuple(

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.choices import UnknownChoice
 from mlxbuild.cli.command import Command
 from mlxbuild.cli.display import told_on
 from mlxbuild.cli.modelfile import names_modelfile, recipe_of
@@ -105,7 +106,7 @@ def create_artifacts(
     if unknown:
         raise UnknownStep(f"there is no step `{min(unknown)}`", hint=f"steps are {', '.join(STEPS)}")
     if executor not in ("inline", "process"):
-        raise UserError(f"there is no executor `{executor}`", hint="executors are inline and process")
+        raise UnknownChoice(f"there is no executor `{executor}`", hint="executors are inline and process")
     options = BuildOptions(
         jobs=jobs,
         executor="process" if executor == "process" else "inline",

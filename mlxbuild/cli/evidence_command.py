@@ -13,6 +13,7 @@ from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.artifact.manifest import json_object
 from mlxbuild.registry.artifact.referrers import Referrer
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.trust.evidence import Attestation, Evidence
 from mlxbuild.registry.trust.keys import locate, read_public
@@ -22,6 +23,13 @@ from mlxbuild.toolchain.evidence.bill_of_materials import MEDIA_TYPE
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _DOCUMENTS = {MEDIA_TYPE: "bom"}
+_ALSO_CALLED = {
+    "sbom": "bom",
+    "cyclonedx": "bom",
+    "slsa": "provenance",
+    "attestation": "provenance",
+}
+"""What people also call a kind, as other tools do."""
 
 
 class NoEvidence(UserError):
@@ -110,6 +118,7 @@ def _document(referrer: Referrer) -> dict[str, Any]:
 
 def _print_one(store: Store, evidence: Evidence, kind: str, name: str) -> None:
     """Print the newest evidence of a kind: the predicate of a statement, or an unchanged document."""
+    kind = _ALSO_CALLED.get(kind.lower(), kind)
     for attestation in reversed(evidence.attestations):
         if attestation.statement is not None and attestation.kind == kind:
             say_json(dict(attestation.statement.predicate))
@@ -118,5 +127,11 @@ def _print_one(store: Store, evidence: Evidence, kind: str, name: str) -> None:
         if _DOCUMENTS.get(referrer.artifact_type) == kind and referrer.content is not None:
             say_json(json_object(store.read(referrer.content.digest), str(referrer.digest)))
             return
-    kinds = ", ".join([*KINDS.values(), *_DOCUMENTS.values()])
-    raise NoEvidence(f"it has no evidence of kind `{kind}`", where=name, hint=f"kinds are {kinds}")
+    kinds = [*KINDS.values(), *_DOCUMENTS.values()]
+    if kind not in kinds:
+        hint = did_you_mean(kind, kinds) or f"kinds are {', '.join(kinds)}"
+    else:
+        attached = dict.fromkeys(each.kind for each in evidence.attestations)
+        attached |= dict.fromkeys(_DOCUMENTS.get(each.artifact_type, "other documents") for each in evidence.documents)
+        hint = f"attached are {', '.join(attached)}" if attached else "nothing is attached to it"
+    raise NoEvidence(f"it has no evidence of kind `{kind}`", where=name, hint=hint)

@@ -21,6 +21,12 @@ from mlxbuild.toolchain.cache.traces import TraceStore
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+class InvalidSize(UserError):
+    """A size is neither a number of bytes nor one with a unit."""
+
+    code = "invalid-size"
+
+
 @app.command(cls=Command, epilog=("mlxbuild gc --dry-run\nmlxbuild gc --budget 20GB"))
 def collect_garbage(
     budget: Annotated[
@@ -34,7 +40,7 @@ def collect_garbage(
     """Remove blobs that no name needs. Artifacts with names stay fully cached for the next build."""
     budget_bytes = size_bytes(budget)
     if budget_bytes is None:
-        raise UserError(f"`{budget}` is not a size", hint=f"write a number of bytes, or one with a unit: {FORMS}")
+        raise InvalidSize(f"`{budget}` is not a size", hint=f"write a number of bytes, or one with a unit: {FORMS}")
     store = Store.open(chosen_home())
     traces = TraceStore(store.home)
     spared = retention(traces.all())

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.choices import UnknownChoice
 from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import RecipeArguments, Recipes, Variants, locked_variants, recipe_paths
 from mlxbuild.cli.workspace import open_store
-from mlxbuild.registry.core.errors import UserError
 from mlxbuild.toolchain.graph.compile import compile_graph
 from mlxbuild.toolchain.graph.draw import to_dot, to_json, to_mermaid
 from mlxbuild.toolchain.prepare import LockMode
@@ -37,4 +37,4 @@ def graph(
         case "json":
             say_json(to_json(whole))
         case _:
-            raise UserError(f"there is no format `{form}`", hint="formats are mermaid, dot and json")
+            raise UnknownChoice(f"there is no format `{form}`", hint="formats are mermaid, dot and json")

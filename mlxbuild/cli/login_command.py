@@ -20,6 +20,12 @@ from mlxbuild.registry.oci.remote.settings import Settings
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+class NoPassword(UserError):
+    """A login has no user or no password, and there is nobody to ask."""
+
+    code = "no-password"
+
+
 @app.command(
     cls=Command, epilog=("mlxbuild login ghcr.io\nmlxbuild login ghcr.io --username acme --password-stdin < token.txt")
 )
@@ -35,14 +41,14 @@ def login(
     settings = Settings.load(chosen_home())
     endpoint = logins.registry(host, settings)
     if from_stdin and not username:
-        raise UserError("--password-stdin needs --username", hint="give both")
+        raise NoPassword("--password-stdin needs --username", hint="give both")
     if not from_stdin and not sys.stdin.isatty():
-        raise UserError("there is no terminal to ask for the password", hint="use --username and --password-stdin")
+        raise NoPassword("there is no terminal to ask for the password", hint="use --username and --password-stdin")
     username = username or typer.prompt("User", err=True)
     password = sys.stdin.readline() if from_stdin else typer.prompt("Password", hide_input=True, err=True)
     password = password.rstrip("\r\n")
     if not password:
-        raise UserError("the password is empty")
+        raise NoPassword("the password is empty", hint="type it, or give it on stdin with --password-stdin")
     credential = Credential(username, password)
     try:
         logins.check(endpoint, credential, settings)

@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.command import Command
+from mlxbuild.cli.other_hubs import hint_for_hub, refuse_other_hubs
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.transfer_display import Jobs, TransferProgress, shown
 from mlxbuild.cli.workspace import open_store, require_writable, tell
 from mlxbuild.registry.core.quantities import format_bytes, format_seconds
-from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.oci.exchange.pull import pull
 from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS
+from mlxbuild.registry.oci.remote.errors import NoRegistry
 from mlxbuild.registry.oci.remote.settings import Settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -34,10 +36,19 @@ def pull_artifact(
     The trust policy of the home decides whether it has to be signed.
     """
     begun = time.perf_counter()
-    reference = Reference.parse(name)
+    refuse_other_hubs(name)
+    try:
+        reference = Reference.parse(name)
+    except InvalidReference as error:
+        error.hint = hint_for_hub(name) or error.hint  # the Hub's names may have capitals
+        raise
     with open_store() as store, shown(progress) as observe:
         require_writable(store)
-        pulled = pull(store, reference, settings=Settings.load(store.home), observe=observe, jobs=jobs)
+        try:
+            pulled = pull(store, reference, settings=Settings.load(store.home), observe=observe, jobs=jobs)
+        except NoRegistry as error:
+            error.hint = "; ".join(filter(None, (error.hint, hint_for_hub(name))))
+            raise
     if as_json:
         say_json(
             {

@@ -12,6 +12,7 @@ from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.workspace import find, open_store, tell
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.registry.trust.policy import admit
 from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.toolchain.cache.history import History
@@ -22,6 +23,12 @@ from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
 from mlxbuild.toolchain.steps.gate import ONE_MODEL
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class UnknownGate(UserError):
+    """An artifact has no gates, or none of that name."""
+
+    code = "unknown-gate"
 
 
 @app.command(cls=Command, epilog=("mlxbuild test hello:int4\nmlxbuild test hello:int4 --gate perplexity"))
@@ -37,12 +44,16 @@ def run_gates(
         admit(store, reference, digest, tell=tell)
         artifact = Artifact.open(store, digest)
         recipe = (file or History(store.home).recipe_of(digest) or Path(RECIPE_NAME)).absolute()
-        gates = [each for each in carried_spec(artifact, recipe).gates if not gate or each.name in gate]
-        if not gates:
-            raise UserError(
-                "there is no such gate" if gate else "the artifact has no gates",
+        known = carried_spec(artifact, recipe).gates
+        unknown = set(gate or ()) - {each.name for each in known}
+        gates = [each for each in known if not gate or each.name in gate]
+        if unknown or not gates:
+            missing = min(unknown, default="")
+            raise UnknownGate(
+                f"the artifact has no gate `{missing}`" if missing else "the artifact has no gates",
                 where=name,
-                hint="gates are the `tests` of its recipe: `mlxbuild show --recipe` prints them",
+                hint=did_you_mean(missing, [each.name for each in known])
+                or "gates are the `tests` of its recipe: `mlxbuild show --recipe` prints them",
             )
         prefer_openblas()  # before anything loads MLX
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlxbuild.cli.choices import UnknownChoice
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.oci.exchange.progress import (
     BlobAdvanced,
@@ -58,7 +58,7 @@ def shown(choice: str) -> Iterator[Observe]:
         case "none":
             yield _warn
         case _:
-            raise UserError(f"there is no display `{choice}`", hint="displays are auto, live, plain and none")
+            raise UnknownChoice(f"there is no display `{choice}`", hint="displays are auto, live, plain and none")
 
 
 def _is_terminal() -> bool:

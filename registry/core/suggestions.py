@@ -37,6 +37,13 @@ def listed(words: Iterable[str]) -> str:
     return ", ".join(f"`{word}`" for word in words)
 
 
+def few(words: Iterable[str], most: int = 3) -> str:
+    """The first of many words in backquotes, and how many more there are."""
+    said = list(words)
+    more = f" and {len(said) - most} more" if len(said) > most else ""
+    return listed(said[:most]) + more
+
+
 def either(words: Iterable[object]) -> str:
     """`a`, or `one of a, b, c`."""
     said = [str(word) for word in words]

@@ -18,7 +18,7 @@ class ModelTooLarge(EnvironmentFailure):
 
 
 class NoRoom(EnvironmentFailure):
-    """All memory or places for models are taken by pinned models."""
+    """Models that may not be unloaded take the memory or the places that another one needs."""
 
     code = "no-room"
 

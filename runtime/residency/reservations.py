@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mlxbuild.registry.core.digest import Digest
@@ -33,6 +33,9 @@ class ReservationRequest:
     need: MemoryNeed
     draft: DraftModel | None = None
     since: float = field(default_factory=time.monotonic)
+
+
+_MOST_NAMED = 3
 
 
 class MemoryReservations:
@@ -177,15 +180,29 @@ class MemoryReservations:
                 self.leave(min(candidates, key=lambda place: place.last_used))
                 continue
             if all(place.pinned for place in staying):
-                places = self._limits.places
-                raise NoRoom(
-                    "every place for a model is taken by a pinned model",
-                    where=claim.name,
-                    hint=f"pin fewer models, or raise `serve.max_loaded_models` {places.of('max_loaded_models')}, "
-                    f"now {self._limits.max_loaded_models}, or `serve.memory` {places.of('memory')}, "
-                    f"now {self._told_budget}",
-                )
+                raise self._no_room(claim, staying)
             return
+
+    def _no_room(self, claim: ReservationRequest, staying: Sequence[MemoryReservation]) -> NoRoom:
+        """The error for models that stay: they take every place, or too much of the memory."""
+        limits, places = self._limits, self._limits.places
+        if len(staying) >= limits.max_loaded_models:
+            return NoRoom(
+                "every place for a model is taken by a pinned model",
+                where=claim.name,
+                hint=f"pin fewer models, or raise `serve.max_loaded_models` {places.of('max_loaded_models')}, "
+                f"now {limits.max_loaded_models}",
+            )
+        taken = sorted(staying, key=lambda place: -place.size_bytes)
+        named = [f"{place.name} {format_bytes(place.size_bytes)}" for place in taken[:_MOST_NAMED]]
+        more = [f"{len(taken) - _MOST_NAMED} more"] if len(taken) > _MOST_NAMED else []
+        return NoRoom(
+            f"the model needs {format_bytes(claim.need.total_bytes)} of memory, and of the "
+            f"{format_bytes(self._budget_bytes)} that models may take, pinned ones take "
+            f"{format_bytes(sum(place.size_bytes for place in taken))}: {', '.join(named + more)}",
+            where=claim.name,
+            hint=f"pin fewer models, or raise `serve.memory` {places.of('memory')}, now {self._told_budget}",
+        )
 
     def _fits(self, need: MemoryNeed, beside: Iterable[MemoryReservation]) -> bool:
         sizes = [place.size_bytes for place in beside]

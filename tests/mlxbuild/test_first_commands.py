@@ -91,3 +91,44 @@ def test_init_writes_the_recipe_on_a_terminal_and_never_over_another(mlxbuild: C
     assert init("-o", "-")[1].splitlines() == written.splitlines()
     assert here("init", "model", "-o", "piped.yaml").out == "piped.yaml\n"
     assert (folder / "piped.yaml").read_text() == written
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    {
+        "hf.co/Qwen/Qwen3-0.6B": "error[not-a-registry]: `hf.co/Qwen/Qwen3-0.6B` is a model on the Hugging Face Hub, "
+        "not an artifact in a registry\nhint: `mlxbuild init Qwen/Qwen3-0.6B` writes a recipe that builds it\n",
+        "https://huggingface.co/Qwen/Qwen3-0.6B/tree/main": "error[not-a-registry]: "
+        "`https://huggingface.co/Qwen/Qwen3-0.6B/tree/main` is a model on the Hugging Face Hub, not an artifact in a "
+        "registry\nhint: `mlxbuild init Qwen/Qwen3-0.6B` writes a recipe that builds it\n",
+        "ollama.com/library/qwen3:0.6b": "error[not-a-registry]: `ollama.com/library/qwen3:0.6b` is a model in "
+        "Ollama's registry, not an artifact\nhint: `mlxbuild import ollama:qwen3:0.6b` takes it from there\n",
+        "registry.ollama.ai/acme/m": "error[not-a-registry]: `registry.ollama.ai/acme/m` is a model in "
+        "Ollama's registry, not an artifact\nhint: `mlxbuild import ollama:acme/m` takes it from there\n",
+        "Qwen/Qwen3-0.6B": "error[invalid-reference]: `Qwen/Qwen3-0.6B` has uppercase letters, which names cannot "
+        "hold\nhint: for a model on the Hub write `mlxbuild init Qwen/Qwen3-0.6B`\n",
+        "acme/model": "error[no-registry]: `acme/model` names no registry\nhint: write host/acme/model, or set "
+        "default_registry in config.yaml; for a model on the Hub write `mlxbuild init acme/model`\n",
+    }.items(),
+)
+def test_names_of_the_hub_and_of_ollama_lead_to_their_commands(mlxbuild: CommandLine, name: str, told: str) -> None:
+    pulled = mlxbuild("pull", name)
+    assert (pulled.code, pulled.err) == (2, told)
+
+
+def test_near_names_are_suggested_for_gates_variants_and_kinds_of_evidence(mlxbuild: CommandLine) -> None:
+    mlxbuild.built()
+    for words, told in {
+        ("test", "tiny:int4", "--gate", "contens"): "error[unknown-gate]: the artifact has no gate `contens`\n"
+        "  --> tiny:int4\nhint: did you mean `contents`?\n",
+        ("graph", "--variant", "in4"): "error[unknown-variant]: there is no variant `in4`\n"
+        f"  --> {mlxbuild.folder}/ModelSpec.yaml\nhint: did you mean `int4`?\n",
+        ("evidence", "tiny:int4", "--show", "provenence"): "error[no-evidence]: it has no evidence of kind "
+        "`provenence`\n  --> tiny:int4\nhint: did you mean `provenance`?\n",
+        ("evidence", "tiny:int4", "--show", "signature"): "error[no-evidence]: it has no evidence of kind `signature`\n"
+        "  --> tiny:int4\nhint: nothing is attached to it\n",
+        ("graph", "--format", "svg"): "error[unknown-choice]: there is no format `svg`\n"
+        "hint: formats are mermaid, dot and json\n",
+    }.items():
+        done = mlxbuild(*words)
+        assert (done.code, done.err) == (2, told)

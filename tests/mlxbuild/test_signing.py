@@ -64,6 +64,12 @@ def test_the_evidence_tells_of_the_run_that_built_it(signed: CommandLine) -> Non
     steps = {step["step"]: step for step in provenance["buildDefinition"]["internalParameters"]["steps"]}
     assert set(steps) == {"quantize", "tokenizer", "template", "pack", "gate"}
     assert set(steps["quantize"]["tools"]) >= {"mlx"}
+    bill = json.loads(signed("evidence", "tiny:int4", "--show", "bom").out)
+    assert bill["bomFormat"] == "CycloneDX"
+    for other in ("sbom", "cyclonedx", "CycloneDX"):
+        assert json.loads(signed("evidence", "tiny:int4", "--show", other).out) == bill
+    for other in ("slsa", "attestation"):
+        assert json.loads(signed("evidence", "tiny:int4", "--show", other).out) == provenance
     gates = json.loads(signed("evidence", "tiny:int4", "--show", "gates").out)
     assert (gates["result"], gates["passedTests"]) == ("PASSED", ["contents", "size"])
     again = json.loads(signed("sign", "tiny:int4", "--key", "mine", "--json").out)["attached"]

@@ -85,6 +85,12 @@ def perform(
     return Finished(request.label, outputs, seconds, was_hit=False, diverged_from=diverged_from)
 
 
+class StepOutOfMemory(EnvironmentFailure):
+    """This machine has too little memory for a step."""
+
+    code = "step-out-of-memory"
+
+
 def _run(step: Step, request: ActionRequest, context: StepContext) -> Mapping[str, Blob]:
     try:
         return step.run(request.record, context)
@@ -93,7 +99,7 @@ def _run(step: Step, request: ActionRequest, context: StepContext) -> Mapping[st
             error.where = request.label
         raise
     except MemoryError as error:
-        raise EnvironmentFailure(
+        raise StepOutOfMemory(
             "not enough memory for this step",
             where=request.label,
             hint="close other programs, or use fewer jobs with `--jobs 1`",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic_core import ErrorDetails
 from yaml.nodes import ScalarNode
 
-from mlxbuild.registry.core.suggestions import closest, did_you_mean, either, listed
+from mlxbuild.registry.core.suggestions import closest, did_you_mean, either, few
 from mlxbuild.toolchain.spec.fields import keys_at, words_at
 from mlxbuild.toolchain.spec.positions import Path, Positions
 from mlxbuild.toolchain.spec.problems import Code, Problem
+from mlxbuild.toolchain.spec.written.chat import TemplateName
 from mlxbuild.toolchain.spec.written.form import PATTERN_NOTES, TAG_MARK
 
 _EXPECTED = {
@@ -86,7 +87,7 @@ def _problem(error: ErrorDetails, positions: Positions) -> Problem:
         return _wrong_type(path, value, _EXPECTED[kind], positions)
     if kind == "literal_error":
         words = words_at(where)
-        hint = did_you_mean(value, words) if isinstance(value, str) else None
+        hint = (_other_form(path, value) or did_you_mean(value, words)) if isinstance(value, str) else None
         message = f"invalid value for `{name}`: `{_echo(value)}`"
         return positions.at_value(Code.VALUE, message, path, f"expected {either(words)}", hint)
     if kind in _BOUNDS:
@@ -112,6 +113,18 @@ def _problem(error: ErrorDetails, positions: Positions) -> Problem:
     return positions.at_value(Code.VALUE, f"invalid value for `{name}`", path, error["msg"])
 
 
+def _other_form(path: Path, value: str) -> str | None:
+    """What to write for a name that people expect, as other tools have it."""
+    if path == ("prompt_template",) and (near := closest(value, get_args(TemplateName))):
+        return f"write prompt_template: {{named: {near}}}"
+    if path[-1:] == ("quantization",) and (bits := _BITS.fullmatch(value.lower())):
+        return f"write quantization: {f'int{bits[1]}' if bits[1] in '48' else f'{{bits: {bits[1]}}}'}"
+    return None
+
+
+_BITS = re.compile(r"(?:int|iq|q|w)?([234568])(?:-?bits?)?(?:_.*)?")
+
+
 def _plain(where: Path) -> Path:
     """The location without the tags of union members."""
     return tuple(part for part in where if not (isinstance(part, str) and part.startswith(TAG_MARK)))
@@ -127,7 +140,8 @@ def _unknown_key(where: Path, positions: Positions) -> Problem:
     known = keys_at(where[:-1])
     of = f" in `{named(parent)}`" if parent else ""
     hint = did_you_mean(key, known) or (None if parent else _OTHER_WORDS.get(key))
-    hint = hint or f"the keys here are {listed(known)}"
+    more = ": `mlxbuild schema` prints them all" if len(known) > 3 else ""
+    hint = hint or f"the keys here are {few(known)}{more}"
     note = f"`{named(parent)}` has no such key" if parent else "a recipe has no such key"
     return positions.at_key(Code.UNKNOWN_KEY, f"unknown key `{key}`{of}", path, note, hint)
 

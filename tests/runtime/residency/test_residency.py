@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from datetime import UTC, datetime
 
@@ -227,9 +228,8 @@ def test_a_pinned_model_stays(hello_store: Store) -> None:
             with pytest.raises(NoRoom) as told:
                 async with models.lease(INT8):
                     pytest.fail("there is no room")
-            assert "`serve.max_loaded_models` in config.yaml, now 1, or `serve.memory` in MLXBUILD_MEMORY" in str(
-                told.value.hint
-            )
+            assert told.value.message == "every place for a model is taken by a pinned model"
+            assert told.value.hint == "pin fewer models, or raise `serve.max_loaded_models` in config.yaml, now 1"
             (resident,) = models.resident()
             assert resident.expires_at is None
             os.kill(resident.runner.process_id, signal.SIGKILL)
@@ -239,6 +239,25 @@ def test_a_pinned_model_stays(hello_store: Store) -> None:
                 pass
             assert names(models) == {"hello:int4-1.0"}
             assert await models.unload(INT4)
+
+    asyncio.run(scenario())
+
+
+def test_a_pinned_model_that_leaves_too_little_memory_is_told_with_the_numbers(hello_store: Store) -> None:
+    async def scenario() -> None:
+        limits = Limits(memory_bytes=200_000_000, fairness_seconds=0, places=SettingOrigins({"memory": "--memory"}))
+        async with residency(hello_store, limits) as models:
+            await models.pin(INT4)
+            with pytest.raises(NoRoom) as told:
+                async with models.lease(INT8):
+                    pytest.fail("there is no room")
+            size = r"1\d\d MB"
+            assert re.fullmatch(
+                rf"the model needs {size} of memory, and of the 200 MB that models may take, pinned ones take {size}: "
+                rf"[^,]+ {size}",
+                told.value.message,
+            )
+            assert told.value.hint == "pin fewer models, or raise `serve.memory` in --memory, now 200 MB"
 
     asyncio.run(scenario())
 

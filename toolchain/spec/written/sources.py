@@ -132,8 +132,7 @@ _BASE = Choice(
     "from",
     "ollama",
     of="`base`",
-    example="write base: {hf_repo: owner/model}, {path: ./folder}, {gguf: ./model.gguf}, {from: name:tag} or "
-    "{ollama: name:tag}",
+    example="write base: {hf_repo: owner/model}, {path: ./folder} or {gguf: ./model.gguf}",
     beside=("revision", "include", "file"),
 )
 _TOKENIZER = Choice(
