@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
+from mlxbuild.cli.build_table import BuildTable
 from mlxbuild.cli.choices import UnknownChoice
 from mlxbuild.cli.command import Command
-from mlxbuild.cli.display import told_on
+from mlxbuild.cli.display import is_text, told_on
 from mlxbuild.cli.modelfile import names_modelfile, recipe_of
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import (
@@ -133,11 +134,14 @@ def create_artifacts(
             options = replace(options, gates=False)
         notice = display.handle if name is None else _ignore_locks(display.handle)
         variants = locked_variants(paths, variant, store, mode, portable=portable, root=root, notice=notice)
-        stream = EventStream([display, Journal(store.home, run)])
+        table = BuildTable()
+        stream = EventStream([display, Journal(store.home, run), table])
         try:
             report = create(variants, store, stream, run=run, command=tuple(sys.argv[1:]), options=options)
         finally:
             stream.close()
+        if is_text(display):
+            table.show(report.artifacts, store)
         if name is not None and (digest := report.artifacts[0].digest) is not None and not report.exit_code:
             set_tags(store, {name.store_name: digest}, lambda move: tell(f"warning: {move}"))
             report = replace(report, artifacts=(Built(name.store_name, digest, (name.store_name,)),))

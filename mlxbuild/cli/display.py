@@ -52,6 +52,11 @@ def told_on(choice: str) -> Iterator[Sink]:
         raise typer.Exit(error.exit_code) from None
 
 
+def is_text(display: Sink) -> bool:
+    """Whether a display is for people who follow the build: live or plain."""
+    return not isinstance(display, NoProgress | GithubAnnotations | JsonLines)
+
+
 def progress_sink(choice: str) -> Sink:
     """The display of a name; `auto` means `MLXBUILD_PROGRESS`, if set, or depends on what stderr is.
 

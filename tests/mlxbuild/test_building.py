@@ -424,3 +424,18 @@ def test_a_base_that_is_gone_has_to_be_put_back(mlxbuild: CommandLine, edit: Cal
     told = mlxbuild("verify", "tiny:none", "--rebuild")
     assert told.code == 2
     assert "builds this artifact again: restore it, or name a recipe with `-f` whose base is a copy of it\n" in told.err
+
+
+def test_a_build_ends_with_a_table(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    head, *rows = [line.split() for line in mlxbuild("create").err.splitlines()[-3:]]
+    assert head == ["VARIANT", "SIZE", "BITS", "SECONDS", "HITS", "GATES"]
+    assert [(row[0], *row[5:]) for row in rows] == [
+        (name, "0", "of", row[7], "2", "of", "2") for name, row in zip(("tiny:int4", "tiny:none"), rows, strict=True)
+    ]
+    assert float(rows[0][3]) < float(rows[1][3])
+    assert "VARIANT" not in mlxbuild("create").err
+    edit("max: 40MiB", "max: 1KiB")
+    refused = [line.split() for line in mlxbuild("create", "--keep-going").err.splitlines()]
+    assert [row[-4:] for row in refused if row[:1] == ["tiny:int4"]] == [["1", "of", "2", "FAILED"]]
+    for quiet in ("none", "json", "github"):
+        assert "VARIANT" not in mlxbuild("create", "--refresh", "pack", "--progress", quiet).err
