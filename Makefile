@@ -8,7 +8,7 @@ COUNT ?= 100
 MINUTES ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test test-all lint unit test-aarch64 mutations sweep exits chaos clients interop benchmark generated clean
+.PHONY: help setup models demo test test-all lint unit test-aarch64 mutations sweep exits chaos clients interop benchmark newest generated clean
 
 help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
@@ -23,6 +23,7 @@ help:
 	@echo "make clients       LangChain JS, pydantic-ai, LlamaIndex, Haystack, smolagents, async-openai and Open WebUI, each against our server"
 	@echo "make interop       every registry command at three registries, with the real oras, cosign, modctl and skopeo; the ollama command at our server"
 	@echo "make benchmark     measure against what a user would pick instead"
+	@echo "make newest        try the newest release of mlx-lm, whatever pyproject.toml allows, and name what it lacks"
 	@echo "make generated     write the JSON Schema and the generated pages anew"
 
 setup: $(STAMP)
@@ -78,6 +79,9 @@ interop: setup
 
 benchmark: setup models
 	$(BIN)/python -m benchmarks
+
+newest:
+	PYTHON=$(PYTHON) tests/newest.sh
 
 generated: setup
 	$(BIN)/python -m mlxbuild.toolchain.spec.schema.generate
