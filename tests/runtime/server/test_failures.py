@@ -37,7 +37,7 @@ from mlxbuild.runtime.server.security.failures import Forbidden, NoApiKey, RateL
         (RunnerDied, 500),
         (OutOfMemory, 500),
         (ModelTooLarge, 500),
-        (DiskFull, 500),
+        (DiskFull, 507),
         (InvalidManifest, 500),
         (OptionOfWrongType, 400),
         (FormatOfWrongKind, 400),
