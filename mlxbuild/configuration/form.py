@@ -20,6 +20,7 @@ from pydantic import (
 from mlxbuild.registry.core import durations, sizes
 from mlxbuild.registry.core.durations import setting_seconds
 from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.core.sizes import size_bytes
 from mlxbuild.runtime.residency.keep_alive import FIVE_MINUTES, InvalidKeepAlive, KeepAlive
@@ -34,6 +35,14 @@ def _bytes(value: Any) -> int:
     if (found := size_bytes(value)) is None:
         raise ValueError("it is not a size")
     return found
+
+
+def _room_for_a_model(size_bytes: int) -> int:
+    """Refuse a memory that no model fits into, which is most often a size without its unit."""
+    if 0 < size_bytes < _LEAST_MEMORY_BYTES:
+        told = f"`{size_bytes}GB`" if size_bytes < 1000 else sizes.FORMS
+        raise ValueError(f"no model fits into {format_bytes(size_bytes)}; write a size with its unit, such as {told}")
+    return size_bytes
 
 
 def _keep_alive(value: Any) -> KeepAlive:
@@ -106,6 +115,7 @@ Bits = Annotated[int, BeforeValidator(_bits)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0.1, le=86_400), _SECONDS]
 Patience = Annotated[float, BeforeValidator(_seconds), AfterValidator(_without_end), _SECONDS]
 _MOST = 1_000_000
+_LEAST_MEMORY_BYTES = 100_000_000
 
 
 class ServeForm(BaseModel):
@@ -153,8 +163,8 @@ class ServeForm(BaseModel):
     """The maximum number of requests that wait for a model to load."""
     max_transfers: int = Field(16, ge=1, le=1000)
     """The maximum number of concurrent pulls, pushes and builds; more are answered with 503."""
-    memory: SizeOrNone = 0
-    """The memory in bytes for all models together; 0 means four fifths of what the machine has left."""
+    memory: Annotated[SizeOrNone, AfterValidator(_room_for_a_model)] = 0
+    """The memory in bytes for all models together, from 100 MB; 0 means four fifths of what the machine has left."""
     context_length: int = Field(0, ge=0, le=2**31 - 1)
     """The context length in tokens for requests that set none; 0 means the model's own."""
     kv_bits: Bits = 0

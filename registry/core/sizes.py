@@ -1,10 +1,10 @@
-"""Sizes as people write them in settings and options: `10 GB`, `1.5GiB`, or bytes."""
+"""Sizes as people write them in settings and options: `10GB`, `1.5GiB`, or bytes."""
 
 from __future__ import annotations
 
 import re
 
-FORMS = "`10 GB`, `1.5GiB`"
+FORMS = "`10GB`, `1.5GiB`"
 """Examples with units, for error messages."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", re.IGNORECASE)
 _SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}

@@ -79,8 +79,8 @@ class MemoryReservations:
                 f"the model needs {format_bytes(claim.need.total_bytes)} of memory, and models may take "
                 f"{format_bytes(self._budget_bytes)}: {claim.need.told}",
                 where=claim.name,
-                hint=f"use a smaller variant, or raise `serve.memory` {self._limits.places.of('memory')}, "
-                f"now {self._told_budget}",
+                hint="use a smaller variant, or allow more memory: "
+                f"{self._limits.places.raising('memory')}, now {self._told_budget}",
             )
         self._line.append(claim)
         asyncio.get_running_loop().call_later(self._limits.fairness_seconds, self._wake)
@@ -190,7 +190,7 @@ class MemoryReservations:
             return NoRoom(
                 "every place for a model is taken by a pinned model",
                 where=claim.name,
-                hint=f"pin fewer models, or raise `serve.max_loaded_models` {places.of('max_loaded_models')}, "
+                hint=f"pin fewer models, or allow more of them: {places.raising('max_loaded_models')}, "
                 f"now {limits.max_loaded_models}",
             )
         taken = sorted(staying, key=lambda place: -place.size_bytes)
@@ -201,7 +201,7 @@ class MemoryReservations:
             f"{format_bytes(self._budget_bytes)} that models may take, pinned ones take "
             f"{format_bytes(sum(place.size_bytes for place in taken))}: {', '.join(named + more)}",
             where=claim.name,
-            hint=f"pin fewer models, or raise `serve.memory` {places.of('memory')}, now {self._told_budget}",
+            hint=f"pin fewer models, or allow more memory: {places.raising('memory')}, now {self._told_budget}",
         )
 
     def _fits(self, need: MemoryNeed, beside: Iterable[MemoryReservation]) -> bool:

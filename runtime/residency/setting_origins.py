@@ -16,3 +16,10 @@ class SettingOrigins:
     def of(self, name: str) -> str:
         """The place of a setting, to follow its name in a hint: `in config.yaml`, or in what overrides it."""
         return f"in {self.before_the_file.get(name, 'config.yaml')}"
+
+    def raising(self, name: str) -> str:
+        """What to do for more of a setting: raise it at its place, or start the server with another option."""
+        origin = self.before_the_file.get(name, "")
+        if origin.startswith("--"):
+            return f"start the server with a larger {origin}"
+        return f"raise `serve.{name}` {self.of(name)}"

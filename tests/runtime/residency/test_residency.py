@@ -208,12 +208,12 @@ def test_nothing_is_loaded_that_is_not_admitted(hello_store: Store) -> None:
 
 def test_what_is_above_the_memory_budget_is_a_clear_error(hello_store: Store) -> None:
     async def scenario() -> None:
-        places = SettingOrigins({"memory": "MLXBUILD_MEMORY"})
+        places = SettingOrigins({"memory": "--memory"})
         async with residency(hello_store, Limits(memory_bytes=10_000_000, places=places)) as models:
             with pytest.raises(ModelTooLarge, match=r"take 10 MB: weights as stored .*, process 134 MB$") as told:
                 async with models.lease(INT4):
                     pytest.fail("there is no room")
-            assert "raise `serve.memory` in MLXBUILD_MEMORY, now 10 MB" in str(told.value.hint)
+            assert "or allow more memory: start the server with a larger --memory, now 10 MB" in str(told.value.hint)
 
     asyncio.run(scenario())
 
@@ -229,7 +229,10 @@ def test_a_pinned_model_stays(hello_store: Store) -> None:
                 async with models.lease(INT8):
                     pytest.fail("there is no room")
             assert told.value.message == "every place for a model is taken by a pinned model"
-            assert told.value.hint == "pin fewer models, or raise `serve.max_loaded_models` in config.yaml, now 1"
+            assert (
+                told.value.hint
+                == "pin fewer models, or allow more of them: raise `serve.max_loaded_models` in config.yaml, now 1"
+            )
             (resident,) = models.resident()
             assert resident.expires_at is None
             os.kill(resident.runner.process_id, signal.SIGKILL)
@@ -257,7 +260,10 @@ def test_a_pinned_model_that_leaves_too_little_memory_is_told_with_the_numbers(h
                 rf"[^,]+ {size}",
                 told.value.message,
             )
-            assert told.value.hint == "pin fewer models, or raise `serve.memory` in --memory, now 200 MB"
+            assert (
+                told.value.hint
+                == "pin fewer models, or allow more memory: start the server with a larger --memory, now 200 MB"
+            )
 
     asyncio.run(scenario())
 
