@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import typer
 
+from mlxbuild.cli.other_hubs import hint_for_hub, refuse_other_hubs
 from mlxbuild.cli.transfer_display import shown
 from mlxbuild.cli.workspace import find, tell
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.quantities import format_bytes
-from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
@@ -26,22 +28,44 @@ def find_or_pull(store: Store, name: str) -> tuple[Reference, Digest]:
         MlxbuildError: it cannot be pulled.
     """
     try:
-        return find(store, name)
-    except UnknownReference as unknown:
-        reference = Reference.parse(name)
-        if reference.host is None:
-            unknown.hint = f"{unknown.hint}; {_ways(reference)}"
-            raise
-        if not _pull(store, reference):
+        return find_or_explain(store, name)
+    except UnknownReference:
+        if Reference.parse(name).host is None or not _pull(store, Reference.parse(name)):
             raise
     return find(store, name)
 
 
-def _ways(reference: Reference) -> str:
+def find_or_explain(store: Store, name: str) -> tuple[Reference, Digest]:
+    """Resolve a name in the store; for a missing one, the error says how the model may be had.
+
+    Raises:
+        UnknownReference: the store lacks it.
+        PathNamed: it is the path of something to build from.
+        NotARegistry: the name is one of the Hub or of Ollama's registry.
+    """
+    refuse_other_hubs(name)
+    try:
+        return find(store, name)
+    except InvalidReference as error:
+        error.hint = hint_for_hub(name) or error.hint  # the Hub's names may have capitals
+        raise
+    except UnknownReference as unknown:
+        reference = Reference.parse(name)
+        if reference.host is None:
+            unknown.hint = "; ".join(filter(None, (unknown.hint, *_ways(reference))))
+        raise
+
+
+def _ways(reference: Reference) -> Iterator[str]:
     """How else a model may be had."""
+    if reference.digest is not None:
+        return
     if reference.repository.count("/") == 1 and reference.tag is None:
-        return f"`mlxbuild init {reference.repository}` begins with a model of the Hub"
-    return "a name with its registry, `host/name:tag`, is pulled"
+        yield f"`mlxbuild init {reference.repository}` begins with a model of the Hub"
+        return
+    if "/" not in reference.repository:
+        yield f"`mlxbuild import ollama:{reference}` begins with a model of Ollama's registry"
+    yield "a name with its registry, `host/name:tag`, is pulled"
 
 
 def _pull(store: Store, reference: Reference) -> bool:

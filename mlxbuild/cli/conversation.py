@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Unpack
 
-from mlxbuild.cli.acquire import find_or_pull
+from mlxbuild.cli.acquire import find_or_explain, find_or_pull
 from mlxbuild.cli.invocation import chosen_home
-from mlxbuild.cli.workspace import find, open_store, tell
+from mlxbuild.cli.workspace import PathNamed, find, open_store, tell
 from mlxbuild.configuration.address import is_listening, server_address
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.quantities import format_seconds
-from mlxbuild.registry.core.reference import InvalidReference
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.runtime.model.blas import prefer_openblas
 from mlxbuild.runtime.protocol.requests import Message
@@ -86,6 +86,21 @@ def open_model(name: str, *, embedded: bool = False, keep_alive: str | None = No
         yield LoadedModel.open(store, runnable(store, reference, digest, tell=tell))
 
 
+def require_model(name: str, *, embedded: bool) -> None:
+    """Check that a model could be opened, before other mistakes are told; one with a registry's name could be pulled.
+
+    Raises:
+        UnknownReference, PathNamed, NotARegistry: there is none.
+    """
+    if embedded or _served(name, None) is None:
+        with open_store() as store:
+            try:
+                find_or_explain(store, name)
+            except UnknownReference:
+                if Reference.parse(name).host is None:
+                    raise
+
+
 def _served(name: str, keep_alive: str | None) -> ServedModel | None:
     """The model at a running server; None if there is no server, or this home has another model of that name."""
     home = chosen_home()
@@ -107,7 +122,7 @@ def _served(name: str, keep_alive: str | None) -> ServedModel | None:
         with open_store() as store:
             if find(store, name)[1].hex != shown.get("digest"):
                 return None
-    except UnknownReference:
+    except (UnknownReference, PathNamed):
         pass
     return ServedModel(server, name, bool(shown.get("template")), tuple(shown["capabilities"]), keep_alive)
 

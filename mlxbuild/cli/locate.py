@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlxbuild.cli.workspace import find, tell
+from mlxbuild.cli.workspace import PathNamed, find, tell
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.home import Home
@@ -37,7 +37,7 @@ def find_anywhere(
     """
     try:
         digest = find(store, name)[1]
-    except (UnknownReference, InvalidReference):
+    except (UnknownReference, InvalidReference, PathNamed):
         path = Path(name)
         if not path.exists() and (offline or Reference.parse(name).host is None):
             raise

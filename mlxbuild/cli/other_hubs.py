@@ -7,7 +7,9 @@ import re
 from mlxbuild.registry.core.errors import UserError
 
 _HUB = re.compile(r"(?:https?://)?(?:hf\.co|(?:www\.)?huggingface\.co)/(?P<name>[^/]+/[^/:@?#]+)[^\s]*")
-_OLLAMA = re.compile(r"(?:https?://)?(?:registry\.ollama\.ai|(?:www\.)?ollama\.com)/(?:library/)?(?P<name>[^\s?#]+)")
+_OLLAMA = re.compile(
+    r"(?:ollama:|(?:https?://)?(?:registry\.ollama\.ai|(?:www\.)?ollama\.com)/(?:library/)?)(?P<name>[^\s?#]+)"
+)
 
 
 class NotARegistry(UserError):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.chat_command import converse
-from mlxbuild.cli.conversation import open_model, print_answer, thinking_of
+from mlxbuild.cli.conversation import open_model, print_answer, require_model, thinking_of
 from mlxbuild.cli.question import (
     Effort,
     Embedded,
@@ -65,6 +65,7 @@ def run(
     asked = "\n\n".join(part for part in (" ".join(prompt or ()), _piped()) if part)
     chosen = options(temperature, seed, max_tokens)
     if not asked and not sys.stdin.isatty():
+        require_model(name, embedded=embedded)
         raise NoPrompt(
             "there is no prompt", hint='write one after the name, or send one: `echo "Hi" | mlxbuild run NAME`'
         )

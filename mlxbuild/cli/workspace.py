@@ -7,15 +7,24 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.registry.core.digest import Digest
-from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.errors import StoreReadOnly
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.leases import shared
+from mlxbuild.registry.store.tags import UnknownReference
 
 _SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{8,63})")
+
+
+class PathNamed(UserError):
+    """A command that takes the name of an artifact was given a file or folder."""
+
+    code = "path-named"
 
 
 def tell(message: str) -> None:
@@ -55,7 +64,24 @@ def find(store: Store, name: str) -> tuple[Reference, Digest]:
 
     Raises:
         UnknownReference: nothing in the store has that name.
+        PathNamed: it is the path of something to build from instead.
+        InvalidReference: it is no name.
     """
+    try:
+        return _find(store, name)
+    except (InvalidReference, UnknownReference) as error:
+        path = Path(name)
+        if not path.exists():
+            raise
+        from mlxbuild.cli.buildable_paths import described
+
+        if (found := described(path)) is None:
+            raise
+        what, command = found
+        raise PathNamed(f"`{name}` is {what}, not the name of an artifact", hint=f"{command} it first") from error
+
+
+def _find(store: Store, name: str) -> tuple[Reference, Digest]:
     digest = _by_short_digest(store, name)
     if digest is None and name.startswith("sha256:"):
         digest = Digest.parse(name)

@@ -47,7 +47,7 @@ class Reference:
     def __post_init__(self) -> None:
         if self.host is not None:
             _check_host(self.host)
-        _check_repository(self.repository, after_host=self.host is not None)
+        _check_repository(self.repository, self.host)
         if len(self.name) > LONGEST_NAME:
             raise InvalidReference(
                 f"the name of {len(self.name)} characters is too long", hint=f"use at most {LONGEST_NAME}"
@@ -171,19 +171,19 @@ def _check_host(host: str) -> None:
         raise InvalidReference(f"`{host}` is not a registry host", hint="write a domain name, with :port if needed")
 
 
-def _check_repository(repository: str, *, after_host: bool) -> None:
+def _check_repository(repository: str, host: str | None) -> None:
     if _REPOSITORY.fullmatch(repository) is None:
         if repository != repository.lower() and _REPOSITORY.fullmatch(repository.lower()):
             raise InvalidReference(
                 f"`{repository}` has uppercase letters, which names cannot hold",
-                hint=f"write {repository.lower()}",
+                hint=f"write {f'{host}/' if host else ''}{repository.lower()}",
             )
         raise InvalidReference(
             f"`{repository}` is not a name",
             hint="use lowercase letters and digits, joined by `.`, `_`, `__` or `-`, and `/` between parts",
         )
     first, slash, _ = repository.partition("/")
-    if not after_host and slash and _looks_like_host(first):
+    if host is None and slash and _looks_like_host(first):
         raise InvalidReference(f"`{first}` reads as a host", hint="give it as the host")
 
 

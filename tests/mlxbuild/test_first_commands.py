@@ -9,8 +9,10 @@ import pytest
 
 from mlxbuild import __version__
 from mlxbuild.cli.program import COMMANDS, OF_OTHER_TOOLS
+from mlxbuild.toolchain.spec.initial import slug
 from tests.mlxbuild.conftest import PROGRAM, CommandLine
 from tests.terminal import run_on_terminal
+from tests.toolchain.sources.gguf.tiny_gguf import tiny_gguf
 
 
 @pytest.mark.parametrize("words", [["."], ["ModelSpec.yaml"], ["-f", "."], []])
@@ -114,6 +116,43 @@ def test_init_writes_the_recipe_on_a_terminal_and_never_over_another(mlxbuild: C
 def test_names_of_the_hub_and_of_ollama_lead_to_their_commands(mlxbuild: CommandLine, name: str, told: str) -> None:
     pulled = mlxbuild("pull", name)
     assert (pulled.code, pulled.err) == (2, told)
+    if name != "acme/model":
+        asked = mlxbuild("run", name, "Hi")
+        assert (asked.code, asked.err) == (2, told)
+
+
+def test_a_missing_model_is_told_before_a_missing_prompt(mlxbuild: CommandLine) -> None:
+    told = mlxbuild("run", "llama3.2", stdin="")
+    assert (told.code, told.err.splitlines()[0]) == (
+        2,
+        "error[unknown-reference]: `llama3.2:latest` is not in the store",
+    )
+    assert "`mlxbuild import ollama:llama3.2` begins with a model of Ollama's registry" in told.err
+    mlxbuild.built()
+    assert mlxbuild("run", "tiny", stdin="").err.startswith("error[no-prompt]: there is no prompt\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "", "hi"], ["chat", ""], ["export", "", "out"], ["push", "", "localhost:1/a"]]
+)
+def test_a_path_in_place_of_a_name_leads_to_the_command_that_builds_it(mlxbuild: CommandLine, words: list[str]) -> None:
+    tiny_gguf(mlxbuild.folder / "smol-Q4_0.gguf")
+    (mlxbuild.folder / "Modelfile").write_text("FROM ./model\n")
+    for path, told in {
+        "./smol-Q4_0.gguf": ("a GGUF file", "create smol -f smol-Q4_0.gguf"),
+        "smol-Q4_0.gguf": ("a GGUF file", "create smol -f smol-Q4_0.gguf"),
+        "./model": ("a model folder", "create model -f model"),
+        "model": ("a model folder", "create model -f model"),
+        ".": ("a folder with a recipe", "create ."),
+        "ModelSpec.yaml": ("a recipe", "create ModelSpec.yaml"),
+        "./Modelfile": ("a Modelfile", f"create {slug(mlxbuild.folder.name)} -f Modelfile"),
+    }.items():
+        refused = mlxbuild(*(word or path for word in words))
+        assert (refused.code, refused.err) == (
+            2,
+            f"error[path-named]: `{path}` is {told[0]}, not the name of an artifact\n"
+            f"hint: `mlxbuild {told[1]}` builds it first\n",
+        )
 
 
 def test_near_names_are_suggested_for_gates_variants_and_kinds_of_evidence(mlxbuild: CommandLine) -> None:
