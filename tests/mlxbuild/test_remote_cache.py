@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from base64 import b64encode
 from collections.abc import Iterator
@@ -61,6 +62,23 @@ def test_a_second_machine_builds_without_working(
     second = _built_elsewhere(mlxbuild, repository, tmp_path, first.out)
     assert set(_outcomes(second).values()) == {"hit"}
     assert second("verify", "tiny:int4").code == 0
+
+
+def test_results_of_earlier_builds_are_uploaded_too_and_the_end_says_what_went(
+    mlxbuild: CommandLine, registry: RegistryProcess, tmp_path: Path
+) -> None:
+    repository = f"{registry.host}/acme/cache"
+    assert mlxbuild("create").code == 0
+    first = mlxbuild("create", "--cache-to", repository)
+    assert set(_outcomes(mlxbuild).values()) <= {"hit", "shared", "present"}
+    count = len(list(_traces(registry)))
+    assert re.search(rf"^remote cache: {count} results uploaded \([\d.]+ [kM]B\)$", first.err, re.MULTILINE), first.err
+    again = mlxbuild("create", "--cache-to", repository)
+    assert f"remote cache: 0 results uploaded (0 B), {count} there already\n" in again.err
+    second = CommandLine(mlxbuild.folder, Home(tmp_path / "second"))
+    found = second("create", "--cache-from", repository)
+    assert set(_outcomes(second).values()) == {"hit"}
+    assert re.search(r"^remote cache: \d+ found$", found.err, re.MULTILINE), found.err
 
 
 def test_a_result_that_the_registry_lost_is_made_again(

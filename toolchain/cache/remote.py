@@ -69,20 +69,21 @@ class RemoteTraces:
             return None  # not a record of mlxbuild
         return Trace(key, record, outputs, seconds, stamps)
 
-    def publish(self, trace: Trace) -> None:
-        """Push a trace and its outputs. An existing trace stays, since the first result of a key wins.
+    def publish(self, trace: Trace) -> int | None:
+        """Push a trace and its outputs; the number of bytes sent, or None if the repository has a trace of that key.
+
+        An existing trace stays, since the first result of a key wins.
 
         Raises:
             RegistryFailure, TransferCorrupt: the registry cannot be used.
         """
         if self._remote.head_manifest(_tag(trace.key)) is not None:
-            return
+            return None
         written = canonical_json.encode(record_to_json(trace.record))
         config = self._store.put(written, durable=False)
         small = {config: written} if len(written) <= _EMBEDDED_LIMIT_BYTES else {}
         small |= self._small(trace.outputs.values())
-        for blob in {config, *trace.outputs.values()}:
-            self._remote.upload_blob(blob, self._store)
+        sent_bytes = sum(self._remote.upload_blob(blob, self._store) for blob in {config, *trace.outputs.values()})
         manifest = {
             "schemaVersion": 2,
             "mediaType": media_types.OCI_MANIFEST,
@@ -95,6 +96,7 @@ class RemoteTraces:
             "annotations": {_SECONDS: f"{trace.seconds:.4f}"},
         }
         self._remote.put_manifest(canonical_json.encode(manifest), media_types.OCI_MANIFEST, _tag(trace.key))
+        return sent_bytes
 
     def _small(self, outputs: Iterable[Blob]) -> Iterator[tuple[Blob, bytes]]:
         """The smallest of some outputs, as many as fit into the manifest."""

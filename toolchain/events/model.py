@@ -74,7 +74,7 @@ class ArtifactBuilt:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something was done before the build started, such as locking."""
+    """Something was done before or after the actions, such as locking, or uploading to the remote cache."""
 
     message: str
 

@@ -138,6 +138,8 @@ class Execution:
             else:
                 self._cache.traces.touch(resolved.key)
                 self._succeed(label, "hit", trace.outputs)
+                if self._remote is not None:
+                    self._remote.tell(trace)
         if self._remote is not None and self._remote.can_answer:
             for label in missed:
                 self._remote.ask(label, self._resolved[label].key)
