@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mlxbuild.cli.command import Command
+from mlxbuild.cli.freeing import advice
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.core.digest import Digest
@@ -33,11 +34,13 @@ def disk_usage(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
     """Show how much space artifacts, reusable results and everything else take."""
     with open_store() as store:
         rows = _usage(store)
+        sentence = advice(store)
     if as_json:
         say_json([{"what": what, "items": items, "bytes": size} for what, items, size in rows])
         return
     say_table(("WHAT", "ITEMS", "SIZE"), [(what, str(items), format_bytes(size)) for what, items, size in rows])
-    tell("`mlxbuild gc --dry-run` shows what can be freed")
+    if sentence is not None:
+        tell(sentence)
 
 
 def _usage(store: Store) -> list[tuple[str, int, int]]:

@@ -8,15 +8,18 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from mlxbuild.cli.command import Command
+from mlxbuild.cli.freeing import advice
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.version_command import installed
+from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.errors import MlxbuildError
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.quantities import format_bytes
@@ -58,6 +61,9 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
             say(f"{'ok  ' if finding.is_good else 'BAD '} {finding.what}: {finding.detail}")
             if finding.hint and not finding.is_good:
                 say(f"     hint: {finding.hint}")
+        with suppress(MlxbuildError, OSError):  # which the findings above tell of
+            if (sentence := advice(Store.open(chosen_home()))) is not None:
+                tell(sentence)
     if not all(finding.is_good for finding in findings):
         raise typer.Exit(6)
 
