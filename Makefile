@@ -8,7 +8,7 @@ COUNT ?= 100
 MINUTES ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test test-all lint unit test-aarch64 mutations sweep exits chaos clients interop benchmark newest generated clean
+.PHONY: help setup models demo test test-all lint unit test-aarch64 mutations sweep exits chaos clients interop benchmark newest recording generated clean
 
 help:
 	@echo "make demo          build examples/hello from its recipe, verify it, ask it a question"
@@ -24,6 +24,7 @@ help:
 	@echo "make interop       every registry command at three registries, with the real oras, cosign, modctl and skopeo; the ollama command at our server"
 	@echo "make benchmark     measure against what a user would pick instead"
 	@echo "make newest        try the newest release of mlx-lm, whatever pyproject.toml allows, and name what it lacks"
+	@echo "make recording     run the commands that the README shows, and record them in docs/recording.svg"
 	@echo "make generated     write the JSON Schema and the generated pages anew"
 
 setup: $(STAMP)
@@ -82,6 +83,9 @@ benchmark: setup models
 
 newest:
 	PYTHON=$(PYTHON) tests/newest.sh
+
+recording: setup
+	$(BIN)/python docs/record.py
 
 generated: setup
 	$(BIN)/python -m mlxbuild.toolchain.spec.schema.generate
