@@ -13,6 +13,7 @@ from mlxbuild.cli.workspace import find, tell
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.core.reference import InvalidReference, Reference
+from mlxbuild.registry.core.suggestions import joined
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
@@ -52,7 +53,7 @@ def find_or_explain(store: Store, name: str) -> tuple[Reference, Digest]:
     except UnknownReference as unknown:
         reference = Reference.parse(name)
         if reference.host is None:
-            unknown.hint = "; ".join(filter(None, (unknown.hint, *_ways(reference))))
+            unknown.hint = joined((unknown.hint, *_ways(reference)))
         raise
 
 

@@ -85,7 +85,7 @@ def _tell_change(change: Change) -> None:
         say(f"{name} is {after} already")
     else:
         say(f"{name}: {before} → {after}{' (the default)' if change.after is None else ''}")
-        tell("a running server takes it up when it starts again")
+        tell("restart the server to apply it")
     if (overriding := from_environment(os.environ).get(change.key)) is not None:
         value, variable = overriding
         tell(f"warning: {variable} in the environment overrides it with {value}")

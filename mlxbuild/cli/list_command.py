@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +22,23 @@ from mlxbuild.registry.artifact import manifest as manifests
 from mlxbuild.registry.artifact.aliases import NamedArtifact, grouped
 from mlxbuild.registry.artifact.media_types import TITLE
 from mlxbuild.registry.artifact.reader import Artifact
-from mlxbuild.registry.core.errors import MlxbuildError
+from mlxbuild.registry.core.errors import MlxbuildError, UserError
 from mlxbuild.registry.core.quantities import format_age, format_bytes
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.registry.oci.remote.settings import Settings
 from mlxbuild.registry.store.layout import Store
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+_REGISTRY = re.compile(r"localhost|[^/:@]+:\d{2,5}|[^/:@]+\.[A-Za-z]{2,}(:\d+)?")
+"""A host, or a name with a tag that could only be a port."""
+
+
+class NoRepository(UserError):
+    """A registry is named where a repository is needed."""
+
+    code = "no-repository"
 
 
 class Order(StrEnum):
@@ -131,6 +142,12 @@ def _list_remote(repository: str, *, as_json: bool) -> None:
     from mlxbuild.registry.oci.exchange.catalogue import list_tags
 
     home = chosen_home()
+    if _REGISTRY.fullmatch(repository):
+        raise NoRepository(
+            f"`{repository}` is a registry, and names no repository of it",
+            hint=f"name a repository, such as `{repository}/acme/hello`, or search the registry: "
+            f"`mlxbuild search WORD --registry {repository}`",
+        )
     tags = list_tags(Reference.parse(repository), settings=Settings.load(home), home=home)
     if as_json:
         say_json(

@@ -54,11 +54,11 @@ COMMANDS: dict[str, str] = {
     "export": "Write an artifact as a folder for mlx_lm and transformers.",
     "pack": "Write an artifact as an OCI archive.",
     "import": "Import artifacts of archives; print recipes for other models.",
-    "cp": "Give an artifact another name.",
+    "cp": "Give an artifact another name (between registries: copy).",
     "rm": "Remove names of artifacts.",
     "push": "Push artifacts to a registry.",
     "pull": "Pull an artifact from a registry.",
-    "copy": "Copy an artifact between registries.",
+    "copy": "Copy an artifact between registries (in the store: cp).",
     "search": "Search artifacts at registries and models on the Hub.",
     "login": "Log in to a registry.",
     "logout": "Remove the credentials of a registry.",
@@ -87,6 +87,10 @@ OF_OTHER_TOOLS: dict[str, str] = {
     "quantize": "write `quantization: int4` in a recipe (`mlxbuild init MODEL`), then `mlxbuild create`",
     "convert": "`mlxbuild init MODEL` writes a recipe, `mlxbuild create` builds it",
     "prune": "`mlxbuild gc` removes what nothing needs",
+    "system": "`mlxbuild gc` removes what nothing needs, `mlxbuild cache du` shows what the disk holds",
+    "signin": "`mlxbuild login HOST` logs in to a registry",
+    "signout": "`mlxbuild logout HOST` removes the credentials of a registry",
+    "launch": "`mlxbuild serve` serves models to other programs, `mlxbuild chat NAME` starts a chat",
     "clean": "`mlxbuild gc` removes what nothing needs",
     "history": "`mlxbuild log` shows earlier runs, `mlxbuild why NAME` why they ran",
     "fetch": "`mlxbuild pull` fetches artifacts, `mlxbuild init ORGANISATION/NAME` begins with a model of the Hub",
@@ -171,6 +175,8 @@ def run(arguments: list[str]) -> int:
         return complete(instruction)
     if not arguments or arguments[0] == "help":
         arguments = [*arguments[1:2], "--help"]
+    elif arguments in (["-v"], ["--verbose"]):  # alone it is what other tools call the version
+        arguments = ["--version"]
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="mlxbuild", standalone_mode=False)
         sys.stdout.flush()

@@ -47,9 +47,12 @@ def remove(
             doomed |= dict.fromkeys(sorted(_meant(store, name, every_name=every_name)))
         if any(_is_whole(name, every_name=every_name) for name in names) and not yes:
             _confirm(list(doomed))
+        removed = {descriptor.digest for tag, descriptor in store.tags.items() if tag in doomed}
         for tag in doomed:
             store.tags.remove(tag)
             say(f"removed {tag}")
+        if removed - {descriptor.digest for _, descriptor in store.tags.items()}:
+            tell("`mlxbuild gc` frees the disk of what no name needs")
 
 
 def _is_whole(name: str, *, every_name: bool) -> bool:

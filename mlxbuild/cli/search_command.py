@@ -55,7 +55,10 @@ def search_word(
         list[str] | None,
         typer.Option("--registry", help="host[/namespace] to search; may be repeated. Default: the default one."),
     ] = None,
-    hub: Annotated[bool, typer.Option("--hub/--no-hub", help="Whether to search the Hugging Face Hub.")] = True,
+    hub: Annotated[
+        bool | None,
+        typer.Option("--hub/--no-hub", help="Whether to search the Hugging Face Hub. Default: without --registry."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of results from each place.")] = 20,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, max=3600, help="The time for all places together.")
@@ -74,7 +77,7 @@ def search_word(
         table.add(_cells(rows))
     with cancellation.threads(len(registries) + 1) as pool:
         asked = [pool.submit(_at_registry, place, word, settings, home, limit, timeout) for place in registries]
-        if hub:
+        if hub or (hub is None and not registry):
             asked.append(pool.submit(_on_hub, home, word, limit, timeout))
         for future in asked:
             answer = future.result()

@@ -48,3 +48,15 @@ def either(words: Iterable[object]) -> str:
     """`a`, or `one of a, b, c`."""
     said = [str(word) for word in words]
     return said[0] if len(said) == 1 else f"one of {', '.join(said)}"
+
+
+def joined(hints: Iterable[str | None]) -> str:
+    """Several hints in one, where a question is a sentence of its own."""
+    told = ""
+    for hint in filter(None, hints):
+        if told.endswith("?"):
+            hint = f" {hint[:1].upper()}{hint[1:]}"
+        elif told:
+            hint = f"; {hint}"
+        told += hint
+    return told

@@ -68,7 +68,7 @@ def test_help_and_version_are_found(mlxbuild: CommandLine) -> None:
     assert bare.out.startswith("Usage: mlxbuild [OPTIONS] COMMAND")
     assert mlxbuild("help").out == mlxbuild("--help").out == bare.out
     assert mlxbuild("help", "create").out == mlxbuild("create", "--help").out
-    assert mlxbuild("--version").out == f"mlxbuild {__version__}\n"
+    assert mlxbuild("--version").out == mlxbuild("-v").out == f"mlxbuild {__version__}\n"
 
 
 def test_init_writes_the_recipe_on_a_terminal_and_never_over_another(mlxbuild: CommandLine, tmp_path: Path) -> None:

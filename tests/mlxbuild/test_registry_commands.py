@@ -63,7 +63,12 @@ def test_run_pulls_what_names_a_registry(mlxbuild: CommandLine, second: CommandL
     missing = second("run", "acme/tiny", "Hi")
     assert missing.code == 2
     assert missing.err.endswith("`mlxbuild init acme/tiny` begins with a model of the Hub\n")
-    assert "`host/name:tag`, is pulled" in second("run", "tiny", "Hi").err
+    assert second("cp", name, "tiny:int8").code == 0
+    told = second("run", "tiny:int4", "Hi").err
+    assert told.endswith(
+        "did you mean `tiny:int8`? `mlxbuild import ollama:tiny:int4` begins with a model of Ollama's registry; "
+        "a name with its registry, `host/name:tag`, is pulled\n"
+    ), told
 
 
 def test_push_pull_inspect_list_copy(mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess) -> None:
@@ -194,6 +199,13 @@ def test_what_cannot_be_done_is_told(mlxbuild: CommandLine, second: CommandLine,
     assert second("pull", f"{registry.host}/acme/told:zzz").err.endswith("hint: it has `int4`\n")
     assert second("inspect", f"{registry.host}/not/there:1").code == 2
     assert second("list", "--remote", f"{registry.host}/not/there").code == 2
+    told = second("list", "--remote", registry.host)
+    assert (told.code, told.err) == (
+        2,
+        f"error[no-repository]: `{registry.host}` is a registry, and names no repository of it\n"
+        f"hint: name a repository, such as `{registry.host}/acme/hello`, or search the registry: "
+        f"`mlxbuild search WORD --registry {registry.host}`\n",
+    )
     unreachable = second("pull", "127.0.0.1:1/acme/tiny:1")
     assert (unreachable.code, unreachable.err.startswith("error[registry-unreachable]")) == (5, True)
     assert second("pull", f"{registry.host}/Upper:1").code == 2
@@ -235,8 +247,11 @@ def test_search_of_the_hub(second: CommandLine, local_hub: LocalHub, registry: R
     local_hub.faults.append(Fault("search", status=403))
     alone = second("search", "tiny", env=hub)
     assert (alone.code, alone.err.startswith("error[hub-access-denied]: the Hub refuses access")) == (2, True)
-    beside = second("search", "nothing-at-all", "--registry", registry.host, env=hub)
+    beside = second("search", "nothing-at-all", "--registry", registry.host, "--hub", env=hub)
     assert (beside.code, "warning: left out the Hub: the Hub refuses access" in beside.err) == (0, True)
+    asked = local_hub.count("search")
+    alone = second("search", "tiny-model", "--registry", registry.host, env=hub)
+    assert (alone.code, alone.out, local_hub.count("search")) == (0, "", asked)
     offline = second("search", "tiny", env=hub | {"HF_HUB_OFFLINE": "1"})
     assert (offline.code, "HF_HUB_OFFLINE is set" in offline.err) == (5, True), offline.err
 

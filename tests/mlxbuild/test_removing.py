@@ -24,7 +24,8 @@ TINY = {"tiny:1.0", "tiny:int4", "tiny:int4-1.0", "tiny:latest", "tiny:none", "t
 
 
 def test_a_name_goes_alone(built: CommandLine) -> None:
-    assert built("rm", "tiny:int4").out == "removed tiny:int4\n"
+    done = built("rm", "tiny:int4")
+    assert (done.out, done.err) == ("removed tiny:int4\n", "")
     assert names(built) == TINY - {"tiny:int4"} | {"mine:x"}
 
 
@@ -50,7 +51,8 @@ def test_a_whole_model_goes_with_all_its_names(built: CommandLine) -> None:
 
 
 def test_all_names_of_one_artifact_need_no_question(built: CommandLine) -> None:
-    assert built("rm", "--all-names", "tiny:none").code == 0
+    done = built("rm", "--all-names", "tiny:none")
+    assert (done.code, done.err) == (0, "`mlxbuild gc` frees the disk of what no name needs\n")
     assert names(built) == TINY - {"tiny:none", "tiny:none-1.0"} | {"mine:x"}
 
 

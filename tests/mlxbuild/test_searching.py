@@ -77,7 +77,7 @@ def test_an_unreachable_hub_is_known_at_once(outside: CommandLine, settings: dic
 def test_what_a_slow_registry_has_told_is_kept(outside: CommandLine, local_hub: LocalHub) -> None:
     local_hub.publish("acme/tiny", {"config.json": b"{}"})
     with silent_peer() as host:
-        words = ["search", "tiny", "--registry", host, "--timeout", "1", "--json"]
+        words = ["search", "tiny", "--registry", host, "--hub", "--timeout", "1", "--json"]
         found = outside(*words, env=_at(local_hub.endpoint))
     assert found.code == 0
     assert [row["name"] for row in json.loads(found.out)] == ["hf.co/acme/tiny"]

@@ -78,7 +78,7 @@ def test_what_cannot_be_set_changes_nothing(home: Home, written: str, key: str, 
 
 
 def test_the_commands_tell_what_changed(mlxbuild: CommandLine) -> None:
-    later = "a running server takes it up when it starts again\n"
+    later = "restart the server to apply it\n"
     done = mlxbuild("config", "set", "memory", "20GB")
     assert (done.code, done.out, done.err) == (0, "serve.memory: 0 → 20GB\n", later)
     done = mlxbuild("config", "set", "memory", "30GB", env={"MLXBUILD_MEMORY": "1GB"})
