@@ -14,7 +14,7 @@ from mlxbuild.cli.build_table import BuildTable
 from mlxbuild.cli.choices import UnknownChoice
 from mlxbuild.cli.command import Command
 from mlxbuild.cli.display import is_text, told_on
-from mlxbuild.cli.modelfile import names_modelfile, recipe_of
+from mlxbuild.cli.modelfile import names_model, recipe_of
 from mlxbuild.cli.output import say, say_json
 from mlxbuild.cli.recipes import (
     Frozen,
@@ -57,16 +57,29 @@ class UnknownStep(UserError):
     code = "unknown-step"
 
 
+class QuantizationOfRecipe(UserError):
+    """`--quantize` was given for a recipe, which sets its quantization itself."""
+
+    code = "quantization-of-recipe"
+
+
 @app.command(
     cls=Command,
     epilog=(
-        "mlxbuild create\nmlxbuild create -k recipes\nmlxbuild create --variant int4 --cache-from ghcr.io/acme/cache"
+        "mlxbuild create\nmlxbuild create -k recipes\nmlxbuild create --variant int4 --cache-from ghcr.io/acme/cache\n"
+        "mlxbuild create brief -f Modelfile\nmlxbuild create smol -f smol.gguf"
     ),
 )
 def create_artifacts(
     recipes: RecipeArguments = None,
     file: Recipes = None,
     variant: Variants = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            "-q", "--quantize", metavar="NAME", help="Quantize a Modelfile's model, such as q4_K_M, q8_0 or int4."
+        ),
+    ] = None,
     locked: Locked = False,
     frozen: Frozen = False,
     portable: Portable = False,
@@ -101,7 +114,8 @@ def create_artifacts(
 ) -> None:
     """Build all variants, run their gates, and print `name:variant@version digest` for each.
 
-    `mlxbuild create NAME -f Modelfile` builds a Modelfile of Ollama into one artifact of that name.
+    `mlxbuild create NAME -f FILE` builds a Modelfile of Ollama, a GGUF file or a model folder into one artifact of that
+    name.
     """
     unknown = set(refresh or ()) - STEPS.keys()
     if unknown:
@@ -122,7 +136,9 @@ def create_artifacts(
         in_ci=in_ci(),
     )
     run = new_run_name()
-    name = Reference.parse(str(recipes[0])) if recipes and names_modelfile(recipes, file) else None
+    name = Reference.parse(str(recipes[0])) if recipes and names_model(recipes, file) else None
+    if quantize is not None and name is None:
+        raise QuantizationOfRecipe("recipes say themselves how to quantize", hint="write `quantization` in the recipe")
     with ExitStack() as stack:
         display = stack.enter_context(told_on(progress))
         store = stack.enter_context(open_store(waiting=lambda told: display.handle(Noted(told))))
@@ -130,7 +146,7 @@ def create_artifacts(
         if name is None or not file:
             paths, mode = recipe_paths(recipes, file), lock_mode(locked=locked, frozen=frozen)
         else:
-            paths, mode = (stack.enter_context(recipe_of(file[0], name, store)),), LockMode.UPDATE
+            paths, mode = (stack.enter_context(recipe_of(file[0], name, store, quantize=quantize)),), LockMode.UPDATE
             options = replace(options, gates=False)
         notice = display.handle if name is None else _ignore_locks(display.handle)
         variants = locked_variants(paths, variant, store, mode, portable=portable, root=root, notice=notice)

@@ -1,4 +1,5 @@
-"""Builds Ollama's Modelfiles as `ollama create` does: one artifact under one name, without a recipe to keep."""
+"""Builds Modelfiles, GGUF files and model folders as `ollama create` does: one artifact under one name, without a
+recipe to keep."""
 
 from __future__ import annotations
 
@@ -8,41 +9,68 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlxbuild.cli.recipes import foreign_format
+from mlxbuild.cli.recipes import RecipeMissing
 from mlxbuild.cli.workspace import tell
 from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
 from mlxbuild.toolchain.interchange.draft import recipe_text
-from mlxbuild.toolchain.interchange.errors import BadModelfile
-from mlxbuild.toolchain.interchange.from_modelfile import draft_from_modelfile
-from mlxbuild.toolchain.interchange.recognition import ImportFormat
-from mlxbuild.toolchain.spec.discovery import RECIPE_NAME
+from mlxbuild.toolchain.interchange.errors import BadModelfile, NotImportable
+from mlxbuild.toolchain.interchange.from_create import licenses_of, quantization_named
+from mlxbuild.toolchain.interchange.from_modelfile import draft_from_modelfile, draft_from_weights
+from mlxbuild.toolchain.interchange.recognition import ImportFormat, recognise
+from mlxbuild.toolchain.spec.discovery import RECIPE_NAME, recipes_of
 from mlxbuild.toolchain.spec.initial import slug
 
 
-def names_modelfile(named: Sequence[Path] | None, files: Sequence[Path] | None) -> bool:
-    """Whether `create NAME -f Modelfile` was written: one word that is no path, and one Modelfile."""
-    if len(named or ()) != 1 or len(files or ()) != 1 or named is None or files is None or named[0].exists():
+def names_model(named: Sequence[Path] | None, files: Sequence[Path] | None) -> bool:
+    """Whether `create NAME -f FILE` was written: one word that is no path, and a Modelfile, GGUF file or model folder.
+
+    Raises:
+        RecipeMissing: there is no such file.
+        BadModelfile: the file is of no known kind.
+    """
+    if named is None or files is None or len(named) != 1 or len(files) != 1 or named[0].exists():
         return False
-    return foreign_format(files[0]) is ImportFormat.MODELFILE
+    (file,) = files
+    if not file.exists():
+        raise RecipeMissing(f"there is no file `{file}`", hint="-f names a Modelfile, a GGUF file or a model folder")
+    if file.suffix in (".yaml", ".yml") or (file.is_dir() and recipes_of(file)):
+        return False
+    try:
+        return recognise(file)[0] in (ImportFormat.MODELFILE, ImportFormat.GGUF, ImportFormat.FOLDER)
+    except NotImportable as error:
+        if file.is_dir():
+            raise
+        hint = "a Modelfile names its model as `FROM ./model.gguf`, a folder or a name"
+        raise BadModelfile(f"{file} has no FROM line", hint=hint) from error
 
 
 @contextmanager
-def recipe_of(modelfile: Path, name: Reference, store: Store) -> Iterator[Path]:
-    """A recipe for a Modelfile, in a temporary folder that exists during the `with` statement.
+def recipe_of(model: Path, name: Reference, store: Store, *, quantize: str | None = None) -> Iterator[Path]:
+    """A recipe for a Modelfile, GGUF file or model folder, in a temporary folder that exists during the `with`
+    statement.
 
     What cannot be converted is printed.
 
     Raises:
         BadModelfile: it is not valid, or there is no base for its FROM.
+        NotCreatable: there is no such quantization.
+        SeveralFiles: a folder holds several GGUF files.
     """
-    draft = draft_from_modelfile(modelfile.read_bytes(), modelfile, in_store=lambda each: is_known(store, each))
+    form, model = recognise(model)
+    if form is ImportFormat.MODELFILE:
+        data = model.read_bytes()
+        draft = draft_from_modelfile(data, model, in_store=lambda each: is_known(store, each), is_built=True)
+    else:
+        draft = draft_from_weights(model)
     if draft.base is None:
-        raise BadModelfile("its FROM line cannot be built from", where=str(modelfile), hint=" ".join(draft.notes))
+        message = "its FROM line cannot be built from" if form is ImportFormat.MODELFILE else "it cannot be built from"
+        raise BadModelfile(message, where=str(model), hint=" ".join(draft.notes))
     for note in draft.notes:
         tell(f"warning: {note}")
-    beside = modelfile.absolute().parent
+    draft.quantization = quantization_named(quantize) or draft.quantization
+    beside = model.absolute().parent
     work = store.home.cache / "work"
     work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="modelfile-", dir=work))
@@ -58,6 +86,9 @@ def recipe_of(modelfile: Path, name: Reference, store: Store) -> Iterator[Path]:
             target = folder / f"adapter-{number}"
             shutil.copytree(beside / adapter["path"], target)
             adapter["path"] = target.name
+        draft.license, licenses = licenses_of(draft.license_texts)
+        for file, text in licenses.items():
+            (folder / file).write_text(text, encoding="utf-8")
         recipe = folder / RECIPE_NAME
         recipe.write_text(recipe_text(draft), encoding="utf-8")
         yield recipe

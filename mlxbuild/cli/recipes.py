@@ -85,17 +85,31 @@ def _recipes_at(path: Path) -> tuple[Path, ...]:
     if path.is_dir():
         if found := recipes_of(path):
             return found
-        raise RecipeMissing(f"there is no recipe in `{path}` or below it", hint=_FIRST_RECIPE)
+        hint = _ways_to_build(path) or _FIRST_RECIPE
+        raise RecipeMissing(f"there is no recipe in `{path}` or below it", hint=hint)
     if not path.is_file():
-        raise RecipeMissing(f"there is no recipe `{path}`", hint=_FIRST_RECIPE)
+        is_name = len(path.parts) == 1 and not path.suffix and Path("Modelfile").is_file()
+        hint = f"did you mean `mlxbuild create {path} -f Modelfile`?" if is_name else _FIRST_RECIPE
+        raise RecipeMissing(f"there is no recipe `{path}`", hint=hint)
     if (form := foreign_format(path)) is ImportFormat.MODELFILE:
         raise NotARecipe(
             f"`{path}` is a Modelfile of Ollama, not a recipe",
             hint=f"`mlxbuild create NAME -f {path}` builds it; `mlxbuild import {path}` prints a recipe",
         )
     if form is not None:
-        raise NotARecipe(f"`{path}` is a {form}, not a recipe", hint=f"`mlxbuild import {path}` prints a recipe")
+        hint = _ways_to_build(path) or f"`mlxbuild import {path}` prints a recipe"
+        raise NotARecipe(f"`{path}` is a {form}, not a recipe", hint=hint)
     return (path,)
+
+
+def _ways_to_build(path: Path) -> str | None:
+    """How to build from a GGUF file or a model folder; None for anything else."""
+    from mlxbuild.cli.buildable_paths import described
+
+    found = described(path)
+    if found is None or " -f " not in found[1]:
+        return None
+    return f"{found[1]} it; `mlxbuild import {path}` prints a recipe"
 
 
 def foreign_format(path: Path) -> ImportFormat | None:

@@ -26,7 +26,9 @@ class RecipeDraft:
     name: str = "my-model"
     version: str = "1.0"
     description: str | None = None
-    license: str | None = None
+    license: str | dict[str, Any] | None = None
+    license_texts: list[str] = field(default_factory=list)
+    """Texts to be saved as files, if it is built at once."""
     base: dict[str, Any] | None = None
     quantization: str | None = None
     template: str | None = None
@@ -39,6 +41,8 @@ class RecipeDraft:
     """(heading, text) of parts that become comments in the recipe."""
     notes: list[str] = field(default_factory=list)
     """What could not be converted or needs attention; one sentence each."""
+    is_built: bool = False
+    """Whether it is built at once and read by nobody, so that notes speak of the file it was converted from."""
 
     def note(self, text: str) -> None:
         """Add a note, unless it is there already."""
@@ -56,6 +60,9 @@ class RecipeDraft:
 
     def set_license(self, text: str, where: str) -> None:
         """Set the license to an SPDX expression, or to that of a common license that the text begins like."""
+        if self.is_built:
+            self.license_texts.append(text)
+            return
         if (expression := spdx(text)) is not None:
             self.license = expression
         if expression != text.strip():

@@ -72,14 +72,14 @@ def recipe_from_fields(
     draft.defaults = dict(parent.get("parameters") or {})
     for key, value in (fields.get("parameters") or {}).items():
         _set_parameter(draft, key, value)
-    licenses, files = _licenses(fields.get("license"))
+    licenses, files = licenses_of(fields.get("license"))
     recipe = {
         "schema": SCHEMA,
         "name": slug(name),
         "version": "1.0",
         "license": licenses,
         "base": dict(base),
-        "quantization": _quantization(fields.get("quantize") or fields.get("quantization")),
+        "quantization": quantization_named(fields.get("quantize") or fields.get("quantization")),
         "adapters": [{"path": ADAPTER_FOLDER}] if has_adapter else None,
         "prompt_template": _template(fields.get("template")),
         "system_prompt": fields.get("system") or parent.get("system_prompt"),
@@ -116,18 +116,8 @@ def named_as_adapter(files: Mapping[str, File]) -> Mapping[str, File]:
     return {PEFT_WEIGHTS if path == weights[0] else path: file for path, file in files.items()}
 
 
-def _set_parameter(draft: RecipeDraft, key: str, value: Any) -> None:
-    if key == "stop":
-        draft.defaults["stops"] = [value] if isinstance(value, str) else list(value)
-    elif key not in PARAMETERS:
-        draft.note(f"the parameter {key} is left out: a recipe has no such parameter")
-    elif not (key == "num_predict" and isinstance(value, int) and value < 0):  # unlimited, as by default
-        ours, form = PARAMETERS[key]
-        is_whole = isinstance(value, int | float) and not isinstance(value, bool) and value == form(value)
-        draft.set_default(ours, form(value) if is_whole else value, f"the parameter {key}")
-
-
-def _licenses(written: str | Sequence[str] | None) -> tuple[dict[str, Any] | str | None, dict[str, str]]:
+def licenses_of(written: str | Sequence[str] | None) -> tuple[dict[str, Any] | str | None, dict[str, str]]:
+    """The recipe's `license` for texts or an expression, and the files that it names."""
     texts = [written] if isinstance(written, str) else list(written or ())
     texts = [text for text in texts if text.strip()]
     if not texts:
@@ -138,13 +128,29 @@ def _licenses(written: str | Sequence[str] | None) -> tuple[dict[str, Any] | str
     return {"expression": spdx(texts[0]) or "LicenseRef-custom", "files": list(files)}, files
 
 
-def _quantization(wanted: str | None) -> str | None:
+def quantization_named(wanted: str | None) -> str | None:
+    """The recipe's `quantization` for one of Ollama's names or ours.
+
+    Raises:
+        NotCreatable: there is none of that name.
+    """
     if not wanted:
         return None
     named = _QUANTIZATIONS.get(wanted.lower())
     if named is None:
         raise NotCreatable(f"there is no quantization `{wanted}`", hint=f"there are {', '.join(_QUANTIZATIONS)}")
     return named
+
+
+def _set_parameter(draft: RecipeDraft, key: str, value: Any) -> None:
+    if key == "stop":
+        draft.defaults["stops"] = [value] if isinstance(value, str) else list(value)
+    elif key not in PARAMETERS:
+        draft.note(f"the parameter {key} is left out: a recipe has no such parameter")
+    elif not (key == "num_predict" and isinstance(value, int) and value < 0):  # unlimited, as by default
+        ours, form = PARAMETERS[key]
+        is_whole = isinstance(value, int | float) and not isinstance(value, bool) and value == form(value)
+        draft.set_default(ours, form(value) if is_whole else value, f"the parameter {key}")
 
 
 def _template(text: str | None) -> dict[str, str] | None:
