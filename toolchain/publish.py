@@ -32,6 +32,8 @@ class Built:
     tags: tuple[str, ...]
     verdicts: tuple[GateResult, ...] = ()
     """Results of the gates that ran."""
+    untagged: str | None = None
+    """Why no tag moved although gates were asked for."""
 
 
 def publish(
@@ -61,22 +63,26 @@ def publish(
         if (manifest := manifests.get(label)) is None:
             built.append(Built(label, None, ()))
             continue
-        passed = verdicts[label].passed and options.gates
+        untagged = verdicts[label].refusal if options.gates else None
+        passed = options.gates and untagged is None
         tags = tags_of(variant.spec, is_default=variant.is_default) if passed else ()
         moving = moves(store, dict.fromkeys(tags, manifest.digest))
         if moving and options.in_ci and not options.force:
             refusals.append(moving[0].refused("build with --force: in CI, version tags do not move without it"))
-            tags = ()
+            tags, untagged = (), "a version tag is taken"
         else:
             for move in moving:
                 stream.emit(Warned(str(move), where=label))
         moved |= dict.fromkeys(tags, manifest)
-        built.append(Built(label, manifest.digest, tags, verdicts[label].results))
+        built.append(Built(label, manifest.digest, tags, verdicts[label].results, untagged))
     store.tags.set({tag: tag_descriptor(manifest) for tag, manifest in _changed(moved, store).items()})
     for artifact in built:
         if artifact.digest is not None:
             size_bytes = Artifact.open(store, artifact.digest).size_bytes
-            stream.emit(ArtifactBuilt(artifact.label, str(artifact.digest), size_bytes, artifact.tags))
+            event = ArtifactBuilt(
+                artifact.label, str(artifact.digest), size_bytes, artifact.tags, untagged=artifact.untagged
+            )
+            stream.emit(event)
     return tuple(built), refusals
 
 

@@ -22,9 +22,11 @@ class Verdicts:
     is_complete: bool
 
     @property
-    def passed(self) -> bool:
-        """Whether all gates ran and passed."""
-        return self.is_complete and all(result.passed for result in self.results)
+    def refusal(self) -> str | None:
+        """Why no tag may move, in a few words; None if all gates ran and passed."""
+        if not all(result.passed for result in self.results):
+            return "gates failed"
+        return None if self.is_complete else "gates did not run"
 
 
 def read_verdicts(
@@ -46,4 +48,8 @@ def gate_errors(label: str, digest: Digest | None, results: tuple[GateResult, ..
     """The error of a variant if gates of it have failed."""
     if all(result.passed for result in results):
         return []
-    return [GateFailed(results, where=label, hint=f"no tag moved; inspect it by its digest: `mlxbuild show {digest}`")]
+    return [
+        GateFailed(
+            results, where=label, hint=f"its tags did not move; inspect it by its digest: `mlxbuild show {digest}`"
+        )
+    ]

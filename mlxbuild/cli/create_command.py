@@ -180,7 +180,7 @@ def create_artifacts(
         )
     else:
         for built in report.artifacts:
-            if built.digest is not None and all(verdict.passed for verdict in built.verdicts):
+            if built.digest is not None and built.untagged is None:
                 say(f"{built.label} {built.digest}")
         if not gates:
             tell("no tag was moved, because no gates ran")

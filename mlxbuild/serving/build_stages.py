@@ -62,7 +62,7 @@ class BuildStages:
                 self._advance(_step(label), work_bytes - self._running_bytes.pop(label, 0))
             case GateReported(label, passed=False, message=message):
                 self._tell(f"FAIL  {label}  {message}")
-            case ArtifactBuilt(label, digest, size_bytes, _):
+            case ArtifactBuilt(label, digest, size_bytes):
                 self._tell(f"built {label}  {digest[:19]}  {format_bytes(size_bytes)}")
             case Noted(message):
                 self._tell(message)

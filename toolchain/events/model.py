@@ -70,6 +70,8 @@ class ArtifactBuilt:
     digest: str
     size_bytes: int
     tags: tuple[str, ...]
+    untagged: str | None = None
+    """Why no tag moved although gates were asked for; None if one moved, or no gates were to run."""
 
 
 @dataclass(frozen=True, slots=True)

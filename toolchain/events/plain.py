@@ -44,8 +44,8 @@ class PlainLines:
                 self._finished(event)
             case GateReported(label, passed, message):
                 self.line(f"{'pass' if passed else 'FAIL'}  {label}  {message}")
-            case ArtifactBuilt(label, digest, size_bytes, _):
-                self.line(f"built {label}  {digest[:19]}  {format_bytes(size_bytes)}")
+            case ArtifactBuilt(label, digest, size_bytes):
+                self.line(f"built {label}  {digest[:19]}  {format_bytes(size_bytes)}{untagged(event)}")
             case Noted(message):
                 self.line(message)
             case Warned(message, where):
@@ -86,6 +86,11 @@ class PlainLines:
     def close(self) -> None:
         """See `Sink.close`."""
         self._out.flush()
+
+
+def untagged(event: ArtifactBuilt) -> str:
+    """What is added to the line of an artifact whose tags did not move."""
+    return f"  ({event.untagged}, no tag moved)" if event.untagged else ""
 
 
 def listed_artifacts(artifacts: Sequence[str]) -> str:

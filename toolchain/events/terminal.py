@@ -26,7 +26,7 @@ from mlxbuild.toolchain.events.model import (
     RunStarted,
     Warned,
 )
-from mlxbuild.toolchain.events.plain import listed_artifacts, summary
+from mlxbuild.toolchain.events.plain import listed_artifacts, summary, untagged
 
 _FRAME_SECONDS = 0.1
 
@@ -79,8 +79,9 @@ class LiveDisplay:
             case GateReported(label, passed, message):
                 mark = "[green]✓[/]" if passed else "[red]✗[/]"
                 self._print(f"{mark} {escape(label)}  [dim]{escape(message)}[/]")
-            case ArtifactBuilt(label, digest, size_bytes, _):
-                self._print(f"[green]●[/] [bold]{escape(label)}[/]  {digest[:19]}  [dim]{format_bytes(size_bytes)}[/]")
+            case ArtifactBuilt(label, digest, size_bytes):
+                told = f"{format_bytes(size_bytes)}{untagged(event)}"
+                self._print(f"[green]●[/] [bold]{escape(label)}[/]  {digest[:19]}  [dim]{told}[/]")
             case Noted(message):
                 self._print(escape(message))
             case Warned(message, where):

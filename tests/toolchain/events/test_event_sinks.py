@@ -39,6 +39,7 @@ BUILD: list[Event] = [
     Warned("the disk is nearly full", "home"),
     Failed("spec-value", "user", "bad value: 100%", "ModelSpec.yaml:8:15", "did you mean `int4`?"),
     ArtifactBuilt("hello:int4@1.0", DIGEST, 1_500_000, ("hello:int4",)),
+    ArtifactBuilt("hello:int8@1.0", DIGEST, 2_500_000, (), untagged="gates did not run"),
     RunFinished(1.5, {"ran": 1, "hit": 1, "present": 1}, 2),
 ]
 
@@ -63,6 +64,7 @@ def test_plain_lines_tell_the_whole_story() -> None:
         "  --> ModelSpec.yaml:8:15\n"
         "hint: did you mean `int4`?\n"
         "built hello:int4@1.0  sha256:abababababab  1.5 MB\n"
+        "built hello:int8@1.0  sha256:abababababab  2.5 MB  (gates did not run, no tag moved)\n"
         "1 cached, 1 ran, 1 read in place in 1.50 s\n"
     )
 
@@ -82,6 +84,7 @@ def test_the_live_display_leaves_results_on_the_screen() -> None:
     play(LiveDisplay(out))
     shown = out.getvalue()
     assert "● hello:int4@1.0  sha256:abababababab  1.5 MB" in shown
+    assert "● hello:int8@1.0  sha256:abababababab  2.5 MB  (gates did not run, no tag moved)" in shown
     assert "error[spec-value]: bad value: 100%" in shown
     assert "✗ hello:int4/gate/size" in shown
 
