@@ -6,6 +6,8 @@ import re
 
 FORMS = "`10GB`, `1.5GiB`"
 """Examples with units, for error messages."""
+UNITS = "B, kB, MB, GB, TB, KiB, MiB, GiB or TiB"
+"""The units, for error messages."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", re.IGNORECASE)
 _SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -10,6 +9,7 @@ from typing import Any
 
 from mlxbuild.registry.core.errors import Location
 from mlxbuild.registry.core.reference import Reference
+from mlxbuild.registry.core.sizes import size_bytes
 from mlxbuild.toolchain.spec.ollama_name import OllamaName
 from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder, absolute, gguf_source
 from mlxbuild.toolchain.spec.resolved import (
@@ -58,9 +58,6 @@ NAMED_SCHEMES = {
 }
 _LABELS = {scheme: name for name, scheme in NAMED_SCHEMES.items()}
 _CASTS = {"fp16": "float16", "bf16": "bfloat16"}
-_UNITS = {unit: 1024 ** (i + 1) for i, unit in enumerate(("KiB", "MiB", "GiB", "TiB"))} | {
-    unit: 1000**i for i, unit in enumerate(("B", "KB", "MB", "GB", "TB"))
-}
 DEFAULT_MAX_TOKENS = 128
 
 
@@ -210,9 +207,9 @@ def _set(form: Any, *keys: str) -> dict[str, Any]:
 
 
 def _bytes(written: str) -> int:
-    match = re.fullmatch(r"([0-9.]+) ?([A-Za-z]+)", written)
-    assert match is not None
-    return int(float(match[1]) * _UNITS[match[2]])
+    found = size_bytes(written)
+    assert found is not None
+    return found
 
 
 def _plain(value: Any) -> Any:

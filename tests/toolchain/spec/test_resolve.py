@@ -90,6 +90,12 @@ def test_texts_are_inlined(only: Only, tmp_path: Path) -> None:
     assert (spec.license, spec.license_files) == ("MIT", (("LICENSE", "Do what you like."),))
 
 
+def test_a_size_is_written_as_it_is_printed(only: Only) -> None:
+    sizes = ("634 kB", "900kB", "1KB", "2gib", "3 M", "1.5 GiB")
+    gates = only("tests:\n" + "".join(f"  - size: {{max: {size}}}\n    name: {size}\n" for size in sizes)).gates
+    assert [gate.parameters["max_bytes"] for gate in gates] == [634_000, 900_000, 1000, 2 * 2**30, 3_000_000, 3 * 2**29]
+
+
 def test_gates_are_plain(only: Only, tmp_path: Path) -> None:
     (tmp_path / "golden.txt").write_text("<user>hi")
     (tmp_path / "evaluation.txt").write_text("One, two.")

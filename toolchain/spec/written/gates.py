@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, model_validator
 
+from mlxbuild.registry.core.sizes import UNITS
 from mlxbuild.toolchain.core.patterns import PatternRefused, check
 from mlxbuild.toolchain.spec.problems import Code
 from mlxbuild.toolchain.spec.written.chat import ConversationMessageForm, InlineForm
@@ -35,10 +36,11 @@ def _with_unit(example: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+_SIZE = f"a number and a unit ({UNITS}), such as 450MiB"
 Size = Annotated[
     str,
-    pattern(r"^[0-9]{1,15}(\.[0-9]{1,6})? ?([KMGT]i?)?B$", "expected a number and a unit, such as 450MiB"),
-    _with_unit("a number and a unit, such as 450MiB"),
+    pattern(r"^[0-9]{1,15}(\.[0-9]{1,6})? ?([KkMmGgTt][Ii]?[Bb]?|[Bb])$", f"expected {_SIZE}"),
+    _with_unit(_SIZE),
 ]
 Percent = Annotated[
     str,
