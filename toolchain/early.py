@@ -13,7 +13,7 @@ from mlxbuild.toolchain.sources.folder import folder_files
 from mlxbuild.toolchain.spec.problems import Code, Problem, Snippet
 from mlxbuild.toolchain.spec.recipe import Recipe
 from mlxbuild.toolchain.spec.resolved import FolderSource
-from mlxbuild.toolchain.weights.overrides import idle_override_notes
+from mlxbuild.toolchain.weights.overrides import idle_overrides
 from mlxbuild.toolchain.weights.safetensors import read_file_header
 
 _UNHASHED = Digest("sha256", "0" * 64)
@@ -34,8 +34,12 @@ def early_problems(recipe: Recipe) -> tuple[Problem, ...]:
             continue
         else:
             place = quantization_place(spec, recipe)
-            for message, hint in idle_override_notes(settled, sketch):
-                problems.append(replace(_problem(message, place, hint, recipe), level="warning"))
+            for idle in idle_overrides(settled, sketch):
+                problem = _problem(idle.message, place, idle.hint, recipe)
+                if idle.is_certain:
+                    problems.append(replace(problem, code=Code.IDLE_OVERRIDE))
+                else:
+                    problems.append(replace(problem, level="warning"))
     return tuple(dict.fromkeys(problems))
 
 

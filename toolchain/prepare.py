@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.errors import Location, UserError
 from mlxbuild.registry.core.suggestions import did_you_mean, few
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.toolchain.core.lock import Lock, LockedSource
@@ -17,12 +17,12 @@ from mlxbuild.toolchain.graph.compile import LockedVariant
 from mlxbuild.toolchain.lock.file import lock_path, read, write
 from mlxbuild.toolchain.lock.identity import identity, locked_identity
 from mlxbuild.toolchain.lock.judge import require_current, staleness
-from mlxbuild.toolchain.lock.settle import settle
+from mlxbuild.toolchain.lock.settle import quantization_place, settle
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
 from mlxbuild.toolchain.sources.file_index import FileIndex
 from mlxbuild.toolchain.spec.recipe import Recipe
 from mlxbuild.toolchain.spec.resolved import ResolvedSpec, Source
-from mlxbuild.toolchain.weights.overrides import idle_override_notes
+from mlxbuild.toolchain.weights.overrides import IdleOverride, idle_overrides
 
 
 class LockMode(StrEnum):
@@ -134,18 +134,19 @@ def prepare(
 
     Raises:
         LockMissing, StaleLock: the mode does not allow a new lock.
+        IdleOverride: an override sets a layer that its base does not have.
     """
     catalogue = SourceCatalogue(recipe.path.parent, store)
     place = lock_path(recipe.path)
     lock = read(place) if place.exists() else None
     if lock is None and mode in (LockMode.LOCKED, LockMode.FROZEN):
-        raise LockMissing("there is no lock", where=str(place), hint="run `mlxbuild lock` and commit it")
+        raise LockMissing("there is no lock", where=_from_here(place), hint="run `mlxbuild lock` and commit it")
     if lock is not None and mode is LockMode.FROZEN:
         return _noted(LockedRecipe(recipe, lock, catalogue), notice)
     reasons = () if lock is None else staleness(recipe, lock, FileIndex(store.home))
     if lock is None or reasons:
         if mode is LockMode.LOCKED:
-            require_current(reasons, str(place))
+            require_current(reasons, _from_here(place))
         notice(Noted(_told(_from_here(place), reasons, writes=mode is LockMode.UPDATE)))
         from mlxbuild.toolchain.lock.make import make_lock
 
@@ -156,12 +157,23 @@ def prepare(
 
 
 def _noted(locked: LockedRecipe, notice: Callable[[Notice], None]) -> LockedRecipe:
-    """Report likely mistakes in a recipe that can be seen once the tensors of its bases are known."""
+    """Report likely mistakes in a recipe that can be seen once the tensors of its bases are known.
+
+    Raises:
+        IdleOverride: an override sets a layer that its base does not have.
+    """
     bases = {locked_identity(source): source for source in locked.lock.sources}
     notes: dict[str, None] = {}
     for spec in locked.recipe.variants():
-        if spec.quantization.overrides and (base := bases.get(identity(spec.base))) is not None:
-            notes |= dict.fromkeys(f"{what}; {hint}" for what, hint in idle_override_notes(spec, base))
+        if not spec.quantization.overrides or (base := bases.get(identity(spec.base))) is None:
+            continue
+        for idle in idle_overrides(spec, base):
+            if idle.is_certain:
+                place = quantization_place(spec, locked.recipe)
+                if isinstance(place, Location):
+                    place = replace(place, file=_from_here(Path(place.file)))
+                raise IdleOverride(idle.message, where=place, hint=idle.hint)
+            notes[f"{idle.message}; {idle.hint}"] = None
     for note in notes:
         notice(Warned(note))
     return locked

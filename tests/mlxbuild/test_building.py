@@ -173,6 +173,8 @@ def test_a_failing_gate_moves_no_tag(mlxbuild: CommandLine, edit: Callable[[str,
     assert "error[gate-failed]" in done.err
     assert json.loads(mlxbuild("list", "--json").out) == []
     assert done.out == ""  # nothing has those names
+    assert "  (gates failed, no tag moved)\n" in done.err
+    assert "hint: its tags did not move; inspect it by its digest: `mlxbuild show sha256:" in done.err
     digest = done.err.split("`mlxbuild show ")[1].split("`")[0]
     shown = mlxbuild("show", digest)
     assert shown.code == 0
@@ -388,6 +390,29 @@ def test_an_override_that_matches_nothing_is_a_mistake(mlxbuild: CommandLine, ed
     assert noted in done.err
     assert "error[idle-override]: the override `model.layer.1.*` matches no module" in done.err
     assert "hint: modules are named like `model.layers." in done.err
+
+
+def test_an_override_of_a_layer_after_the_last_is_refused_at_once(
+    mlxbuild: CommandLine, edit: Callable[[str, str], None]
+) -> None:
+    overrides = 'quantization: {mode: affine, bits: 4, group_size: 64, overrides: {"model.layers.99.*": int8}}'
+    edit("variants:\n  quantization: [int4, none]\n", f"{overrides}\n")
+    told = "error[idle-override]: the override `model.layers.99.*` matches no tensor of the base\n"
+    hint = "hint: did you mean `model.layers.2.*`?\n"
+    linted = mlxbuild("lint")
+    assert linted.code == 2
+    assert told in linted.out
+    assert hint in linted.out
+    for command in ("plan", "create"):
+        done = mlxbuild(command)
+        assert (done.code, done.out) == (2, "")
+        assert f"{told}  --> ModelSpec.yaml:6:15\n{hint}" in done.err
+
+
+def test_a_lock_that_is_missing_is_named_from_the_current_folder(mlxbuild: CommandLine) -> None:
+    told = mlxbuild("create", "--locked")
+    said = "error[lock-missing]: there is no lock\n  --> ModelSpec.lock\nhint: run `mlxbuild lock` and commit it\n"
+    assert (told.code, told.err) == (7, said)
 
 
 def test_a_recipe_that_is_not_there(mlxbuild: CommandLine) -> None:

@@ -49,6 +49,8 @@ class Code(StrEnum):
     """A number is out of range."""
     QUANTIZATION = "spec-quantization"
     """Quantization mode, bits, group size or data type do not go together."""
+    IDLE_OVERRIDE = "idle-override"
+    """A recipe sets the quantization of modules that the model does not have."""
     REFERENCE = "spec-reference"
     """A text is not the name of an artifact."""
     REGEX = "spec-regex"

@@ -18,7 +18,6 @@ from mlxbuild.registry.artifact.manifest import read
 from mlxbuild.registry.artifact.modelpack import ArtifactDescription, Capabilities, build
 from mlxbuild.registry.core import canonical_json
 from mlxbuild.registry.core.digest import Blob, Digest
-from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.suggestions import nearest
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.runtime.model.files import ACCURACY_FILE
@@ -31,15 +30,10 @@ from mlxbuild.toolchain.weights.accuracy import accuracy_document
 from mlxbuild.toolchain.weights.configuration import final_configuration, shard_index
 from mlxbuild.toolchain.weights.facts import BlockFacts, scheme_from_json
 from mlxbuild.toolchain.weights.model import UnusableModel
+from mlxbuild.toolchain.weights.overrides import IdleOverride
 
 BLOCK_INPUT = "block."
 LICENSE_INPUT = "license."
-
-
-class IdleOverride(UserError):
-    """A recipe sets the quantization of modules that the model does not have."""
-
-    code = "idle-override"
 
 
 class PackStep:

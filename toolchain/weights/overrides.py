@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.suggestions import closest
 from mlxbuild.toolchain.core.lock import LockedSource
 from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
@@ -14,6 +16,22 @@ from mlxbuild.toolchain.weights.blocks import EMBEDDINGS, HEAD, layer_index
 Override = tuple[str, QuantizationScheme | None]
 
 _WILDCARD = re.compile(r"[*?\[]")
+
+
+class IdleOverride(UserError):
+    """A recipe sets the quantization of modules that the model does not have."""
+
+    code = "idle-override"
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """An override that matches no tensor of the base."""
+
+    message: str
+    hint: str
+    is_certain: bool
+    """Whether only the number is wrong, as in a layer after the last. Otherwise mlx-lm may name modules differently."""
 
 
 def relevant_overrides(overrides: Sequence[Override], label: str) -> tuple[Override, ...]:
@@ -30,41 +48,49 @@ def matching_override(overrides: Sequence[Override], module: str) -> Override | 
     return next((override for override in reversed(overrides) if fnmatchcase(module, override[0])), None)
 
 
-def idle_overrides(overrides: Sequence[Override], tensors: Iterable[str]) -> tuple[tuple[str, str | None], ...]:
-    """Globs that match no module of some tensors, each with the closest one that would.
-
-    A model may name its modules differently from its files, so this is likely a mistake, but not certainly.
-    """
-    modules = {name.rpartition(".")[0] for name in tensors}
-    idle = [glob for glob, _ in overrides if not any(fnmatchcase(module, glob) for module in modules)]
-    return tuple((glob, _nearest(glob, modules)) for glob in idle)
+def idle_overrides(spec: ResolvedSpec, base: LockedSource) -> tuple[Idle, ...]:
+    """The unmatched overrides of a variant. Empty for GGUF files, whose names are not those of modules."""
+    tensors = () if base.gguf is not None else base.tensors
+    modules = {tensor.name.rpartition(".")[0] for tensor in tensors}
+    overrides = spec.quantization.overrides if modules else ()
+    return tuple(_idle(glob, modules) for glob, _ in overrides if not _matches(glob, modules))
 
 
-def idle_override_notes(spec: ResolvedSpec, base: LockedSource) -> tuple[tuple[str, str], ...]:
-    """The unmatched overrides of a variant as messages with hints. Empty for GGUF files, whose names are not those of
-    modules."""
-    tensors = () if base.gguf is not None else tuple(tensor.name for tensor in base.tensors)
-    if not tensors:
-        return ()
-    return tuple(
-        (
-            f"the override `{glob}` matches no tensor of the base",
-            f"did you mean `{near}`?" if near else "the lock lists the tensors",
-        )
-        for glob, near in idle_overrides(spec.quantization.overrides, tensors)
+def _idle(glob: str, modules: set[str]) -> Idle:
+    any_number = ".".join("*" if word.isdigit() else word for word in glob.split("."))
+    near = _nearest(glob, any_number, modules)
+    return Idle(
+        f"the override `{glob}` matches no tensor of the base",
+        f"did you mean `{near}`?" if near else "the lock lists the tensors",
+        is_certain=_matches(any_number, modules),
     )
 
 
-def _nearest(glob: str, modules: Iterable[str]) -> str | None:
-    """The name of a module, or of all below one, that is most similar to a glob; with the glob's own numbers."""
-    words = glob.split(".")
+def _matches(glob: str, modules: Iterable[str]) -> bool:
+    return any(fnmatchcase(module, glob) for module in modules)
+
+
+def _nearest(glob: str, any_number: str, modules: set[str]) -> str | None:
+    """The name of a module, or of all below one, that is most similar to a glob, with the numbers next to its own."""
     names = {tuple("*" if word.isdigit() else word for word in module.split(".")) for module in modules}
     known = {".".join(name) for name in names}
     known |= {".".join((*name[:depth], "*")) for name in names for depth in range(1, len(name))}
-    found = closest(".".join("*" if word.isdigit() else word for word in words), sorted(known))
+    found = closest(any_number, sorted(known))
+    words = glob.split(".")
     if found is None or len(found.split(".")) != len(words):
         return found
-    return ".".join(mine if mine.isdigit() else theirs for mine, theirs in zip(words, found.split("."), strict=True))
+    places = [place for place, word in enumerate(words) if word.isdigit()]
+    numbers = {
+        tuple(int(parts[place]) for place in places)
+        for module in modules
+        if fnmatchcase(module, found) and all((parts := module.split("."))[place].isdigit() for place in places)
+    }
+    if not numbers:
+        return found
+    wanted = [int(words[place]) for place in places]
+    near = min(numbers, key=lambda each: [abs(one - other) for one, other in zip(each, wanted, strict=True)])
+    numbered = dict(zip(places, map(str, near), strict=True))
+    return ".".join(numbered.get(place, word) for place, word in enumerate(found.split(".")))
 
 
 def names_exactly(glob: str) -> bool:
