@@ -52,14 +52,38 @@ def show(
     say_table(headings if origin else headings[:2], rows if origin else [row[:2] for row in rows])
 
 
+@app.command("get", cls=Command, epilog="mlxbuild config get memory")
+def get_value(
+    key: Annotated[str, typer.Argument(help="A setting, such as memory or default_registry.")],
+    as_json: Json = False,
+) -> None:
+    """Print the value of one setting of the server or of the registries, as commands would use it now."""
+    from mlxbuild.configuration.change import located
+    from mlxbuild.configuration.resolve import configure
+    from mlxbuild.registry.oci.remote.settings import Settings
+
+    section, key = located(key)
+    if section is None:
+        value: Any = getattr(Settings.load(chosen_home()), key)
+        value = sorted(value) if isinstance(value, frozenset) else value
+        value = {host: list(mirrors) for host, mirrors in value.items()} if key == "mirrors" else value
+        value = str(value) if key == "ca" and value is not None else value
+    else:
+        value = configure(chosen_home(), os.environ).form.model_dump(mode="json")[key]
+    if as_json:
+        say_json(value)
+    else:
+        say(_written(value))
+
+
 @app.command(
     "set", cls=Command, epilog="mlxbuild config set memory 20GB", context_settings={"ignore_unknown_options": True}
 )  # values such as -1 are no options
 def set_value(
-    key: Annotated[str, typer.Argument(help="A setting, such as memory, as `config show` lists them.")],
+    key: Annotated[str, typer.Argument(help="A setting, such as memory or default_registry.")],
     value: Annotated[str, typer.Argument(help="Its value; lists are separated by commas.")],
 ) -> None:
-    """Write a setting of the server into config.yaml, whose comments and other lines stay as they are."""
+    """Write a setting of the server or of the registries into config.yaml; its comments and other lines stay."""
     from mlxbuild.configuration.change import set_setting
 
     _tell_change(set_setting(chosen_home(), key, value))
@@ -67,7 +91,7 @@ def set_value(
 
 @app.command("unset", cls=Command, epilog="mlxbuild config unset memory")
 def unset_value(key: Annotated[str, typer.Argument(help="A setting, such as memory.")]) -> None:
-    """Remove a setting of the server from config.yaml, so that its default applies."""
+    """Remove a setting of the server or of the registries from config.yaml, so that its default applies."""
     from mlxbuild.configuration.change import unset_setting
 
     _tell_change(unset_setting(chosen_home(), key))
@@ -77,24 +101,32 @@ def _tell_change(change: Change) -> None:
     """Print what changed, and whether it has an effect."""
     from mlxbuild.configuration.environment import from_environment
     from mlxbuild.configuration.form import ServeForm
+    from mlxbuild.registry.oci.remote.settings import OVERRIDING, Settings
 
-    default = ServeForm.model_validate({}).model_dump(mode="json")[change.key]
-    before, after = (_written(default if value is None else value) for value in (change.before, change.after))
-    name = f"serve.{change.key}"
-    if change.before == change.after:
-        say(f"{name} is {after} already")
+    if change.section is None:
+        default: Any = getattr(Settings(), change.key)
+        overriding = {key: (os.environ[name], name) for key, name in OVERRIDING.items() if os.environ.get(name)}
     else:
-        say(f"{name}: {before} → {after}{' (the default)' if change.after is None else ''}")
-        tell("restart the server to apply it")
-    if (overriding := from_environment(os.environ).get(change.key)) is not None:
-        value, variable = overriding
+        default = ServeForm.model_validate({}).model_dump(mode="json")[change.key]
+        overriding = from_environment(os.environ)
+    before, after = (_written(default if value is None else value) for value in (change.before, change.after))
+    if change.before == change.after:
+        say(f"{change.name} is {after} already")
+    else:
+        say(f"{change.name}: {before} → {after}{' (the default)' if change.after is None else ''}")
+        if change.section is not None:
+            tell("restart the server to apply it")
+    if change.key in overriding:
+        value, variable = overriding[change.key]
         tell(f"warning: {variable} in the environment overrides it with {value}")
 
 
 def _written(value: Any) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, dict):
         value = [f"{key}={each}" for key, each in value.items()]
-    return ", ".join(value) or "-" if isinstance(value, list) else str(value)
+    return ", ".join(value) or "-" if isinstance(value, list | frozenset) else str(value)
 
 
 @app.command("add-key", cls=Command, epilog="mlxbuild config add-key alice")

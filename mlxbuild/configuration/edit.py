@@ -18,10 +18,12 @@ _ALIAS = re.compile(r"\s*:\s*(\*[^\s,\[\]{}]+)")
 _LAST_COMMA = re.compile(r"\s*,")
 
 
-def with_value(text: str, section: str, key: str, value: Any) -> str:
-    """The text in which a key of a section has a value; the section is made where there is none."""
+def with_value(text: str, section: str | None, key: str, value: Any) -> str:
+    """The text in which a key of a section, or of the top level, has a value; a section is made where there is none."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     entry = f"{key}: {_flow(value)}"
+    if section is None:
+        return _in_mapping(text, root, key, value) if isinstance(root, MappingNode) else _at_the_end(text, entry)
     if not isinstance(root, MappingNode):
         return _appended(text, section, entry, "")
     around = _entry(root, section)
@@ -31,22 +33,28 @@ def with_value(text: str, section: str, key: str, value: Any) -> str:
         return _appended(text, section, entry, _indentation(root))
     inner = around[1]
     if isinstance(inner, MappingNode):
-        if (found := _entry(inner, key)) is not None:
-            return _with_other_value(text, found, _flow(value))
-        if inner.flow_style:
-            return _with_flow_entry(text, inner, entry)
-        return _with_line(text, _span(text, inner.value[-1])[1], _indentation(inner) + entry)
+        return _in_mapping(text, inner, key, value)
     begin, end = _span(text, around)
     if root.flow_style or begin < end:
         return _with_other_value(text, around, f"{{{entry}}}")
     return _with_line(text, end, _indentation(root) + _INDENTATION + entry)
 
 
-def without_value(text: str, section: str, key: str) -> str:
-    """The text in which a section has no such key."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    around = _entry(root, section) if isinstance(root, MappingNode) else None
-    inner = None if around is None else around[1]
+def _in_mapping(text: str, mapping: MappingNode, key: str, value: Any) -> str:
+    entry = f"{key}: {_flow(value)}"
+    if (found := _entry(mapping, key)) is not None:
+        return _with_other_value(text, found, _flow(value))
+    if mapping.flow_style:
+        return _with_flow_entry(text, mapping, entry)
+    return _with_line(text, _span(text, mapping.value[-1])[1], _indentation(mapping) + entry)
+
+
+def without_value(text: str, section: str | None, key: str) -> str:
+    """The text in which a section, or the top level, has no such key."""
+    inner = yaml.compose(text, Loader=yaml.SafeLoader)
+    if section is not None:
+        around = _entry(inner, section) if isinstance(inner, MappingNode) else None
+        inner = None if around is None else around[1]
     found = _entry(inner, key) if isinstance(inner, MappingNode) else None
     if not isinstance(inner, MappingNode) or found is None:
         return text
@@ -113,9 +121,13 @@ def _line_break(text: str) -> str:
 
 
 def _appended(text: str, section: str, entry: str, indentation: str) -> str:
+    return _at_the_end(text, f"{indentation}{section}:{_line_break(text)}{indentation}{_INDENTATION}{entry}")
+
+
+def _at_the_end(text: str, lines: str) -> str:
     line_break = _line_break(text)
     before = text if not text or text.endswith("\n") else text + line_break
-    return f"{before}{indentation}{section}:{line_break}{indentation}{_INDENTATION}{entry}{line_break}"
+    return f"{before}{lines}{line_break}"
 
 
 def _with_line(text: str, index: int, line: str) -> str:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from mlxbuild.configuration.environment import from_environment
 from mlxbuild.configuration.form import ServeForm, told_number
 from mlxbuild.registry.core.home import Home
-from mlxbuild.registry.core.suggestions import did_you_mean
+from mlxbuild.registry.core.suggestions import any_of, nearest
 from mlxbuild.registry.oci.remote.errors import InvalidSettings
 from mlxbuild.registry.oci.remote.setting_files import parse_settings, read_settings
 from mlxbuild.registry.oci.remote.settings import FILE_NAME, SERVE_KEY, Settings
@@ -27,6 +27,15 @@ from mlxbuild.runtime.server.settings import ServerSettings
 DEFAULT_ORIGIN = "default"
 _OPTIONS = {"max_loaded_models": "--models", "api_keys": "--api-key"}
 """The options of `mlxbuild serve` that are not named as their settings."""
+OF_OLLAMA = {
+    "num_parallel": "it would have no effect: requests for a model are answered together, in batches",
+    "models": "the models are in the home: MLXBUILD_HOME chooses another one",
+    "noprune": "it would have no effect: only `mlxbuild gc` deletes blobs",
+    "flash_attention": "it would have no effect: MLX chooses how attention is computed",
+    "kv_cache_type": "it is `kv_bits` here, which also takes q8_0, q4_0 and f16",
+    "debug": "it is `log_level` here: set it to debug",
+}
+"""What to know of settings that Ollama has and this server does not."""
 _REASONS = {
     "int_parsing": "it is not a whole number",
     "int_type": "it is not a whole number",
@@ -126,7 +135,7 @@ def configure(
         raise InvalidSettings(
             f"`{key}` is a setting of the server", where=str(file), hint=f"write it below `{SERVE_KEY}:`"
         )
-    Settings.load(home)  # reports mistakes in the registry settings early
+    Settings.load(home, document)  # reports mistakes in the registry settings early
     section = document.get(SERVE_KEY) or {}
     if not isinstance(section, dict):
         raise InvalidSettings(f"`{SERVE_KEY}` is not a map of settings", where=str(file))
@@ -173,8 +182,9 @@ def require_setting(key: str, where: str | None) -> None:
         InvalidSettings: there is no such setting.
     """
     if key not in ServeForm.model_fields:
-        known = f"the settings are {', '.join(ServeForm.model_fields)}"
-        hint = did_you_mean(key, ServeForm.model_fields) or known
+        every = "`mlxbuild config show` lists the settings of the server"
+        near = nearest(key, ServeForm.model_fields)
+        hint = OF_OLLAMA.get(key) or (f"did you mean {any_of(near)}?" if near else every)
         raise InvalidSettings(f"there is no setting `{SERVE_KEY}.{key}`", where=where, hint=hint)
 
 

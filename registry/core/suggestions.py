@@ -60,3 +60,9 @@ def joined(hints: Iterable[str | None]) -> str:
             hint = f"; {hint}"
         told += hint
     return told
+
+
+def any_of(words: Iterable[str]) -> str:
+    """Words in backquotes for a question: `a`, `b` or `c`."""
+    *first, last = (f"`{word}`" for word in words)
+    return f"{', '.join(first)} or {last}" if first else last

@@ -35,8 +35,14 @@ VARIABLES = (
     *(variable(setting) for setting in _RANGES),
 )
 """Those of the environment that come before the file."""
+OVERRIDING = {
+    "default_registry": "MLXBUILD_DEFAULT_REGISTRY",
+    "ca": "MLXBUILD_REGISTRY_CA",
+    **{setting: variable(setting) for setting in _RANGES},
+}
+"""The variable that overrides each setting; MLXBUILD_INSECURE_REGISTRIES only adds to `insecure`."""
 _WHOLE = ("attempts", "chunk_bytes")
-_KEYS = ("default_registry", "mirrors", "insecure", "ca", *_RANGES)
+KEYS = ("default_registry", "mirrors", "insecure", "ca", *_RANGES)
 _CONNECT_SECONDS = 20.0
 _READ_SECONDS = 60.0
 _LEAST_BYTES_PER_SECOND = 1024.0
@@ -73,21 +79,21 @@ class Settings:
     its last chunk."""
 
     @classmethod
-    def load(cls, home: Home) -> Settings:
+    def load(cls, home: Home, document: Mapping[str, object] | None = None) -> Settings:
         """The settings of a home; MLXBUILD_DEFAULT_REGISTRY, MLXBUILD_INSECURE_REGISTRIES (separated by commas),
-        MLXBUILD_REGISTRY_CA and the `variable` of each number override the file.
+        MLXBUILD_REGISTRY_CA and the `variable` of each number override the file. `document` stands for its content.
 
         Raises:
             InvalidSettings: a value is invalid; the message names its key.
         """
         file = home.root / FILE_NAME
-        document = read_settings(file)
+        document = read_settings(file) if document is None else document
         for key in document:
-            if key not in (*_KEYS, SERVE_KEY):
+            if key not in (*KEYS, SERVE_KEY):
                 raise InvalidSettings(
                     f"there is no setting `{key}`",
                     where=str(file),
-                    hint=did_you_mean(str(key), _KEYS) or f"the settings are {', '.join(_KEYS)}",
+                    hint=did_you_mean(str(key), KEYS) or f"the settings are {', '.join(KEYS)}",
                 )
         environment = os.environ
         default = environment.get("MLXBUILD_DEFAULT_REGISTRY") or _text(document, "default_registry", file)
@@ -118,14 +124,14 @@ class Settings:
         return Patience(self.attempts, first_pause_seconds=0.5, longest_pause_seconds=20.0, longest_asked_seconds=120.0)
 
 
-def _text(document: dict[str, object], key: str, file: Path) -> str | None:
+def _text(document: Mapping[str, object], key: str, file: Path) -> str | None:
     value = document.get(key)
     if value is not None and not isinstance(value, str):
         raise InvalidSettings(f"`{key}` is not a text", where=str(file))
     return value
 
 
-def _number(document: dict[str, object], key: str, default: float, file: Path) -> float:
+def _number(document: Mapping[str, object], key: str, default: float, file: Path) -> float:
     value, where = document.get(key, default), str(file)
     if written := os.environ.get(variable(key), "").strip():
         value, where = written, variable(key)

@@ -90,3 +90,45 @@ def test_the_commands_tell_what_changed(mlxbuild: CommandLine) -> None:
     assert (mlxbuild.home.root / "config.yaml").read_text() == "serve:\n  keep_alive: -1\n"
     refused = mlxbuild("config", "unset", "memroy")
     assert (refused.code, refused.err.splitlines()[-1]) == (2, "hint: did you mean `memory`?")
+
+
+def test_the_settings_of_registries_are_at_the_top_level(mlxbuild: CommandLine) -> None:
+    file = mlxbuild.home.root / "config.yaml"
+    done = mlxbuild("config", "set", "default_registry", "localhost:5000/acme")
+    assert (done.code, done.out, done.err) == (0, "default_registry: - → localhost:5000/acme\n", "")
+    assert file.read_text() == "default_registry: 'localhost:5000/acme'\n"
+    assert mlxbuild("config", "set", "memory", "20GB").code == 0
+    assert mlxbuild("config", "set", "insecure", "a.example, b.example").out == "insecure: - → a.example, b.example\n"
+    assert file.read_text() == (
+        "default_registry: 'localhost:5000/acme'\nserve:\n  memory: 20GB\ninsecure: [a.example, b.example]\n"
+    )
+    assert mlxbuild("config", "get", "default_registry").out == "localhost:5000/acme\n"
+    assert mlxbuild("config", "get", "insecure", "--json").out == '[\n  "a.example",\n  "b.example"\n]\n'
+    assert mlxbuild("config", "get", "serve.max_queue").out == "512\n"
+    variable = {"MLXBUILD_DEFAULT_REGISTRY": "other.example"}
+    done = mlxbuild("config", "unset", "default_registry", env=variable)
+    assert done.out == "default_registry: localhost:5000/acme → - (the default)\n"
+    assert done.err == "warning: MLXBUILD_DEFAULT_REGISTRY in the environment overrides it with other.example\n"
+    assert mlxbuild("config", "get", "default_registry", env=variable).out == "other.example\n"
+    written = file.read_text()
+    assert written == "serve:\n  memory: 20GB\ninsecure: [a.example, b.example]\n"
+    for words, told in {
+        ("attempts", "0"): "`attempts` cannot be 0",
+        ("default_registry", "nothing"): "`nothing` is not a registry",
+        ("mirrors", "a=b"): "`mirrors` maps each registry to its mirrors, and is not set by command",
+    }.items():
+        refused = mlxbuild("config", "set", *words)
+        assert (refused.code, told in refused.err, file.read_text()) == (2, True, written), refused.err
+
+
+def test_settings_of_ollama_are_explained_and_others_lead_to_the_list(mlxbuild: CommandLine) -> None:
+    for key, hint in {
+        "num_parallel": "it would have no effect: requests for a model are answered together, in batches",
+        "qqqqq": "`mlxbuild config show` lists the settings of the server",
+        "log_": "did you mean `log`, `log_level` or `log_files`?",
+    }.items():
+        refused = mlxbuild("config", "set", key, "4")
+        assert (refused.code, refused.err) == (
+            2,
+            f"error[invalid-settings]: there is no setting `serve.{key}`\nhint: {hint}\n",
+        )
