@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mlxbuild.cli.chat_settings import HELP, Chat, is_command, obey
 from mlxbuild.cli.conversation import Model, open_model, print_answer, thinking_of
 from mlxbuild.cli.ending import Terminated
 from mlxbuild.cli.question import (
@@ -32,7 +33,7 @@ from mlxbuild.runtime.protocol.requests import AnswerFormat
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-_HELP = "/clear starts over · /bye or Ctrl-D ends · Ctrl-C stops an answer"
+_QUOTES = '"""'
 
 
 @app.command(cls=LevelledThinking, epilog="mlxbuild chat hello")
@@ -53,11 +54,12 @@ def chat(
     chosen = options(temperature, seed, max_tokens)
     wanted, wish = answer_format(form), thinking(think, effort)
     with open_model(name, embedded=embedded, keep_alive=keepalive) as model:
-        converse(model, system=system, think=wish, form=wanted, chosen=chosen, verbose=verbose)
+        converse(model, name, system=system, think=wish, form=wanted, chosen=chosen, verbose=verbose)
 
 
 def converse(
     model: Model,
+    name: str,
     *,
     system: str | None,
     think: bool | str | None,
@@ -70,35 +72,46 @@ def converse(
     if is_person:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - editing and history for input()
-        tell(_HELP)
+        tell(HELP)
     think = thinking_of(model, think)
-    conversation: list[dict[str, Any]] = []
-    while (line := _next_line(is_person)) is not None:
-        if line in ("/bye", "/exit", "/quit"):
-            return
-        if line == "/clear":
-            conversation.clear()
-        elif line in ("/help", "/?") or (is_person and line.startswith("/") and " " not in line):
-            tell(_HELP)
+    chat = Chat(name, system, dict(chosen))
+    while (line := _next_text(is_person)) is not None:
+        if is_command(line):
+            if not obey(line, chat):
+                return
         elif line:
             refuse_images(line)
-            conversation.append({"role": "user", "content": line})
+            chat.messages.append({"role": "user", "content": line})
             try:
-                chunks = model.chat(conversation, system=system, think=think, format=form, **chosen)
+                chunks = model.chat(chat.messages, system=chat.system, think=think, format=form, **chat.chosen)
                 answer = print_answer(chunks, verbose=verbose)
             except KeyboardInterrupt as interrupt:
                 if not is_person or isinstance(interrupt, Terminated):
                     raise
-                conversation.pop()
+                chat.messages.pop()
                 tell("")
                 continue
-            conversation.append({"role": "assistant", "content": answer.text})
+            chat.messages.append({"role": "assistant", "content": answer.text})
 
 
-def _next_line(is_person: bool) -> str | None:
+def _next_text(is_person: bool) -> str | None:
+    """The next line, or all lines between two triple quotes; None at the end of input."""
+    line = _next_line(is_person)
+    if line is None or not line.startswith(_QUOTES):
+        return line
+    lines = [line.removeprefix(_QUOTES)]
+    while not lines[-1].endswith(_QUOTES):
+        following = _next_line(is_person, prompt="... ")
+        if following is None:
+            break
+        lines.append(following)
+    return "\n".join(lines).removesuffix(_QUOTES).strip()
+
+
+def _next_line(is_person: bool, prompt: str = ">>> ") -> str | None:
     """The next line, stripped; None at the end of input. Ctrl-C discards the line being typed."""
     try:
-        return input(">>> " if is_person else "").strip()
+        return input(prompt if is_person else "").strip()
     except EOFError:
         if is_person:
             tell("")

@@ -73,7 +73,7 @@ def run(
     wanted, wish = answer_format(form), thinking(think, effort)
     with open_model(name, embedded=embedded, keep_alive=keepalive) as model:
         if not asked:
-            converse(model, system=system, think=wish, form=wanted, chosen=chosen, verbose=verbose)
+            converse(model, name, system=system, think=wish, form=wanted, chosen=chosen, verbose=verbose)
         elif raw or not model.has_template:
             print_answer(model.generate(asked, format=wanted, **chosen), verbose=verbose)
         else:

@@ -171,3 +171,45 @@ def test_near_names_are_suggested_for_gates_variants_and_kinds_of_evidence(mlxbu
     }.items():
         done = mlxbuild(*words)
         assert (done.code, done.err) == (2, told)
+
+
+def test_lines_of_a_chat_that_are_commands_are_never_sent(mlxbuild: CommandLine) -> None:
+    mlxbuild.built("none")
+    lines = (
+        "/set temperature 0",
+        "/set parameter temperature 0.5",
+        "/set parameter seed x",
+        "/set parameter temperature 99",
+        "/set system Count.",
+        "/show info",
+        "/save mine",
+        "/load mine",
+        "/foo bar",
+        "/bye",
+    )
+    told = mlxbuild("chat", "tiny:none", stdin="\n".join(lines) + "\n")
+    assert (told.code, told.out) == (0, "")
+    assert told.err.splitlines() == [
+        "there is nothing like `/set temperature 0`; write `/set system TEXT`, or `/set parameter` and temperature, "
+        "seed or max_tokens; `mlxbuild chat` also takes --system and --temperature",
+        "`x` is not a value for seed",
+        "temperature cannot be 99.0: between 0 and 10",
+        "model       tiny:none",
+        "system      Count.",
+        "parameters  temperature 0.5",
+        "`mlxbuild show tiny:none` prints what the model sets",
+        "there is no command `/save`; `mlxbuild create NAME -f Modelfile` makes a model with a system prompt and "
+        "parameters",
+        "there is no command `/load`; leave with /bye, and name the model: `mlxbuild chat NAME`",
+        "there is no command `/foo`; /? lists the commands",
+    ]
+    assert "/set system TEXT" in mlxbuild("chat", "tiny:none", stdin="/?\n").err
+
+
+def test_a_text_of_several_lines_is_one_turn(mlxbuild: CommandLine) -> None:
+    mlxbuild.built("none")
+    several = mlxbuild("chat", "tiny:none", "--max-tokens", "2", "--verbose", stdin='"""one\n/two\nthree"""\n')
+    assert several.code == 0, several.err
+    assert several.err.count("prompt tokens") == 1
+    paths = mlxbuild("chat", "tiny:none", "--max-tokens", "2", "--verbose", stdin="/etc/hosts is what?\n")
+    assert paths.err.count("prompt tokens") == 1
