@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mlxbuild.cli.invocation import chosen_home
-from mlxbuild.registry.core.digest import Digest
-from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.artifact.manifest import read
+from mlxbuild.registry.core.digest import Blob, Digest
+from mlxbuild.registry.core.errors import MlxbuildError, UserError
 from mlxbuild.registry.core.reference import InvalidReference, Reference
 from mlxbuild.registry.store.errors import StoreReadOnly
 from mlxbuild.registry.store.layout import Store
@@ -60,7 +61,7 @@ def require_writable(store: Store) -> None:
 def find(store: Store, name: str) -> tuple[Reference, Digest]:
     """Resolve a name on the command line: a reference, or `sha256:…` of a manifest.
 
-    The digest of an artifact that has a name may be shortened, as `list` prints it.
+    The digest may be shortened to eight digits or more, with or without `sha256:`.
 
     Raises:
         UnknownReference: nothing in the store has that name.
@@ -84,6 +85,11 @@ def find(store: Store, name: str) -> tuple[Reference, Digest]:
 def _find(store: Store, name: str) -> tuple[Reference, Digest]:
     digest = _by_short_digest(store, name)
     if digest is None and name.startswith("sha256:"):
+        if _SHORT_DIGEST.fullmatch(name):
+            raise UnknownReference(
+                f"no artifact, or more than one, has a digest that begins with `{name}`",
+                hint="`mlxbuild list` lists the artifacts that have names",
+            )
         digest = Digest.parse(name)
         store.path(digest)
     if digest is not None:
@@ -100,4 +106,16 @@ def _by_short_digest(store: Store, name: str) -> Digest | None:
     if any(tag.startswith(f"{name}:") for tag, _ in tags):
         return None
     meant = {entry.digest for _, entry in tags if entry.digest.hex.startswith(match[1])}
+    meant = meant or {blob.digest for blob in store.blobs() if _is_meant(store, blob, match[1])}
     return meant.pop() if len(meant) == 1 else None
+
+
+def _is_meant(store: Store, blob: Blob, beginning: str) -> bool:
+    """Whether a blob is a manifest whose digest begins so; it is read only if its digest does."""
+    if not blob.digest.hex.startswith(beginning):
+        return False
+    try:
+        read(store, blob.digest)
+    except MlxbuildError:
+        return False
+    return True
