@@ -13,7 +13,7 @@ from mlxbuild.cli.recipes import Portable, RecipeArguments, Recipes, load_recipe
 from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.toolchain.core.lock import Lock
-from mlxbuild.toolchain.core.lock_errors import LockMissing
+from mlxbuild.toolchain.core.lock_errors import LockMissing, LockProblem, require_usable
 from mlxbuild.toolchain.lock.file import lock_path, read, readable, write
 from mlxbuild.toolchain.lock.judge import require_current, staleness
 from mlxbuild.toolchain.lock.make import changes, make_lock
@@ -32,22 +32,31 @@ def lock(
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Also update sources whose branch or tag moved.")] = False,
 ) -> None:
     """Write ModelSpec.lock beside each recipe: commits, files, sha256, tensor tables."""
+    paths = recipe_paths(recipes, file)
+    problems = []
     with open_store() as store:
-        for path in recipe_paths(recipes, file):
+        for path in paths:
             recipe = load_recipe(path, store, portable=portable)
             place = lock_path(path)
-            previous = read(place) if check and place.exists() else readable(place)
             if check:
-                _check(previous, recipe, FileIndex(store.home), place)
-                say(f"{place}: fresh")
+                try:
+                    _check(read(place) if place.exists() else None, recipe, FileIndex(store.home), place)
+                except LockProblem as problem:
+                    problems.append(problem)
                 continue
+            previous = readable(place)
             made = make_lock(recipe, store, previous, upgrade=upgrade, notice=tell)
-            if not write(place, made):
+            if write(place, made):
+                say(f"{place}: {_summary(made)}")
+                for sentence in changes(previous, made) if previous else ():
+                    say(f"  {sentence}")
+            elif len(paths) == 1:
                 say(f"{place}: unchanged")
-                continue
-            say(f"{place}: {_summary(made)}")
-            for sentence in changes(previous, made) if previous else ():
-                say(f"  {sentence}")
+    require_usable(problems)
+    if len(paths) > 1:
+        say(f"{len(paths)} locks are fresh")
+    elif check:
+        say(f"{lock_path(paths[0])}: fresh")
 
 
 def _check(lock: Lock | None, recipe: Recipe, index: FileIndex, place: Path) -> None:

@@ -12,6 +12,7 @@ from mlxbuild.cli.workspace import tell
 from mlxbuild.configuration.ci import in_ci
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
+from mlxbuild.toolchain.core.lock_errors import LockProblem, require_usable
 from mlxbuild.toolchain.events.model import Notice, Warned
 from mlxbuild.toolchain.graph.compile import LockedVariant
 from mlxbuild.toolchain.interchange.errors import NotImportable
@@ -165,6 +166,7 @@ def locked_variants(
 
     Raises:
         SpecError, StaleLock, LockMissing, UnknownVariant: see `prepare`.
+        UnusableLocks: several locks are missing, stale or damaged.
         UnsafePath: a recipe has to be portable, and its base has links to files elsewhere.
         RecipeOutside: a recipe is not below the root.
     """
@@ -173,5 +175,11 @@ def locked_variants(
         from mlxbuild.toolchain.spec.load import check_cycles
 
         check_cycles(loaded)
-    recipes = [prepare(recipe, store, mode, notice=notice) for recipe in loaded]
+    recipes, problems = [], []
+    for recipe in loaded:
+        try:
+            recipes.append(prepare(recipe, store, mode, notice=notice))
+        except LockProblem as problem:
+            problems.append(problem)
+    require_usable(problems)
     return tuple(variant for locked in recipes for variant in locked.variants(only or ()))

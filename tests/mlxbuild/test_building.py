@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mlxbuild.registry.artifact.reader import Artifact
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.reference import Reference
 from mlxbuild.toolchain.weights.safetensors import read_file_header
 from tests.mlxbuild.conftest import CommandLine
@@ -179,6 +181,12 @@ def test_a_failing_gate_moves_no_tag(mlxbuild: CommandLine, edit: Callable[[str,
     shown = mlxbuild("show", digest)
     assert shown.code == 0
     assert "tiny:int4@1.0" in shown.out
+    for short in (digest[:19], digest[7:19]):
+        assert mlxbuild("show", short).out == shown.out
+    config = str(Artifact.open(mlxbuild.store, Digest.parse(digest)).manifest.config.blob.digest)
+    unknown = mlxbuild("show", config[:19])
+    assert unknown.code == 2
+    assert f"no artifact, or more than one, has a digest that begins with `{config[:19]}`" in unknown.err
 
 
 def test_the_gates_travel_with_the_artifact(mlxbuild: CommandLine, tmp_path: Path) -> None:
@@ -413,6 +421,25 @@ def test_a_lock_that_is_missing_is_named_from_the_current_folder(mlxbuild: Comma
     told = mlxbuild("create", "--locked")
     said = "error[lock-missing]: there is no lock\n  --> ModelSpec.lock\nhint: run `mlxbuild lock` and commit it\n"
     assert (told.code, told.err) == (7, said)
+
+
+def test_all_locks_that_cannot_be_used_are_named_at_once(mlxbuild: CommandLine) -> None:
+    for name in ("one", "two", "three"):
+        (mlxbuild.folder / f"{name}.yaml").write_text(f"name: {name}\nversion: '1'\nbase: {{path: model}}\n")
+    (mlxbuild.folder / "ModelSpec.yaml").unlink()
+    assert mlxbuild("lock", "one.yaml", "two.yaml").out.endswith("\n2 locks are fresh\n")
+    assert mlxbuild("lock", "one.yaml", "two.yaml").out == "2 locks are fresh\n"
+    assert mlxbuild("lock", "--check", "one.yaml", "two.yaml").out == "2 locks are fresh\n"
+    (mlxbuild.folder / "two.yaml").write_text("name: two\nversion: '1'\nbase: {path: ./model}\n")
+    said = (
+        "error[locks-unusable]: 2 locks cannot be used\n"
+        "  three.lock: there is no lock\n"
+        "  two.lock: the lock is stale: `base` is `./model` in the recipe, and `model` in the lock\n"
+        "hint: run `mlxbuild lock` for these recipes, and commit them\n"
+    )
+    for command in (("lock", "--check"), ("create", "--locked"), ("plan", "--locked")):
+        told = mlxbuild(*command, "one.yaml", "three.yaml", "two.yaml")
+        assert (told.code, told.out, told.err) == (7, "", said)
 
 
 def test_a_recipe_that_is_not_there(mlxbuild: CommandLine) -> None:
