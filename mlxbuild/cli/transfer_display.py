@@ -1,4 +1,4 @@
-"""Shows the progress of pushes, pulls and copies: bars on a terminal, else one line per file."""
+"""Shows the progress of pushes, pulls and copies: bars on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlxbuild.cli.choices import UnknownChoice
+from mlxbuild.cli.transfer_lines import TransferLines
 from mlxbuild.cli.workspace import tell
-from mlxbuild.registry.core.quantities import format_bytes
 from mlxbuild.registry.oci.exchange.progress import (
     BlobAdvanced,
     BlobEnded,
@@ -23,7 +23,6 @@ from mlxbuild.registry.oci.exchange.progress import (
     MirrorLeftOut,
     NamedBlob,
     Observe,
-    TransferMethod,
     Warned,
 )
 
@@ -54,7 +53,8 @@ def shown(choice: str) -> Iterator[Observe]:
             finally:
                 display.close()
         case "plain":
-            yield _plain
+            lines = TransferLines(tell)
+            yield lambda event: (_warn if _warning(event) else lines.handle)(event)
         case "none":
             yield _warn
         case _:
@@ -63,18 +63,6 @@ def shown(choice: str) -> Iterator[Observe]:
 
 def _is_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _plain(event: Event) -> None:
-    match event:
-        case ExchangeBegan(title, blobs, size_bytes):
-            tell(f"{title}: {blobs} blobs, {format_bytes(size_bytes)}")
-        case BlobEnded(item, TransferMethod.MOVED, moved_bytes):
-            tell(f"transferred {item.name}  {format_bytes(moved_bytes)}")
-        case BlobEnded(item, TransferMethod.MOUNTED):
-            tell(f"mounted     {item.name}  {format_bytes(item.blob.size_bytes)}")
-        case _:
-            _warn(event)
 
 
 def _warn(event: Event) -> None:
