@@ -158,3 +158,15 @@ def test_what_is_no_model_is_told_by_its_name(here: CommandLine) -> None:
     }.items():
         refused = here("create", *words)
         assert (refused.code, refused.err) == (2, told)
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "F16"])
+def test_what_is_built_from_an_artifact_of_a_gguf_file_computes_as_that_does(here: CommandLine, kind: str) -> None:
+    tiny_gguf(here.folder / "smol.gguf", [kind])
+    assert here("create", "pirate", "-f", "smol.gguf").code == 0
+    (here.folder / "Modelfile").write_text("FROM pirate\nSYSTEM Sing.\n")
+    done = here("create", "mario", "-f", "Modelfile")
+    assert done.code == 0, done.err
+    facts, same = (json.loads(here("show", name, "--json").out)["facts"] for name in ("mario", "pirate"))
+    assert facts["compute_dtype"] == "float32"
+    assert facts == same

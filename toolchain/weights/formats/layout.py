@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlxbuild.toolchain.spec.resolved import QuantizationScheme, ResolvedSpec
+from mlxbuild.toolchain.spec.resolved import ArtifactSource, QuantizationScheme, ResolvedSpec
 from mlxbuild.toolchain.weights.decoded import DecodedTensor, ModelTensor
 from mlxbuild.toolchain.weights.facts import scheme_to_json
 from mlxbuild.toolchain.weights.formats.fp8 import take_fp8
@@ -69,12 +69,13 @@ def layout_of(spec: ResolvedSpec, tensors: Sequence[SourceTensor], document: Rea
     """
     table = {tensor.name: tensor for tensor in tensors}
     if not _looks_quantized(table) or (config := document(_CONFIGURATION)) is None:
-        return Layout(tuple(tensors))
+        is_artifact = isinstance(spec.base, ArtifactSource)
+        return Layout(tuple(tensors), compute=_compute_of_mlx(tensors, spec.dtype) if is_artifact else None)
     separate = _separate(table, document) if config.get("quantization_config") is None else None
     packing = Packing.of(spec, config, separate)
     entry = _entry_of_mlx(config, packing)
     if entry is not None or _is_quantized_by_mlx(table):
-        return _of_mlx(table, config, entry)
+        return _of_mlx(table, config, entry, packing)
     if packing.method == _BITNET:
         _refuse_floats(packing)
         return Layout(tuple(table.values()))
@@ -136,6 +137,7 @@ def _of_mlx(
     table: Mapping[str, SourceTensor],
     config: Mapping[str, Any],
     entry: Mapping[str, Any] | None,
+    packing: Packing,
 ) -> Layout:
     if entry is None:
         name = next(name for name in table if name.endswith(".scales"))
@@ -145,7 +147,8 @@ def _of_mlx(
             hint="use the config.json that mlx-lm wrote beside them: it says `quantization: {group_size, bits}`",
         )
     named = config.get("quantization") is not None
-    return Layout(tuple(table.values()), None if named else {**config, "quantization": entry})
+    changed = None if named else {**config, "quantization": entry}
+    return Layout(tuple(table.values()), changed, _compute_of_mlx(table.values(), packing.casts))
 
 
 def _taken_over(table: Mapping[str, SourceTensor], config: Mapping[str, Any], packing: Packing) -> Layout:
@@ -193,6 +196,18 @@ def _compute(tensors: Sequence[ModelTensor], packing: Packing) -> str | None:
     decoded = {tensor.dtype for tensor in tensors if isinstance(tensor, DecodedTensor)}
     weights = {tensor.dtype for tensor in tensors if tensor.name.endswith(".weight")}
     return "float32" if "F32" in decoded or {"F16", "BF16"} <= decoded | weights else None
+
+
+def _compute_of_mlx(tensors: Iterable[SourceTensor], casts: str | None) -> str | None:
+    """float32 if scales or norms are, as in artifacts built from GGUF files."""
+    if casts is not None:
+        return None
+    wide = (tensor for tensor in tensors if tensor.dtype == "F32")
+    is_wide = any(
+        tensor.name.endswith(".scales") or (tensor.name.endswith("norm.weight") and len(tensor.shape) == 1)
+        for tensor in wide
+    )
+    return "float32" if is_wide else None
 
 
 def _configured(config: Mapping[str, Any], schemes: Mapping[str, QuantizationScheme]) -> Mapping[str, Any]:
