@@ -442,6 +442,19 @@ def test_all_locks_that_cannot_be_used_are_named_at_once(mlxbuild: CommandLine) 
         assert (told.code, told.out, told.err) == (7, "", said)
 
 
+def test_the_numbers_of_a_build_add_up(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    for change in ("40MiB", "41MiB"):
+        edit("40MiB", change)
+        told = mlxbuild("create").err
+        begun = re.search(r"^building .* \((\d+) actions, (\d+) source files\)$", told, re.MULTILINE)
+        assert begun is not None
+        (last,) = re.findall(r"^\d+ (?:cached|shared|ran).* in .*$", told, re.MULTILINE)
+        parts = last.rpartition(" in ")[0].split(", ")
+        assert sum(int(part.split()[0]) for part in parts) == int(begun[1]) + int(begun[2])
+        assert f"[{begun[1]}/{begun[1]}]\n" in told
+    assert re.search(r", \d+ source files not needed in ", last)
+
+
 def test_a_recipe_that_is_not_there(mlxbuild: CommandLine) -> None:
     hint = "hint: name a recipe or its folder, or write a first one with `mlxbuild init MODEL`\n"
     (mlxbuild.folder / "ModelSpec.yaml").unlink()

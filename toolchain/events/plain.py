@@ -21,6 +21,7 @@ from mlxbuild.toolchain.events.model import (
 )
 
 _MOST_NAMED = 4
+_INTERRUPTED = 130
 
 
 class PlainLines:
@@ -28,15 +29,17 @@ class PlainLines:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self._nodes = 0
         self._actions = 0
         self._done = 0
 
     def handle(self, event: Event) -> None:
         """Write a line for each event that a reader of a log wants to see."""
         match event:
-            case RunStarted(artifacts=artifacts, actions=actions):
-                self._actions = actions
-                self.line(f"building {listed_artifacts(artifacts)} ({actions} actions)")
+            case RunStarted(artifacts=artifacts, actions=nodes):
+                self._nodes, self._actions = nodes, actions_of(event)
+                files = f", {nodes - self._actions} source files" if nodes > self._actions else ""
+                self.line(f"building {listed_artifacts(artifacts)} ({self._actions} actions{files})")
             case ActionStarted(label, reason, work_bytes):
                 size = f"  {format_bytes(work_bytes)}" if work_bytes else ""
                 self.line(f"run   {label}{size}  ({reason})" if reason else f"run   {label}{size}")
@@ -52,13 +55,13 @@ class PlainLines:
                 self.warning(message, where)
             case Failed():
                 self.failure(event)
-            case RunFinished(seconds, outcomes, _):
-                self.line(summary(seconds, outcomes))
+            case RunFinished(seconds, outcomes, exit_code):
+                self.line(summary(seconds, outcomes, None if exit_code == _INTERRUPTED else self._nodes))
             case _:
                 pass
 
     def _finished(self, event: ActionFinished) -> None:
-        self._done += 1
+        self._done += not is_fetch(event.label)
         if event.outcome in ("ran", "failed"):
             self.line(
                 f"{event.outcome:5} {event.label}  {format_seconds(event.seconds)}  [{self._done}/{self._actions}]"
@@ -88,6 +91,16 @@ class PlainLines:
         self._out.flush()
 
 
+def actions_of(event: RunStarted) -> int:
+    """The number of actions of a run, without the source files that they read."""
+    return event.actions - event.steps.get("fetch", 0)
+
+
+def is_fetch(label: str) -> bool:
+    """Whether a label is that of a source file; actions begin with the name of an artifact and a colon."""
+    return label.startswith("fetch/")
+
+
 def untagged(event: ArtifactBuilt) -> str:
     """What is added to the line of an artifact whose tags did not move."""
     return f"  ({event.untagged}, no tag moved)" if event.untagged else ""
@@ -102,8 +115,11 @@ def listed_artifacts(artifacts: Sequence[str]) -> str:
     return f"{len(artifacts)} artifacts of {', '.join(names[:_MOST_NAMED])}{more}"
 
 
-def summary(seconds: float, outcomes: dict[str, int]) -> str:
-    """The last line of a run: its duration, and the number of actions by outcome."""
+def summary(seconds: float, outcomes: dict[str, int], nodes: int | None = None) -> str:
+    """The last line of a run: its duration, and the number of actions and source files by outcome.
+
+    `nodes` is the number of both; those without an outcome are source files that no action needed.
+    """
     names = (
         ("hit", "cached"),
         ("shared", "shared between variants"),
@@ -113,4 +129,6 @@ def summary(seconds: float, outcomes: dict[str, int]) -> str:
         ("skipped", "skipped"),
     )
     parts = [f"{outcomes[key]} {word}" for key, word in names if outcomes.get(key)]
+    if nodes is not None and (unneeded := nodes - sum(outcomes.values())) > 0:
+        parts.append(f"{unneeded} source file{'' if unneeded == 1 else 's'} not needed")
     return f"{', '.join(parts) or 'nothing to do'} in {format_seconds(seconds)}"

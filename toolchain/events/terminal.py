@@ -26,7 +26,7 @@ from mlxbuild.toolchain.events.model import (
     RunStarted,
     Warned,
 )
-from mlxbuild.toolchain.events.plain import listed_artifacts, summary, untagged
+from mlxbuild.toolchain.events.plain import actions_of, is_fetch, listed_artifacts, summary, untagged
 
 _FRAME_SECONDS = 0.1
 
@@ -65,8 +65,8 @@ class LiveDisplay:
 
     def _show(self, event: Event) -> None:
         match event:
-            case RunStarted(artifacts=artifacts, actions=actions):
-                self._actions = actions
+            case RunStarted(artifacts=artifacts):
+                self._actions = actions_of(event)
                 self._print(f"[bold]building[/] {escape(listed_artifacts(artifacts))}")
             case ActionStarted():
                 self._started(event)
@@ -104,7 +104,7 @@ class LiveDisplay:
         self._running[event.label] = self._progress.add_task(escape(event.label), total=total)
 
     def _finished(self, event: ActionFinished) -> None:
-        self._done += 1
+        self._done += not is_fetch(event.label)
         task = self._running.pop(event.label, None)
         if task is not None:
             self._progress.remove_task(task)
