@@ -9,7 +9,7 @@ import typer
 
 from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say, say_json
-from mlxbuild.cli.workspace import open_store
+from mlxbuild.cli.workspace import open_store, tell
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.suggestions import did_you_mean, listed
 from mlxbuild.toolchain.cache.history import History, NodeHistory
@@ -38,8 +38,12 @@ def why(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show which inputs changed since each action of an artifact ran with other inputs: old → new, causes first."""
-    prefix = f"{name.split('@', 1)[0]}/{step}"
+    artifact, _, version = name.partition("@")
+    prefix = f"{artifact}/{step}"
     with open_store() as store:
+        names = ":" in artifact and ":" not in version  # a digest says nothing about a version
+        if version and names and f"{artifact}-{version}" not in dict(store.tags.items()):
+            tell(f"note: no tag names version {version} of {artifact}; these are the last two builds of any version")
         history, traces = History(store.home), TraceStore(store.home)
         labels = [label for label in history.labels(prefix) if label == prefix or label[len(prefix) - 1 :][:1] == "/"]
         labels = labels or [label for label in history.labels(prefix) if step]

@@ -455,6 +455,18 @@ def test_the_numbers_of_a_build_add_up(mlxbuild: CommandLine, edit: Callable[[st
     assert re.search(r", \d+ source files not needed in ", last)
 
 
+def test_a_plan_counts_gates_by_their_last_time(mlxbuild: CommandLine, edit: Callable[[str, str], None]) -> None:
+    mlxbuild.built()
+    note = "note: no tag names version 2.0 of tiny:int4; these are the last two builds of any version\n"
+    assert mlxbuild("why", "tiny:int4@2.0").err == note
+    assert mlxbuild("why", "tiny:int4@1.0").err == ""
+    edit("Be brief.", "Be very brief.")
+    actions = json.loads(mlxbuild("plan", "--json").out)["actions"]
+    gates = [action for action in actions if action["step"] == "gate" and action["status"] == "unknown"]
+    assert len(gates) == 4
+    assert all(gate["seconds"] > 0 for gate in gates)
+
+
 def test_a_recipe_that_is_not_there(mlxbuild: CommandLine) -> None:
     hint = "hint: name a recipe or its folder, or write a first one with `mlxbuild init MODEL`\n"
     (mlxbuild.folder / "ModelSpec.yaml").unlink()

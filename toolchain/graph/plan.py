@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mlxbuild.registry.core.digest import Blob, Digest
@@ -97,6 +97,9 @@ def make_plan(graph: Graph, cache: ActionCache) -> Plan:
             str(resolved.key),
             past[label].seconds if label in past else 0.0,
         )
+    for label, line in lines.items():
+        if line.status is Status.UNKNOWN and label in past:
+            lines[label] = replace(line, seconds=past[label].seconds)
     _judge_fetches(graph, lines)
     return Plan(tuple(lines[label] for label in graph.nodes))
 
