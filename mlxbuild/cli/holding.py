@@ -17,6 +17,14 @@ def weights_told(artifact: Artifact) -> str:
     return f"{KEEP} ({_kept(artifact) or told})" if _keeps(artifact) else told
 
 
+def weights_in_short(artifact: Artifact) -> str:
+    """The phrase for a table, such as `mlx-affine-4bit-g64`, `bfloat16` or `int4 (kept)`."""
+    if not _keeps(artifact):
+        return weights_told(artifact)
+    scheme = _stated(artifact)
+    return KEEP if scheme is None else f"{_name(scheme)} (kept)"
+
+
 def _keeps(artifact: Artifact) -> bool:
     from mlxbuild.toolchain.rebuild import RECIPE_FILE
 
@@ -28,16 +36,20 @@ def _keeps(artifact: Artifact) -> bool:
 
 def _kept(artifact: Artifact) -> str | None:
     """The quantization in config.json, and the number of modules with another one."""
-    config = artifact.read_object(_CONFIGURATION) if artifact.file(_CONFIGURATION) is not None else {}
-    scheme = config.get("quantization")
-    if not isinstance(scheme, dict) or not isinstance(scheme.get("bits"), int):
+    scheme = _stated(artifact)
+    if scheme is None:
         return None
     others = [value for value in scheme.values() if isinstance(value, dict | bool)]
     more = f"; others for {len(others)} module{'s' if len(others) > 1 else ''}" if others else ""
-    return f"{_scheme_told(scheme)}{more}"
+    return f"{_name(scheme)}, groups of {scheme.get('group_size')}{more}"
 
 
-def _scheme_told(scheme: dict[str, Any]) -> str:
+def _stated(artifact: Artifact) -> dict[str, Any] | None:
+    config = artifact.read_object(_CONFIGURATION) if artifact.file(_CONFIGURATION) is not None else {}
+    scheme = config.get("quantization")
+    return scheme if isinstance(scheme, dict) and isinstance(scheme.get("bits"), int) else None
+
+
+def _name(scheme: dict[str, Any]) -> str:
     mode = scheme.get("mode", "affine")
-    name = f"int{scheme['bits']}" if mode == "affine" else mode
-    return f"{name}, groups of {scheme.get('group_size')}"
+    return f"int{scheme['bits']}" if mode == "affine" else str(mode)

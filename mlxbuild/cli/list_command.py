@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from mlxbuild.cli.command import Command
-from mlxbuild.cli.holding import weights_told
+from mlxbuild.cli.holding import weights_in_short, weights_told
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
@@ -58,6 +58,7 @@ class _Row:
     """None if the artifact cannot be read."""
     parameters: str = ""
     weights: str = ""
+    short_weights: str = ""
     problem: str = ""
 
 
@@ -111,7 +112,9 @@ def _row(store: Store, named: NamedArtifact) -> _Row:
         modified = store.path(named.digest).stat().st_mtime
         artifact = Artifact.open(store, named.digest)
         parameters = str(artifact.config.get("config", {}).get("paramSize", ""))
-        return _Row(named, modified, artifact.size_bytes, parameters, weights_told(artifact))
+        return _Row(
+            named, modified, artifact.size_bytes, parameters, weights_told(artifact), weights_in_short(artifact)
+        )
     except MlxbuildError as error:
         return _Row(named, 0.0, problem=error.message)
 
@@ -135,7 +138,7 @@ def _cells(row: _Row) -> tuple[str, ...]:
     if row.size_bytes is None:
         return name, digest, "-", "-", row.problem, "-", also
     age = format_age(time.time() - row.modified)
-    return name, digest, format_bytes(row.size_bytes), row.parameters, row.weights, age, also
+    return name, digest, format_bytes(row.size_bytes), row.parameters, row.short_weights, age, also
 
 
 def _list_remote(repository: str, *, as_json: bool) -> None:

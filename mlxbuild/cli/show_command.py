@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from textwrap import indent
 
 import typer
 
@@ -55,7 +57,7 @@ def show(
         elif as_json:
             say_json(_describe(artifact, recall(store.home, digest), expected_need(store, digest)))
         else:
-            _print(artifact, recall(store.home, digest), expected_need(store, digest), with_files=files)
+            _print(name, artifact, recall(store.home, digest), expected_need(store, digest), with_files=files)
 
 
 def _carried(artifact: Artifact, path: str, lack: str, hint: str) -> str:
@@ -87,29 +89,40 @@ def _describe(artifact: Artifact, batched: str | None, need: MemoryNeed | None) 
     }
 
 
-def _print(artifact: Artifact, batched: str | None, need: MemoryNeed | None, *, with_files: bool) -> None:
+def _print(name: str, artifact: Artifact, batched: str | None, need: MemoryNeed | None, *, with_files: bool) -> None:
     descriptor, settings = artifact.config["descriptor"], artifact.config["config"]
-    say(f"{descriptor.get('title', descriptor.get('name'))}  {artifact.digest}")
+    is_digest = artifact.digest.hex.startswith(name.removeprefix("sha256:"))
+    say(str(artifact.digest) if is_digest else f"{name}  {artifact.digest}")
+    title = str(descriptor.get("title") or descriptor.get("name") or "")
+    if title and title != name:
+        say(f"  title: {title}")
     if descriptor.get("description"):
         say(f"  {descriptor['description']}")
-    lines = {
-        "family": descriptor.get("family"),
-        "parameters": settings.get("paramSize"),
-        "precision": settings.get("precision"),
-        "quantization": told if (told := weights_told(artifact)) != settings.get("precision") else None,
-        "against its source": "; ".join(filter(None, (accuracy_told(accuracies_of(artifact)), errors_told(artifact)))),
-        "computes in": _computes_in(artifact),
-        "licenses": ", ".join(descriptor.get("licenses", [])),
-        "revision": descriptor.get("revision"),
-        "size": format_bytes(artifact.size_bytes),
-        "in memory": memory_told(artifact, need),
-        "batches": batched,
-    }
-    for key, value in lines.items():
-        if value:
-            say(f"  {key}: {value}")
-    for heading, path in (("defaults", "mlxbuild/defaults.json"), ("facts", "mlxbuild/facts.json")):
-        _print_map(heading, _read_json(artifact, path))
+    defaults, facts = (_read_json(artifact, path) for path in ("mlxbuild/defaults.json", "mlxbuild/facts.json"))
+    _print_lines(
+        {
+            "parameters": settings.get("paramSize"),
+            "size": format_bytes(artifact.size_bytes),
+            "in memory": memory_told(artifact, need),
+            "context": f"{length} tokens" if (length := _context_length(facts)) else None,
+            "quantization": told if (told := weights_told(artifact)) != settings.get("precision") else None,
+        }
+    )
+    _print_map("defaults", defaults)
+    _print_lines(
+        {
+            "against its source": "; ".join(
+                filter(None, (accuracy_told(accuracies_of(artifact)), errors_told(artifact)))
+            ),
+            "computes in": _computes_in(artifact),
+            "licenses": ", ".join(descriptor.get("licenses", [])),
+            "family": descriptor.get("family"),
+            "precision": settings.get("precision"),
+            "revision": descriptor.get("revision"),
+            "batches": batched,
+        }
+    )
+    _print_map("facts", facts)
     if with_files:
         say_table(
             ("  PATH", "ROLE", "SIZE", "DIGEST"),
@@ -120,6 +133,16 @@ def _print(artifact: Artifact, batched: str | None, need: MemoryNeed | None, *, 
         )
     else:
         say(f"  files: {len(artifact.files)} (`--files` lists them)")
+
+
+def _print_lines(lines: Mapping[str, object]) -> None:
+    for key, value in lines.items():
+        if value:
+            say(f"  {key}: {value}")
+
+
+def _context_length(facts: object) -> object:
+    return facts.get("context_length") if isinstance(facts, dict) else None
 
 
 def _computes_in(artifact: Artifact) -> str | None:
@@ -138,7 +161,8 @@ def _print_map(heading: str, content: object) -> None:
     if told:
         say(f"  {heading}:")
     for key, value in told.items():
-        say(f"    {key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        say(f"    {key}: {text}" if "\n" not in text else f"    {key}:\n{indent(text.rstrip(), ' ' * 6)}")
 
 
 def _read_json(artifact: Artifact, path: str) -> object:

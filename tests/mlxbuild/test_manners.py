@@ -79,6 +79,10 @@ def test_a_digest_can_be_cut_as_list_prints_it(mlxbuild: CommandLine) -> None:
     short = mlxbuild("list").out.split("tiny:none ")[1].split()[0]
     assert len(short) == 12
     for name in (short, f"sha256:{short}", digest):
-        assert digest in mlxbuild("show", name).out
+        assert mlxbuild("show", name).out.startswith(f"{digest}\n  title: ")
+    shown = mlxbuild("show", "tiny:none").out
+    assert shown.startswith(f"tiny:none  {digest}\n  title: tiny:none@1.0\n")
+    parts = [shown.index(f"\n  {part}:") for part in ("parameters", "size", "context", "defaults", "family", "facts")]
+    assert parts == sorted(parts)
     assert mlxbuild("show", "0" * 12).err.startswith("error[unknown-reference]")
     assert mlxbuild("show", f"sha256:{'0' * 12}").err.startswith("error[invalid-digest]")

@@ -70,7 +70,7 @@ def test_a_gguf_file_and_a_model_folder_become_one_artifact_each(here: CommandLi
     )
     done = here("create", "smol", "-f", "smol-Q4_0.gguf")
     assert (done.code, done.out.split()[0]) == (0, "smol:latest"), done.err
-    assert "keep (int4, groups of 32)" in here("list").out
+    assert "  int4 (kept)  " in here("list").out
     (here.folder / "beside").mkdir()
     shutil.copy(here.folder / "smol-Q4_0.gguf", here.folder / "beside")
     assert here("create", "smol:again", "-f", "beside").out.split()[1] == done.out.split()[1]
