@@ -23,7 +23,7 @@ from mlxbuild.toolchain.lock.file import decode
 from mlxbuild.toolchain.options import BuildOptions
 from mlxbuild.toolchain.prepare import pin
 from mlxbuild.toolchain.sources.catalogue import SourceCatalogue
-from mlxbuild.toolchain.spec.canonical import from_canonical
+from mlxbuild.toolchain.spec.canonical import BrokenSpec, from_canonical
 from mlxbuild.toolchain.spec.errors import SpecError
 from mlxbuild.toolchain.spec.recipe_folder import RecipeFolder
 from mlxbuild.toolchain.spec.resolved import FolderSource, ResolvedSpec
@@ -71,6 +71,14 @@ def carried_spec(artifact: Artifact, recipe: Path) -> ResolvedSpec:
             "the artifact contains no recipe", hint="only artifacts that mlxbuild built can be rebuilt"
         )
     return from_canonical(json.loads(artifact.read(RECIPE_FILE)), recipe)
+
+
+def has_gates(artifact: Artifact) -> bool:
+    """Whether the recipe in an artifact has gates; False if it has no recipe, or one of another version of mlxbuild."""
+    try:
+        return bool(carried_spec(artifact, Path()).gates)
+    except (NotRebuildable, BrokenSpec, ValueError):
+        return False
 
 
 def locked_variant(artifact: Artifact, recipe: Path, hub: Hub | None = None) -> LockedVariant:

@@ -29,6 +29,8 @@ class Verification:
     """One sentence each, with the location."""
     is_built: bool
     """Whether it has a recipe and a lock, as artifacts of other tools do not. False if there are problems."""
+    has_quarantined: bool = False
+    """Whether damaged blobs were set aside just now."""
 
     def require(self, name: str) -> None:
         """Check that there are no problems; `name` is the artifact's name in the message.
@@ -38,10 +40,13 @@ class Verification:
         """
         if self.problems:
             listed = "".join(f"\n  {problem}" for problem in self.problems)
+            count = len(self.problems)
             raise VerificationFailed(
-                f"{len(self.problems)} checks failed{listed}",
+                f"{count} check{'' if count == 1 else 's'} failed{listed}",
                 where=name,
-                hint="damaged blobs were quarantined: the next `mlxbuild create` builds them again",
+                hint="damaged blobs were quarantined: the next `mlxbuild create` builds them again"
+                if self.has_quarantined
+                else "`mlxbuild create` builds it again, or `mlxbuild pull` fetches it again",
             )
 
 
@@ -52,13 +57,13 @@ def verify_artifact(store: Store, digest: Digest, *, jobs: int | None = None) ->
         MlxbuildError: the artifact's recipe or lock cannot be read.
     """
     report = verify(store, digest, jobs=jobs)
-    for damaged in {problem.digest for problem in report.problems if problem.kind.value in ("digest", "size")}:
-        if damaged is not None:
-            store.quarantine(damaged)
+    damaged = {each.digest for each in report.problems if each.digest and each.kind.value in ("digest", "size")}
+    for blob in damaged:
+        store.quarantine(blob)
     problems = tuple(f"{problem.where}: {problem.message}" for problem in report.problems)
     built = False
     if not problems:
         artifact = Artifact.open(store, digest)
         built = is_built(artifact)
         problems = disagreements(artifact) if built else ()
-    return Verification(digest, report.checked_blobs, report.checked_bytes, problems, built)
+    return Verification(digest, report.checked_blobs, report.checked_bytes, problems, built, bool(damaged))

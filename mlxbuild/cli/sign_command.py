@@ -12,6 +12,7 @@ from mlxbuild.cli.workspace import find, open_store, require_writable, tell
 from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.trust.keys import locate, password_from_environment, read_private
 from mlxbuild.toolchain.evidence.signing import sign_artifact
+from mlxbuild.toolchain.rebuild import has_gates
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -27,7 +28,9 @@ def sign(
         require_writable(store)
         private = read_private(locate(store.home, key, ".key"), password_from_environment())
         _, digest = find(store, name)
-        signed = sign_artifact(Artifact.open(store, digest), private)
+        artifact = Artifact.open(store, digest)
+        signed = sign_artifact(artifact, private)
+        lacks_results = signed.gate_results is None and has_gates(artifact)
     attached = {
         "signature": signed.signature,
         "provenance": signed.provenance,
@@ -42,3 +45,8 @@ def sign(
         say(f"{kind} {referrer_digest}")
     if signed.provenance is None:
         tell("the artifact has no recipe and lock, so only a signature was attached")
+    if lacks_results:
+        tell(
+            "warning: no gate results were signed, because none are known here: "
+            "`mlxbuild create` runs the gates of the recipe; then sign again"
+        )

@@ -88,7 +88,7 @@ class Evidence:
             raise Untrusted(f"no signature is valid: {'; '.join(problems)}", where=where, hint=_HINT)
         if self.attestations:
             raise Untrusted("the key signed evidence, but not the artifact itself", where=where, hint=_HINT)
-        raise Untrusted("the artifact is not signed", where=where, hint=_HINT)
+        raise Untrusted("the artifact is not signed", where=where, hint="`mlxbuild sign NAME --key KEY` signs it")
 
 
 _HINT = "use another key or artifact; its maker signs with `mlxbuild sign`"

@@ -104,7 +104,12 @@ def test_a_damaged_blob_is_found_by_verify_and_made_again_by_create(mlxbuild: Co
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     found = mlxbuild("verify", "tiny:int4")
     assert found.code == 10
+    assert found.err.startswith("error[verification-failed]: 1 check failed\n")
     assert f"{shard.path}: the bytes of {shard.blob.digest} are damaged" in found.err
+    assert "hint: damaged blobs were quarantined: the next `mlxbuild create` builds them again\n" in found.err
+    again = mlxbuild("verify", "tiny:int4").err
+    assert f"{shard.path}: the store does not hold {shard.blob.digest}" in again
+    assert again.endswith("hint: `mlxbuild create` builds it again, or `mlxbuild pull` fetches it again\n")
     assert list((mlxbuild.home.cache / "quarantine").iterdir())
     assert [label for label in mlxbuild.ran() if "pack" in label] == []
     assert mlxbuild("verify", "tiny:int4").code == 0

@@ -94,6 +94,28 @@ def test_a_wrong_key_and_an_unsigned_artifact_are_refused(
     assert reason in done.err
 
 
+def test_an_unsigned_artifact_is_told_how_to_sign(signed: CommandLine) -> None:
+    refused = signed("verify", "tiny:none", "--key", "mine").err
+    assert refused.endswith("hint: `mlxbuild sign NAME --key KEY` signs it\n")
+
+
+def test_gates_of_a_later_run_are_signed_and_none_are_told(mlxbuild: CommandLine) -> None:
+    assert mlxbuild("keygen", "mine").code == 0
+    built = mlxbuild("create", "--no-gates")
+    digest = dict(line.split() for line in built.out.splitlines())["tiny:int4@1.0"]
+    lacking = mlxbuild("sign", digest, "--key", "mine")
+    assert "gate results" not in lacking.out
+    assert lacking.err == (
+        "warning: no gate results were signed, because none are known here: "
+        "`mlxbuild create` runs the gates of the recipe; then sign again\n"
+    )
+    assert mlxbuild.built() == digest
+    signed = mlxbuild("sign", digest, "--key", "mine")
+    assert (signed.out.splitlines()[-1].rpartition(" ")[0], signed.err) == ("gate results", "")
+    gates = json.loads(mlxbuild("evidence", "tiny:int4", "--show", "gates").out)
+    assert (gates["result"], gates["passedTests"]) == ("PASSED", ["contents", "size"])
+
+
 def test_a_layout_and_an_archive_are_verified_where_they_lie(signed: CommandLine) -> None:
     assert signed("pack", "tiny:int4", "-o", "tiny.tar").code == 0
     layout = signed.folder / "layout"

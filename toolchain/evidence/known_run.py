@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class KnownRun:
     built_by: Mapping[str, str]
     """Versions of mlxbuild and Python, operating system and machine architecture."""
     traces: tuple[Trace, ...]
-    """Traces of the artifact's actions that are still stored."""
+    """Traces of the artifact's actions that are still stored. Gates that this run skipped are those of another run."""
 
 
 def find_run(home: Home, artifact: Digest) -> KnownRun | None:
@@ -39,7 +39,7 @@ def find_run(home: Home, artifact: Digest) -> KnownRun | None:
     if not mentions:
         return None
     chosen = next((report for report in mentions if _packed(report, artifact)), mentions[-1])
-    return _known(home, chosen, artifact)
+    return _known(home, chosen, mentions, artifact)
 
 
 def _label(report: Mapping[str, Any], artifact: Digest) -> str | None:
@@ -53,7 +53,12 @@ def _packed(report: Mapping[str, Any], artifact: Digest) -> bool:
     return any(action["label"] == label and action["outcome"] == "ran" for action in report.get("actions", ()))
 
 
-def _known(home: Home, report: Mapping[str, Any], artifact: Digest) -> KnownRun:
+def _known(home: Home, report: Mapping[str, Any], mentions: Sequence[Mapping[str, Any]], artifact: Digest) -> KnownRun:
+    traces = dict(_traces(home, report, artifact))
+    for other in mentions:
+        for action, trace in _traces(home, other, artifact):
+            if trace.record.step == "gate":  # skipped in the chosen run if another variant of it failed
+                traces.setdefault(action, trace)
     started = str(report["started"])
     seconds = calendar.timegm(time.strptime(started, _TIME)) + float(report.get("seconds", 0))
     return KnownRun(
@@ -61,11 +66,12 @@ def _known(home: Home, report: Mapping[str, Any], artifact: Digest) -> KnownRun:
         started=started,
         finished=time.strftime(_TIME, time.gmtime(seconds)),
         built_by={str(name): str(value) for name, value in report.get("built_by", {}).items()},
-        traces=tuple(_traces(home, report, artifact)),
+        traces=tuple(traces.values()),
     )
 
 
-def _traces(home: Home, report: Mapping[str, Any], artifact: Digest) -> Iterator[Trace]:
+def _traces(home: Home, report: Mapping[str, Any], artifact: Digest) -> Iterator[tuple[str, Trace]]:
+    """The traces of the artifact's actions in a run, each with the action's name within the artifact."""
     store = TraceStore(home)
     prefix = f"{_label(report, artifact)}/"
     for action in report.get("actions", ()):
@@ -77,4 +83,4 @@ def _traces(home: Home, report: Mapping[str, Any], artifact: Digest) -> Iterator
         except InvalidDigest:
             continue
         if trace is not None:
-            yield trace
+            yield action["label"].removeprefix(prefix), trace
