@@ -53,7 +53,7 @@ def publish(
         manifests: Those of the variants that were built, by label.
         verdicts: What the gates of these said, by label.
         store: Holds the artifacts and the tags.
-        stream: Gets a warning for each version tag that moves, and an event for each artifact.
+        stream: Gets a warning for version tags that move, and an event for each artifact.
         options: Whether gates ran, and whether version tags may move.
     """
     built, refusals = [], []

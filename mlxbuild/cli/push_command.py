@@ -17,7 +17,7 @@ from mlxbuild.registry.artifact.reader import Artifact
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.quantities import format_bytes, format_seconds
 from mlxbuild.registry.core.reference import Reference
-from mlxbuild.registry.oci.exchange.destination import destination, destinations_of_variants
+from mlxbuild.registry.oci.exchange.destination import destination, destinations_of_variants, of_other_versions
 from mlxbuild.registry.oci.exchange.push import Pushed, push
 from mlxbuild.registry.oci.exchange.transfers import DEFAULT_JOBS
 from mlxbuild.registry.oci.remote.settings import Settings
@@ -41,7 +41,9 @@ def push_artifact(
         str | None,
         typer.Argument(help="Target: host/name, with :tag if the tag should differ. Default: the default registry."),
     ] = None,
-    all_variants: Annotated[bool, typer.Option("--all-variants", help="Push every variant of the name.")] = False,
+    all_variants: Annotated[
+        bool, typer.Option("--all-variants", help="Push every variant of the version that `latest` has.")
+    ] = False,
     short_tags: Annotated[
         bool, typer.Option("--short-tags", help="Also push the artifact's other tags in the store.")
     ] = False,
@@ -68,6 +70,8 @@ def push_artifact(
         goal = None if target is None else Reference.parse(target)
         if all_variants:
             planned = destinations_of_variants(store, Reference.parse(name), goal, short_tags=short_tags)
+            if left_out := of_other_versions(store, Reference.parse(name).name):
+                tell(f"left out, because they have another version than `{name}:latest`: {', '.join(left_out)}")
         else:
             planned = (destination(store, *find(store, name), goal, short_tags=short_tags),)
         if sign is not None:

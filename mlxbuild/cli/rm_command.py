@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated
 
@@ -12,6 +12,7 @@ import typer
 from mlxbuild.cli.command import Command
 from mlxbuild.cli.output import say
 from mlxbuild.cli.workspace import find, open_store, tell
+from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.store.layout import Store
 from mlxbuild.registry.store.tags import UnknownReference
@@ -47,12 +48,11 @@ def remove(
             doomed |= dict.fromkeys(sorted(_meant(store, name, every_name=every_name)))
         if any(_is_whole(name, every_name=every_name) for name in names) and not yes:
             _confirm(list(doomed))
-        removed = {descriptor.digest for tag, descriptor in store.tags.items() if tag in doomed}
+        removed = {descriptor.digest: None for tag, descriptor in store.tags.items() if tag in doomed}
         for tag in doomed:
             store.tags.remove(tag)
             say(f"removed {tag}")
-        if removed - {descriptor.digest for _, descriptor in store.tags.items()}:
-            tell("`mlxbuild gc` frees the disk of what no name needs")
+        _tell_what_stays(store, removed)
 
 
 def _is_whole(name: str, *, every_name: bool) -> bool:
@@ -80,6 +80,17 @@ def _names_of(store: Store, names: Iterable[str]) -> set[str]:
     tags = dict(store.tags.items())
     digests = {tags[name].digest for name in names}
     return {tag for tag, descriptor in tags.items() if descriptor.digest in digests}
+
+
+def _tell_what_stays(store: Store, lost: Collection[Digest]) -> None:
+    """Tell which names still keep each artifact that has lost some, and how to free what no name needs."""
+    left = {digest: sorted(tag for tag, named in store.tags.items() if named.digest == digest) for digest in lost}
+    for first, *others in filter(None, left.values()):
+        more = f" and {len(others)} more name{'' if len(others) == 1 else 's'}" if others else ""
+        keep = f"`{first}`{more} still keep{'' if others else 's'} it"
+        tell(f"{keep}: `mlxbuild rm --all-names {first}` removes all")
+    if not all(left.values()):
+        tell("`mlxbuild gc` frees the disk of what no name needs")
 
 
 def _confirm(doomed: list[str]) -> None:

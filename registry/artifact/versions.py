@@ -11,6 +11,7 @@ from mlxbuild.registry.artifact.media_types import VERSION
 from mlxbuild.registry.artifact.modelpack import tag_descriptor
 from mlxbuild.registry.core.digest import Blob, Digest
 from mlxbuild.registry.core.errors import UserError
+from mlxbuild.registry.core.suggestions import listed
 from mlxbuild.registry.store.layout import BlobCorrupt, BlobMissing, BlobTooLarge, Store
 
 
@@ -22,23 +23,25 @@ class VersionTagMoves(UserError):
 
 @dataclass(frozen=True, slots=True)
 class TagMove:
-    """The move of a tag that contains a version from one artifact to another."""
+    """The move of tags that contain a version from one artifact to another."""
 
-    name: str
+    names: tuple[str, ...]
     before: Digest
     after: Digest
 
     def __str__(self) -> str:
+        before, after = (f"{digest.algorithm}:{digest.short}" for digest in (self.before, self.after))
         return (
-            f"`{self.name}` moves from {self.before} to {self.after}: "
+            f"{listed(self.names)} {'moves' if len(self.names) == 1 else 'move'} from {before} to {after}: "
             "give the recipe another version, so that both keep a name"
         )
 
     def refused(self, hint: str) -> VersionTagMoves:
-        """The error for a tag that must not move."""
+        """The error for tags that must not move; it names the first."""
+        name = self.names[0]
         return VersionTagMoves(
-            f"`{self.name}` is {self.before} already, and would become {self.after}",
-            where=self.name,
+            f"`{name}` is {self.before} already, and would become {self.after}",
+            where=name,
             hint=f"give the recipe another version, or {hint}",
         )
 
@@ -60,18 +63,22 @@ def version_of(data: bytes) -> str | None:
 
 
 def moves(store: Store, names: Mapping[str, Digest]) -> tuple[TagMove, ...]:
-    """The tags containing a version that would move in the store if these names were set.
+    """The tags containing a version that would move in the store if these names were set; those that move alike as one.
 
     Raises:
         StoreFailure: the tags cannot be read.
     """
     present = {name: descriptor.digest for name, descriptor in store.tags.items()}
-    found = (TagMove(name, present[name], after) for name, after in names.items() if present.get(name, after) != after)
-    return tuple(move for move in found if _is_promised(store, move))
+    moved: dict[tuple[Digest, Digest], tuple[str, ...]] = {}
+    for name, after in names.items():
+        before = present.get(name, after)
+        if before != after and _is_promised(store, name, before, after):
+            moved[before, after] = (*moved.get((before, after), ()), name)
+    return tuple(TagMove(alike, before, after) for (before, after), alike in moved.items())
 
 
 def set_tags(store: Store, names: Mapping[str, Digest], warn: Callable[[TagMove], object]) -> None:
-    """Tag artifacts of the store; `warn` is called first with each tag that contains a version and moves.
+    """Tag artifacts of the store; `warn` is called first with the tags that contain a version and move.
 
     Raises:
         BlobMissing: the store does not hold one of them.
@@ -82,12 +89,13 @@ def set_tags(store: Store, names: Mapping[str, Digest], warn: Callable[[TagMove]
     store.tags.set({name: tag_descriptor(Blob(digest, store.size(digest))) for name, digest in names.items()})
 
 
-def _is_promised(store: Store, move: TagMove) -> bool:
-    versions = (_stored_version(store, digest) for digest in (move.before, move.after))
-    return promises(move.name.rpartition(":")[2], *versions)
+def _is_promised(store: Store, name: str, before: Digest, after: Digest) -> bool:
+    versions = (stored_version(store, digest) for digest in (before, after))
+    return promises(name.rpartition(":")[2], *versions)
 
 
-def _stored_version(store: Store, digest: Digest) -> str | None:
+def stored_version(store: Store, digest: Digest) -> str | None:
+    """The version in the manifest of an artifact of the store, if it can be read and has one."""
     try:
         return version_of(store.read(digest, limit_bytes=manifests.MANIFEST_LIMIT_BYTES))
     except (BlobMissing, BlobCorrupt, BlobTooLarge, InvalidManifest):

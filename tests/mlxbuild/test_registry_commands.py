@@ -146,6 +146,18 @@ def test_push_of_all_variants_to_the_default_registry(
     assert {"where": registry.host, "name": name, "tags": ["none-1.0"]} in json.loads(found.out)
 
 
+def test_push_of_all_variants_leaves_out_other_versions(mlxbuild: CommandLine, registry: RegistryProcess) -> None:
+    mlxbuild.built()
+    recipe = mlxbuild.folder / "ModelSpec.yaml"
+    recipe.write_text(recipe.read_text().replace('"1.0"', '"1.1"').replace("[int4, none]", "[int4, int8]"))
+    assert mlxbuild("create").code == 0
+    name = f"{registry.host}/acme/versions"
+    pushed = mlxbuild("push", "tiny", name, "--all-variants", "--progress", "none")
+    assert sorted(line.split()[0] for line in pushed.out.splitlines()) == [f"{name}:int4-1.1", f"{name}:int8-1.1"]
+    told = "left out, because they have another version than `tiny:latest`: int4-1.0, none-1.0"
+    assert pushed.err.splitlines()[0] == told
+
+
 def test_signed_on_the_way_out_and_asked_for_on_the_way_in(
     mlxbuild: CommandLine, second: CommandLine, registry: RegistryProcess
 ) -> None:

@@ -24,8 +24,9 @@ TINY = {"tiny:1.0", "tiny:int4", "tiny:int4-1.0", "tiny:latest", "tiny:none", "t
 
 
 def test_a_name_goes_alone(built: CommandLine) -> None:
-    done = built("rm", "tiny:int4")
-    assert (done.out, done.err) == ("removed tiny:int4\n", "")
+    told = built("rm", "tiny:int4")
+    assert told.out == "removed tiny:int4\n"
+    assert told.err == "`mine:x` and 3 more names still keep it: `mlxbuild rm --all-names mine:x` removes all\n"
     assert names(built) == TINY - {"tiny:int4"} | {"mine:x"}
 
 

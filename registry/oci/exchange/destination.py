@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mlxbuild.registry.artifact.versions import stored_version
 from mlxbuild.registry.core.digest import Digest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.reference import DEFAULT_TAG, Reference
@@ -53,7 +55,9 @@ def destination(
 def destinations_of_variants(
     store: Store, source: Reference, target: Reference | None, *, short_tags: bool = False
 ) -> tuple[Destination, ...]:
-    """The destinations of all artifacts that have a name, each with its most specific tags, or with all of them.
+    """The destinations of all variants of a name, each with its most specific tags, or with all of them.
+
+    If the name has a tag `latest`, these are the artifacts of the same version; see `of_other_versions`.
 
     Raises:
         NothingToPush: the store has no artifact of that name, or source or target has a tag or digest.
@@ -62,6 +66,8 @@ def destinations_of_variants(
     if source.tag or source.digest or goal.tag or goal.digest:
         raise NothingToPush("--all-variants needs a name without tag and digest", hint=f"write {source.name}")
     by_digest = _tags(store, source.name)
+    for digest in _of_other_versions(store, by_digest):
+        del by_digest[digest]
     if not by_digest:
         raise NothingToPush(f"the store has no variant of `{source.name}`", hint="`mlxbuild list` shows its names")
     found = sorted(by_digest.items())
@@ -70,6 +76,23 @@ def destinations_of_variants(
         Destination(digest, goal, full[digest], tuple(tag for tag in tags if tag not in full[digest]))
         for digest, tags in found
     )
+
+
+def of_other_versions(store: Store, name: str) -> tuple[str, ...]:
+    """The most specific tags under a name of artifacts that have another version than `latest`."""
+    by_digest = _tags(store, name)
+    return tuple(
+        sorted(tag for digest in _of_other_versions(store, by_digest) for tag in _full_tags(by_digest[digest]))
+    )
+
+
+def _of_other_versions(store: Store, by_digest: Mapping[Digest, tuple[str, ...]]) -> tuple[Digest, ...]:
+    """The artifacts that have another version than the one that `latest` names."""
+    newest = next((digest for digest, tags in by_digest.items() if DEFAULT_TAG in tags), None)
+    if newest is None:
+        return ()
+    version = stored_version(store, newest)
+    return tuple(digest for digest in by_digest if stored_version(store, digest) != version)
 
 
 def _tags(store: Store, name: str) -> dict[Digest, tuple[str, ...]]:

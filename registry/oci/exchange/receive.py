@@ -68,7 +68,7 @@ class Receiver:
 
         def warn(move: TagMove) -> None:
             self._warn(f"warning: {move}")
-            moved.add(move.name)
+            moved.update(move.names)
 
         set_tags(self._store, names, warn)
         return frozenset(moved)

@@ -36,7 +36,7 @@ class VersionTags:
             return None
         moves = found.digest != self.raw.digest and not self.force
         if moves and (promises(tag, version_of(self.raw.data)) or promises(tag, self._version_there(tag))):
-            move = TagMove(f"{self.remote.name}:{tag}", found.digest, self.raw.digest)
+            move = TagMove((f"{self.remote.name}:{tag}",), found.digest, self.raw.digest)
             raise move.refused("push with --force (`force` over HTTP)")
         return found.digest
 

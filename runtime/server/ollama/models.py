@@ -85,7 +85,7 @@ def _give_name(application: Application, source: str, target: Reference) -> None
 
 
 def _log_move(move: TagMove) -> None:
-    log.warning("version-tag-moves", name=move.name, before=str(move.before), after=str(move.after))
+    log.warning("version-tag-moves", name=", ".join(move.names), before=str(move.before), after=str(move.after))
 
 
 async def delete(request: Request, body: ModelBody) -> HTTPResponse:

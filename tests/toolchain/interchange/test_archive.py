@@ -79,7 +79,7 @@ def test_a_version_that_moves_is_warned_of_once(store: Store, manifest: Blob, ot
     newer = build(store, b"newer" * 9)
     assert take(other, packed(store, newer), tell=warnings.append)[0].replaced is None
     (warning,) = warnings
-    assert f"`{NAME}` moves from {manifest.digest} to {newer.digest}" in warning
+    assert f"`{NAME}` moves from sha256:{manifest.digest.short} to sha256:{newer.digest.short}:" in warning
 
 
 def test_a_name_of_ones_own_wins(store: Store, manifest: Blob, other: Store) -> None:
