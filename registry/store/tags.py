@@ -15,7 +15,7 @@ from mlxbuild.registry.core.digest import Digest, InvalidDigest
 from mlxbuild.registry.core.errors import UserError
 from mlxbuild.registry.core.home import Home
 from mlxbuild.registry.core.reference import DEFAULT_TAG, InvalidReference, Reference
-from mlxbuild.registry.core.suggestions import nearest
+from mlxbuild.registry.core.suggestions import listed, nearest
 from mlxbuild.registry.store.durable import replace_file
 from mlxbuild.registry.store.errors import DiskFull, StoreFailure
 from mlxbuild.registry.store.leases import exclusive_file
@@ -34,8 +34,10 @@ _BEGINNING = '{"schemaVersion": 2, "manifests": []}'
 
 
 _ALIKE = 0.5
-_MOST_NAMED = 3
 """The least similarity (`difflib`) of a name that is suggested."""
+_REMOTELY_ALIKE = 0.3
+"""The least similarity of a name that is mentioned where none is suggested."""
+_MOST_NAMED = 3
 
 
 class UnknownReference(UserError):
@@ -347,11 +349,27 @@ def _hint(reference: Reference, names: Mapping[str, Descriptor]) -> str:
         near = [name for each in alike for name in sorted(names) if name.rpartition(":")[0] == each]
     else:
         near = nearest(reference.store_name, names, close_enough=_ALIKE)
-    meant = list(dict.fromkeys([*near, *siblings]))[:_MOST_NAMED]
+    meant = list(dict.fromkeys([*near, *siblings]))
+    if not siblings:
+        meant = _once_each(meant)
     if meant:
-        return f"did you mean {' or '.join(f'`{name}`' for name in meant)}?"
+        return f"did you mean {' or '.join(f'`{name}`' for name in meant[:_MOST_NAMED])}?"
     closest = sorted(names, key=lambda name: (reference.name not in name, -_likeness(reference.name, name), name))
-    return f"the store has {', '.join(f'`{name}`' for name in closest[:_MOST_NAMED])}"
+    if len(names) > _MOST_NAMED:  # few names are told in any case
+        closest = [
+            each for each in closest if reference.name in each or _likeness(reference.name, each) >= _REMOTELY_ALIKE
+        ]
+    if not closest:
+        return "`mlxbuild list` shows the names"
+    return f"the store has {listed(_once_each(closest)[:_MOST_NAMED])}"
+
+
+def _once_each(names: Iterable[str]) -> list[str]:
+    """The first name of each model."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name.rpartition(":")[0], name)
+    return list(first.values())
 
 
 def _likeness(name: str, other: str) -> float:

@@ -85,7 +85,7 @@ def test_a_digest_decides_alone_and_must_be_there(store: Store) -> None:
         ("helo:int4@1.0", "`hello:int4-1.0`"),
         ("hello:int5@1.0", "`hello:int4-1.0`"),
         ("hello", "`hello:int4-1.0`"),
-        ("zzz/qqq:x", "the store has `hello:int4-1.0`, `hello:none-1.0`"),
+        ("zzz/qqq:x", "the store has `hello:int4-1.0`"),
     ],
 )
 def test_unknown_names_get_the_nearest(store: Store, asked: str, named: str) -> None:
@@ -137,6 +137,22 @@ def test_names_are_alike_by_themselves_and_not_by_the_tag_that_all_have(home: Ho
     assert caught.value.hint == hint
 
 
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("nix", "`mlxbuild list` shows the names"),
+        ("team-x", "did you mean `team-b:int4` or `team-a:int4`?"),
+        ("team-x:int4", "did you mean `team-b:int4` or `team-a:int4`?"),
+    ],
+)
+def test_each_model_is_told_once_and_none_if_none_is_near(home: Home, asked: str, hint: str) -> None:
+    store = Store.open(home)
+    store.tags.set({f"{name}:{tag}": A for name in ("team-a", "team-b") for tag in ("int4", "int4-1.0", "latest")})
+    with pytest.raises(UnknownReference) as caught:
+        store.tags.resolve(Reference.parse(asked))
+    assert caught.value.hint == hint
+
+
 @pytest.mark.parametrize("asked", ["llama", "llama:q4", "tiny-of-ours"])
 def test_of_many_names_the_closest_are_told_first(home: Home, asked: str) -> None:
     store = Store.open(home)
@@ -147,7 +163,7 @@ def test_of_many_names_the_closest_are_told_first(home: Home, asked: str) -> Non
         store.tags.resolve(Reference.parse(asked))
     assert caught.value.hint is not None
     first = near["tiny" in asked]
-    assert caught.value.hint.startswith((f"the store has `{first}`, `", f"did you mean `{first}`"))
+    assert caught.value.hint.startswith((f"the store has `{first}`", f"did you mean `{first}`"))
 
 
 def test_many_writers_lose_no_name(home: Home) -> None:
