@@ -32,7 +32,8 @@ def test_no_value_of_a_table_steers_the_terminal(
 
 
 def test_run_asks_for_a_prompt_where_nobody_can_be_asked(mlxbuild: CommandLine) -> None:
-    outcome = mlxbuild("run", "anything")
+    mlxbuild.built()
+    outcome = mlxbuild("run", "tiny")
     assert outcome.code == 2
     assert outcome.err.startswith("error[no-prompt]: there is no prompt")
 
