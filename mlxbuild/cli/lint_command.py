@@ -14,6 +14,7 @@ from mlxbuild.cli.output import say
 from mlxbuild.cli.recipes import Portable, RecipeArguments, Recipes, recipe_paths
 from mlxbuild.toolchain.early import early_problems
 from mlxbuild.toolchain.lock.portable import require_portable
+from mlxbuild.toolchain.spec.licenses import license_problems
 from mlxbuild.toolchain.spec.load import lint, load
 from mlxbuild.toolchain.spec.problems import Problem
 from mlxbuild.toolchain.spec.report import render
@@ -57,4 +58,5 @@ def _problems(path: Path, *, portable: bool) -> list[Problem]:
     problems = lint(path, portable=portable)
     if any(problem.level == "error" for problem in problems):
         return list(problems)
-    return [*problems, *early_problems(load(path, portable=portable))]
+    recipe = load(path, portable=portable)
+    return [*problems, *license_problems(recipe), *early_problems(recipe)]

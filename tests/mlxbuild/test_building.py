@@ -468,6 +468,18 @@ def test_a_plan_counts_gates_by_their_last_time(mlxbuild: CommandLine, edit: Cal
     assert all(gate["seconds"] > 0 for gate in gates)
 
 
+def test_lint_warns_of_a_license_that_spdx_does_not_know(
+    mlxbuild: CommandLine, edit: Callable[[str, str], None]
+) -> None:
+    edit("system_prompt:", "license: Apache2\nsystem_prompt:")
+    told = mlxbuild("lint")
+    assert told.code == 0
+    assert told.out.startswith("warning[spec-value]: `Apache2` is not an SPDX expression\n")
+    assert told.out.endswith("hint: did you mean `Apache-2.0`?\n")
+    edit("Apache2", "Apache-2.0 OR LicenseRef-mine")
+    assert mlxbuild("lint").out == "1 recipe is fine\n"
+
+
 def test_a_recipe_that_is_not_there(mlxbuild: CommandLine) -> None:
     hint = "hint: name a recipe or its folder, or write a first one with `mlxbuild init MODEL`\n"
     (mlxbuild.folder / "ModelSpec.yaml").unlink()
