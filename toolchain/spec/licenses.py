@@ -7,16 +7,19 @@ from mlxbuild.registry.core.suggestions import did_you_mean
 from mlxbuild.toolchain.spec.problems import Code, Problem
 from mlxbuild.toolchain.spec.recipe import Recipe
 
+try:
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+    from packaging.licenses._spdx import LICENSES
+except ImportError:  # before packaging 24.2
+    _HAS_LICENSES = False
+else:
+    _HAS_LICENSES = True
+
 
 def license_problems(recipe: Recipe) -> tuple[Problem, ...]:
     """A warning for each license of a recipe with an identifier that SPDX does not know."""
-    try:
-        from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-        from packaging.licenses._spdx import LICENSES
-    except ImportError:  # before packaging 24.2
-        return ()
     found = {}
-    for spec in recipe.variants():
+    for spec in recipe.variants() if _HAS_LICENSES else ():
         if spec.license is None:
             continue
         try:
