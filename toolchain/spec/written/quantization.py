@@ -106,7 +106,8 @@ class QuantizationForm(SchemeForm):
     def _label_is_its_own(self) -> Self:
         if self.label in get_args(QuantizationName):
             note = f"`quantization: {self.label}` is called so"
-            raise mistake(Code.QUANTIZATION, f"`{self.label}` cannot be a label", note=note, key="label")
+            hint = f"choose one that no quantization has, such as `{self.label}x`"
+            raise mistake(Code.QUANTIZATION, f"`{self.label}` cannot be a label", note=note, hint=hint, key="label")
         return self
 
     @model_validator(mode="after")
