@@ -47,7 +47,9 @@ def show(
         told = {key: {"value": value, "origin": configuration.origins[key]} for key, value in values.items()}
         say_json(told if origin else values)
         return
-    rows = [(key, _written(value), configuration.origins[key]) for key, value in values.items()]
+    from mlxbuild.configuration.form import as_written
+
+    rows = [(key, _written(as_written(key, value)), configuration.origins[key]) for key, value in values.items()]
     headings = ("SETTING", "VALUE", "ORIGIN")
     say_table(headings if origin else headings[:2], rows if origin else [row[:2] for row in rows])
 

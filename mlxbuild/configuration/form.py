@@ -198,6 +198,23 @@ class ServeForm(BaseModel):
         return value
 
 
+def as_written(key: str, value: Any) -> Any:
+    """The value of a setting as people write it: `3GB`, `10m`; other values and those without a whole unit stay."""
+    rules = [each for rule in ServeForm.model_fields[key].metadata for each in (rule, *getattr(rule, "metadata", ()))]
+    if _BYTES not in rules or not isinstance(value, int):
+        units: tuple[tuple[str, int], ...] = (("h", 3600), ("m", 60), ("s", 1))
+        number = _whole_seconds(value) if _SECONDS in rules else 0
+    else:
+        units, number = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 1000)), value
+    return next((f"{number // step}{unit}" for unit, step in units if number and number % step == 0), value)
+
+
+def _whole_seconds(value: Any) -> int:
+    """The seconds of a duration that is a whole number of them, else 0."""
+    seconds = setting_seconds(value)
+    return int(seconds) if seconds is not None and 0 < seconds < math.inf and seconds % 1 == 0 else 0
+
+
 def told_number(key: str) -> str | None:
     """The range and syntax of a numeric setting, for messages; None for other settings."""
     rules = [each for rule in ServeForm.model_fields[key].metadata for each in (rule, *getattr(rule, "metadata", ()))]

@@ -132,3 +132,16 @@ def test_settings_of_ollama_are_explained_and_others_lead_to_the_list(mlxbuild: 
             2,
             f"error[invalid-settings]: there is no setting `serve.{key}`\nhint: {hint}\n",
         )
+
+
+def test_show_prints_sizes_and_times_as_people_write_them(mlxbuild: CommandLine) -> None:
+    variables = {"MLXBUILD_MEMORY": "3GB", "MLXBUILD_KEEP_ALIVE": "10m"}
+    shown = dict(line.split(maxsplit=1) for line in mlxbuild("config", "show", env=variables).out.splitlines())
+    assert (shown["memory"], shown["keep_alive"], shown["body_limit"], shown["stored_responses_age"]) == (
+        "3GB",
+        "10m",
+        "100MB",
+        "24h",
+    )
+    assert (shown["port"], shown["max_queue"], shown["body_seconds"]) == ("11434", "512", "1m")
+    assert '"memory": 3000000000' in mlxbuild("config", "show", "--json", env=variables).out
