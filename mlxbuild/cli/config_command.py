@@ -11,6 +11,7 @@ from mlxbuild.cli.command import Command
 from mlxbuild.cli.invocation import chosen_home
 from mlxbuild.cli.output import say, say_json, say_table
 from mlxbuild.cli.workspace import open_store, tell
+from mlxbuild.registry.oci.remote.settings import OVERRIDING, Settings
 from mlxbuild.runtime.server.security.api_keys import KeyRing
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ def get_value(
     """Print the value of one setting of the server or of the registries, as commands would use it now."""
     from mlxbuild.configuration.change import located
     from mlxbuild.configuration.resolve import configure
-    from mlxbuild.registry.oci.remote.settings import Settings
 
     section, key = located(key)
     if section is None:
@@ -103,7 +103,6 @@ def _tell_change(change: Change) -> None:
     """Print what changed, and whether it has an effect."""
     from mlxbuild.configuration.environment import from_environment
     from mlxbuild.configuration.form import ServeForm
-    from mlxbuild.registry.oci.remote.settings import OVERRIDING, Settings
 
     if change.section is None:
         default: Any = getattr(Settings(), change.key)

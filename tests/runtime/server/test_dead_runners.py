@@ -106,7 +106,7 @@ def test_what_nobody_waits_for_is_not_asked_again(
     second = asyncio.run_coroutine_threadsafe(runner(), hello_server.loop).result(60)
     assert second is not first
     told = asyncio.run_coroutine_threadsafe(at_rest(second), hello_server.loop).result(60)
-    assert told.answer_tokens <= 3
+    assert told.engine.answer_tokens <= 3
 
 
 def test_who_keeps_dying_is_told_with_the_time_of_the_next_try(

@@ -25,7 +25,7 @@ def test_the_javascript_client_gets_all_it_asks_for(hello_server: RunningServer)
     assert told["events"][0] == "response.created"
     assert told["events"][-1] == "response.completed"
     assert told["completion"]["usage"]["completion_tokens"] == 5
-    assert "hello:latest" in told["models"]
+    assert "hello:int4" in told["models"]
     assert told["model"]["id"] == "hello"
     assert told["error"] == {"kind": "NotFoundError", "status": 404, "code": "model_not_found"}
     assert told["left"].startswith("chatcmpl-")
