@@ -60,7 +60,7 @@ def _values(command: str, parameter: Any) -> list[str] | str | None:
         return "recipes"
     if parameter.param_type_name != "argument":  # `file|stderr` lists values, and `SCHEMA` in capitals stands for some
         return [word for word in str(parameter.metavar or "").split("|") if word.islower()] or None
-    if command in ("set", "unset") and parameter.name == "key":
+    if command in ("get", "set", "unset") and parameter.name == "key":
         return list(ServeForm.model_fields)
     return "artifacts" if parameter.name in _ARTIFACTS and command not in _OTHER_NAMES else None
 

@@ -166,7 +166,7 @@ def test_the_stream_has_anthropics_events(hello_server: RunningServer) -> None:
 
 def test_models_come_page_by_page(client: anthropic.Anthropic) -> None:
     names = [model.id for model in client.models.list().data]
-    assert len(names) == 3
+    assert len(names) >= 3
     first = client.models.list(limit=2)
     assert ([model.id for model in first.data], first.has_more) == (names[:2], True)
     assert (first.first_id, first.last_id) == (names[0], names[1])

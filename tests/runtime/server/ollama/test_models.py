@@ -28,7 +28,8 @@ def names(client: httpx.Client) -> list[str]:
 def test_tags(hello: httpx.Client, hello_application: Application) -> None:
     answer = hello.get("/api/tags")
     models = answer.json()["models"]
-    assert len({model["digest"] for model in models}) == len(models), "each artifact is one row"
+    examples = [model["digest"] for model in models if model["name"].startswith("hello:")]
+    assert len(set(examples)) == len(examples) == 3, "each artifact is one row"
     (latest,) = [model for model in models if "hello:latest" in model["details"]["aliases"]]
     digest = hello_application.store.tags.items()[0][1].digest
     assert latest["name"] == latest["model"] == "hello:int4"
