@@ -127,7 +127,7 @@ def test_a_build_from_the_cache_of_another_machine(
     cache, recipe = f"{registry.host}/cached/hello", ("-f", str(EXAMPLE), "--variant", "int4", "--no-gates")
     fine(CommandLine(tmp_path, Home(tmp_path / "first"))("create", *recipe, "--cache-to", cache))
     assert hello.digests["int4"] in fine(second("create", *recipe, "--cache-from", cache, "--expect-cached"))
-    assert second("search", "cached/hello", "--registry", registry.host, "--no-hub").out.startswith("nothing has")
+    assert second("search", "cached/hello", "--registry", registry.host, "--no-hub").err.startswith("nothing has")
 
 
 @pytest.mark.parametrize("kind", sorted(CLOSABLE))
