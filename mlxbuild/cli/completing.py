@@ -70,7 +70,6 @@ def _values(told: list[str] | str | None) -> Callable[..., list[str]]:
 
 def _artifacts(home: str | None) -> list[str]:
     """The names in the store."""
-
     try:
         return [name for name, _ in TagTable(Home(Path(home)) if home else Home.from_environment()).items()]
     except MlxbuildError:

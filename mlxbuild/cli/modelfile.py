@@ -21,6 +21,7 @@ from mlxbuild.toolchain.interchange.from_modelfile import draft_from_modelfile, 
 from mlxbuild.toolchain.interchange.recognition import ImportFormat, recognise
 from mlxbuild.toolchain.spec.discovery import RECIPE_NAME, recipes_of
 from mlxbuild.toolchain.spec.initial import slug
+from mlxbuild.toolchain.weights.peft.source import ADAPTER_CONFIGURATION, ADAPTER_WEIGHTS, PEFT_WEIGHTS
 
 
 def names_model(named: Sequence[Path] | None, files: Sequence[Path] | None) -> bool:
@@ -84,7 +85,7 @@ def recipe_of(model: Path, name: Reference, store: Store, *, quantize: str | Non
             draft.base["from"] = _pinned(store, draft.base["from"])
         for number, adapter in enumerate(draft.adapters):
             target = folder / f"adapter-{number}"
-            shutil.copytree(beside / adapter["path"], target)
+            _copy_adapter(beside / adapter["path"], target, model)
             adapter["path"] = target.name
         draft.license, licenses = licenses_of(draft.license_texts)
         for file, text in licenses.items():
@@ -94,6 +95,22 @@ def recipe_of(model: Path, name: Reference, store: Store, *, quantize: str | Non
         yield recipe
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_adapter(source: Path, target: Path, modelfile: Path) -> None:
+    """Copy the files of an adapter, and no others: it may lie in one folder with a model.
+
+    Raises:
+        BadModelfile: there is none.
+    """
+    files = [source / name for name in (ADAPTER_CONFIGURATION, ADAPTER_WEIGHTS, PEFT_WEIGHTS)]
+    if not any(file.is_file() for file in files[1:]):
+        message = f"there is no adapter in `{source}`"
+        raise BadModelfile(message, where=str(modelfile), hint=f"it is {ADAPTER_WEIGHTS} or {PEFT_WEIGHTS} there")
+    target.mkdir()
+    for file in files:
+        if file.is_file():
+            shutil.copyfile(file, target / file.name)
 
 
 def is_known(store: Store, name: str) -> bool:
@@ -107,4 +124,4 @@ def is_known(store: Store, name: str) -> bool:
 
 def _pinned(store: Store, name: str) -> str:
     reference = Reference.parse(name)
-    return f"{reference.repository}@{store.tags.resolve(reference)}"
+    return f"{reference.name}@{store.tags.resolve(reference)}"

@@ -37,7 +37,7 @@ class EngineStatistics:
     """Duration of the last iteration."""
     working_since: float | None = None
     """When the current work started, by `time.monotonic()`; None while the engine is idle."""
-    got_on_at: float = 0.0
+    progressed_at: float = 0.0
     """When the last progress was made for any request, by `time.monotonic()`."""
     postponed: int = 0
     """How many times a sequence was preempted for lack of memory."""

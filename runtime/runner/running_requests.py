@@ -109,7 +109,7 @@ class RunningRequests:
         return Heartbeat(
             working_seconds=working_seconds,
             effort=_effort(),
-            standstill_seconds=min(now - figures.got_on_at, max(waiting_seconds, working_seconds)),
+            standstill_seconds=min(now - figures.progressed_at, max(waiting_seconds, working_seconds)),
             requests_waiting=max(0, len(self._asked) - figures.running),
             memory_bytes=mx.get_active_memory(),
             engine=figures,

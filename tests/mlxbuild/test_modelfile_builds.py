@@ -170,3 +170,16 @@ def test_what_is_built_from_an_artifact_of_a_gguf_file_computes_as_that_does(her
     facts, same = (json.loads(here("show", name, "--json").out)["facts"] for name in ("mario", "pirate"))
     assert facts["compute_dtype"] == "float32"
     assert facts == same
+
+
+def test_of_an_adapter_its_files_alone_are_taken(here: CommandLine) -> None:
+    (here.folder / "Modelfile").write_text("FROM ./model\nADAPTER ./gone\n")
+    told = here("create", "brief", "-f", "Modelfile")
+    assert told.code == 2
+    assert f"error[bad-modelfile]: there is no adapter in `{here.folder}/gone`\n" in told.err
+    (here.folder / "adapters.safetensors").write_bytes(b"no adapter")
+    (here.folder / "Modelfile").write_text("FROM ./model\nADAPTER .\n")  # beside the model
+    told = here("create", "brief", "-f", "Modelfile")
+    assert told.code != 0
+    assert "environment" not in told.err
+    assert list((here.home.cache / "work").iterdir()) == []

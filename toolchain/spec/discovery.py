@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 RECIPE_NAME = "ModelSpec.yaml"
+_GIT_SECONDS = 10
+"""How long git may take to say what it ignores."""
 
 
 def recipes_of(folder: Path) -> tuple[Path, ...]:
@@ -29,7 +31,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _without_ignored(folder: Path, paths: list[Path]) -> Iterable[Path]:
-    """The paths that git does not ignore; all of them outside of a repository or without git."""
+    """The paths that git does not ignore; all of them outside of a repository, without git, or if it takes too long."""
     if not paths:
         return paths
     names = [os.fsencode(os.path.relpath(path, folder)) for path in paths]
@@ -40,8 +42,9 @@ def _without_ignored(folder: Path, paths: list[Path]) -> Iterable[Path]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             check=False,
+            timeout=_GIT_SECONDS,
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return paths
     ignored = set(done.stdout.split(b"\0"))
     return [path for path, name in zip(paths, names, strict=True) if name not in ignored]

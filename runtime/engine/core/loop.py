@@ -139,7 +139,7 @@ class Loop:
         self._fail_all(EngineEnded(reason))
 
     def note_progress(self) -> None:
-        self._scheduler.counts.got_on_at = time.monotonic()
+        self._scheduler.counts.progressed_at = time.monotonic()
 
     def limit(self, cache_bytes: int, prefix_bytes: int) -> None:
         """Set new bounds for the caches, never above the initial ones."""

@@ -51,8 +51,8 @@ class Counts:
     accepted_tokens: int = 0
     iterations: int = 0
     postponed: int = 0
-    got_on_at: float = field(default_factory=time.monotonic)
-    """See `Statistics.got_on_at`."""
+    progressed_at: float = field(default_factory=time.monotonic)
+    """See `EngineStatistics.progressed_at`."""
 
 
 class Scheduler:
@@ -123,7 +123,7 @@ class Scheduler:
         prefilled = self._prefill_chunk(running) if self._prefill.sequences else None
         self._iteration_seconds = time.perf_counter() - begun
         if done or prefilled or self.counts.answer_tokens > written:
-            self.counts.got_on_at = time.monotonic()
+            self.counts.progressed_at = time.monotonic()
         return done
 
     def limit(self, limits: Limits) -> None:

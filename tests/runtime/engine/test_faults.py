@@ -62,11 +62,11 @@ def _leave_after(engine: Engine, request: Prepared, count: int) -> Asked:
 
 def test_it_is_known_when_requests_last_got_on() -> None:
     with engine_of(random_model("qwen3")) as engine:
-        moments = [engine.statistics().got_on_at]
+        moments = [engine.statistics().progressed_at]
         engine.run(lambda: None).result()
-        moments.append(engine.statistics().got_on_at)
+        moments.append(engine.statistics().progressed_at)
         answers(engine, prepared(words(1, 5), 10))
-        moments.append(engine.run(engine.statistics).result().got_on_at)
+        moments.append(engine.run(engine.statistics).result().progressed_at)
     assert moments == sorted(set(moments))
 
 
